@@ -1,0 +1,1 @@
+"""The AI modules that OTTER ships, one folder each."""

@@ -1,0 +1,182 @@
+"""What a runtime driver is: mechanism for one machine, no policy.
+
+An instance is one life of one module. It goes *absent → created → held → running → exited*:
+`start` leaves it **held**: it has its network namespace (that of `pid`) but none of the module's
+own code has run; the agent plugs the network in and calls `release`. So no module ever runs
+before its network is there, whatever its image knows of OTTER, after a restart as well.
+
+Every driver passes tests/contracts/test_runtime.py. When and what to start is reconcile.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from otter_agent.api import Budget, LogLine
+from otter_agent.layout import ModulePaths
+
+
+class Phase(StrEnum):
+    """How far an instance is."""
+
+    CREATED = "created"
+    HELD = "held"
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Names an instance on this agent."""
+
+    mesh: str
+    module: str
+
+    def __str__(self) -> str:
+        return f"{self.mesh}/{self.module}"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What can be run: made by an image store or an environment store from a build.
+
+    Attributes:
+        reference: Image id or tag (docker), environment folder (process), "" for command alone.
+        argv: The build's own command; None: the image's.
+        env: Variables the artifact needs (`OTTER_MODELS`, `PATH`, …).
+        digest: Content id, shown by status and in run folders.
+        readonly: Host folders to show inside at the same path, read-only (process runtime).
+    """
+
+    reference: str
+    argv: tuple[str, ...] | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    digest: str = ""
+    readonly: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One instance to create, everything resolved.
+
+    Attributes:
+        spec_digest: `api.instance_digest` of the module; kept with the instance and listed back.
+        hostname: The name of the module.
+        argv: The module's command; None: the artifact's.
+        env: Complete but for the runtime's own (`OTTER_WIRING`, `OTTER_STATE`, `OTTER_WORK`).
+        cgroup: Budget group of the (mesh, host), a path relative to the agent's own group: the
+            instance's group lies below it.
+        budget: The module's own limits.
+        paths: Folders on the machine, already made and filled.
+    """
+
+    key: Key
+    spec_digest: str
+    hostname: str
+    artifact: Artifact
+    argv: tuple[str, ...] | None
+    env: dict[str, str]
+    cgroup: str
+    budget: Budget
+    paths: ModulePaths
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What a runtime knows of an instance.
+
+    Attributes:
+        pid: In the machine's pid namespace while held or running. With `started` (clock ticks
+            since boot, field 22 of /proc/PID/stat) it names the process even after pid reuse.
+        exit_code: 128+N for signal N, as shells do; None if it can't be known.
+        id: The runtime's own id (container id).
+    """
+
+    key: Key
+    spec_digest: str
+    phase: Phase
+    pid: int | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    id: str = ""
+
+
+class Runtime(Protocol):
+    """A way to run modules. Errors: `ContainerError`; `recoverable` says if trying again may help.
+
+    All calls are idempotent: what is already so is left as it is.
+    """
+
+    name: str
+
+    async def create(self, work: Workload) -> Instance:
+        """Make the instance, not started. An instance of another digest is replaced."""
+        ...
+
+    async def start(self, key: Key) -> Instance:
+        """From created or exited to held, with a fresh network namespace; returns its pid.
+
+        Already held or running: returned unchanged.
+        """
+        ...
+
+    async def release(self, key: Key) -> Instance:
+        """From held to running: the module's own code starts now. Running: unchanged."""
+        ...
+
+    async def update(self, key: Key, budget: Budget) -> None:
+        """Change the limits of an instance in place."""
+        ...
+
+    async def stop(self, key: Key, grace_s: float) -> Instance:
+        """SIGTERM, after `grace_s` SIGKILL to all its processes; returns it exited.
+
+        Absent: raises nothing and returns an exited instance without exit code.
+        """
+        ...
+
+    async def remove(self, key: Key) -> None:
+        """Kill if need be and remove; absent is fine."""
+        ...
+
+    async def list(self) -> list[Instance]:
+        """All instances of this agent, whoever started them, also before its restart."""
+        ...
+
+    def watch(self) -> AsyncIterator[Instance]:
+        """Yield an instance at each exit, until cancelled. May miss some: `list` is the truth.
+
+        Raises `ContainerError(recoverable=True)` when the engine goes away.
+        """
+        ...
+
+
+@runtime_checkable
+class Logs(Protocol):
+    """Runtimes that can show what an instance printed."""
+
+    def logs(self, key: Key, *, tail: int | None, follow: bool) -> AsyncIterator[LogLine]:
+        """Lines, oldest first; `follow` goes on through restarts until removed or cancelled."""
+        ...
+
+
+@runtime_checkable
+class Exec(Protocol):
+    """Runtimes that can run a command inside an instance (its namespaces, its cgroup)."""
+
+    async def exec(
+        self, key: Key, argv: Sequence[str], *, stdin: AsyncIterator[bytes] | None, output: ExecOutput
+    ) -> int:
+        """Run to its end; returns its exit status (127: not found, 128+N: signal N)."""
+        ...
+
+
+class ExecOutput(Protocol):
+    """Takes what a command prints."""
+
+    async def __call__(self, fd: int, data: bytes) -> None:
+        """Take `data` written to `fd` 1 or 2."""
+        ...

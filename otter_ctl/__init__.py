@@ -1,0 +1,1 @@
+"""The controller: topology, plan, and the `otterctl` command. Import-light on purpose."""
