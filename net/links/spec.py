@@ -44,7 +44,8 @@ class LinkSpec:
             wrong["loss_ratio"] = "must be between 0% and 100%"
         if self.rate_bps is not None and not 0 < self.rate_bps <= 1e13:
             wrong["rate_bps"] = "must be above 0 and at most 10tbit"
-        queues = [f for f in ("queue_s", "queue_bytes", "queue_packets") if getattr(self, f) is not None]
+        sizes = ("queue_s", "queue_bytes", "queue_packets")
+        queues = [name for name in sizes if getattr(self, name) is not None]
         for name in queues:
             if getattr(self, name) <= 0:
                 wrong[name] = "must be above 0"
