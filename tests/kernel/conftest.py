@@ -58,7 +58,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     if results not in session.stash:
         run_in_guest(session)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in session.stash[results].get(item.nodeid) or [not_run(item)]:
+    reports = session.stash[results].get(item.nodeid, [])
+    if not reports or reports[-1].when != "teardown":
+        reports.append(not_finished(item))
+    for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
@@ -82,27 +85,30 @@ def run_in_guest(session: pytest.Session) -> None:
             stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
         )  # fmt: skip
         lines = reports.read_text().splitlines() if reports.exists() else []
+    said = done.stdout.strip()
     session.stash[no_guest] = done.returncode == CANNOT_BOOT and not lines
-    session.stash[trouble] = f"no report from the guest kernel:\n{done.stdout.strip()}"
+    session.stash[trouble] = said if session.stash[no_guest] else f"the guest ended early:\n{said}"
     for line in lines:
         report = session.config.hook.pytest_report_from_serializable(
             config=session.config, data=json.loads(line)
         )
+        if isinstance(report.longrepr, list):  # where it was skipped: JSON knows no tuples
+            report.longrepr = tuple(report.longrepr)
         session.stash[results].setdefault(report.nodeid, []).append(report)
 
 
-def not_run(item: pytest.Item) -> pytest.TestReport:
-    """The report of a test of which the guest said nothing."""
+def not_finished(item: pytest.Item) -> pytest.TestReport:
+    """The report of a test of which the guest said nothing, or not the end."""
     why = item.session.stash[trouble]
     required = "kernel" in os.environ.get("OTTER_REQUIRE", "").split(",")
     skip = item.session.stash[no_guest] and not required
-    path, line = item.path.relative_to(item.config.rootpath), item.location[1] or 0
+    path, line = item.path.relative_to(item.config.rootpath), (item.location[1] or 0) + 1
     return pytest.TestReport(
         nodeid=item.nodeid,
         location=item.location,
         keywords={},
         outcome="skipped" if skip else "failed",
-        longrepr=(str(path), line, f"no kernel: {why.splitlines()[1]}") if skip else why,
+        longrepr=(str(path), line, f"no kernel: {why.splitlines()[0]}") if skip else why,
         when="setup",
     )
 

@@ -61,9 +61,7 @@ class TestGuest:
         assert (tmp_path / "kept").read_text() == "kept\n"
         assert not Path(elsewhere).exists()
 
-    def test_the_time_limit_ends_it_and_nothing_is_left(
-        self, guest: Guest, tmp_path: Path
-    ) -> None:
+    def test_the_time_limit_ends_it_and_nothing_is_left(self, guest: Guest, tmp_path: Path) -> None:
         process = guest("--limit", "4", "--", "sh", "-c", "echo started; sleep 600")
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (124, b"started\n")
@@ -78,6 +76,14 @@ class TestGuest:
         _, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (130, b"guest: interrupted\n")
         assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unusable_cache_is_named(guest: Guest) -> None:
+    process = guest("--", "true", OTTER_CACHE="/proc/nowhere")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == CANNOT_BOOT
+    assert err.startswith(b"guest: cannot use the cache /proc/nowhere/kernel: ")
+    assert err.count(b"\n") == 1
 
 
 def test_what_it_cannot_fetch_is_named(guest: Guest, tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ HANDED_ON = {
 HANDED_ON_PREFIXES = ("PYTEST_", "PYTHON")
 
 # The kernel does not save AVX-512 registers around signal handlers: keep the C library off them.
-NO_AVX512 = "glibc.cpu.hwcaps=" + ",".join(f"-AVX512{unit}" for unit in ("F", "VL", "BW", "CD", "DQ"))
+NO_AVX512 = "glibc.cpu.hwcaps=" + ",".join(
+    f"-AVX512{unit}" for unit in ("F", "VL", "BW", "CD", "DQ")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,9 @@ def _fill(control: Path, job: Job, parts: Parts) -> None:
         shutil.copy(HERE / script, control / script)
     settings = {"share": job.share, "modules": parts.modules}
     _write(control / "settings", [f"{k}={shlex.quote(str(v))}" for k, v in settings.items()])
-    kept = {k: v for k, v in os.environ.items() if k in HANDED_ON or k.startswith(HANDED_ON_PREFIXES)}
+    kept = {
+        k: v for k, v in os.environ.items() if k in HANDED_ON or k.startswith(HANDED_ON_PREFIXES)
+    }
     env = {"GLIBC_TUNABLES": NO_AVX512, **kept, **job.env, "OTTER_GUEST": "1"}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(env.items())]
     lines += [f"cd {shlex.quote(str(job.cwd))} || exit 125", f"exec {shlex.join(job.command)}"]
@@ -173,7 +177,9 @@ def _status(control: Path, job: Job) -> int:
     if status.isdigit():
         return int(status)
     when = f"under {job.command[0]}" if (control / "booted").exists() else "while booting"
-    raise GuestError(f"the guest died {when}; its last words:\n{_read(control / 'console')[-4000:]}")
+    raise GuestError(
+        f"the guest died {when}; its last words:\n{_read(control / 'console')[-4000:]}"
+    )
 
 
 def _read(path: Path) -> str:

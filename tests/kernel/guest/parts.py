@@ -48,8 +48,15 @@ def prepare(cache: Path) -> Parts:
     """Fetch and build what is missing in `cache`.
 
     Raises:
-        GuestError: No apt-get, no network, or no C compiler.
+        GuestError: No apt-get, no network, no C compiler, or the cache cannot be written.
     """
+    try:
+        return _prepare(cache)
+    except OSError as error:
+        raise GuestError(f"cannot use the cache {cache}: {error}") from error
+
+
+def _prepare(cache: Path) -> Parts:
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second run waits and finds everything there
