@@ -12,8 +12,8 @@ user-mode Linux 6.1 from Debian's package `user-mode-linux`; nothing is installe
     command.sh    process 1, second half: loads kernel modules, runs the command
     xstate.c      lets user-mode Linux run on processors with AMX
 
-The guest sees this machine's files at the same paths, read-only under an overlay on a tmpfs; what it
-writes is forgotten, but for the shared folder. /proc /sys /dev /run /var/lib/docker are its own.
+The guest sees this machine's files at the same paths, read-only under an overlay on a tmpfs; what
+it writes is forgotten, but for the shared folder. /proc /sys /dev /run /var/lib/docker are its own.
 
 What to know when writing tests for it:
 

@@ -24,11 +24,8 @@ from .parts import HERE, GuestError, Parts, claim_processor, default_cache, prep
 TIMED_OUT = 124
 """Exit status when the time limit ran out, as timeout(1) has it."""
 
-HANDED_ON = {
-    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TERM", "VIRTUAL_ENV", "CI", "NO_COLOR",
-    "OTTER_REQUIRE",
-}  # fmt: skip
-HANDED_ON_PREFIXES = ("PYTEST_", "PYTHON")
+HANDED_ON = {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TERM", "VIRTUAL_ENV", "CI", "NO_COLOR"}
+HANDED_ON_PREFIXES = ("OTTER_", "PIP_", "PYTEST_", "PYTHON")
 
 # The kernel does not save AVX-512 registers around signal handlers: keep the C library off them.
 NO_AVX512 = "glibc.cpu.hwcaps=" + ",".join(
@@ -96,6 +93,11 @@ def _fill(control: Path, job: Job, parts: Parts) -> None:
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(env.items())]
     lines += [f"cd {shlex.quote(str(job.cwd))} || exit 125", f"exec {shlex.join(job.command)}"]
     _write(control / "run", lines)
+
+
+def _handed_on() -> dict[str, str]:
+    names = (n for n in os.environ if n in HANDED_ON or n.startswith(HANDED_ON_PREFIXES))
+    return {name: os.environ[name] for name in names}
 
 
 def _boot(

@@ -118,8 +118,15 @@ def _compile_shim(target: Path) -> None:
 
 def _run(command: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run to the end; standard output and error together in `stdout`."""
-    merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, check=False, **merged)
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
 
 
 def _last_line(output: str) -> str:
