@@ -8,6 +8,7 @@ asyncio, the clock. The HTTP paths that carry these are in docs/architecture.md.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -344,8 +345,10 @@ class ImageInfo(_Data):
     reference: str
     kind: str
     """`image` or `environment`."""
-    size_bytes: int
-    created: float
+    digest: str = ""
+    """The content id that `ModuleStatus.image` shows."""
+    size_bytes: int = 0
+    created: float = 0.0
     used_by: tuple[str, ...] = ()
     """`mesh/module` names."""
 
@@ -378,6 +381,40 @@ def decode(data: bytes | str, kind: type[T]) -> T:
 def to_builtins(value: Any) -> Any:
     """Dicts, lists and scalars, for `--json` output and diffs."""
     return msgspec.to_builtins(value)
+
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+def check(spec: MeshSpec) -> None:
+    """Refuse what would be dangerous or make no sense, whatever the controller checked.
+
+    Names become paths and namespaces; a file's target must stay in the work folder.
+
+    Raises:
+        msgspec.ValidationError: Says which name or path.
+    """
+    names = [spec.name]
+    names += [n for host in spec.hosts for n in (host.name,)]
+    names += [n for module in spec.modules for n in (module.name, module.host)]
+    names += spec.names
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise msgspec.ValidationError(f"{name[:80]!r} is not a valid name")
+    hosts = {host.name for host in spec.hosts}
+    for module in spec.modules:
+        if module.host not in hosts:
+            raise msgspec.ValidationError(f"module {module.name}: no host {module.host}")
+        for file in module.files:
+            parts = file.target.split("/")
+            if ".." in parts or file.target.startswith("/") or "\0" in file.target:
+                raise msgspec.ValidationError(f"module {module.name}: file {file.target!r}")
+        for blob in module.blobs():
+            if not re.fullmatch(r"[0-9a-f]{64}", blob):
+                raise msgspec.ValidationError(f"module {module.name}: blob {blob[:80]!r}")
+    for link in spec.links:
+        if not {link.a, link.b} <= hosts:
+            raise msgspec.ValidationError(f"link {link.name[:80]}: unknown host")
 
 
 def digest(data: bytes) -> str:

@@ -1,0 +1,76 @@
+"""`otter-agent`: arguments, signals and exit codes only."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+EXIT_FAILED = 1
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="otter-agent",
+        description="Keeps this machine's part of emulated edge networks as desired.",
+        epilog="Most people never start it: `otterctl apply` does. As a service: "
+        "otter-agent unit > /etc/systemd/system/otter-agent.service",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    serve = verbs.add_parser("serve", help="serve the API in the foreground")
+    serve.add_argument("--root", type=Path, metavar="DIR",
+                       help="keep everything below DIR instead of /run/otter and /var/lib/otter;"
+                       " agents with different roots live side by side")  # fmt: skip
+    serve.add_argument("--docker", metavar="URL",
+                       help="the Docker engine (default: $DOCKER_HOST, else the default socket)")  # fmt: skip
+    serve.add_argument("--idle-exit", type=float, metavar="SECONDS",
+                       help="end this long after the last mesh is gone")  # fmt: skip
+    serve.add_argument("--name", default="local", help="this machine's name in plans and status")
+    serve.add_argument("--debug", action="store_true", help="show tracebacks, warn of slow steps")
+    verbs.add_parser("unit", help="print a systemd unit file for this installation")
+    return parser
+
+
+def main() -> None:
+    """Entry point of the `otter-agent` command."""
+    parser = _arguments()
+    given = parser.parse_args()
+    if given.version:
+        from otter_agent.version import VERSION
+
+        print(f"otter-agent {VERSION}")
+    elif given.verb == "unit":
+        print(_unit(), end="")
+    elif given.verb == "serve":
+        sys.exit(_serve(given))
+    else:
+        parser.print_help()
+        sys.exit(2)
+
+
+def _unit() -> str:
+    text = (Path(__file__).parent / "systemd" / "otter-agent.service").read_text()
+    return text.replace("@AGENT@", str(Path(sys.argv[0]).resolve()))
+
+
+def _serve(given: argparse.Namespace) -> int:
+    from net.errors import OtterError
+    from otter_agent.machine import Config
+    from otter_agent.service import serve
+
+    config = Config(
+        root=given.root, docker=given.docker, idle_exit_s=given.idle_exit, name=given.name
+    )
+    try:
+        serve(config, debug=given.debug)
+    except (OtterError, OSError) as error:
+        if given.debug:
+            raise
+        print(f"otter-agent: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    main()

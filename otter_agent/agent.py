@@ -1,0 +1,274 @@
+"""One machine's agent: owns all tasks, wires state, keepers and drivers together.
+
+Must not know: HTTP (server.py calls it), how a mesh is kept (keeper.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Coroutine
+
+from net.errors import OtterError
+from otter_agent import api, folders
+from otter_agent.errors import AgentError
+from otter_agent.keeper import MeshKeeper
+from otter_agent.machine import Machine
+from otter_agent.runtimes.base import Instance, Runtime
+from otter_agent.state import DesiredMesh, State
+
+RELIST_S = 30.0
+"""Runtimes are listed afresh this often, in case a report of theirs was missed."""
+RECONNECT_S = 1.0
+IDLE_CHECK_S = 1.0
+
+
+class Agent:
+    """Everything one agent does. `serve` runs it; the other methods are what the API offers.
+
+    Args:
+        machine: The drivers.
+        state: The durable memory.
+        on_idle: Called when no mesh has existed for `Config.idle_exit_s`.
+    """
+
+    def __init__(self, machine: Machine, state: State, on_idle: Callable[[], None]) -> None:
+        self.machine = machine
+        self._state = state
+        self._on_idle = on_idle
+        self._keepers: dict[str, MeshKeeper] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+        self._last_busy = time.monotonic()
+
+    async def serve(self, started: asyncio.Event, stop: asyncio.Event) -> None:
+        """Work until `stop`; meshes live on. Sets `started` once the API can be offered."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for desired in self._state.meshes().values():
+                self._keepers[desired.spec.name] = self._keeper(desired)
+            await asyncio.to_thread(self._sweep)
+            for name, runtime in self.machine.runtimes.items():
+                await self._look(name, runtime)
+                self._spawn(self._follow(name, runtime), f"runtime {name}")
+            for keeper in list(self._keepers.values()):
+                self._spawn(self._keep(keeper), f"mesh {keeper.name}")
+            self._spawn(self._watch_idle(), "idle")
+            started.set()
+            await stop.wait()
+            for task in self._tasks:
+                task.cancel()
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        assert self._group is not None, "used before serve()"
+        task = self._group.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- meshes ------------------------------------------------------------------------------
+
+    def _keeper(self, desired: DesiredMesh) -> MeshKeeper:
+        return MeshKeeper(self.machine, self._state, self.emit, desired)
+
+    async def _keep(self, keeper: MeshKeeper) -> None:
+        await keeper.run()
+        if self._keepers.get(keeper.name) is keeper:
+            del self._keepers[keeper.name]
+        await asyncio.to_thread(self._drop_unused_blobs)
+
+    def put_mesh(self, spec: api.MeshSpec) -> api.MeshStatus:
+        """From now on keep `spec` true.
+
+        Raises:
+            AgentError: `missing-blobs`, or `destroying` (an earlier mesh of that name still goes).
+        """
+        missing = self.missing_blobs(spec)
+        if missing:
+            raise AgentError("missing-blobs", f"{len(missing)} uploads are missing")
+        keeper = self._keepers.get(spec.name)
+        if keeper is not None and keeper.desired.destroying:
+            raise AgentError("destroying", f"mesh {spec.name} is being destroyed",
+                             hint="wait until it is gone and apply again")  # fmt: skip
+        generation = self._state.put_mesh(spec)
+        desired = DesiredMesh(spec, generation, destroying=False)
+        if keeper is None:
+            keeper = self._keepers[spec.name] = self._keeper(desired)
+            self._spawn(self._keep(keeper), f"mesh {spec.name}")
+        else:
+            keeper.desire(desired)
+            keeper.retry_failed()
+        self._last_busy = time.monotonic()
+        return keeper.status()
+
+    def destroy_mesh(self, name: str) -> None:
+        """Remove everything of a mesh; it is gone when `mesh(name)` raises `not-found`."""
+        keeper = self._require(name)
+        if not keeper.desired.destroying:
+            self._state.destroy_mesh(name)
+            keeper.desire(self._state.meshes()[name])
+            self.emit(name, "mesh", name, "being destroyed", "destroying")
+
+    def mesh(self, name: str) -> api.MeshStatus:
+        """Status of one mesh."""
+        return self._require(name).status()
+
+    def meshes(self) -> list[api.MeshSummary]:
+        """One line per mesh."""
+        return [_summary(keeper.status()) for _, keeper in sorted(self._keepers.items())]
+
+    def _require(self, name: str) -> MeshKeeper:
+        keeper = self._keepers.get(name)
+        if keeper is None:
+            known = ", ".join(sorted(self._keepers)) or "none"
+            raise AgentError("not-found", f"no mesh {name!r} here", hint=f"there are: {known}")
+        return keeper
+
+    # --- uploads -----------------------------------------------------------------------------
+
+    def missing_blobs(self, spec: api.MeshSpec) -> list[str]:
+        """Digests that have to be uploaded before `put_mesh`."""
+        wanted = {blob for module in spec.modules for blob in module.blobs()}
+        return sorted(b for b in wanted if not (self.machine.layout.blobs / b).exists())
+
+    def _drop_unused_blobs(self) -> None:
+        """Uploads that no mesh names any more, but for the last hour's: an apply may be coming."""
+        used = {
+            blob
+            for desired in self._state_meshes()
+            for module in desired.spec.modules
+            for blob in module.blobs()
+        }
+        recent = time.time() - 3600
+        folder = self.machine.layout.blobs
+        for path in folder.iterdir() if folder.exists() else ():
+            if path.name not in used and path.stat().st_mtime < recent:
+                path.unlink(missing_ok=True)
+
+    def in_use(self) -> dict[str, list[str]]:
+        """Content id of each image or environment in use -> the modules that use it."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for keeper in self._keepers.values():
+            for module, digest in keeper.artifacts().items():
+                found[digest].append(f"{keeper.name}/{module}")
+        return found
+
+    def _state_meshes(self) -> list[DesiredMesh]:
+        return [keeper.desired for keeper in list(self._keepers.values())]
+
+    # --- events ------------------------------------------------------------------------------
+
+    def emit(self, mesh: str, kind: str, subject: str, text: str, state: str) -> None:
+        """Record an event and wake those who follow."""
+        self._state.add_event(time.time(), mesh, kind, subject, text, state)
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def last_event(self) -> int:
+        """Number of the newest event."""
+        return self._state.last_event()
+
+    async def events(
+        self, *, mesh: str | None, since: int, follow: bool
+    ) -> AsyncIterator[api.Event]:
+        """Events after number `since`; with `follow` until the caller goes away."""
+        while True:
+            news = self._news
+            batch = self._state.events(mesh=mesh, since=since)
+            for event in batch:
+                yield event
+                since = event.seq
+            if not batch:
+                if not follow:
+                    return
+                await news.wait()
+
+    # --- runtimes ----------------------------------------------------------------------------
+
+    async def _look(self, name: str, runtime: Runtime) -> bool:
+        """List what a runtime has; hand it to the keepers, remove what belongs to no mesh."""
+        try:
+            instances = await runtime.list()
+        except OtterError as error:
+            self._set_problem(name, str(error))
+            return False
+        self._set_problem(name, "")
+        by_mesh: dict[str, dict[str, Instance]] = defaultdict(dict)
+        for instance in instances:
+            by_mesh[instance.key.mesh][instance.key.module] = instance
+        for mesh, orphans in by_mesh.items():
+            if mesh not in self._keepers:
+                for instance in orphans.values():
+                    await self._remove_orphan(name, runtime, instance)
+        for keeper in self._keepers.values():
+            keeper.saw_all(name, by_mesh.get(keeper.name, {}))
+        return True
+
+    async def _remove_orphan(self, name: str, runtime: Runtime, instance: Instance) -> None:
+        try:
+            await runtime.remove(instance.key)
+        except OtterError as error:
+            self.emit(instance.key.mesh, "agent", name, str(error), "")
+
+    def _set_problem(self, name: str, problem: str) -> None:
+        if self.machine.problems.get(name) == problem:
+            return
+        self.machine.problems[name] = problem
+        for keeper in self._keepers.values():
+            keeper.wake()
+
+    async def _follow(self, name: str, runtime: Runtime) -> None:
+        """Hand on what a runtime reports; look at everything again after each interruption."""
+        while True:
+            try:
+                async with asyncio.timeout(RELIST_S):
+                    async for instance in runtime.watch():
+                        keeper = self._keepers.get(instance.key.mesh)
+                        if keeper is not None:
+                            keeper.saw(name, instance)
+            except TimeoutError:
+                pass
+            except OtterError as error:
+                self._set_problem(name, str(error))
+                for keeper in self._keepers.values():
+                    keeper.interrupted(name)
+                await asyncio.sleep(RECONNECT_S)
+            while not await self._look(name, runtime):
+                await asyncio.sleep(RECONNECT_S)
+
+    # --- housekeeping ------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """Remove what a killed predecessor left of meshes that are gone."""
+        known = set(self._keepers)
+        if not self.machine.problems.get("network"):
+            for mesh in self.machine.network.meshes() - known:
+                self.machine.network.remove(mesh)
+        cgroups = self.machine.cgroups
+        if cgroups is not None:
+            for mesh in {group.partition("/")[0] for group in cgroups.groups()} - known:
+                cgroups.kill(mesh)
+                cgroups.remove(mesh)
+        folder = self.machine.layout.meshes
+        for path in folder.iterdir() if folder.exists() else ():
+            if path.name not in known:
+                folders.remove(self.machine.layout, path.name)
+
+    async def _watch_idle(self) -> None:
+        limit = self.machine.config.idle_exit_s
+        while limit is not None:
+            if self._keepers:
+                self._last_busy = time.monotonic()
+            elif time.monotonic() - self._last_busy > limit:
+                self._on_idle()
+                return
+            await asyncio.sleep(min(IDLE_CHECK_S, limit))
+
+
+def _summary(status: api.MeshStatus) -> api.MeshSummary:
+    ready = sum(m.state in ("ready", "done") for m in status.modules)
+    return api.MeshSummary(
+        mesh=status.mesh, state=status.state, run=status.spec.run, hosts=len(status.hosts),
+        modules=len(status.modules), ready=ready,
+    )  # fmt: skip

@@ -1,0 +1,483 @@
+"""Keeps one mesh as desired: decides with reconcile.py, acts with steps.py, decides again.
+
+One task per mesh runs `MeshKeeper.run`. Actions run beside each other, at most one per module.
+Must not know: HTTP, other meshes, how a step is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+
+from net.errors import OtterError
+from otter_agent import api, folders, readiness, reconcile as policy
+from otter_agent.build_log import BuildLogFile
+from otter_agent.errors import AgentError, ImageError
+from otter_agent.machine import Machine
+from otter_agent.reconcile import Supervision
+from otter_agent.runtimes.base import Artifact, Instance, Phase
+from otter_agent.state import DesiredMesh, State
+from otter_agent.steps import Steps, exited
+
+RETRY_GROUND_S = 2.0
+"""Between two tries at namespaces or budgets that failed."""
+INTERRUPTED_S = 20.0
+"""An exit this shortly before the engine went away was the engine's doing, not the module's."""
+
+Emit = Callable[[str, str, str, str, str], None]
+"""(mesh, kind, subject, text, state): record an event and wake its watchers."""
+
+
+@dataclass(slots=True)
+class Part:
+    """What is known of one module beyond what is durable."""
+
+    runtime: str
+    host: str | None = None
+    instance: Instance | None = None
+    artifact: Artifact | None = None
+    artifact_of: str = ""
+    artifact_error: str = ""
+    error_tail: tuple[str, ...] = ()
+    connected: bool = False
+    ready: bool = False
+    overdue: str = ""
+    budget: api.Budget | None = None
+    retry_at: float = 0.0
+    busy: bool = False
+    probing: bool = False
+    said: tuple[str, str] = ("", "")
+
+    def now_is(self, instance: Instance | None) -> None:
+        """Take over what a runtime says; a life that ended was neither connected nor ready."""
+        self.instance = instance
+        if instance is None or instance.phase is not Phase.RUNNING:
+            self.connected = self.ready = False
+            self.overdue = ""
+
+
+class MeshKeeper:
+    """One mesh on this machine.
+
+    Args:
+        machine: The drivers.
+        state: Where desired and supervised state are kept.
+        emit: Records events.
+        desired: What to keep true; see `desire`.
+    """
+
+    def __init__(self, machine: Machine, state: State, emit: Emit, desired: DesiredMesh) -> None:
+        self.name = desired.spec.name
+        self._machine = machine
+        self._steps = Steps(machine, self.name)
+        self._state = state
+        self._emit = emit
+        self._desired = desired
+        self._wake = asyncio.Event()
+        self._parts: dict[str, Part] = {}
+        self._memory = state.supervision(self.name)
+        self._ground = {"Folders": "", "Network": ""}
+        self._busy: set[str] = set()
+        self._retry: dict[str, float] = {}
+        self._problems: dict[str, str] = {}
+        self._settled = 0
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._take_spec()
+
+    # --- what others tell it -----------------------------------------------------------------
+
+    @property
+    def desired(self) -> DesiredMesh:
+        """What it keeps true."""
+        return self._desired
+
+    def desire(self, desired: DesiredMesh) -> None:
+        """From now on keep `desired` true."""
+        self._desired = desired
+        self._take_spec()
+        self.wake()
+
+    def wake(self) -> None:
+        """Decide again, soon."""
+        self._wake.set()
+
+    def saw(self, runtime: str, instance: Instance) -> None:
+        """A runtime reported an instance of this mesh."""
+        part = self._parts.setdefault(instance.key.module, Part(runtime))
+        if part.busy and instance.phase is not Phase.EXITED:
+            return  # the action under way returns something newer
+        if part.runtime == runtime:
+            part.now_is(instance)
+        self.wake()
+
+    def saw_all(self, runtime: str, instances: dict[str, Instance]) -> None:
+        """A runtime listed everything it has of this mesh."""
+        for instance in instances.values():
+            self.saw(runtime, instance)
+        for name, part in self._parts.items():
+            if part.runtime == runtime and name not in instances and not part.busy:
+                part.now_is(None)
+        self.wake()
+
+    def interrupted(self, runtime: str) -> None:
+        """The engine went away: exits of the last moments were its doing, so they don't count."""
+        now = time.time()
+        for module in self._desired.spec.modules:
+            memory = self._memory.get(module.name)
+            if module.runtime != runtime or memory is None:
+                continue
+            if memory.exited_at > now - INTERRUPTED_S and memory.outcome in ("done", "failed"):
+                self._remember(module.name, replace(memory, outcome="", retry_at=0.0, streak=0))
+        self.wake()
+
+    def _take_spec(self) -> None:
+        for module in self._desired.spec.modules:
+            part = self._parts.setdefault(module.name, Part(module.runtime))
+            if part.host is None:
+                part.host = module.host
+            digest = api.instance_digest(module)
+            if part.artifact_of != digest:
+                part.artifact, part.artifact_error, part.error_tail = None, "", ()
+                part.artifact_of = digest
+            memory = self._memory.get(module.name)
+            if memory is None or memory.spec_digest != digest:
+                self._remember(module.name, Supervision(spec_digest=digest))
+
+    def retry_failed(self) -> None:
+        """A new apply is a new try for what had failed."""
+        for module in self._desired.spec.modules:
+            memory, part = self._memory[module.name], self._parts[module.name]
+            if part.artifact_error or part.overdue or memory.outcome == "failed":
+                self._settled = 0
+            part.artifact_error, part.error_tail, part.overdue = "", (), ""
+            part.retry_at = 0.0
+            if memory.outcome == "failed":
+                fresh = Supervision(spec_digest=memory.spec_digest, artifact=memory.artifact)
+                self._remember(module.name, fresh)
+        self.wake()
+
+    # --- the loop ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until the mesh has been destroyed (then return) or until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            while not self._desired.destroying:
+                self._wake.clear()
+                decision = policy.reconcile(
+                    self._desired.spec, self._observed(), self._memory, time.time()
+                )
+                for action in decision.actions:
+                    self._begin(action)
+                self._publish(idle=not decision.actions and decision.wake_at is None)
+                if decision.actions:
+                    await asyncio.sleep(0)  # let short actions finish before looking again
+                await self._rest(decision.wake_at)
+            for task in self._tasks:
+                task.cancel()  # builds and probes of a mesh that is to go
+        await self._destroy()
+
+    async def _rest(self, wake_at: float | None) -> None:
+        wait = None if wake_at is None else max(0.0, wake_at - time.time())
+        try:
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _observed(self) -> policy.Observed:
+        return policy.Observed(
+            folders=self._ground["Folders"],
+            network=self._ground["Network"],
+            modules={name: self._seen(part) for name, part in self._parts.items()},
+            busy=frozenset(self._busy),
+            retry_at=dict(self._retry),
+        )
+
+    def _seen(self, part: Part) -> policy.Seen:
+        return policy.Seen(
+            instance=part.instance,
+            artifact=part.artifact is not None,
+            artifact_error=part.artifact_error,
+            connected=part.connected,
+            ready=part.ready,
+            budget=part.budget,
+            busy=part.busy,
+            retry_at=part.retry_at,
+            runtime_problem=self._runtime_problem(part.runtime),
+        )
+
+    def _runtime_problem(self, runtime: str) -> str:
+        if runtime not in self._machine.runtimes:
+            why = self._machine.problems.get("cgroups") or "unknown runtime"
+            return f"runtime {runtime}: {why}"
+        problem = self._machine.problems.get(runtime, "")
+        return f"runtime {runtime}: {problem}" if problem else ""
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        assert self._group is not None
+        task = self._group.create_task(work, name=f"{self.name}: {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _begin(self, action: policy.Action) -> None:
+        if action.module:
+            self._parts[action.module].busy = True
+        else:
+            self._busy.add(type(action).__name__)
+        self._spawn(self._perform(action), f"{type(action).__name__} {action.module}")
+
+    async def _perform(self, action: policy.Action) -> None:
+        spec = self._desired.spec
+        try:
+            if action.module:
+                await self._on_module(spec, action)
+            else:
+                await self._on_ground(spec, action)
+        finally:
+            if action.module:
+                self._parts[action.module].busy = False
+            else:
+                self._busy.discard(type(action).__name__)
+            self.wake()
+
+    async def _on_ground(self, spec: api.MeshSpec, action: policy.Action) -> None:
+        name = type(action).__name__
+        try:
+            if isinstance(action, policy.Folders):
+                await self._steps.make_folders(spec)
+                self._ground[name] = policy.folders_digest(spec)
+            else:
+                await self._steps.make_network(spec)
+                self._ground[name] = policy.network_digest(spec)
+                self._emit(self.name, "network", self.name, "network is up", "")
+        except OtterError as error:
+            self._retry[name] = time.time() + RETRY_GROUND_S
+            if self._problems.get(name) != str(error):
+                self._emit(self.name, "network", self.name, str(error), "failed")
+            self._problems[name] = str(error)
+        else:
+            self._problems.pop(name, None)
+            self._retry.pop(name, None)
+
+    async def _on_module(self, spec: api.MeshSpec, action: policy.Action) -> None:
+        name = action.module
+        part = self._parts[name]
+        module = next((m for m in spec.modules if m.name == name), None)
+        try:
+            if isinstance(action, policy.Remove):
+                await self._remove(name, part, module)
+            elif module is not None:
+                await self._step(spec, module, part, action)
+        except OtterError as error:
+            self._failed(name, part, action, error)
+
+    async def _step(
+        self, spec: api.MeshSpec, module: api.ModuleSpec, part: Part, action: policy.Action
+    ) -> None:
+        name = module.name
+        if isinstance(action, policy.Prepare):
+            await self._prepare(module, part)
+        elif isinstance(action, policy.Create):
+            assert part.artifact is not None
+            self._remember(name, replace(self._memory[name], artifact=part.artifact.digest))
+            part.now_is(await self._steps.create(module, part.artifact))
+            part.budget = policy.budget_of(module)
+            part.host = module.host
+        elif isinstance(action, policy.Start):
+            self._remember(name, replace(self._memory[name], armed=True, started_at=time.time()))
+            part.now_is(await self._steps.start(module))
+        elif isinstance(action, policy.Connect):
+            assert part.instance is not None
+            memory = self._memory[name]
+            if not memory.armed:  # started by somebody else, or adopted
+                self._remember(name, replace(memory, armed=True, started_at=time.time()))
+            part.now_is(await self._steps.connect(spec, module, part.instance))
+            part.connected = part.instance is not None and part.instance.phase is Phase.RUNNING
+            self._probe(module, part)
+        elif isinstance(action, policy.Update):
+            budget = policy.budget_of(module)
+            await self._steps.update(module, budget)
+            part.budget = budget
+        elif isinstance(action, policy.Account):
+            await self._account(module, part)
+
+    async def _prepare(self, module: api.ModuleSpec, part: Part) -> None:
+        path = self._machine.layout.module(self.name, module.name).build_log
+
+        def progress(line: str) -> None:
+            self._emit(self.name, "image", module.name, line, "")
+
+        with BuildLogFile(path, progress) as log:
+            artifact = await self._steps.prepare(module, log)
+        if part.artifact_of == api.instance_digest(module):
+            part.artifact = artifact
+
+    async def _account(self, module: api.ModuleSpec, part: Part) -> None:
+        instance = part.instance
+        assert instance is not None
+        memory = policy.account(
+            module, self._memory[module.name], instance.exit_code, time.time(),
+            oom=instance.oom_killed,
+        )  # fmt: skip
+        if memory.outcome != "done" and memory.reason:
+            memory = replace(memory, log_tail=await self._steps.tail(module))
+        self._remember(module.name, memory)
+
+    async def _remove(self, name: str, part: Part, module: api.ModuleSpec | None) -> None:
+        await self._steps.remove(name, part.runtime, part.host)
+        part.now_is(None)
+        part.budget = None
+        if module is None:
+            self._remember(name, None)
+            await asyncio.to_thread(folders.remove, self._machine.layout, self.name, name)
+            self._emit(self.name, "module", name, "removed", "removed")
+            self._parts.pop(name, None)
+            self._parts[name] = Part(part.runtime, busy=True)  # `_perform` still clears `busy`
+        else:
+            part.runtime, part.host = module.runtime, module.host
+
+    def _failed(self, name: str, part: Part, action: policy.Action, error: OtterError) -> None:
+        """An action didn't work: say so, and try again later where that may help."""
+        self._emit(self.name, "module", name, str(error), "")
+        memory = self._memory.get(name)
+        if isinstance(action, policy.Prepare):
+            part.artifact_error = str(error)
+            part.error_tail = error.tail if isinstance(error, ImageError) else ()
+        elif memory is not None and not isinstance(action, policy.Remove):
+            streak = memory.streak + 1
+            failed = policy.again(replace(memory, armed=False), str(error), streak, time.time())
+            if streak >= policy.MAX_FAILURES or isinstance(error, AgentError):
+                failed = replace(failed, outcome="failed", restarts=memory.restarts)
+            self._remember(name, failed)
+            part.retry_at = failed.retry_at
+        else:
+            part.retry_at = time.time() + RETRY_GROUND_S
+
+    def _remember(self, module: str, memory: Supervision | None) -> None:
+        if memory is None:
+            self._memory.pop(module, None)
+        else:
+            self._memory[module] = memory
+        self._state.put_supervision(self.name, module, memory)
+
+    # --- readiness ---------------------------------------------------------------------------
+
+    def _probe(self, module: api.ModuleSpec, part: Part) -> None:
+        if part.ready or part.probing or not part.connected or self._group is None:
+            return
+        if module.ready == api.Ready(within_s=module.ready.within_s):
+            part.ready = True  # as soon as it runs
+            return
+        part.probing = True
+        self._spawn(self._until_ready(module, part), f"probe {module.name}")
+
+    async def _until_ready(self, module: api.ModuleSpec, part: Part) -> None:
+        life = part.instance
+        left = self._memory[module.name].started_at + module.ready.within_s - time.time()
+        probe = readiness.probe_of(self._machine, self.name, module)
+        try:
+            async with asyncio.timeout(max(0.1, left)):
+                await readiness.until_ready(_while(probe, lambda: part.instance is life))
+            part.ready = part.instance is life and part.connected
+        except TimeoutError:
+            waits = policy.waits_for(module.ready)
+            part.overdue = f"not ready after {module.ready.within_s:g} s: still waits for {waits}"
+        except OtterError as error:
+            part.overdue = str(error)
+        finally:
+            part.probing = False
+            self.wake()
+
+    # --- what it tells others ----------------------------------------------------------------
+
+    def state_of(self, module: api.ModuleSpec) -> tuple[api.ModuleState, str]:
+        """A module's state and why it isn't ready."""
+        part = self._parts[module.name]
+        memory = self._memory.get(module.name, Supervision())
+        state, reason = policy.module_state(module, self._seen(part), memory)
+        return state, (part.overdue if state == "running" and part.overdue else reason)
+
+    def _publish(self, *, idle: bool) -> None:
+        """Tell watchers what changed, and when the mesh as a whole has settled."""
+        spec = self._desired.spec
+        settled = idle and not self._busy and not self._problems
+        for module in spec.modules:
+            part = self._parts[module.name]
+            self._probe(module, part)
+            said = self.state_of(module)
+            if said != part.said:
+                part.said = said
+                self._emit(self.name, "module", module.name, said[1], said[0])
+            final = said[0] in ("ready", "done", "failed", "stopped") or bool(part.overdue)
+            settled = settled and final and not part.busy
+        if settled and self._settled != self._desired.generation:
+            self._settled = self._desired.generation
+            self._emit(self.name, "mesh", self.name, f"settled: {self.mesh_state()}", "settled")
+
+    def mesh_state(self) -> api.MeshState:
+        """The state of the mesh as a whole."""
+        if self._desired.destroying:
+            return "destroying"
+        states = [self.state_of(m)[0] for m in self._desired.spec.modules]
+        if any(p.overdue for p in self._parts.values()) or self._problems:
+            return "degraded"
+        return policy.mesh_state(states, converged=all(self._ground.values()))
+
+    def status(self) -> api.MeshStatus:
+        """Everything that `status` shows."""
+        from otter_agent.status import mesh_status  # it knows this class
+
+        return mesh_status(self._machine, self, self._parts, self._memory, self._settled)
+
+    def artifacts(self) -> dict[str, str]:
+        """Content id of what each module runs, where it is known."""
+        known = {name: memory.artifact for name, memory in self._memory.items() if memory.artifact}
+        return known | {n: p.artifact.digest for n, p in self._parts.items() if p.artifact}
+
+    @property
+    def problem(self) -> str:
+        """What keeps the mesh as a whole from converging."""
+        return "; ".join(self._problems.values())
+
+    # --- the end -----------------------------------------------------------------------------
+
+    async def _destroy(self) -> None:
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for name, part in self._parts.items():
+                        if part.runtime in self._machine.runtimes:
+                            group.create_task(self._end(name, part))
+                await self._steps.remove_all()
+            except* OtterError as errors:
+                for error in errors.exceptions:
+                    self._emit(self.name, "mesh", self.name, str(error), "")
+                self._problems["destroy"] = "; ".join(map(str, errors.exceptions))
+                await asyncio.sleep(RETRY_GROUND_S)
+            else:
+                break
+        self._state.forget_mesh(self.name)
+        self._emit(self.name, "mesh", self.name, "destroyed", "destroyed")
+
+    async def _end(self, name: str, part: Part) -> None:
+        had = part.instance
+        problem = self._machine.problems.get(part.runtime, "")
+        if had is None and problem:
+            return  # an engine that isn't there has nothing of ours that we know of
+        await self._steps.remove(name, part.runtime, None)
+        part.now_is(None)
+        if had is not None:
+            self._emit(self.name, "module", name, "removed", "removed")
+
+
+def _while(probe: readiness.Probe, same: Callable[[], bool]) -> readiness.Probe:
+    """Ask `probe` only while the life it asks about goes on; otherwise stop asking."""
+
+    async def asked() -> bool:
+        return not same() or await probe()
+
+    return asked

@@ -1,0 +1,131 @@
+"""The drivers of one machine, opened once and handed to whoever needs them.
+
+One dict literal per kind maps a config name to its driver; nothing else names a concrete driver.
+Must not know: HTTP, desired state.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from net.errors import OtterError
+from otter_agent import api
+from otter_agent.cgroups import Cgroups, open_cgroups
+from otter_agent.images.base import ImageStore
+from otter_agent.layout import Layout
+from otter_agent.network import Network
+from otter_agent.runtimes.base import Runtime
+from otter_agent.version import VERSION
+
+DEFAULT_DOCKER = "unix:///var/run/docker.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the command line says.
+
+    Attributes:
+        root: Folder for all state; None: /run/otter and /var/lib/otter.
+        docker: URL of the Docker engine; None: `DOCKER_HOST`, else the default socket.
+        idle_exit_s: End this long after the last mesh is gone; None: never.
+        name: The machine's name in status and plans.
+    """
+
+    root: Path | None = None
+    docker: str | None = None
+    idle_exit_s: float | None = None
+    name: str = "local"
+
+    @property
+    def docker_url(self) -> str:
+        """The engine to use."""
+        return self.docker or os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER
+
+
+@dataclass(slots=True)
+class Machine:
+    """This machine's drivers.
+
+    Attributes:
+        problems: Runtime name -> why it can't be used now ("" if it can); kept by the agent.
+        details: Runtime name -> version or the like, for `doctor`.
+    """
+
+    layout: Layout
+    config: Config
+    agent_id: str
+    network: Network
+    cgroups: Cgroups | None
+    runtimes: Mapping[str, Runtime]
+    stores: Mapping[str, ImageStore]
+    problems: dict[str, str] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+
+    def info(self) -> api.Info:
+        """The facts that `GET /v1/info` tells."""
+        return api.Info(
+            agent=self.agent_id,
+            version=VERSION,
+            api_version=api.API_VERSION,
+            pid=os.getpid(),
+            root=str(self.config.root or "/"),
+            machine=self.config.name,
+            cpus=len(os.sched_getaffinity(0)),
+            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            arch=platform.machine(),
+            kernel=platform.release(),
+            cgroup=self.cgroups.version if self.cgroups else "none",
+            runtimes=tuple(
+                api.RuntimeFact(
+                    name=name,
+                    usable=not self.problems.get(name, "not probed yet"),
+                    detail=self.problems.get(name) or self.details.get(name, ""),
+                )
+                for name in self.runtimes
+            ),
+        )
+
+
+def open_machine(config: Config, layout: Layout, agent_id: str) -> Machine:
+    """Open every driver; those that can't work here say so in `problems`, not by raising."""
+    network = Network(agent_id)
+    usable, why = network.usable()
+    problems: dict[str, str] = {}
+    if not usable:
+        problems["network"] = why
+    cgroups: Cgroups | None = None
+    try:
+        cgroups = open_cgroups(agent_id)
+    except OtterError as error:
+        problems["cgroups"] = str(error)
+    runtimes, stores = _drivers(config, layout, agent_id, cgroups)
+    return Machine(
+        layout=layout, config=config, agent_id=agent_id, network=network, cgroups=cgroups,
+        runtimes=runtimes, stores=stores, problems=problems,
+    )  # fmt: skip
+
+
+def _drivers(
+    config: Config, layout: Layout, agent_id: str, cgroups: Cgroups | None
+) -> tuple[dict[str, Runtime], dict[str, ImageStore]]:
+    from otter_agent.images.docker import DockerImages
+    from otter_agent.images.environments import EnvironmentStore
+    from otter_agent.images.fake import FakeImages
+    from otter_agent.images.wheelhouse import Wheelhouse
+    from otter_agent.runtimes.docker import DockerRuntime
+    from otter_agent.runtimes.fake import FakeRuntime
+    from otter_agent.runtimes.process import ProcessRuntime
+
+    wheelhouse = Wheelhouse(layout.wheels)
+    runtimes: dict[str, Runtime] = {"fake": FakeRuntime()}
+    stores: dict[str, ImageStore] = {"fake": FakeImages()}
+    if cgroups is not None:
+        runtimes["docker"] = DockerRuntime(config.docker_url, agent_id, layout, cgroups)
+        stores["docker"] = DockerImages(config.docker_url, layout, wheelhouse, agent_id)
+        runtimes["process"] = ProcessRuntime(layout, agent_id, cgroups)
+        stores["process"] = EnvironmentStore(layout, wheelhouse)
+    return runtimes, stores

@@ -1,0 +1,75 @@
+"""Finds out when a running module is ready. Mechanism only; when to ask is the keeper's.
+
+A module is asked every 20 ms at first and ever more slowly, so that a quick module is seen ready
+at once and a slow one costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from otter_agent import api
+from otter_agent.machine import Machine
+from otter_agent.runtimes.base import Exec, Key
+
+FIRST_WAIT_S = 0.02
+LONGEST_WAIT_S = 0.5
+CONNECT_TIMEOUT_S = 1.0
+
+Probe = Callable[[], Awaitable[bool]]
+
+
+def probe_of(machine: Machine, mesh: str, module: api.ModuleSpec) -> Probe:
+    """The question to ask, over and over, until it is answered with True."""
+    ready = module.ready
+    if ready.tcp is not None:
+        return _tcp(machine, mesh, module, ready.tcp)
+    if ready.command is not None:
+        return _command(machine, Key(mesh, module.name), module.runtime, ready.command)
+    if ready.sdk:
+        return _marker(machine.layout.module(mesh, module.name).ready)
+    return _at_once
+
+
+async def until_ready(probe: Probe) -> None:
+    """Ask until the answer is yes. Callers bound the time and cancel."""
+    wait = FIRST_WAIT_S
+    while not await probe():
+        await asyncio.sleep(wait)
+        wait = min(wait * 1.3, LONGEST_WAIT_S)
+
+
+async def _at_once() -> bool:
+    return True
+
+
+def _marker(path: Path) -> Probe:
+    async def probe() -> bool:
+        return os.path.lexists(path)  # one lstat in a folder of ours: not worth a thread
+
+    return probe
+
+
+def _tcp(machine: Machine, mesh: str, module: api.ModuleSpec, port: int) -> Probe:
+    async def probe() -> bool:
+        return await asyncio.to_thread(
+            machine.network.connects, mesh, module.host, module.address, port, CONNECT_TIMEOUT_S
+        )
+
+    return probe
+
+
+def _command(machine: Machine, key: Key, runtime: str, argv: tuple[str, ...]) -> Probe:
+    async def ignore(fd: int, data: bytes) -> None:
+        return None
+
+    async def probe() -> bool:
+        driver = machine.runtimes[runtime]
+        if not isinstance(driver, Exec):
+            return True
+        return await driver.exec(key, argv, stdin=None, output=ignore) == 0
+
+    return probe

@@ -1,0 +1,91 @@
+"""One run of the agent as a process: its lock, pid file, signals, and word to systemd."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import Iterator
+
+from otter_agent.agent import Agent
+from otter_agent.errors import AgentError
+from otter_agent.layout import Layout
+from otter_agent.machine import Config, Machine, open_machine
+from otter_agent.server import serving
+from otter_agent.state import State
+
+
+def serve(config: Config, *, debug: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT. Meshes live on; the next agent adopts them.
+
+    Raises:
+        AgentError: Another agent serves this root (`in-use`), or its state is newer than this.
+        OSError: The root can't be written.
+    """
+    layout = Layout.at(config.root)
+    layout.run.mkdir(parents=True, exist_ok=True)
+    layout.lib.mkdir(parents=True, exist_ok=True)
+    with _only_one(layout):
+        state = State(layout.database)
+        try:
+            machine = open_machine(config, layout, state.agent_id())
+            asyncio.run(_serve(machine, state), debug=debug)
+        finally:
+            state.close()
+
+
+@contextlib.contextmanager
+def _only_one(layout: Layout) -> Iterator[None]:
+    """Hold the root's lock, with our pid beside the socket."""
+    with layout.lock.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = layout.pid_file.read_text().strip() if layout.pid_file.exists() else "?"
+            raise AgentError(
+                "in-use", f"{layout.run}: another otter-agent (pid {pid}) serves this root",
+                hint="use that one, or give this one a --root of its own",
+            ) from None  # fmt: skip
+        fresh = layout.pid_file.with_suffix(".new")
+        fresh.write_text(f"{os.getpid()}\n")
+        fresh.rename(layout.pid_file)
+        try:
+            yield
+        finally:
+            layout.pid_file.unlink(missing_ok=True)
+
+
+async def _serve(machine: Machine, state: State) -> None:
+    stop, started = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    agent = Agent(machine, state, on_idle=stop.set)
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(agent.serve(started, stop), name="agent")
+        waiting = group.create_task(started.wait(), name="started")
+        await asyncio.wait((work, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            waiting.cancel()
+            return
+        async with serving(agent, machine.layout.socket):
+            notify("READY=1")
+            await asyncio.wait((work,))
+            notify("STOPPING=1")
+
+
+def notify(message: str) -> None:
+    """Tell systemd, if it started us (sd_notify(3): a datagram to $NOTIFY_SOCKET)."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as outlet:
+        with contextlib.suppress(OSError):
+            outlet.connect(address)
+            outlet.send(message.encode())
+

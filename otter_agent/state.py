@@ -1,0 +1,182 @@
+"""The agent's durable memory: desired meshes, what became of each module, and recent events (sqlite).
+
+All calls are short (a row or two, WAL, no fsync per write) and run on the event loop's thread.
+Must not know: drivers, HTTP, how desired state is reached.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from otter_agent import api
+from otter_agent.errors import AgentError
+from otter_agent.reconcile import Supervision
+
+SCHEMA_VERSION = 1
+KEEP_EVENTS = 10_000
+"""Older events are forgotten: a busy mesh writes about 10 a module, so this is days of history."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS meshes (
+    name TEXT PRIMARY KEY, spec BLOB NOT NULL, generation INTEGER NOT NULL,
+    destroying INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS supervision (
+    mesh TEXT NOT NULL, module TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (mesh, module));
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, mesh TEXT NOT NULL,
+    kind TEXT NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL, state TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS events_of_mesh ON events (mesh, seq);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredMesh:
+    """A mesh as asked for."""
+
+    spec: api.MeshSpec
+    generation: int
+    destroying: bool
+
+
+class State:
+    """One sqlite file. Close it with `close`.
+
+    Raises:
+        AgentError: The file was written by a newer version (`code` is `newer-state`).
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_SCHEMA)
+        self._check_version(path)
+
+    def _check_version(self, path: Path) -> None:
+        row = self._db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
+        if row is None:
+            self._db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+        elif int(row[0]) > SCHEMA_VERSION:
+            raise AgentError(
+                "newer-state",
+                f"{path}: written by a newer otter-agent (schema {row[0]}, mine {SCHEMA_VERSION})",
+                hint="install that version again, or destroy its meshes with it first",
+            )
+
+    def close(self) -> None:
+        """Flush and close; idempotent."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def agent_id(self) -> str:
+        """Six hex digits, drawn once per root: part of every name this agent makes."""
+        row = self._db.execute("SELECT value FROM meta WHERE key='agent'").fetchone()
+        if row is not None:
+            return str(row[0])
+        drawn = uuid.uuid4().hex[:6]
+        self._db.execute("INSERT INTO meta VALUES ('agent', ?)", (drawn,))
+        return drawn
+
+    # --- meshes --------------------------------------------------------------------------------
+
+    def meshes(self) -> dict[str, DesiredMesh]:
+        """All meshes, those being destroyed included."""
+        rows = self._db.execute("SELECT name, spec, generation, destroying FROM meshes ORDER BY name")
+        return {
+            name: DesiredMesh(api.decode(spec, api.MeshSpec), generation, bool(destroying))
+            for name, spec, generation, destroying in rows
+        }
+
+    def put_mesh(self, spec: api.MeshSpec) -> int:
+        """Store what is desired; returns the new generation (unchanged spec: the old one)."""
+        body = api.encode(spec)
+        with self._transaction():
+            row = self._db.execute(
+                "SELECT spec, generation, destroying FROM meshes WHERE name=?", (spec.name,)
+            ).fetchone()
+            if row is not None and row[0] == body and not row[2]:
+                return int(row[1])
+            generation = 1 if row is None else int(row[1]) + 1
+            self._db.execute(
+                "INSERT OR REPLACE INTO meshes VALUES (?, ?, ?, 0)", (spec.name, body, generation)
+            )
+        return generation
+
+    def destroy_mesh(self, name: str) -> None:
+        """Mark as to be removed; survives a crash in the middle of the removal."""
+        self._db.execute(
+            "UPDATE meshes SET destroying=1, generation=generation+1 WHERE name=?", (name,)
+        )
+
+    def forget_mesh(self, name: str) -> None:
+        """The mesh is gone: drop all rows but its events."""
+        with self._transaction():
+            self._db.execute("DELETE FROM meshes WHERE name=?", (name,))
+            self._db.execute("DELETE FROM supervision WHERE mesh=?", (name,))
+
+    # --- supervision ---------------------------------------------------------------------------
+
+    def supervision(self, mesh: str) -> dict[str, Supervision]:
+        """What is remembered of each module of a mesh."""
+        rows = self._db.execute("SELECT module, body FROM supervision WHERE mesh=?", (mesh,))
+        return {module: msgspec.json.decode(body, type=Supervision) for module, body in rows}
+
+    def put_supervision(self, mesh: str, module: str, memory: Supervision | None) -> None:
+        """Remember, or forget with None."""
+        if memory is None:
+            self._db.execute("DELETE FROM supervision WHERE mesh=? AND module=?", (mesh, module))
+            return
+        self._db.execute(
+            "INSERT OR REPLACE INTO supervision VALUES (?, ?, ?)",
+            (mesh, module, msgspec.json.encode(memory)),
+        )
+
+    # --- events --------------------------------------------------------------------------------
+
+    def add_event(  # noqa: PLR0913 - the columns of an event
+        self, time: float, mesh: str, kind: str, subject: str, text: str, state: str = ""
+    ) -> api.Event:
+        """Append an event and return it with its number."""
+        cursor = self._db.execute(
+            "INSERT INTO events (time, mesh, kind, subject, text, state) VALUES (?, ?, ?, ?, ?, ?)",
+            (time, mesh, kind, subject, text, state),
+        )
+        seq = cursor.lastrowid or 0
+        if seq % 1000 == 0:
+            self._db.execute("DELETE FROM events WHERE seq <= ?", (seq - KEEP_EVENTS,))
+        return api.Event(
+            seq=seq, time=time, mesh=mesh, kind=kind, subject=subject, text=text, state=state
+        )
+
+    def events(self, *, mesh: str | None, since: int, limit: int = 1000) -> list[api.Event]:
+        """Events numbered above `since`, oldest first; of one mesh or of all."""
+        rows = self._db.execute(
+            "SELECT seq, time, mesh, kind, subject, text, state FROM events"
+            " WHERE seq > ? AND (? IS NULL OR mesh = ?) ORDER BY seq LIMIT ?",
+            (since, mesh, mesh, limit),
+        )
+        names = ("seq", "time", "mesh", "kind", "subject", "text", "state")
+        return [api.Event(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def last_event(self) -> int:
+        """Number of the newest event; 0 if there is none."""
+        row = self._db.execute("SELECT max(seq) FROM events").fetchone()
+        return int(row[0] or 0)

@@ -1,0 +1,150 @@
+"""How each step of a module's life is done: drivers called in the right order, nothing decided.
+
+Each function is idempotent, so a step that a killed agent left half done is simply done again.
+Must not know: when steps happen, HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from net.errors import OtterError
+from otter_agent import api, folders
+from otter_agent.images.base import BuildLog
+from otter_agent.machine import Machine
+from otter_agent.reconcile import budget_of
+from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Phase, Workload
+
+STOP_GRACE_S = 5.0
+"""Between SIGTERM and SIGKILL. Half of Docker's default: nobody waits for a removed module's data."""
+TAIL_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps, for the modules of one mesh on one machine."""
+
+    machine: Machine
+    mesh: str
+
+    def key(self, module: str) -> Key:
+        """Names a module's instance."""
+        return Key(self.mesh, module)
+
+    def group(self, host: str) -> str:
+        """The budget group of a host, relative to the agent's own."""
+        return f"{self.mesh}/{host}"
+
+    async def make_folders(self, spec: api.MeshSpec) -> None:
+        """Module folders, hosts files, and the hosts' budgets."""
+        await asyncio.to_thread(self._make_folders, spec)
+
+    def _make_folders(self, spec: api.MeshSpec) -> None:
+        for module in spec.modules:
+            folders.make(self.machine.layout, self.mesh, module.name, spec.names)
+        cgroups = self.machine.cgroups
+        if cgroups is None:
+            return
+        for host in spec.hosts:
+            cgroups.ensure(
+                self.group(host.name), api.Budget(cpu=host.cpu, memory_bytes=host.memory_bytes)
+            )
+        wanted = {self.group(h.name) for h in spec.hosts}
+        for group in cgroups.groups():
+            mesh, _, host = group.partition("/")
+            if mesh == self.mesh and host and "/" not in host and group not in wanted:
+                cgroups.kill(group)
+                cgroups.remove(group)
+
+    async def make_network(self, spec: api.MeshSpec) -> None:
+        """Namespaces, links, addresses, routes."""
+        if spec.modules and all(m.runtime == "fake" for m in spec.modules):
+            return  # nothing real is to be joined, and a laptop may lack the right to make it
+        await asyncio.to_thread(self.machine.network.converge, spec)
+
+    async def prepare(self, module: api.ModuleSpec, log: BuildLog) -> Artifact:
+        """Find or build what the module runs."""
+        return await self.machine.stores[module.runtime].ensure(module, log)
+
+    async def create(self, module: api.ModuleSpec, artifact: Artifact) -> Instance:
+        """Fresh folders and a new instance, not started."""
+        layout = self.machine.layout
+        await asyncio.to_thread(folders.fill, layout, self.mesh, module)
+        return await self.machine.runtimes[module.runtime].create(
+            Workload(
+                key=self.key(module.name),
+                spec_digest=api.instance_digest(module),
+                hostname=module.name,
+                artifact=artifact,
+                argv=module.command,
+                env=dict(module.env),
+                cgroup=self.group(module.host),
+                budget=budget_of(module),
+                paths=layout.module(self.mesh, module.name),
+            )
+        )
+
+    async def start(self, module: api.ModuleSpec) -> Instance:
+        """A new life, held before its first instruction."""
+        folders.clear_ready(self.machine.layout.module(self.mesh, module.name))
+        return await self.machine.runtimes[module.runtime].start(self.key(module.name))
+
+    async def connect(
+        self, spec: api.MeshSpec, module: api.ModuleSpec, instance: Instance
+    ) -> Instance:
+        """Plug the network into a held instance and let it run; check one that runs."""
+        if instance.pid is not None and module.runtime != "fake":
+            host = next(h for h in spec.hosts if h.name == module.host)
+            await asyncio.to_thread(
+                self.machine.network.plug,
+                self.mesh, host, module.name, module.address, instance.pid,
+            )  # fmt: skip
+        return await self.machine.runtimes[module.runtime].release(self.key(module.name))
+
+    async def update(self, module: api.ModuleSpec, budget: api.Budget) -> None:
+        """New limits for a running instance."""
+        await self.machine.runtimes[module.runtime].update(self.key(module.name), budget)
+
+    async def remove(self, module: str, runtime: str, host: str | None) -> None:
+        """Stop and remove an instance, with its plug and its budget group."""
+        driver = self.machine.runtimes[runtime]
+        await driver.stop(self.key(module), STOP_GRACE_S)
+        await driver.remove(self.key(module))
+        if host is None:
+            return
+        await asyncio.to_thread(self.machine.network.unplug, self.mesh, host, module)
+
+    async def remove_all(self) -> None:
+        """Everything of the mesh but its instances: namespaces, groups, folders."""
+        await asyncio.to_thread(self._remove_all)
+
+    def _remove_all(self) -> None:
+        if not self.machine.problems.get("network"):
+            self.machine.network.remove(self.mesh)
+        cgroups = self.machine.cgroups
+        if cgroups is not None and any(
+            g == self.mesh or g.startswith(self.mesh + "/") for g in cgroups.groups()
+        ):
+            cgroups.kill(self.mesh)
+            cgroups.remove(self.mesh)
+        folders.remove(self.machine.layout, self.mesh)
+
+    async def tail(self, module: api.ModuleSpec) -> tuple[str, ...]:
+        """The last lines a module wrote; empty where the runtime can't tell."""
+        driver = self.machine.runtimes[module.runtime]
+        if not isinstance(driver, Logs):
+            return ()
+        lines: deque[str] = deque(maxlen=TAIL_LINES)
+        try:
+            async for line in driver.logs(self.key(module.name), tail=TAIL_LINES, follow=False):
+                lines.append(line.text)
+        except OtterError:
+            return tuple(lines)
+        return tuple(lines)
+
+
+def exited(instance: Instance | None) -> bool:
+    """Whether an instance has ended its life."""
+    return instance is not None and instance.phase is Phase.EXITED
