@@ -1,0 +1,106 @@
+# The two commands to know: `make demo` and `make test`. `make help` lists the rest.
+#
+#   PYTHON=…          the Python to make the virtual environment from (3.11 or newer)
+#   ARGS='…'          handed on to pytest, to the demo or to the benchmarks
+#   OTTER_REQUIRE=…   tiers that must not skip: docker,netns,kernel
+
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+ARGS ?=
+
+# pip draws its bars on a terminal and is quiet elsewhere. The build's warning that an editable
+# installation is one says nothing here: the folders have the packages' names on purpose.
+PIP_INSTALL = PYTHONWARNINGS=ignore:::setuptools.command.editable_wheel $(BIN)/python -m pip install \
+	--disable-pip-version-check $$([ -t 1 ] || echo --quiet)
+
+.PHONY: help setup setup-dev setup-tests check format test test-unit test-contracts test-netns \
+	test-docker test-process test-kernel test-e2e demo bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
+
+# --- set-up: stamps make the second time quick ------------------------------------------------
+
+setup: $(VENV)/.otter-setup  ## .venv with otterctl and otter-agent
+	@echo "setup: $(BIN)/otterctl and $(BIN)/otter-agent are there"
+
+setup-dev: $(VENV)/.otter-setup-dev  ## … and the tools of developers
+	@:
+
+$(VENV)/.otter-setup: pyproject.toml
+	@.ci/debian setup
+	@python=$$(.ci/python); \
+	if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
+		echo "setup: making $(VENV) with $$($$python --version)"; \
+		$$python -m venv --clear $(VENV); \
+	fi
+	@echo "setup: installing Python packages"
+	@$(PIP_INSTALL) --editable '.[all]'
+	@touch $@
+
+$(VENV)/.otter-setup-dev: pyproject.toml $(VENV)/.otter-setup
+	@echo "setup-dev: installing developers' tools"
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+setup-tests: setup-dev  ## … and what the tests need: Debian packages (as root), the guest kernel
+	@.ci/debian tests
+	@$(BIN)/python -m tests.kernel.guest --prepare || echo "setup-tests: going on without it" >&2
+
+# --- checks -----------------------------------------------------------------------------------
+
+check: setup-dev  ## style, format, types, and who imports whom
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo >$(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+	@echo "check: ruff, mypy and import-linter are content"
+
+format: setup-dev  ## rewrite files in the house's format
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+# --- tests: one pytest run each ---------------------------------------------------------------
+
+test: setup-tests check  ## all tiers in one run, after check; what cannot run here is skipped by name
+	@$(PYTEST) -q $(ARGS)
+
+test-unit: setup-dev  ## no root, no engine, no network
+	@$(PYTEST) tests/unit $(ARGS)
+
+test-contracts: setup-tests  ## the suites that every driver passes
+	@$(PYTEST) tests/contracts $(ARGS)
+
+test-netns: setup-tests  ## network namespaces (root)
+	@$(PYTEST) -m netns $(ARGS)
+
+test-docker: setup-tests  ## a Docker engine of the tests' own (root)
+	@$(PYTEST) -m docker $(ARGS)
+
+test-process: setup-tests  ## the process runtime
+	@$(PYTEST) -m 'not docker' -k process tests/contracts tests/integration $(ARGS)
+
+test-kernel: setup-tests  ## netem and cgroup v2, in a guest kernel
+	@$(PYTEST) tests/kernel $(ARGS)
+
+test-e2e: setup-tests  ## the installed commands, the examples and the README
+	@$(PYTEST) tests/e2e $(ARGS)
+
+# --- to look at -------------------------------------------------------------------------------
+
+demo: $(VENV)/.otter-setup  ## a phone hears a question and tells an edge host: ARGS='--wav FILE'
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+bench: setup-tests  ## ours, the peers and the limit, side by side: ARGS='cli --json'
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean:  ## remove the virtual environment, caches and what builds left
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

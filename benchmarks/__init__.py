@@ -1,0 +1,1 @@
+"""What OTTER costs, beside the peers and the limit, measured in one run: see `__main__`."""
