@@ -15,15 +15,19 @@ import re
 import signal
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from otter_agent.errors import ImageError
 from otter_agent.images.base import BuildLog
 
 TAIL_LINES = 20
 """How much of a failing step's output an error carries."""
+
+T = TypeVar("T")
 
 _POLL_S = 0.05
 _DISK_FULL = re.compile(r"no space left on device|errno 28|disk quota exceeded", re.IGNORECASE)
@@ -179,3 +183,16 @@ def _try_lock(fd: int, mode: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+async def to_end(call: Callable[..., T], *args: Any) -> T:
+    """Run blocking `call` in a thread; if cancelled, wait for its end before passing that on.
+
+    Else a folder could be made anew while a thread still writes to it.
+    """
+    done = asyncio.get_running_loop().run_in_executor(None, partial(call, *args))
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        await asyncio.wait([done])
+        raise

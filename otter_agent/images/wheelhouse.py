@@ -95,17 +95,17 @@ class Wheelhouse:
             given=given,
         )
         final = self.folder / wanted.key
-        if final.is_dir():  # noqa: ASYNC240 - one stat
+        if final.is_dir():
             return final
         step = Step("pip", "fetch", wanted.title)
         with step.translating(self.folder):
             async with locked(self.folder / f"{wanted.key}.lock", waiting=log) as fd:
-                if not final.is_dir():  # noqa: ASYNC240 - one stat
+                if not final.is_dir():
                     await self._make(final, wanted, step, log, fd)
         return final
 
     async def _make(self, final: Path, wanted: _Set, step: Step, log: BuildLog, fd: int) -> None:
-        for left in self.folder.glob(f"{final.name}.tmp-*"):  # noqa: ASYNC240 - a short folder
+        for left in self.folder.glob(f"{final.name}.tmp-*"):
             await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix=f"{final.name}.tmp-", dir=self.folder))
         try:
