@@ -1,0 +1,146 @@
+"""Errors of the controller.
+
+    OtterError (net.errors)
+      TopologyError(ValueError)    one problem of a topology file: path, line, column, key, reason
+      TopologyErrors(ValueError)   all problems of one file
+      PlanError                    a sound topology that can't be planned: where, reason
+        PlacementError             module, rejected: {host: reason}
+      RemoteError                  machine
+        AgentUnreachable           no agent answers: socket, why
+        AgentFault                 the agent refused: problem, code; codes are stable
+
+Must not know: the CLI, sockets, how errors are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from net.errors import OtterError
+
+if TYPE_CHECKING:  # the CLI's start shouldn't pay for msgspec
+    from otter_agent.api import Problem
+
+
+class TopologyError(OtterError, ValueError):
+    """One problem of a topology file; printed as ``file:line: key: reason; hint``.
+
+    Attributes:
+        path: The file, as it was named by the caller.
+        line: Counts from 1; where a key is missing, the line of its table's header.
+        column: Characters, counts from 1.
+        key: Dotted key, links and streams by their names: ``links.radio.rate``.
+        reason: What is wrong, one line.
+        override: The ``--set`` text that brought the value; empty if the file did.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        line: int,
+        column: int,
+        key: str,
+        reason: str,
+        hint: str = "",
+        *,
+        override: str = "",
+    ) -> None:
+        where = f"--set {override}" if override else f"{path}:{line}"
+        super().__init__(f"{where}: {key}: {reason}" if key else f"{where}: {reason}", hint=hint)
+        self.path = path
+        self.line = line
+        self.column = column
+        self.key = key
+        self.reason = reason
+        self.override = override
+
+
+class TopologyErrors(OtterError, ValueError):  # noqa: N818 - several of them
+    """Every problem of a topology file, in the order of its lines; one line each when printed."""
+
+    def __init__(self, errors: Sequence[TopologyError]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = tuple(errors)
+
+    def __iter__(self) -> Iterator[TopologyError]:
+        return iter(self.errors)
+
+
+class PlanError(OtterError):
+    """A topology makes sense by itself, but no plan can be made of it.
+
+    Args:
+        where: What can't be planned: ``module asr``, ``modules.asr.build``.
+        reason: Why, one line.
+        hint: What to try.
+    """
+
+    def __init__(self, where: str, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"{where}: {reason}", hint=hint)
+        self.where = where
+        self.reason = reason
+
+
+class PlacementError(PlanError):
+    """No host has room for a module.
+
+    Attributes:
+        module: Its name.
+        rejected: Name of each host -> why not there.
+    """
+
+    def __init__(self, module: str, rejected: Mapping[str, str]) -> None:
+        reasons = [f"{host} {why}" for host, why in rejected.items()]
+        shown = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if reasons[5:] else "")
+        super().__init__(
+            f"module {module}",
+            f"fits on no host ({shown})",
+            hint="give a host more, or name the module's `host`",
+        )
+        self.module = module
+        self.rejected = dict(rejected)
+
+
+class RemoteError(OtterError):
+    """Something failed on a machine.
+
+    Args:
+        machine: Its name.
+        message: What failed and why, one line.
+        hint: What to try.
+    """
+
+    def __init__(self, machine: str, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{machine}: {message}", hint=hint)
+        self.machine = machine
+
+
+class AgentUnreachable(RemoteError):  # noqa: N818 - the field's word
+    """No agent answers.
+
+    Args:
+        machine: Its name.
+        socket: Where it was looked for.
+        why: What happened, one line.
+    """
+
+    def __init__(self, machine: str, socket: str, why: str) -> None:
+        hint = "start one: `otterctl apply` does, or `otter-agent serve`"
+        super().__init__(machine, f"no agent answers at {socket}: {why}", hint=hint)
+        self.socket = socket
+        self.why = why
+
+
+class AgentFault(RemoteError):  # noqa: N818 - the field's word
+    """The agent refused a request, or failed at it.
+
+    Attributes:
+        problem: Its answer.
+        code: The answer's stable word for programs, see docs/architecture.md.
+    """
+
+    def __init__(self, machine: str, problem: Problem) -> None:
+        super().__init__(machine, problem.message, hint=problem.hint)
+        self.problem = problem
+        self.code = problem.code

@@ -1,0 +1,134 @@
+"""`--set links.radio.rate=5mbit`: values laid over a file's tables before they are read. Pure.
+
+Hosts and modules are addressed by their names, links and streams too (`phone-edge`,
+`asr.text>vqa.question`). They must exist: a typo must not make a new host. Must not know: kinds.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import Any
+
+from otter_ctl.topology.names import NAMED
+from otter_ctl.topology.reader import Bad, Path, Place, did_you_mean, shown
+
+_PART = re.compile(r"""\s*(?:"([^"\\]*)"|'([^']*)'|([^.="'\s]+))\s*""")
+_ENTITIES = ("hosts", "modules")
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One `--set`: its text as given and the path that it changed."""
+
+    text: str
+    path: Path
+
+
+def apply_overrides(tables: dict[str, Any], texts: list[str], place: Place) -> list[Override]:
+    """Change `tables` in place; what can't be applied is reported under the text itself."""
+    done = []
+    for text in texts:
+        where = place.child(_marker(text))
+        try:
+            keys, value = _split(text)
+            path = _address(tables, keys, place)
+            _store(tables, path, value)
+            done.append(Override(text, path))
+        except Bad as bad:
+            where.report(bad.reason, bad.hint)
+    return done
+
+
+def _marker(text: str) -> str:
+    """The path of a problem with the text itself: no TOML key can be called this."""
+    return f"--set\0{text}"
+
+
+def marked(path: Path) -> str | None:
+    """The text of a `--set` that could not be applied, if `path` is that of such a problem."""
+    first = path[0] if path else ""
+    return first[6:] if isinstance(first, str) and first.startswith("--set\0") else None
+
+
+def _split(text: str) -> tuple[list[str], Any]:
+    """Keys and value of `a.b=value`; what isn't a TOML value is a string."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Bad("isn't UTF-8") from None
+    keys: list[str] = []
+    position = 0
+    while True:
+        match = _PART.match(text, position)
+        if match is None:
+            raise Bad("must be KEY=VALUE, such as links.radio.rate=5mbit")
+        keys.append(next(group for group in match.groups() if group is not None))
+        position = match.end()
+        if text[position : position + 1] == "=":
+            break
+        if text[position : position + 1] != ".":
+            raise Bad("must be KEY=VALUE, such as links.radio.rate=5mbit")
+        position += 1
+    return keys, _value(text[position + 1 :].strip(), is_text=_is_variable(keys))
+
+
+def _is_variable(keys: list[str]) -> bool:
+    """Variables are strings: `--set modules.m.env.PORT=8080` needs no quotes."""
+    return len(keys) == 4 and keys[0] == "modules" and keys[2] == "env"
+
+
+def _value(text: str, *, is_text: bool) -> Any:
+    try:
+        tables = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    value = tables.get("value")
+    if len(tables) != 1 or (is_text and not isinstance(value, str)):
+        return text
+    return value
+
+
+def _address(tables: dict[str, Any], keys: list[str], place: Place) -> Path:
+    """Keys -> path: links and streams by name become indexes; entities must exist."""
+    top = keys[0]
+    if top in NAMED and len(keys) > 1:
+        return _element(tables, keys, place)
+    if top in _ENTITIES and len(keys) > 1:
+        known = tables.get(top)
+        if isinstance(known, dict) and keys[1] not in known:
+            near = did_you_mean(keys[1], known, place)
+            raise Bad(f"there is no {top[:-1]} {shown(keys[1])}{near}")
+    return tuple(keys)
+
+
+def _element(tables: dict[str, Any], keys: list[str], place: Place) -> Path:
+    """`links.radio.rate`, and `streams.a.x>b.y.queue`, whose name itself has dots."""
+    elements = tables.get(keys[0])
+    names = [NAMED[keys[0]](e) for e in elements] if isinstance(elements, list) else []
+    for length in range(len(keys) - 1, 0, -1):
+        name = ".".join(keys[1 : length + 1])
+        if name in names:
+            if names.count(name) > 1:
+                raise Bad(f"there are two {keys[0]} called {shown(name)}")
+            return (keys[0], names.index(name), *keys[length + 1 :])
+    near = did_you_mean(keys[1], [name for name in names if name], place)
+    raise Bad(f"there is no {keys[0][:-1]} {shown(keys[1])}{near}")
+
+
+def _store(tables: dict[str, Any], path: Path, value: Any) -> None:
+    """Set the value, making tables on the way."""
+    if len(path) == 2 and isinstance(path[1], int):
+        raise Bad("must name a key of it, such as links.radio.rate=5mbit")
+    current: Any = tables
+    for key in path[:-1]:
+        if isinstance(key, int):
+            current = current[key]
+        elif isinstance(current, dict):
+            current = current.setdefault(key, {})
+        if not isinstance(current, dict | list):
+            raise Bad(f"{shown(str(key))} is not a table")
+    if not isinstance(current, dict):
+        raise Bad("is not a table's key")
+    current[path[-1]] = value

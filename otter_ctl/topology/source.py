@@ -1,0 +1,96 @@
+"""A file's bytes -> TOML tables, or the one problem that keeps them from being read.
+
+Must not know: which keys there are.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from otter_ctl.errors import TopologyError, TopologyErrors
+
+SIZE_LIMIT = 4 << 20
+"""Bytes. 10,000 hosts with links take about 1 MiB; more is not a topology but a mistake."""
+
+_PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)\Z")
+_TWICE = re.compile(r"Cannot (?:declare|mutate immutable namespace) (\(.*\))(?: twice)?\Z")
+_UNQUOTED = re.compile(r"=\s*([0-9][0-9_.]*\s*[A-Za-zµ%]+)\s*(?:#.*)?\Z")
+_LONG_INTEGER = re.compile(r"[0-9_]{4000}")
+
+
+def read(path: Path) -> str:
+    """The text of the file, without byte order mark.
+
+    Raises:
+        TopologyErrors: It can't be read, is too large or isn't UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(SIZE_LIMIT + 1)
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the path
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        raise _failure(path, 1, 1, f"can't be read: {reason}") from exc
+    if len(data) > SIZE_LIMIT:
+        raise _failure(path, 1, 1, f"is larger than {SIZE_LIMIT >> 20} MiB")
+    try:
+        return data.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as exc:
+        before = data[: exc.start]
+        column = len(before.rpartition(b"\n")[2].decode(errors="replace")) + 1
+        reason = f"isn't UTF-8: byte 0x{data[exc.start]:02x}"
+        raise _failure(path, before.count(b"\n") + 1, column, reason) from exc
+
+
+def parse(path: Path, text: str) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises:
+        TopologyErrors: It isn't TOML; names the line.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise _syntax(path, text, str(exc)) from exc
+    except RecursionError as exc:
+        raise _failure(path, 1, 1, "is nested too deeply") from exc
+    except ValueError as exc:  # an integer of over 4,300 digits
+        match = _LONG_INTEGER.search(text)
+        line = text.count("\n", 0, match.start()) + 1 if match else 1
+        raise _failure(path, line, 1, "not valid TOML: a number is too long") from exc
+
+
+def _syntax(path: Path, text: str, message: str) -> TopologyErrors:
+    """Tomllib's message with its place taken out, and a hint for the commonest slip."""
+    place = _PLACE.search(message)
+    reason = message[: place.start()] if place else message
+    lines = text.split("\n")
+    if place and place[1]:
+        line, column = int(place[1]), int(place[2])
+    else:
+        line, column = max(1, len(text.rstrip().split("\n"))), 1
+    twice = _TWICE.match(reason)
+    if twice:
+        reason = f"declared twice: {_dotted(twice[1])}"
+    elif reason == "Cannot overwrite a value":
+        reason = "a key is given twice"
+    written = _UNQUOTED.search(lines[line - 1].rstrip()) if line <= len(lines) else None
+    hint = f'write "{written[1][:40]}" in quotes' if written else ""
+    return _failure(path, line, column, f"not valid TOML: {_clean(reason)}", hint)
+
+
+def _dotted(keys: str) -> str:
+    """`('hosts', 'phone')` -> `hosts.phone`."""
+    return ".".join(re.findall(r"'((?:[^'\\]|\\.)*)'", keys))
+
+
+def _clean(text: str) -> str:
+    """One printable line of bounded length: parts of the file stand in it."""
+    shown = "".join(c if c.isprintable() else "�" for c in text)
+    return shown if len(shown) <= 160 else shown[:157] + "…"
+
+
+def _failure(path: Path, line: int, column: int, reason: str, hint: str = "") -> TopologyErrors:
+    return TopologyErrors([TopologyError(str(path), line, column, "", reason, hint)])

@@ -1,0 +1,177 @@
+"""The values of this format: queues, references, stream ends, paths, variables, files. Pure.
+
+Must not know: which key holds which.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from net import units
+from otter_ctl.topology.kinds import (
+    NAME,
+    TEXT,
+    checked_name,
+    integer,
+    number,
+    only_true,
+    quantity,
+    scalar,
+    text,
+)
+from otter_ctl.topology.reader import INVALID, Bad, Kind, Place, shown, type_name
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_PACKETS = re.compile(r"\s*([0-9]{1,9})\s*packets?\s*\Z")
+_OWN_ENV = frozenset({"OTTER_WIRING", "OTTER_STATE", "OTTER_WORK", "OTTER_MODELS"})
+_ENV_LIMIT = 128 << 10
+"""Bytes of `NAME=value` with its end mark: MAX_ARG_STRLEN of execve(2)."""
+
+
+def _queue(value: object) -> tuple[str, float | int]:
+    """The LinkSpec field that a queue's size goes to (time, bytes or packets), and the size."""
+    accepts = 'write a time ("50ms"), a size ("64KiB") or "100 packets"'
+    if not isinstance(value, str):
+        raise Bad(f"must be a string, not {type_name(value)}: {accepts}")
+    packets = _PACKETS.match(value)
+    if packets:
+        return "queue_packets", int(packets[1])
+    try:
+        return "queue_s", units.duration(value)
+    except units.UnitError:
+        pass
+    try:
+        return "queue_bytes", units.size(value)
+    except units.UnitError:
+        raise Bad(f"{shown(value)} is not a queue's size: {accepts}") from None
+
+
+def _reference(value: object) -> str:
+    """A host's name, as another table writes it."""
+    word = text(value)
+    if any(c in word for c in "*?["):
+        raise Bad(f"{shown(word)}: globs of hosts are not built yet in this version")
+    return checked_name(word)
+
+
+def _pair(value: object, place: Place) -> Any:
+    if not isinstance(value, list) or len(value) != 2:
+        raise Bad('must be an array of two hosts, such as ["phone", "edge"]')
+    ends = [place.child(i).read(REFERENCE, item) for i, item in enumerate(value)]
+    return INVALID if INVALID in ends else tuple(ends)
+
+
+def _stream_end(value: object) -> tuple[str, str]:
+    """`module.port`."""
+    module, dot, port = text(value).partition(".")
+    if not dot:
+        raise Bad(f'{shown(value)} must name a module and its port, such as "asr.text"')
+    return checked_name(module), checked_name(port)
+
+
+def _relative(value: object) -> str:
+    """A path or glob that can't leave the folder it is relative to."""
+    path = text(value)
+    parts = path.split("/")
+    if path.startswith("/") or ".." in parts:
+        raise Bad(f"{shown(path)} must be relative, without `..`")
+    if path.endswith("/") or all(part in ("", ".") for part in parts):
+        raise Bad(f"{shown(path)} must name a file")
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
+def _image(value: object) -> str:
+    word = text(value, 255)
+    if not re.match(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z", word):
+        raise Bad(f'{shown(word)} is not an image reference such as "repo/name:tag"')
+    return word
+
+
+def _command(value: object, place: Place) -> Any:
+    if isinstance(value, str):
+        raise Bad("must be an array of strings", 'write ["program", "argument"], no shell reads it')
+    if not isinstance(value, list) or not value:
+        raise Bad("must be an array of at least one string")
+    words = [place.child(i).read(ARGUMENT if i else PATH, raw) for i, raw in enumerate(value)]
+    return INVALID if INVALID in words else tuple(words)
+
+
+def _argument(value: object) -> str:
+    """A program's argument; may be empty, unlike other texts."""
+    return value if value == "" and isinstance(value, str) else text(value, _ENV_LIMIT // 4)
+
+
+def _env(value: object, place: Place) -> Any:
+    if not isinstance(value, dict):
+        raise Bad(f"must be a table of variables, not {type_name(value)}")
+    result: dict[str, str] = {}
+    for key, raw in value.items():
+        try:
+            result[key] = _variable(key, raw)
+        except Bad as bad:
+            place.child(key).report(bad.reason, bad.hint)
+    return result
+
+
+def _variable(key: str, value: object) -> str:
+    if not _ENV_NAME.match(key):
+        raise Bad(f"{shown(key)} is not a variable's name (letters, digits and `_`)")
+    if key in _OWN_ENV:
+        raise Bad(f"`{key}` is set by OTTER")
+    if not isinstance(value, str):
+        raise Bad(f"must be a string, not {type_name(value)}", "write it in quotes")
+    if "\0" in value:
+        raise Bad("must not contain a NUL character")
+    if len(key) + len(value.encode()) + 2 > _ENV_LIMIT:
+        raise Bad("is too long for a variable (128 KiB)")
+    return value
+
+
+def _files(value: object, place: Place) -> Any:
+    if not isinstance(value, dict):
+        hint = 'write { "in.wav" = "data/in.wav" }'
+        raise Bad(f"must be a table, not {type_name(value)}", hint)
+    result: dict[str, tuple[str, str]] = {}
+    for key, raw in value.items():
+        below = place.child(key)
+        target, source = below.read(RELATIVE, key), below.read(PATH, raw)
+        if INVALID in (target, source):
+            continue
+        if target in result:
+            below.report(f"is the same file as {shown(result[target][0])}")
+        result[target] = (key, source)
+    for target, (key, _) in result.items():
+        inside = next((t for t in _parents(target) if t in result), None)
+        if inside is not None:
+            place.child(key).report(f"needs a folder where {shown(inside)} is a file")
+    return result
+
+
+def _parents(path: str) -> list[str]:
+    """`a/b/c` -> `a`, `a/b`."""
+    return [path[:i] for i, c in enumerate(path) if c == "/"]
+
+
+REFERENCE = scalar(_reference, **NAME.schema)
+PAIR = Kind(_pair, {"type": "array", "items": NAME.schema, "minItems": 2, "maxItems": 2})
+STREAM_END = scalar(
+    _stream_end, type="string", pattern=r"^[a-z0-9][a-z0-9_-]*\.[a-z0-9][a-z0-9_-]*$"
+)
+DURATION = quantity(units.duration, units.DURATION_ACCEPTS)
+WAIT = quantity(units.duration, units.DURATION_ACCEPTS, least=1e-3, limit="at least 1ms")
+RATE = quantity(units.rate, units.RATE_ACCEPTS)
+RATIO = quantity(units.ratio, units.RATIO_ACCEPTS)
+MEMORY = quantity(units.size, units.SIZE_ACCEPTS, least=4 << 20, limit="at least 4MiB")
+QUEUE = scalar(_queue, **TEXT)
+CORES = number(0.01, 10_000)
+PORT = integer(1, 65535)
+COMMAND = Kind(_command, {"type": "array", "items": TEXT, "minItems": 1})
+RELATIVE = scalar(_relative, **TEXT)
+PATH = scalar(text, **TEXT)
+ARGUMENT = scalar(_argument, **TEXT)
+IMAGE = scalar(_image, **TEXT)
+SWITCH = scalar(only_true, const=True)
+ENV = Kind(_env, {"type": "object", "additionalProperties": TEXT})
+FILES = Kind(_files, {"type": "object", "additionalProperties": TEXT})
+ANYTHING = scalar(lambda value: value)
