@@ -3,7 +3,7 @@
     python -m benchmarks [NAME…] [--json]
 
 A benchmark is a file beside this one with `rows() -> list[Row]`, named in BENCHMARKS. Exit status:
-0 when all that could run ran, whatever the figures.
+0 when all that can run here ran, whatever the figures; 1 when one failed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import importlib
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 
 from benchmarks import machine, report
@@ -35,26 +36,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
     here = machine.describe()
-    rows, skipped = measure(args.names or list(BENCHMARKS))
+    rows, skipped, failed = measure(args.names or list(BENCHMARKS))
     if args.json:
-        print(json.dumps({"machine": here, "rows": rows, "skipped": skipped}, indent=1))
+        document = {"machine": here, "rows": rows, "skipped": skipped, "failed": failed}
+        print(json.dumps(document, indent=1))
     else:
-        print(report.table(here, rows, skipped))
-    return 0
+        print(report.table(here, rows, {**skipped, **failed}))
+    return 1 if failed else 0
 
 
-def measure(names: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
-    """The rows of these benchmarks, and why others have none."""
+def measure(names: Sequence[str]) -> tuple[list[Row], dict[str, str], dict[str, str]]:
+    """The rows of these benchmarks, why some don't apply here, and why others failed."""
     rows: list[Row] = []
     skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
     for name in names:
-        print(f"{name}: measuring", file=sys.stderr)
+        print(f"{name}: measuring", file=sys.stderr, flush=True)
         try:
             # Imported here: what one benchmark needs must not be missed by the others.
             rows += importlib.import_module(BENCHMARKS[name]).rows()
         except NotHere as reason:
             skipped[name] = str(reason)
-    return rows, skipped
+        except Exception as error:  # noqa: BLE001 - the others' figures must not be lost with it
+            traceback.print_exc()
+            failed[name] = f"{type(error).__name__}: {error}"
+    return rows, skipped, failed
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def table(machine: Description, rows: Sequence[Row], skipped: Mapping[str, str])
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
-    lines += [f"{name}: not run: {why}" for name, why in skipped.items()]
+    lines += [f"{name}: no figures: {why}" for name, why in skipped.items()]
     return "\n".join(lines)
 
 
