@@ -6,8 +6,6 @@ Imports numpy and the standard library only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from net.errors import (
     ConnectionClosed,
     DriverError,
@@ -15,12 +13,16 @@ from net.errors import (
     MessageTooLarge,
     OtterError,
     RemoteWireError,
+    StreamRefused,
     TransportError,
 )
 
+TYPE_CHECKING = False  # type checkers take this name for true; importing typing costs 2 ms
 if TYPE_CHECKING:
-    from net.mesh import Input, Mesh, Output, run
+    from net.entry import run
+    from net.mesh import Mesh
     from net.messages import Message
+    from net.ports import Input, Output
 
 OTTER_WIRE_VERSION = 1
 """Version of the wire format; both ends of a stream compare it in the handshake."""
@@ -37,16 +39,17 @@ __all__ = [
     "OtterError",
     "Output",
     "RemoteWireError",
+    "StreamRefused",
     "TransportError",
     "run",
 ]
 
 _LAZY = {
-    "Input": "net.mesh",
+    "Input": "net.ports",
     "Mesh": "net.mesh",
     "Message": "net.messages",
-    "Output": "net.mesh",
-    "run": "net.mesh",
+    "Output": "net.ports",
+    "run": "net.entry",
 }
 
 

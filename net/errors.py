@@ -6,6 +6,7 @@
         RemoteWireError     the peer sent what the protocol forbids
         MessageTooLarge
         ConnectionClosed
+        StreamRefused       the peer answered, and doesn't want this stream
       DriverError           driver, op, target, recoverable
         ShapingError
 
@@ -61,6 +62,10 @@ class MessageTooLarge(TransportError):  # noqa: N818 - the field's word
 
 class ConnectionClosed(TransportError):  # noqa: N818 - the field's word
     """The other side went away, or this side closed the connection."""
+
+
+class StreamRefused(TransportError):  # noqa: N818 - the field's word
+    """The other side refused the stream: another version, or an input it doesn't have."""
 
 
 class DriverError(OtterError):

@@ -1,0 +1,116 @@
+"""The wiring file: which streams a module has, as the agent wrote it. Pure.
+
+The schema is `otter_agent.api.Wiring`; read here without its library, so that a module image needs
+numpy only. Keys that this version doesn't know are left alone: the agent may be newer.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from net.errors import OtterError
+
+
+class WiringError(OtterError):
+    """The wiring file is missing or makes no sense."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """One stream as one of its modules sees it.
+
+    Attributes:
+        stream: Its name, `asr.text>vqa.question`.
+        port_name: This module's own input or output: `question`.
+        peer: Name of the module at the other end.
+        address: IPv4 address of the receiving module.
+        port: TCP port at which the receiving module listens.
+        transport: Always `tcp` so far.
+        queue: Messages that may wait at the receiver.
+        policy: Always `block` so far.
+    """
+
+    stream: str
+    port_name: str
+    peer: str
+    address: str
+    port: int
+    transport: str = "tcp"
+    queue: int = 16
+    policy: str = "block"
+
+    @property
+    def receiver_input(self) -> str:
+        """The receiving module's name of it: `question`, from `asr.text>vqa.question`."""
+        return self.stream.rpartition(">")[2].rpartition(".")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a module is told of its surroundings."""
+
+    mesh: str
+    module: str
+    host: str
+    address: str
+    inputs: tuple[StreamEnd, ...] = ()
+    outputs: tuple[StreamEnd, ...] = ()
+
+
+def read_wiring(text: str | bytes) -> Wiring:
+    """Check and read the content of a wiring file.
+
+    Raises:
+        WiringError: It isn't one.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise WiringError(f"the wiring file is no JSON: {exc}") from exc
+    fields = _object(data, "the file")
+    return Wiring(
+        **{key: _get(fields, key, str) for key in ("mesh", "module", "host", "address")},
+        inputs=_ends(fields, "inputs"),
+        outputs=_ends(fields, "outputs"),
+    )
+
+
+def _ends(fields: dict[str, Any], key: str) -> tuple[StreamEnd, ...]:
+    listed = fields.get(key, [])
+    if not isinstance(listed, list):
+        raise WiringError(f"the wiring file's {key!r} is no list")
+    return tuple(_end(_object(item, key)) for item in listed)
+
+
+def _end(fields: dict[str, Any]) -> StreamEnd:
+    end = StreamEnd(
+        **{key: _get(fields, key, str) for key in ("stream", "port_name", "peer", "address")},
+        port=_get(fields, "port", int),
+        transport=_get(fields, "transport", str, "tcp"),
+        queue=_get(fields, "queue", int, 16),
+        policy=_get(fields, "policy", str, "block"),
+    )
+    if (end.transport, end.policy) != ("tcp", "block"):
+        raise WiringError(
+            f"stream {end.stream!r} asks for {end.transport}/{end.policy}, "
+            "which this version of the SDK doesn't have",
+            hint="rebuild the module's image",
+        )
+    if not 0 < end.port < 65536 or end.queue < 1:
+        raise WiringError(f"stream {end.stream!r} has port {end.port} and queue {end.queue}")
+    return end
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise WiringError(f"the wiring file's {where!r} is no JSON object")
+    return value
+
+
+def _get(fields: dict[str, Any], key: str, kind: type, default: Any = None) -> Any:
+    value = fields.get(key, default)
+    if type(value) is not kind:
+        raise WiringError(f"the wiring file lacks {key!r}, or it is no {kind.__name__}")
+    return value
