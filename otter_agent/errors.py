@@ -43,7 +43,13 @@ class ImageError(DriverError):
 
 
 class NetworkError(DriverError):
-    """A namespace, device, address or route could not be made."""
+    """A namespace, device, address or route could not be made.
+
+    Attributes:
+        errno: The kernel's error number; 0 if the kernel wasn't asked.
+    """
+
+    errno: int = 0
 
 
 class CgroupError(DriverError):

@@ -1,0 +1,17 @@
+"""The agent's network: router namespaces, links, addresses, routes, module plugs.
+
+    names       names of namespaces and devices                    pure
+    state       desired, observed, and the operations between      pure
+    messages    operations <-> rtnetlink message bodies
+    netlink     sends batches of messages, reads acks and dumps
+    namespaces  makes, enters, lists and drops named namespaces
+    teardown    drops namespaces and waits until their devices are gone
+    plugs       one module's pair of devices
+    network     the `Network` class that the agent calls
+
+No process is spawned, and no device ever appears in the machine's own namespace.
+"""
+
+from otter_agent.network.network import Network
+
+__all__ = ["Network"]

@@ -1,0 +1,141 @@
+"""`Network`: what the agent asks for; namespaces, links and routes of its meshes follow.
+
+All methods are synchronous, thread-safe and level-triggered: each looks at what is there and
+changes what differs, whatever state a killed predecessor left.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import defaultdict
+
+from otter_agent import api
+from otter_agent.network import names, namespaces, plugs, probe, teardown
+from otter_agent.network.routers import Routers
+from otter_agent.network.state import address, desired, plan
+
+
+class Network:
+    """The network of one agent's meshes on this machine.
+
+    Attributes:
+        changes: How many things were changed so far: namespaces, devices, addresses, routes.
+    """
+
+    def __init__(self, agent_id: str) -> None:
+        self.changes = 0
+        self._agent_id = agent_id
+        self._prefix = names.agent_prefix(agent_id)
+        self._guard = threading.Lock()
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    @staticmethod
+    def usable() -> tuple[bool, str]:
+        """Whether this process may do all this; else why not. Changes nothing."""
+        return probe.usable()
+
+    def converge(self, spec: api.MeshSpec) -> None:
+        """Make hosts, links, addresses and routes of a mesh what `spec` says.
+
+        Plugs of modules are left alone, unless their host's namespace had to be made anew: plug
+        (idempotent) every running module after this.
+
+        Raises:
+            NetworkError: What failed, where and why; what was done stays, the next call goes on.
+        """
+        with self._lock(spec.name):
+            namespaces.in_own_thread(lambda: self._converge(spec))
+
+    def plug(
+        self, mesh: str, host: api.HostSpec, module: str, address: str, pid: int
+    ) -> None:
+        """Join the network namespace of process `pid` to its host's router, as `eth0`.
+
+        Idempotent; a plug of this module into another namespace is replaced.
+
+        Raises:
+            NetworkError: The process or the router's namespace is gone, or the kernel refused.
+        """
+        plug = self._plug(mesh, host, module, address, pid)
+        with self._lock(mesh):
+            self._count(namespaces.in_own_thread(plug.make))
+
+    def unplug(self, mesh: str, host_name: str, module: str) -> None:
+        """Remove a module's plug; without effect if there is none."""
+        router = names.namespace(self._agent_id, mesh, host_name)
+        target = f"{mesh}/{module}"
+        with self._lock(mesh):
+            self._count(namespaces.in_own_thread(lambda: plugs.unplug(router, module, target)))
+
+    def remove(self, mesh: str) -> None:
+        """Remove all namespaces of a mesh; returns when none of their devices exists any more.
+
+        Raises:
+            NetworkError: A process that isn't ours still runs in one of them.
+        """
+        with self._lock(mesh):
+            self._drop(namespaces.names(names.mesh_prefix(self._agent_id, mesh)), mesh)
+
+    def meshes(self) -> set[str]:
+        """Meshes that have namespaces, whole or half-made."""
+        found = (name.removeprefix(self._prefix) for name in namespaces.names(self._prefix))
+        return {name.split(names.SEPARATOR)[0] for name in found}
+
+    def connects(
+        self, mesh: str, host_name: str, address: str, port: int, timeout_s: float
+    ) -> bool:
+        """Whether something accepts TCP connections at `address`, seen from a host's router."""
+        router = names.namespace(self._agent_id, mesh, host_name)
+
+        def open_socket() -> socket.socket:
+            namespaces.enter(router)
+            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+        try:
+            with namespaces.in_own_thread(open_socket) as probe_socket:
+                # A closed connection whose other end is gone must not hold the namespace for long.
+                probe_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 3000)
+                probe_socket.settimeout(timeout_s)
+                probe_socket.connect((address, port))
+        except OSError:
+            return False
+        return True
+
+    # --- how ---------------------------------------------------------------------------------------
+
+    def _lock(self, mesh: str) -> threading.Lock:
+        with self._guard:
+            return self._locks[mesh]
+
+    def _count(self, changes: int) -> None:
+        with self._guard:
+            self.changes += changes
+
+    def _plug(
+        self, mesh: str, host: api.HostSpec, module: str, text: str, pid: int
+    ) -> plugs.Plug:
+        target = f"{mesh}/{module}"
+        router = names.namespace(self._agent_id, mesh, host.name)
+        gateway = address(host.address, f"{mesh}/{host.name}")
+        return plugs.Plug(router, gateway, module, address(text, target), pid, target)
+
+    def _drop(self, gone: list[str], mesh: str) -> None:
+        if gone:
+            namespaces.in_own_thread(
+                lambda: teardown.destroy(gone, mesh, lambda: self._count(1))
+            )
+
+    def _converge(self, spec: api.MeshSpec) -> None:
+        """In a thread of its own: enters every namespace in turn, once per step."""
+        want = desired(self._agent_id, spec)
+        where = {h: names.namespace(self._agent_id, spec.name, h) for h in want.routers}
+        namespaces.prepare_directory()
+        routers = Routers(spec.name, where, self._count)
+        steps = plan(want, routers.observe())
+        routers.carry_out(steps.remove)
+        present = namespaces.names(names.mesh_prefix(self._agent_id, spec.name))
+        self._drop(sorted(set(present) - set(where.values())), spec.name)
+        routers.create(steps.create)
+        routers.carry_out(steps.setup)
+        routers.carry_out(steps.route)

@@ -1,0 +1,102 @@
+"""The router namespaces of one mesh: what they hold, and operations carried out in them.
+
+Everything here moves the calling thread from namespace to namespace: run it in a thread of its
+own (`namespaces.in_own_thread`). A visit (open, setns, socket) costs 10 µs, so no descriptor is
+kept from one step to the next, and a mesh of a thousand hosts needs no more of them than one.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from otter_agent.network import messages, namespaces
+from otter_agent.network.netlink import Netlink
+from otter_agent.network.state import AddPair, DeleteDevice, Op, Seen
+
+_GONE = frozenset({errno.ENODEV})
+"""The answer for a device whose other end has just been deleted, or was in a dying namespace."""
+
+
+def observe(netlink: Netlink, target: str) -> Seen:
+    """Devices, addresses and our routes of the namespace that the socket is in."""
+    seen = Seen()
+    for body in netlink.dump(*messages.get_links(), target):
+        device = messages.parse_link(body)
+        seen.devices[device.name] = device
+    for body in netlink.dump(*messages.get_addresses(), target):
+        address = messages.parse_address(body)
+        if address:
+            seen.addresses.add(address)
+    for body in netlink.dump(*messages.get_routes(), target):
+        route = messages.parse_route(body)
+        if route:
+            seen.routes[route[0]] = route[1]
+    return seen
+
+
+def carry_out(netlink: Netlink, ops: Sequence[Op], target: str) -> None:
+    """Do all but `AddPair`, in one batch; deletions come first."""
+    deletions = [messages.encode(op) for op in ops if isinstance(op, DeleteDevice)]
+    others = [messages.encode(op) for op in ops if not isinstance(op, DeleteDevice | AddPair)]
+    netlink.send(deletions, target, tolerate=_GONE)
+    netlink.send(others, target)
+
+
+class Routers:
+    """The namespaces of one mesh.
+
+    Args:
+        mesh: Name of the mesh, for errors.
+        where: Host -> name of its namespace.
+        count: Told how many things were changed.
+    """
+
+    def __init__(self, mesh: str, where: Mapping[str, str], count: Callable[[int], None]) -> None:
+        self._mesh = mesh
+        self._where = where
+        self._count = count
+
+    def observe(self) -> dict[str, Seen]:
+        """What is in those namespaces that exist."""
+        found: dict[str, Seen] = {}
+        for host, name in self._where.items():
+            if namespaces.exists(name):
+                with self._visit(host) as netlink:
+                    found[host] = observe(netlink, self._target(host))
+        return found
+
+    def create(self, hosts: Iterable[str]) -> None:
+        """Make namespaces, each with its name last."""
+        for host in hosts:
+            namespaces.create_router(self._where[host])
+            self._count(1)
+
+    def carry_out(self, step: Mapping[str, Sequence[Op]]) -> None:
+        """Do one step of a plan: host after host, each in its namespace."""
+        for host, ops in step.items():
+            if not ops:
+                continue
+            with self._visit(host) as netlink:
+                carry_out(netlink, ops, self._target(host))
+                for op in ops:
+                    if isinstance(op, AddPair):
+                        self._add_pair(netlink, op, host)
+            self._count(len(ops))
+
+    def _add_pair(self, netlink: Netlink, pair: AddPair, host: str) -> None:
+        try:
+            with namespaces.opened(self._where[pair.peer_host]) as descriptor:
+                netlink.send([messages.encode(pair, descriptor)], self._target(host))
+        except OSError as exc:
+            raise namespaces.failed(str(pair), self._target(host), exc) from exc
+
+    def _visit(self, host: str) -> Netlink:
+        try:
+            namespaces.enter(self._where[host])
+            return Netlink()
+        except OSError as exc:
+            raise namespaces.failed("enter its namespace", self._target(host), exc) from exc
+
+    def _target(self, host: str) -> str:
+        return f"{self._mesh}/{host}"
