@@ -1,0 +1,38 @@
+"""What planning takes and gives. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from otter_agent.api import MeshSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Something that an agent needs a copy of, named by its content.
+
+    Attributes:
+        digest: SHA-256, hex.
+        size_bytes: Of the content.
+        read: Gives the content; called only if an agent lacks it.
+        executable: Whether its owner may execute it (files only).
+    """
+
+    digest: str
+    size_bytes: int
+    read: Callable[[], bytes]
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A topology resolved: complete before anything starts.
+
+    Attributes:
+        spec: What the agent has to make true.
+        warnings: One line each, for stderr.
+    """
+
+    spec: MeshSpec
+    warnings: tuple[str, ...] = ()

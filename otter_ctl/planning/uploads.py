@@ -1,0 +1,129 @@
+"""Build folders and files -> blobs to upload, named by content. Reads files; not pure.
+
+A folder becomes a tar that depends on nothing but names, contents, the executable bit and links:
+sorted, time 0, owner 0, so an unchanged module is never built twice, on whatever laptop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from otter_ctl.errors import PlanError
+from otter_ctl.planning.model import Blob
+from otter_ctl.topology.model import Topology
+
+CONTEXT_LIMIT = 256 << 20
+"""Bytes of a build folder, which is held in memory. Weights belong into the build's own steps."""
+
+_SKIPPED = frozenset({"__pycache__", ".git"})
+_CHUNK = 1 << 20
+
+
+def collect(topology: Topology) -> dict[Path, Blob]:
+    """Blobs of all build folders and files, by their paths in the topology.
+
+    Raises:
+        PlanError: Something can't be read, or can't go into a build.
+    """
+    blobs: dict[Path, Blob] = {}
+    for module in topology.modules:
+        where = f"module {module.name}"
+        if module.build is not None and module.build not in blobs:
+            blobs[module.build] = _guarded(where, module.build, _context_blob)
+        for file in module.files:
+            if file.source not in blobs:
+                blobs[file.source] = _guarded(where, file.source, _file_blob)
+    return blobs
+
+
+def contents(blobs: Mapping[Path, Blob]) -> dict[str, Callable[[], bytes]]:
+    """Digest -> a function that gives the content: what the agent's client asks for."""
+    return {blob.digest: blob.read for blob in blobs.values()}
+
+
+def context(folder: Path) -> bytes:
+    """The tar of a build folder.
+
+    Raises:
+        PlanError: It holds what can't be built from: links that lead out, sockets, too much.
+        OSError: It can't be read.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for path, name in _entries(folder):
+            _add(tar, folder, path, name)
+            if buffer.tell() > CONTEXT_LIMIT:
+                reason = f"holds more than {CONTEXT_LIMIT >> 20} MiB"
+                raise PlanError(str(folder), reason, hint="fetch large files in the build instead")
+    return buffer.getvalue()
+
+
+def _guarded(where: str, path: Path, make: Callable[[Path], Blob]) -> Blob:
+    try:
+        return make(path)
+    except OSError as exc:
+        name = exc.filename or path
+        raise PlanError(where, f"{name} can't be read: {exc.strerror or exc}") from exc
+
+
+def _context_blob(folder: Path) -> Blob:
+    data = context(folder)
+    return Blob(hashlib.sha256(data).hexdigest(), len(data), lambda: data)
+
+
+def _file_blob(path: Path) -> Blob:
+    """Hashed in pieces and read again only if it is sent: the agent checks the digest."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        status = os.fstat(file.fileno())
+    return Blob(digest, status.st_size, path.read_bytes, bool(status.st_mode & stat.S_IXUSR))
+
+
+def _entries(folder: Path, prefix: str = "") -> Iterator[tuple[Path, str]]:
+    """Everything below, folders before what they hold, by name."""
+    for entry in sorted(os.scandir(folder / prefix), key=lambda e: e.name):
+        if entry.name in _SKIPPED or entry.name.endswith(".pyc"):
+            continue
+        name = f"{prefix}{entry.name}"
+        yield Path(entry.path), name
+        if entry.is_dir(follow_symlinks=False):
+            yield from _entries(folder, f"{name}/")
+
+
+def _add(tar: tarfile.TarFile, folder: Path, path: Path, name: str) -> None:
+    info = tarfile.TarInfo(name)  # time, owner: 0
+    status = path.lstat()
+    if stat.S_ISDIR(status.st_mode):
+        info.type, info.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(info)
+    elif stat.S_ISLNK(status.st_mode):
+        info.type, info.mode = tarfile.SYMTYPE, 0o777
+        info.linkname = _inner_link(folder, path)
+        tar.addfile(info)
+    elif stat.S_ISREG(status.st_mode):
+        data = path.read_bytes() if status.st_size <= CONTEXT_LIMIT else _too_large(folder, name)
+        info.size = len(data)
+        info.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+        tar.addfile(info, io.BytesIO(data))
+    else:
+        raise PlanError(str(path), "is neither a file nor a folder", hint="remove it")
+
+
+def _too_large(folder: Path, name: str) -> bytes:
+    reason = f"{name} alone is larger than {CONTEXT_LIMIT >> 20} MiB"
+    raise PlanError(str(folder), reason, hint="fetch large files in the build instead")
+
+
+def _inner_link(folder: Path, path: Path) -> str:
+    """Where a link leads, if that is relative and inside: anything else would differ elsewhere."""
+    target = os.readlink(path)
+    inside = os.path.normpath(os.path.join(path.parent.relative_to(folder), target))
+    if os.path.isabs(target) or inside == ".." or inside.startswith("../"):
+        raise PlanError(str(path), f"is a link that leads out of the folder, to {target}")
+    return target
