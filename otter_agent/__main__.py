@@ -19,11 +19,13 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     serve = verbs.add_parser("serve", help="serve the API in the foreground")
-    serve.add_argument("--root", type=Path, metavar="DIR",
-                       help="keep everything below DIR instead of /run/otter and /var/lib/otter;"
-                       " agents with different roots live side by side")  # fmt: skip
-    serve.add_argument("--docker", metavar="URL",
-                       help="the Docker engine (default: $DOCKER_HOST, else the default socket)")  # fmt: skip
+    facts = verbs.add_parser("facts", help="print what an agent would say of this machine (JSON)")
+    for verb in (serve, facts):
+        verb.add_argument("--root", type=Path, metavar="DIR",
+                          help="keep everything below DIR instead of /run/otter and"
+                          " /var/lib/otter; agents with different roots live side by side")  # fmt: skip
+        verb.add_argument("--docker", metavar="URL",
+                          help="the Docker engine (default: $DOCKER_HOST, else /var/run's)")  # fmt: skip
     serve.add_argument("--idle-exit", type=float, metavar="SECONDS",
                        help="end this long after the last mesh is gone")  # fmt: skip
     serve.add_argument("--name", default="local", help="this machine's name in plans and status")
@@ -42,6 +44,10 @@ def main() -> None:
         print(f"otter-agent {VERSION}")
     elif given.verb == "unit":
         print(_unit(), end="")
+    elif given.verb == "facts":
+        from otter_agent.machine import Config, facts
+
+        print(facts(Config(root=given.root, docker=given.docker)).decode())
     elif given.verb == "serve":
         sys.exit(_serve(given))
     else:

@@ -35,7 +35,7 @@ class _Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 # --- desired state -------------------------------------------------------------------------------
 
 
-class Route(_Data):
+class Route(_Data, frozen=True):
     """One static route of a host's router namespace."""
 
     to: str
@@ -46,7 +46,7 @@ class Route(_Data):
     """Name of the link that leads there."""
 
 
-class HostSpec(_Data):
+class HostSpec(_Data, frozen=True):
     """An emulated host: a resource budget and a router namespace."""
 
     name: str
@@ -60,7 +60,7 @@ class HostSpec(_Data):
     routes: tuple[Route, ...] = ()
 
 
-class Link(_Data):
+class Link(_Data, frozen=True):
     """A pair of devices that joins two hosts, with what is asked of each direction."""
 
     name: str
@@ -72,7 +72,7 @@ class Link(_Data):
     """From `b` to `a`."""
 
 
-class Build(_Data):
+class Build(_Data, frozen=True):
     """A module folder to make an image or an environment from."""
 
     context: str
@@ -81,7 +81,7 @@ class Build(_Data):
     """Name of the shared base: `python`, `torch`, `tensorflow`, …"""
 
 
-class File(_Data):
+class File(_Data, frozen=True):
     """A file copied into a module before it starts."""
 
     target: str
@@ -91,7 +91,7 @@ class File(_Data):
     executable: bool = False
 
 
-class Ready(_Data):
+class Ready(_Data, frozen=True):
     """When a module counts as ready. All None/False: as soon as it runs."""
 
     tcp: int | None = None
@@ -104,7 +104,7 @@ class Ready(_Data):
     """After this long the module counts as failed to get ready."""
 
 
-class StreamEnd(_Data):
+class StreamEnd(_Data, frozen=True):
     """One stream as one of its modules sees it; also the schema of the wiring file."""
 
     stream: str
@@ -123,7 +123,7 @@ class StreamEnd(_Data):
     policy: Literal["block"] = "block"
 
 
-class Wiring(_Data):
+class Wiring(_Data, frozen=True):
     """What the SDK reads: the content of `wiring.json`."""
 
     mesh: str
@@ -134,7 +134,7 @@ class Wiring(_Data):
     outputs: tuple[StreamEnd, ...] = ()
 
 
-class ModuleSpec(_Data):
+class ModuleSpec(_Data, frozen=True):
     """One module as it shall run on one host. Exactly one of `image`, `build`, `command`-only."""
 
     name: str
@@ -169,7 +169,7 @@ class ModuleSpec(_Data):
         return context + tuple(f.blob for f in self.files)
 
 
-class MeshSpec(_Data):
+class MeshSpec(_Data, frozen=True):
     """Everything one agent has to make true for one mesh."""
 
     name: str
@@ -186,7 +186,7 @@ class MeshSpec(_Data):
 # --- observed state ------------------------------------------------------------------------------
 
 
-class Budget(_Data):
+class Budget(_Data, frozen=True):
     """What is asked of, or in force for, a host or module. None: unlimited."""
 
     cpu: float | None = None
@@ -197,7 +197,7 @@ class Budget(_Data):
     """CFS period; only meaningful for what is in force."""
 
 
-class HostStatus(_Data):
+class HostStatus(_Data, frozen=True):
     """A host in `status --json`; `cpu` and `memory_bytes` are those in force."""
 
     name: str
@@ -209,7 +209,7 @@ class HostStatus(_Data):
     in_force: Budget
 
 
-class ModuleStatus(_Data):
+class ModuleStatus(_Data, frozen=True):
     """A module in `status --json`."""
 
     name: str
@@ -228,7 +228,7 @@ class ModuleStatus(_Data):
     """What runs: image id, or environment id."""
 
 
-class LinkStatus(_Data, rename={"from_": "from"}):
+class LinkStatus(_Data, frozen=True, rename={"from_": "from"}):
     """One direction of a link in `status --json`."""
 
     name: str
@@ -239,7 +239,7 @@ class LinkStatus(_Data, rename={"from_": "from"}):
     applied: dict[str, Any] | None
 
 
-class MachineStatus(_Data):
+class MachineStatus(_Data, frozen=True):
     """A machine in `status --json`."""
 
     name: str
@@ -247,7 +247,7 @@ class MachineStatus(_Data):
     version: str
 
 
-class MeshStatus(_Data):
+class MeshStatus(_Data, frozen=True):
     """The answer of `GET /v1/meshes/NAME`: what is asked, and what is."""
 
     mesh: str
@@ -264,7 +264,7 @@ class MeshStatus(_Data):
     """What keeps the mesh as a whole from converging (network, budgets); one line."""
 
 
-class MeshSummary(_Data):
+class MeshSummary(_Data, frozen=True):
     """One line of `ls`."""
 
     mesh: str
@@ -275,7 +275,7 @@ class MeshSummary(_Data):
     ready: int
 
 
-class Event(_Data):
+class Event(_Data, frozen=True):
     """Something that happened: one line of `events` and of the watch stream."""
 
     seq: int
@@ -291,7 +291,7 @@ class Event(_Data):
     """A module's new state, if this event is a change of state."""
 
 
-class LogLine(_Data):
+class LogLine(_Data, frozen=True):
     """One line that a module wrote."""
 
     module: str
@@ -300,7 +300,7 @@ class LogLine(_Data):
     """Seconds since 1970 where the runtime records it."""
 
 
-class RuntimeFact(_Data):
+class RuntimeFact(_Data, frozen=True):
     """Whether a runtime can be used on this machine, and why not."""
 
     name: str
@@ -309,7 +309,7 @@ class RuntimeFact(_Data):
     """Version, or what is missing and what to do."""
 
 
-class Info(_Data):
+class Info(_Data, frozen=True):
     """The answer of `GET /v1/info`."""
 
     agent: str
@@ -329,7 +329,7 @@ class Info(_Data):
     link_driver: str = "none"
 
 
-class Problem(_Data):
+class Problem(_Data, frozen=True):
     """The body of every answer with a 4xx or 5xx status."""
 
     code: str
@@ -339,7 +339,7 @@ class Problem(_Data):
     """Digests of blobs to upload first (`code` is `missing-blobs`)."""
 
 
-class ImageInfo(_Data):
+class ImageInfo(_Data, frozen=True):
     """One line of `image ls`."""
 
     reference: str
@@ -353,7 +353,7 @@ class ImageInfo(_Data):
     """`mesh/module` names."""
 
 
-class Pruned(_Data):
+class Pruned(_Data, frozen=True):
     """The answer of `POST /v1/images/prune`."""
 
     removed: tuple[str, ...]

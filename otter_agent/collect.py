@@ -46,11 +46,11 @@ async def merged_logs(
         try:
             left = len(tasks)
             while left:
-                line = await queue.get()
-                if line is None:
+                item = await queue.get()
+                if item is None:
                     left -= 1
                 else:
-                    yield line
+                    yield item
         finally:
             for task in tasks:
                 task.cancel()

@@ -1,12 +1,12 @@
 """Errors of one machine's agent.
 
-    OtterError (net.errors)
-      AgentError(code)      what the API answers with; codes are stable, see docs/architecture.md
-      DriverError (net.errors)
-        ContainerError
-        ImageError          carries the last lines of the build
-        NetworkError
-        CgroupError
+OtterError (net.errors)
+AgentError(code)      what the API answers with; codes are stable, see docs/architecture.md
+DriverError (net.errors)
+ContainerError
+ImageError          carries the last lines of the build
+NetworkError
+CgroupError
 """
 
 from __future__ import annotations

@@ -12,14 +12,15 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 
 from net.errors import OtterError
-from otter_agent import api, folders, readiness, reconcile as policy
+from otter_agent import api, folders, readiness
+from otter_agent import reconcile as policy
 from otter_agent.build_log import BuildLogFile
 from otter_agent.errors import AgentError, ImageError
 from otter_agent.machine import Machine
 from otter_agent.reconcile import Supervision
 from otter_agent.runtimes.base import Artifact, Instance, Phase
 from otter_agent.state import DesiredMesh, State
-from otter_agent.steps import Steps, exited
+from otter_agent.steps import Steps
 
 RETRY_GROUND_S = 2.0
 """Between two tries at namespaces or budgets that failed."""

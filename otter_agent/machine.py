@@ -129,3 +129,20 @@ def _drivers(
         runtimes["process"] = ProcessRuntime(layout, agent_id, cgroups)
         stores["process"] = EnvironmentStore(layout, wheelhouse)
     return runtimes, stores
+
+
+def facts(config: Config) -> bytes:
+    """`api.Info` as JSON, of a machine where no agent needs to run. Leaves nothing behind."""
+    import asyncio
+
+    async def probe(machine: Machine) -> None:
+        for name, runtime in machine.runtimes.items():
+            try:
+                await runtime.list()
+                machine.problems.setdefault(name, "")
+            except OtterError as error:
+                machine.problems[name] = str(error)
+
+    machine = open_machine(config, Layout.at(config.root), "probe0")
+    asyncio.run(probe(machine))
+    return api.encode(machine.info())

@@ -151,7 +151,7 @@ class State:
 
     # --- events --------------------------------------------------------------------------------
 
-    def add_event(  # noqa: PLR0913 - the columns of an event
+    def add_event(
         self, time: float, mesh: str, kind: str, subject: str, text: str, state: str = ""
     ) -> api.Event:
         """Append an event and return it with its number."""

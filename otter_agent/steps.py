@@ -53,8 +53,8 @@ class Steps:
             )
         wanted = {self.group(h.name) for h in spec.hosts}
         for group in cgroups.groups():
-            mesh, _, host = group.partition("/")
-            if mesh == self.mesh and host and "/" not in host and group not in wanted:
+            mesh, _, below = group.partition("/")
+            if mesh == self.mesh and below and "/" not in below and group not in wanted:
                 cgroups.kill(group)
                 cgroups.remove(group)
 

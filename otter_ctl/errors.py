@@ -7,6 +7,7 @@
         PlacementError             module, rejected: {host: reason}
       RemoteError                  machine
         AgentUnreachable           no agent answers: socket, why
+        AgentNotStarted            it was started and ended at once
         AgentFault                 the agent refused: problem, code; codes are stable
 
 Must not know: the CLI, sockets, how errors are shown.
@@ -130,6 +131,10 @@ class AgentUnreachable(RemoteError):  # noqa: N818 - the field's word
         super().__init__(machine, f"no agent answers at {socket}: {why}", hint=hint)
         self.socket = socket
         self.why = why
+
+
+class AgentNotStarted(RemoteError):  # noqa: N818 - the field's word
+    """An agent was started and ended, or didn't answer in time."""
 
 
 class AgentFault(RemoteError):  # noqa: N818 - the field's word

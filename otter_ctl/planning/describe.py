@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from net.units import format_duration, format_rate, format_ratio, format_size
 
-_FORMATS = {
+_FORMATS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "delay_s": ("delay", format_duration),
     "jitter_s": ("jitter", format_duration),
     "loss_ratio": ("loss", format_ratio),

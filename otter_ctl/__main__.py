@@ -1,0 +1,78 @@
+"""`otterctl`: turns errors into one line and an exit code; the verbs are in cli/.
+
+0 done; 1 failed; 2 wrong usage or a bad topology; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from otter_ctl.cli import cli
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Entry point of the `otterctl` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; returns its exit code. Raises only with `--debug`."""
+    import click
+
+    debug = "--debug" in arguments
+    try:
+        result = cli.main(args=arguments, prog_name="otterctl", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away: not an error worth a word
+        return EXIT_FAILED
+    except Exception as error:
+        if debug:
+            raise
+        return explain(error)
+    return result if isinstance(result, int) else 0
+
+
+def explain(error: BaseException) -> int:
+    """Print an error as one line; returns its exit code."""
+    import click
+
+    from net.errors import OtterError
+    from otter_ctl.errors import PlanError, TopologyError, TopologyErrors
+
+    if isinstance(error, BaseExceptionGroup):
+        return max(explain(e) for e in error.exceptions)
+    if isinstance(error, TopologyErrors | TopologyError):
+        click.echo(str(error), err=True)
+        return EXIT_USAGE
+    if isinstance(error, PlanError):
+        click.echo(f"otterctl: {error}", err=True)
+        return EXIT_USAGE
+    if isinstance(error, OtterError):
+        click.echo(f"otterctl: {error}", err=True)
+        return EXIT_FAILED
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"otterctl: {where}{error.strerror or error}", err=True)
+        return EXIT_FAILED
+    click.echo(
+        f"otterctl: internal error: {type(error).__name__}: {error}; "
+        "run again with --debug and report what it prints",
+        err=True,
+    )
+    return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    main()

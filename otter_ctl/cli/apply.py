@@ -1,0 +1,91 @@
+"""`otterctl apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from otter_agent import api
+from otter_ctl.cli import Session
+from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
+from otter_ctl.cli.progress import Progress
+from otter_ctl.cli.status import show_failures
+from otter_ctl.client import AgentClient
+from otter_ctl.deploy import SETTLED, Prepared, apply, check_runtimes, prepare
+from otter_ctl.runs import RunFolder
+from otter_ctl.topology import load
+
+EXIT_FAILED = 1
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  otterctl apply topology.toml
+  otterctl apply topology.toml --set modules.asr.cpu=0.5
+  otterctl apply topology.toml --no-wait && otterctl events -f
+"""
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@set_option
+@click.option("--no-wait", is_flag=True, help="Return as soon as the agent has the plan.")
+@json_option
+@pass_session
+def command(
+    session: Session, file: Path, overrides: tuple[str, ...], no_wait: bool, as_json: bool
+) -> int:
+    """Make a topology real: start what is missing, change what differs, remove what is gone.
+
+    Returns when every module is ready (or done); exits with 1 if one failed. Applying the same
+    file again changes nothing. Starts an agent if none answers.
+    """
+    topology = load(file, overrides)  # before anything is started: a bad file changes nothing
+    if not session.agent.answers():
+        pid = session.agent.start()
+        click.echo(f"started otter-agent (pid {pid}); it ends 60 s after its last mesh", err=True)
+
+    async def work() -> tuple[Prepared, api.MeshStatus]:
+        async with AgentClient(session.agent.socket) as client:
+            info = await client.info()
+            current = await client.find_mesh(topology.name)
+            prepared = prepare(file, overrides, current, info, topology=topology)
+            for warning in prepared.plan.warnings:
+                click.secho(f"warning: {warning}", fg="yellow", err=True)
+            check_runtimes(prepared.plan.spec, info)
+            RunFolder.of(session.runs, prepared.plan.spec).record(file, prepared.plan.spec)
+            if prepared.nothing_to_do and prepared.current is not None:
+                return prepared, prepared.current
+            names = [m.name for m in prepared.plan.spec.modules]
+            with Progress(names, quiet=as_json) as progress:
+                return prepared, await apply(client, prepared, progress, wait=not no_wait)
+
+    prepared, status = run(work())
+    return _report(session, prepared, status, as_json=as_json, waited=not no_wait)
+
+
+def _report(
+    session: Session, prepared: Prepared, status: api.MeshStatus, *, as_json: bool, waited: bool
+) -> int:
+    good = not waited or all(m.state in SETTLED for m in status.modules)
+    if as_json:
+        print_json(status)
+        return 0 if good else EXIT_FAILED
+    folder = RunFolder.of(session.runs, status.spec).path
+    if prepared.nothing_to_do:
+        click.echo(f"mesh {status.mesh}: nothing to change, {len(status.modules)} modules ready")
+        return 0
+    if good:
+        what = f"{len(status.modules)} modules ready" if waited else "handed to the agent"
+        click.echo(f"mesh {status.mesh}: {what}; run folder {folder}")
+        return 0
+    bad = [m for m in status.modules if m.state not in SETTLED]
+    show_failures(status, err=True)
+    for module in bad:
+        click.secho(f"{module.name}: {module.state}: {module.reason}", fg="red", err=True)
+    click.echo(
+        f"otterctl: mesh {status.mesh}: {len(bad)} of {len(status.modules)} modules are not ready; "
+        "`otterctl logs`, mend, apply again, or `otterctl destroy`",
+        err=True,
+    )
+    return EXIT_FAILED

@@ -1,0 +1,116 @@
+"""What the verbs share: picking a mesh, options, JSON output, completion of names."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from click.shell_completion import CompletionItem
+
+from otter_agent import api
+from otter_ctl.cli import Session
+from otter_ctl.client import AgentClient
+from otter_ctl.errors import RemoteError
+
+T = TypeVar("T")
+pass_session = click.make_pass_decorator(Session)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a verb's coroutine. Ctrl-C cancels it, so that it can clean up, and then raises."""
+    return asyncio.run(work)
+
+
+def ask(session: Session, question: Callable[[AgentClient], Awaitable[T]]) -> T:
+    """One question to this machine's agent."""
+
+    async def asked() -> T:
+        async with AgentClient(session.agent.socket) as client:
+            return await question(client)
+
+    return run(asked())
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(msgspec.json.format(api.encode(value), indent=2).decode())
+
+
+def print_json_line(value: Any) -> None:
+    """One line of NDJSON on stdout, at once."""
+    click.echo(api.encode(value).decode())
+    sys.stdout.flush()
+
+
+async def pick_mesh(client: AgentClient, name: str | None) -> str:
+    """The mesh that `-m` names, or the only one there is."""
+    if name is not None:
+        return name
+    names = [mesh.mesh for mesh in await client.meshes()]
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise RemoteError("local", "there is no mesh", hint="make one: otterctl apply FILE")
+    raise click.UsageError(f"there are several meshes ({', '.join(names)}): pick one with -m NAME")
+
+
+def _complete(
+    session: Session, question: Callable[[AgentClient], Awaitable[list[str]]]
+) -> list[str]:
+    if not session.agent.answers():
+        return []
+    try:
+        return ask(session, question)
+    except (RemoteError, click.UsageError):
+        return []
+
+
+def _session_of(ctx: click.Context) -> Session:
+    found = ctx.find_object(Session)
+    if found is not None:
+        return found
+    from pathlib import Path
+
+    from otter_ctl.local import LocalAgent
+
+    return Session(LocalAgent(), Path("runs"))
+
+
+def complete_mesh(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of meshes that start with what was typed."""
+
+    async def names(client: AgentClient) -> list[str]:
+        return [mesh.mesh for mesh in await client.meshes()]
+
+    found = _complete(_session_of(ctx), names)
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+
+
+def complete_module(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of modules that start with what was typed."""
+
+    async def names(client: AgentClient) -> list[str]:
+        mesh = await client.mesh(await pick_mesh(client, ctx.params.get("mesh")))
+        return [module.name for module in mesh.modules]
+
+    found = _complete(_session_of(ctx), names)
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+
+
+mesh_option = click.option(
+    "-m", "--mesh", metavar="NAME", shell_complete=complete_mesh,
+    help="Which mesh; not needed while there is only one.",
+)  # fmt: skip
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Override a key of the file, e.g. --set links.radio.rate=5mbit. Repeatable.",
+)  # fmt: skip

@@ -1,0 +1,124 @@
+"""`otterctl doctor`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+
+import click
+
+from net.units import format_size
+from otter_agent import api
+from otter_ctl.cli import Session
+from otter_ctl.cli.common import ask, json_option, pass_session, print_json
+from otter_ctl.client import AgentClient
+
+EXIT_FAILED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report. `ok` None: worth knowing, not wrong."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    mend: str = ""
+
+
+@click.command(epilog="Example: otterctl doctor --json | jq '.checks[] | select(.ok == false)'")
+@json_option
+@pass_session
+def command(session: Session, as_json: bool) -> int:
+    """Check what this machine can do, and say what to mend. Changes nothing.
+
+    Exits with 1 if no runtime can be used.
+    """
+    running = session.agent.answers()
+    info = _ask_info(session) if running else session.agent.facts()
+    checks = [_python(), _root(), _agent(session, info if running else None)]
+    checks += _machine(info)
+    usable = info is not None and any(r.usable for r in info.runtimes if r.name != "fake")
+    if as_json:
+        print_json({"usable": usable, "checks": [_plain(c) for c in checks]})
+    else:
+        _show(checks)
+        click.echo("\nready to apply" if usable else "\nno runtime can be used here yet")
+    return 0 if usable else EXIT_FAILED
+
+
+def _ask_info(session: Session) -> api.Info:
+    async def question(client: AgentClient) -> api.Info:
+        return await client.info()
+
+    return ask(session, question)
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check("python", sys.version_info >= (3, 11), version, "3.11 or newer is needed")
+
+
+def _root() -> Check:
+    if os.geteuid() == 0:
+        return Check("privileges", True, "root")
+    return Check("privileges", None, "not root: only an agent that root runs can be used",
+                 "run otterctl as root, or run otter-agent as a service")  # fmt: skip
+
+
+def _agent(session: Session, info: api.Info | None) -> Check:
+    where = session.agent.socket
+    if info is None:
+        return Check("agent", None, f"none answers at {where}", "`otterctl apply` starts one")
+    from importlib.metadata import version
+
+    mine = version("otter-mesh")
+    if info.version != mine or info.api_version != api.API_VERSION:
+        return Check("agent", False, f"version {info.version}, this otterctl is {mine}",
+                     f"restart it: kill {info.pid}; meshes live on, the next apply starts a new one")  # fmt: skip
+    return Check("agent", True, f"version {info.version}, pid {info.pid}, at {where}")
+
+
+def _machine(info: api.Info | None) -> list[Check]:
+    if info is None:
+        return [Check("machine", False, "`otter-agent facts` failed", "reinstall otter-mesh[agent]")]
+    checks = [
+        Check("machine", True, f"{info.cpus} CPUs, {format_size(info.memory_bytes)}, "
+                               f"{info.arch}, Linux {info.kernel}"),
+        Check("cgroups", info.cgroup != "none", info.cgroup, "mount cgroup v1 or v2"),
+    ]  # fmt: skip
+    mends = {
+        "docker": "install and start an engine (apt-get install docker.io), or use the process "
+        "runtime: it needs none",
+        "process": "run as root",
+    }
+    for runtime in info.runtimes:
+        if runtime.name == "fake":
+            continue
+        ok = runtime.usable or (None if runtime.name == "docker" else False)
+        mend = "" if runtime.usable else mends.get(runtime.name, "")
+        checks.append(Check(f"runtime {runtime.name}", ok, runtime.detail or "usable", mend))
+    checks.append(
+        Check("links", None, f"driver {info.link_driver}: link properties are not applied yet")
+    )
+    debootstrap = shutil.which("debootstrap")
+    checks.append(
+        Check("debootstrap", True if debootstrap else None, debootstrap or "not installed",
+              "" if debootstrap else "needed only where base images can't be pulled")
+    )  # fmt: skip
+    return checks
+
+
+def _show(checks: list[Check]) -> None:
+    marks = {True: ("ok", "green"), False: ("BAD", "red"), None: ("--", "yellow")}
+    for check in checks:
+        mark, colour = marks[check.ok]
+        click.echo(f"{click.style(f'{mark:>3}', fg=colour)}  {check.name}: {check.detail}")
+        if check.ok is not True and check.mend:
+            click.echo(f"       try: {check.mend}")
+
+
+def _plain(check: Check) -> dict[str, object]:
+    return {"name": check.name, "ok": check.ok, "detail": check.detail, "mend": check.mend}

@@ -1,0 +1,44 @@
+"""`otterctl events`."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from otter_agent import api
+from otter_ctl.cli import Session
+from otter_ctl.cli.common import json_option, mesh_option, pass_session, print_json_line, run
+from otter_ctl.client import AgentClient
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  otterctl events
+  otterctl events -f --json | jq 'select(.kind == "module")'
+"""
+)
+@mesh_option
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens next.")
+@json_option
+@pass_session
+def command(session: Session, mesh: str | None, follow: bool, as_json: bool) -> None:
+    """Show what happened to a mesh (without -m: to all of them), oldest first."""
+
+    async def show() -> None:
+        async with (
+            AgentClient(session.agent.socket) as client,
+            client.events(mesh=mesh, since=0, follow=follow) as events,
+        ):
+            async for event in events:
+                print_json_line(event) if as_json else click.echo(_text(event))
+
+    run(show())
+
+
+def _text(event: api.Event) -> str:
+    moment = time.strftime("%H:%M:%S", time.localtime(event.time))
+    what = " ".join(filter(None, (event.state, event.text)))
+    subject = event.subject if event.subject != event.mesh else ""
+    return f"{moment} {event.mesh} {event.kind} {subject}: {what}".replace(" :", ":")

@@ -1,0 +1,34 @@
+"""`otterctl ls`."""
+
+from __future__ import annotations
+
+import click
+
+from otter_agent import api
+from otter_ctl.cli import Session
+from otter_ctl.cli.common import ask, json_option, pass_session, print_json
+from otter_ctl.client import AgentClient
+
+
+@click.command(epilog="Example: otterctl ls --json")
+@json_option
+@pass_session
+def command(session: Session, as_json: bool) -> None:
+    """List meshes."""
+
+    async def question(client: AgentClient) -> list[api.MeshSummary]:
+        return await client.meshes()
+
+    meshes = ask(session, question) if session.agent.answers() else []
+    if as_json:
+        print_json(meshes)
+        return
+    if not meshes:
+        click.echo("no meshes; make one: otterctl apply FILE", err=True)
+        return
+    from otter_ctl.cli.tables import print_table
+
+    print_table(
+        ("MESH", "STATE", "HOSTS", "MODULES", "READY", "RUN"),
+        [(m.mesh, m.state, m.hosts, m.modules, m.ready, m.run) for m in meshes],
+    )

@@ -1,0 +1,111 @@
+"""`otterctl plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from otter_agent import api
+from otter_ctl.cli import Session
+from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
+from otter_ctl.client import AgentClient
+from otter_ctl.deploy import Prepared, prepare
+from otter_ctl.planning.diff import Change
+from otter_ctl.topology import load
+
+EXIT_CHANGES = 2
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  otterctl plan topology.toml
+  otterctl plan topology.toml --set hosts.edge.cpu=0.5
+  otterctl plan topology.toml --detailed-exitcode   # 0 nothing to do, 1 error, 2 changes
+"""
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@set_option
+@click.option("--detailed-exitcode", is_flag=True,
+              help="Exit with 2 if something would change, 1 on any error.")  # fmt: skip
+@json_option
+@pass_session
+def command(
+    session: Session, file: Path, overrides: tuple[str, ...], detailed_exitcode: bool, as_json: bool
+) -> int:
+    """Show what apply would change, field by field. Changes nothing and starts nothing."""
+    try:
+        prepared = run(_prepare(session, file, overrides))
+    except Exception as error:
+        if detailed_exitcode:
+            from otter_ctl.__main__ import EXIT_FAILED, explain
+
+            explain(error)
+            return EXIT_FAILED
+        raise
+    if as_json:
+        print_json(_document(prepared))
+    else:
+        show(prepared)
+    return EXIT_CHANGES if detailed_exitcode and prepared.changes else 0
+
+
+async def _prepare(session: Session, file: Path, overrides: tuple[str, ...]) -> Prepared:
+    topology = load(file, overrides)
+    if not session.agent.answers():
+        return prepare(file, overrides, None, session.agent.facts(), topology=topology)
+    async with AgentClient(session.agent.socket) as client:
+        info = await client.info()
+        current = await client.find_mesh(topology.name)
+    return prepare(file, overrides, current, info, topology=topology)
+
+
+def show(prepared: Prepared) -> None:
+    """Print the changes for people."""
+    spec = prepared.plan.spec
+    for warning in prepared.plan.warnings:
+        click.secho(f"warning: {warning}", fg="yellow", err=True)
+    if not prepared.changes:
+        click.echo(f"mesh {spec.name}: nothing to change")
+        return
+    click.echo(f"mesh {spec.name}:")
+    for change in prepared.changes:
+        _show_change(change)
+    counts = [f"{sum(c.kind == k for c in prepared.changes)} to {k}" for k in _SIGNS
+              if any(c.kind == k for c in prepared.changes)]  # fmt: skip
+    click.echo(", ".join(counts))
+
+
+_SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "replace": ("±", "magenta"),
+          "remove": ("-", "red")}  # fmt: skip
+_WORDS = {"update": "live", "replace": "restarts"}
+
+
+def _show_change(change: Change) -> None:
+    sign, colour = _SIGNS[change.kind]
+    told = change.subject == "module" and change.kind in _WORDS
+    note = f"  ({_WORDS[change.kind]})" if told else ""
+    click.secho(f"  {sign} {change.subject} {change.name}{note}", fg=colour)
+    for field in change.fields:
+        if change.kind == "create":
+            click.echo(f"      {field.field} = {_value(field.new)}")
+        elif change.kind != "remove":
+            mark = "  (restarts)" if field.needs_restart else ""
+            click.echo(f"      {field.field}: {_value(field.old)} -> {_value(field.new)}{mark}")
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "-"
+    text = value if isinstance(value, str) else api.encode(value).decode()
+    return text if len(text) <= 100 else text[:97] + "…"
+
+
+def _document(prepared: Prepared) -> dict[str, object]:
+    return {
+        "mesh": prepared.plan.spec.name,
+        "changes": prepared.changes,
+        "warnings": prepared.plan.warnings,
+        "spec": prepared.plan.spec,
+    }

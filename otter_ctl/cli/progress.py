@@ -1,0 +1,84 @@
+"""Shows on stderr how an apply or destroy goes on: lines; on a terminal a moving last one too."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+import click
+
+from otter_agent import api
+from otter_ctl.cli.tables import STATE_STYLES
+
+_FINAL = frozenset({"ready", "done", "removed", "failed"})
+
+
+class Progress:
+    """Takes events; use as a context manager.
+
+    Args:
+        modules: Names of the modules that are to become ready (or to go).
+        quiet: Show nothing (`--json`).
+    """
+
+    def __init__(self, modules: Iterable[str], *, quiet: bool = False) -> None:
+        self._waiting = set(modules)
+        self._total = len(self._waiting)
+        self._quiet = quiet
+        self._live = sys.stderr.isatty() and not quiet
+        self._latest = ""
+
+    def __enter__(self) -> Progress:
+        self._draw()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._wipe()
+
+    def __call__(self, event: api.Event) -> None:
+        """Take one event."""
+        if self._quiet:
+            return
+        if event.state in _FINAL:
+            self._waiting.discard(event.subject)
+        if event.kind == "image":
+            self._latest = f"{event.subject}: {event.text}"
+            if not self._live:
+                click.echo(f"{event.subject}: image: {event.text}", err=True)
+        elif self._worth_a_line(event):
+            self._line(event)
+        self._draw()
+
+    @staticmethod
+    def _worth_a_line(event: api.Event) -> bool:
+        if event.kind == "module":
+            return bool(event.text) or event.state not in ("", "pending")
+        return event.kind in ("network", "agent") and bool(event.state)
+
+    def _line(self, event: api.Event) -> None:
+        self._wipe()
+        style = STATE_STYLES.get(event.state, "").split()
+        state = click.style(event.state, fg=style[-1] if style and style[-1] != "dim" else None)
+        text = f" ({event.text})" if event.text and event.state else event.text
+        click.echo(f"{event.subject}: {state}{text}", err=True)
+
+    def _draw(self) -> None:
+        if not self._live:
+            return
+        done = self._total - len(self._waiting)
+        filled = 20 * done // max(1, self._total)
+        text = f"[{'#' * filled}{'.' * (20 - filled)}] {done}/{self._total} {self._latest}"
+        width = max(20, _columns() - 1)
+        sys.stderr.write("\r\x1b[K" + "".join(c for c in text[:width] if c.isprintable()))
+        sys.stderr.flush()
+
+    def _wipe(self) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns

@@ -1,0 +1,91 @@
+"""`otterctl status`."""
+
+from __future__ import annotations
+
+import click
+
+from net.units import format_size
+from otter_agent import api
+from otter_ctl.cli import Session
+from otter_ctl.cli.common import ask, json_option, mesh_option, pass_session, pick_mesh, print_json
+from otter_ctl.client import AgentClient
+from otter_ctl.planning.describe import link_text
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  otterctl status
+  otterctl status -m lab --json | jq '.modules[] | {name, state}'
+"""
+)
+@mesh_option
+@json_option
+@pass_session
+def command(session: Session, mesh: str | None, as_json: bool) -> None:
+    """Show hosts, modules and links of a mesh: what is asked and what is in force."""
+
+    async def question(client: AgentClient) -> api.MeshStatus:
+        return await client.mesh(await pick_mesh(client, mesh))
+
+    status = ask(session, question)
+    if as_json:
+        print_json(status)
+        return
+    _show(status)
+
+
+def _show(status: api.MeshStatus) -> None:
+    from otter_ctl.cli.tables import print_table
+
+    click.echo(f"mesh {status.mesh}: {status.state}, run {status.spec.run}")
+    if status.problem:
+        click.secho(f"  {status.problem}", fg="red")
+    click.echo()
+    print_table(
+        ("HOST", "MACHINE", "ADDRESS", "CPU (asked)", "MEMORY (asked)"),
+        [
+            (h.name, h.machine, h.address, _both(h.in_force.cpu, h.asked.cpu),
+             _both(_size(h.in_force.memory_bytes), _size(h.asked.memory_bytes)))
+            for h in status.hosts
+        ],
+    )  # fmt: skip
+    click.echo()
+    print_table(
+        ("MODULE", "HOST", "ADDRESS", "RUNTIME", "STATE", "RESTARTS", "PID", "WHY"),
+        [
+            (m.name, m.host, m.address, m.runtime, m.state, m.restarts, m.pid, m.reason)
+            for m in status.modules
+        ],
+    )
+    if status.links:
+        click.echo()
+        print_table(
+            ("LINK", "FROM", "TO", "DRIVER", "ASKED", "APPLIED"),
+            [
+                (x.name, x.from_, x.to, x.driver, link_text(x.asked), link_text(x.applied or {}))
+                for x in status.links
+            ],
+        )
+    show_failures(status)
+
+
+def show_failures(status: api.MeshStatus, *, err: bool = False) -> None:
+    """The last log lines of modules that failed or restart."""
+    for module in status.modules:
+        if module.log_tail:
+            click.echo(f"\n{module.name}: last lines of its log", err=err)
+            for line in module.log_tail:
+                click.echo(f"  | {line}", err=err)
+
+
+def _size(value: int | None) -> str | None:
+    return None if value is None else format_size(value)
+
+
+def _both(in_force: object, asked: object) -> str:
+    if in_force is None and asked is None:
+        return "unlimited"
+    shown = f"{in_force:g}" if isinstance(in_force, float) else str(in_force)
+    wanted = f"{asked:g}" if isinstance(asked, float) else str(asked)
+    return shown if shown == wanted else f"{shown} ({wanted})"

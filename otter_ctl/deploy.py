@@ -1,0 +1,166 @@
+"""From a topology file to a running mesh and back: plan, apply, fetch, destroy.
+
+Prints nothing: callers pass a function that takes each event. Must not know: the CLI, the terminal.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from otter_agent import api
+from otter_ctl.client import AgentClient
+from otter_ctl.errors import AgentFault, PlanError, RemoteError
+from otter_ctl.planning.diff import Change, diff
+from otter_ctl.planning.model import Plan
+from otter_ctl.planning.resolve import plan
+from otter_ctl.planning.uploads import collect, contents
+from otter_ctl.runs import RunFolder
+from otter_ctl.topology import Topology, load
+
+OnEvent = Callable[[api.Event], None]
+SETTLED = frozenset({"ready", "done", "stopped"})
+RUNTIMES: tuple[api.RuntimeName, ...] = ("docker", "process")
+"""In the order of preference where a topology names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan, with what it would change and what it has to bring.
+
+    Attributes:
+        current: The mesh as it is now; None: there is none.
+        uploads: Digest of each upload -> a function that gives its content.
+    """
+
+    topology: Topology
+    plan: Plan
+    current: api.MeshStatus | None
+    changes: list[Change]
+    uploads: Mapping[str, Callable[[], bytes]]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """All is as asked, and well."""
+        if self.changes or self.current is None:
+            return False
+        settled = self.current.settled == self.current.generation
+        return settled and all(m.state in SETTLED for m in self.current.modules)
+
+
+def prepare(
+    path: Path, overrides: Sequence[str], current: api.MeshStatus | None, info: api.Info | None,
+    *, topology: Topology | None = None,
+) -> Prepared:  # fmt: skip
+    """Load and plan. Contacts nobody: what is there now is passed in.
+
+    Raises:
+        TopologyErrors: The file is wrong.
+        PlanError: It is right, but can't be run here.
+    """
+    topology = topology or load(path, overrides)
+    blobs = collect(topology)
+    planned = plan(
+        topology,
+        current=current.spec if current else None,
+        runtime_default=_runtime_default(info),
+        blobs=blobs,
+        run=current.spec.run if current else time.strftime("%Y%m%d-%H%M%S"),
+    )
+    changes = diff(current.spec if current else None, planned.spec)
+    return Prepared(topology, planned, current, changes, contents(blobs))
+
+
+def _runtime_default(info: api.Info | None) -> api.RuntimeName:
+    usable = {fact.name for fact in info.runtimes if fact.usable} if info else set()
+    return next((name for name in RUNTIMES if name in usable), RUNTIMES[0])
+
+
+def check_runtimes(spec: api.MeshSpec, info: api.Info) -> None:
+    """Refuse a plan whose runtimes can't work on the machine, before anything is changed.
+
+    Raises:
+        PlanError: Says which module and what is missing.
+    """
+    facts = {fact.name: fact for fact in info.runtimes}
+    for module in spec.modules:
+        fact = facts.get(module.runtime)
+        if fact is None or not fact.usable:
+            why = fact.detail if fact else "this agent has no such runtime"
+            raise RemoteError(
+                info.machine, f"module {module.name}: runtime {module.runtime} can't be used: {why}",
+                hint="see `otterctl doctor`; `runtime = \"process\"` needs no engine",
+            )  # fmt: skip
+
+
+async def apply(
+    client: AgentClient, prepared: Prepared, on_event: OnEvent, *, wait: bool
+) -> api.MeshStatus:
+    """Bring the plan to the agent and wait until the mesh has settled.
+
+    Cancellation: the agent goes on towards the plan; the next apply or destroy takes it from there.
+
+    Raises:
+        RemoteError: The agent went away.
+        AgentFault: It refused the plan.
+    """
+    spec = prepared.plan.spec
+    async with client.events(mesh=spec.name, follow=True) as events:
+        status = await client.put_mesh(spec, prepared.uploads)
+        if not wait or _settled(status):
+            return status
+        async for event in events:
+            on_event(event)
+            if event.kind == "mesh" and event.state == "settled":
+                status = await client.mesh(spec.name)
+                if _settled(status):
+                    return status
+            if event.state == "destroyed":
+                text = f"mesh {spec.name} was destroyed by somebody else while it was applied"
+                raise RemoteError(client.machine, text)
+    raise RemoteError(client.machine, "the agent went away", hint="apply again: it goes on")
+
+
+def _settled(status: api.MeshStatus) -> bool:
+    return status.settled == status.generation
+
+
+async def fetch(
+    client: AgentClient, status: api.MeshStatus, folder: RunFolder, modules: Sequence[str] = ()
+) -> list[Path]:
+    """Bring logs, records and outputs of some modules (none named: all); returns the files."""
+    known = [m.name for m in status.modules]
+    for name in modules:
+        if name not in known:
+            raise PlanError(f"module {name}", f"not in mesh {status.mesh}",
+                            hint=f"there are: {', '.join(known)}")  # fmt: skip
+    folder.record(None, status.spec)
+    written: list[Path] = []
+    with tempfile.TemporaryDirectory(prefix="otter-fetch-") as scratch:
+        for name in modules or known:
+            tar = Path(scratch) / "results.tar"
+            await client.files(status.mesh, name, tar)
+            written += folder.unpack(name, tar)
+    return written
+
+
+async def destroy(client: AgentClient, mesh: str, on_event: OnEvent) -> None:
+    """Remove everything of a mesh and wait until it is gone. Absent: fine.
+
+    Cancellation: the agent goes on with the removal.
+    """
+    async with client.events(mesh=mesh, follow=True) as events:
+        try:
+            await client.destroy(mesh)
+        except AgentFault as fault:
+            if fault.code == "not-found":
+                return
+            raise
+        async for event in events:
+            on_event(event)
+            if event.kind == "mesh" and event.state == "destroyed":
+                return
+    raise RemoteError(client.machine, "the agent went away", hint="run destroy again")

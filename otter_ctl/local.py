@@ -1,0 +1,107 @@
+"""Finds this machine's agent, and starts one where none answers.
+
+Must not know: topology, HTTP.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from otter_agent import api
+from otter_ctl.errors import AgentNotStarted
+
+IDLE_EXIT_S = 60
+"""An agent that `apply` started ends this long after its last mesh."""
+START_DEADLINE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAgent:
+    """Where the agent of this machine is to be found.
+
+    Attributes:
+        root: Its `--root`; None: the default one.
+        docker: Its Docker engine; None: `DOCKER_HOST`, else the default socket.
+    """
+
+    root: Path | None = None
+    docker: str | None = None
+
+    @property
+    def run(self) -> Path:
+        """The folder of its socket."""
+        return self.root.absolute() / "run" if self.root else Path("/run/otter")
+
+    @property
+    def socket(self) -> Path:
+        """Its API."""
+        return self.run / "agent.sock"
+
+    def answers(self) -> bool:
+        """Whether somebody listens at the socket."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(5.0)
+            try:
+                probe.connect(str(self.socket))
+            except OSError:
+                return False
+        return True
+
+    def _command(self, verb: str) -> list[str]:
+        command = [sys.executable, "-m", "otter_agent", verb]
+        if self.root:
+            command += ["--root", str(self.root.absolute())]
+        if self.docker:
+            command += ["--docker", self.docker]
+        return command
+
+    def start(self) -> int:
+        """Start an agent in the background; returns its pid once it answers.
+
+        Raises:
+            AgentNotStarted: It ended, or didn't answer in time; carries what it printed.
+        """
+        try:
+            self.run.mkdir(parents=True, exist_ok=True)
+            log = (self.run / "agent.log").open("ab")
+        except OSError as error:
+            hint = "run as root, or keep everything in a folder of yours: otterctl --root DIR …"
+            raise AgentNotStarted("local", f"{self.run}: {error.strerror}", hint=hint) from error
+        with log:
+            begin = log.tell()
+            child = subprocess.Popen(
+                [*self._command("serve"), "--idle-exit", str(IDLE_EXIT_S)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+                env={**os.environ, "OTTER_STARTED_BY": "otterctl"},
+            )  # fmt: skip
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not self.answers():
+            if child.poll() is not None or time.monotonic() > deadline:
+                said = self._said(begin) or f"exit status {child.returncode}"
+                raise AgentNotStarted(
+                    "local",
+                    f"otter-agent did not start: {said}",
+                    hint=f"its log: {self.run / 'agent.log'}; see also `otterctl doctor`",
+                )
+            time.sleep(0.02)
+        return child.pid
+
+    def _said(self, begin: int) -> str:
+        text = (self.run / "agent.log").read_bytes()[begin:].decode(errors="replace")
+        return text.strip().splitlines()[-1] if text.strip() else ""
+
+    def facts(self) -> api.Info | None:
+        """What an agent here would say of this machine; starts none. None: it can't be told."""
+        done = subprocess.run(
+            self._command("facts"), capture_output=True, check=False, timeout=60, cwd="/"
+        )
+        try:
+            return api.decode(done.stdout, api.Info)
+        except ValueError:
+            return None
