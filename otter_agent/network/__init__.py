@@ -1,7 +1,9 @@
 """The agent's network: router namespaces, links, addresses, routes, module plugs.
 
     names       names of namespaces and devices                    pure
-    state       desired, observed, and the operations between      pure
+    state       what shall be, and what is                         pure
+    plan        the operations that lead from one to the other     pure
+    operations  one netlink message each, as values                pure
     messages    operations <-> rtnetlink message bodies
     netlink     sends batches of messages, reads acks and dumps
     namespaces  makes, enters, lists and drops named namespaces

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from otter_agent.network import operations as ops
 from otter_agent.network import state
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
@@ -62,14 +63,14 @@ class Request(NamedTuple):
     """Says in an error what was tried (its `str`)."""
 
 
-def encode(op: state.Op, peer_netns: int = -1) -> Request:
+def encode(op: ops.Op, peer_netns: int = -1) -> Request:
     """The message for an operation; `peer_netns` is an open descriptor for `AddPair`."""
-    if isinstance(op, state.AddPair):
+    if isinstance(op, ops.AddPair):
         return _add_pair(op, peer_netns)
     return _ENCODERS[type(op)](op)
 
 
-def _put_route(op: state.PutRoute) -> Request:
+def _put_route(op: ops.PutRoute) -> Request:
     to, length = op.to
     flags = F_CREATE | F_REPLACE
     if op.via is None:
@@ -85,32 +86,32 @@ def _put_route(op: state.PutRoute) -> Request:
     return Request(RTM_NEWROUTE, flags, body, op)
 
 
-def _delete_route(op: state.DeleteRoute) -> Request:
+def _delete_route(op: ops.DeleteRoute) -> Request:
     to, length = op.to
     # RT_SCOPE_NOWHERE (255) matches any scope.
     header = _ROUTE.pack(_AF_INET, length, 0, 0, _RT_TABLE_MAIN, OUR_PROTOCOL, 255, _UNICAST, 0)
     return Request(RTM_DELROUTE, 0, header + _attr(1, to), op)
 
 
-def _add_address(op: state.AddAddress) -> Request:
+def _add_address(op: ops.AddAddress) -> Request:
     body = _ADDR.pack(_AF_INET, 32, 0, 0, op.index) + _attr(2, op.address) + _attr(1, op.address)
     return Request(RTM_NEWADDR, F_CREATE | F_REPLACE, body, op)
 
 
-def _delete_address(op: state.DeleteAddress) -> Request:
+def _delete_address(op: ops.DeleteAddress) -> Request:
     body = _ADDR.pack(_AF_INET, op.prefix, 0, 0, op.index) + _attr(2, op.address)
     return Request(RTM_DELADDR, 0, body, op)
 
 
-def _bring_up(op: state.BringUp) -> Request:
+def _bring_up(op: ops.BringUp) -> Request:
     return Request(RTM_NEWLINK, 0, _LINK.pack(0, 0, op.index, _IFF_UP, _IFF_UP), op)
 
 
-def _delete_device(op: state.DeleteDevice) -> Request:
+def _delete_device(op: ops.DeleteDevice) -> Request:
     return Request(RTM_DELLINK, 0, _LINK.pack(0, 0, op.index, 0, 0), op)
 
 
-def _add_pair(op: state.AddPair, peer_netns: int) -> Request:
+def _add_pair(op: ops.AddPair, peer_netns: int) -> Request:
     flags = _IFF_UP | _IFF_NOARP
     peer = (
         # Not up yet: at this moment the kernel hasn't joined the ends (veth_open: ENOTCONN).
@@ -134,16 +135,16 @@ def _add_pair(op: state.AddPair, peer_netns: int) -> Request:
 
 
 _ENCODERS: dict[type[Any], Callable[[Any], Request]] = {
-    state.PutRoute: _put_route,
-    state.DeleteRoute: _delete_route,
-    state.AddAddress: _add_address,
-    state.DeleteAddress: _delete_address,
-    state.BringUp: _bring_up,
-    state.DeleteDevice: _delete_device,
+    ops.PutRoute: _put_route,
+    ops.DeleteRoute: _delete_route,
+    ops.AddAddress: _add_address,
+    ops.DeleteAddress: _delete_address,
+    ops.BringUp: _bring_up,
+    ops.DeleteDevice: _delete_device,
 }
 
 
-# --- namespace ids: only for watching a teardown ----------------------------------------------------
+# --- namespace ids: only for watching a teardown --------------------------------------------------
 
 
 def assign_nsid(netns: int, number: int) -> Request:
@@ -199,7 +200,7 @@ def parse_address(body: bytes) -> tuple[int, bytes, int] | None:
     return None if not local or local[0] == 127 else (index, local, prefix)
 
 
-def parse_route(body: bytes) -> tuple[state.Cidr, tuple[bytes | None, int]] | None:
+def parse_route(body: bytes) -> tuple[ops.Cidr, tuple[bytes | None, int]] | None:
     """Destination, neighbour and device index; None if it isn't one of ours."""
     family, length, _, _, table, protocol, _, kind, _ = _ROUTE.unpack_from(body)
     if (family, table, protocol, kind) != (_AF_INET, _RT_TABLE_MAIN, OUR_PROTOCOL, _UNICAST):

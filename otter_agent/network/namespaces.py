@@ -72,7 +72,7 @@ def in_own_thread(work: Callable[[], _T]) -> _T:
     return results[0]
 
 
-# --- moving the calling thread: only inside `in_own_thread` -----------------------------------------
+# --- moving the calling thread: only inside `in_own_thread` -----------------------------------
 
 
 def unshare() -> None:
@@ -110,7 +110,7 @@ def enter(name: str) -> None:
         join(descriptor)
 
 
-# --- named namespaces -------------------------------------------------------------------------------
+# --- named namespaces -------------------------------------------------------------------------
 
 
 def create_router(name: str) -> None:

@@ -37,7 +37,9 @@ _RECEIVE_BYTES = 1 << 18
 _RECEIVE_BUFFER = 8 << 20
 """Room for one error per message of a batch."""
 
-_PASSING = frozenset({errno.EBUSY, errno.EAGAIN, errno.ENOMEM, errno.ENOBUFS, errno.EEXIST, errno.EINTR})
+_PASSING = frozenset(
+    {errno.EBUSY, errno.EAGAIN, errno.ENOMEM, errno.ENOBUFS, errno.EEXIST, errno.EINTR}
+)
 _DUMP_ATTEMPTS = 10
 
 

@@ -12,8 +12,9 @@ from collections import defaultdict
 
 from otter_agent import api
 from otter_agent.network import names, namespaces, plugs, probe, teardown
+from otter_agent.network.plan import plan
 from otter_agent.network.routers import Routers
-from otter_agent.network.state import address, desired, plan
+from otter_agent.network.state import address, desired
 
 
 class Network:
@@ -47,9 +48,7 @@ class Network:
         with self._lock(spec.name):
             namespaces.in_own_thread(lambda: self._converge(spec))
 
-    def plug(
-        self, mesh: str, host: api.HostSpec, module: str, address: str, pid: int
-    ) -> None:
+    def plug(self, mesh: str, host: api.HostSpec, module: str, address: str, pid: int) -> None:
         """Join the network namespace of process `pid` to its host's router, as `eth0`.
 
         Idempotent; a plug of this module into another namespace is replaced.
@@ -102,7 +101,7 @@ class Network:
             return False
         return True
 
-    # --- how ---------------------------------------------------------------------------------------
+    # --- how --------------------------------------------------------------------------------------
 
     def _lock(self, mesh: str) -> threading.Lock:
         with self._guard:
@@ -112,9 +111,7 @@ class Network:
         with self._guard:
             self.changes += changes
 
-    def _plug(
-        self, mesh: str, host: api.HostSpec, module: str, text: str, pid: int
-    ) -> plugs.Plug:
+    def _plug(self, mesh: str, host: api.HostSpec, module: str, text: str, pid: int) -> plugs.Plug:
         target = f"{mesh}/{module}"
         router = names.namespace(self._agent_id, mesh, host.name)
         gateway = address(host.address, f"{mesh}/{host.name}")
@@ -122,9 +119,7 @@ class Network:
 
     def _drop(self, gone: list[str], mesh: str) -> None:
         if gone:
-            namespaces.in_own_thread(
-                lambda: teardown.destroy(gone, mesh, lambda: self._count(1))
-            )
+            namespaces.in_own_thread(lambda: teardown.destroy(gone, mesh, lambda: self._count(1)))
 
     def _converge(self, spec: api.MeshSpec) -> None:
         """In a thread of its own: enters every namespace in turn, once per step."""

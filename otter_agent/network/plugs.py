@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from otter_agent.errors import NetworkError
 from otter_agent.network import messages, names, namespaces
 from otter_agent.network.netlink import Netlink
-from otter_agent.network.routers import carry_out, observe
-from otter_agent.network.state import (
+from otter_agent.network.operations import (
     LOOPBACK,
     AddAddress,
     AddPair,
@@ -29,8 +28,9 @@ from otter_agent.network.state import (
     DeleteDevice,
     Op,
     PutRoute,
-    Seen,
 )
+from otter_agent.network.routers import carry_out, observe
+from otter_agent.network.state import Seen
 
 INSIDE = "eth0"
 _DEFAULT = (b"\0\0\0\0", 0)
@@ -103,6 +103,9 @@ class Plug:
         if not self._joined(there, here, mac):
             changes += self._replace(outside, inside, module, mac)
             there, here = observe(outside, self.target), observe(inside, self.target)
+            if not self._joined(there, here, mac):
+                why = "its devices went away again"
+                raise NetworkError("network", "plug the network in", self.target, why)
         ops_in, ops_out = self._inside(here), self._outside(there)
         carry_out(inside, ops_in, self.target)
         carry_out(outside, ops_out, self.target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from otter_agent.errors import NetworkError
-from otter_agent.network import messages, namespaces, state
+from otter_agent.network import messages, namespaces, operations
 from otter_agent.network.netlink import Netlink
 
 
@@ -16,7 +16,7 @@ def usable() -> tuple[bool, str]:
     try:
         namespaces.in_own_thread(_try)
     except (NetworkError, OSError) as exc:
-        return False, f"{exc}; the agent needs CAP_SYS_ADMIN and CAP_NET_ADMIN, and a kernel with veth"
+        return False, f"{exc}; it takes CAP_SYS_ADMIN, CAP_NET_ADMIN and a kernel with veth"
     return True, "network namespaces and veth devices work"
 
 
@@ -27,7 +27,7 @@ def _try() -> None:
     try:
         namespaces.unshare()
         namespaces.try_mount()
-        pair = state.AddPair("probe", 0, b"\x02\0\0\0\0\1", "", "probe", 0)
+        pair = operations.AddPair("probe", 0, b"\x02\0\0\0\0\1", "", "probe", 0)
         with Netlink() as netlink:
             netlink.send([messages.encode(pair, first)], "this machine")
     finally:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from otter_agent.network import messages, namespaces
 from otter_agent.network.netlink import Netlink
-from otter_agent.network.state import AddPair, DeleteDevice, Op, Seen
+from otter_agent.network.operations import AddPair, DeleteDevice, Op
+from otter_agent.network.state import Seen
 
 _GONE = frozenset({errno.ENODEV})
 """The answer for a device whose other end has just been deleted, or was in a dying namespace."""

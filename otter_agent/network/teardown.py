@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from otter_agent.errors import NetworkError
-from otter_agent.network import messages, namespaces, state
+from otter_agent.network import messages, namespaces, operations
 from otter_agent.network.netlink import Netlink
 
 _RTNLGRP_LINK, _RTNLGRP_NSID = 1, 28
@@ -115,18 +115,20 @@ class _Teardown:
         descriptor = namespaces.open_own()
         namespaces.join(self._watcher)
         mac = b"\x02\0\0\0\0\1"
-        pair = state.AddPair(device, 0, mac, "", device, 0)
+        pair = operations.AddPair(device, 0, mac, "", device, 0)
         self._netlink.send([messages.encode(pair, descriptor)], self._target)
         return descriptor
 
     def _wait_for_device(self, deadline: float) -> None:
-        """Wait until the newest sentinel's device is gone, and the kernel has let go of its lock."""
+        """Wait until the newest sentinel's device is gone and its batch through."""
         while f"s{self._sentinels}" not in self._gone:
             if not self._read(deadline):
                 why = "the kernel is still taking the namespaces apart"
                 raise NetworkError("network", "remove", self._target, why, recoverable=True)
         # The event is sent before the batch is through; a change has to wait for its end.
-        self._netlink.send([messages.encode(state.BringUp(state.LOOPBACK, "lo"))], self._target)
+        self._netlink.send(
+            [messages.encode(operations.BringUp(operations.LOOPBACK, "lo"))], self._target
+        )
 
     def _read(self, deadline: float) -> bool:
         """Take in some events; False when the deadline has passed."""

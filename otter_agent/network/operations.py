@@ -1,0 +1,113 @@
+"""Operations in a namespace: values with a readable `str`, one netlink message each. Pure.
+
+messages.py turns them into bytes; plan.py says which are needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOOPBACK = 1
+"""The index of `lo` in every namespace (LOOPBACK_IFINDEX, linux/net.h)."""
+
+Cidr = tuple[bytes, int]
+"""An IPv4 network: four bytes and the prefix length."""
+
+
+@dataclass(frozen=True, slots=True)
+class BringUp:
+    """Set a device up."""
+
+    index: int
+    device: str
+
+    def __str__(self) -> str:
+        return f"set device {self.device} up"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteDevice:
+    """Delete a device (and with it the other end of its pair)."""
+
+    index: int
+    device: str
+
+    def __str__(self) -> str:
+        return f"delete device {self.device}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddPair:
+    """Make a veth pair, one end here and up, one in the namespace `peer_host`, still down.
+
+    Both ends get the same hardware address and do no ARP: such a pair carries IP packets only, at
+    once and in both directions. Were there ARP, the first packet over a link of 20 ms would take
+    60 ms, and a lost ARP packet would cost a second: the emulated network would show a property
+    that nobody asked for.
+    """
+
+    device: str
+    index: int
+    """0: the kernel chooses."""
+    mac: bytes
+    peer_host: str
+    peer_device: str
+    peer_index: int
+
+    def __str__(self) -> str:
+        return f"add device {self.device} (pair with {self.peer_host}:{self.peer_device})"
+
+
+@dataclass(frozen=True, slots=True)
+class AddAddress:
+    """Give a device an IPv4 address."""
+
+    address: bytes
+    index: int = LOOPBACK
+
+    def __str__(self) -> str:
+        return f"add address {dotted(self.address)}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAddress:
+    """Take an IPv4 address away."""
+
+    address: bytes
+    prefix: int
+    index: int = LOOPBACK
+
+    def __str__(self) -> str:
+        return f"delete address {dotted(self.address)}/{self.prefix}"
+
+
+@dataclass(frozen=True, slots=True)
+class PutRoute:
+    """Add a route, or replace the one to the same destination."""
+
+    to: Cidr
+    via: bytes | None
+    """The on-link neighbour; None: the destination itself is on the link."""
+    index: int
+
+    def __str__(self) -> str:
+        via = f" via {dotted(self.via)}" if self.via else ""
+        return f"add route {dotted(self.to[0])}/{self.to[1]}{via} dev #{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRoute:
+    """Delete the route of ours to a destination."""
+
+    to: Cidr
+
+    def __str__(self) -> str:
+        return f"delete route {dotted(self.to[0])}/{self.to[1]}"
+
+
+Op = BringUp | DeleteDevice | AddPair | AddAddress | DeleteAddress | PutRoute | DeleteRoute
+
+
+def dotted(packed: bytes) -> str:
+    """An IPv4 address for people."""
+    return ".".join(map(str, packed))
