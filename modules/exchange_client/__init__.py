@@ -1,0 +1,1 @@
+"""Exchanges strings and arrays with servers."""

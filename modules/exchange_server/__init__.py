@@ -1,0 +1,1 @@
+"""Answers strings and arrays."""

@@ -1,0 +1,1 @@
+"""Prints the text that reaches it."""
