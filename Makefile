@@ -56,11 +56,12 @@ setup-tests: setup-dev  ## … and what the tests need: Debian packages (as root
 # --- checks -----------------------------------------------------------------------------------
 
 check: setup-dev  ## style, format, types, and who imports whom
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --no-logo >$(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
-	@echo "check: ruff, mypy and import-linter are content"
+	@failed=; \
+	$(BIN)/ruff check . || failed="$$failed ruff-check"; \
+	$(BIN)/ruff format --check . || failed="$$failed ruff-format"; \
+	$(BIN)/mypy || failed="$$failed mypy"; \
+	$(BIN)/lint-imports --no-logo || failed="$$failed lint-imports"; \
+	[ -z "$$failed" ] || { echo "check: failed:$$failed" >&2; exit 1; }
 
 format: setup-dev  ## rewrite files in the house's format
 	@$(BIN)/ruff check --quiet --fix .
