@@ -36,6 +36,7 @@ _ONLINK = 4
 _IFF_UP, _IFF_NOARP = 0x1, 0x80
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK = 1, 3, 4, 5
 _IFLA_LINKINFO, _IFLA_NET_NS_FD, _IFLA_EXT_MASK = 18, 28, 29
+_IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _NESTED = 0x8000
@@ -51,6 +52,31 @@ _ROUTE_LINK = struct.Struct("=BBBBBBBBI HH4s HHI")
 _ATTR = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 _I32 = struct.Struct("=i")
+
+
+# --- attributes -----------------------------------------------------------------------------------
+
+
+def _attr(key: int, value: bytes) -> bytes:
+    length = 4 + len(value)
+    return _ATTR.pack(length, key) + value + b"\0" * (-length & 3)
+
+
+def _text(key: int, value: str) -> bytes:
+    return _attr(key, value.encode() + b"\0")
+
+
+def _attributes(data: bytes, start: int) -> Iterator[tuple[int, bytes]]:
+    end = len(data)
+    while start + 4 <= end:
+        length, key = _ATTR.unpack_from(data, start)
+        if length < 4:
+            return
+        yield key & 0x3FFF, data[start + 4 : start + length]
+        start += length + 3 & ~3
+
+
+# --- requests -----------------------------------------------------------------------------------
 
 
 class Request(NamedTuple):
@@ -111,6 +137,15 @@ def _delete_device(op: ops.DeleteDevice) -> Request:
     return Request(RTM_DELLINK, 0, _LINK.pack(0, 0, op.index, 0, 0), op)
 
 
+# One queue each way: the default is one per CPU of the machine, all with folders in sysfs, and a
+# veth takes no lock that more of them would spread.
+_SHAPE = (
+    _attr(_IFLA_MTU, _U32.pack(_MTU))
+    + _attr(_IFLA_NUM_TX_QUEUES, _U32.pack(1))
+    + _attr(_IFLA_NUM_RX_QUEUES, _U32.pack(1))
+)
+
+
 def _add_pair(op: ops.AddPair, peer_netns: int) -> Request:
     flags = _IFF_UP | _IFF_NOARP
     peer = (
@@ -118,7 +153,7 @@ def _add_pair(op: ops.AddPair, peer_netns: int) -> Request:
         _LINK.pack(0, 0, op.peer_index, _IFF_NOARP, _IFF_NOARP)
         + _text(_IFLA_IFNAME, op.peer_device)
         + _attr(_IFLA_ADDRESS, op.mac)
-        + _attr(_IFLA_MTU, _U32.pack(_MTU))
+        + _SHAPE
         + _attr(_IFLA_NET_NS_FD, _U32.pack(peer_netns))
     )
     info = _text(_IFLA_INFO_KIND, "veth") + _attr(
@@ -128,7 +163,7 @@ def _add_pair(op: ops.AddPair, peer_netns: int) -> Request:
         _LINK.pack(0, 0, op.index, flags, flags)
         + _text(_IFLA_IFNAME, op.device)
         + _attr(_IFLA_ADDRESS, op.mac)
-        + _attr(_IFLA_MTU, _U32.pack(_MTU))
+        + _SHAPE
         + _attr(_IFLA_LINKINFO | _NESTED, info)
     )
     return Request(RTM_NEWLINK, F_CREATE | F_EXCL, body, op)
@@ -214,25 +249,3 @@ def parse_route(body: bytes) -> tuple[ops.Cidr, tuple[bytes | None, int]] | None
         elif key == 4:
             index = _U32.unpack(value)[0]
     return (to, length), (via, index)
-
-
-# --- attributes -----------------------------------------------------------------------------------
-
-
-def _attr(key: int, value: bytes) -> bytes:
-    length = 4 + len(value)
-    return _ATTR.pack(length, key) + value + b"\0" * (-length & 3)
-
-
-def _text(key: int, value: str) -> bytes:
-    return _attr(key, value.encode() + b"\0")
-
-
-def _attributes(data: bytes, start: int) -> Iterator[tuple[int, bytes]]:
-    end = len(data)
-    while start + 4 <= end:
-        length, key = _ATTR.unpack_from(data, start)
-        if length < 4:
-            return
-        yield key & 0x3FFF, data[start + 4 : start + length]
-        start += length + 3 & ~3
