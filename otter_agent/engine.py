@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import aiodocker
@@ -19,8 +20,12 @@ import aiohttp
 from net.errors import DriverError
 
 _UNIX = "unix://"
+_HOST = "http://docker"
+"""Only fills the Host header: the connector dials the socket."""
 _FOREVER = aiohttp.ClientTimeout(total=None, sock_read=None)
 _DIAL_S = 10.0
+_AWAY = "is dockerd running, and may this user open its socket?"
+_NO_HINTS: Mapping[int, str] = MappingProxyType({})
 
 
 class EngineError(Exception):
@@ -60,7 +65,7 @@ class Engine:
                 raise EngineError(0, f"{self.url} is not a unix:// URL: not on this machine")
             connector = aiohttp.UnixConnector(path=self.url.removeprefix(_UNIX), limit=0)
             session = aiohttp.ClientSession(connector=connector, timeout=_FOREVER)
-            self._client = aiodocker.Docker(url=self.url, connector=connector, session=session)
+            self._client = aiodocker.Docker(url=_HOST, connector=connector, session=session)
         return self._client
 
     async def aclose(self) -> None:
@@ -108,9 +113,13 @@ class Engine:
         """
         with self.errors():
             response = await self.client.session.request(
-                method, f"http://docker{path}", params=params, data=data, timeout=_FOREVER,
+                method,
+                f"{_HOST}{path}",
+                params=params,
+                data=data,
+                timeout=_FOREVER,
                 headers={"Content-Type": content_type},
-            )  # fmt: skip
+            )
         try:
             if response.status >= 400:
                 raise EngineError(response.status, _message(await response.read()))
@@ -165,8 +174,10 @@ class Engine:
 
 
 @contextlib.contextmanager
-def translated(kind: type[DriverError], op: str, target: object, hint: str = "") -> Iterator[None]:
-    """Turn an `EngineError` of the block into a driver's error with a hint.
+def translated(
+    kind: type[DriverError], op: str, target: object, hints: Mapping[int, str] = _NO_HINTS
+) -> Iterator[None]:
+    """Turn an `EngineError` of the block into a driver's error, with a hint by the engine's status.
 
     An engine that is away, an internal error of it, or a container that someone removed: trying
     again, after a fresh look, may well work.
@@ -174,24 +185,26 @@ def translated(kind: type[DriverError], op: str, target: object, hint: str = "")
     try:
         yield
     except EngineError as exc:
-        raise _driver_error(exc, kind, op, target, hint) from exc
+        raise _driver_error(exc, kind, op, target, hints) from exc
     except ExceptionGroup as group:
         found, rest = group.split(EngineError)
         if found is None or rest is not None:
             raise
         first = next(e for e in found.exceptions if isinstance(e, EngineError))
-        raise _driver_error(first, kind, op, target, hint) from group
+        raise _driver_error(first, kind, op, target, hints) from group
 
 
 def _driver_error(
-    exc: EngineError, kind: type[DriverError], op: str, target: object, hint: str
+    exc: EngineError, kind: type[DriverError], op: str, target: object, hints: Mapping[int, str]
 ) -> DriverError:
-    away = exc.status == 0
     return kind(
-        "docker", op, str(target), " ".join(exc.message.split()),
-        recoverable=away or exc.status == 404 or exc.status >= 500,
-        hint="is dockerd running, and may this user open its socket?" if away else hint,
-    )  # fmt: skip
+        "docker",
+        op,
+        str(target),
+        " ".join(exc.message.split()),
+        recoverable=exc.status in (0, 404) or exc.status >= 500,
+        hint=_AWAY if exc.status == 0 else hints.get(exc.status, ""),
+    )
 
 
 def filters(**wanted: list[str]) -> dict[str, str]:

@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+pytest_plugins = ["helpers.fixtures_docker"]
+
 
 @pytest.fixture(scope="session")
 def require():

@@ -1,0 +1,171 @@
+"""From a workload to what Docker is asked for, and back from what Docker tells. Pure.
+
+    Workload + image facts ──config()──► body of POST /containers/create
+    GET /containers/ID/json ──instance()──► Instance
+
+Must not know: connections, the engine's moods, cgroup files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from otter_agent import api
+from otter_agent.errors import ContainerError
+from otter_agent.runtimes import gate
+from otter_agent.runtimes.base import Instance, Key, Phase, Workload
+
+AGENT, MESH, MODULE = "otter.agent", "otter.mesh", "otter.module"
+SPEC, GROUP, BUDGET = "otter.spec", "otter.group", "otter.budget"
+"""Labels. Ownership is read from these, never from a name."""
+
+WORK, WIRING, STATE = "/work", "/run/otter", "/run/otter-state"
+PIDS_LIMIT = 4096
+_NO_DNS = ["127.0.0.1"]
+"""Names come from the hosts file; with the machine's resolver, each unknown name would cost the
+resolver's time-outs, because no packet reaches it. Nothing listens here: refused at once."""
+_LOG = {"Type": "json-file", "Config": {"max-size": "32m", "max-file": "3"}}
+_DEFAULT_ENV = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+"""Logs as they are written; and as many threads as cores would only fight for the budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What of an image matters here.
+
+    Attributes:
+        argv: Its entrypoint and command, joined.
+        env: Names of the variables it sets.
+        id: Its content id.
+    """
+
+    argv: tuple[str, ...]
+    env: frozenset[str]
+    id: str
+
+    @classmethod
+    def of(cls, inspected: Mapping[str, Any]) -> ImageFacts:
+        """From `GET /images/NAME/json`."""
+        config = inspected.get("Config") or {}
+        argv = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+        env = frozenset(pair.partition("=")[0] for pair in config.get("Env") or ())
+        return cls(tuple(argv), env, inspected["Id"])
+
+
+def name(agent_id: str, key: Key) -> str:
+    """The container's name. Dots keep mesh `a-b` with module `c` apart from `a` with `b-c`."""
+    return f"otter-{agent_id}.{key.mesh}.{key.module}"
+
+
+def group_of(work: Workload) -> str:
+    """The module's own budget group, below its host's."""
+    return f"{work.cgroup}/{work.key.module}"
+
+
+def config(
+    work: Workload, image: ImageFacts, *, agent_id: str, gate_file: Path, cgroup_parent: str
+) -> dict[str, Any]:
+    """The body of the create request.
+
+    The gate comes before the module's own command, so nothing of the image runs before the
+    release; health checks of the image would, so they are off. The working folder is the image's.
+
+    Raises:
+        ContainerError: Neither the module nor its image says what to run.
+    """
+    argv = work.argv or work.artifact.argv or image.argv
+    if not argv:
+        raise ContainerError(
+            "docker", "create", str(work.key), f"image {work.artifact.reference} has no command",
+            hint='say what to run with command = ["…"]',
+        )  # fmt: skip
+    return {
+        "Image": work.artifact.reference,
+        "Hostname": work.hostname,
+        "Entrypoint": [gate.INSIDE, f"{WIRING}/gate", *argv],
+        "Cmd": [],
+        "Env": [f"{k}={v}" for k, v in _env(work, image).items()],
+        "Labels": _labels(work, agent_id),
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            "NetworkMode": "none",
+            "Dns": _NO_DNS,
+            "RestartPolicy": {"Name": "no"},
+            "SecurityOpt": ["no-new-privileges"],
+            "PidsLimit": work.budget.pids or PIDS_LIMIT,
+            "Init": False,
+            "Mounts": _mounts(work, gate_file),
+            "CgroupParent": cgroup_parent,
+            "LogConfig": _LOG,
+        },
+    }
+
+
+def _env(work: Workload, image: ImageFacts) -> dict[str, str]:
+    defaults = {k: v for k, v in _DEFAULT_ENV.items() if k not in image.env}
+    ours = {"OTTER_WIRING": f"{WIRING}/wiring.json", "OTTER_STATE": STATE, "OTTER_WORK": WORK}
+    return {**defaults, **work.artifact.env, **work.env, **ours}
+
+
+def _labels(work: Workload, agent_id: str) -> dict[str, str]:
+    return {
+        AGENT: agent_id,
+        MESH: work.key.mesh,
+        MODULE: work.key.module,
+        SPEC: work.spec_digest,
+        GROUP: group_of(work),
+        BUDGET: api.encode(work.budget).decode(),
+    }
+
+
+def _mounts(work: Workload, gate_file: Path) -> list[dict[str, Any]]:
+    paths = work.paths
+    wanted = [
+        (paths.work, WORK, False),
+        (paths.wiring, WIRING, True),
+        (paths.state, STATE, False),
+        (paths.hosts, "/etc/hosts", True),
+        (gate_file, gate.INSIDE, True),
+    ]
+    return [
+        {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": readonly}
+        for source, target, readonly in wanted
+    ]
+
+
+def instance(inspected: Mapping[str, Any], is_held: Callable[[int], bool]) -> Instance:
+    """What `GET /containers/ID/json` says of one of our containers."""
+    labels = inspected["Config"]["Labels"]
+    state = inspected["State"]
+    base = Instance(key_of(labels), labels.get(SPEC, ""), Phase.CREATED, id=inspected["Id"])
+    if state["Status"] == "created":
+        return base
+    if state["Running"] and state["Pid"] > 0:
+        phase = Phase.HELD if is_held(state["Pid"]) else Phase.RUNNING
+        return replace(base, phase=phase, pid=state["Pid"])
+    return replace(
+        base, phase=Phase.EXITED, exit_code=state["ExitCode"], oom_killed=state["OOMKilled"]
+    )
+
+
+def from_event(actor: Mapping[str, Any]) -> Instance:
+    """What a `die` event says: its attributes are the labels and the exit code."""
+    attributes = actor["Attributes"]
+    code = attributes.get("exitCode", "")
+    return Instance(
+        key_of(attributes), attributes.get(SPEC, ""), Phase.EXITED,
+        exit_code=int(code) if code.isdigit() else None, id=actor["ID"],
+    )  # fmt: skip
+
+
+def key_of(labels: Mapping[str, str]) -> Key:
+    """Whose container this is."""
+    return Key(labels.get(MESH, ""), labels.get(MODULE, ""))
+
+
+def budget_of(labels: Mapping[str, str]) -> api.Budget:
+    """The budget that the container was made with; live changes are not in it."""
+    return api.decode(labels.get(BUDGET, "{}"), api.Budget)

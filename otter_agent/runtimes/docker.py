@@ -1,0 +1,325 @@
+"""The docker runtime: each module a container with no network but the one that the agent plugs in.
+
+    create: POST containers/create   start: POST start, GET json (pid)   release: the gate's FIFO
+
+A container's first program is OTTER's gate (see gate/README.md), so `start` leaves it held. Its CPU
+and memory budget is a control group of the agent's own around the container: budgets change
+without Docker, in an order that cgroup v1 accepts. Must not know: when and why modules start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from otter_agent.api import Budget, LogLine
+from otter_agent.cgroups import Cgroups
+from otter_agent.engine import Engine, EngineError, filters, translated
+from otter_agent.errors import CgroupError, ContainerError
+from otter_agent.layout import Layout
+from otter_agent.runtimes import container, gate
+from otter_agent.runtimes.attach import follow_logs, run_exec
+from otter_agent.runtimes.base import ExecOutput, Instance, Key, Phase, Workload
+from otter_agent.runtimes.containers import Containers
+from otter_agent.runtimes.gate.hold import is_held, let_through
+
+_PARALLEL_CHANGES = 4
+"""Creates and starts at once. Measured on 2 cores: more only queues inside the engine."""
+_PARALLEL_READS = 16
+_RELEASE_S = 10.0
+_SIGKILLED = 137
+_CREATE_HINTS = {404: "apply again: the image is pulled or built first"}
+_EXEC_HINTS = {409: "is the module running?"}
+_UP = (Phase.HELD, Phase.RUNNING)
+
+
+class DockerRuntime:
+    """Implements `Runtime`, `Logs` and `Exec` with a Docker engine.
+
+    Args:
+        docker_url: `unix:///…` of an engine on this machine.
+        agent_id: Whose containers these are: a label on each.
+        layout: Where the gate's file is kept, and the modules' folders are.
+        cgroups: Where budgets are made.
+    """
+
+    name = "docker"
+
+    def __init__(self, docker_url: str, agent_id: str, layout: Layout, cgroups: Cgroups) -> None:
+        self.engine = Engine(docker_url)
+        self._containers = Containers(self.engine, agent_id)
+        self._layout = layout
+        self._cgroups = cgroups
+        self._known: dict[Key, Instance] = {}  # what was last seen; the engine is the truth
+        self._grouped: set[Key] = set()  # created by this process, so their groups are there
+        self._changes = asyncio.Semaphore(_PARALLEL_CHANGES)
+        self._reads = asyncio.Semaphore(_PARALLEL_READS)
+
+    async def aclose(self) -> None:
+        """Close the connections to the engine; containers live on."""
+        await self.engine.aclose()
+
+    # --- life -------------------------------------------------------------------------------
+
+    async def create(self, work: Workload) -> Instance:
+        """See `Runtime`."""
+        with translated(ContainerError, "create", work.key, _CREATE_HINTS):
+            body = await self._body(work)
+            async with self._changes:
+                made = await self._create(work, body)
+        self._grouped.add(work.key)
+        self._known[work.key] = made
+        return made
+
+    async def start(self, key: Key) -> Instance:
+        """See `Runtime`."""
+        with translated(ContainerError, "start", key):
+            found = await self._require(key, "start")
+            if found.phase in _UP:
+                found = await self._inspect(found)
+            if found.phase in _UP:
+                return found
+            if key not in self._grouped:
+                await self._restore_group(found)
+            async with self._changes:
+                await self._containers.start(found.id)
+                return await self._inspect(found)
+
+    async def release(self, key: Key) -> Instance:
+        """See `Runtime`."""
+        with translated(ContainerError, "release", key):
+            found = await self._require(key, "release")
+            if found.pid is None or not is_held(found.pid):
+                found = await self._inspect(found)
+            if found.phase is Phase.CREATED:
+                raise self._error("release", key, "it was not started")
+            if found.phase is not Phase.HELD or found.pid is None:
+                return found
+            return await self._release(found, found.pid)
+
+    async def update(self, key: Key, budget: Budget) -> None:
+        """See `Runtime`."""
+        with translated(ContainerError, "update", key):
+            found = await self._require(key, "update")
+            group = (await self._labels(found))[container.GROUP]
+        await asyncio.to_thread(self._cgroups.ensure, group, budget)
+
+    async def stop(self, key: Key, grace_s: float) -> Instance:
+        """See `Runtime`. A held container can't hear SIGTERM: it is killed at once."""
+        with translated(ContainerError, "stop", key):
+            found = await self._find(key)
+            shown = await self._containers.show(found.id) if found else None
+            if shown is None:
+                self._known.pop(key, None)
+                return Instance(key, "", Phase.EXITED)
+            found = container.instance(shown, is_held)
+            if found.phase in _UP:
+                grace = 0 if found.phase is Phase.HELD else math.ceil(grace_s)
+                await self._containers.stop(found.id, grace)
+                found = await self._inspect(found)
+        return replace(found, phase=Phase.EXITED, pid=None)
+
+    async def remove(self, key: Key) -> None:
+        """See `Runtime`."""
+        with translated(ContainerError, "remove", key):
+            for entry in await self._containers.listed(key):
+                await self._containers.delete(entry["Id"])
+                await self._drop_group(entry["Labels"].get(container.GROUP, ""))
+        self._known.pop(key, None)
+        self._grouped.discard(key)
+
+    # --- what is there ----------------------------------------------------------------------
+
+    async def list(self) -> list[Instance]:
+        """See `Runtime`."""
+        with translated(ContainerError, "list", "containers"):
+            listed = await self._containers.listed()
+            async with asyncio.TaskGroup() as group:
+                looks = [group.create_task(self._look(entry)) for entry in listed]
+        found = [instance for task in looks if (instance := task.result())]
+        self._known = {instance.key: instance for instance in found}
+        return sorted(found, key=lambda instance: instance.key)
+
+    async def watch(self) -> AsyncIterator[Instance]:
+        """See `Runtime`."""
+        wanted = filters(type=["container"], event=["die"], label=[self._containers.label])
+        with translated(ContainerError, "watch", "containers"):
+            async with self.engine.stream("GET", "/events", params=wanted) as response:
+                async for event in self.engine.objects(response):
+                    if ended := await self._died(event["Actor"]):
+                        yield ended
+            raise EngineError(0, f"the engine at {self.engine.url} went away")
+
+    def logs(self, key: Key, *, tail: int | None, follow: bool) -> AsyncIterator[LogLine]:
+        """See `Logs`."""
+        return follow_logs(self.engine, self._find_id, key, tail=tail, follow=follow)
+
+    async def exec(
+        self,
+        key: Key,
+        argv: Sequence[str],
+        *,
+        stdin: AsyncIterator[bytes] | None,
+        output: ExecOutput,
+    ) -> int:
+        """See `Exec`."""
+        with translated(ContainerError, "exec", key, _EXEC_HINTS):
+            found = await self._require(key, "exec")
+            return await run_exec(self.engine, found.id, argv, stdin, output)
+
+    # --- create -----------------------------------------------------------------------------
+
+    async def _body(self, work: Workload) -> dict[str, Any]:
+        facts = await self._containers.image(work.artifact.reference)
+        driver = (await self.engine.info())["CgroupDriver"]
+
+        def prepare() -> dict[str, Any]:
+            group = container.group_of(work)
+            self._cgroups.ensure(group, work.budget)
+            return container.config(
+                work, facts, agent_id=self._containers.agent_id,
+                gate_file=gate.install(self._layout.lib / "gate"),
+                cgroup_parent=self._cgroups.docker_parent(group, driver),
+            )  # fmt: skip
+
+        return await asyncio.to_thread(prepare)
+
+    async def _create(self, work: Workload, body: dict[str, Any]) -> Instance:
+        name = container.name(self._containers.agent_id, work.key)
+        try:
+            made = await self._containers.create(name, body)
+        except EngineError as exc:
+            if exc.status != 409:
+                self._containers.forget_image(work.artifact.reference)
+                raise
+            if kept := await self._settle_clash(name, work):
+                return kept
+            made = await self._containers.create(name, body)
+        return Instance(work.key, work.spec_digest, Phase.CREATED, id=made)
+
+    async def _settle_clash(self, name: str, work: Workload) -> Instance | None:
+        """The name is taken: keep an instance of ours that is the same, remove another."""
+        there = await self._containers.show(name)
+        if there is None:
+            return None
+        if not self._containers.owns(there["Config"]["Labels"] or {}, work.key):
+            why = f"the name {name} is taken by container {there['Id'][:12]}, which isn't ours"
+            raise self._error("create", work.key, why, f"try docker rename {name} NAME")
+        found = container.instance(there, is_held)
+        usable = there["State"]["Status"] not in ("removing", "dead")
+        if usable and found.spec_digest == work.spec_digest:
+            return found
+        await self._containers.delete(found.id)
+        return None
+
+    async def _restore_group(self, found: Instance) -> None:
+        """Groups don't outlive a reboot: make the module's anew, before Docker makes a bare one."""
+        labels = await self._labels(found)
+        driver = (await self.engine.info())["CgroupDriver"]
+        group = labels[container.GROUP]
+
+        def restore() -> None:
+            try:
+                self._cgroups.read(group)
+            except CgroupError:
+                self._cgroups.ensure(group, container.budget_of(labels))
+                self._cgroups.docker_parent(group, driver)
+
+        await asyncio.to_thread(restore)
+        self._grouped.add(found.key)
+
+    async def _release(self, found: Instance, pid: int) -> Instance:
+        fifo = self._layout.module(found.key.mesh, found.key.module).gate
+        try:
+            if not await let_through(fifo, pid, _RELEASE_S):
+                raise self._error("release", found.key, f"it still waits at {fifo}", again=True)
+        except OSError as exc:
+            raise self._error("release", found.key, f"{fifo}: {exc.strerror}", again=True) from exc
+        if not _belongs(pid, found.id):
+            return await self._inspect(found)
+        running = replace(found, phase=Phase.RUNNING)
+        self._known[found.key] = running
+        return running
+
+    # --- looking ----------------------------------------------------------------------------
+
+    async def _inspect(self, found: Instance) -> Instance:
+        """A fresh look at a container."""
+        shown = await self._containers.show(found.id)
+        if shown is None:
+            self._known.pop(found.key, None)
+            raise EngineError(404, "the container was removed")
+        fresh = container.instance(shown, is_held)
+        self._known[found.key] = fresh
+        return fresh
+
+    async def _labels(self, found: Instance) -> dict[str, str]:
+        shown = await self._containers.show(found.id)
+        if shown is None:
+            self._known.pop(found.key, None)
+            raise EngineError(404, "the container was removed")
+        labels: dict[str, str] = shown["Config"]["Labels"]
+        return labels
+
+    async def _find(self, key: Key) -> Instance | None:
+        if key not in self._known:
+            for entry in await self._containers.listed(key):
+                if found := await self._look(entry):
+                    self._known[key] = found
+        return self._known.get(key)
+
+    async def _find_id(self, key: Key) -> str | None:
+        found = await self._find(key)
+        return found.id if found else None
+
+    async def _require(self, key: Key, op: str) -> Instance:
+        found = await self._find(key)
+        if found is None:
+            raise self._error(op, key, "there is no such container", again=True)
+        return found
+
+    async def _look(self, entry: dict[str, Any]) -> Instance | None:
+        """One line of a listing, asking for more only where it isn't known; None: just gone."""
+        known = self._known.get(container.key_of(entry["Labels"]))
+        up = known is not None and known.id == entry["Id"] and entry["State"] == "running"
+        if up and known and known.pid is not None and _belongs(known.pid, known.id):
+            return replace(known, phase=Phase.HELD if is_held(known.pid) else Phase.RUNNING)
+        async with self._reads:
+            shown = await self._containers.show(entry["Id"])
+        return container.instance(shown, is_held) if shown else None
+
+    async def _died(self, actor: dict[str, Any]) -> Instance | None:
+        """From a `die` event; a container that was removed since is an exit all the same."""
+        ended = container.from_event(actor)
+        known = self._known.get(ended.key)
+        if known is not None and known.id != ended.id:
+            return None  # an older container, replaced meanwhile
+        if ended.exit_code == _SIGKILLED:
+            shown = await self._containers.show(ended.id)
+            ended = replace(ended, oom_killed=bool(shown and shown["State"]["OOMKilled"]))
+        self._known[ended.key] = ended
+        return ended
+
+    async def _drop_group(self, group: str) -> None:
+        """What can't be removed yet goes with the mesh."""
+        if group:
+            with contextlib.suppress(CgroupError):
+                await asyncio.to_thread(self._cgroups.remove, group)
+
+    def _error(
+        self, op: str, key: Key, why: str, hint: str = "", *, again: bool = False
+    ) -> ContainerError:
+        return ContainerError("docker", op, str(key), why, hint=hint, recoverable=again)
+
+
+def _belongs(pid: int, container_id: str) -> bool:
+    """Whether the process still is that container's: pids are used again."""
+    try:
+        return container_id in Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False
