@@ -44,8 +44,6 @@ def _hosts(top: Fields, defaults: Fields | None) -> dict[str, Host] | None:
     """Hosts by name; None if they could not be read."""
     if "hosts" not in top:
         return None
-    if not top["hosts"]:
-        top.place.child("hosts").report("must hold at least one host", "write [hosts.NAME]")
     merged = {name: own.over(defaults) for name, own in top["hosts"].items()}
     return {
         name: Host(name=name, cpu=fields.get("cpu"), memory_bytes=fields.get("memory"))

@@ -141,7 +141,7 @@ TOPOLOGY = Table(
     Key("name", kinds.name(MESH_NAME_LIMIT), "The mesh's name.", required=True),
     Key("seed", kinds.integer(0, 2**63 - 1), "Seed of everything random; 0 if left out."),
     Key("defaults", kinds.table(DEFAULTS), "Values for all links, hosts or modules."),
-    Key("hosts", kinds.named_tables(HOST), "The emulated hosts.", required=True),
+    Key("hosts", kinds.named_tables(HOST, least=1), "The emulated hosts.", required=True),
     Key("links", kinds.array_of_tables(LINK), "What joins the hosts."),
     Key("modules", kinds.named_tables(MODULE), "The workloads."),
     Key("streams", kinds.array_of_tables(STREAM), "Data edges between modules."),

@@ -166,12 +166,14 @@ def table(keys: Table) -> Kind:
     return Kind(lambda value, place: read_table(keys, value, place), {"table": keys})
 
 
-def named_tables(keys: Table) -> Kind:
+def named_tables(keys: Table, *, least: int = 0) -> Kind:
     """`[title.NAME]` tables, as a dict of `Fields` by name."""
 
     def parse(value: object, place: Place) -> Any:
         if not isinstance(value, dict):
             raise Bad(f"must be tables [{keys.title}.NAME], not {type_name(value)}")
+        if len(value) < least:
+            raise Bad(f"must hold at least one table [{keys.title}.NAME]")
         result = {}
         for key, raw in value.items():
             below = place.child(key)

@@ -1,0 +1,109 @@
+"""A folder with what topologies refer to, and ways to load text from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from otter_ctl.errors import TopologyError, TopologyErrors
+from otter_ctl.topology import Topology, load
+
+FULL = """\
+otter = 1
+name = "multimodal-qa"
+seed = 7
+
+[defaults.link]
+queue = "50ms"
+[defaults.host]
+memory = "1GiB"
+[defaults.module]
+env = { COLOUR = "red", SIZE = "s" }
+restart = "no"
+
+[hosts.phone]
+cpu = 1.0
+[hosts.edge]
+cpu = 2
+memory = "4GiB"
+
+[[links]]
+name = "radio"
+between = ["phone", "edge"]
+delay = "20ms"
+jitter = "2ms"
+loss = "0.5%"
+rate = "20mbit"
+reverse = { rate = "5mbit", queue = "100 packets" }
+[[links]]
+from = "edge"
+to = "phone"
+
+[modules.asr]
+build = "asr"
+base = "torch"
+host = "phone"
+cpu = 0.5
+memory = "800MiB"
+env = { SIZE = "l", "OTTER_MODEL" = "x=y" }
+files = { "inputs/question.wav" = "data/question.wav" }
+outputs = ["answer.wav", "*.txt"]
+ready = { tcp = 8000, within = "1min" }
+restart = "on-failure"
+[modules.vqa]
+image = "repo/name:tag"
+command = ["python3", "-m", "x", ""]
+[modules.probe]
+runtime = "process"
+command = ["true"]
+ready = { command = ["test", "-e", "/x"] }
+
+[[streams]]
+from = "asr.text"
+to = "vqa.question"
+queue = 4
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "asr").mkdir()
+    (tmp_path / "asr" / "module.py").write_text("print('hello')\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "question.wav").write_bytes(b"RIFF")
+    return tmp_path
+
+
+@pytest.fixture
+def read(folder: Path) -> Callable[..., Topology]:
+    """Loads a text (or bytes) as if it were a file in `folder`."""
+
+    def read_text(text: str | bytes, *overrides: str) -> Topology:
+        path = folder / "mesh.toml"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return load(path, overrides)
+
+    return read_text
+
+
+@pytest.fixture
+def problems(read: Callable[..., Topology]) -> Callable[..., list[TopologyError]]:
+    """Everything that is wrong with a text; nothing if it loads."""
+
+    def find(text: str | bytes, *overrides: str) -> list[TopologyError]:
+        try:
+            read(text, *overrides)
+        except TopologyErrors as exc:
+            return list(exc)
+        return []
+
+    return find
+
+
+@pytest.fixture
+def full() -> str:
+    """A topology that uses every key of this version."""
+    return FULL
