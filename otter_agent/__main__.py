@@ -21,13 +21,24 @@ def _arguments() -> argparse.ArgumentParser:
     serve = verbs.add_parser("serve", help="serve the API in the foreground")
     facts = verbs.add_parser("facts", help="print what an agent would say of this machine (JSON)")
     for verb in (serve, facts):
-        verb.add_argument("--root", type=Path, metavar="DIR",
-                          help="keep everything below DIR instead of /run/otter and"
-                          " /var/lib/otter; agents with different roots live side by side")  # fmt: skip
-        verb.add_argument("--docker", metavar="URL",
-                          help="the Docker engine (default: $DOCKER_HOST, else /var/run's)")  # fmt: skip
-    serve.add_argument("--idle-exit", type=float, metavar="SECONDS",
-                       help="end this long after the last mesh is gone")  # fmt: skip
+        verb.add_argument(
+            "--root",
+            type=Path,
+            metavar="DIR",
+            help="keep everything below DIR instead of /run/otter and"
+            " /var/lib/otter; agents with different roots live side by side",
+        )
+        verb.add_argument(
+            "--docker",
+            metavar="URL",
+            help="the Docker engine (default: $DOCKER_HOST, else /var/run's)",
+        )
+    serve.add_argument(
+        "--idle-exit",
+        type=float,
+        metavar="SECONDS",
+        help="end this long after the last mesh is gone",
+    )
     serve.add_argument("--name", default="local", help="this machine's name in plans and status")
     serve.add_argument("--debug", action="store_true", help="show tracebacks, warn of slow steps")
     verbs.add_parser("unit", help="print a systemd unit file for this installation")

@@ -89,8 +89,11 @@ class Agent:
             raise AgentError("missing-blobs", f"{len(missing)} uploads are missing")
         keeper = self._keepers.get(spec.name)
         if keeper is not None and keeper.desired.destroying:
-            raise AgentError("destroying", f"mesh {spec.name} is being destroyed",
-                             hint="wait until it is gone and apply again")  # fmt: skip
+            raise AgentError(
+                "destroying",
+                f"mesh {spec.name} is being destroyed",
+                hint="wait until it is gone and apply again",
+            )
         generation = self._state.put_mesh(spec)
         desired = DesiredMesh(spec, generation, destroying=False)
         if keeper is None:
@@ -188,6 +191,7 @@ class Agent:
 
     async def _look(self, name: str, runtime: Runtime) -> bool:
         """List what a runtime has; hand it to the keepers, remove what belongs to no mesh."""
+        asked_at = time.monotonic()
         try:
             instances = await runtime.list()
         except OtterError as error:
@@ -202,7 +206,7 @@ class Agent:
                 for instance in orphans.values():
                     await self._remove_orphan(name, runtime, instance)
         for keeper in self._keepers.values():
-            keeper.saw_all(name, by_mesh.get(keeper.name, {}))
+            keeper.saw_all(name, by_mesh.get(keeper.name, {}), asked_at)
         return True
 
     async def _remove_orphan(self, name: str, runtime: Runtime, instance: Instance) -> None:
@@ -234,7 +238,7 @@ class Agent:
                 for keeper in self._keepers.values():
                     keeper.interrupted(name)
                 await asyncio.sleep(RECONNECT_S)
-            while not await self._look(name, runtime):
+            while not await self._look(name, runtime):  # noqa: ASYNC110 - it polls an engine
                 await asyncio.sleep(RECONNECT_S)
 
     # --- housekeeping ------------------------------------------------------------------------
@@ -269,6 +273,10 @@ class Agent:
 def _summary(status: api.MeshStatus) -> api.MeshSummary:
     ready = sum(m.state in ("ready", "done") for m in status.modules)
     return api.MeshSummary(
-        mesh=status.mesh, state=status.state, run=status.spec.run, hosts=len(status.hosts),
-        modules=len(status.modules), ready=ready,
-    )  # fmt: skip
+        mesh=status.mesh,
+        state=status.state,
+        run=status.spec.run,
+        hosts=len(status.hosts),
+        modules=len(status.modules),
+        ready=ready,
+    )

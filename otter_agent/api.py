@@ -159,9 +159,13 @@ class ModuleSpec(_Data, frozen=True):
     def wiring(self, mesh: str) -> Wiring:
         """What this module's SDK is to read."""
         return Wiring(
-            mesh=mesh, module=self.name, host=self.host, address=self.address,
-            inputs=self.streams_in, outputs=self.streams_out,
-        )  # fmt: skip
+            mesh=mesh,
+            module=self.name,
+            host=self.host,
+            address=self.address,
+            inputs=self.streams_in,
+            outputs=self.streams_out,
+        )
 
     def blobs(self) -> tuple[str, ...]:
         """Digests of all uploads this module needs."""

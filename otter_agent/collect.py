@@ -19,9 +19,13 @@ QUEUE_LINES = 1000
 
 
 async def merged_logs(
-    machine: Machine, mesh: str, modules: Sequence[api.ModuleSpec], *, tail: int | None,
+    machine: Machine,
+    mesh: str,
+    modules: Sequence[api.ModuleSpec],
+    *,
+    tail: int | None,
     follow: bool,
-) -> AsyncIterator[api.LogLine]:  # fmt: skip
+) -> AsyncIterator[api.LogLine]:
     """Lines of several modules: with `follow` as they come, else in the order they were written."""
     if not follow:
         lines = [

@@ -55,8 +55,11 @@ def fill(layout: Layout, mesh: str, module: api.ModuleSpec) -> None:
     for file in module.files:
         source = layout.blobs / file.blob
         if not source.exists():
-            raise AgentError("missing-blobs", f"{module.name}: upload of {file.target} is gone",
-                             hint="apply the topology again")  # fmt: skip
+            raise AgentError(
+                "missing-blobs",
+                f"{module.name}: upload of {file.target} is gone",
+                hint="apply the topology again",
+            )
         target = paths.work / file.target
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)

@@ -50,10 +50,12 @@ class Part:
     busy: bool = False
     probing: bool = False
     said: tuple[str, str] = ("", "")
+    changed: float = 0.0
 
     def now_is(self, instance: Instance | None) -> None:
         """Take over what a runtime says; a life that ended was neither connected nor ready."""
         self.instance = instance
+        self.changed = time.monotonic()
         if instance is None or instance.phase is not Phase.RUNNING:
             self.connected = self.ready = False
             self.overdue = ""
@@ -114,12 +116,18 @@ class MeshKeeper:
             part.now_is(instance)
         self.wake()
 
-    def saw_all(self, runtime: str, instances: dict[str, Instance]) -> None:
-        """A runtime listed everything it has of this mesh."""
+    def saw_all(self, runtime: str, instances: dict[str, Instance], asked_at: float) -> None:
+        """A runtime listed everything it has of this mesh.
+
+        What changed here since it was asked (`asked_at`, monotonic) is newer than its answer.
+        """
         for instance in instances.values():
-            self.saw(runtime, instance)
+            part = self._parts.get(instance.key.module)
+            if part is None or part.changed < asked_at:
+                self.saw(runtime, instance)
         for name, part in self._parts.items():
-            if part.runtime == runtime and name not in instances and not part.busy:
+            gone = part.runtime == runtime and name not in instances and part.instance is not None
+            if gone and not part.busy and part.changed < asked_at:
                 part.now_is(None)
         self.wake()
 
@@ -321,9 +329,12 @@ class MeshKeeper:
         instance = part.instance
         assert instance is not None
         memory = policy.account(
-            module, self._memory[module.name], instance.exit_code, time.time(),
+            module,
+            self._memory[module.name],
+            instance.exit_code,
+            time.time(),
             oom=instance.oom_killed,
-        )  # fmt: skip
+        )
         if memory.outcome != "done" and memory.reason:
             memory = replace(memory, log_tail=await self._steps.tail(module))
         self._remember(module.name, memory)

@@ -60,7 +60,7 @@ class ModulePaths:
 
     @property
     def log(self) -> Path:
-        """What a process module writes to stdout and stderr. (Docker keeps its own.)"""
+        """What a process module writes to stdout and stderr. Docker keeps its own."""
         return self.base / "log"
 
     @property

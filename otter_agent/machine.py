@@ -104,9 +104,15 @@ def open_machine(config: Config, layout: Layout, agent_id: str) -> Machine:
         problems["cgroups"] = str(error)
     runtimes, stores = _drivers(config, layout, agent_id, cgroups)
     return Machine(
-        layout=layout, config=config, agent_id=agent_id, network=network, cgroups=cgroups,
-        runtimes=runtimes, stores=stores, problems=problems,
-    )  # fmt: skip
+        layout=layout,
+        config=config,
+        agent_id=agent_id,
+        network=network,
+        cgroups=cgroups,
+        runtimes=runtimes,
+        stores=stores,
+        problems=problems,
+    )
 
 
 def _drivers(

@@ -256,7 +256,12 @@ def _module_step(
 
 
 def account(
-    module: api.ModuleSpec, memory: Supervision, exit_code: int | None, now: float, *, oom: bool = False
+    module: api.ModuleSpec,
+    memory: Supervision,
+    exit_code: int | None,
+    now: float,
+    *,
+    oom: bool = False,
 ) -> Supervision:
     """The memory after an exit: done, failed, or to be started again after a back-off."""
     base = replace(memory, armed=False, exit_code=exit_code, exited_at=now)
@@ -277,9 +282,13 @@ def again(memory: Supervision, reason: str, streak: int, now: float) -> Supervis
     """The memory of a module that is to be tried again after the back-off for `streak`."""
     delay = min(BACKOFF_S * 2 ** max(0, streak - 1), BACKOFF_MAX_S)
     return replace(
-        memory, restarts=memory.restarts + 1, streak=streak, retry_at=now + delay, reason=reason,
+        memory,
+        restarts=memory.restarts + 1,
+        streak=streak,
+        retry_at=now + delay,
+        reason=reason,
         outcome="",
-    )  # fmt: skip
+    )
 
 
 def _exit_reason(exit_code: int | None, oom: bool, module: api.ModuleSpec) -> str:
@@ -295,7 +304,7 @@ def _exit_reason(exit_code: int | None, oom: bool, module: api.ModuleSpec) -> st
 def module_state(
     module: api.ModuleSpec, seen: Seen, memory: Supervision
 ) -> tuple[api.ModuleState, str]:
-    """The state that users see, and why it isn't ready (one line, "" if there is nothing to say)."""
+    """The state that users see, and why it isn't ready (one line, or "")."""
     instance = seen.instance
     current = instance is not None and instance.spec_digest == api.instance_digest(module)
     if seen.artifact_error:

@@ -89,8 +89,12 @@ async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
         hint = "are otterctl and otter-agent of the same version?"
         return _problem(400, "bad-request", f"request body: {error}", hint)
     except web.HTTPException as error:
-        return _problem(error.status, "not-found" if error.status == 404 else "bad-request",
-                        f"{request.method} {request.path}: {error.reason}", "")  # fmt: skip
+        return _problem(
+            error.status,
+            "not-found" if error.status == 404 else "bad-request",
+            f"{request.method} {request.path}: {error.reason}",
+            "",
+        )
     return response
 
 
@@ -216,12 +220,16 @@ async def _logs(request: web.Request) -> web.StreamResponse:
     unknown = sorted(set(wanted) - {m.name for m in spec.modules})
     if unknown:
         known = ", ".join(m.name for m in spec.modules)
-        raise AgentError("not-found", f"no module {unknown[0]!r} in mesh {spec.name}",
-                         hint=f"there are: {known}")  # fmt: skip
+        raise AgentError(
+            "not-found", f"no module {unknown[0]!r} in mesh {spec.name}", hint=f"there are: {known}"
+        )
     lines = collect.merged_logs(
-        agent.machine, spec.name, modules,
-        tail=_number(request, "tail"), follow=_flag(request, "follow"),
-    )  # fmt: skip
+        agent.machine,
+        spec.name,
+        modules,
+        tail=_number(request, "tail"),
+        follow=_flag(request, "follow"),
+    )
     return await _stream(request, lines)
 
 
@@ -232,17 +240,16 @@ def _module(agent: Agent, request: web.Request) -> api.ModuleSpec:
         if module.name == name:
             return module
     known = ", ".join(m.name for m in spec.modules)
-    raise AgentError("not-found", f"no module {name!r} in mesh {spec.name}",
-                     hint=f"there are: {known}")  # fmt: skip
+    raise AgentError(
+        "not-found", f"no module {name!r} in mesh {spec.name}", hint=f"there are: {known}"
+    )
 
 
 async def _files(request: web.Request) -> web.StreamResponse:
     agent = request.app[_AGENT]
     module = _module(agent, request)
     with tempfile.TemporaryDirectory(dir=agent.machine.layout.lib) as folder:
-        tar = await collect.results(
-            agent.machine, request.match_info["mesh"], module, Path(folder)
-        )
+        tar = await collect.results(agent.machine, request.match_info["mesh"], module, Path(folder))
         response = web.StreamResponse(headers={"Content-Type": "application/x-tar"})
         await response.prepare(request)
         with tar.open("rb") as file:

@@ -46,9 +46,10 @@ def _only_one(layout: Layout) -> Iterator[None]:
         except BlockingIOError:
             pid = layout.pid_file.read_text().strip() if layout.pid_file.exists() else "?"
             raise AgentError(
-                "in-use", f"{layout.run}: another otter-agent (pid {pid}) serves this root",
+                "in-use",
+                f"{layout.run}: another otter-agent (pid {pid}) serves this root",
                 hint="use that one, or give this one a --root of its own",
-            ) from None  # fmt: skip
+            ) from None
         fresh = layout.pid_file.with_suffix(".new")
         fresh.write_text(f"{os.getpid()}\n")
         fresh.rename(layout.pid_file)
@@ -84,8 +85,9 @@ def notify(message: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as outlet:
-        with contextlib.suppress(OSError):
-            outlet.connect(address)
-            outlet.send(message.encode())
-
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as outlet,
+    ):
+        outlet.connect(address)
+        outlet.send(message.encode())

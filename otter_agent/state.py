@@ -1,4 +1,4 @@
-"""The agent's durable memory: desired meshes, what became of each module, and recent events (sqlite).
+"""The agent's durable memory (sqlite): desired meshes, what became of modules, recent events.
 
 All calls are short (a row or two, WAL, no fsync per write) and run on the event loop's thread.
 Must not know: drivers, HTTP, how desired state is reached.
@@ -99,7 +99,9 @@ class State:
 
     def meshes(self) -> dict[str, DesiredMesh]:
         """All meshes, those being destroyed included."""
-        rows = self._db.execute("SELECT name, spec, generation, destroying FROM meshes ORDER BY name")
+        rows = self._db.execute(
+            "SELECT name, spec, generation, destroying FROM meshes ORDER BY name"
+        )
         return {
             name: DesiredMesh(api.decode(spec, api.MeshSpec), generation, bool(destroying))
             for name, spec, generation, destroying in rows

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 
 def mesh_status(
-    machine: Machine, keeper: MeshKeeper, parts: Mapping[str, Part],
-    memory: Mapping[str, Supervision], settled: int,
-) -> api.MeshStatus:  # fmt: skip
+    machine: Machine,
+    keeper: MeshKeeper,
+    parts: Mapping[str, Part],
+    memory: Mapping[str, Supervision],
+    settled: int,
+) -> api.MeshStatus:
     """The answer of `GET /v1/meshes/NAME`."""
     spec = keeper.desired.spec
     name = machine.config.name
@@ -46,9 +49,14 @@ def _host(machine: Machine, mesh: str, host: api.HostSpec) -> api.HostStatus:
         except OtterError:
             in_force = api.Budget()  # not made yet
     return api.HostStatus(
-        name=host.name, machine=machine.config.name, address=host.address, cpu=in_force.cpu,
-        memory_bytes=in_force.memory_bytes, asked=asked, in_force=in_force,
-    )  # fmt: skip
+        name=host.name,
+        machine=machine.config.name,
+        address=host.address,
+        cpu=in_force.cpu,
+        memory_bytes=in_force.memory_bytes,
+        asked=asked,
+        in_force=in_force,
+    )
 
 
 def _module(
@@ -59,13 +67,18 @@ def _module(
     alive = part.instance is not None and part.instance.phase in (Phase.HELD, Phase.RUNNING)
     troubled = state in ("failed", "restarting")
     return api.ModuleStatus(
-        name=module.name, host=module.host, address=module.address, runtime=module.runtime,
-        state=state, restarts=kept.restarts,
+        name=module.name,
+        host=module.host,
+        address=module.address,
+        runtime=module.runtime,
+        state=state,
+        restarts=kept.restarts,
         pid=part.instance.pid if part.instance is not None and alive else None,
-        exit_code=kept.exit_code, reason=reason,
+        exit_code=kept.exit_code,
+        reason=reason,
         log_tail=(part.error_tail or kept.log_tail) if troubled else (),
         image=part.artifact.digest if part.artifact else kept.artifact,
-    )  # fmt: skip
+    )
 
 
 def _directions(link: api.Link) -> list[api.LinkStatus]:

@@ -18,7 +18,7 @@ from otter_agent.reconcile import budget_of
 from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Phase, Workload
 
 STOP_GRACE_S = 5.0
-"""Between SIGTERM and SIGKILL. Half of Docker's default: nobody waits for a removed module's data."""
+"""Between SIGTERM and SIGKILL: half of Docker's default, as a removed module's data goes too."""
 TAIL_LINES = 20
 
 
@@ -99,8 +99,12 @@ class Steps:
             host = next(h for h in spec.hosts if h.name == module.host)
             await asyncio.to_thread(
                 self.machine.network.plug,
-                self.mesh, host, module.name, module.address, instance.pid,
-            )  # fmt: skip
+                self.mesh,
+                host,
+                module.name,
+                module.address,
+                instance.pid,
+            )
         return await self.machine.runtimes[module.runtime].release(self.key(module.name))
 
     async def update(self, module: api.ModuleSpec, budget: api.Budget) -> None:

@@ -44,9 +44,11 @@ class AgentClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         assert self._session is not None
         await self._session.close()
 
@@ -181,8 +183,10 @@ class AgentClient:
     async def exec(
         self, mesh: str, module: str, argv: Sequence[str]
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """A command in a module. Binary out: stdin. Binary in: first byte 1 or 2 is the output it
-        belongs to; 0: the rest is JSON, `{"exit": N}` or `{"error": Problem}`, and the end.
+        """Start a command in a module.
+
+        What is sent is its stdin (empty: the end). The first byte of what comes says what follows:
+        1 or 2 its output, 0 JSON, `{"exit": N}` or `{"error": Problem}`, and the end.
         """
         assert self._session is not None
         path = f"/v1/meshes/{mesh}/modules/{module}/exec"

@@ -52,9 +52,13 @@ class Prepared:
 
 
 def prepare(
-    path: Path, overrides: Sequence[str], current: api.MeshStatus | None, info: api.Info | None,
-    *, topology: Topology | None = None,
-) -> Prepared:  # fmt: skip
+    path: Path,
+    overrides: Sequence[str],
+    current: api.MeshStatus | None,
+    info: api.Info | None,
+    *,
+    topology: Topology | None = None,
+) -> Prepared:
     """Load and plan. Contacts nobody: what is there now is passed in.
 
     Raises:
@@ -91,9 +95,10 @@ def check_runtimes(spec: api.MeshSpec, info: api.Info) -> None:
         if fact is None or not fact.usable:
             why = fact.detail if fact else "this agent has no such runtime"
             raise RemoteError(
-                info.machine, f"module {module.name}: runtime {module.runtime} can't be used: {why}",
-                hint="see `otterctl doctor`; `runtime = \"process\"` needs no engine",
-            )  # fmt: skip
+                info.machine,
+                f"module {module.name}: runtime {module.runtime} can't be used: {why}",
+                hint='see `otterctl doctor`; `runtime = "process"` needs no engine',
+            )
 
 
 async def apply(
@@ -135,8 +140,11 @@ async def fetch(
     known = [m.name for m in status.modules]
     for name in modules:
         if name not in known:
-            raise PlanError(f"module {name}", f"not in mesh {status.mesh}",
-                            hint=f"there are: {', '.join(known)}")  # fmt: skip
+            raise PlanError(
+                f"module {name}",
+                f"not in mesh {status.mesh}",
+                hint=f"there are: {', '.join(known)}",
+            )
     folder.record(None, status.spec)
     written: list[Path] = []
     with tempfile.TemporaryDirectory(prefix="otter-fetch-") as scratch:

@@ -77,9 +77,13 @@ class LocalAgent:
             begin = log.tell()
             child = subprocess.Popen(
                 [*self._command("serve"), "--idle-exit", str(IDLE_EXIT_S)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
                 env={**os.environ, "OTTER_STARTED_BY": "otterctl"},
-            )  # fmt: skip
+            )
         deadline = time.monotonic() + START_DEADLINE_S
         while not self.answers():
             if child.poll() is not None or time.monotonic() > deadline:

@@ -168,7 +168,12 @@ class Exec(Protocol):
     """Runtimes that can run a command inside an instance (its namespaces, its cgroup)."""
 
     async def exec(
-        self, key: Key, argv: Sequence[str], *, stdin: AsyncIterator[bytes] | None, output: ExecOutput
+        self,
+        key: Key,
+        argv: Sequence[str],
+        *,
+        stdin: AsyncIterator[bytes] | None,
+        output: ExecOutput,
     ) -> int:
         """Run to its end; returns its exit status (127: not found, 128+N: signal N)."""
         ...

@@ -97,23 +97,35 @@ Examples:
 """,
 )
 @click.option(
-    "--root", type=click.Path(path_type=Path, file_okay=False), envvar="OTTER_ROOT",
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="OTTER_ROOT",
     help="Folder of the agent's state, if not the default one. [env: OTTER_ROOT]",
-)  # fmt: skip
+)
 @click.option(
-    "--docker", metavar="URL", envvar="OTTER_DOCKER",
+    "--docker",
+    metavar="URL",
+    envvar="OTTER_DOCKER",
     help="Docker engine for an agent that has to be started. [env: OTTER_DOCKER, DOCKER_HOST]",
-)  # fmt: skip
+)
 @click.option(
-    "--runs", type=click.Path(path_type=Path, file_okay=False), envvar="OTTER_RUNS",
-    default=Path("runs"), show_default=True, help="Where run folders go. [env: OTTER_RUNS]",
-)  # fmt: skip
+    "--runs",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="OTTER_RUNS",
+    default=Path("runs"),
+    show_default=True,
+    help="Where run folders go. [env: OTTER_RUNS]",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-@click.option("--version", is_flag=True, callback=_version, expose_value=False, is_eager=True,
-              help="Print the version.")  # fmt: skip
+@click.option(
+    "--version",
+    is_flag=True,
+    callback=_version,
+    expose_value=False,
+    is_eager=True,
+    help="Print the version.",
+)
 @click.pass_context
-def cli(
-    ctx: click.Context, root: Path | None, docker: str | None, runs: Path, debug: bool
-) -> None:
+def cli(ctx: click.Context, root: Path | None, docker: str | None, runs: Path, debug: bool) -> None:
     """Emulate an edge network and run AI modules on it."""
     ctx.obj = Session(LocalAgent(root, docker), Path(os.path.abspath(runs)), debug)

@@ -106,11 +106,17 @@ def complete_module(
 
 
 mesh_option = click.option(
-    "-m", "--mesh", metavar="NAME", shell_complete=complete_mesh,
+    "-m",
+    "--mesh",
+    metavar="NAME",
+    shell_complete=complete_mesh,
     help="Which mesh; not needed while there is only one.",
-)  # fmt: skip
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
     help="Override a key of the file, e.g. --set links.radio.rate=5mbit. Repeatable.",
-)  # fmt: skip
+)

@@ -27,9 +27,7 @@ Examples:
 @click.option("--no-fetch", is_flag=True, help="Leave logs and outputs behind, to be removed.")
 @json_option
 @pass_session
-def command(
-    session: Session, mesh: str | None, yes: bool, no_fetch: bool, as_json: bool
-) -> None:
+def command(session: Session, mesh: str | None, yes: bool, no_fetch: bool, as_json: bool) -> None:
     """Fetch logs and outputs into the run folder, then remove everything else of a mesh."""
 
     async def work() -> tuple[str, RunFolder | None]:

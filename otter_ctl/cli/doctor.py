@@ -64,8 +64,12 @@ def _python() -> Check:
 def _root() -> Check:
     if os.geteuid() == 0:
         return Check("privileges", True, "root")
-    return Check("privileges", None, "not root: only an agent that root runs can be used",
-                 "run otterctl as root, or run otter-agent as a service")  # fmt: skip
+    return Check(
+        "privileges",
+        None,
+        "not root: only an agent that root runs can be used",
+        "run otterctl as root, or run otter-agent as a service",
+    )
 
 
 def _agent(session: Session, info: api.Info | None) -> Check:
@@ -76,19 +80,28 @@ def _agent(session: Session, info: api.Info | None) -> Check:
 
     mine = version("otter-mesh")
     if info.version != mine or info.api_version != api.API_VERSION:
-        return Check("agent", False, f"version {info.version}, this otterctl is {mine}",
-                     f"restart it: kill {info.pid}; meshes live on, the next apply starts a new one")  # fmt: skip
+        return Check(
+            "agent",
+            False,
+            f"version {info.version}, this otterctl is {mine}",
+            f"restart it: kill {info.pid}; meshes live on, the next apply starts a new one",
+        )
     return Check("agent", True, f"version {info.version}, pid {info.pid}, at {where}")
 
 
 def _machine(info: api.Info | None) -> list[Check]:
     if info is None:
-        return [Check("machine", False, "`otter-agent facts` failed", "reinstall otter-mesh[agent]")]
+        return [
+            Check("machine", False, "`otter-agent facts` failed", "reinstall otter-mesh[agent]")
+        ]
     checks = [
-        Check("machine", True, f"{info.cpus} CPUs, {format_size(info.memory_bytes)}, "
-                               f"{info.arch}, Linux {info.kernel}"),
+        Check(
+            "machine",
+            True,
+            f"{info.cpus} CPUs, {format_size(info.memory_bytes)}, {info.arch}, Linux {info.kernel}",
+        ),
         Check("cgroups", info.cgroup != "none", info.cgroup, "mount cgroup v1 or v2"),
-    ]  # fmt: skip
+    ]
     mends = {
         "docker": "install and start an engine (apt-get install docker.io), or use the process "
         "runtime: it needs none",
@@ -105,9 +118,13 @@ def _machine(info: api.Info | None) -> list[Check]:
     )
     debootstrap = shutil.which("debootstrap")
     checks.append(
-        Check("debootstrap", True if debootstrap else None, debootstrap or "not installed",
-              "" if debootstrap else "needed only where base images can't be pulled")
-    )  # fmt: skip
+        Check(
+            "debootstrap",
+            True if debootstrap else None,
+            debootstrap or "not installed",
+            "" if debootstrap else "needed only where base images can't be pulled",
+        )
+    )
     return checks
 
 

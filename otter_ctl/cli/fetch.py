@@ -30,9 +30,7 @@ Examples:
 @mesh_option
 @json_option
 @pass_session
-def command(
-    session: Session, modules: tuple[str, ...], mesh: str | None, as_json: bool
-) -> None:
+def command(session: Session, modules: tuple[str, ...], mesh: str | None, as_json: bool) -> None:
     """Bring logs and outputs into the run folder (`runs/MESH/TIME`); `destroy` does it as well."""
 
     async def bring() -> tuple[RunFolder, list[str]]:

@@ -36,11 +36,16 @@ def list_images(session: Session, as_json: bool) -> None:
     print_table(
         ("NAME", "KIND", "SIZE", "MADE", "USED BY"),
         [
-            (i.reference, i.kind, format_size(i.size_bytes),
-             time.strftime("%Y-%m-%d %H:%M", time.localtime(i.created)), ", ".join(i.used_by))
+            (
+                i.reference,
+                i.kind,
+                format_size(i.size_bytes),
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(i.created)),
+                ", ".join(i.used_by),
+            )
             for i in images
         ],
-    )  # fmt: skip
+    )
 
 
 @command.command(epilog="Example: otterctl image prune --json")

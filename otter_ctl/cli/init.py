@@ -21,8 +21,11 @@ Example:
 """
 )
 @click.argument("name")
-@click.option("--into", type=click.Path(path_type=Path, file_okay=False),
-              help="Where to make it; default: a new folder of that name here.")  # fmt: skip
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to make it; default: a new folder of that name here.",
+)
 def command(name: str, into: Path | None) -> None:
     """Make a folder with a topology and a module that run at once."""
     if not NAME.fullmatch(name):

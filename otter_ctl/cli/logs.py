@@ -35,9 +35,13 @@ Examples:
 @json_option
 @pass_session
 def command(
-    session: Session, modules: tuple[str, ...], mesh: str | None, follow: bool, tail: int | None,
+    session: Session,
+    modules: tuple[str, ...],
+    mesh: str | None,
+    follow: bool,
+    tail: int | None,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Show what modules print (none named: all), merged, each line with its module's name."""
 
     async def show() -> None:

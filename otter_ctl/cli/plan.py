@@ -27,8 +27,11 @@ Examples:
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @set_option
-@click.option("--detailed-exitcode", is_flag=True,
-              help="Exit with 2 if something would change, 1 on any error.")  # fmt: skip
+@click.option(
+    "--detailed-exitcode",
+    is_flag=True,
+    help="Exit with 2 if something would change, 1 on any error.",
+)
 @json_option
 @pass_session
 def command(
@@ -72,13 +75,20 @@ def show(prepared: Prepared) -> None:
     click.echo(f"mesh {spec.name}:")
     for change in prepared.changes:
         _show_change(change)
-    counts = [f"{sum(c.kind == k for c in prepared.changes)} to {k}" for k in _SIGNS
-              if any(c.kind == k for c in prepared.changes)]  # fmt: skip
+    counts = [
+        f"{sum(c.kind == k for c in prepared.changes)} to {k}"
+        for k in _SIGNS
+        if any(c.kind == k for c in prepared.changes)
+    ]
     click.echo(", ".join(counts))
 
 
-_SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "replace": ("±", "magenta"),
-          "remove": ("-", "red")}  # fmt: skip
+_SIGNS = {
+    "create": ("+", "green"),
+    "update": ("~", "yellow"),
+    "replace": ("±", "magenta"),
+    "remove": ("-", "red"),
+}
 _WORDS = {"update": "live", "replace": "restarts"}
 
 

@@ -45,11 +45,16 @@ def _show(status: api.MeshStatus) -> None:
     print_table(
         ("HOST", "MACHINE", "ADDRESS", "CPU (asked)", "MEMORY (asked)"),
         [
-            (h.name, h.machine, h.address, _both(h.in_force.cpu, h.asked.cpu),
-             _both(_size(h.in_force.memory_bytes), _size(h.asked.memory_bytes)))
+            (
+                h.name,
+                h.machine,
+                h.address,
+                _both(h.in_force.cpu, h.asked.cpu),
+                _both(_size(h.in_force.memory_bytes), _size(h.asked.memory_bytes)),
+            )
             for h in status.hosts
         ],
-    )  # fmt: skip
+    )
     click.echo()
     print_table(
         ("MODULE", "HOST", "ADDRESS", "RUNTIME", "STATE", "RESTARTS", "PID", "WHY"),

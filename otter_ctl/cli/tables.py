@@ -6,12 +6,30 @@ import sys
 from collections.abc import Iterable, Sequence
 
 STATE_STYLES = {
-    "ready": "green", "done": "green", "running": "cyan", "starting": "cyan", "pending": "cyan",
-    "restarting": "yellow", "failed": "bold red", "degraded": "bold red", "stopped": "dim",
-    "converging": "cyan", "destroying": "yellow",
-}  # fmt: skip
-NAME_STYLES = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green",
-               "bright_magenta", "bright_yellow", "bright_blue")  # fmt: skip
+    "ready": "green",
+    "done": "green",
+    "running": "cyan",
+    "starting": "cyan",
+    "pending": "cyan",
+    "restarting": "yellow",
+    "failed": "bold red",
+    "degraded": "bold red",
+    "stopped": "dim",
+    "converging": "cyan",
+    "destroying": "yellow",
+}
+NAME_STYLES = (
+    "cyan",
+    "green",
+    "magenta",
+    "yellow",
+    "blue",
+    "bright_cyan",
+    "bright_green",
+    "bright_magenta",
+    "bright_yellow",
+    "bright_blue",
+)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

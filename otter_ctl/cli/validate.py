@@ -20,8 +20,7 @@ Examples:
   otterctl validate topologies/*.toml --json
 """
 )
-@click.argument("files", nargs=-1, required=True,
-                type=click.Path(path_type=Path))  # fmt: skip
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @set_option
 @json_option
 def command(files: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool) -> int:
@@ -33,9 +32,15 @@ def command(files: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool) 
         except TopologyErrors as errors:
             for error in errors:
                 problems.append(
-                    {"file": error.path, "line": error.line, "column": error.column,
-                     "key": error.key, "reason": error.reason, "hint": error.hint}
-                )  # fmt: skip
+                    {
+                        "file": error.path,
+                        "line": error.line,
+                        "column": error.column,
+                        "key": error.key,
+                        "reason": error.reason,
+                        "hint": error.hint,
+                    }
+                )
                 if not as_json:
                     click.echo(str(error), err=True)
         else:

@@ -1,0 +1,205 @@
+"""The agent's policy: from any observed state, step by step, to the desired one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otter_agent import api
+from otter_agent import reconcile as policy
+from otter_agent.reconcile import Observed, Seen, Supervision, reconcile
+from otter_agent.runtimes.base import Instance, Key, Phase
+
+MODULE = api.ModuleSpec(name="m", host="h", address="100.64.0.2", runtime="fake", command=("x",))
+SPEC = api.MeshSpec(
+    name="mesh", run="r", modules=(MODULE,),
+    hosts=(api.HostSpec(name="h", address="100.64.0.1", block="100.64.0.0/24"),),
+)  # fmt: skip
+DIGEST = api.instance_digest(MODULE)
+FRESH = {"m": Supervision(spec_digest=DIGEST)}
+STANDING = Observed(
+    folders=policy.folders_digest(SPEC), network=policy.network_digest(SPEC),
+)  # fmt: skip
+
+
+def instance(phase: Phase, digest: str = DIGEST, **more) -> Instance:
+    return Instance(Key("mesh", "m"), digest, phase, **more)
+
+
+def decide(seen: Seen, memory=FRESH, *, spec=SPEC, now=1000.0, ground=STANDING):
+    return reconcile(spec, replace(ground, modules={"m": seen}), memory, now)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (Seen(), policy.Prepare),
+        (Seen(artifact=True), policy.Create),
+        (Seen(artifact=True, instance=instance(Phase.CREATED)), policy.Start),
+        (Seen(artifact=True, instance=instance(Phase.HELD)), policy.Connect),
+        (Seen(artifact=True, instance=instance(Phase.RUNNING)), policy.Connect),
+        (Seen(instance=instance(Phase.RUNNING), connected=True), policy.Update),
+        (Seen(instance=instance(Phase.RUNNING, "other"), connected=True), policy.Remove),
+        (Seen(instance=instance(Phase.EXITED, "other")), policy.Remove),
+        (Seen(artifact=True, instance=instance(Phase.EXITED)), policy.Start),
+    ],
+)
+def test_one_step_at_a_time(seen, expected):
+    assert decide(seen).actions == (expected("m"),)
+
+
+def test_as_desired_means_nothing_to_do():
+    seen = Seen(
+        instance=instance(Phase.RUNNING), connected=True, budget=policy.budget_of(MODULE), ready=True
+    )
+    assert decide(seen) == policy.Decision((), None)
+
+
+def test_a_new_mesh_begins_with_its_ground_and_its_images_at_once():
+    decision = decide(Seen(), ground=Observed())
+    assert set(decision.actions) == {policy.Folders(), policy.Network(), policy.Prepare("m")}
+
+
+def test_no_instance_without_its_folders_and_no_release_without_network():
+    assert decide(Seen(artifact=True), ground=replace(STANDING, folders="old")).actions == (
+        policy.Folders(),
+    )
+    held = Seen(artifact=True, instance=instance(Phase.HELD))
+    assert decide(held, ground=replace(STANDING, network="old")).actions == (policy.Network(),)
+
+
+def test_a_busy_module_is_left_alone():
+    assert decide(Seen(busy=True)).actions == ()
+
+
+def test_an_armed_exit_is_accounted_before_anything_else():
+    memory = {"m": Supervision(spec_digest=DIGEST, armed=True)}
+    seen = Seen(artifact=True, instance=instance(Phase.EXITED, exit_code=3))
+    assert decide(seen, memory).actions == (policy.Account("m"),)
+
+
+def test_back_off_waits_and_then_starts():
+    memory = {"m": Supervision(spec_digest=DIGEST, retry_at=1001.0)}
+    seen = Seen(artifact=True, instance=instance(Phase.EXITED, exit_code=3))
+    assert decide(seen, memory, now=1000.0) == policy.Decision((), 1001.0)
+    assert decide(seen, memory, now=1001.0).actions == (policy.Start("m"),)
+
+
+def test_done_and_failed_stay_so_until_the_spec_changes():
+    seen = Seen(artifact=True, instance=instance(Phase.EXITED, exit_code=0))
+    for outcome in ("done", "failed"):
+        memory = {"m": Supervision(spec_digest=DIGEST, outcome=outcome)}
+        assert decide(seen, memory).actions == ()
+
+
+def test_what_the_spec_no_longer_has_is_removed():
+    without = replace_modules(SPEC)
+    assert decide(Seen(instance=instance(Phase.RUNNING)), spec=without,
+                  ground=ground_of(without)).actions == (policy.Remove("m"),)  # fmt: skip
+
+
+def test_a_failed_action_is_not_repeated_at_once():
+    seen = Seen(artifact=True, instance=instance(Phase.HELD), retry_at=1002.0)
+    assert decide(seen) == policy.Decision((), 1002.0)
+
+
+def replace_modules(spec: api.MeshSpec, *modules: api.ModuleSpec) -> api.MeshSpec:
+    import msgspec
+
+    return msgspec.structs.replace(spec, modules=modules)
+
+
+def ground_of(spec: api.MeshSpec) -> Observed:
+    return Observed(folders=policy.folders_digest(spec), network=policy.network_digest(spec))
+
+
+class TestAccount:
+    """What an exit means, by restart policy."""
+
+    def module(self, restart: str) -> api.ModuleSpec:
+        return api.ModuleSpec(name="m", host="h", address="a", runtime="fake", restart=restart)
+
+    @pytest.mark.parametrize(
+        ("restart", "code", "outcome"),
+        [
+            ("no", 0, "done"), ("no", 1, "failed"),
+            ("on-failure", 0, "done"), ("on-failure", 1, ""), ("on-failure", None, ""),
+            ("always", 0, ""), ("always", 1, ""),
+        ],
+    )  # fmt: skip
+    def test_policies(self, restart, code, outcome):
+        memory = policy.account(self.module(restart), Supervision(armed=True), code, 10.0)
+        assert memory.outcome == outcome
+        assert not memory.armed
+        assert memory.exit_code == code
+        assert (memory.retry_at > 10.0) == (outcome == "")
+
+    def test_gives_up_after_failures_in_a_row_with_growing_pauses(self):
+        memory, pauses = Supervision(), []
+        for _ in range(policy.MAX_FAILURES - 1):
+            memory = policy.account(self.module("on-failure"), memory, 1, 0.0)
+            pauses.append(memory.retry_at)
+        assert pauses == sorted(pauses)
+        assert pauses[0] < pauses[-1]
+        memory = policy.account(self.module("on-failure"), memory, 1, 0.0)
+        assert memory.outcome == "failed"
+        assert "exited with 1" in memory.reason
+
+    def test_a_long_healthy_run_forgives(self):
+        memory = Supervision(streak=policy.MAX_FAILURES - 1, started_at=0.0 + 1)
+        after = policy.account(self.module("on-failure"), memory, 1, policy.HEALTHY_S + 2)
+        assert after.outcome == ""
+        assert after.streak == 1
+
+    def test_signals_and_memory_are_named(self):
+        module = self.module("no")
+        assert "signal 9" in policy.account(module, Supervision(), 137, 0.0).reason
+        assert "out of memory" in policy.account(module, Supervision(), 137, 0.0, oom=True).reason
+
+
+@given(
+    phase=st.sampled_from([None, *Phase]), artifact=st.booleans(), connected=st.booleans(),
+    armed=st.booleans(), outcome=st.sampled_from(["", "done", "failed"]),
+    exit_code=st.sampled_from([None, 0, 1, 137]), same=st.booleans(),
+)  # fmt: skip
+def test_following_the_decisions_always_comes_to_rest(
+    phase, artifact, connected, armed, outcome, exit_code, same
+):
+    """From any state a crash may leave, doing what is decided ends with nothing to do."""
+    seen = Seen(
+        instance=instance(phase, DIGEST if same else "old", exit_code=exit_code) if phase else None,
+        artifact=artifact, connected=connected and phase is Phase.RUNNING,
+    )  # fmt: skip
+    memory = Supervision(spec_digest=DIGEST, armed=armed, outcome=outcome)
+    now = 0.0
+    for _ in range(40):
+        decision = decide(seen, {"m": memory}, now=now)
+        if not decision.actions and decision.wake_at is None:
+            return
+        if not decision.actions:
+            now = decision.wake_at
+            continue
+        (action,) = decision.actions
+        seen, memory = act(action, seen, memory, now)
+    raise AssertionError(f"never rests: {seen} {memory}")
+
+
+def act(action, seen: Seen, memory: Supervision, now: float) -> tuple[Seen, Supervision]:
+    """A world in which every action works, and modules that are started keep running."""
+    if isinstance(action, policy.Prepare):
+        return replace(seen, artifact=True), memory
+    if isinstance(action, policy.Create):
+        return replace(seen, instance=instance(Phase.CREATED)), memory
+    if isinstance(action, policy.Start):
+        return replace(seen, instance=instance(Phase.HELD)), replace(memory, armed=True)
+    if isinstance(action, policy.Connect):
+        return replace(seen, instance=instance(Phase.RUNNING), connected=True), memory
+    if isinstance(action, policy.Update):
+        return replace(seen, budget=policy.budget_of(MODULE)), memory
+    if isinstance(action, policy.Remove):
+        return replace(seen, instance=None, connected=False), memory
+    assert isinstance(action, policy.Account)
+    return seen, policy.account(MODULE, memory, seen.instance.exit_code, now)
