@@ -99,6 +99,7 @@ demo: $(VENV)/.otter-setup  ## a phone hears a question and tells an edge host: 
 	@$(BIN)/python -m examples.demo $(ARGS)
 
 bench: setup-tests  ## ours, the peers and the limit, side by side: ARGS='cli --json'
+	@.ci/debian bench
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## remove the virtual environment, caches and what builds left

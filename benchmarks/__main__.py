@@ -54,12 +54,16 @@ def measure(names: Sequence[str]) -> tuple[list[Row], dict[str, str], dict[str, 
         print(f"{name}: measuring", file=sys.stderr, flush=True)
         try:
             # Imported here: what one benchmark needs must not be missed by the others.
-            rows += importlib.import_module(BENCHMARKS[name]).rows()
+            found = importlib.import_module(BENCHMARKS[name]).rows()
         except NotHere as reason:
             skipped[name] = str(reason)
         except Exception as error:  # noqa: BLE001 - the others' figures must not be lost with it
             traceback.print_exc()
             failed[name] = f"{type(error).__name__}: {error}"
+        else:
+            rows += found
+            if not found:
+                skipped[name] = "this machine lacks what it needs"
     return rows, skipped, failed
 
 

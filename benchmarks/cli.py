@@ -26,7 +26,7 @@ def rows() -> list[Row]:
     took = medians(commands, RUNS)
     return [
         {
-            "name": "cli.help",
+            "name": "otterctl --help",
             "unit": "s",
             "better": "lower",
             "ours": took.pop("ours"),

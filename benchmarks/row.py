@@ -9,7 +9,7 @@ class Row(TypedDict):
     """One figure, ours and others'.
 
     Attributes:
-        name: What is measured, as `benchmark.figure`.
+        name: What is measured, in words.
         unit: Of all numbers in the row: `s`, `B`, `1` (a ratio), …
         better: Which direction is better.
         ours: Median of our runs.

@@ -34,7 +34,7 @@ def test_json_is_one_document() -> None:
 def test_the_table_shows_ours_the_peers_and_the_goal() -> None:
     done = benchmarks("cli")
     assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("cli.help")]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("otterctl --help")]
     assert "< 150 ms" in line
     assert "python -c pass" in line
 
