@@ -1,0 +1,93 @@
+"""Who is in a control group, and how to end them all. Standard library only, import-light.
+
+Shared with the process launcher, which is why it knows directories and not `Cgroups`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+
+def pids(directory: str) -> set[int]:
+    """Processes in the group at `directory` and below; zombies don't count. Absent: empty."""
+    found: set[int] = set()
+    for path in _walk(directory):
+        with contextlib.suppress(OSError), open(f"{path}/cgroup.procs") as procs:
+            found.update(int(line) for line in procs)
+    found.discard(0)  # what a member of another pid namespace looks like
+    return found
+
+
+class Kill:
+    """SIGKILL to everything in a group, in steps that never block.
+
+    v2 has a file for it. On v1 a process can fork while we go through the list, so forking is
+    forbidden first (pids.max 0; freezing would do as well but isn't mounted everywhere) and the
+    list is worked off until it is empty.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self._limit: str | None = None
+        self._limited = False
+
+    def step(self) -> bool:
+        """Kill who is there; True once nobody is. Call again while False."""
+        there = pids(self.directory)
+        if not there:
+            self._restore()
+            return True
+        if self._write("cgroup.kill", "1"):
+            return False
+        self._forbid_forks()
+        for pid in there:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return False
+
+    def _forbid_forks(self) -> None:
+        if self._limited:
+            return
+        self._limited = True
+        with contextlib.suppress(OSError), open(f"{self.directory}/pids.max") as file:
+            self._limit = file.read().strip()
+            self._write("pids.max", "0")
+
+    def _restore(self) -> None:
+        if self._limit is not None:
+            self._write("pids.max", self._limit)
+            self._limit = None
+
+    def _write(self, name: str, text: str) -> bool:
+        try:
+            fd = os.open(f"{self.directory}/{name}", os.O_WRONLY)
+        except OSError:
+            return False
+        try:
+            os.write(fd, text.encode())
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+
+def oom_kills(path: str) -> int:
+    """The counter `oom_kill` in a v1 memory.oom_control or a v2 memory.events; 0 if absent."""
+    with contextlib.suppress(OSError), open(path) as file:
+        for line in file:
+            name, _, value = line.partition(" ")
+            if name == "oom_kill":
+                return int(value)
+    return 0
+
+
+def _walk(directory: str) -> list[str]:
+    """The group and all below it, parents first."""
+    found = [directory]
+    for path in found:
+        with contextlib.suppress(OSError), os.scandir(path) as entries:
+            found.extend(e.path for e in entries if e.is_dir(follow_symlinks=False))
+    return found

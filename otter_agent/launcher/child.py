@@ -1,0 +1,193 @@
+"""What a forked child does until it is the module: between fork and exec.
+
+    close all ─► log ─► namespaces, mounts ─► control groups, capabilities ─► "held" ─► wait ─► exec
+
+Nothing here returns to the launcher's code: a child ends by `exec` or `os._exit`. Exit statuses
+are the shell's: 127 not found, 126 can't be run, and 125 (as docker's) for a failing set-up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from otter_agent.launcher import linux
+from otter_agent.launcher.records import Work
+
+SETUP_FAILED = 125
+CANNOT_RUN = 126
+NOT_FOUND = 127
+HELD = b"held"
+"""Written to the status pipe when the namespaces are there; anything else is what failed."""
+_NAMESPACES = (("mnt", linux.CLONE_NEWNS), ("net", linux.CLONE_NEWNET), ("uts", linux.CLONE_NEWUTS))
+
+
+def module(work: Work, hold: int, status: int) -> NoReturn:
+    """Become a module: set up, say so on `status`, wait for a byte from `hold`, exec.
+
+    `status` closes with the exec. If `hold` breaks instead, the launcher is gone: end.
+    """
+    _guard(status, lambda: _set_up(work, hold, status))
+    with contextlib.suppress(OSError):
+        os.write(status, HELD)
+    if not os.read(hold, 1):
+        os._exit(SETUP_FAILED)
+    os.close(hold)
+    _execute(work, work["argv"])
+
+
+def command(
+    work: Work, argv: Sequence[str], namespaces: Sequence[int], stdio: Sequence[int]
+) -> NoReturn:
+    """Become a command inside a module: join its control group and namespaces, exec.
+
+    Args:
+        work: The module's.
+        argv: The command.
+        namespaces: Descriptors from `open_namespaces`.
+        stdio: Descriptors for 0, 1 and 2.
+    """
+
+    def set_up() -> None:
+        for number, fd in enumerate(_above(stdio)):
+            os.dup2(fd, number)
+        os.setsid()
+        _default_signals()
+        _enter(_open_groups(work["procs"]))  # first: there are no control groups inside
+        for fd, (_, kind) in zip(namespaces, _NAMESPACES, strict=True):
+            linux.setns(fd, kind)
+        _close_all_but(0, 1, 2)
+        linux.drop_capabilities()
+
+    _guard(2, set_up)
+    _execute(work, argv)
+
+
+def open_namespaces(pid: int) -> list[int]:
+    """Descriptors of a process's namespaces, for `command`."""
+    opened: list[int] = []
+    try:
+        for name, _ in _NAMESPACES:
+            opened.append(os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        for fd in opened:
+            os.close(fd)
+        raise
+    return opened
+
+
+def private_mounts() -> None:
+    """Give the launcher a mount namespace of its own: the template of all modules'.
+
+    Copies of network namespaces' mounts would keep those alive after their deletion, and a
+    thousand of them in each of a thousand modules would cost a million mounts: they go here, once.
+    """
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
+    for point in linux.mount_points("nsfs"):
+        with contextlib.suppress(OSError):
+            linux.detach(point)
+
+
+def _guard(report: int, set_up: Callable[[], None]) -> None:
+    """Run `set_up`; if it fails, say on `report` why, and end."""
+    try:
+        set_up()
+    except BaseException as exc:  # noqa: BLE001 - a child must never run the launcher's code
+        with contextlib.suppress(OSError):
+            os.write(report, f"{exc}\n".encode())
+        os._exit(SETUP_FAILED)
+
+
+def _set_up(work: Work, hold: int, status: int) -> None:
+    _close_all_but(0, 1, 2, hold, status)
+    os.setsid()
+    _default_signals()
+    _stdio(work["log"])
+    _own_score()
+    groups = _open_groups(work["procs"])  # there are no control groups in the module's /sys
+    linux.unshare(linux.CLONE_NEWNET | linux.CLONE_NEWNS | linux.CLONE_NEWUTS)
+    socket.sethostname(work["hostname"])
+    linux.loopback_up()
+    _mounts(work)
+    os.umask(0o022)
+    _enter(groups)  # late: what was done so far isn't the module's work, nor paid from its budget
+    linux.drop_capabilities()
+
+
+def _mounts(work: Work) -> None:
+    linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
+    linux.mount(work["hosts"], "/etc/hosts", None, linux.MS_BIND)
+    for path in work["readonly"]:
+        linux.mount(path, path, None, linux.MS_BIND | linux.MS_REC)
+        linux.mount(None, path, None, linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY)
+    # A fresh /sys shows the devices of this network namespace, and no control groups: a module
+    # that runs as root could write itself another budget there.
+    flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+    linux.mount("sysfs", "/sys", "sysfs", flags)
+
+
+def _open_groups(procs: Sequence[str]) -> list[int]:
+    return [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in procs]
+
+
+def _enter(groups: Sequence[int]) -> None:
+    for fd in groups:
+        os.write(fd, b"0")  # whoever writes it
+        os.close(fd)
+
+
+def _stdio(log: str) -> None:
+    null = os.open("/dev/null", os.O_RDONLY)
+    out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    for fd, number in ((null, 0), (out, 1), (out, 2)):
+        os.dup2(fd, number)
+    os.close(null)
+    os.close(out)
+
+
+def _own_score() -> None:
+    """An agent that is protected from the OOM killer doesn't protect its modules."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+") as file:
+        if int(file.read()) < 0:
+            file.write("0")
+
+
+def _default_signals() -> None:
+    """Python ignores these, and an ignored signal stays ignored through exec."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _close_all_but(*kept: int) -> None:
+    """A held child with another's pipe open would keep that one waiting for ever."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+
+
+def _above(stdio: Sequence[int]) -> list[int]:
+    """Copies of descriptors, none of which is 0, 1 or 2: `dup2` must not hit one still needed."""
+    return [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in stdio]
+
+
+def _execute(work: Work, argv: Sequence[str]) -> NoReturn:
+    what = work["cwd"]
+    try:
+        os.chdir(work["cwd"])
+        what = argv[0]
+        os.execvpe(argv[0], list(argv), work["env"])  # noqa: S606 - no shell on purpose
+    except BaseException as exc:  # noqa: BLE001 - a child must never run the launcher's code
+        why = exc.strerror if isinstance(exc, OSError) else str(exc)
+        with contextlib.suppress(OSError):
+            os.write(2, f"otter: cannot run {what}: {why}\n".encode())
+        missing = isinstance(exc, (FileNotFoundError, NotADirectoryError))
+        os._exit(NOT_FOUND if missing else CANNOT_RUN)

@@ -1,0 +1,1 @@
+"""Runtime drivers: `base` says what one is; `docker`, `process` and `fake` are ones."""
