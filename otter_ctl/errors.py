@@ -33,7 +33,7 @@ class TopologyError(OtterError, ValueError):
         column: Characters, counts from 1.
         key: Dotted key, links and streams by their names: ``links.radio.rate``.
         reason: What is wrong, one line.
-        override: The ``--set`` text that brought the value; empty if the file did.
+        override: The ``--set`` text that brought the value; None if the file did.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class TopologyError(OtterError, ValueError):
         reason: str,
         hint: str = "",
         *,
-        override: str = "",
+        override: str | None = None,
     ) -> None:
-        where = f"--set {override}" if override else f"{path}:{line}"
+        where = f"--set {override}" if override is not None else f"{path}:{line}"
         super().__init__(f"{where}: {key}: {reason}" if key else f"{where}: {reason}", hint=hint)
         self.path = path
         self.line = line

@@ -52,26 +52,26 @@ def _located(
 
     positions = Positions(text)
     errors = []
+    by: str | None
     for problem in dict.fromkeys(problems):
         refused = marked(problem.path)
         if refused is not None:
-            key, line, column, by = "", 1, 1, refused
+            key, line, column, by = "", 1, 1, _printable(refused)
         else:
             key, by = dotted(problem.path, tables), _override_of(problem.path, overrides)
             line, column = positions.find(problem.path)
-        by = _printable(by)
         errors.append(
             TopologyError(str(path), line, column, key, problem.reason, problem.hint, override=by)
         )
-    return sorted(errors, key=lambda e: (bool(e.override), e.line, e.column))
+    return sorted(errors, key=lambda e: (e.override is not None, e.line, e.column))
 
 
-def _override_of(path: KeyPath, overrides: list[Override]) -> str:
+def _override_of(path: KeyPath, overrides: list[Override]) -> str | None:
     """The last `--set` that brought the value at `path`."""
     for override in reversed(overrides):
         if path[: len(override.path)] == override.path:
-            return override.text
-    return ""
+            return _printable(override.text)
+    return None
 
 
 def _printable(text: str) -> str:

@@ -12,6 +12,7 @@ from net.links.spec import LinkSpec
 from otter_ctl.topology import File, Host, Link, Module, Ready, Stream
 
 HOST = 'name = "m"\n[hosts.a]\n[hosts.b]\n'
+LINK = '[[links]]\nbetween = ["a", "b"]\n'
 
 
 def test_every_key(read, full, folder):
@@ -73,17 +74,17 @@ def test_only_the_name_and_a_host_are_needed(read):
     ],
 )
 def test_a_queue_is_a_time_bytes_or_packets(read, written, field, value):
-    link = read(f'{HOST}[[links]]\nbetween = ["a", "b"]\nqueue = "{written}"\n').links[0]
+    link = read(f'{HOST}{LINK}queue = "{written}"\n').links[0]
     assert link.forward == LinkSpec(**{field: value}) == link.reverse
 
 
 def test_a_queue_of_ones_own_replaces_the_default_of_another_kind(read):
-    text = f'{HOST}[defaults.link]\nqueue = "50ms"\n[[links]]\nbetween = ["a", "b"]\nqueue = "1kB"\n'
+    text = f'{HOST}[defaults.link]\nqueue = "50ms"\n{LINK}queue = "1kB"\n'
     assert read(text).links[0].forward == LinkSpec(queue_bytes=1000)
 
 
 def test_parallel_links_with_names(read):
-    text = f'{HOST}[[links]]\nbetween = ["a", "b"]\n[[links]]\nname = "wire"\nbetween = ["a", "b"]\n'
+    text = f'{HOST}{LINK}{LINK}name = "wire"\n'
     assert [link.name for link in read(text).links] == ["a-b", "wire"]
 
 
