@@ -1,0 +1,58 @@
+"""Every shipped module has what a module folder needs, and says what it weighs on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modules.exchange_client.module import exchanges, same
+from modules.exchange_server.module import answer
+
+MODULES = sorted(f.parent for f in (Path(__file__).parents[3] / "modules").glob("*/module.py"))
+
+
+def test_there_are_the_first_five() -> None:
+    assert {f.name for f in MODULES} >= {
+        "hello", "speech_to_text", "print_text", "exchange_server", "exchange_client",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", MODULES, ids=lambda f: f.name)
+def test_a_module_folder_is_complete(folder: Path) -> None:
+    for name in ("__init__.py", "module.py", "Dockerfile", "requirements.txt", "README.md"):
+        assert (folder / name).is_file(), name
+
+
+@pytest.mark.parametrize("folder", MODULES, ids=lambda f: f.name)
+def test_requirements_are_pinned_and_name_their_licence(folder: Path) -> None:
+    for file in folder.glob("requirements*.txt"):
+        for line in file.read_text().splitlines():
+            if line and not line.startswith("#"):
+                assert re.fullmatch(r"[\w.-]+==[\w.]+\s+# .+", line), line
+
+
+@pytest.mark.parametrize("folder", MODULES, ids=lambda f: f.name)
+def test_dockerfiles_copy_files_that_are_there(folder: Path) -> None:
+    text = (folder / "Dockerfile").read_text()
+    assert "FROM ${OTTER_BASE}" in text
+    for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE):
+        for name in line.split()[:-1]:
+            assert name.startswith(".otter/") or (folder / name).is_file(), name
+
+
+def test_the_exchange_is_answered_as_expected() -> None:
+    for title, request, reply in exchanges():
+        assert same(reply, answer(request)), title
+
+
+def test_same_tells_apart_what_differs() -> None:
+    ones = np.ones(3, np.float32)
+    assert same(ones, ones.copy())
+    assert not same(ones, ones.astype(np.float64))
+    assert not same(ones, np.ones((3, 1), np.float32))
+    assert not same(1, 1.0)
+    assert not same({"a": ones}, {"a": ones * 2})
+    assert not same({"a": 1}, {"a": 1, "b": 2})
