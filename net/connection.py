@@ -6,8 +6,12 @@ not know: modules, files, retries.
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
 import socket
+import termios
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +35,7 @@ class Connection(asyncio.BufferedProtocol):
         self._reading = True
         self._over = False
         self._cause: Exception | None = None
+        self._rest: deque[memoryview] = deque()
         self._writable: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -65,22 +70,33 @@ class Connection(asyncio.BufferedProtocol):
         Raises:
             ConnectionClosed: The connection went away first; the peer may have got all of it.
 
-        Cancellation: half a message can't be taken back, so then the connection closes.
+        Cancellation: nothing has been written, or the rest is kept (copied) and goes out before the
+        next message: half a message can't be taken back. (Up to 1 MiB of it may still refer to
+        the caller's memory then, from Python 3.12 on.)
         """
+        await self.flush()
         if sum(map(len, buffers)) <= _JOIN_BYTES:
             buffers = [b"".join(buffers)]
-        whole = False
+        for buffer in buffers:
+            view = memoryview(buffer)
+            for start in range(0, len(view), _CHUNK_BYTES):
+                self._rest.append(view[start : start + _CHUNK_BYTES])
         try:
-            for buffer in buffers:
-                view = memoryview(buffer)
-                for start in range(0, len(view), _CHUNK_BYTES):
-                    await self._drained()
-                    self._live_transport().write(view[start : start + _CHUNK_BYTES])
-            whole = True
+            await self.flush()
+        except asyncio.CancelledError:
+            self._rest = deque(memoryview(bytes(part)) for part in self._rest)
+            raise
+
+    async def flush(self) -> None:
+        """Wait until the kernel has all that was written.
+
+        Raises:
+            ConnectionClosed: The connection went away first.
+        """
+        while self._rest:
+            self._live_transport().write(self._rest.popleft())
             await self._drained()
-        finally:
-            if not whole:
-                self.close()
+        await self._drained()
 
     def _live_transport(self) -> asyncio.Transport:
         if self._over or self._transport is None or self._closing:
@@ -116,6 +132,19 @@ class Connection(asyncio.BufferedProtocol):
         self._pump()
         if self._reading and self._transport is not None and not self._closing:
             self._transport.resume_reading()
+
+    @property
+    def reading(self) -> bool:
+        """Whether events are taken."""
+        return self._reading
+
+    def unread(self) -> int:
+        """Bytes that the kernel has for us."""
+        if self._over or self._transport is None:
+            return 0
+        count = array.array("i", [0])
+        fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+        return count[0]
 
     def close(self) -> None:
         """Close after what is written has gone out. Idempotent."""

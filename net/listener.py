@@ -115,17 +115,17 @@ class Inbox:
         return ""
 
     def attach(self, stream: str, connection: ReceivingConnection) -> int:
-        """A stream has come (again: the connection it had before is dead); its queue bound."""
+        """A stream has come, or come again; its queue bound."""
         former = self._live.get(stream)
         self._live[stream] = connection
         self._ended.discard(stream)
         if former is not None:
-            former.abort()
+            former.replace_by(connection)
         return self._queue if self._queues is None else self._queues[stream]
 
     def put(self, connection: ReceivingConnection, hello: Hello, event: Incoming) -> bool:
         """Queue a message; False: not queued."""
-        if self._discarding or self._closed or self._live.get(hello.stream) is not connection:
+        if self._discarding or self._closed:
             return False
         if self._last_id.get(hello.stream) == event.id:
             return False  # its sender could not know that it had arrived before a cut
@@ -167,6 +167,7 @@ class ReceivingConnection(Connection):
         self._hello = Hello(0, "", "", "")
         self._bound = 1
         self._waiting = 0
+        self._successor: ReceivingConnection | None = None
         listener.connections.add(self)
 
     def on_event(self, event: Event) -> None:
@@ -198,8 +199,29 @@ class ReceivingConnection(Connection):
             self.close()
             return
         self._inbox, self._hello = inbox, hello
-        self._bound = max(1, inbox.attach(hello.stream, self))
         self.write_soon(accept(self._listener.limit_bytes))
+        self._bound = max(1, inbox.attach(hello.stream, self))
+
+    def replace_by(self, successor: ReceivingConnection) -> None:
+        """The sender has connected anew: take what it left here, then let the new one go on."""
+        successor.pause()
+        self._successor = successor
+        self._retire()
+
+    def _retire(self) -> None:
+        """Close once nothing is left unread. The sender's end may be gone without a word."""
+        if self._successor is not None and self.reading and self.unread() == 0:
+            self.abort()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have arrived."""
+        super().buffer_updated(nbytes)
+        self._retire()
+
+    def resume(self) -> None:
+        """Take messages again."""
+        super().resume()
+        self._retire()
 
     def taken(self) -> None:
         """One of its messages has left the queue."""
@@ -217,6 +239,8 @@ class ReceivingConnection(Connection):
         self._listener.connections.discard(self)
         if self._inbox is not None:
             self._inbox.detach(self._hello.stream, self)
+        if self._successor is not None:
+            self._successor.resume()
 
 
 class Listener:

@@ -18,6 +18,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -246,7 +247,8 @@ class Sender:
                     connection = await self._connected()
             except (TimeoutError, TransportError):
                 return False
-            connection.write_soon(END)
+            with suppress(ConnectionClosed):
+                await connection.write([END])
             await connection.wait_closed()
         return True
 

@@ -134,7 +134,7 @@ def _sendable(value: NDArray[Any] | np.generic, path: list[Any]) -> NDArray[Any]
 def _bytes_of(array: NDArray[Any]) -> memoryview:
     """The memory of a contiguous array, flat; memoryview alone refuses datetime64."""
     if array.size == 0:
-        return memoryview(b"")
+        return memoryview(bytearray())
     return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
