@@ -381,9 +381,6 @@ class MeshKeeper:
     def _probe(self, module: api.ModuleSpec, part: Part) -> None:
         if part.ready or part.probing or not part.connected or self._group is None:
             return
-        if module.ready == api.Ready(within_s=module.ready.within_s):
-            part.ready = True  # as soon as it runs
-            return
         part.probing = True
         self._spawn(self._until_ready(module, part), f"probe {module.name}")
 
@@ -392,6 +389,9 @@ class MeshKeeper:
         left = self._memory[module.name].started_at + module.ready.within_s - time.time()
         probe = readiness.probe_of(self._machine, self.name, module)
         try:
+            if probe is None:  # nothing to ask: ready is who lives on for a moment
+                await asyncio.sleep(policy.moment_s(self._memory[module.name]))
+                probe = readiness.yes
             async with asyncio.timeout(max(0.1, left)):
                 await readiness.until_ready(_while(probe, lambda: part.instance is life))
             part.ready = part.instance is life and part.connected

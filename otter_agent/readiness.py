@@ -22,8 +22,8 @@ CONNECT_TIMEOUT_S = 1.0
 Probe = Callable[[], Awaitable[bool]]
 
 
-def probe_of(machine: Machine, mesh: str, module: api.ModuleSpec) -> Probe:
-    """The question to ask, over and over, until it is answered with True."""
+def probe_of(machine: Machine, mesh: str, module: api.ModuleSpec) -> Probe | None:
+    """The question to ask, over and over, until it is answered with True; None: no question."""
     ready = module.ready
     if ready.tcp is not None:
         return _tcp(machine, mesh, module, ready.tcp)
@@ -31,7 +31,7 @@ def probe_of(machine: Machine, mesh: str, module: api.ModuleSpec) -> Probe:
         return _command(machine, Key(mesh, module.name), module.runtime, ready.command)
     if ready.sdk:
         return _marker(machine.layout.module(mesh, module.name).ready)
-    return _at_once
+    return None
 
 
 async def until_ready(probe: Probe) -> None:
@@ -42,7 +42,8 @@ async def until_ready(probe: Probe) -> None:
         wait = min(wait * 1.3, LONGEST_WAIT_S)
 
 
-async def _at_once() -> bool:
+async def yes() -> bool:
+    """The answer where nothing is asked."""
     return True
 
 

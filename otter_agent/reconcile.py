@@ -22,6 +22,8 @@ MAX_FAILURES = 5
 """Failures in a row after which a module is `failed`: with the back-off below, after about 8 s."""
 BACKOFF_S = 0.5
 BACKOFF_MAX_S = 30.0
+FIRST_MOMENT_S = 0.2
+"""A module without a sign of readiness is ready if it lives this long: most broken ones don't."""
 HEALTHY_S = 60.0
 """A run this long ends a series of failures (systemd and Kubernetes use the like)."""
 
@@ -291,6 +293,14 @@ def again(memory: Supervision, reason: str, streak: int, now: float) -> Supervis
     )
 
 
+def moment_s(memory: Supervision) -> float:
+    """How long a module without a sign of readiness has to live to count as ready.
+
+    After failures longer than the pause that follows, so that a crash loop never looks ready.
+    """
+    return FIRST_MOMENT_S if memory.streak == 0 else min(2.0**memory.streak, 10.0)
+
+
 def _exit_reason(exit_code: int | None, oom: bool, module: api.ModuleSpec) -> str:
     if oom:
         return f"killed: out of memory (limit {module.memory_bytes or 'of its host'} bytes)"
@@ -332,7 +342,7 @@ def waits_for(ready: api.Ready) -> str:
         return f"TCP port {ready.tcp} to accept connections"
     if ready.command is not None:
         return f"`{' '.join(ready.command)}` to exit with 0"
-    return "`await mesh.ready()`" if ready.sdk else "its first moment"
+    return "`await mesh.ready()`" if ready.sdk else "its first moment to pass"
 
 
 def mesh_state(states: list[api.ModuleState], *, converged: bool) -> api.MeshState:

@@ -197,9 +197,12 @@ async def _stream(request: web.Request, items: AsyncIterator[Any]) -> web.Stream
     response = web.StreamResponse(headers={"Content-Type": _NDJSON})
     await response.prepare(request)
     async with contextlib.aclosing(items):  # type: ignore[type-var]  # all are async generators
-        async for item in items:
-            await response.write(api.encode(item) + b"\n")
-    await response.write_eof()
+        try:
+            async for item in items:
+                await response.write(api.encode(item) + b"\n")
+            await response.write_eof()
+        except ConnectionError:
+            pass  # the reader went away, as followers do
     return response
 
 

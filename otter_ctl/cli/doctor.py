@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import click
 
-from net.units import format_size
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import ask, json_option, pass_session, print_json
@@ -94,11 +93,12 @@ def _machine(info: api.Info | None) -> list[Check]:
         return [
             Check("machine", False, "`otter-agent facts` failed", "reinstall otter-mesh[agent]")
         ]
+    memory = f"{info.memory_bytes / 2**30:.1f} GiB"
     checks = [
         Check(
             "machine",
             True,
-            f"{info.cpus} CPUs, {format_size(info.memory_bytes)}, {info.arch}, Linux {info.kernel}",
+            f"{info.cpus} CPUs, {memory}, {info.arch}, Linux {info.kernel}",
         ),
         Check("cgroups", info.cgroup != "none", info.cgroup, "mount cgroup v1 or v2"),
     ]

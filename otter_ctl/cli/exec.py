@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import sys
+from collections.abc import AsyncIterator
 
 import click
 import msgspec
@@ -74,18 +76,20 @@ def _ended(data: bytes) -> int:
 
 async def _feed(socket: ClientWebSocketResponse) -> None:
     """Our stdin to the command's; a terminal isn't read (there is no -t yet)."""
-    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
-        await socket.send_bytes(b"")
-        return
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    try:
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    except ValueError:  # a regular file or /dev/null: always readable, never blocks for long
-        while data := os.read(sys.stdin.fileno(), CHUNK_BYTES):
+    if sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty():
+        async for data in _stdin():
             await socket.send_bytes(data)
-        await socket.send_bytes(b"")
-        return
-    while data := await reader.read(CHUNK_BYTES):
-        await socket.send_bytes(data)
     await socket.send_bytes(b"")
+
+
+async def _stdin() -> AsyncIterator[bytes]:
+    kind = os.fstat(sys.stdin.fileno()).st_mode
+    if stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind):
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while data := await reader.read(CHUNK_BYTES):
+            yield data
+    else:  # a file or /dev/null: never blocks for long, and can't be waited for
+        while data := os.read(sys.stdin.fileno(), CHUNK_BYTES):
+            yield data
