@@ -89,10 +89,11 @@ class PutRoute:
     via: bytes | None
     """The on-link neighbour; None: the destination itself is on the link."""
     index: int
+    device: str
 
     def __str__(self) -> str:
         via = f" via {dotted(self.via)}" if self.via else ""
-        return f"add route {dotted(self.to[0])}/{self.to[1]}{via} dev #{self.index}"
+        return f"add route {dotted(self.to[0])}/{self.to[1]}{via} dev {self.device}"
 
 
 @dataclass(frozen=True, slots=True)

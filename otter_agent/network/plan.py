@@ -40,7 +40,8 @@ class Plan:
 def plan(want: Desired, seen: Mapping[str, Seen]) -> Plan:
     """What makes `seen` (hosts whose namespace exists) into `want`."""
     result = Plan(create=[host for host in want.routers if host not in seen])
-    indices, missing = _keep_pairs(want, seen, result)
+    kept, missing = _keep_pairs(want, seen, result)
+    indices = {host: dict(kept.get(host, {})) for host in want.routers}
     free = {host: _first_free(seen.get(host)) for host in want.routers}
     for host, router in want.routers.items():
         result.setup[host] = _own(router, seen.get(host, Seen()))
@@ -48,25 +49,30 @@ def plan(want: Desired, seen: Mapping[str, Seen]) -> Plan:
     for pair in missing:
         a, b = free[pair.a], free[pair.b]
         free[pair.a], free[pair.b] = a + 1, b + 1
-        indices[pair.a, pair.device], indices[pair.b, pair.device] = a, b
+        indices[pair.a][pair.device], indices[pair.b][pair.device] = a, b
         result.setup[pair.a].append(AddPair(pair.device, a, pair.mac, pair.b, pair.device, b))
         result.route[pair.b].append(BringUp(b, pair.device))
     for host, router in want.routers.items():
-        result.route[host] += _routes(host, router, seen.get(host, Seen()), indices)
+        before, after = kept.get(host, {}), indices[host]
+        result.route[host] += _routes(router, seen.get(host, Seen()), before, after)
     return result
 
 
 def _keep_pairs(
     want: Desired, seen: Mapping[str, Seen], result: Plan
-) -> tuple[dict[tuple[str, str], int], list[Pair]]:
-    """Find the whole pairs, plan the removal of all other devices; indices kept, pairs missing."""
-    kept: dict[tuple[str, str], int] = {}
+) -> tuple[dict[str, dict[str, int]], list[Pair]]:
+    """Find the whole pairs, plan the removal of all other devices.
+
+    Returns:
+        Host -> device -> index of what stays, and the pairs that are missing.
+    """
+    kept: dict[str, dict[str, int]] = {host: {} for host in seen}
     missing: list[Pair] = []
     for pair in want.pairs:
         a = seen[pair.a].devices.get(pair.device) if pair.a in seen else None
         b = seen[pair.b].devices.get(pair.device) if pair.b in seen else None
         if a and b and a.mac == b.mac == pair.mac and (a.peer, b.peer) == (b.index, a.index):
-            kept[pair.a, pair.device], kept[pair.b, pair.device] = a.index, b.index
+            kept[pair.a][pair.device], kept[pair.b][pair.device] = a.index, b.index
         else:
             missing.append(pair)
     for host, what in seen.items():
@@ -74,12 +80,12 @@ def _keep_pairs(
         stale = [
             DeleteDevice(d.index, d.name)
             for d in what.devices.values()
-            if d.kind == "veth" and not d.is_plug and (host, d.name) not in kept
+            if d.kind == "veth" and not d.is_plug and d.name not in kept[host]
         ]
         down = [
             BringUp(d.index, d.name)
             for d in what.devices.values()
-            if (host, d.name) in kept and not d.up
+            if d.name in kept[host] and not d.up
         ]
         result.remove[host] = [*stale, *down]
     return kept, missing
@@ -101,23 +107,18 @@ def _own(router: Router, what: Seen) -> list[Op]:
 
 
 def _routes(
-    host: str, router: Router, what: Seen, indices: Mapping[tuple[str, str], int]
+    router: Router, what: Seen, kept: Mapping[str, int], indices: Mapping[str, int]
 ) -> list[Op]:
     """Routes that differ, then what has no place any more: old routes, old addresses."""
-    kept = {d.index for d in what.devices.values() if (host, d.name) in indices}
-    plugs = {d.index for d in what.devices.values() if d.is_plug}
-    # A removed device took its routes along; its index may be given to a new one.
-    there = {to: hop for to, hop in what.routes.items() if hop[1] in kept}
-    ops: list[Op] = []
-    for to, (via, device) in router.routes.items():
-        index = indices[host, device]
-        if there.get(to) != (via, index):
-            ops.append(PutRoute(to, via, index))
-    ops += [
-        DeleteRoute(to)
-        for to, hop in what.routes.items()
-        if to not in router.routes and hop[1] not in plugs and hop[1] in kept
+    staying = set(kept.values())
+    # A removed device took its routes along. Those of plugs aren't ours to change.
+    there = {to: hop for to, hop in what.routes.items() if hop[1] in staying}
+    ops: list[Op] = [
+        PutRoute(to, via, indices[device], device)
+        for to, (via, device) in router.routes.items()
+        if there.get(to) != (via, indices[device])
     ]
+    ops += [DeleteRoute(to) for to in there if to not in router.routes]
     ops += [
         DeleteAddress(old, prefix)
         for index, old, prefix in sorted(what.addresses)

@@ -140,7 +140,7 @@ class Plug:
         if (eth.index, self.address, 32) not in here.addresses:
             ops.append(AddAddress(self.address, eth.index))
         if here.routes.get(_DEFAULT) != (self.gateway, eth.index):
-            ops.append(PutRoute(_DEFAULT, self.gateway, eth.index))
+            ops.append(PutRoute(_DEFAULT, self.gateway, eth.index, INSIDE))
         ops += [
             DeleteAddress(old, prefix, index)
             for index, old, prefix in sorted(here.addresses)
@@ -153,7 +153,7 @@ class Plug:
         if not device.up:
             ops.append(BringUp(device.index, device.name))
         if there.routes.get((self.address, 32)) != (None, device.index):
-            ops.append(PutRoute((self.address, 32), None, device.index))
+            ops.append(PutRoute((self.address, 32), None, device.index, device.name))
         return ops
 
 
