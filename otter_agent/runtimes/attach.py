@@ -21,6 +21,11 @@ from otter_agent.runtimes.frames import Frames, Lines, seconds, since
 
 _BLOCK = 65536
 _FAREWELL_S = 5.0
+_POLL_S = 0.02
+_NOT_FOUND = 127
+_NOT_STARTED = b"OCI runtime exec failed"
+_NOT_THERE = (b"executable file not found", b"no such file or directory")
+"""Older engines say 126 for a command that isn't there, as for one that can't be run."""
 
 FindId = Callable[[Key], Awaitable[str | None]]
 
@@ -107,15 +112,30 @@ async def run_exec(
     made = await engine.json("POST", f"/containers/{container}/exec", body=body)
     path = f"/exec/{made['Id']}"
     reader, writer = await engine.hijack(f"{path}/start", {"Detach": False, "Tty": False})
+    taker = _Output(output)
     try:
-        await _exchange(engine, reader, writer, stdin, output)
+        await _exchange(engine, reader, writer, stdin, taker)
     except BaseException:
         await _kill_exec(engine, path)
         raise
     finally:
-        writer.close()
+        writer.transport.abort()  # close() would wait for input that nobody takes any more
     done = await engine.json("GET", f"{path}/json")
-    return int(done["ExitCode"])
+    return _NOT_FOUND if taker.not_found else int(done["ExitCode"])
+
+
+class _Output:
+    """Passes output on; what the engine itself says of a command it can't start is stderr."""
+
+    def __init__(self, output: ExecOutput) -> None:
+        self._output = output
+        self.not_found = False
+
+    async def __call__(self, fd: int, data: bytes) -> None:
+        if data.startswith(_NOT_STARTED):
+            fd = 2
+            self.not_found = any(why in data for why in _NOT_THERE)
+        await self._output(fd, data)
 
 
 async def _exchange(
@@ -123,7 +143,7 @@ async def _exchange(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     stdin: AsyncIterator[bytes] | None,
-    output: ExecOutput,
+    output: _Output,
 ) -> None:
     try:
         async with asyncio.TaskGroup() as group:
@@ -149,9 +169,11 @@ async def _feed(writer: asyncio.StreamWriter, stdin: AsyncIterator[bytes]) -> No
 
 
 async def _kill_exec(engine: Engine, path: str) -> None:
-    """The engine has no call for this; the command's pid is one of this machine."""
+    """The engine has no call for this; the command leads a process group on this machine."""
     with contextlib.suppress(EngineError, TimeoutError, OSError):
         async with asyncio.timeout(_FAREWELL_S):
-            state = await engine.json("GET", f"{path}/json")
-            if state["Running"] and state["Pid"] > 0:
-                os.kill(state["Pid"], signal.SIGKILL)
+            while (state := await engine.json("GET", f"{path}/json"))["ExitCode"] is None:
+                if state["Pid"] > 0:
+                    os.killpg(state["Pid"], signal.SIGKILL)
+                    return
+                await asyncio.sleep(_POLL_S)  # the engine learns the pid after the command's start

@@ -40,7 +40,7 @@ class Dockerd:
     """
 
     def __init__(self, *, live_restore: bool = False) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="otter-dockerd-"))
+        self.root = Path(tempfile.mkdtemp(prefix="test-dockerd-", dir="/var/tmp"))
         self.socket = self.root / "docker.sock"
         self.url = f"unix://{self.socket}"
         self.log = self.root / "dockerd.log"

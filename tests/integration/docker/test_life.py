@@ -1,4 +1,4 @@
-"""The life of a container: held until released, restarted in a fresh namespace, gone without trace."""
+"""The life of a container: held until released, restarted in a fresh namespace, then no trace."""
 
 from __future__ import annotations
 
