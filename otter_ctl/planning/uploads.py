@@ -55,7 +55,9 @@ def context(folder: Path) -> bytes:
         OSError: It can't be read.
     """
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+    with tarfile.TarFile(
+        fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8"
+    ) as tar:
         for path, name in _entries(folder):
             _add(tar, folder, path, name)
             if buffer.tell() > CONTEXT_LIMIT:
