@@ -1,4 +1,4 @@
-"""`python -m otter_agent.launcher FOLDER [IDLE_S]`: become the launcher of a folder, in background.
+"""`python -m otter_agent.launcher FOLDER IDLE_S`: become the launcher of a folder, in background.
 
 Returns as soon as requests are taken: by this launcher or by one that was there before.
 """
@@ -14,16 +14,13 @@ import sys
 from otter_agent.launcher import child, linux, records
 from otter_agent.launcher.server import Server
 
-IDLE_S = 5.0
-
 
 def main(argv: list[str]) -> int:
     """Start unless one is there; the caller's process ends, the launcher goes on."""
-    if not 1 <= len(argv) <= 2:
-        sys.stderr.write("usage: python -m otter_agent.launcher FOLDER [IDLE_S]\n")
+    if len(argv) != 2:
+        sys.stderr.write("usage: python -m otter_agent.launcher FOLDER IDLE_S\n")
         return 2
-    root = os.path.abspath(argv[0])
-    idle_s = float(argv[1]) if len(argv) > 1 else IDLE_S
+    root, idle_s = os.path.abspath(argv[0]), float(argv[1])
     os.makedirs(f"{root}/instances", mode=0o700, exist_ok=True)
     lock = os.open(f"{root}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -34,10 +34,12 @@ class LauncherClient:
 
     Args:
         root: The launcher's folder (`Layout.launcher`).
+        idle_s: A launcher started from here ends after this long without modules and agents.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, idle_s: float) -> None:
         self.root = root
+        self._idle_s = idle_s
         self._sock: socket.socket | None = None
         self._connecting = asyncio.Lock()
         self._sending = asyncio.Lock()
@@ -153,6 +155,7 @@ class LauncherClient:
         starter = await asyncio.create_subprocess_exec(
             # No site: the standard library is all that it needs, and each module forks from it.
             sys.executable, "-S", "-s", "-m", "otter_agent.launcher", str(self.root),
+            str(self._idle_s),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE, start_new_session=True, cwd="/",
             env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": package},

@@ -36,6 +36,7 @@ _BASE_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
     "OMP_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",
 }
 _PHASES = {
     "held": Phase.HELD, "running": Phase.RUNNING, "ending": Phase.RUNNING, "exited": Phase.EXITED,
@@ -49,15 +50,18 @@ class ProcessRuntime:
         layout: The agent's paths.
         agent_id: Not used for names here: folders and control groups carry it already.
         cgroups: The agent's control groups.
+        launcher_idle_s: The launcher ends after this long without modules and without agents.
     """
 
     name = "process"
 
-    def __init__(self, layout: Layout, agent_id: str, cgroups: Cgroups) -> None:
+    def __init__(
+        self, layout: Layout, agent_id: str, cgroups: Cgroups, *, launcher_idle_s: float = 5.0
+    ) -> None:
         self.agent_id = agent_id
         self._root = str(layout.launcher)
         self._cgroups = cgroups
-        self._launcher = LauncherClient(layout.launcher)
+        self._launcher = LauncherClient(layout.launcher, launcher_idle_s)
         self._boot = records.boot_id()
         self._locks: dict[Key, asyncio.Lock] = {}
 
