@@ -43,13 +43,13 @@ class ModuleLife:
         self.phase = "starting"
         self.pid = 0
         self.started = 0
-        self.error = ""
-        """Why it never was held."""
         self._loop, self._folder, self._boot, self._over = loop, folder, boot, over
         self._exit: int | None = None
         self._oom = False
         self._oom_before = 0
         self._hold = self._status = -1
+        self._said = b""
+        """What it wrote to the status pipe instead of being held."""
         self._pidfd = -1
         self._killing = members.Kill(work["kill"])
         self._waiting: list[Reply] = []
@@ -125,8 +125,8 @@ class ModuleLife:
             self._record()
             self._answer({"ok": self.view()})
             return
-        self.error = data.decode(errors="replace").strip()
         if data:
+            self._said = data
             return  # the end of the process follows
         self._close_status()
         if self.phase == "running":
@@ -180,7 +180,7 @@ class ModuleLife:
 
     def _failed(self) -> None:
         """It never was held: there is no life to record."""
-        text = self.error.encode()
+        text = self._said
         if self._status >= 0 and not text:
             os.set_blocking(self._status, False)
             with contextlib.suppress(BlockingIOError):

@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 PIDS_LIMIT = 4096
 """Processes and threads of a module that has no limit of its own: a fork bomb stays inside."""
+_ATTEMPTS = 5
+"""A launcher that is being killed may still take a connection, and break it."""
 LOOK_EVERY_S = 0.05
 """How often a followed log is looked at."""
 _BASE_ENV = {
@@ -207,7 +209,7 @@ class ProcessRuntime:
 
     async def _ask(self, op: str, key: Key, **fields: Any) -> Life:
         """Ask; again if the launcher went away before it answered (all requests are idempotent)."""
-        for _ in range(2):
+        for _ in range(_ATTEMPTS):
             with contextlib.suppress(Lost):
                 life: Life = await self._launcher.request(
                     op, mesh=key.mesh, module=key.module, **fields
@@ -291,7 +293,7 @@ class ProcessRuntime:
         try:
             return await asyncio.to_thread(call, *args)
         except CgroupError as exc:
-            raise ContainerError("process", op, str(key), str(exc), hint=exc.hint,
+            raise ContainerError("process", op, str(key), exc.why, hint=exc.hint,
                                  recoverable=exc.recoverable) from exc  # fmt: skip
         except OSError as exc:
             raise ContainerError("process", op, str(key), str(exc)) from exc
