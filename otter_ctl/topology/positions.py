@@ -16,6 +16,8 @@ from tree_sitter import Language, Node, Parser
 Path = tuple[str | int, ...]
 Point = tuple[int, int]
 """Row and byte column, both from 0, as tree-sitter counts."""
+_DEEPEST = 200
+"""Dots of a key that are followed: a path for each of 100,000 would fill the memory."""
 
 
 class Positions:
@@ -37,7 +39,7 @@ class Positions:
 
     def find(self, path: Path) -> tuple[int, int]:
         """Line and column (characters), from 1, of `path` or else of what it is nearest in."""
-        for length in range(len(path), 0, -1):
+        for length in range(min(len(path), _DEEPEST), 0, -1):
             point = self._points.get(path[:length])
             if point is not None:
                 row, column = point
@@ -106,7 +108,7 @@ def _point(node: Node) -> Point:
 
 def _keys(node: Node) -> list[str]:
     """The keys of a bare, quoted or dotted key, in order."""
-    return [_unquote(leaf) for leaf in _leaves(node)]
+    return [_unquote(leaf) for leaf in _leaves(node)][:_DEEPEST]
 
 
 def _leaves(node: Node) -> Iterable[Node]:

@@ -18,6 +18,9 @@ SIZE_LIMIT = 4 << 20
 _PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 _TWICE = re.compile(r"Cannot (?:declare|mutate immutable namespace) (\(.*\))(?: twice)?\Z")
 _UNQUOTED = re.compile(r"=\s*([0-9][0-9_.]*\s*[A-Za-zµ%]+)\s*(?:#.*)?\Z")
+_PART = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
+_LONG_KEY = re.compile(rf"(?:^|[{{,\[])[ \t]*(?:{_PART}){{200}}", re.MULTILINE)
+"""Tomllib takes quadratic time for the dots of a key: minutes for a line of 100 kB."""
 _LONG_INTEGER = re.compile(r"[0-9_]{4000}")
 
 
@@ -50,6 +53,10 @@ def parse(path: Path, text: str) -> dict[str, Any]:
     Raises:
         TopologyErrors: It isn't TOML; names the line.
     """
+    long_key = _LONG_KEY.search(text)
+    if long_key:
+        line = text.count("\n", 0, long_key.start()) + 1
+        raise _failure(path, line, 1, "a key has over 200 dots")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:

@@ -239,6 +239,18 @@ def test_deep_nesting_is_refused(problems):
     assert error.reason == "is nested too deeply"
 
 
+@pytest.mark.parametrize("start", ["", "[", "[[", "x = { ", "x = [{ "])
+def test_very_many_dots_are_refused_at_once(problems, start):
+    dots = 'a ."b".' * 100_000
+    (error,) = problems(f'name = "m"\n{start}{dots}c = 1')
+    assert (error.line, error.reason) == (2, "a key has over 200 dots")
+
+
+def test_dots_in_values_are_no_keys(read):
+    text = f'{TOP}[modules.m1]\nbuild = "asr"\nenv.A = "{"a." * 1000}"\n'
+    assert len(read(text).modules[0].env["A"]) == 2000
+
+
 @pytest.mark.parametrize("path", ["nope.toml", ".", "x\0y", "n" * 300])
 def test_what_is_no_file(tmp_path: Path, path: str):
     with pytest.raises(TopologyErrors) as caught:
