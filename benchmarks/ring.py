@@ -1,9 +1,10 @@
 """A ring of 100 hosts and 100 links: network up, and down until its devices are gone.
 
-Ours: `Network.converge` and `Network.remove` with a route from every host to every other, 9,900 in
-all, none merged. Mininet 2.3 (Debian's): the same hosts and links, without any route. The limit:
-two `ip -batch` calls that make the bare namespaces and veth pairs, and one that deletes them,
-waited for as ours is (teardown.py's sentinel). Mininet's `stop` isn't waited for any further.
+Ours: `Network.converge` and `Network.remove` of what `otterctl plan` makes of the topology, with
+routes from every host to every other; `ring.up_unmerged` has them one by one, 9,900 in all.
+Mininet 2.3 (Debian's): the same hosts and links without any route, and its `stop` isn't waited
+for any further. The limit: two `ip -batch` calls that make the bare namespaces and veth pairs,
+and one that deletes them, waited for as ours is (the sentinel of teardown.py).
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from benchmarks.row import NotHere, Row
 from otter_agent import api
 from otter_agent.network import Network, namespaces, teardown
+from otter_ctl.planning.resolve import plan
+from otter_ctl.topology import load
 
 HOSTS = 100
 RUNS = 5
@@ -46,11 +51,15 @@ Pair = tuple[float, float]
 
 
 def rows() -> list[Row]:
-    """Two rows, up and down, measured turn by turn."""
+    """Up and down, and up with unmerged routes, measured turn by turn."""
     usable, why = Network.usable()
     if not usable:
         raise NotHere(why)
-    contenders: dict[str, Callable[[], Pair]] = {"ours": _ours}
+    merged, unmerged = planned(HOSTS), ring("ring", HOSTS)
+    contenders: dict[str, Callable[[], Pair]] = {
+        "ours": lambda: _ours(merged),
+        "unmerged": lambda: _ours(unmerged),
+    }
     if shutil.which("ip"):
         contenders["limit"] = _ip_batch
     if _mininet() is not None:  # also its warm-up
@@ -59,26 +68,42 @@ def rows() -> list[Row]:
     for _ in range(RUNS):
         for name, measure in contenders.items():
             taken[name].append(measure())
-    return [_row(way, {n: [t[i] for t in ts] for n, ts in taken.items()}) for i, way in _WAYS]
+    up = {name: statistics.median(t[0] for t in times) for name, times in taken.items()}
+    down = {name: statistics.median(t[1] for t in times) for name, times in taken.items()}
+    return [
+        _row("up", up["ours"], up, merged),
+        _row("up_unmerged", up["unmerged"], up, unmerged),
+        _row("down", down["ours"], down, merged),
+    ]
 
 
-_WAYS = ((0, "up"), (1, "down"))
-
-
-def _row(way: str, taken: dict[str, list[float]]) -> Row:
-    median = {name: statistics.median(times) for name, times in taken.items()}
-    mininet = median.get("mininet")
+def _row(way: str, ours: float, others: dict[str, float], spec: api.MeshSpec) -> Row:
+    mininet = others.get("mininet")
+    routes = sum(len(host.routes) for host in spec.hosts)
     return {
         "name": f"ring.{way}",
         "unit": "s",
         "better": "lower",
-        "ours": median["ours"],
+        "ours": ours,
         "peers": {} if mininet is None else {"mininet": mininet},
-        "limit": median.get("limit"),
+        "limit": others.get("limit"),
         "goal": None if mininet is None else mininet / GOAL_TIMES_FASTER,
         "n": RUNS,
-        "note": f"{HOSTS} hosts, {HOSTS} links; ours with {HOSTS * (HOSTS - 1)} routes",
+        "note": f"{HOSTS} hosts, {HOSTS} links; ours with {routes} routes, the others without",
     }
+
+
+def planned(hosts: int) -> api.MeshSpec:
+    """What the controller makes of a topology with hosts in a ring."""
+    lines = ['name = "ring"', *(f"[hosts.h{i}]" for i in range(hosts))]
+    lines += [
+        f'[[links]]\nname = "l{i}"\nbetween = ["h{i}", "h{(i + 1) % hosts}"]' for i in range(hosts)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ring.toml"
+        path.write_text("\n".join(lines))
+        topology = load(path)
+    return plan(topology, current=None, runtime_default="process", blobs={}, run="bench").spec
 
 
 def ring(name: str, hosts: int) -> api.MeshSpec:
@@ -107,9 +132,8 @@ def _block(i: int) -> str:
     return f"100.{64 + i // 256}.{i % 256}.0/24"
 
 
-def _ours() -> Pair:
+def _ours(spec: api.MeshSpec) -> Pair:
     network = Network(f"bench{os.getpid()}")
-    spec = ring("ring", HOSTS)
     return _timed(lambda: network.converge(spec), lambda: network.remove("ring"))
 
 
