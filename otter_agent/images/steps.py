@@ -32,14 +32,22 @@ T = TypeVar("T")
 _POLL_S = 0.05
 _DISK_FULL = re.compile(r"no space left on device|errno 28|disk quota exceeded", re.IGNORECASE)
 _DISK_HINT = "free some space there, e.g. with 'otterctl image prune'"
-# A step must not outlive its agent: killed, it would go on writing into a folder that the next
-# agent makes anew. `exec` keeps the parent-death signal. Source: prctl(2), PR_SET_PDEATHSIG.
-_TIED = (
-    "import ctypes, os, sys\n"
-    "ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)\n"
-    "os.getppid() == int(sys.argv[1]) or os._exit(137)\n"
-    "os.execvp(sys.argv[2], sys.argv[2:])\n"
-)
+# A step must not outlive its agent: it would go on writing into a folder that the next agent makes
+# anew. So each runs under this, which ends the whole group (pip has children, too) when the agent
+# dies. Source: prctl(2), PR_SET_PDEATHSIG.
+_TIED = """
+import ctypes, os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]):
+    os._exit(137)
+try:
+    child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+except OSError as exc:
+    sys.exit(f"{sys.argv[2]} did not start: {exc}")
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+sys.exit(status if status >= 0 else 128 - status)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +123,10 @@ async def run(
             log(line)
         status = await process.wait()
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
     if status != 0:
         raise _explain(step, argv, status, tail, hint)
 
@@ -128,7 +137,7 @@ def _explain(
     full = next((line for line in tail if _DISK_FULL.search(line)), None)
     if full is not None:
         return step.failed(f"the disk is full ({full.strip()})", hint=_DISK_HINT, tail=tail)
-    ended = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    ended = f"was killed by signal {status - 128}" if status > 128 else f"ended with {status}"
     errors = [line.strip() for line in tail if re.match(r"\s*(\w+\.)*\w*error\b", line, re.I)]
     last = errors[-1] if errors else next((t.strip() for t in reversed(tail) if t.strip()), "")
     return step.failed(f"{Path(argv[0]).name} {ended}{': ' if last else ''}{last}"[:500],
