@@ -43,6 +43,7 @@ class ModuleLife:
         self.phase = "starting"
         self.pid = 0
         self.started = 0
+        self._parent = os.getpid()
         self._loop, self._folder, self._boot, self._over = loop, folder, boot, over
         self._exit: int | None = None
         self._oom = False
@@ -79,7 +80,7 @@ class ModuleLife:
     def adopt(self, life: Life) -> None:
         """Take over what an earlier launcher started; its exit status can't be known."""
         self.pid, self.started, self.phase = life["pid"], life["started"], life["phase"]
-        self._exit, self._oom = life["exit"], life["oom"]
+        self._exit, self._oom, self._parent = life["exit"], life["oom"], life["parent"]
         if self.phase != "ending" and records.alive(life, self._boot):
             with contextlib.suppress(ProcessLookupError):
                 self._pidfd = os.pidfd_open(self.pid)
@@ -116,7 +117,7 @@ class ModuleLife:
     def view(self) -> Life:
         """The record of this life."""
         return {"phase": self.phase, "pid": self.pid, "started": self.started, "boot": self._boot,
-                "exit": self._exit, "oom": self._oom}  # fmt: skip
+                "parent": self._parent, "exit": self._exit, "oom": self._oom}  # fmt: skip
 
     def _on_status(self) -> None:
         data = os.read(self._status, 4096)

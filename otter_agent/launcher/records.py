@@ -51,6 +51,8 @@ class Life(TypedDict):
     started: int
     """Clock ticks since boot."""
     boot: str
+    parent: int
+    """Pid of the launcher that forked it."""
     exit: int | None
     oom: bool
 
@@ -110,16 +112,28 @@ def start_time(pid: int) -> int | None:
 
     Source: proc(5), field 22 of /proc/PID/stat, counted after the name's closing parenthesis.
     """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b") ")[2].split()[19])
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    fields = _stat(pid)
+    return int(fields[19]) if fields else None
 
 
 def alive(life: Life, boot: str) -> bool:
-    """Whether the process of this life is still there (a zombie is)."""
-    return life["boot"] == boot and start_time(life["pid"]) == life["started"]
+    """Whether the process of this life is still there.
+
+    A zombie is, as long as the launcher that forked it is there to write down its exit.
+    """
+    fields = _stat(life["pid"])
+    if life["boot"] != boot or not fields or int(fields[19]) != life["started"]:
+        return False
+    return fields[0] != b"Z" or int(fields[1]) == life["parent"]
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Fields of /proc/PID/stat from the third (state, parent, …); empty if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def observe(root: str, mesh: str, module: str, boot: str) -> Life | None:

@@ -179,6 +179,15 @@ class Exec(Protocol):
         ...
 
 
+@runtime_checkable
+class Closes(Protocol):
+    """Runtimes and stores that hold connections."""
+
+    async def aclose(self) -> None:
+        """Close them; instances live on. Idempotent."""
+        ...
+
+
 class ExecOutput(Protocol):
     """Takes what a command prints."""
 

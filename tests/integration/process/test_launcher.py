@@ -28,8 +28,13 @@ def launcher_pid(layout) -> int:
 
 
 async def until_gone(pid: int) -> None:
+    """A zombie is gone: who adopts orphans on this machine may be slow to reap them."""
+
     async def gone() -> bool:
-        return not os.path.exists(f"/proc/{pid}")
+        try:
+            return " Z " in Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return True
 
     await until(gone, f"{pid} is gone")
 

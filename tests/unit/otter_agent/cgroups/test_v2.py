@@ -1,0 +1,86 @@
+"""What is written to and read from a v2 tree; the kernel's part is in tests/kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from otter_agent.api import Budget
+from otter_agent.cgroups.quota import Quota
+from otter_agent.cgroups.v2 import CgroupsV2, parse_cpu_max, parse_flat
+from otter_agent.errors import CgroupError
+
+GROUP = "otter-a1/m/h"
+
+
+@pytest.fixture
+def tree(tmp_path) -> Path:
+    """A tree of plain files, as the kernel makes them with each group."""
+    path = tmp_path
+    for name in ("", *GROUP.split("/"), "mod"):
+        path = path / name
+        path.mkdir(exist_ok=True)
+        (path / "cgroup.subtree_control").write_text("memory pids")
+        (path / "cgroup.procs").write_text("")
+        (path / "cpu.max").write_text("max 5000\n")  # as long as what replaces it
+        (path / "memory.max").write_text("max\n")
+        (path / "memory.swap.max").write_text("max\n")
+        (path / "memory.current").write_text(f"{100 << 20}\n")
+        (path / "memory.stat").write_text(f"anon 1\nfile {60 << 20}\nshmem {10 << 20}\n")
+        (path / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
+        (path / "pids.max").write_text("max\n")
+    return tmp_path
+
+
+def test_ensure_writes_and_reads_back(tree):
+    cgroups = CgroupsV2("a1", tree)
+    asked = Budget(cpu=0.5, memory_bytes=64 << 20, pids=100)
+    got = cgroups.ensure("m/h", asked)
+    assert got == Budget(cpu=0.5, memory_bytes=64 << 20, pids=100, period_s=0.005)
+    assert (tree / GROUP / "cpu.max").read_text().startswith("2500 5000")
+    assert (tree / GROUP / "memory.swap.max").read_text().startswith("0")
+
+
+def test_only_the_parents_of_a_group_pass_controllers_on(tree):
+    CgroupsV2("a1", tree).ensure("m/h/mod", Budget())
+    for path, added in (("", True), ("otter-a1", True), (GROUP, True), (f"{GROUP}/mod", False)):
+        text = (tree / path / "cgroup.subtree_control").read_text()
+        assert text.startswith("+cpu") is added, path
+
+
+def test_memory_below_use_is_refused_not_counting_cache(tree):
+    cgroups = CgroupsV2("a1", tree)
+    with pytest.raises(CgroupError, match=r"52,428,800 bytes are in use, more than the 41,943,040"):
+        cgroups.ensure("m/h", Budget(memory_bytes=40 << 20))
+    assert (tree / GROUP / "memory.max").read_text() == "max\n"
+    cgroups.ensure("m/h", Budget(memory_bytes=60 << 20))
+
+
+def test_names_and_files(tree):
+    cgroups = CgroupsV2("a1", tree)
+    assert cgroups.groups() == ["m", "m/h", "m/h/mod"]
+    assert cgroups.procs_files("m/h") == [tree / GROUP / "cgroup.procs"]
+    assert cgroups.docker_parent("m/h", "cgroupfs") == "/otter-a1/m/h"
+    assert cgroups.docker_parent("m/h-1", "cgroupfs") == "/otter-a1/m/h-1"
+    assert cgroups.oom_kills("m/h") == 2
+    assert cgroups.pids("m/absent") == set()
+    with pytest.raises(CgroupError, match="No such file"):
+        cgroups.read("m/absent")
+
+
+@pytest.mark.parametrize("group", ["..", "m/../x", "m//h", "/m", "m/h/", ".hidden", "m\n"])
+def test_a_group_cannot_lead_elsewhere(tree, group):
+    with pytest.raises(CgroupError, match="can't be a group's name"):
+        CgroupsV2("a1", tree).remove(group)
+
+
+def test_too_little_cpu_is_refused(tree):
+    with pytest.raises(CgroupError, match=r"m/h: cgroups could not limit the CPU: 0\.0005 cores"):
+        CgroupsV2("a1", tree).ensure("m/h", Budget(cpu=0.0005))
+
+
+def test_formats():
+    assert parse_cpu_max("max 100000\n") is None
+    assert parse_cpu_max("2500 5000\n") == Quota(2500, 5000)
+    assert parse_flat("a 1\nb 2\n") == {"a": 1, "b": 2}
