@@ -15,7 +15,7 @@ from otter_agent import api, folders
 from otter_agent.errors import AgentError
 from otter_agent.keeper import MeshKeeper
 from otter_agent.machine import Machine
-from otter_agent.runtimes.base import Instance, Runtime
+from otter_agent.runtimes.base import Closes, Instance, Runtime
 from otter_agent.state import DesiredMesh, State
 
 RELIST_S = 30.0
@@ -60,6 +60,9 @@ class Agent:
             await stop.wait()
             for task in self._tasks:
                 task.cancel()
+        for driver in (*self.machine.runtimes.values(), *self.machine.stores.values()):
+            if isinstance(driver, Closes):
+                await driver.aclose()
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         assert self._group is not None, "used before serve()"

@@ -22,11 +22,6 @@ from otter_agent.runtimes.base import Artifact, Instance, Phase
 from otter_agent.state import DesiredMesh, State
 from otter_agent.steps import Steps
 
-RETRY_GROUND_S = 2.0
-"""Between two tries at namespaces or budgets that failed."""
-INTERRUPTED_S = 20.0
-"""An exit this shortly before the engine went away was the engine's doing, not the module's."""
-
 Emit = Callable[[str, str, str, str, str], None]
 """(mesh, kind, subject, text, state): record an event and wake its watchers."""
 
@@ -74,6 +69,7 @@ class MeshKeeper:
     def __init__(self, machine: Machine, state: State, emit: Emit, desired: DesiredMesh) -> None:
         self.name = desired.spec.name
         self._machine = machine
+        self._patience = machine.config.patience
         self._steps = Steps(machine, self.name)
         self._state = state
         self._emit = emit
@@ -138,7 +134,10 @@ class MeshKeeper:
             memory = self._memory.get(module.name)
             if module.runtime != runtime or memory is None:
                 continue
-            if memory.exited_at > now - INTERRUPTED_S and memory.outcome in ("done", "failed"):
+            if memory.exited_at > now - self._patience.interrupted_s and memory.outcome in (
+                "done",
+                "failed",
+            ):
                 self._remember(module.name, replace(memory, outcome="", retry_at=0.0, streak=0))
         self.wake()
 
@@ -247,7 +246,7 @@ class MeshKeeper:
             else:
                 await self._on_ground(spec, action)
         finally:
-            if action.module:
+            if action.module in self._parts:
                 self._parts[action.module].busy = False
             else:
                 self._busy.discard(type(action).__name__)
@@ -264,7 +263,7 @@ class MeshKeeper:
                 self._ground[name] = policy.network_digest(spec)
                 self._emit(self.name, "network", self.name, "network is up", "")
         except OtterError as error:
-            self._retry[name] = time.time() + RETRY_GROUND_S
+            self._retry[name] = time.time() + self._patience.ground_s
             if self._problems.get(name) != str(error):
                 self._emit(self.name, "network", self.name, str(error), "failed")
             self._problems[name] = str(error)
@@ -334,6 +333,7 @@ class MeshKeeper:
             instance.exit_code,
             time.time(),
             oom=instance.oom_killed,
+            patience=self._patience,
         )
         if memory.outcome != "done" and memory.reason:
             memory = replace(memory, log_tail=await self._steps.tail(module))
@@ -344,11 +344,12 @@ class MeshKeeper:
         part.now_is(None)
         part.budget = None
         if module is None:
-            self._remember(name, None)
             await asyncio.to_thread(folders.remove, self._machine.layout, self.name, name)
             self._emit(self.name, "module", name, "removed", "removed")
-            self._parts.pop(name, None)
-            self._parts[name] = Part(part.runtime, busy=True)  # `_perform` still clears `busy`
+            self._remember(name, None)
+            del self._parts[name]
+            self._ground["Folders"] = ""  # it may be wanted again by now
+            self._take_spec()
         else:
             part.runtime, part.host = module.runtime, module.host
 
@@ -361,13 +362,15 @@ class MeshKeeper:
             part.error_tail = error.tail if isinstance(error, ImageError) else ()
         elif memory is not None and not isinstance(action, policy.Remove):
             streak = memory.streak + 1
-            failed = policy.again(replace(memory, armed=False), str(error), streak, time.time())
-            if streak >= policy.MAX_FAILURES or isinstance(error, AgentError):
+            failed = policy.again(
+                replace(memory, armed=False), str(error), streak, time.time(), self._patience
+            )
+            if streak >= self._patience.failures or isinstance(error, AgentError):
                 failed = replace(failed, outcome="failed", restarts=memory.restarts)
             self._remember(name, failed)
             part.retry_at = failed.retry_at
         else:
-            part.retry_at = time.time() + RETRY_GROUND_S
+            part.retry_at = time.time() + self._patience.ground_s
 
     def _remember(self, module: str, memory: Supervision | None) -> None:
         if memory is None:
@@ -390,7 +393,7 @@ class MeshKeeper:
         probe = readiness.probe_of(self._machine, self.name, module)
         try:
             if probe is None:  # nothing to ask: ready is who lives on for a moment
-                await asyncio.sleep(policy.moment_s(self._memory[module.name]))
+                await asyncio.sleep(self._patience.moment_of(self._memory[module.name]))
                 probe = readiness.yes
             async with asyncio.timeout(max(0.1, left)):
                 await readiness.until_ready(_while(probe, lambda: part.instance is life))
@@ -417,6 +420,7 @@ class MeshKeeper:
         """Tell watchers what changed, and when the mesh as a whole has settled."""
         spec = self._desired.spec
         settled = idle and not self._busy and not self._problems
+        settled = settled and not any(part.busy for part in self._parts.values())
         for module in spec.modules:
             part = self._parts[module.name]
             self._probe(module, part)
@@ -425,7 +429,7 @@ class MeshKeeper:
                 part.said = said
                 self._emit(self.name, "module", module.name, said[1], said[0])
             final = said[0] in ("ready", "done", "failed", "stopped") or bool(part.overdue)
-            settled = settled and final and not part.busy
+            settled = settled and final
         if settled and self._settled != self._desired.generation:
             self._settled = self._desired.generation
             self._emit(self.name, "mesh", self.name, f"settled: {self.mesh_state()}", "settled")
@@ -469,7 +473,7 @@ class MeshKeeper:
                 for error in errors.exceptions:
                     self._emit(self.name, "mesh", self.name, str(error), "")
                 self._problems["destroy"] = "; ".join(map(str, errors.exceptions))
-                await asyncio.sleep(RETRY_GROUND_S)
+                await asyncio.sleep(self._patience.ground_s)
             else:
                 break
         self._state.forget_mesh(self.name)

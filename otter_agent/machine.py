@@ -18,7 +18,8 @@ from otter_agent.cgroups import Cgroups, open_cgroups
 from otter_agent.images.base import ImageStore
 from otter_agent.layout import Layout
 from otter_agent.network import Network
-from otter_agent.runtimes.base import Runtime
+from otter_agent.reconcile import PATIENCE, Patience
+from otter_agent.runtimes.base import Closes, Runtime
 from otter_agent.version import VERSION
 
 DEFAULT_DOCKER = "unix:///var/run/docker.sock"
@@ -33,12 +34,14 @@ class Config:
         docker: URL of the Docker engine; None: `DOCKER_HOST`, else the default socket.
         idle_exit_s: End this long after the last mesh is gone; None: never.
         name: The machine's name in status and plans.
+        patience: The policy's times; tests have less.
     """
 
     root: Path | None = None
     docker: str | None = None
     idle_exit_s: float | None = None
     name: str = "local"
+    patience: Patience = PATIENCE
 
     @property
     def docker_url(self) -> str:
@@ -148,6 +151,8 @@ def facts(config: Config) -> bytes:
                 machine.problems.setdefault(name, "")
             except OtterError as error:
                 machine.problems[name] = str(error)
+            if isinstance(runtime, Closes):
+                await runtime.aclose()
 
     machine = open_machine(config, Layout.at(config.root), "probe0")
     asyncio.run(probe(machine))

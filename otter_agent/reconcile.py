@@ -18,14 +18,43 @@ from dataclasses import dataclass, field, replace
 from otter_agent import api
 from otter_agent.runtimes.base import Instance, Phase
 
-MAX_FAILURES = 5
-"""Failures in a row after which a module is `failed`: with the back-off below, after about 8 s."""
-BACKOFF_S = 0.5
-BACKOFF_MAX_S = 30.0
-FIRST_MOMENT_S = 0.2
-"""A module without a sign of readiness is ready if it lives this long: most broken ones don't."""
-HEALTHY_S = 60.0
-"""A run this long ends a series of failures (systemd and Kubernetes use the like)."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Every time and number of the policy.
+
+    Attributes:
+        failures: In a row after which a module is `failed`; with the pauses below after about 8 s.
+        backoff_s: Pause after the first failure; doubles with each further one.
+        backoff_max_s: It grows no longer than this.
+        moment_s: A module without a sign of readiness is ready if it lives this long: most broken
+            ones don't.
+        healthy_s: A run this long ends a series of failures (systemd's and Kubernetes' are alike).
+        ground_s: Between two tries at namespaces, budgets or removals that failed.
+        interrupted_s: An exit this shortly before the engine went away was the engine's doing.
+    """
+
+    failures: int = 5
+    backoff_s: float = 0.5
+    backoff_max_s: float = 30.0
+    moment_s: float = 0.2
+    healthy_s: float = 60.0
+    ground_s: float = 2.0
+    interrupted_s: float = 20.0
+
+    def pause_s(self, streak: int) -> float:
+        """Before the next start, after `streak` failures in a row."""
+        return min(self.backoff_s * 2.0 ** max(0, streak - 1), self.backoff_max_s)
+
+    def moment_of(self, memory: Supervision) -> float:
+        """How long a module without a sign of readiness has to live to count as ready.
+
+        After failures longer, so that a crash loop never looks ready.
+        """
+        return self.moment_s if memory.streak == 0 else 2 * self.pause_s(memory.streak)
+
+
+PATIENCE = Patience()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,41 +293,35 @@ def account(
     now: float,
     *,
     oom: bool = False,
+    patience: Patience = PATIENCE,
 ) -> Supervision:
     """The memory after an exit: done, failed, or to be started again after a back-off."""
     base = replace(memory, armed=False, exit_code=exit_code, exited_at=now)
     if exit_code == 0 and module.restart != "always":
         return replace(base, outcome="done", reason="", streak=0)
-    healthy = memory.started_at and now - memory.started_at >= HEALTHY_S
+    healthy = memory.started_at and now - memory.started_at >= patience.healthy_s
     streak = 0 if exit_code == 0 else (1 if healthy else memory.streak + 1)
     reason = _exit_reason(exit_code, oom, module)
     if module.restart == "no":
         return replace(base, outcome="failed", reason=reason, streak=streak)
-    if streak >= MAX_FAILURES:
+    if streak >= patience.failures:
         text = f"{reason}; gave up after {streak} failures in a row"
         return replace(base, outcome="failed", reason=text, streak=streak)
-    return again(base, reason, streak, now)
+    return again(base, reason, streak, now, patience)
 
 
-def again(memory: Supervision, reason: str, streak: int, now: float) -> Supervision:
+def again(
+    memory: Supervision, reason: str, streak: int, now: float, patience: Patience = PATIENCE
+) -> Supervision:
     """The memory of a module that is to be tried again after the back-off for `streak`."""
-    delay = min(BACKOFF_S * 2 ** max(0, streak - 1), BACKOFF_MAX_S)
     return replace(
         memory,
         restarts=memory.restarts + 1,
         streak=streak,
-        retry_at=now + delay,
+        retry_at=now + patience.pause_s(streak),
         reason=reason,
         outcome="",
     )
-
-
-def moment_s(memory: Supervision) -> float:
-    """How long a module without a sign of readiness has to live to count as ready.
-
-    After failures longer than the pause that follows, so that a crash loop never looks ready.
-    """
-    return FIRST_MOMENT_S if memory.streak == 0 else min(2.0**memory.streak, 10.0)
 
 
 def _exit_reason(exit_code: int | None, oom: bool, module: api.ModuleSpec) -> str:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["helpers.fixtures_docker"]
+pytest_plugins = ["helpers.fixtures_docker", "helpers.fixtures_otter"]
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ class Progress:
     @staticmethod
     def _worth_a_line(event: api.Event) -> bool:
         if event.kind == "module":
-            return bool(event.text) or event.state not in ("", "pending")
+            return event.state not in ("pending", "starting")
         return event.kind in ("network", "agent") and bool(event.state)
 
     def _line(self, event: api.Event) -> None:

@@ -106,7 +106,7 @@ def _subjects(subject: Subject, current: Sequence[S], desired: Sequence[S]) -> l
     return changes
 
 
-_UNSET: tuple[Any, ...] = (None, [], {})
+_UNSET: tuple[Any, ...] = (None, [], (), {})
 
 
 def _difference(subject: Subject, old: S, new: S) -> Change:

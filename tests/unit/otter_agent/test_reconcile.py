@@ -53,7 +53,10 @@ def test_one_step_at_a_time(seen, expected):
 
 def test_as_desired_means_nothing_to_do():
     seen = Seen(
-        instance=instance(Phase.RUNNING), connected=True, budget=policy.budget_of(MODULE), ready=True
+        instance=instance(Phase.RUNNING),
+        connected=True,
+        budget=policy.budget_of(MODULE),
+        ready=True,
     )
     assert decide(seen) == policy.Decision((), None)
 
@@ -139,7 +142,7 @@ class TestAccount:
 
     def test_gives_up_after_failures_in_a_row_with_growing_pauses(self):
         memory, pauses = Supervision(), []
-        for _ in range(policy.MAX_FAILURES - 1):
+        for _ in range(policy.PATIENCE.failures - 1):
             memory = policy.account(self.module("on-failure"), memory, 1, 0.0)
             pauses.append(memory.retry_at)
         assert pauses == sorted(pauses)
@@ -149,8 +152,8 @@ class TestAccount:
         assert "exited with 1" in memory.reason
 
     def test_a_long_healthy_run_forgives(self):
-        memory = Supervision(streak=policy.MAX_FAILURES - 1, started_at=0.0 + 1)
-        after = policy.account(self.module("on-failure"), memory, 1, policy.HEALTHY_S + 2)
+        memory = Supervision(streak=policy.PATIENCE.failures - 1, started_at=0.0 + 1)
+        after = policy.account(self.module("on-failure"), memory, 1, policy.PATIENCE.healthy_s + 2)
         assert after.outcome == ""
         assert after.streak == 1
 

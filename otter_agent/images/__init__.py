@@ -1,0 +1,1 @@
+"""Makes what modules run: docker images, or environments of the process runtime."""

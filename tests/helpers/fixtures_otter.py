@@ -1,0 +1,38 @@
+"""Fixtures: `otter` (an agent of the test's own, no engine), `shared_otter` (one for all tests)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from helpers.otter import Otter
+
+
+@pytest.fixture
+def otter(require):
+    """An `Otter` without a Docker engine; nothing of it is left afterwards."""
+    require("netns", os.geteuid() == 0 and shutil.which("ip"), "not root")
+    one = Otter()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="session")
+def session_otter(require):
+    """One `Otter` for all tests that may share its environments; use `shared_otter`."""
+    require("netns", os.geteuid() == 0 and shutil.which("ip"), "not root")
+    one = Otter()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def shared_otter(session_otter):
+    """The session's `Otter`, with no mesh before and none left after the test."""
+    yield session_otter
+    if session_otter.agent_pid is None:
+        session_otter.serve()
+    for mesh in session_otter.json("ls"):
+        session_otter("destroy", "-m", mesh["mesh"], "--yes", "--no-fetch")
+    assert session_otter.leftovers() == []
