@@ -50,14 +50,14 @@ def destroy(names: Sequence[str], target: str, dropped: Callable[[], None]) -> N
     try:
         namespaces.unshare()
         watcher = namespaces.open_own()
+        try:
+            with Netlink() as netlink, Netlink() as events:
+                events.subscribe(_RTNLGRP_LINK, _RTNLGRP_NSID)
+                _Teardown(netlink, events, watcher, target).run(names, dropped)
+        finally:
+            os.close(watcher)
     except OSError as exc:
         raise namespaces.failed("remove the namespaces", target, exc) from exc
-    try:
-        with Netlink() as netlink, Netlink() as events:
-            events.subscribe(_RTNLGRP_LINK, _RTNLGRP_NSID)
-            _Teardown(netlink, events, watcher, target).run(names, dropped)
-    finally:
-        os.close(watcher)
 
 
 class _Teardown:
