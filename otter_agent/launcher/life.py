@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -210,8 +211,14 @@ class ModuleLife:
     # --- small change ----------------------------------------------------------------------
 
     def _record(self) -> None:
-        with contextlib.suppress(FileNotFoundError):  # the agent removed it meanwhile
-            records.write(f"{self._folder}/{records.LIFE}", self.view())
+        """A full disk must not end the launcher: it goes on from memory, and says so."""
+        path = f"{self._folder}/{records.LIFE}"
+        try:
+            records.write(path, self.view())
+        except FileNotFoundError:
+            pass  # the agent removed it meanwhile
+        except OSError as exc:
+            sys.stderr.write(f"{path}: could not be written: {exc.strerror}\n")
 
     def _answer(self, answer: dict[str, Any]) -> None:
         self._tell(self._waiting, answer)

@@ -10,6 +10,7 @@ reused: boot id and start time come with it. Standard library only, import-light
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from typing import Any, TypedDict
@@ -84,7 +85,9 @@ def write(path: str, value: Any) -> None:
     temporary = f"{path}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, json.dumps(value).encode())
+        data = json.dumps(value).encode()
+        if os.write(fd, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), temporary)
     finally:
         os.close(fd)
     os.rename(temporary, path)
