@@ -15,8 +15,10 @@ def usable() -> tuple[bool, str]:
         return False, "network namespaces need root; run the agent as root"
     try:
         namespaces.in_own_thread(_try)
-    except (NetworkError, OSError) as exc:
-        return False, f"{exc}; it takes CAP_SYS_ADMIN, CAP_NET_ADMIN and a kernel with veth"
+    except OSError as exc:
+        return False, str(namespaces.failed("make a namespace", "this machine", exc))
+    except NetworkError as exc:
+        return False, f"{exc}; does the kernel have veth (CONFIG_VETH)?"
     return True, "network namespaces and veth devices work"
 
 
