@@ -58,7 +58,7 @@ class ProcessRuntime:
     name = "process"
 
     def __init__(
-        self, layout: Layout, agent_id: str, cgroups: Cgroups, *, launcher_idle_s: float = 5.0
+        self, layout: Layout, agent_id: str, cgroups: Cgroups, *, launcher_idle_s: float = 1.0
     ) -> None:
         self.agent_id = agent_id
         self._root = str(layout.launcher)

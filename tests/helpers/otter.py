@@ -47,6 +47,7 @@ class Otter:
             "OTTER_DOCKER": self.docker, "NO_COLOR": "1",
         }  # fmt: skip
         self.env.pop("DOCKER_HOST", None)
+        self._agents: list[subprocess.Popen[bytes]] = []
 
     def __call__(
         self, *arguments: object, code: int | None = 0, cwd: Path | None = None, stdin: str = ""
@@ -112,7 +113,9 @@ class Otter:
                 [*map(str, command), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, env=self.env,
             )  # fmt: skip
-        wait_for(lambda: self("ls", code=None).returncode == 0 and self.agent_pid, "no agent")
+        self._agents.append(child)
+        socket = self.root / "a" / "run" / "agent.sock"
+        wait_for(lambda: self.agent_pid == child.pid and socket.exists(), "no agent")
         return child
 
     def kill_agent(self) -> None:
@@ -182,6 +185,8 @@ class Otter:
                 assert pid is not None
                 os.kill(pid, signal.SIGTERM)
                 wait_for(lambda: not _alive(pid), f"the agent never ended; {self.log()}")
+                for child in self._agents:
+                    child.wait(DEADLINE_S)
                 wait_for(lambda: not self.processes(), f"left running: {self.processes()}")
                 assert left == []
         finally:
