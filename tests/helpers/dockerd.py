@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 START_S = 60.0
-STOP_S = 60.0
+STOP_S = 30.0
 
 
 def unavailable() -> str:
@@ -90,10 +90,7 @@ class Dockerd:
             self.live_restore = False
             self.terminate()
         finally:
-            _wait_for(lambda: not self._processes(), STOP_S, lambda: f"left: {self._processes()}")
-            _unmount_below(self.root)
-            shutil.rmtree(self.root)
-            _remove_cgroups(self.root.name)
+            self._sweep()
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """One API request; a tar (bytes) or JSON body; returns JSON, text, or None."""
@@ -125,10 +122,7 @@ class Dockerd:
         try:
             self.start()
         except BaseException:
-            if self._process is not None:
-                self._process.kill()
-                self._process.wait()
-            shutil.rmtree(self.root, ignore_errors=True)
+            self._sweep()
             raise
         return self
 
@@ -142,8 +136,31 @@ class Dockerd:
         self._process.wait(STOP_S)
         self._process = None
         self.socket.unlink(missing_ok=True)
-        if signum == signal.SIGKILL:  # its containerd goes on; the next dockerd adopts or ends it
-            (self.root / "pid").unlink(missing_ok=True)
+        if signum == signal.SIGKILL:
+            self._forget_containerd()
+
+    def _forget_containerd(self) -> None:
+        """It dies with a killed dockerd; unreaped, it would look alive to the next one."""
+        record = self.root / "exec/containerd/containerd.pid"
+        if record.exists():
+            pid = int(record.read_text())
+            _wait_for(lambda: not _is_running(pid), STOP_S, lambda: "containerd goes on")
+            record.unlink()
+        (self.root / "pid").unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """What is left after a proper end is nothing; after a failure it is killed here."""
+        try:
+            _wait_for(lambda: not self._processes(), STOP_S, lambda: f"left: {self._processes()}")
+        finally:
+            for pid in self._processes():
+                os.kill(pid, signal.SIGKILL)
+            _wait_for(lambda: not self._processes(), STOP_S, lambda: "processes that won't die")
+            if self._process is not None:
+                self._process.wait(STOP_S)
+            _unmount_below(self.root)
+            shutil.rmtree(self.root)
+            _remove_cgroups(self.root.name)
 
     def _answers(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
@@ -156,19 +173,27 @@ class Dockerd:
     def _log_tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
-    def _processes(self) -> list[int]:
-        """Everything whose command line names our folder: containerd, its shims, dockerd."""
+    def _processes(self) -> set[int]:
+        """Those whose command line names our folder (dockerd, its helpers), and containers."""
         mark = str(self.root).encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                continue
+        found = set()
+        for entry in Path("/proc").glob("[0-9]*"):
             try:
                 if mark in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
+                    found.add(int(entry.name))
             except OSError:
                 continue
-        return found
+        for top in _cgroup_trees():
+            for procs in (top / self.root.name).glob("**/cgroup.procs"):
+                found.update(int(pid) for pid in procs.read_text().split())
+        return found - {os.getpid()}
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -197,7 +222,11 @@ def _unmount_below(root: Path) -> None:
         subprocess.run(["umount", "-l", point], check=True)
 
 
+def _cgroup_trees() -> list[Path]:
+    return [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*/")]
+
+
 def _remove_cgroups(name: str) -> None:
-    for top in [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*/")]:
+    for top in _cgroup_trees():
         for folder, _, _ in os.walk(top / name, topdown=False):
             os.rmdir(folder)
