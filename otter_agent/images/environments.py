@@ -133,6 +133,7 @@ class EnvironmentStore:
                 ImageInfo(
                     reference=str(self._shelf.folder(name)),
                     kind="environment",
+                    digest=name.removeprefix("env/"),
                     size_bytes=sum(part.get("size_bytes", 0) for part in parts),
                     created=facts["created"],
                 )

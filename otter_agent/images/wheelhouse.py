@@ -127,7 +127,7 @@ class Wheelhouse:
             argv += ["--extra-index-url", wanted.index] if reachable else []
         # pip's own temporary files go to the same disk: they may hold gigabytes.
         await run(
-            argv, step=step, log=log, env={"TMPDIR": str(work)}, lock_fd=fd,
+            argv, step=step, log=log, env={"TMPDIR": str(work)}, cwd=work, lock_fd=fd,
             hint="is the package index reachable, and are the names and versions right?",
         )  # fmt: skip
 
@@ -180,22 +180,22 @@ def _answers(index: str, log: BuildLog) -> bool:
 
 
 def _pip(work: Path, wanted: _Set) -> list[str]:
-    """The command that fills work/wheels."""
-    listed = work / "requirements.txt"
-    listed.write_text("\n".join(wanted.requirements) + "\n")
+    """The command that fills ./wheels, in `work`: short names make its output readable."""
+    (work / "requirements.txt").write_text("\n".join(wanted.requirements) + "\n")
     common = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off",
-              "--requirement", str(listed)]  # fmt: skip
+              "--requirement", "requirements.txt"]  # fmt: skip
     if wanted.no_deps:
         common.append("--no-deps")
     if wanted.given is not None:
-        pins = work / "constraints.txt"
-        pins.write_text("".join(f"{_pin(wheel)}\n" for wheel in _wheels(wanted.given)))
-        common += ["--constraint", str(pins), "--find-links", str(wanted.given)]
+        pins = "".join(f"{_pin(wheel)}\n" for wheel in _wheels(wanted.given))
+        (work / "constraints.txt").write_text(pins)
+        given = str(wanted.given.absolute())
+        common += ["--constraint", "constraints.txt", "--find-links", given]
     pip = [sys.executable, "-m", "pip"]
     if wanted.python is None:
-        return [*pip, "wheel", "--wheel-dir", str(work / "wheels"), *common]
+        return [*pip, "wheel", "--wheel-dir", "wheels", *common]
     tags = [f"--platform={tag}" for tag in _platforms(platform.machine())]
-    return [*pip, "download", "--dest", str(work / "wheels"), "--only-binary=:all:",
+    return [*pip, "download", "--dest", "wheels", "--only-binary=:all:",
             "--implementation=cp", f"--python-version={wanted.python}", *tags, *common]  # fmt: skip
 
 

@@ -296,6 +296,7 @@ async def test_list_and_prune(bench: Bench) -> None:
     listed = {image.reference: image for image in await bench.store.list()}
     assert listed.keys() == {kept.reference, gone.reference}
     assert all(image.kind == "environment" for image in listed.values())
+    assert listed[kept.reference].digest == kept.digest
     assert all(image.size_bytes > 4096 for image in listed.values())
 
     pruned = await bench.store.prune(frozenset({kept.digest}))
