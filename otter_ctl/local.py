@@ -43,6 +43,12 @@ class LocalAgent:
         """Its API."""
         return self.run / "agent.sock"
 
+    @property
+    def ran_before(self) -> bool:
+        """Whether an agent with this root has left its state: there may be meshes."""
+        lib = self.root.absolute() / "lib" if self.root else Path("/var/lib/otter")
+        return (lib / "state.sqlite").exists()
+
     def answers(self) -> bool:
         """Whether somebody listens at the socket."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

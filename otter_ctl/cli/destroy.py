@@ -50,10 +50,12 @@ def command(session: Session, mesh: str | None, yes: bool, no_fetch: bool, as_js
                 await destroy(client, name, progress)
             return name, folder
 
-    if not session.agent.answers() and mesh is not None:
-        name, folder = mesh, None
-    else:
+    if not session.agent.answers() and session.agent.ran_before:
+        session.agent.start()  # one that was killed may have left a mesh: only an agent removes it
+    if session.agent.answers() or mesh is None:
         name, folder = run(work())
+    else:
+        name, folder = mesh, None
     if as_json:
         print_json({"mesh": name, "folder": str(folder.path) if folder else None})
     elif folder is None:

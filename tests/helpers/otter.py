@@ -19,6 +19,7 @@ from typing import Any
 
 BIN = Path(sys.executable).parent
 DEADLINE_S = 60.0
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 def wait_for(condition: Callable[[], Any], why: str, within_s: float = DEADLINE_S) -> Any:
@@ -103,7 +104,7 @@ class Otter:
             pid = int(path.read_text())
         except (OSError, ValueError):
             return None
-        return pid if Path(f"/proc/{pid}").exists() else None
+        return pid if _alive(pid) else None
 
     def serve(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start an agent in the foreground of nothing; returns when it answers."""
@@ -155,8 +156,8 @@ class Otter:
             return []
         mark = f"otter-{agent}"
         found = [str(p) for p in Path("/run/netns").glob(f"{mark}*")]
-        for groups in Path("/sys/fs/cgroup").glob(f"**/{mark}*"):
-            found += [str(p) for p in groups.rglob("*") if p.is_dir()]
+        for top in (CGROUPS, *CGROUPS.iterdir()):  # v2, or one hierarchy per controller
+            found += [str(p) for p in (top / mark).glob("*") if p.is_dir()]
         found += [str(p) for p in (self.root / "a" / "lib" / "meshes").glob("*")]
         return [f for f in found if mesh is None or mesh in f]
 
@@ -171,6 +172,11 @@ class Otter:
             if str(self.root).encode() in facts and int(folder.name) != os.getpid():
                 found.append(int(folder.name))
         return found
+
+    def meshes_processes(self) -> list[int]:
+        """Processes of modules: all of this root's but the agent and the launcher."""
+        own = {"otter_agent.launcher", "serve"}
+        return [pid for pid in self.processes() if not own & set(command_line(pid))]
 
     def close(self) -> None:
         """Destroy all meshes, end the agent, and check that nothing is left."""
@@ -203,4 +209,7 @@ def _alive(pid: int) -> bool:
 
 def command_line(pid: int) -> Sequence[str]:
     """The words of a process."""
-    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return ()
