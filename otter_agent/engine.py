@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +22,7 @@ from net.errors import DriverError
 _UNIX = "unix://"
 _HOST = "http://docker"
 """Only fills the Host header: the connector dials the socket."""
+Params = Mapping[str, str] | Sequence[tuple[str, str]] | None
 _FOREVER = aiohttp.ClientTimeout(total=None, sock_read=None)
 _DIAL_S = 10.0
 _AWAY = "is dockerd running, and may this user open its socket?"
@@ -82,9 +83,7 @@ class Engine:
             self._info = answer
         return self._info
 
-    async def json(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, body: Any = None
-    ) -> Any:
+    async def json(self, method: str, path: str, *, params: Params = None, body: Any = None) -> Any:
         """One request with JSON both ways; None for an empty answer.
 
         Raises:
@@ -102,7 +101,7 @@ class Engine:
         method: str,
         path: str,
         *,
-        params: Mapping[str, str] | None = None,
+        params: Params = None,
         data: Any = None,
         content_type: str = "application/json",
     ) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -13,7 +13,7 @@ from otter_agent.runtimes import container
 from otter_agent.runtimes.base import Key
 from otter_agent.runtimes.container import ImageFacts
 
-_NAMED_BY_CONTENT = "otter/module-"
+_NAMED_BY_CONTENT = "otter/module:"
 """Tags of this prefix never move: what is read of such an image holds for ever."""
 
 

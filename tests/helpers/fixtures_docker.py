@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers.dockerd import Dockerd, unavailable
 from helpers.images import busybox_root, scratch_root, static_busybox
+
+from otter_agent.images.bases import find_base
+from otter_agent.images.rootfs import SUITE, make_root_tar
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +54,19 @@ def scratch_image(dockerd: Dockerd, require) -> str:
     changes = ('ENTRYPOINT ["/busybox", "sleep"]', 'CMD ["3600"]')
     dockerd.import_image("otter-test/scratch:1", scratch_root(), *changes)
     return "otter-test/scratch:1"
+
+
+@pytest.fixture(scope="session")
+def python_root(dockerd: Dockerd, require) -> str:
+    """The root image of the shared bases, made by debootstrap once per machine and kept."""
+    require("docker", shutil.which("debootstrap") is not None, "no debootstrap")
+    cache = Path(os.environ.get("OTTER_TEST_CACHE", Path.home() / ".cache" / "otter-tests"))
+    cache.mkdir(parents=True, exist_ok=True)
+    tar = cache / f"root-{SUITE}.tar"
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not tar.exists():
+            asyncio.run(make_root_tar(tar, lambda line: None))
+    root = find_base("python").root
+    dockerd.import_image(root, tar.read_bytes())
+    return root

@@ -1,0 +1,232 @@
+"""The image store of the docker runtime: images pulled, and images built from module folders.
+
+    otter/module:DIGEST    named by what it is made from: folder, base, `net`, architecture
+
+One content is one image, however many modules run it. Containers have no way out while they are
+built but the engine's own; packages enter as wheels. Must not know: meshes, how containers start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from builtins import list as list_  # the protocol has a method of that name
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from otter_agent.api import Build, ImageInfo, ModuleSpec, Pruned
+from otter_agent.engine import Engine, EngineError, filters, translated
+from otter_agent.errors import ImageError
+from otter_agent.images import context
+from otter_agent.images.base import BuildLog
+from otter_agent.images.base_images import AGENT, BASE, DIGEST, KIND, BaseImages, key_of
+from otter_agent.images.bases import find_base
+from otter_agent.images.builder import Builder
+from otter_agent.images.locks import Locks
+from otter_agent.images.steps import Step, to_end
+from otter_agent.images.unpack import UnpackError, unpack
+from otter_agent.images.wheelhouse import Wheelhouse
+from otter_agent.layout import Layout
+from otter_agent.runtimes.base import Artifact
+
+_FORMAT = 1
+_PARALLEL_BUILDS = 2
+_TAG = "otter/module"
+
+
+class DockerImages:
+    """Implements `ImageStore` with a Docker engine.
+
+    Args:
+        docker_url: `unix:///…` of an engine on this machine.
+        layout: Where uploads are.
+        wheelhouse: Where packages come from.
+        agent_id: Whose images these are: a label on each.
+    """
+
+    def __init__(
+        self, docker_url: str, layout: Layout, wheelhouse: Wheelhouse, agent_id: str
+    ) -> None:
+        self.engine = Engine(docker_url)
+        self._agent_id = agent_id
+        self._blobs = layout.blobs
+        self._folder = layout.lib / "builds"
+        self._wheelhouse = wheelhouse
+        self._builder = Builder(self.engine, agent_id)
+        self._bases = BaseImages(self._builder, wheelhouse, self._folder)
+        self._locks = Locks()
+        self._building = asyncio.Semaphore(_PARALLEL_BUILDS)
+        self._swept = False
+
+    async def aclose(self) -> None:
+        """Close the connections to the engine."""
+        await self.engine.aclose()
+
+    async def ensure(self, module: ModuleSpec, log: BuildLog) -> Artifact:
+        """See `ImageStore`."""
+        with translated(ImageError, "make the image", module.name):
+            if module.build is not None:
+                return await self._built(module, module.build, log)
+            if module.image is not None:
+                return await self._pulled(module.image, log)
+        raise Step("docker", "run", module.name).failed(
+            "it names neither an image nor a folder to build",
+            hint='give it image = … or build = …, or runtime = "process"',
+        )
+
+    async def list(self) -> list_[ImageInfo]:
+        """See `ImageStore`. Sizes count what images share in each of them."""
+        with translated(ImageError, "list", "images"):
+            return [_info(image) for image in await self._own("module", "base")]
+
+    async def prune(self, keep: frozenset[str]) -> Pruned:
+        """See `ImageStore`. An image that a container uses stays."""
+        with translated(ImageError, "prune", "images"):
+            async with self._alone():
+                return await self._prune(keep)
+
+    async def _prune(self, keep: frozenset[str]) -> Pruned:
+        before = await self._used_bytes()
+        removed = [
+            tag
+            for image in await self._own("module")
+            if image["Labels"].get(DIGEST) not in keep
+            for tag in await self._remove(image)
+        ]
+        for kind, users in (("base", "module"), ("packages", "base"), ("root", "packages")):
+            used = {i["Labels"].get(BASE) for i in await self._own(users)}
+            for image in await self._own(kind):
+                if not used.intersection(image["RepoTags"] or ()):
+                    removed += await self._remove(image)
+        mine = filters(dangling=["true"], label=[f"{AGENT}={self._agent_id}"])
+        await self.engine.json("POST", "/images/prune", params=mine)
+        freed = max(0, before - await self._used_bytes())
+        return Pruned(removed=tuple(removed), freed_bytes=freed)
+
+    # --- image = ----------------------------------------------------------------------------
+
+    async def _pulled(self, reference: str, log: BuildLog) -> Artifact:
+        async with self._locks.hold(reference):
+            found = await self._builder.inspect(reference)
+            if found is None:
+                log(f"pulling {reference}")
+                await self._builder.pull(reference, step=_step("pull", reference), log=log)
+                found = await self._builder.inspect(reference)
+        if found is None:
+            raise _step("pull", reference).failed("it is not there after the pull")
+        return Artifact(reference=found["Id"], digest=found["Id"].removeprefix("sha256:"))
+
+    # --- build = ----------------------------------------------------------------------------
+
+    async def _built(self, module: ModuleSpec, build: Build, log: BuildLog) -> Artifact:
+        base = find_base(build.base)
+        default = await asyncio.to_thread(context.DEFAULT_DOCKERFILE.read_text)
+        digest = key_of([_FORMAT, build.context, await self._bases.key(base), default])
+        tag = f"{_TAG}:{digest}"
+        async with self._locks.hold(tag):
+            if not await self._builder.inspect(tag):
+                await self._sweep()
+                async with self._building:
+                    await self._build(module.name, build, tag, digest, log)
+        return Artifact(reference=tag, digest=digest)
+
+    async def _build(self, module: str, build: Build, tag: str, digest: str, log: BuildLog) -> None:
+        base = find_base(build.base)
+        step = _step("build", module)
+        with step.translating(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            work = Path(tempfile.mkdtemp(prefix="build-", dir=self._folder))
+            try:
+                folder = work / "folder"
+                await self._unpack(module, build.context, folder)
+                wheels = await self._wheelhouse.fetch(
+                    context.wanted(folder, "requirements.txt"),
+                    base=base.requirements, python=base.python, log=log,
+                )  # fmt: skip
+                prepare = await self._wheelhouse.fetch(
+                    context.wanted(folder, "requirements-prepare.txt"),
+                    no_deps=True, python=base.python, log=log,
+                )  # fmt: skip
+                base_tag = await self._bases.ensure(base, log)
+                await to_end(context.complete, folder, wheels, prepare)
+                await to_end(context.pack, folder, work / "context.tar")
+                log(f"building {tag} on {base_tag}")
+                await self._builder.build(
+                    work / "context.tar", tag, step=step, log=log,
+                    args={"OTTER_BASE": base_tag},
+                    labels={KIND: "module", AGENT: self._agent_id, DIGEST: digest, BASE: base_tag},
+                )  # fmt: skip
+            finally:
+                await to_end(shutil.rmtree, work, True)
+
+    async def _unpack(self, module: str, blob: str, folder: Path) -> None:
+        step = _step("unpack the folder of", module)
+        tar = self._blobs / blob
+        if not await asyncio.to_thread(tar.is_file):
+            raise step.failed("the folder was not uploaded", hint="apply the topology again")
+        try:
+            await to_end(unpack, tar, folder)
+        except UnpackError as exc:
+            raise step.failed(str(exc)) from exc
+
+    async def _sweep(self) -> None:
+        """Once: containers and folders that builds of a killed agent left."""
+        async with self._locks.hold("sweep"):
+            if not self._swept:
+                await self._builder.sweep()
+                await to_end(shutil.rmtree, self._folder, True)
+            self._swept = True
+
+    # --- what is there ----------------------------------------------------------------------
+
+    async def _own(self, *kinds: str) -> list_[dict[str, Any]]:
+        params = filters(label=[f"{AGENT}={self._agent_id}"])
+        images = await self.engine.json("GET", "/images/json", params=params)
+        return [
+            image for image in images if (image["Labels"] or {}).get(KIND) in kinds and _tags(image)
+        ]
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """While no build is under way: its stages have no name yet and would look unused."""
+        async with self._locks.hold("alone"), contextlib.AsyncExitStack() as stack:
+            for _ in range(_PARALLEL_BUILDS):
+                await stack.enter_async_context(self._building)
+            yield
+
+    async def _remove(self, image: dict[str, Any]) -> list_[str]:
+        """Remove an image by all its names; those that went."""
+        gone = []
+        for tag in _tags(image):
+            try:
+                await self.engine.json("DELETE", f"/images/{tag}")
+            except EngineError as exc:
+                if exc.status not in (404, 409):
+                    raise
+            else:
+                gone.append(tag)
+        return gone
+
+    async def _used_bytes(self) -> int:
+        return int((await self.engine.json("GET", "/system/df"))["LayersSize"])
+
+
+def _tags(image: dict[str, Any]) -> list_[str]:
+    return [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]
+
+
+def _info(image: dict[str, Any]) -> ImageInfo:
+    return ImageInfo(
+        reference=_tags(image)[0],
+        kind="image",
+        digest=image["Labels"].get(DIGEST, image["Id"].removeprefix("sha256:")),
+        size_bytes=image["Size"],
+        created=float(image["Created"]),
+    )
+
+
+def _step(op: str, target: str) -> Step:
+    return Step("docker", op, target)
