@@ -66,16 +66,12 @@ class LauncherClient:
         number = self.next_number() if number is None else number
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         try:
-            try:
-                await self.connect(start=True)
-                self._pending[number] = answer
-                await self._send({"id": number, "op": op, **fields}, fds)
-            finally:
-                for fd in fds:
-                    os.close(fd)
-            reply = await answer
+            await self.connect(start=True)
+            await self._send({"id": number, "op": op, **fields}, fds, answer)
         finally:
-            self._pending.pop(number, None)
+            for fd in fds:
+                os.close(fd)
+        reply = await self._answer(number, answer)
         if "error" in reply:
             target = f"{fields.get('mesh')}/{fields.get('module')}"
             raise ContainerError(
@@ -111,14 +107,14 @@ class LauncherClient:
             ContainerError: It can't be started.
         """
         async with self._connecting:
-            if self._sock is not None or self._try():
+            if self._sock is not None or await self._greet():
                 return True
             if not start:
                 return False
             deadline = asyncio.get_running_loop().time() + START_WITHIN_S
             while True:
                 await self._spawn()
-                if self._try():
+                if await self._greet():
                     return True
                 if asyncio.get_running_loop().time() > deadline:
                     raise self._failed("it doesn't answer")
@@ -129,6 +125,25 @@ class LauncherClient:
         self._lost()
 
     # --- connection ------------------------------------------------------------------------
+
+    async def _greet(self) -> bool:
+        """Connect and be answered: from then on no exit is missed, and it isn't one that dies."""
+        if not self._try():
+            return False
+        number = self.next_number()
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        try:
+            await self._send({"id": number, "op": "hello"}, (), answer)
+            await self._answer(number, answer)
+        except Lost:
+            return False
+        return True
+
+    async def _answer(self, number: int, answer: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return await answer
+        finally:
+            self._pending.pop(number, None)
 
     def _try(self) -> bool:
         kind = socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
@@ -177,7 +192,9 @@ class LauncherClient:
             hint=f"see {self.root / records.LOG}; it needs root and network namespaces",
         )  # fmt: skip
 
-    async def _send(self, message: dict[str, Any], fds: Sequence[int]) -> None:
+    async def _send(
+        self, message: dict[str, Any], fds: Sequence[int], answer: asyncio.Future[dict[str, Any]]
+    ) -> None:
         data = json.dumps(message).encode()
         if len(data) > records.MESSAGE_LIMIT:
             raise ContainerError("process", message["op"], "launcher", "the command is too long")
@@ -194,6 +211,7 @@ class LauncherClient:
                     self._lost()
                     raise Lost from exc
                 else:
+                    self._pending[message["id"]] = answer
                     return
 
     async def _writable(self, sock: socket.socket) -> None:

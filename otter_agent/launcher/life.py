@@ -94,10 +94,12 @@ class ModuleLife:
         """Reply as soon as it is held, or at once if it is further."""
         if self.phase == "starting":
             self._waiting.append(reply)
-        elif self.phase == "ending":
-            reply({"error": "it is just ending", "recoverable": True})
         else:
             reply({"ok": self.view()})
+
+    def when_over(self, reply: Reply) -> None:
+        """Reply once it is over."""
+        self._at_end.append(reply)
 
     def release(self, reply: Reply) -> None:
         """Let the module's own code start; replies once it did."""
@@ -139,7 +141,7 @@ class ModuleLife:
     def stop(self, grace_s: float, reply: Reply) -> None:
         """SIGTERM, and SIGKILL to all after `grace_s`; replies when it is over."""
         self._at_end.append(reply)
-        if self.phase == "ending":
+        if self.phase in ("ending", "exited"):
             return
         if self.phase != "running" or grace_s <= 0:
             self._kill()
@@ -149,8 +151,6 @@ class ModuleLife:
 
     def ended(self, status: int | None) -> None:
         """The main process is gone (and not reaped yet, if it is ours): end the rest."""
-        if self.phase == "over":
-            return
         if self.phase == "starting":
             self._failed()
             return
@@ -174,11 +174,14 @@ class ModuleLife:
     def _finished(self) -> None:
         self.phase = "exited"
         self._record()
+        self._loop.call_later(0, self._announce)  # by then its zombie is gone too
+
+    def _announce(self) -> None:
         self._over(self)
         answer = {"ok": self.view()}
+        self.phase = "over"
         self._answer(answer)
         self._tell(self._at_end, answer)
-        self.phase = "over"
 
     def _failed(self) -> None:
         """It never was held: there is no life to record."""
@@ -196,7 +199,7 @@ class ModuleLife:
         self._tell(self._at_end, {"ok": {**self.view(), "phase": "exited"}})
 
     def _kill(self) -> None:
-        if self.phase in ("over", "ending"):
+        if self.phase in ("ending", "exited", "over"):
             return
         self._killing.step()
         self._signal(signal.SIGKILL)  # it may not have entered its group yet
@@ -224,9 +227,9 @@ class ModuleLife:
         self._tell(self._waiting, answer)
 
     def _tell(self, replies: list[Reply], answer: dict[str, Any]) -> None:
-        for reply in replies:
+        told, replies[:] = list(replies), []
+        for reply in told:
             reply(answer)
-        replies.clear()
 
     def _close_status(self) -> None:
         if self._status >= 0:

@@ -4,6 +4,7 @@ A request is one SOCK_SEQPACKET message, JSON: `{"id": 7, "op": "start", "mesh":
 The answer carries the id: `{"id": 7, "ok": …}` or `{"id": 7, "error": …, "recoverable": …}`. Each
 exit of a module is told to every connection: `{"event": "exit", "mesh", "module", "life"}`.
 
+    hello                     → {}: from now on all exits are told
     start                     → life, once held      release → life, once its own code runs
     stop {grace_s}            → life, once over
     exec {argv} + 3 fds       → {"exit": N} once it ended; it dies with the connection
@@ -164,6 +165,8 @@ class Server:
         try:
             key = (str(request.get("mesh")), str(request.get("module")))
             match request.get("op"):
+                case "hello":
+                    reply({"ok": {}})
                 case "start":
                     self._start(key, reply)
                 case "release":
@@ -181,7 +184,11 @@ class Server:
 
     def _start(self, key: tuple[str, str], reply: Reply) -> None:
         life = self._lives.get(key)
-        if life is None:
+        if life is not None and life.phase in ("ending", "exited"):
+            life.when_over(lambda _: self._start(key, reply))
+        elif life is not None:
+            life.when_held(reply)
+        else:
             life = self._new(key)
             try:
                 life.fork(reply)
@@ -189,8 +196,6 @@ class Server:
                 del self._lives[key]
                 raise
             self._by_pid[life.pid] = life.ended
-        else:
-            life.when_held(reply)
 
     def _release(self, key: tuple[str, str], reply: Reply) -> None:
         life = self._lives.get(key)

@@ -100,7 +100,7 @@ async def test_a_killed_launcher_ends_held_modules_and_no_running_ones(layout, r
 
     watched = runtime.watch()  # a new launcher adopts it
     async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
-        exits = group.create_task(anext(watched))
+        exits = group.create_task(exit_of(runs.key, watched))  # may tell of the held ones too
         await adopted(runtime)
         with go.open("w") as file:
             file.write("\n")
@@ -109,6 +109,13 @@ async def test_a_killed_launcher_ends_held_modules_and_no_running_ones(layout, r
     assert (ended.key, ended.phase, ended.exit_code) == (runs.key, Phase.EXITED, None)
     await until_gone(running.pid)
     assert (await runtime.start(held.key)).phase is Phase.HELD
+
+
+async def exit_of(key, watched):
+    async for instance in watched:
+        if instance.key == key:
+            return instance
+    raise AssertionError(key)
 
 
 async def adopted(runtime) -> None:
