@@ -161,9 +161,7 @@ async def real_harness(request, tmp_path, require) -> AsyncIterator[Harness]:
         yield made
 
 
-async def opened(
-    request: pytest.FixtureRequest, tmp_path: Path, require
-) -> AsyncIterator[Harness]:
+async def opened(request: pytest.FixtureRequest, tmp_path: Path, require) -> AsyncIterator[Harness]:
     """One harness, open; cleaned up after."""
     name = request.param
     if HARNESSES[name].real:
