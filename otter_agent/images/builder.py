@@ -27,6 +27,11 @@ BUILDER = "otter.builder"
 _DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 _DISK_HINT = "free some space for the Docker engine, e.g. with 'otterctl image prune'"
 _STEP = re.compile(r"Step \d+/\d+ : ")
+_CHATTER = re.compile(r" ---> |Removing intermediate container |$")
+"""What the engine itself says between the lines of a step."""
+_STATUS = re.compile(r"returned a non-zero code: (\d+)")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""The builder paints what a step writes to stderr."""
 _TAR = "application/x-tar"
 
 
@@ -71,16 +76,17 @@ class Builder:
             "t": tag, "rm": "1", "forcerm": "1",
             "buildargs": json.dumps(args), "labels": json.dumps(labels),
         }  # fmt: skip
-        where, tail = "", deque[str](maxlen=TAIL_LINES)
+        where, rest, tail = "", "", deque[str](maxlen=TAIL_LINES)
         async with self._post("/build", params, blocks(context)) as answers:
             async for answer in answers:
-                for line in str(answer.get("stream", "")).splitlines():
+                *lines, rest = (rest + _COLOUR.sub("", answer.get("stream", ""))).split("\n")
+                for line in lines:
                     if _STEP.match(line):
                         where = line
                         tail.clear()
-                    _note(line, tail, log)
+                    _note(line, deque() if _CHATTER.match(line) else tail, log)
                 if "error" in answer:
-                    raise _failed(step, f"{where}: {answer['error']}".lstrip(": "), tail)
+                    raise _failed(step, _why(where, str(answer["error"]), tail), tail)
 
     async def pull(self, reference: str, *, step: Step, log: BuildLog) -> None:
         """Pull an image.
@@ -242,6 +248,16 @@ class Builder:
 def _note(line: str, tail: deque[str], log: BuildLog) -> None:
     tail.append(line)
     log(line)
+
+
+def _why(where: str, error: str, tail: Sequence[str] | deque[str]) -> str:
+    """The step, how it ended and its last words; the engine's message only repeats the step."""
+    ended = _STATUS.search(error)
+    if ended is None:
+        return f"{where}: {error}".lstrip(": ")
+    last = next((line for line in reversed(tail) if line != where), "")
+    name = where.replace(" : ", " (", 1) + ")"
+    return f"{name} ended with status {ended[1]}{': ' if last else ''}{last}"
 
 
 def _failed(step: Step, why: str, tail: Sequence[str] | deque[str], hint: str = "") -> ImageError:
