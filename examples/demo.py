@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TOPOLOGY = ROOT / "topologies" / "heard.toml"
 OTTERCTL = Path(sys.executable).with_name("otterctl")
 MESH = "heard"
+ASR, PRINTER = "asr", "printer"
 DONE_WITHIN_S = 300.0
 PROCESS = ["--set", "defaults.module.runtime=process"]
 
@@ -30,7 +31,7 @@ def main() -> int:
     overrides: list[str] = []
     if given.wav:
         wav = Path(given.wav).resolve()
-        overrides += ["--set", f'modules.speech_to_text.files."inputs/question.wav"="{wav}"']
+        overrides += ["--set", f'modules.{ASR}.files."inputs/question.wav"="{wav}"']
     if given.image:
         say("--image: no module of this version looks at images yet; it is not used")
     runtime = _runtime()
@@ -102,26 +103,26 @@ def _destroy() -> Path:
 
 def _report(status: dict[str, Any], folder: Path) -> int:
     logs = {m["name"]: _read(folder / "logs" / f"{m['name']}.log") for m in status["modules"]}
-    heard = [line for line in logs["speech_to_text"] if line.startswith("heard: ")]
+    heard = [line for line in logs[ASR] if line.startswith("heard: ")]
     say("")
     for line in heard:
         say(line)
     for module in status["modules"]:
         where = f"host {module['host']}, machine {status['machines'][0]['name']}"
         say(f"  {module['name']}: {where}, runtime {module['runtime']}, {module['state']}")
-    for line in logs["speech_to_text"]:
+    for line in logs[ASR]:
         if line.endswith("of computing"):
-            say(f"  time in speech_to_text: {line.rpartition(', ')[2].removesuffix(' of computing')}")
-    for record in _records(folder / "messages" / "print_text.ndjson"):
+            say(f"  time in {ASR}: {line.rpartition(', ')[2].removesuffix(' of computing')}")
+    for record in _records(folder / "messages" / f"{PRINTER}.ndjson"):
         link = (record["received"] - record["sent"]) * 1000
         work = (record["done"] - record["taken"]) * 1000
         say(f"  time on the link phone-edge: {link:.2f} ms ({record['bytes']} bytes)")
-        say(f"  time in print_text: {work:.2f} ms")
+        say(f"  time in {PRINTER}: {work:.2f} ms")
     say(f"  run folder: {folder}")
     if heard:
         return 0
     say("nothing was heard; the last lines of the log:")
-    for line in logs["speech_to_text"][-20:]:
+    for line in logs[ASR][-20:]:
         say(f"  | {line}")
     return 1
 

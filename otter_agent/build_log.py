@@ -41,6 +41,6 @@ class BuildLogFile:
         self._file.write(line.rstrip("\n") + "\n")
         self._file.flush()
         now = time.monotonic()
-        if now >= self._next and line.strip():
+        if now >= self._next and line.strip() and not line.startswith("WARNING: "):
             self._next = now + PROGRESS_EVERY_S
             self._progress(line.strip()[:200])

@@ -219,10 +219,7 @@ class MeshKeeper:
         )
 
     def _runtime_problem(self, runtime: str) -> str:
-        if runtime not in self._machine.runtimes:
-            why = self._machine.problems.get("cgroups") or "unknown runtime"
-            return f"runtime {runtime}: {why}"
-        problem = self._machine.problems.get(runtime, "")
+        problem = self._machine.problem_of(runtime)
         return f"runtime {runtime}: {problem}" if problem else ""
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:

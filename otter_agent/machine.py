@@ -68,6 +68,13 @@ class Machine:
     problems: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
 
+    def problem_of(self, runtime: str) -> str:
+        """Why modules of a runtime can't run here now; "" if they can."""
+        if runtime not in self.runtimes:
+            return self.problems.get("cgroups") or "this agent has no such runtime"
+        needed = "" if runtime == "fake" else self.problems.get("network", "")
+        return needed or self.problems.get(runtime, "not probed yet")
+
     def info(self) -> api.Info:
         """The facts that `GET /v1/info` tells."""
         return api.Info(
@@ -85,8 +92,8 @@ class Machine:
             runtimes=tuple(
                 api.RuntimeFact(
                     name=name,
-                    usable=not self.problems.get(name, "not probed yet"),
-                    detail=self.problems.get(name) or self.details.get(name, ""),
+                    usable=not self.problem_of(name),
+                    detail=self.problem_of(name) or self.details.get(name, ""),
                 )
                 for name in self.runtimes
             ),

@@ -77,7 +77,8 @@ def _session_of(ctx: click.Context) -> Session:
 
     from otter_ctl.local import LocalAgent
 
-    return Session(LocalAgent(), Path("runs"))
+    options = ctx.find_root().params  # while completing, no command runs that would set a session
+    return Session(LocalAgent(options.get("root"), options.get("docker")), Path("runs"))
 
 
 def complete_mesh(
