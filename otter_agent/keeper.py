@@ -7,6 +7,7 @@ Must not know: HTTP, other meshes, how a step is done.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -279,6 +280,16 @@ class MeshKeeper:
                 await self._step(spec, module, part, action)
         except OtterError as error:
             self._failed(name, part, action, error)
+            await self._look_again(name, part)
+
+    async def _look_again(self, name: str, part: Part) -> None:
+        """After a failure: what is there may not be what was thought (removed by somebody else)."""
+        driver = self._machine.runtimes.get(part.runtime)
+        if driver is None:
+            return
+        with contextlib.suppress(OtterError):  # the engine is away: it is looked at when it is back
+            found = {i.key: i for i in await driver.list()}
+            part.now_is(found.get(self._steps.key(name)))
 
     async def _step(
         self, spec: api.MeshSpec, module: api.ModuleSpec, part: Part, action: policy.Action

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-import subprocess
 
 import pytest
+from helpers.otter import kill_within
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -38,18 +38,6 @@ host = "c"
 command = ["python3", "-m", "http.server", "8000"]
 ready = { tcp = 8000 }
 """
-
-
-def kill_within(otter, seconds: float, *arguments: object) -> None:
-    """Start a verb and kill the agent when `seconds` have passed, or the verb has ended."""
-    verb = otter.popen(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        verb.wait(seconds)
-    except subprocess.TimeoutExpired:
-        pass
-    if otter.agent_pid is not None:
-        otter.kill_agent()
-    verb.wait(60)
 
 
 def test_apply_and_destroy_survive_kills_at_random_points(otter):

@@ -36,3 +36,25 @@ def shared_otter(session_otter):
     for mesh in session_otter.json("ls"):
         session_otter("destroy", "-m", mesh["mesh"], "--yes", "--no-fetch")
     assert session_otter.leftovers() == []
+
+
+@pytest.fixture(scope="session")
+def session_docker_otter(require, dockerd):
+    """One `Otter` on the session's engine; use `docker_otter`."""
+    require("netns", os.geteuid() == 0 and shutil.which("ip"), "not root")
+    one = Otter(docker=dockerd.url)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def docker_otter(session_docker_otter, dockerd):
+    """The session's `Otter` with an engine, with no mesh and no container left after the test."""
+    otter = session_docker_otter
+    yield otter
+    if otter.agent_pid is None:
+        otter.serve()
+    for mesh in otter.json("ls"):
+        otter("destroy", "-m", mesh["mesh"], "--yes", "--no-fetch")
+    assert otter.leftovers() == []
+    assert otter.containers(dockerd) == []

@@ -5,6 +5,7 @@ Must not know: how OTTER is built inside; it looks at processes, namespaces and 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -161,6 +162,12 @@ class Otter:
         found += [str(p) for p in (self.root / "a" / "lib" / "meshes").glob("*")]
         return [f for f in found if mesh is None or mesh in f]
 
+    def containers(self, engine: Any) -> list[str]:
+        """Names of this agent's containers on a `Dockerd`, in whatever state."""
+        shown = engine.request("GET", "/containers/json?all=1")
+        mine = [c for c in shown if c["Labels"].get("otter.agent") == self.agent_id]
+        return sorted(name for c in mine for name in c["Names"])
+
     def processes(self) -> list[int]:
         """Processes that work in this root: agent, launcher, and what they started."""
         found = []
@@ -197,6 +204,16 @@ class Otter:
                 assert left == []
         finally:
             shutil.rmtree(self.root, ignore_errors=True)
+
+
+def kill_within(otter: Otter, seconds: float, *arguments: object) -> None:
+    """Start a verb and kill the agent when `seconds` have passed, or the verb has ended."""
+    verb = otter.popen(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        verb.wait(seconds)
+    if otter.agent_pid is not None:
+        otter.kill_agent()
+    verb.wait(60)
 
 
 def _alive(pid: int) -> bool:

@@ -252,6 +252,18 @@ async def test_killed_behind_its_back_it_comes_back(tmp_path):
         assert found.pid != first.pid
 
 
+async def test_removed_behind_its_back_it_is_made_anew(tmp_path):
+    world = World(tmp_path)
+    async with world.agent() as agent:
+        agent.put_mesh(spec(module()))
+        first = (await settled(agent)).modules[0]
+        last = agent.last_event()
+        await world.runtime.stop(Key("mesh", "m"), 0.0)
+        await world.runtime.remove(Key("mesh", "m"))
+        await until(agent, "mesh", "module", "ready", last)
+        assert agent.mesh("mesh").modules[0].pid != first.pid
+
+
 async def test_idle_exit_only_without_meshes(tmp_path):
     world = World(tmp_path)
     async with world.agent(idle=0.05) as agent:
