@@ -73,7 +73,8 @@ class Harness:
                 echo = "; ".join(f"echo '{word}'" for word in words)
                 return ("sh", "-c", echo)
             case "stubborn":
-                return ("sh", "-c", "trap '' TERM; sleep 3600 & sleep 3600 & echo up; wait")
+                script = "trap : TERM; sleep 3600 & sleep 3600 & echo up; while true; do wait; done"
+                return ("sh", "-c", script)
             case "shows_network":
                 return ("sh", "-c", "ls /sys/class/net; hostname; cat /etc/hosts")
             case "cats":

@@ -24,19 +24,30 @@ def is_held(pid: int) -> bool:
     The engine may report a container as running a moment before its first program is executed: then
     the process is still the OCI runtime's own (`runc init`), and none of the module has run either.
     """
+    last = None
+    while (exe := _executable(pid)) is not None:
+        if exe.startswith(INSIDE):
+            return True
+        if exe == last or ("runc" not in exe and "/proc/self/exe" not in exe):
+            return False
+        if _is_runtime_init(pid):
+            return True
+        last = exe  # the program changed between the two looks: look again
+    return False
+
+
+def _executable(pid: int) -> str | None:
     try:
-        exe = os.readlink(f"/proc/{pid}/exe")
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return None
+
+
+def _is_runtime_init(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:2] == [_RUNTIME_INIT]
     except OSError:
         return False
-    if exe.startswith(INSIDE):
-        return True
-    if "runc" not in exe and "/proc/self/exe" not in exe:
-        return False
-    try:
-        argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return argv[1:2] == [_RUNTIME_INIT]
 
 
 async def let_through(fifo: Path, pid: int, within_s: float) -> bool:

@@ -75,8 +75,8 @@ async def test_stop_asks_first_and_kills_after_the_grace(runtime, layout, busybo
     deaf = make_workload(layout, busybox_image, ("sleep", "3600"), module="deaf")
     await run(runtime, deaf)
     began = time.monotonic()
-    assert (await runtime.stop(deaf.key, 1)).exit_code == 137  # pid 1 without a handler
-    assert time.monotonic() - began < 8
+    assert (await runtime.stop(deaf.key, 60)).exit_code == 137  # pid 1 without a handler:
+    assert time.monotonic() - began < 30  # the kernel drops the signal, so nobody waits
 
 
 async def test_a_held_container_is_stopped_at_once(runtime, layout, busybox_image):

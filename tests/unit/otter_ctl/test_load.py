@@ -23,9 +23,7 @@ def test_every_key(read, full, folder):
         Host(name="phone", cpu=1.0, memory_bytes=1 << 30),
         Host(name="edge", cpu=2.0, memory_bytes=4 << 30),
     )
-    there = LinkSpec(
-        delay_s=0.02, jitter_s=0.002, loss_ratio=0.005, rate_bps=20e6, queue_s=0.05
-    )
+    there = LinkSpec(delay_s=0.02, jitter_s=0.002, loss_ratio=0.005, rate_bps=20e6, queue_s=0.05)
     back = replace(there, rate_bps=5e6, queue_s=None, queue_packets=100)
     assert topology.links == (
         Link(name="radio", a="phone", b="edge", forward=there, reverse=back),

@@ -197,9 +197,7 @@ def test_all_problems_of_a_file_at_once_in_order(problems, full):
 def test_the_printed_form(problems, folder):
     (error,) = problems(f'{LINK}dely = "1ms"\n')
     path = folder / "mesh.toml"
-    assert str(error) == (
-        f"{path}:8: links.a-b.dely: unknown key `dely`, did you mean `delay`?"
-    )
+    assert str(error) == (f"{path}:8: links.a-b.dely: unknown key `dely`, did you mean `delay`?")
     assert (error.path, error.column) == (str(path), 1)
 
 

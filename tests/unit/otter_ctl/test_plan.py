@@ -128,9 +128,7 @@ def test_one_warning_per_link_with_properties(read, full):
 def test_streams_without_a_way_are_warned_of(read):
     text = TWO.replace('between = ["a", "b"]', 'from = "a"\nto = "b"')
     text += '[[streams]]\nfrom = "one.x"\nto = "two.y"\n'
-    assert planned(read(text)).warnings == (
-        "stream one.x>two.y: host b has no route to host a",
-    )
+    assert planned(read(text)).warnings == ("stream one.x>two.y: host b has no route to host a",)
 
 
 def test_an_image_needs_an_engine(read, full):

@@ -148,9 +148,7 @@ def test_following_routes_takes_the_least_delay_and_ends(edges):
         for target in routes.reach[source]:
             here, delay, address = source, 0.0, ipaddress.ip_address(table[target].host)
             for _ in names:
-                covering = [
-                    r for r in routes.tables[here] if address in ipaddress.ip_network(r.to)
-                ]
+                covering = [r for r in routes.tables[here] if address in ipaddress.ip_network(r.to)]
                 assert len(covering) == 1
                 link = by_name[covering[0].link]
                 spec = link.forward if link.a == here else link.reverse

@@ -74,7 +74,5 @@ def test_the_schema_has_what_is_built_and_nothing_else():
 def test_shipped_topologies(path):
     topology = load(path)
     assert topology.name
-    made = plan(
-        topology, current=None, runtime_default="docker", blobs=collect(topology), run="r"
-    )
+    made = plan(topology, current=None, runtime_default="docker", blobs=collect(topology), run="r")
     assert len(made.spec.modules) == len(topology.modules)

@@ -1,0 +1,160 @@
+"""Thirty containers: made and started by the docker runtime, beside raw aiodocker and compose.
+
+Ours: `DockerRuntime` creates, starts and releases them, each held at its gate for a plug that does
+nothing, with folders, hosts file and budget group. aiodocker: the same image and command with
+nothing else, at the parallelism that was best here. Removal isn't timed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+
+from benchmarks.row import NotHere, Row
+from otter_agent.cgroups import open_cgroups
+from otter_agent.errors import CgroupError
+from otter_agent.layout import Layout
+from otter_agent.runtimes.base import Workload
+from otter_agent.runtimes.docker import DockerRuntime
+
+COUNT = 30
+RUNS = 5
+PARALLEL = (8, 16, 30)
+GOAL_TIMES = 1.25
+AGENT = "bench"
+IMAGE = "otter-bench/busybox:1"
+COMMAND = ("sleep", "3600")
+
+_TESTS = str(Path(__file__).parent.parent / "tests")
+
+
+def rows() -> list[Row]:
+    """Measured turn by turn on one engine of our own."""
+    dockerd, images = _helpers()
+    try:
+        cgroups = open_cgroups(AGENT)
+    except CgroupError as error:
+        raise NotHere(str(error)) from error
+    with dockerd.Dockerd() as engine, tempfile.TemporaryDirectory() as folder:
+        engine.import_image(IMAGE, images.busybox_root())
+        contenders: dict[str, Callable[[], float]] = {
+            "ours": lambda: asyncio.run(_ours(engine.url, Layout.at(folder), cgroups)),
+            **{
+                f"aiodocker, {n} at once": (lambda n=n: asyncio.run(_raw(engine.url, n)))
+                for n in PARALLEL
+            },
+        }
+        if shutil.which("docker-compose"):
+            contenders["docker-compose"] = lambda: _compose(engine.url, Path(folder))
+        contenders["ours"]()  # the first one pays for caches of the engine
+        taken: dict[str, list[float]] = {name: [] for name in contenders}
+        for _ in range(RUNS):
+            for name, measure in contenders.items():
+                taken[name].append(measure())
+    return [_row({name: statistics.median(times) for name, times in taken.items()})]
+
+
+def _row(medians: dict[str, float]) -> Row:
+    ours = medians.pop("ours")
+    best = min(value for name, value in medians.items() if name.startswith("aiodocker"))
+    return Row(
+        name=f"containers.start_{COUNT}", unit="s", better="lower", ours=ours, peers=medians,
+        limit=best, goal=best * GOAL_TIMES, n=RUNS,
+    )  # fmt: skip
+
+
+def _helpers() -> tuple[Any, Any]:
+    """The tests' private engine and tiny image, from a checkout."""
+    if _TESTS not in sys.path:
+        sys.path.insert(0, _TESTS)
+    try:
+        dockerd: Any = importlib.import_module("helpers.dockerd")
+        images: Any = importlib.import_module("helpers.images")
+    except ImportError as error:
+        raise NotHere("it needs the tests of a checkout") from error
+    if why := dockerd.unavailable():
+        raise NotHere(f"no Docker engine can be started: {why}")
+    if images.static_busybox() is None:
+        raise NotHere("no static busybox (apt: busybox-static)")
+    return dockerd, images
+
+
+async def _ours(url: str, layout: Layout, cgroups: Any) -> float:
+    runtime = DockerRuntime(url, AGENT, layout, cgroups)
+    make: Any = importlib.import_module("helpers.workloads").make_workload
+    works: list[Workload] = [
+        make(layout, IMAGE, COMMAND, module=f"m{n}") for n in range(COUNT)
+    ]  # fmt: skip
+    await runtime.list()  # an idle agent is connected
+
+    async def one(work: Workload) -> None:
+        await runtime.create(work)
+        await runtime.start(work.key)
+        await runtime.release(work.key)
+
+    try:
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(one(work))
+        return time.perf_counter() - began
+    finally:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(runtime.remove(work.key))
+        await runtime.aclose()
+        cgroups.remove("")
+
+
+async def _raw(url: str, parallel: int) -> float:
+    body = {"Image": IMAGE, "Cmd": list(COMMAND), "HostConfig": {"NetworkMode": "none"}}
+    async with aiodocker.Docker(url=url) as docker:
+        await docker.version()
+        made: list[Any] = []
+        free = asyncio.Semaphore(parallel)
+
+        async def one(number: int) -> None:
+            async with free:
+                container = await docker.containers.create(body, name=f"raw-{number}")
+                made.append(container)
+                await container.start()
+
+        try:
+            began = time.perf_counter()
+            async with asyncio.TaskGroup() as group:
+                for number in range(COUNT):
+                    group.create_task(one(number))
+            return time.perf_counter() - began
+        finally:
+            async with asyncio.TaskGroup() as group:
+                for container in made:
+                    group.create_task(container.delete(force=True))
+
+
+def _compose(url: str, folder: Path) -> float:
+    service = {"image": IMAGE, "command": list(COMMAND), "network_mode": "none"}
+    file = folder / "docker-compose.yml"
+    file.write_text(
+        json.dumps({"version": "2.4", "services": {f"s{n}": service for n in range(COUNT)}})
+    )
+    command = ["docker-compose", "-p", "bench", "-f", str(file)]
+    env = {**os.environ, "DOCKER_HOST": url, "COMPOSE_PARALLEL_LIMIT": "64"}
+    try:
+        began = time.perf_counter()
+        subprocess.run([*command, "up", "-d"], env=env, check=True, capture_output=True)
+        return time.perf_counter() - began
+    finally:
+        subprocess.run([*command, "down", "-t", "0"], env=env, check=False, capture_output=True)

@@ -1,0 +1,20 @@
+"""Whether a container's first process can hear a signal at all. Reads /proc only."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+
+def hears_term(pid: int) -> bool:
+    """Whether SIGTERM would do anything to the first process of a pid namespace.
+
+    The kernel drops signals for it that it has no handler for (pid_namespaces(7)): waiting for
+    `sleep`, or a server without a handler, to end by SIGTERM is waiting in vain.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
