@@ -50,7 +50,8 @@ def rows() -> list[Row]:
         _row(f"agent with {MODULES} modules: resident", "B", rss, RSS_GOAL_B, 1, {}, None),
         _row(f"agent with {MODULES} modules at rest: cores", "1", share, CPU_GOAL, 1, {}, None),
         _row(f"apply: ring of {RING} hosts, a process each", "s", up, None, RING_RUNS, {}, None),
-        _row(f"destroy: ring of {RING} hosts, a process each", "s", down, None, RING_RUNS, {}, None),
+        _row(f"destroy: ring of {RING} hosts, a process each", "s", down, None, RING_RUNS, {},
+             None),
     ]  # fmt: skip
 
 

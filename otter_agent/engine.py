@@ -53,6 +53,7 @@ class Engine:
         self.url = url
         self._client: aiodocker.Docker | None = None
         self._info: dict[str, Any] | None = None
+        self._asking = asyncio.Lock()
 
     @property
     def client(self) -> aiodocker.Docker:
@@ -77,11 +78,16 @@ class Engine:
             await client.session.close()
 
     async def info(self) -> dict[str, Any]:
-        """What `docker info` says; asked once."""
-        if self._info is None:
-            answer: dict[str, Any] = await self.json("GET", "/info")
-            self._info = answer
-        return self._info
+        """What `docker info` says; asked once.
+
+        Never asked by many at once, best before containers come and go: in Docker 20.10 it can lock
+        up the engine (an order of locks in libnetwork) while networks of containers are let go.
+        """
+        async with self._asking:
+            if self._info is None:
+                answer: dict[str, Any] = await self.json("GET", "/info")
+                self._info = answer
+            return self._info
 
     async def json(self, method: str, path: str, *, params: Params = None, body: Any = None) -> Any:
         """One request with JSON both ways; None for an empty answer.

@@ -139,6 +139,7 @@ class DockerRuntime:
     async def list(self) -> list[Instance]:
         """See `Runtime`."""
         with translated(ContainerError, "list", "containers"):
+            await self.engine.info()
             listed = await self._containers.listed()
             async with asyncio.TaskGroup() as group:
                 looks = [group.create_task(self._look(entry)) for entry in listed]

@@ -61,7 +61,8 @@ class World:
     async def agent(self, idle=None):
         state = State(self.layout.database)
         machine = Machine(
-            layout=self.layout, config=Config(idle_exit_s=idle, patience=HASTE), agent_id=state.agent_id(),
+            layout=self.layout, config=Config(idle_exit_s=idle, patience=HASTE),
+            agent_id=state.agent_id(),
             network=Network(state.agent_id()), cgroups=None, runtimes={"fake": self.runtime},
             stores={"fake": self.images}, problems={"network": "none here"},
         )  # fmt: skip
