@@ -75,6 +75,7 @@ class MeshKeeper:
         self._state = state
         self._emit = emit
         self._desired = desired
+        self._wanted = policy.Wanted.of(desired.spec)
         self._wake = asyncio.Event()
         self._parts: dict[str, Part] = {}
         self._memory = state.supervision(self.name)
@@ -97,6 +98,7 @@ class MeshKeeper:
     def desire(self, desired: DesiredMesh) -> None:
         """From now on keep `desired` true."""
         self._desired = desired
+        self._wanted = policy.Wanted.of(desired.spec)
         self._take_spec()
         self.wake()
 
@@ -147,7 +149,7 @@ class MeshKeeper:
             part = self._parts.setdefault(module.name, Part(module.runtime))
             if part.host is None:
                 part.host = module.host
-            digest = api.instance_digest(module)
+            digest = self._wanted.digests[module.name]
             if part.artifact_of != digest:
                 part.artifact, part.artifact_error, part.error_tail = None, "", ()
                 part.artifact_of = digest
@@ -177,7 +179,7 @@ class MeshKeeper:
             while not self._desired.destroying:
                 self._wake.clear()
                 decision = policy.reconcile(
-                    self._desired.spec, self._observed(), self._memory, time.time()
+                    self._wanted, self._observed(), self._memory, time.time()
                 )
                 for action in decision.actions:
                     self._begin(action)
@@ -237,12 +239,12 @@ class MeshKeeper:
         self._spawn(self._perform(action), f"{type(action).__name__} {action.module}")
 
     async def _perform(self, action: policy.Action) -> None:
-        spec = self._desired.spec
+        wanted = self._wanted
         try:
             if action.module:
-                await self._on_module(spec, action)
+                await self._on_module(wanted, action)
             else:
-                await self._on_ground(spec, action)
+                await self._on_ground(wanted, action)
         finally:
             if action.module in self._parts:
                 self._parts[action.module].busy = False
@@ -250,15 +252,16 @@ class MeshKeeper:
                 self._busy.discard(type(action).__name__)
             self.wake()
 
-    async def _on_ground(self, spec: api.MeshSpec, action: policy.Action) -> None:
+    async def _on_ground(self, wanted: policy.Wanted, action: policy.Action) -> None:
         name = type(action).__name__
+        spec = wanted.spec
         try:
             if isinstance(action, policy.Folders):
                 await self._steps.make_folders(spec)
-                self._ground[name] = policy.folders_digest(spec)
+                self._ground[name] = wanted.folders
             else:
                 await self._steps.make_network(spec)
-                self._ground[name] = policy.network_digest(spec)
+                self._ground[name] = wanted.network
                 self._emit(self.name, "network", self.name, "network is up", "")
         except OtterError as error:
             self._retry[name] = time.time() + self._patience.ground_s
@@ -269,15 +272,15 @@ class MeshKeeper:
             self._problems.pop(name, None)
             self._retry.pop(name, None)
 
-    async def _on_module(self, spec: api.MeshSpec, action: policy.Action) -> None:
+    async def _on_module(self, wanted: policy.Wanted, action: policy.Action) -> None:
         name = action.module
         part = self._parts[name]
-        module = next((m for m in spec.modules if m.name == name), None)
+        module = wanted.modules.get(name)
         try:
             if isinstance(action, policy.Remove):
                 await self._remove(name, part, module)
             elif module is not None:
-                await self._step(spec, module, part, action)
+                await self._step(wanted.spec, module, part, action)
         except OtterError as error:
             self._failed(name, part, action, error)
             await self._look_again(name, part)
@@ -327,9 +330,10 @@ class MeshKeeper:
         def progress(line: str) -> None:
             self._emit(self.name, "image", module.name, line, "")
 
+        asked_for = part.artifact_of
         with BuildLogFile(path, progress) as log:
             artifact = await self._steps.prepare(module, log)
-        if part.artifact_of == api.instance_digest(module):
+        if part.artifact_of == asked_for:
             part.artifact = artifact
 
     async def _account(self, module: api.ModuleSpec, part: Part) -> None:
@@ -421,8 +425,11 @@ class MeshKeeper:
         """A module's state and why it isn't ready."""
         part = self._parts[module.name]
         memory = self._memory.get(module.name, Supervision())
-        state, reason = policy.module_state(module, self._seen(part), memory)
-        return state, (part.overdue if state == "running" and part.overdue else reason)
+        digest = self._wanted.digests[module.name]
+        state, reason = policy.module_state(digest, self._seen(part), memory)
+        if state == "running":
+            reason = part.overdue or f"waits for {policy.waits_for(module.ready)}"
+        return state, reason
 
     def _publish(self, *, idle: bool) -> None:
         """Tell watchers what changed, and when the mesh as a whole has settled."""

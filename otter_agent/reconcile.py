@@ -137,6 +137,35 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A spec with its digests, worked out once: decisions are made often.
+
+    Attributes:
+        modules: By name.
+        digests: Name of each module -> `api.instance_digest`.
+        folders: Changes when module folders, names or host budgets have to be looked at again.
+        network: Changes when namespaces, links or routes have to be looked at again.
+    """
+
+    spec: api.MeshSpec
+    modules: Mapping[str, api.ModuleSpec]
+    digests: Mapping[str, str]
+    folders: str
+    network: str
+
+    @classmethod
+    def of(cls, spec: api.MeshSpec) -> Wanted:
+        """Work out the digests."""
+        return cls(
+            spec,
+            {m.name: m for m in spec.modules},
+            {m.name: api.instance_digest(m) for m in spec.modules},
+            _folders_digest(spec),
+            _network_digest(spec),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """Something to do to the mesh (`module` is "") or to one module."""
 
@@ -187,15 +216,13 @@ class Decision:
     wake_at: float | None
 
 
-def folders_digest(spec: api.MeshSpec) -> str:
-    """Changes when module folders, names or host budgets have to be looked at again."""
+def _folders_digest(spec: api.MeshSpec) -> str:
     hosts = tuple((h.name, h.cpu, h.memory_bytes) for h in spec.hosts)
     modules = tuple((m.name, m.host) for m in spec.modules)
     return api.digest(repr((hosts, modules, sorted(spec.names.items()))).encode())
 
 
-def network_digest(spec: api.MeshSpec) -> str:
-    """Changes when namespaces, links or routes have to be looked at again."""
+def _network_digest(spec: api.MeshSpec) -> str:
     hosts = tuple((h.name, h.address, h.block, h.routes) for h in spec.hosts)
     return api.digest(repr((hosts, spec.links)).encode())
 
@@ -206,25 +233,25 @@ def budget_of(module: api.ModuleSpec) -> api.Budget:
 
 
 def reconcile(
-    spec: api.MeshSpec, observed: Observed, memory: Mapping[str, Supervision], now: float
+    wanted: Wanted, observed: Observed, memory: Mapping[str, Supervision], now: float
 ) -> Decision:
     """Decide the next step of every part of a mesh that isn't as desired."""
     actions: list[Action] = []
     wakes: list[float] = []
-    ready = _ground(spec, observed, now, actions, wakes)
-    wanted = {m.name: m for m in spec.modules}
+    done = _ground(wanted, observed, now, actions, wakes)
     for name, seen in observed.modules.items():
-        if name in wanted or seen.instance is None or seen.busy:
+        if name in wanted.modules or seen.instance is None or seen.busy:
             continue
         if seen.retry_at > now:
             wakes.append(seen.retry_at)
         else:
             actions.append(Remove(name))
-    for name, module in wanted.items():
+    for name, module in wanted.modules.items():
         seen = observed.modules.get(name, Seen())
-        if seen.busy:
+        if seen.busy or seen.runtime_problem:
             continue
-        step = _module_step(module, seen, memory.get(name, Supervision()), now, ready)
+        remembered = memory.get(name, Supervision())
+        step = _module_step(module, wanted.digests[name], seen, remembered, now, done)
         if isinstance(step, Action):
             actions.append(step)
         elif step is not None:
@@ -233,13 +260,13 @@ def reconcile(
 
 
 def _ground(
-    spec: api.MeshSpec, observed: Observed, now: float, actions: list[Action], wakes: list[float]
+    wanted: Wanted, observed: Observed, now: float, actions: list[Action], wakes: list[float]
 ) -> frozenset[str]:
     """What all modules stand on; returns which of it is done."""
     done = set()
     for action, digest, have in (
-        (Folders(), folders_digest(spec), observed.folders),
-        (Network(), network_digest(spec), observed.network),
+        (Folders(), wanted.folders, observed.folders),
+        (Network(), wanted.network, observed.network),
     ):
         name = type(action).__name__
         if have == digest:
@@ -254,13 +281,15 @@ def _ground(
 
 
 def _module_step(
-    module: api.ModuleSpec, seen: Seen, memory: Supervision, now: float, ready: frozenset[str]
+    module: api.ModuleSpec,
+    digest: str,
+    seen: Seen,
+    memory: Supervision,
+    now: float,
+    done: frozenset[str],
 ) -> Action | float | None:
     """The next action for a module, or the moment to look again, or nothing to do."""
-    digest = api.instance_digest(module)
     instance = seen.instance
-    if seen.runtime_problem:
-        return None
     if seen.retry_at > now:
         return seen.retry_at
     if instance is not None and instance.spec_digest != digest:
@@ -268,22 +297,30 @@ def _module_step(
     if memory.spec_digest == digest and memory.outcome:
         return None
     if instance is None or instance.phase in (Phase.CREATED, Phase.EXITED):
-        if instance is not None and instance.phase is Phase.EXITED and memory.armed:
-            return Account(module.name)
-        if memory.retry_at > now:
-            return memory.retry_at
-        if seen.artifact_error:
-            return None
-        if not seen.artifact:
-            return Prepare(module.name)
-        if "Folders" not in ready:
-            return None
-        return Create(module.name) if instance is None else Start(module.name)
+        return _to_start(module.name, seen, memory, now, done)
     if not seen.connected:
-        return Connect(module.name) if "Network" in ready else None
+        return Connect(module.name) if "Network" in done else None
     if seen.budget != budget_of(module):
         return Update(module.name)
     return None
+
+
+def _to_start(
+    name: str, seen: Seen, memory: Supervision, now: float, done: frozenset[str]
+) -> Action | float | None:
+    """The next step of a module that isn't up."""
+    instance = seen.instance
+    if instance is not None and instance.phase is Phase.EXITED and memory.armed:
+        return Account(name)
+    if memory.retry_at > now:
+        return memory.retry_at
+    if seen.artifact_error:
+        return None
+    if not seen.artifact:
+        return Prepare(name)
+    if "Folders" not in done:
+        return None
+    return Create(name) if instance is None else Start(name)
 
 
 def account(
@@ -334,24 +371,26 @@ def _exit_reason(exit_code: int | None, oom: bool, module: api.ModuleSpec) -> st
     return f"exited with {exit_code}"
 
 
-def module_state(
-    module: api.ModuleSpec, seen: Seen, memory: Supervision
-) -> tuple[api.ModuleState, str]:
-    """The state that users see, and why it isn't ready (one line, or "")."""
+def module_state(digest: str, seen: Seen, memory: Supervision) -> tuple[api.ModuleState, str]:
+    """The state that users see of a module, and why it isn't ready (one line, or "").
+
+    Args:
+        digest: Of the module as it is wanted.
+        seen: What is seen of it.
+        memory: What is remembered of it.
+    """
     instance = seen.instance
-    current = instance is not None and instance.spec_digest == api.instance_digest(module)
+    current = instance is not None and instance.spec_digest == digest
     if seen.artifact_error:
         return "failed", seen.artifact_error
-    if memory.outcome == "done" and memory.spec_digest == api.instance_digest(module):
+    if memory.outcome == "done" and memory.spec_digest == digest:
         return "done", ""
-    if memory.outcome == "failed" and memory.spec_digest == api.instance_digest(module):
+    if memory.outcome == "failed" and memory.spec_digest == digest:
         return "failed", memory.reason
     if seen.runtime_problem:
         return "pending", seen.runtime_problem
     if instance is not None and current and instance.phase is Phase.RUNNING:
-        if seen.ready:
-            return "ready", ""
-        return "running", f"waits for {waits_for(module.ready)}"
+        return ("ready", "") if seen.ready else ("running", "")
     if memory.streak or memory.restarts:
         return "restarting", memory.reason
     if instance is not None and current:

@@ -6,8 +6,12 @@ import signal
 from pathlib import Path
 
 
-def hears_term(pid: int) -> bool:
-    """Whether SIGTERM would do anything to the first process of a pid namespace.
+def hears(pid: int, name: str) -> bool:
+    """Whether a signal would do anything to the first process of a pid namespace.
+
+    Args:
+        pid: Of that process.
+        name: As Docker has a stop signal: `SIGTERM`, `TERM` or a number; "": SIGTERM.
 
     The kernel drops signals for it that it has no handler for (pid_namespaces(7)): waiting for
     `sleep`, or a server without a handler, to end by SIGTERM is waiting in vain.
@@ -17,4 +21,12 @@ def hears_term(pid: int) -> bool:
     except OSError:
         return False
     caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
-    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+    return bool(int(caught, 16) >> (_number(name or "SIGTERM") - 1) & 1)
+
+
+def _number(name: str) -> int:
+    if name.isdigit():
+        return int(name)
+    full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
+    named: signal.Signals = getattr(signal, full, signal.SIGTERM)
+    return named.value

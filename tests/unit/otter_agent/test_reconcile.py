@@ -20,9 +20,8 @@ SPEC = api.MeshSpec(
 )  # fmt: skip
 DIGEST = api.instance_digest(MODULE)
 FRESH = {"m": Supervision(spec_digest=DIGEST)}
-STANDING = Observed(
-    folders=policy.folders_digest(SPEC), network=policy.network_digest(SPEC),
-)  # fmt: skip
+WANTED = policy.Wanted.of(SPEC)
+STANDING = Observed(folders=WANTED.folders, network=WANTED.network)
 
 
 def instance(phase: Phase, digest: str = DIGEST, **more) -> Instance:
@@ -30,7 +29,7 @@ def instance(phase: Phase, digest: str = DIGEST, **more) -> Instance:
 
 
 def decide(seen: Seen, memory=FRESH, *, spec=SPEC, now=1000.0, ground=STANDING):
-    return reconcile(spec, replace(ground, modules={"m": seen}), memory, now)
+    return reconcile(policy.Wanted.of(spec), replace(ground, modules={"m": seen}), memory, now)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +115,8 @@ def replace_modules(spec: api.MeshSpec, *modules: api.ModuleSpec) -> api.MeshSpe
 
 
 def ground_of(spec: api.MeshSpec) -> Observed:
-    return Observed(folders=policy.folders_digest(spec), network=policy.network_digest(spec))
+    wanted = policy.Wanted.of(spec)
+    return Observed(folders=wanted.folders, network=wanted.network)
 
 
 class TestAccount:
