@@ -263,7 +263,7 @@ class MeshKeeper:
                 await self._steps.make_network(spec)
                 self._ground[name] = wanted.network
                 self._emit(self.name, "network", self.name, "network is up", "")
-        except OtterError as error:
+        except (OtterError, OSError) as error:
             self._retry[name] = time.time() + self._patience.ground_s
             if self._problems.get(name) != str(error):
                 self._emit(self.name, "network", self.name, str(error), "failed")
@@ -281,7 +281,7 @@ class MeshKeeper:
                 await self._remove(name, part, module)
             elif module is not None:
                 await self._step(wanted.spec, module, part, action)
-        except OtterError as error:
+        except (OtterError, OSError) as error:  # a full disk is the machine's fault, not a bug
             self._failed(name, part, action, error)
             await self._look_again(name, part)
 
@@ -365,7 +365,9 @@ class MeshKeeper:
         else:
             part.runtime, part.host = module.runtime, module.host
 
-    def _failed(self, name: str, part: Part, action: policy.Action, error: OtterError) -> None:
+    def _failed(
+        self, name: str, part: Part, action: policy.Action, error: OtterError | OSError
+    ) -> None:
         """An action didn't work: say so, and try again later where that may help."""
         self._emit(self.name, "module", name, str(error), "")
         memory = self._memory.get(name)
@@ -484,7 +486,7 @@ class MeshKeeper:
                         if part.runtime in self._machine.runtimes:
                             group.create_task(self._end(name, part))
                 await self._steps.remove_all()
-            except* OtterError as errors:
+            except* (OtterError, OSError) as errors:
                 for error in errors.exceptions:
                     self._emit(self.name, "mesh", self.name, str(error), "")
                 self._problems["destroy"] = "; ".join(map(str, errors.exceptions))

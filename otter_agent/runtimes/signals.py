@@ -9,12 +9,12 @@ from pathlib import Path
 def hears(pid: int, name: str) -> bool:
     """Whether a signal would do anything to the first process of a pid namespace.
 
+    The kernel drops signals for it that it has no handler for (pid_namespaces(7)): waiting for
+    `sleep`, or a server without a handler, to end by SIGTERM is waiting in vain.
+
     Args:
         pid: Of that process.
         name: As Docker has a stop signal: `SIGTERM`, `TERM` or a number; "": SIGTERM.
-
-    The kernel drops signals for it that it has no handler for (pid_namespaces(7)): waiting for
-    `sleep`, or a server without a handler, to end by SIGTERM is waiting in vain.
     """
     try:
         status = Path(f"/proc/{pid}/status").read_text()

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import os
 import platform
+import tempfile
 from pathlib import Path
 
 from otter_agent.errors import ContainerError
@@ -47,8 +48,10 @@ def install(folder: Path) -> Path:
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f".gate-{os.getpid()}"
-    fresh.write_bytes(data)
-    fresh.chmod(0o755)
-    fresh.replace(path)
+    # Thirty containers may be made at once, each by a thread of its own: no name is shared.
+    descriptor, fresh = tempfile.mkstemp(prefix=".gate-", dir=folder)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    os.chmod(fresh, 0o755)
+    os.replace(fresh, path)
     return path

@@ -15,7 +15,7 @@ from pathlib import Path
 from otter_agent.runtimes.gate import INSIDE
 
 _POLL_S = 0.001
-_RUNTIME_INIT = b"init"
+_RUNTIME_INIT = [b"runc", b"init"]
 
 
 def is_held(pid: int) -> bool:
@@ -24,16 +24,31 @@ def is_held(pid: int) -> bool:
     The engine may report a container as running a moment before its first program is executed: then
     the process is still the OCI runtime's own (`runc init`), and none of the module has run either.
     """
-    last = None
-    while (exe := _executable(pid)) is not None:
-        if exe.startswith(INSIDE):
+    while not at_gate(pid):
+        if not _is_runtime_init(pid):
+            # The gate may have come between the two looks: it is the truth only if it still isn't.
+            return at_gate(pid)
+        if not at_gate(pid):
             return True
-        if exe == last or ("runc" not in exe and "/proc/self/exe" not in exe):
+    return True
+
+
+def at_gate(pid: int) -> bool:
+    """Whether the process is the gate."""
+    return (_executable(pid) or "").startswith(INSIDE)
+
+
+async def arrives(pid: int, within_s: float) -> bool:
+    """Wait until a process that was just started is at the gate; False if it ended instead.
+
+    Also returns False after `within_s`.
+    """
+    deadline = time.monotonic() + within_s
+    while not at_gate(pid):
+        if _executable(pid) is None or time.monotonic() > deadline:
             return False
-        if _is_runtime_init(pid):
-            return True
-        last = exe  # the program changed between the two looks: look again
-    return False
+        await asyncio.sleep(_POLL_S)
+    return True
 
 
 def _executable(pid: int) -> str | None:
@@ -44,10 +59,12 @@ def _executable(pid: int) -> str | None:
 
 
 def _is_runtime_init(pid: int) -> bool:
+    """By its arguments: its executable is a nameless copy of runc, which reads as `/`."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:2] == [_RUNTIME_INIT]
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
+    return argv[:2] == _RUNTIME_INIT
 
 
 async def let_through(fifo: Path, pid: int, within_s: float) -> bool:

@@ -72,6 +72,19 @@ async def test_an_image_without_a_command_needs_one(runtime, layout, dockerd):
     assert "command = " in caught.value.hint
 
 
+async def test_an_image_may_have_a_stop_signal_of_its_own(runtime, layout, dockerd, busybox_image):
+    _build(dockerd, "otter-test/usr1:1", f"FROM {busybox_image}\nSTOPSIGNAL USR1\n".encode())
+    script = "trap 'exit 9' USR1; echo up; while true; do sleep 0.05; done"
+    work = make_workload(layout, "otter-test/usr1:1", ("sh", "-c", script))
+    await run(runtime, work)
+
+    async def up() -> bool:
+        return await log_text(runtime, work.key) == ["up"]
+
+    await until(up, "it listens")
+    assert (await runtime.stop(work.key, 30)).exit_code == 9
+
+
 async def test_health_checks_of_an_image_do_not_run(runtime, layout, dockerd, busybox_image):
     dockerfile = (
         f'FROM {busybox_image}\nHEALTHCHECK --interval=1s CMD ["touch", "/work/checked"]\n'
