@@ -13,6 +13,7 @@ from otter_agent.runtimes import container
 from otter_agent.runtimes.base import Key
 from otter_agent.runtimes.container import ImageFacts
 
+_NOT_MODIFIED = 304
 _NAMED_BY_CONTENT = "otter/module:"
 """Tags of this prefix never move: what is read of such an image holds for ever."""
 
@@ -77,10 +78,11 @@ class Containers:
         with self.engine.errors():
             return (await self.engine.client.containers.create(body, name=name)).id
 
-    async def start(self, container_id: str) -> None:
-        """Start one; fine if it runs already."""
-        with self.engine.errors():
-            await self.engine.client.containers.container(container_id).start()
+    async def start(self, container_id: str) -> bool:
+        """Start one; False if it runs already."""
+        path = f"/containers/{container_id}/start"
+        async with self.engine.stream("POST", path) as response:
+            return response.status != _NOT_MODIFIED
 
     async def stop(self, container_id: str, grace_s: int) -> None:
         """End one: its stop signal, after `grace_s` SIGKILL; fine if it has ended or is gone."""

@@ -26,7 +26,7 @@ from otter_agent.runtimes import container, gate
 from otter_agent.runtimes.attach import follow_logs, run_exec
 from otter_agent.runtimes.base import ExecOutput, Instance, Key, Phase, Workload
 from otter_agent.runtimes.containers import Containers
-from otter_agent.runtimes.gate.hold import is_held, let_through
+from otter_agent.runtimes.gate.hold import arrives, is_held, let_through
 from otter_agent.runtimes.signals import hears
 
 _PARALLEL_CHANGES = 16
@@ -88,8 +88,9 @@ class DockerRuntime:
             if key not in self._grouped:
                 await self._restore_group(found)
             async with self._changes:
-                await self._containers.start(found.id)
-                return await self._inspect(found)
+                fresh = await self._containers.start(found.id)
+                found = await self._inspect(found)
+        return await self._arrived(found) if fresh else found
 
     async def release(self, key: Key) -> Instance:
         """See `Runtime`."""
@@ -235,6 +236,13 @@ class DockerRuntime:
 
         await asyncio.to_thread(restore)
         self._grouped.add(found.key)
+
+    async def _arrived(self, found: Instance) -> Instance:
+        """The engine says "started" a moment before the container's first program runs."""
+        if found.pid is None or not await arrives(found.pid, _RELEASE_S):
+            return found
+        self._known[found.key] = replace(found, phase=Phase.HELD)
+        return self._known[found.key]
 
     async def _release(self, found: Instance, pid: int) -> Instance:
         fifo = self._layout.module(found.key.mesh, found.key.module).gate

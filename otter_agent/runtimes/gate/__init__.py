@@ -52,6 +52,6 @@ def install(folder: Path) -> Path:
     descriptor, fresh = tempfile.mkstemp(prefix=".gate-", dir=folder)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
-    os.chmod(fresh, 0o755)
-    os.replace(fresh, path)
-    return path
+    installed = Path(fresh)
+    installed.chmod(0o755)
+    return installed.replace(path)

@@ -24,13 +24,8 @@ def is_held(pid: int) -> bool:
     The engine may report a container as running a moment before its first program is executed: then
     the process is still the OCI runtime's own (`runc init`), and none of the module has run either.
     """
-    while not at_gate(pid):
-        if not _is_runtime_init(pid):
-            # The gate may have come between the two looks: it is the truth only if it still isn't.
-            return at_gate(pid)
-        if not at_gate(pid):
-            return True
-    return True
+    # In the order in which a process becomes them: a change between the two looks is seen.
+    return _is_runtime_init(pid) or at_gate(pid)
 
 
 def at_gate(pid: int) -> bool:
