@@ -1,0 +1,100 @@
+"""`otter-agent` as a service: systemd's notifications, one agent per root, versions, curl."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+
+import pytest
+from helpers.otter import BIN, wait_for
+
+pytestmark = pytest.mark.netns
+
+
+def test_it_tells_systemd_when_it_serves_and_when_it_stops(otter):
+    path = otter.root / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox:
+        inbox.bind(str(path))
+        inbox.settimeout(30)
+        otter.env["NOTIFY_SOCKET"] = str(path)
+        agent = otter.serve()
+        assert inbox.recv(100) == b"READY=1"
+        agent.send_signal(signal.SIGTERM)
+        assert inbox.recv(100) == b"STOPPING=1"
+        assert agent.wait(30) == 0
+    del otter.env["NOTIFY_SOCKET"]
+    assert not (otter.root / "a" / "run" / "agent.sock").exists()
+    assert not (otter.root / "a" / "run" / "agent.pid").exists()
+
+
+def test_the_unit_file_starts_this_installation_and_leaves_modules_alone():
+    done = subprocess.run([BIN / "otter-agent", "unit"], capture_output=True, text=True, check=True)
+    assert f"ExecStart={BIN / 'otter-agent'} serve" in done.stdout
+    assert "Type=notify" in done.stdout
+    assert "KillMode=process" in done.stdout
+
+
+def test_the_socket_is_for_root_and_its_group_and_curl_works(otter):
+    otter.serve()
+    path = otter.root / "a" / "run" / "agent.sock"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    if shutil.which("curl"):
+        done = subprocess.run(
+            ["curl", "-s", "--unix-socket", path, "http://agent/v1/info"], capture_output=True,
+            check=True,
+        )  # fmt: skip
+        assert json.loads(done.stdout)["pid"] == otter.agent_pid
+
+
+def test_a_second_agent_on_the_same_root_is_refused(otter):
+    otter.serve()
+    command = [BIN / "otter-agent", "serve", "--root", otter.root / "a", "--docker", otter.docker]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert f"(pid {otter.agent_pid})" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_state_of_a_newer_version_is_not_touched(otter):
+    agent = otter.serve()
+    agent.terminate()
+    agent.wait(30)
+    path = otter.root / "a" / "lib" / "state.sqlite"
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE meta SET value='99' WHERE key='schema'")
+    database.close()
+    command = [BIN / "otter-agent", "serve", "--root", otter.root / "a"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "newer otter-agent" in done.stderr
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE meta SET value='1' WHERE key='schema'")
+    database.close()
+
+
+def test_facts_need_no_agent_and_leave_none(otter):
+    command = [BIN / "otter-agent", "facts", "--root", otter.root / "a", "--docker", otter.docker]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    runtimes = {r["name"]: r["usable"] for r in json.loads(done.stdout)["runtimes"]}
+    assert runtimes["process"] is True
+    assert runtimes["docker"] is False
+    assert otter.agent_pid is None
+
+
+def test_plan_starts_nothing_and_changes_nothing(otter):
+    file = otter.topology(
+        'name = "x"\n[hosts.a]\n[modules.m]\ncommand = ["true"]\nruntime = "process"\n'
+    )
+    before = sorted(os.listdir(otter.root))
+    assert otter("plan", file, "--detailed-exitcode", code=2)
+    assert otter.agent_pid is None
+    assert sorted(os.listdir(otter.root)) == before
+    otter("apply", file)
+    wait_for(lambda: otter.modules("x")["m"]["state"] == "done", "never done")
+    assert otter("plan", file, "--detailed-exitcode", code=0)
