@@ -17,6 +17,7 @@ from otter_agent.keeper import MeshKeeper
 from otter_agent.machine import Machine
 from otter_agent.runtimes.base import Closes, Instance, Runtime
 from otter_agent.state import DesiredMesh, State
+from otter_agent.status import mesh_status, mesh_summary
 
 RELIST_S = 30.0
 """Runtimes are listed afresh this often, in case a report of theirs was missed."""
@@ -106,7 +107,7 @@ class Agent:
             keeper.desire(desired)
             keeper.retry_failed()
         self._last_busy = time.monotonic()
-        return keeper.status()
+        return mesh_status(self.machine, keeper.view())
 
     def destroy_mesh(self, name: str) -> None:
         """Remove everything of a mesh; it is gone when `mesh(name)` raises `not-found`."""
@@ -118,11 +119,11 @@ class Agent:
 
     def mesh(self, name: str) -> api.MeshStatus:
         """Status of one mesh."""
-        return self._require(name).status()
+        return mesh_status(self.machine, self._require(name).view())
 
     def meshes(self) -> list[api.MeshSummary]:
         """One line per mesh."""
-        return [_summary(keeper.status()) for _, keeper in sorted(self._keepers.items())]
+        return [mesh_summary(keeper.view()) for _, keeper in sorted(self._keepers.items())]
 
     def _require(self, name: str) -> MeshKeeper:
         keeper = self._keepers.get(name)
@@ -271,15 +272,3 @@ class Agent:
                 self._on_idle()
                 return
             await asyncio.sleep(min(IDLE_CHECK_S, limit))
-
-
-def _summary(status: api.MeshStatus) -> api.MeshSummary:
-    ready = sum(m.state in ("ready", "done") for m in status.modules)
-    return api.MeshSummary(
-        mesh=status.mesh,
-        state=status.state,
-        run=status.spec.run,
-        hosts=len(status.hosts),
-        modules=len(status.modules),
-        ready=ready,
-    )

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from net.errors import OtterError
 from otter_agent import api, folders, readiness
@@ -18,43 +18,15 @@ from otter_agent import reconcile as policy
 from otter_agent.build_log import BuildLogFile
 from otter_agent.errors import AgentError, ImageError
 from otter_agent.machine import Machine
+from otter_agent.part import Part
 from otter_agent.reconcile import Supervision
-from otter_agent.runtimes.base import Artifact, Instance, Phase
+from otter_agent.runtimes.base import Instance, Phase
 from otter_agent.state import DesiredMesh, State
+from otter_agent.status import MeshView
 from otter_agent.steps import Steps
 
 Emit = Callable[[str, str, str, str, str], None]
 """(mesh, kind, subject, text, state): record an event and wake its watchers."""
-
-
-@dataclass(slots=True)
-class Part:
-    """What is known of one module beyond what is durable."""
-
-    runtime: str
-    host: str | None = None
-    instance: Instance | None = None
-    artifact: Artifact | None = None
-    artifact_of: str = ""
-    artifact_error: str = ""
-    error_tail: tuple[str, ...] = ()
-    connected: bool = False
-    ready: bool = False
-    overdue: str = ""
-    budget: api.Budget | None = None
-    retry_at: float = 0.0
-    busy: bool = False
-    probing: bool = False
-    said: tuple[str, str] = ("", "")
-    changed: float = 0.0
-
-    def now_is(self, instance: Instance | None) -> None:
-        """Take over what a runtime says; a life that ended was neither connected nor ready."""
-        self.instance = instance
-        self.changed = time.monotonic()
-        if instance is None or instance.phase is not Phase.RUNNING:
-            self.connected = self.ready = False
-            self.overdue = ""
 
 
 class MeshKeeper:
@@ -209,17 +181,7 @@ class MeshKeeper:
         )
 
     def _seen(self, part: Part) -> policy.Seen:
-        return policy.Seen(
-            instance=part.instance,
-            artifact=part.artifact is not None,
-            artifact_error=part.artifact_error,
-            connected=part.connected,
-            ready=part.ready,
-            budget=part.budget,
-            busy=part.busy,
-            retry_at=part.retry_at,
-            runtime_problem=self._runtime_problem(part.runtime),
-        )
+        return part.seen(self._runtime_problem(part.runtime))
 
     def _runtime_problem(self, runtime: str) -> str:
         problem = self._machine.problem_of(runtime)
@@ -460,21 +422,22 @@ class MeshKeeper:
             return "degraded"
         return policy.mesh_state(states, converged=all(self._ground.values()))
 
-    def status(self) -> api.MeshStatus:
+    def view(self) -> MeshView:
         """Everything that `status` shows."""
-        from otter_agent.status import mesh_status  # it knows this class
-
-        return mesh_status(self._machine, self, self._parts, self._memory, self._settled)
+        return MeshView(
+            desired=self._desired,
+            settled=self._settled,
+            state=self.mesh_state(),
+            problem="; ".join(self._problems.values()),
+            states={m.name: self.state_of(m) for m in self._desired.spec.modules},
+            parts=self._parts,
+            memory=self._memory,
+        )
 
     def artifacts(self) -> dict[str, str]:
         """Content id of what each module runs, where it is known."""
         known = {name: memory.artifact for name, memory in self._memory.items() if memory.artifact}
         return known | {n: p.artifact.digest for n, p in self._parts.items() if p.artifact}
-
-    @property
-    def problem(self) -> str:
-        """What keeps the mesh as a whole from converging."""
-        return "; ".join(self._problems.values())
 
     # --- the end -----------------------------------------------------------------------------
 

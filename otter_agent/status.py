@@ -3,40 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from net.errors import OtterError
 from otter_agent import api
 from otter_agent.machine import Machine
+from otter_agent.part import Part
 from otter_agent.reconcile import Supervision
 from otter_agent.runtimes.base import Phase
+from otter_agent.state import DesiredMesh
 from otter_agent.version import VERSION
 
-if TYPE_CHECKING:
-    from otter_agent.keeper import MeshKeeper, Part
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshView:
+    """What a keeper lets be seen of its mesh.
+
+    Attributes:
+        settled: The generation that was reached last.
+        problem: What keeps the mesh as a whole from converging; "" if nothing does.
+        states: Module -> its state, and why it isn't ready.
+    """
+
+    desired: DesiredMesh
+    settled: int
+    state: api.MeshState
+    problem: str
+    states: Mapping[str, tuple[api.ModuleState, str]]
+    parts: Mapping[str, Part]
+    memory: Mapping[str, Supervision]
 
 
-def mesh_status(
-    machine: Machine,
-    keeper: MeshKeeper,
-    parts: Mapping[str, Part],
-    memory: Mapping[str, Supervision],
-    settled: int,
-) -> api.MeshStatus:
+def mesh_status(machine: Machine, view: MeshView) -> api.MeshStatus:
     """The answer of `GET /v1/meshes/NAME`."""
-    spec = keeper.desired.spec
+    spec = view.desired.spec
     name = machine.config.name
     return api.MeshStatus(
         mesh=spec.name,
-        state=keeper.mesh_state(),
-        generation=keeper.desired.generation,
-        settled=settled,
+        state=view.state,
+        generation=view.desired.generation,
+        settled=view.settled,
         machines=(api.MachineStatus(name=name, reachable=True, version=VERSION),),
         hosts=tuple(_host(machine, spec.name, h) for h in spec.hosts),
-        modules=tuple(_module(keeper, m, parts[m.name], memory) for m in spec.modules),
+        modules=tuple(_module(view, m) for m in spec.modules),
         links=tuple(s for link in spec.links for s in _directions(link)),
         spec=spec,
-        problem=keeper.problem,
+        problem=view.problem,
+    )
+
+
+def mesh_summary(view: MeshView) -> api.MeshSummary:
+    """One line of `ls`."""
+    spec = view.desired.spec
+    ready = sum(state in ("ready", "done") for state, _ in view.states.values())
+    return api.MeshSummary(
+        mesh=spec.name,
+        state=view.state,
+        run=spec.run,
+        hosts=len(spec.hosts),
+        modules=len(spec.modules),
+        ready=ready,
     )
 
 
@@ -59,11 +85,10 @@ def _host(machine: Machine, mesh: str, host: api.HostSpec) -> api.HostStatus:
     )
 
 
-def _module(
-    keeper: MeshKeeper, module: api.ModuleSpec, part: Part, memory: Mapping[str, Supervision]
-) -> api.ModuleStatus:
-    state, reason = keeper.state_of(module)
-    kept = memory.get(module.name, Supervision())
+def _module(view: MeshView, module: api.ModuleSpec) -> api.ModuleStatus:
+    state, reason = view.states[module.name]
+    part = view.parts[module.name]
+    kept = view.memory.get(module.name, Supervision())
     alive = part.instance is not None and part.instance.phase in (Phase.HELD, Phase.RUNNING)
     troubled = state in ("failed", "restarting")
     return api.ModuleStatus(

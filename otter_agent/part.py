@@ -1,0 +1,68 @@
+"""What an agent knows of one module beyond what is durable.
+
+Must not know: how it came to know it, what follows from it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from otter_agent import api
+from otter_agent.reconcile import Seen
+from otter_agent.runtimes.base import Artifact, Instance, Phase
+
+
+@dataclass(slots=True)
+class Part:
+    """One module; changed by its keeper only.
+
+    Attributes:
+        host: Where its instance was made; None: nowhere yet.
+        artifact_of: The instance digest that `artifact` and `artifact_error` are about.
+        error_tail: Last lines of the build that failed.
+        overdue: Why it counts as not ready in time; "" if it doesn't.
+        busy: An action on it is under way.
+        probing: It is being asked whether it is ready.
+        said: State and reason that watchers were told last.
+        changed: When `instance` last changed (monotonic).
+    """
+
+    runtime: str
+    host: str | None = None
+    instance: Instance | None = None
+    artifact: Artifact | None = None
+    artifact_of: str = ""
+    artifact_error: str = ""
+    error_tail: tuple[str, ...] = ()
+    connected: bool = False
+    ready: bool = False
+    overdue: str = ""
+    budget: api.Budget | None = None
+    retry_at: float = 0.0
+    busy: bool = False
+    probing: bool = False
+    said: tuple[str, str] = ("", "")
+    changed: float = 0.0
+
+    def seen(self, runtime_problem: str) -> Seen:
+        """As the policy sees it."""
+        return Seen(
+            instance=self.instance,
+            artifact=self.artifact is not None,
+            artifact_error=self.artifact_error,
+            connected=self.connected,
+            ready=self.ready,
+            budget=self.budget,
+            busy=self.busy,
+            retry_at=self.retry_at,
+            runtime_problem=runtime_problem,
+        )
+
+    def now_is(self, instance: Instance | None) -> None:
+        """Take over what a runtime says; a life that ended was neither connected nor ready."""
+        self.instance = instance
+        self.changed = time.monotonic()
+        if instance is None or instance.phase is not Phase.RUNNING:
+            self.connected = self.ready = False
+            self.overdue = ""
