@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 
-from net.errors import OtterError
+from net.errors import DriverError, OtterError
 from otter_agent import api, folders, readiness
 from otter_agent import reconcile as policy
 from otter_agent.build_log import BuildLogFile
@@ -239,30 +239,44 @@ class MeshKeeper:
         part = self._parts[name]
         module = wanted.modules.get(name)
         try:
-            if isinstance(action, policy.Remove):
-                await self._remove(name, part, module)
-            elif module is not None:
-                await self._step(wanted.spec, module, part, action)
+            if isinstance(action, policy.Prepare) and module is not None:
+                await self._prepare(module, part)
+                return
+            async with self._patient(type(action).__name__, name, part):
+                if isinstance(action, policy.Remove):
+                    await self._remove(name, part, module)
+                elif module is not None:
+                    await self._step(wanted.spec, module, part, action)
         except (OtterError, OSError) as error:  # a full disk is the machine's fault, not a bug
             self._failed(name, part, action, error)
             await self._look_again(name, part)
+
+    @contextlib.asynccontextmanager
+    async def _patient(self, op: str, name: str, part: Part) -> AsyncIterator[None]:
+        """A step that takes longer than any should, as an engine that hangs makes it, failed."""
+        limit = self._patience.step_s
+        try:
+            async with asyncio.timeout(limit):
+                yield
+        except TimeoutError as error:
+            target, why = f"{self.name}/{name}", f"no answer within {limit:g} s"
+            raise DriverError(part.runtime, op.lower(), target, why, recoverable=True) from error
 
     async def _look_again(self, name: str, part: Part) -> None:
         """After a failure: what is there may not be what was thought (removed by somebody else)."""
         driver = self._machine.runtimes.get(part.runtime)
         if driver is None:
             return
-        with contextlib.suppress(OtterError):  # the engine is away: it is looked at when it is back
-            found = {i.key: i for i in await driver.list()}
+        with contextlib.suppress(OtterError, TimeoutError):  # the engine is away: looked at later
+            async with asyncio.timeout(self._patience.step_s):
+                found = {i.key: i for i in await driver.list()}
             part.now_is(found.get(self._steps.key(name)))
 
     async def _step(
         self, spec: api.MeshSpec, module: api.ModuleSpec, part: Part, action: policy.Action
     ) -> None:
         name = module.name
-        if isinstance(action, policy.Prepare):
-            await self._prepare(module, part)
-        elif isinstance(action, policy.Create):
+        if isinstance(action, policy.Create):
             assert part.artifact is not None
             self._remember(name, replace(self._memory[name], artifact=part.artifact.digest))
             part.now_is(await self._steps.create(module, part.artifact))
@@ -464,7 +478,8 @@ class MeshKeeper:
         problem = self._machine.problems.get(part.runtime, "")
         if had is None and problem:
             return  # an engine that isn't there has nothing of ours that we know of
-        await self._steps.remove(name, part.runtime, None)
+        async with self._patient("remove", name, part):
+            await self._steps.remove(name, part.runtime, None)
         part.now_is(None)
         if had is not None:
             self._emit(self.name, "module", name, "removed", "removed")

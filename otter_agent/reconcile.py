@@ -31,6 +31,7 @@ class Patience:
             ones don't.
         healthy_s: A run this long ends a series of failures (systemd's and Kubernetes' are alike).
         ground_s: Between two tries at namespaces, budgets or removals that failed.
+        step_s: An engine that takes longer for one step hangs: the step failed.
         interrupted_s: An exit this shortly before the engine went away was the engine's doing.
     """
 
@@ -40,6 +41,7 @@ class Patience:
     moment_s: float = 0.2
     healthy_s: float = 60.0
     ground_s: float = 2.0
+    step_s: float = 120.0
     interrupted_s: float = 20.0
 
     def pause_s(self, streak: int) -> float:

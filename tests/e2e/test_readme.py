@@ -77,9 +77,9 @@ def test_the_demo_takes_another_wav(shared_otter, checkout, tmp_path):
     assert "heard: " in done.stdout
 
 
-@pytest.mark.parametrize("name", ["hello", "exchange", "speech_to_text"])
+@pytest.mark.parametrize("name", ["hello", "exchange", "speech-to-text"])
 def test_topologies_run_to_their_end(shared_otter, name):
-    shared_otter("apply", ROOT / "topologies" / f"{name}.toml")
+    shared_otter("apply", ROOT / "topologies" / f"{name.replace('-', '_')}.toml")
     modules = shared_otter.json("status")["modules"]
     logs = ""
     for module in modules:
@@ -88,7 +88,7 @@ def test_topologies_run_to_their_end(shared_otter, name):
     expected = {
         "hello": "Hello world from the container",
         "exchange": "all exchanges with east, west were right",
-        "speech_to_text": "heard: What animal is it?",
+        "speech-to-text": "heard: What animal is it?",
     }
     assert expected[name] in logs
     folder = Path(shared_otter.json("destroy", "--yes")["folder"])

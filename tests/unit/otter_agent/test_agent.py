@@ -20,7 +20,7 @@ from otter_agent.runtimes.fake import FakeRuntime
 from otter_agent.state import State
 
 DEADLINE_S = 20.0
-HASTE = Patience(backoff_s=0.01, moment_s=0.002, ground_s=0.02)
+HASTE = Patience(backoff_s=0.01, moment_s=0.002, ground_s=0.02, step_s=1.0)
 
 
 class BrokenImages(FakeImages):
@@ -202,6 +202,20 @@ async def test_a_removal_that_fails_is_tried_again(tmp_path):
         agent.destroy_mesh("mesh")
         await until(agent, "mesh", "mesh", "destroyed")
         assert await world.runtime.list() == []
+
+
+async def test_an_engine_that_hangs_is_told_and_tried_again(tmp_path):
+    world = World(tmp_path)
+    async with world.agent() as agent:
+        world.runtime.faults.delay_s = 3600
+        agent.put_mesh(spec(module()))
+        async for event in agent.events(mesh="mesh", since=0, follow=True):
+            if "no answer within" in event.text:
+                break
+        world.runtime.faults.delay_s = 0
+        agent.put_mesh(spec(module()))
+        while states(await settled(agent)) != {"m": "ready"}:
+            agent.put_mesh(spec(module()))
 
 
 async def test_a_new_agent_adopts_what_runs(tmp_path):
