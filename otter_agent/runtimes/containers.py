@@ -84,14 +84,14 @@ class Containers:
         async with self.engine.stream("POST", path) as response:
             return response.status != _NOT_MODIFIED
 
-    async def stop(self, container_id: str, grace_s: int) -> None:
-        """End one: its stop signal, after `grace_s` SIGKILL; fine if it has ended or is gone."""
-        try:
-            with self.engine.errors():
-                await self.engine.client.containers.container(container_id).stop(t=grace_s)
-        except EngineError as exc:
-            if exc.status != 404:
-                raise
+    async def kill(self, container_id: str, signal: str) -> None:
+        """Send a signal to its first process."""
+        with self.engine.errors():
+            await self.engine.client.containers.container(container_id).kill(signal=signal)
+
+    async def wait(self, container_id: str) -> None:
+        """Return once it doesn't run; at once if it doesn't now."""
+        await self.engine.json("POST", f"/containers/{container_id}/wait")
 
     async def delete(self, container_id: str) -> None:
         """Kill and remove one; waits for a removal that is under way already; absent is fine."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from otter_agent.runtimes import container, gate
 from otter_agent.runtimes.attach import follow_logs, run_exec
 from otter_agent.runtimes.base import ExecOutput, Instance, Key, Phase, Workload
 from otter_agent.runtimes.containers import Containers
+from otter_agent.runtimes.ending import Ending
 from otter_agent.runtimes.gate.hold import arrives, is_held, let_through
 from otter_agent.runtimes.signals import hears
 
@@ -36,6 +36,7 @@ _RELEASE_S = 10.0
 _SIGKILLED = 137
 _CREATE_HINTS = {404: "apply again: the image is pulled or built first"}
 _EXEC_HINTS = {409: "is the module running?"}
+_RUNS = ("running", "paused")
 _UP = (Phase.HELD, Phase.RUNNING)
 
 
@@ -54,6 +55,7 @@ class DockerRuntime:
     def __init__(self, docker_url: str, agent_id: str, layout: Layout, cgroups: Cgroups) -> None:
         self.engine = Engine(docker_url)
         self._containers = Containers(self.engine, agent_id)
+        self._ending = Ending(self._containers)
         self._layout = layout
         self._cgroups = cgroups
         self._known: dict[Key, Instance] = {}  # what was last seen; the engine is the truth
@@ -121,17 +123,21 @@ class DockerRuntime:
                 return Instance(key, "", Phase.EXITED)
             found = container.instance(shown, is_held)
             if found.phase in _UP:
-                asked = shown["Config"].get("StopSignal") or ""
-                can_end = found.phase is Phase.RUNNING and found.pid and hears(found.pid, asked)
-                await self._containers.stop(found.id, math.ceil(grace_s) if can_end else 0)
+                await self._end(found, shown["Config"].get("StopSignal") or "SIGTERM", grace_s)
                 found = await self._inspect(found)
         return replace(found, phase=Phase.EXITED, pid=None)
+
+    async def _end(self, found: Instance, signal: str, grace_s: float) -> None:
+        if found.phase is Phase.RUNNING and found.pid and hears(found.pid, signal):
+            await self._ending.end(found.id, signal, grace_s)
+        else:
+            await self._ending.kill(found.id)
 
     async def remove(self, key: Key) -> None:
         """See `Runtime`."""
         with translated(ContainerError, "remove", key):
             for entry in await self._containers.listed(key):
-                await self._containers.delete(entry["Id"])
+                await self._ending.remove(entry["Id"], running=entry["State"] in _RUNS)
                 await self._drop_group(entry["Labels"].get(container.GROUP, ""))
         self._known.pop(key, None)
         self._grouped.discard(key)
@@ -218,7 +224,7 @@ class DockerRuntime:
         usable = there["State"]["Status"] not in ("removing", "dead")
         if usable and found.spec_digest == work.spec_digest:
             return found
-        await self._containers.delete(found.id)
+        await self._ending.remove(found.id, running=there["State"]["Running"])
         return None
 
     async def _restore_group(self, found: Instance) -> None:

@@ -14,14 +14,14 @@ def hears(pid: int, name: str) -> bool:
 
     Args:
         pid: Of that process.
-        name: As Docker has a stop signal: `SIGTERM`, `TERM` or a number; "": SIGTERM.
+        name: As Docker has a stop signal: `SIGTERM`, `TERM` or a number.
     """
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
     caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
-    return bool(int(caught, 16) >> (_number(name or "SIGTERM") - 1) & 1)
+    return bool(int(caught, 16) >> (_number(name) - 1) & 1)
 
 
 def _number(name: str) -> int:
