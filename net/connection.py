@@ -29,8 +29,8 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 class Connection(asyncio.BufferedProtocol):
     """Feeds a `Reader` from a transport; `on_event` and `on_lost` are the subclass's."""
 
-    def __init__(self, limit_bytes: int = MAX_MESSAGE_BYTES) -> None:
-        self._reader = Reader(limit_bytes)
+    def __init__(self, limit_bytes: int = MAX_MESSAGE_BYTES, *, messages: bool = True) -> None:
+        self._reader = Reader(limit_bytes, messages=messages)
         self._transport: asyncio.Transport | None = None
         self._reading = True
         self._over = False
@@ -137,6 +137,16 @@ class Connection(asyncio.BufferedProtocol):
     def reading(self) -> bool:
         """Whether events are taken."""
         return self._reading
+
+    def allow_messages(self) -> None:
+        """The peer may send messages from now on."""
+        self._reader.allow_messages()
+
+    @property
+    def peer_address(self) -> str:
+        """IP address of the other end; empty if it isn't known."""
+        name = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(name[0]) if isinstance(name, tuple) and name else ""
 
     def unread(self) -> int:
         """Bytes that the kernel has for us."""

@@ -1,9 +1,11 @@
 """The receiving end of streams: one port serves all inputs of a module.
 
-Each arriving connection says which stream it is and to which input it goes; `Inbox` is that input:
-a queue bounded per stream. Full-policy `block`: the connection isn't read from until there is room,
-so TCP holds the sender back. Everything happens in the event loop's callbacks: no tasks. Must not
-know: modules, files, wiring.
+Each arriving connection says which stream it is and to which input it goes. Anybody can say so: a
+stream whose origin is known is taken from that address alone, and a connection that hasn't been
+accepted can neither make us hold much nor stay long. `Inbox` is an input: a queue bounded per
+stream. Full-policy `block`: the connection isn't read from until there is room, so TCP holds the
+sender back. Everything happens in the event loop's callbacks: no tasks. Must not know: modules,
+files, wiring.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from net import OTTER_WIRE_VERSION
 from net.connection import Connection
 from net.errors import ConnectionClosed, RemoteWireError, TransportError
 from net.messages import Message
+from net.timing import Timing
 from net.wire import END, MAX_MESSAGE_BYTES, End, Event, Hello, Incoming, accept, refuse
 
 DEFAULT_QUEUE = 16
@@ -33,6 +36,8 @@ class Inbox:
             None: any stream may come, and it ends when all that came have ended.
         queue: Messages that may wait per stream, where `queues` is None.
         clock: Seconds since 1970.
+        sources: Stream name -> the only address it may come from; one that is missing or empty may
+            come from anywhere.
     """
 
     def __init__(
@@ -41,11 +46,13 @@ class Inbox:
         queues: Mapping[str, int] | None = None,
         queue: int = DEFAULT_QUEUE,
         clock: Callable[[], float] = time.time,
+        sources: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self._queues = None if queues is None else dict(queues)
         self._queue = queue
         self._clock = clock
+        self._sources = dict(sources or {})
         self._items: deque[tuple[Message, ReceivingConnection]] = deque()
         self._live: dict[str, ReceivingConnection] = {}
         self._ended: set[str] = set()
@@ -106,12 +113,15 @@ class Inbox:
         """Whether it waits for this very stream."""
         return self._queues is not None and stream in self._queues
 
-    def why_not(self, hello: Hello) -> str:
-        """Why a stream isn't wanted; empty: it is."""
+    def why_not(self, hello: Hello, address: str) -> str:
+        """Why a stream isn't wanted from a peer at `address`; empty: it is."""
         if self._closed:
             return f"input {self.name!r} is closed"
         if self._queues is not None and not self.expects(hello.stream):
             return f"input {self.name!r} has no stream {hello.stream!r} ({_list(self._queues)})"
+        source = self._sources.get(hello.stream)
+        if source and source != address:
+            return f"this stream doesn't come from {address or 'an unknown address'}"
         return ""
 
     def attach(self, stream: str, connection: ReceivingConnection) -> int:
@@ -161,14 +171,22 @@ class ReceivingConnection(Connection):
     """One connection from a sender: a hello, messages, an end."""
 
     def __init__(self, listener: Listener) -> None:
-        super().__init__(listener.limit_bytes)
+        super().__init__(listener.limit_bytes, messages=False)
         self._listener = listener
+        self._patience: asyncio.TimerHandle | None = None
         self._inbox: Inbox | None = None
         self._hello = Hello(0, "", "", "")
         self._bound = 1
         self._waiting = 0
         self._successor: ReceivingConnection | None = None
         listener.connections.add(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Somebody is there, and has a while to say who."""
+        super().connection_made(transport)
+        loop = asyncio.get_running_loop()
+        # Closed without a REFUSE: an honest sender whose hello was held up shall try again.
+        self._patience = loop.call_later(self._listener.timing.hello_s, self.abort)
 
     def on_event(self, event: Event) -> None:
         """Route what has arrived."""
@@ -193,14 +211,21 @@ class ReceivingConnection(Connection):
         elif inbox is None:
             why = f"no input {hello.input!r} here ({_list(self._listener.inputs)})"
         else:
-            why = inbox.why_not(hello)
+            why = inbox.why_not(hello, self.peer_address)
         if why or inbox is None:
             self.write_soon(refuse(why))
             self.close()
             return
+        self._hurry_no_more()
+        self.allow_messages()
         self._inbox, self._hello = inbox, hello
         self.write_soon(accept(self._listener.limit_bytes))
         self._bound = max(1, inbox.attach(hello.stream, self))
+
+    def _hurry_no_more(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def replace_by(self, successor: ReceivingConnection) -> None:
         """The sender has connected anew: take what it left here, then let the new one go on."""
@@ -236,6 +261,7 @@ class ReceivingConnection(Connection):
 
     def on_lost(self, error: Exception | None) -> None:
         """A cut; the sender comes back by itself."""
+        self._hurry_no_more()
         self._listener.connections.discard(self)
         if self._inbox is not None:
             self._inbox.detach(self._hello.stream, self)
@@ -250,6 +276,7 @@ class Listener:
         inputs: Name -> `Inbox`.
         connections: Those that are open.
         limit_bytes: Largest message that is accepted.
+        timing: Grace periods.
     """
 
     def __init__(
@@ -257,11 +284,13 @@ class Listener:
         addresses: Iterable[tuple[str, int]],
         inputs: Iterable[Inbox],
         limit_bytes: int = MAX_MESSAGE_BYTES,
+        timing: Timing | None = None,
     ) -> None:
         self._addresses = sorted(set(addresses))
         self.inputs = {inbox.name: inbox for inbox in inputs}
         self.connections: set[ReceivingConnection] = set()
         self.limit_bytes = limit_bytes
+        self.timing = timing or Timing()
         self._servers: list[asyncio.Server] = []
 
     def find(self, hello: Hello) -> Inbox | None:
@@ -326,6 +355,7 @@ def listen(
     *,
     queue: int = DEFAULT_QUEUE,
     limit_bytes: int = MAX_MESSAGE_BYTES,
+    timing: Timing | None = None,
 ) -> Listener:
     """Receive streams at one port, any number for each of `inputs`.
 
@@ -335,6 +365,7 @@ def listen(
         inputs: Names that senders may ask for.
         queue: Messages that may wait, per stream.
         limit_bytes: Largest message that is accepted.
+        timing: Grace periods.
 
     Example:
         >>> async with listen("0.0.0.0", 9000, ["images"]) as listener:
@@ -342,7 +373,7 @@ def listen(
         ...         print(message.value.shape)
     """
     inboxes = [Inbox(name, queue=queue) for name in inputs]
-    return Listener([(address, port)], inboxes, limit_bytes)
+    return Listener([(address, port)], inboxes, limit_bytes, timing)
 
 
 def _list(names: Iterable[str]) -> str:

@@ -26,7 +26,8 @@ from net.listener import Inbox, Listener
 from net.messages import Message
 from net.ports import Input, Output
 from net.records import Records, say, say_ready
-from net.stream import Sender, Timing, message_ids
+from net.stream import Sender, message_ids
+from net.timing import Timing
 from net.wiring import StreamEnd, Wiring
 
 
@@ -68,11 +69,16 @@ class Mesh:
         self._said_ready = False
         self._records = Records(state, wiring.module)
         boxes = {
-            name: Inbox(name, {end.stream: end.queue for end in ends}, clock=clock)
+            name: Inbox(
+                name,
+                {end.stream: end.queue for end in ends},
+                clock=clock,
+                sources={end.stream: end.source_address for end in ends},
+            )
             for name, ends in _by_name(wiring.inputs).items()
         }
         places = {(end.address, end.port) for end in wiring.inputs}
-        self._listener = Listener(places, boxes.values())
+        self._listener = Listener(places, boxes.values(), timing=timing)
         self._inputs = {name: Input(self, box) for name, box in boxes.items()}
         self._senders = {
             end: Sender(

@@ -19,13 +19,13 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from net.connection import Connection
 from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
 from net.listener import DEFAULT_QUEUE, Inbox, Listener, listen
+from net.timing import Timing
 from net.values import Packed, pack
 from net.wire import END, MAX_CONTROL_BYTES, Accept, End, Event, Refuse, hello, message
 
@@ -39,24 +39,6 @@ _NOT_THERE_YET = frozenset(
     }
 )  # fmt: skip
 """What a peer that starts, restarts or is cut off looks like; anything else is an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds.
-
-    Attributes:
-        first_retry_s: Wait after the first failed attempt; doubled each time.
-        longest_retry_s: Longest wait between attempts.
-        attempt_s: Longest one attempt may take: two round trips of the slowest link.
-        close_s: How long closing looks for a receiver that isn't there. (One that is there gets all
-            the time it needs to take what was sent.)
-    """
-
-    first_retry_s: float = 0.02
-    longest_retry_s: float = 0.5
-    attempt_s: float = 15.0
-    close_s: float = 5.0
 
 
 class SendingConnection(Connection):

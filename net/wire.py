@@ -176,10 +176,13 @@ class Reader:
 
     Args:
         limit_bytes: Bound of a message; nothing is allocated for one that announces more.
+        messages: Whether a MESSAGE may come yet. If not, its preamble alone is an error: a peer
+            that nobody knows can't make us hold more than a control message.
     """
 
-    def __init__(self, limit_bytes: int = MAX_MESSAGE_BYTES) -> None:
+    def __init__(self, limit_bytes: int = MAX_MESSAGE_BYTES, *, messages: bool = True) -> None:
         self._limit = limit_bytes
+        self._messages = messages
         self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
         self._pending = self._scratch[:0]
         self._direct = False
@@ -190,6 +193,10 @@ class Reader:
         self._fields: dict[str, Any] = {}
         self._slots: list[Slot] = []
         self._start()
+
+    def allow_messages(self) -> None:
+        """From the next preamble on a MESSAGE may come."""
+        self._messages = True
 
     def get_buffer(self) -> memoryview:
         """Memory to receive into, never empty."""
@@ -267,6 +274,8 @@ class Reader:
             raise RemoteWireError(f"wire version {version}, not {OTTER_WIRE_VERSION}")
         if not HELLO <= kind <= _END:
             raise RemoteWireError(f"unknown kind {kind}")
+        if kind == MESSAGE and not self._messages:
+            raise RemoteWireError("a message where none may be yet")
         self._size = _PREAMBLE.size + metadata + body
         self._check_lengths(kind, metadata, body)
         self._version, self._kind, self._body = version, kind, body

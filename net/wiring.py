@@ -30,6 +30,8 @@ class StreamEnd:
         transport: Always `tcp` so far.
         queue: Messages that may wait at the receiver.
         policy: Always `block` so far.
+        source_address: IPv4 address of the sending module, the only one that the stream may come
+            from; empty (an older agent): it isn't checked.
     """
 
     stream: str
@@ -40,6 +42,7 @@ class StreamEnd:
     transport: str = "tcp"
     queue: int = 16
     policy: str = "block"
+    source_address: str = ""
 
     @property
     def receiver_input(self) -> str:
@@ -91,6 +94,7 @@ def _end(fields: dict[str, Any]) -> StreamEnd:
         transport=_get(fields, "transport", str, "tcp"),
         queue=_get(fields, "queue", int, 16),
         policy=_get(fields, "policy", str, "block"),
+        source_address=_get(fields, "source_address", str, ""),
     )
     if (end.transport, end.policy) != ("tcp", "block"):
         raise WiringError(

@@ -121,6 +121,9 @@ class StreamEnd(_Data, frozen=True):
     queue: int = 16
     """Messages."""
     policy: Literal["block"] = "block"
+    source_address: str = ""
+    """IPv4 address of the *sending* module: the receiver takes this stream from nowhere else.
+    Empty: not checked."""
 
 
 class Wiring(_Data, frozen=True):

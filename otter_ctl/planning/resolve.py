@@ -174,6 +174,7 @@ def _end(stream: Stream, addresses: Addresses, *, receiving: bool) -> api.Stream
         transport=stream.transport,
         queue=stream.queue,
         policy=stream.policy,
+        source_address=addresses.modules[stream.source],
     )
 
 

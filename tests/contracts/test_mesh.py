@@ -36,8 +36,8 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def end(name, port_name, peer, port, queue=4):
-    return StreamEnd(name, port_name, peer, HERE, port, queue=queue)
+def end(name, port_name, peer, port, queue=4, source=HERE):
+    return StreamEnd(name, port_name, peer, HERE, port, queue=queue, source_address=source)
 
 
 def wiring(module, inputs=(), outputs=()):
@@ -141,6 +141,30 @@ async def test_an_output_fans_out_and_an_input_fans_in():
                 await mesh.output("x").send(number)
     assert got["b"] == got["c"]
     assert [value for _, value in got["b"]] == list(range(20))
+
+
+async def test_a_module_cannot_send_in_the_name_of_another():
+    """The wiring says where a stream comes from; here the receiver was told another address."""
+    name, port = "a.x>b.y", free_port()
+    target = wiring("b", [end(name, "y", "a", port, source="127.0.0.2")])
+    source = wiring("a", outputs=[end(name, "x", "b", port)])
+    async with net.Mesh(target, timing=FAST) as receiver:
+        async with net.Mesh(source, timing=FAST) as intruder:
+            with pytest.raises(net.StreamRefused, match=f"doesn't come from {HERE}"):
+                await intruder.output("x").send("forged")
+        with pytest.raises(TimeoutError):  # nothing has come, and it hasn't ended
+            async with asyncio.timeout(0.05):
+                await receiver.input("y").receive()
+
+
+async def test_a_mesh_has_its_own_patience_with_strangers():
+    port = free_port()
+    timing = Timing(hello_s=0.05)
+    async with net.Mesh(wiring("b", [end("a.x>b.y", "y", "a", port)]), timing=timing):
+        reader, writer = await asyncio.open_connection(HERE, port)
+        assert await reader.read(1) == b""
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_what_is_sent_before_main_returns_arrives(pair):

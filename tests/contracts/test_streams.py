@@ -16,6 +16,7 @@ from net.values import pack
 
 HERE = "127.0.0.1"
 BIG = np.arange(512 * 1024)  # 4 MiB: a few of them are more than the kernel buffers
+ELSEWHERE = "127.0.0.2"
 FAST = stream.Timing(first_retry_s=0.005, longest_retry_s=0.02, close_s=0.2)
 
 
@@ -76,8 +77,8 @@ class RawPeer:
             await self.writer.wait_closed()
 
 
-async def raw_client(port, *said):
-    peer = RawPeer(*await asyncio.open_connection(HERE, port))
+async def raw_client(port, *said, source=HERE):
+    peer = RawPeer(*await asyncio.open_connection(HERE, port, local_addr=(source, 0)))
     peer.writer.write(b"".join(said))
     return peer
 
@@ -366,6 +367,85 @@ async def test_a_hostile_peer_is_cut_off_and_harms_nobody(said):
         await out.send("still here")
         assert (await listener.inputs["y"].take()).value == "still here"
         out.abort()
+
+
+async def test_a_stream_is_taken_from_its_own_address_only():
+    """An intruder that knows all names gets no word in, and cuts nobody off."""
+    box = stream.Inbox("y", {"a.x>b.y": 4}, sources={"a.x>b.y": HERE})
+    async with stream.Listener([(HERE, 0)], [box]) as listener:
+        out = sender(listener.port)
+        await out.send("before")
+        connection = out._connection
+        said = (wire.hello("a.x>b.y", "y", "a"), encoded("forged"), wire.END)
+        intruder = await raw_client(listener.port, *said, source=ELSEWHERE)
+        refusal = await intruder.event()
+        assert isinstance(refusal, wire.Refuse)
+        assert ELSEWHERE in refusal.reason
+        assert await intruder.eof()
+        await intruder.close()
+        await out.send("after")
+        assert out._connection is connection
+        assert connection.alive
+        assert await out.aclose()
+        assert [m.value async for m in box] == ["before", "after"]
+
+
+async def test_an_intruder_that_comes_first_does_not_take_the_place():
+    box = stream.Inbox("y", {"a.x>b.y": 4}, sources={"a.x>b.y": HERE})
+    async with stream.Listener([(HERE, 0)], [box]) as listener:
+        said = (wire.hello("a.x>b.y", "y", "a"), wire.END)
+        intruder = await raw_client(listener.port, *said, source=ELSEWHERE)
+        assert isinstance(await intruder.event(), wire.Refuse)
+        await intruder.close()
+        assert not box.ended
+        out = sender(listener.port)
+        await out.send("mine")
+        assert await out.aclose()
+        assert [m.value async for m in box] == ["mine"]
+
+
+async def test_a_stream_of_unknown_origin_may_come_from_anywhere():
+    box = stream.Inbox("y", {"a.x>b.y": 4}, sources={"a.x>b.y": ""})
+    async with stream.Listener([(HERE, 0)], [box]) as listener:
+        peer = await raw_client(
+            listener.port, wire.hello("a.x>b.y", "y", "a"), encoded("x"), source=ELSEWHERE
+        )
+        assert (await box.take()).value == "x"
+        await peer.close()
+
+
+async def test_a_message_before_hello_is_refused_by_its_preamble_alone():
+    async with stream.listen(HERE, 0, ["y"]) as listener:
+        peer = await raw_client(listener.port, encoded(BIG)[:20])
+        refusal = await peer.event()  # though nothing more has been sent
+        assert isinstance(refusal, wire.Refuse)
+        assert "a message where none may be yet" in refusal.reason
+        assert await peer.eof()
+        await peer.close()
+
+
+@pytest.mark.parametrize("said", [b"", wire.hello("s", "y", "a")[:-1]])
+async def test_who_does_not_say_hello_in_time_is_cut_off(said):
+    """Without a word: an honest sender shall come back."""
+    timing = stream.Timing(hello_s=0.05)
+    async with stream.listen(HERE, 0, ["y"], timing=timing) as listener:
+        peer = await raw_client(listener.port, said)
+        assert await peer.eof()
+        assert not listener.connections
+        await peer.close()
+
+
+async def test_who_has_said_hello_may_be_silent():
+    timing = stream.Timing(hello_s=0.05)
+    async with stream.listen(HERE, 0, ["y"], timing=timing) as listener:
+        greeted = await raw_client(listener.port, wire.hello("s", "y", "a"))
+        assert isinstance(await greeted.event(), wire.Accept)
+        silent = await raw_client(listener.port)
+        assert await silent.eof()  # it came later: the other's time is over, too
+        greeted.writer.write(encoded("late"))
+        assert (await listener.inputs["y"].take()).value == "late"
+        for peer in (greeted, silent):
+            await peer.close()
 
 
 async def test_a_message_over_the_receivers_limit_fails_at_the_sender_alone():

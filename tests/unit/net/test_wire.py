@@ -241,3 +241,17 @@ def test_the_sender_keeps_the_limits_too():
         encode(np.zeros(1000), limit_bytes=8000)
     with pytest.raises(MessageTooLarge):
         encode(list(range(1_000_000)))
+
+
+def test_a_message_that_may_not_be_yet_fails_by_its_preamble():
+    with pytest.raises(RemoteWireError, match="none may be yet"):
+        list(wire.Reader(messages=False).feed(encode("x")[:20]))
+
+
+def test_messages_may_come_once_they_are_allowed():
+    reader = wire.Reader(messages=False)
+    events = []
+    for event in reader.feed(wire.hello("s", "y", "a") + encode("x")):
+        reader.allow_messages()
+        events.append(type(event))
+    assert events == [wire.Hello, wire.Incoming]

@@ -17,9 +17,14 @@ GOOD = {"mesh": "m", "module": "vqa", "host": "edge", "address": "100.64.0.2", "
 def test_reads_what_the_agent_writes():
     wiring = api.Wiring(
         mesh="m", module="vqa", host="edge", address="100.64.0.2",
-        inputs=(api.StreamEnd(**END, queue=3),),
+        inputs=(api.StreamEnd(**END, queue=3, source_address="100.64.0.9"),),
     )  # fmt: skip
-    assert read_wiring(api.encode(wiring)).inputs == (StreamEnd(**END, queue=3),)
+    read = read_wiring(api.encode(wiring)).inputs
+    assert read == (StreamEnd(**END, queue=3, source_address="100.64.0.9"),)
+
+
+def test_an_older_agent_does_not_say_where_a_stream_comes_from():
+    assert read_wiring(json.dumps(GOOD)).inputs[0].source_address == ""
 
 
 def test_the_schemas_agree():
@@ -39,6 +44,7 @@ def test_fields_of_a_newer_agent_are_left_alone():
         GOOD | {"inputs": {}}, GOOD | {"inputs": [1]},
         GOOD | {"inputs": [END | {"port": "7"}]}, GOOD | {"inputs": [END | {"port": 0}]},
         GOOD | {"inputs": [END | {"queue": 0}]}, GOOD | {"inputs": [END | {"transport": "udp"}]},
+        GOOD | {"inputs": [END | {"source_address": None}]},
     ],
 )  # fmt: skip
 def test_anything_else_is_a_wiring_error(bad):

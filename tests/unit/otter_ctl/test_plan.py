@@ -79,6 +79,7 @@ def test_both_ends_of_a_stream(read, full):
     assert (receives.port_name, receives.peer) == ("question", "asr")
     for end in (sends, receives):
         assert end.address == module(spec, "vqa").address
+        assert end.source_address == module(spec, "asr").address
         assert (end.port, end.queue, end.stream) == (STREAM_PORT, 4, "asr.text>vqa.question")
     assert module(spec, "asr").streams_in == () == module(spec, "vqa").streams_out
 
