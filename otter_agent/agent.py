@@ -6,6 +6,7 @@ Must not know: HTTP (server.py calls it), how a mesh is kept (keeper.py).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -113,8 +114,7 @@ class Agent:
         """Remove everything of a mesh; it is gone when `mesh(name)` raises `not-found`."""
         keeper = self._require(name)
         if not keeper.desired.destroying:
-            self._state.destroy_mesh(name)
-            keeper.desire(self._state.meshes()[name])
+            keeper.desire(self._state.destroy_mesh(keeper.desired))
             self.emit(name, "mesh", name, "being destroyed", "destroying")
 
     def mesh(self, name: str) -> api.MeshStatus:
@@ -150,8 +150,9 @@ class Agent:
         recent = time.time() - 3600
         folder = self.machine.layout.blobs
         for path in folder.iterdir() if folder.exists() else ():
-            if path.name not in used and path.stat().st_mtime < recent:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another mesh's end came first
+                if path.name not in used and path.stat().st_mtime < recent:
+                    path.unlink()
 
     def in_use(self) -> dict[str, list[str]]:
         """Content id of each image or environment in use -> the modules that use it."""
@@ -209,8 +210,9 @@ class Agent:
             if mesh not in self._keepers:
                 for instance in orphans.values():
                     await self._remove_orphan(name, runtime, instance)
-        for keeper in self._keepers.values():
-            keeper.saw_all(name, by_mesh.get(keeper.name, {}), asked_at)
+        for keeper in list(self._keepers.values()):
+            for stray in keeper.saw_all(name, by_mesh.get(keeper.name, {}), asked_at):
+                await self._remove_orphan(name, runtime, stray)
         return True
 
     async def _remove_orphan(self, name: str, runtime: Runtime, instance: Instance) -> None:
@@ -258,6 +260,7 @@ class Agent:
             for mesh in {group.partition("/")[0] for group in cgroups.groups()} - known:
                 cgroups.kill(mesh)
                 cgroups.remove(mesh)
+        folders.remove_tree(self.machine.layout.scratch)
         folder = self.machine.layout.meshes
         for path in folder.iterdir() if folder.exists() else ():
             if path.name not in known:

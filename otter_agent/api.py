@@ -360,6 +360,12 @@ class ImageInfo(_Data, frozen=True):
     """`mesh/module` names."""
 
 
+class ExecRequest(_Data, frozen=True):
+    """The first message of an exec WebSocket."""
+
+    argv: tuple[str, ...]
+
+
 class Pruned(_Data, frozen=True):
     """The answer of `POST /v1/images/prune`."""
 
@@ -391,37 +397,71 @@ def to_builtins(value: Any) -> Any:
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_RUN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+MAX_CORES = 10_000.0
 
 
 def check(spec: MeshSpec) -> None:
     """Refuse what would be dangerous or make no sense, whatever the controller checked.
 
-    Names become paths and namespaces; a file's target must stay in the work folder.
+    Names become paths and namespaces, addresses a line of /etc/hosts; a file's target must stay in
+    the work folder.
 
     Raises:
-        msgspec.ValidationError: Says which name or path.
+        msgspec.ValidationError: Says which name or value.
     """
-    names = [spec.name]
-    names += [n for host in spec.hosts for n in (host.name,)]
-    names += [n for module in spec.modules for n in (module.name, module.host)]
-    names += spec.names
-    for name in names:
-        if not _NAME.fullmatch(name):
-            raise msgspec.ValidationError(f"{name[:80]!r} is not a valid name")
-    hosts = {host.name for host in spec.hosts}
+    hosts = [host.name for host in spec.hosts]
+    modules = [module.name for module in spec.modules]
+    for name in (spec.name, *hosts, *modules, *spec.names):
+        _need(_NAME.fullmatch(name), f"{name[:80]!r} is not a valid name")
+    _need(_RUN.fullmatch(spec.run), f"{spec.run[:80]!r} is not a valid run id")
+    _need(len({*hosts}) == len(hosts), "two hosts have one name")
+    _need(len({*modules}) == len(modules), "two modules have one name")
+    for address in spec.names.values():
+        _address(address)
+    for host in spec.hosts:
+        _address(host.address)
+        _budget(f"host {host.name}", host.cpu, host.memory_bytes)
     for module in spec.modules:
-        if module.host not in hosts:
-            raise msgspec.ValidationError(f"module {module.name}: no host {module.host}")
-        for file in module.files:
-            parts = file.target.split("/")
-            if ".." in parts or file.target.startswith("/") or "\0" in file.target:
-                raise msgspec.ValidationError(f"module {module.name}: file {file.target!r}")
-        for blob in module.blobs():
-            if not re.fullmatch(r"[0-9a-f]{64}", blob):
-                raise msgspec.ValidationError(f"module {module.name}: blob {blob[:80]!r}")
+        _need(module.host in hosts, f"module {module.name}: no host {module.host[:80]!r}")
+        _module(module)
     for link in spec.links:
-        if not {link.a, link.b} <= hosts:
-            raise msgspec.ValidationError(f"link {link.name[:80]}: unknown host")
+        _need(link.a in hosts and link.b in hosts, f"link {link.name[:80]!r}: unknown host")
+        _need(link.name.isprintable() and 0 < len(link.name) <= 200, "a link's name is no name")
+
+
+def _module(module: ModuleSpec) -> None:
+    where = f"module {module.name}"
+    _address(module.address)
+    _budget(where, module.cpu, module.memory_bytes)
+    ready = module.ready
+    _need(ready.tcp is None or 0 < ready.tcp < 65536, f"{where}: port {ready.tcp}")
+    _need(0 < ready.within_s < 1e7, f"{where}: ready within {ready.within_s} s")
+    for file in module.files:
+        parts = file.target.split("/")
+        good = file.target.isprintable() and not {"", ".", ".."} & {*parts}
+        _need(good, f"{where}: file {file.target[:80]!r} must stay in the work folder")
+    for blob in module.blobs():
+        _need(_SHA256.fullmatch(blob), f"{where}: blob {blob[:80]!r}")
+    words = (*(module.command or ()), *module.env, *module.env.values())
+    _need(not any("\0" in word for word in words), f"{where}: a NUL in its command or environment")
+
+
+def _budget(where: str, cpu: float | None, memory_bytes: int | None) -> None:
+    _need(cpu is None or 0 < cpu <= MAX_CORES, f"{where}: {cpu} cores")
+    _need(memory_bytes is None or memory_bytes > 0, f"{where}: {memory_bytes} bytes of memory")
+
+
+def _address(text: str) -> None:
+    parts = text.split(".")
+    good = len(parts) == 4 and all(p.isascii() and p.isdigit() and int(p) < 256 for p in parts)
+    _need(good and len(text) <= 15, f"{text[:80]!r} is not an IPv4 address")
+
+
+def _need(good: object, otherwise: str) -> None:
+    if not good:
+        raise msgspec.ValidationError(otherwise)
 
 
 def digest(data: bytes) -> str:

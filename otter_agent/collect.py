@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 
 from net.errors import OtterError
-from otter_agent import api, folders
+from otter_agent import api
 from otter_agent.machine import Machine
+from otter_agent.results import write_results
 from otter_agent.runtimes.base import Key, Logs
 
 QUEUE_LINES = 1000
@@ -28,20 +29,13 @@ async def merged_logs(
 ) -> AsyncIterator[api.LogLine]:
     """Lines of several modules: with `follow` as they come, else in the order they were written."""
     if not follow:
-        lines = [
-            line
-            for module in modules
-            async for line in _lines(machine, mesh, module, tail=tail, follow=False)
-        ]
-        if all(line.time is not None for line in lines):
-            lines.sort(key=lambda line: line.time or 0.0)
-        for line in lines:
+        async for line in _merged([_lines(machine, mesh, m, tail, False) for m in modules]):
             yield line
         return
     queue: asyncio.Queue[api.LogLine | None] = asyncio.Queue(QUEUE_LINES)
 
     async def pump(module: api.ModuleSpec) -> None:
-        async for line in _lines(machine, mesh, module, tail=tail, follow=True):
+        async for line in _lines(machine, mesh, module, tail, True):
             await queue.put(line)
         await queue.put(None)
 
@@ -60,8 +54,20 @@ async def merged_logs(
                 task.cancel()
 
 
+async def _merged(sources: Sequence[AsyncIterator[api.LogLine]]) -> AsyncIterator[api.LogLine]:
+    """Lines of several sources by their times, holding one of each: logs may be larger than memory.
+
+    A source whose lines have no times comes whole, before those that follow it.
+    """
+    heads = [(await anext(source, None), source) for source in sources]
+    while waiting := [(n, line) for n, (line, _) in enumerate(heads) if line is not None]:
+        n, line = min(waiting, key=lambda head: head[1].time or 0.0)
+        yield line
+        heads[n] = (await anext(heads[n][1], None), heads[n][1])
+
+
 async def _lines(
-    machine: Machine, mesh: str, module: api.ModuleSpec, *, tail: int | None, follow: bool
+    machine: Machine, mesh: str, module: api.ModuleSpec, tail: int | None, follow: bool
 ) -> AsyncIterator[api.LogLine]:
     driver = machine.runtimes.get(module.runtime)
     if not isinstance(driver, Logs):
@@ -75,11 +81,11 @@ async def results(machine: Machine, mesh: str, module: api.ModuleSpec, scratch: 
     """A tar file in `scratch` with a module's logs, records and outputs."""
     log = scratch / "log"
     with log.open("w", encoding="utf-8") as file:
-        async for line in _lines(machine, mesh, module, tail=None, follow=False):
+        async for line in _lines(machine, mesh, module, None, False):
             file.write(line.text + "\n")
     target = scratch / "results.tar"
     paths = machine.layout.module(mesh, module.name)
-    await asyncio.to_thread(folders.write_results, paths, module.outputs, log, target)
+    await asyncio.to_thread(write_results, paths, module.outputs, log, target)
     return target
 
 

@@ -11,6 +11,8 @@ CgroupError
 
 from __future__ import annotations
 
+import traceback
+
 from net.errors import DriverError, OtterError
 
 
@@ -54,3 +56,17 @@ class NetworkError(DriverError):
 
 class CgroupError(DriverError):
     """A budget could not be set or read back."""
+
+
+def explained(error: Exception) -> OtterError:
+    """An error that can be shown; one that nobody expected is a bug, and goes to the log whole."""
+    if isinstance(error, OtterError):
+        return error
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return OtterError(f"{where}{error.strerror or error}")
+    traceback.print_exception(error)
+    return OtterError(
+        f"internal error: {type(error).__name__}: {error}",
+        hint="the agent's log has the details; please report it",
+    )

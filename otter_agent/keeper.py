@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
-from net.errors import DriverError, OtterError
+from net.errors import OtterError
 from otter_agent import api, folders, readiness
 from otter_agent import reconcile as policy
 from otter_agent.build_log import BuildLogFile
-from otter_agent.errors import AgentError, ImageError
+from otter_agent.errors import AgentError, ImageError, explained
 from otter_agent.machine import Machine
 from otter_agent.part import Part
 from otter_agent.reconcile import Supervision
+from otter_agent.removal import remove_mesh
 from otter_agent.runtimes.base import Instance, Phase
 from otter_agent.state import DesiredMesh, State
 from otter_agent.status import MeshView
-from otter_agent.steps import Steps
+from otter_agent.steps import Steps, patient
 
 Emit = Callable[[str, str, str, str, str], None]
 """(mesh, kind, subject, text, state): record an event and wake its watchers."""
@@ -56,6 +57,8 @@ class MeshKeeper:
         self._retry: dict[str, float] = {}
         self._problems: dict[str, str] = {}
         self._settled = 0
+        self._applied_at = time.time()
+        self._ground_failures = 0
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._take_spec()
@@ -87,20 +90,26 @@ class MeshKeeper:
             part.now_is(instance)
         self.wake()
 
-    def saw_all(self, runtime: str, instances: dict[str, Instance], asked_at: float) -> None:
-        """A runtime listed everything it has of this mesh.
+    def saw_all(
+        self, runtime: str, instances: dict[str, Instance], asked_at: float
+    ) -> list[Instance]:
+        """A runtime listed everything it has of this mesh; returns what is nobody's.
 
         What changed here since it was asked (`asked_at`, monotonic) is newer than its answer.
         """
+        strays = []
         for instance in instances.values():
             part = self._parts.get(instance.key.module)
-            if part is None or part.changed < asked_at:
+            if part is not None and part.runtime != runtime and not part.busy:
+                strays.append(instance)  # its module has moved to another runtime
+            elif part is None or part.changed < asked_at:
                 self.saw(runtime, instance)
         for name, part in self._parts.items():
             gone = part.runtime == runtime and name not in instances and part.instance is not None
             if gone and not part.busy and part.changed < asked_at:
                 part.now_is(None)
         self.wake()
+        return strays
 
     def interrupted(self, runtime: str) -> None:
         """The engine went away: exits of the last moments were its doing, so they don't count."""
@@ -119,8 +128,8 @@ class MeshKeeper:
     def _take_spec(self) -> None:
         for module in self._desired.spec.modules:
             part = self._parts.setdefault(module.name, Part(module.runtime))
-            if part.host is None:
-                part.host = module.host
+            if part.instance is None and not part.busy:
+                part.runtime, part.host = module.runtime, module.host
             digest = self._wanted.digests[module.name]
             if part.artifact_of != digest:
                 part.artifact, part.artifact_error, part.error_tail = None, "", ()
@@ -131,10 +140,14 @@ class MeshKeeper:
 
     def retry_failed(self) -> None:
         """A new apply is a new try for what had failed."""
+        self._applied_at = time.time()
+        self._ground_failures = 0
         for module in self._desired.spec.modules:
             memory, part = self._memory[module.name], self._parts[module.name]
-            if part.artifact_error or part.overdue or memory.outcome == "failed":
+            if part.artifact_error or part.overdue or memory.outcome == "failed" or self._problems:
                 self._settled = 0
+            if memory.outcome == "failed":
+                part.artifact = None  # it may have been removed: look for it again
             part.artifact_error, part.error_tail, part.overdue = "", (), ""
             part.retry_at = 0.0
             if memory.outcome == "failed":
@@ -155,12 +168,12 @@ class MeshKeeper:
                 )
                 for action in decision.actions:
                     self._begin(action)
-                self._publish(idle=not decision.actions and decision.wake_at is None)
+                self._publish(idle=not decision.actions)
                 if decision.actions:
                     await asyncio.sleep(0)  # let short actions finish before looking again
                 await self._rest(decision.wake_at)
             for task in self._tasks:
-                task.cancel()  # builds and probes of a mesh that is to go
+                task.cancel()  # builds and probes; steps end by themselves, or they would go on
         await self._destroy()
 
     async def _rest(self, wake_at: float | None) -> None:
@@ -187,18 +200,23 @@ class MeshKeeper:
         problem = self._machine.problem_of(runtime)
         return f"runtime {runtime}: {problem}" if problem else ""
 
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[None, None, None], name: str, *, ends_with_mesh: bool) -> None:
         assert self._group is not None
         task = self._group.create_task(work, name=f"{self.name}: {name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if ends_with_mesh:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _begin(self, action: policy.Action) -> None:
         if action.module:
             self._parts[action.module].busy = True
         else:
             self._busy.add(type(action).__name__)
-        self._spawn(self._perform(action), f"{type(action).__name__} {action.module}")
+        self._spawn(
+            self._perform(action),
+            f"{type(action).__name__} {action.module}",
+            ends_with_mesh=isinstance(action, policy.Prepare),
+        )
 
     async def _perform(self, action: policy.Action) -> None:
         wanted = self._wanted
@@ -219,14 +237,17 @@ class MeshKeeper:
         spec = wanted.spec
         try:
             if isinstance(action, policy.Folders):
-                await self._steps.make_folders(spec)
+                hosts = {p.host for p in self._parts.values() if p.instance is not None}
+                await self._steps.make_folders(spec, hosts)
                 self._ground[name] = wanted.folders
             else:
                 await self._steps.make_network(spec)
                 self._ground[name] = wanted.network
                 self._emit(self.name, "network", self.name, "network is up", "")
-        except (OtterError, OSError) as error:
+        except Exception as caught:  # noqa: BLE001 - as above
+            error = explained(caught)
             self._retry[name] = time.time() + self._patience.ground_s
+            self._ground_failures += 1
             if self._problems.get(name) != str(error):
                 self._emit(self.name, "network", self.name, str(error), "failed")
             self._problems[name] = str(error)
@@ -242,25 +263,16 @@ class MeshKeeper:
             if isinstance(action, policy.Prepare) and module is not None:
                 await self._prepare(module, part)
                 return
-            async with self._patient(type(action).__name__, name, part):
+            op = type(action).__name__.lower()
+            async with patient(part.runtime, op, self._steps.key(name), self._patience.step_s):
                 if isinstance(action, policy.Remove):
                     await self._remove(name, part, module)
                 elif module is not None:
                     await self._step(wanted.spec, module, part, action)
-        except (OtterError, OSError) as error:  # a full disk is the machine's fault, not a bug
-            self._failed(name, part, action, error)
+        except Exception as error:  # noqa: BLE001 - a spec must not end the agent, again and again
+            if wanted.digests.get(name) == self._wanted.digests.get(name):
+                self._failed(name, part, action, explained(error))
             await self._look_again(name, part)
-
-    @contextlib.asynccontextmanager
-    async def _patient(self, op: str, name: str, part: Part) -> AsyncIterator[None]:
-        """A step that takes longer than any should, as an engine that hangs makes it, failed."""
-        limit = self._patience.step_s
-        try:
-            async with asyncio.timeout(limit):
-                yield
-        except TimeoutError as error:
-            target, why = f"{self.name}/{name}", f"no answer within {limit:g} s"
-            raise DriverError(part.runtime, op.lower(), target, why, recoverable=True) from error
 
     async def _look_again(self, name: str, part: Part) -> None:
         """After a failure: what is there may not be what was thought (removed by somebody else)."""
@@ -303,8 +315,10 @@ class MeshKeeper:
     async def _prepare(self, module: api.ModuleSpec, part: Part) -> None:
         path = self._machine.layout.module(self.name, module.name).build_log
 
-        def progress(line: str) -> None:
-            self._emit(self.name, "image", module.name, line, "")
+        loop = asyncio.get_running_loop()
+
+        def progress(line: str) -> None:  # builds log from threads of theirs as well
+            loop.call_soon_threadsafe(self._emit, self.name, "image", module.name, line, "")
 
         asked_for = part.artifact_of
         with BuildLogFile(path, progress) as log:
@@ -315,9 +329,10 @@ class MeshKeeper:
     async def _account(self, module: api.ModuleSpec, part: Part) -> None:
         instance = part.instance
         assert instance is not None
+        before = self._memory[module.name]
         memory = policy.account(
             module,
-            self._memory[module.name],
+            before,
             instance.exit_code,
             time.time(),
             oom=instance.oom_killed,
@@ -325,6 +340,8 @@ class MeshKeeper:
         )
         if memory.outcome != "done" and memory.reason:
             memory = replace(memory, log_tail=await self._steps.tail(module))
+        if self._memory.get(module.name) is not before:
+            return  # another spec is wanted by now: its memory isn't about this exit
         self._remember(module.name, memory)
 
     async def _remove(self, name: str, part: Part, module: api.ModuleSpec | None) -> None:
@@ -341,16 +358,21 @@ class MeshKeeper:
         else:
             part.runtime, part.host = module.runtime, module.host
 
-    def _failed(
-        self, name: str, part: Part, action: policy.Action, error: OtterError | OSError
-    ) -> None:
+    def _failed(self, name: str, part: Part, action: policy.Action, error: OtterError) -> None:
         """An action didn't work: say so, and try again later where that may help."""
         self._emit(self.name, "module", name, str(error), "")
         memory = self._memory.get(name)
         if isinstance(action, policy.Prepare):
             part.artifact_error = str(error)
             part.error_tail = error.tail if isinstance(error, ImageError) else ()
+        elif isinstance(action, policy.Update):
+            part.overdue = str(error)  # it lives on, with the limits that it had
+            part.retry_at = time.time() + self._patience.backoff_max_s
         elif memory is not None and not isinstance(action, policy.Remove):
+            if isinstance(action, policy.Connect):
+                self._ground["Network"] = ""  # look at it again: it may be what is broken
+            elif not isinstance(action, policy.Account):
+                part.artifact = None  # it may have been removed: look for it again
             streak = memory.streak + 1
             failed = policy.again(
                 replace(memory, armed=False), str(error), streak, time.time(), self._patience
@@ -375,24 +397,31 @@ class MeshKeeper:
         if part.ready or part.probing or not part.connected or self._group is None:
             return
         part.probing = True
-        self._spawn(self._until_ready(module, part), f"probe {module.name}")
+        self._spawn(self._until_ready(module, part), f"probe {module.name}", ends_with_mesh=True)
 
     async def _until_ready(self, module: api.ModuleSpec, part: Part) -> None:
-        life = part.instance
-        left = self._memory[module.name].started_at + module.ready.within_s - time.time()
-        probe = readiness.probe_of(self._machine, self.name, module)
+        life, ready = part.instance, module.ready
+        memory = self._memory[module.name]
+
+        def same() -> bool:
+            now = self._wanted.modules.get(module.name)
+            return part.instance == life and now is not None and now.ready == ready
+
+        def late(trouble: str) -> None:
+            waits = f"waits for {policy.waits_for(ready)}"
+            part.overdue = f"not ready after {ready.within_s:g} s: {trouble or waits}"
+            self.wake()
+
         try:
+            probe = readiness.probe_of(self._machine, self.name, module)
             if probe is None:  # nothing to ask: ready is who lives on for a moment
-                await asyncio.sleep(self._patience.moment_of(self._memory[module.name]))
-                probe = readiness.yes
-            async with asyncio.timeout(max(0.1, left)):
-                await readiness.until_ready(_while(probe, lambda: part.instance is life))
-            part.ready = part.instance is life and part.connected
-        except TimeoutError:
-            waits = policy.waits_for(module.ready)
-            part.overdue = f"not ready after {module.ready.within_s:g} s: still waits for {waits}"
-        except OtterError as error:
-            part.overdue = str(error)
+                await asyncio.sleep(self._patience.moment_of(memory))
+                yes = same()
+            else:
+                left = max(memory.started_at, self._applied_at) + ready.within_s - time.time()
+                yes = await readiness.ask(probe, left, same, late)
+            if yes and part.connected:
+                part.ready, part.overdue = True, ""
         finally:
             part.probing = False
             self.wake()
@@ -405,14 +434,17 @@ class MeshKeeper:
         memory = self._memory.get(module.name, Supervision())
         digest = self._wanted.digests[module.name]
         state, reason = policy.module_state(digest, self._seen(part), memory)
-        if state == "running":
-            reason = part.overdue or f"waits for {policy.waits_for(module.ready)}"
-        return state, reason
+        if state in ("running", "ready") and part.overdue:
+            return state, part.overdue
+        return state, reason or (
+            f"waits for {policy.waits_for(module.ready)}" if state == "running" else ""
+        )
 
     def _publish(self, *, idle: bool) -> None:
         """Tell watchers what changed, and when the mesh as a whole has settled."""
         spec = self._desired.spec
-        settled = idle and not self._busy and not self._problems
+        hopeless = self._ground_failures >= self._patience.failures
+        settled = idle and not self._busy and (not self._problems or hopeless)
         settled = settled and not any(part.busy for part in self._parts.values())
         for module in spec.modules:
             part = self._parts[module.name]
@@ -422,7 +454,7 @@ class MeshKeeper:
                 part.said = said
                 self._emit(self.name, "module", module.name, said[1], said[0])
             final = said[0] in ("ready", "done", "failed", "stopped") or bool(part.overdue)
-            settled = settled and final
+            settled = settled and (final or hopeless)
         if settled and self._settled != self._desired.generation:
             self._settled = self._desired.generation
             self._emit(self.name, "mesh", self.name, f"settled: {self.mesh_state()}", "settled")
@@ -457,38 +489,10 @@ class MeshKeeper:
 
     async def _destroy(self) -> None:
         while True:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for name, part in self._parts.items():
-                        if part.runtime in self._machine.runtimes:
-                            group.create_task(self._end(name, part))
-                await self._steps.remove_all()
-            except* (OtterError, OSError) as errors:
-                for error in errors.exceptions:
-                    self._emit(self.name, "mesh", self.name, str(error), "")
-                self._problems["destroy"] = "; ".join(map(str, errors.exceptions))
-                await asyncio.sleep(self._patience.ground_s)
-            else:
+            said = await remove_mesh(self._steps, self._parts, self._emit, self._patience)
+            if not said:
                 break
+            self._problems["destroy"] = said
+            await asyncio.sleep(self._patience.ground_s)
         self._state.forget_mesh(self.name)
         self._emit(self.name, "mesh", self.name, "destroyed", "destroyed")
-
-    async def _end(self, name: str, part: Part) -> None:
-        had = part.instance
-        problem = self._machine.problems.get(part.runtime, "")
-        if had is None and problem:
-            return  # an engine that isn't there has nothing of ours that we know of
-        async with self._patient("remove", name, part):
-            await self._steps.remove(name, part.runtime, None)
-        part.now_is(None)
-        if had is not None:
-            self._emit(self.name, "module", name, "removed", "removed")
-
-
-def _while(probe: readiness.Probe, same: Callable[[], bool]) -> readiness.Probe:
-    """Ask `probe` only while the life it asks about goes on; otherwise stop asking."""
-
-    async def asked() -> bool:
-        return not same() or await probe()
-
-    return asked

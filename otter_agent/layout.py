@@ -125,6 +125,11 @@ class Layout:
         return self.lib / "meshes"
 
     @property
+    def scratch(self) -> Path:
+        """Files for the length of a request; emptied when an agent starts."""
+        return self.lib / "scratch"
+
+    @property
     def environments(self) -> Path:
         """Virtual environments and prepared model weights of the process runtime."""
         return self.lib / "environments"

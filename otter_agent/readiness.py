@@ -18,6 +18,7 @@ from otter_agent.runtimes.base import Exec, Key
 FIRST_WAIT_S = 0.02
 LONGEST_WAIT_S = 0.5
 CONNECT_TIMEOUT_S = 1.0
+PROBE_TIMEOUT_S = 10.0
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -34,17 +35,40 @@ def probe_of(machine: Machine, mesh: str, module: api.ModuleSpec) -> Probe | Non
     return None
 
 
-async def until_ready(probe: Probe) -> None:
-    """Ask until the answer is yes. Callers bound the time and cancel."""
-    wait = FIRST_WAIT_S
-    while not await probe():
-        await asyncio.sleep(wait)
+async def ask(
+    probe: Probe, within_s: float, same: Callable[[], bool], late: Callable[[str], None]
+) -> bool:
+    """Ask until the answer is yes, also when it is late. Callers cancel.
+
+    Args:
+        probe: The question.
+        within_s: After this long `late` is called, once, with what went wrong last ("": nothing).
+        same: Whether the question still is about the same life; if not, the answer is no.
+        late: See `within_s`.
+    """
+    loop = asyncio.get_running_loop()
+    deadline, told, wait = loop.time() + within_s, False, FIRST_WAIT_S
+    while same():
+        yes, trouble = await _asked(probe)
+        if yes:
+            return same()
+        if not told and loop.time() > deadline:
+            told = True
+            late(trouble)
+        await asyncio.sleep(LONGEST_WAIT_S if trouble else wait)
         wait = min(wait * 1.3, LONGEST_WAIT_S)
+    return False
 
 
-async def yes() -> bool:
-    """The answer where nothing is asked."""
-    return True
+async def _asked(probe: Probe) -> tuple[bool, str]:
+    """The answer, and why there was none."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            return await probe(), ""
+    except TimeoutError:
+        return False, f"no answer within {PROBE_TIMEOUT_S:g} s"
+    except Exception as error:  # noqa: BLE001 - a module that can't be asked isn't ready, no more
+        return False, str(error) or type(error).__name__
 
 
 def _marker(path: Path) -> Probe:

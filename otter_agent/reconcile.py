@@ -242,7 +242,7 @@ def reconcile(
     wakes: list[float] = []
     done = _ground(wanted, observed, now, actions, wakes)
     for name, seen in observed.modules.items():
-        if name in wanted.modules or seen.instance is None or seen.busy:
+        if name in wanted.modules or seen.busy:
             continue
         if seen.retry_at > now:
             wakes.append(seen.retry_at)
@@ -339,7 +339,7 @@ def account(
     if exit_code == 0 and module.restart != "always":
         return replace(base, outcome="done", reason="", streak=0)
     healthy = memory.started_at and now - memory.started_at >= patience.healthy_s
-    streak = 0 if exit_code == 0 else (1 if healthy else memory.streak + 1)
+    streak = 1 if healthy else memory.streak + 1
     reason = _exit_reason(exit_code, oom, module)
     if module.restart == "no":
         return replace(base, outcome="failed", reason=reason, streak=streak)

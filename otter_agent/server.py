@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from otter_agent.runtimes.base import Exec, Key
 MAX_SPEC_BYTES = 64 << 20
 """Of a JSON body: about 50,000 modules."""
 _STATUS = {"not-found": 404, "missing-blobs": 409, "destroying": 409, "bad-request": 400}
+STDIN_CHUNKS = 16
+"""Messages of stdin in flight: a command that doesn't read slows its client."""
 _NDJSON = "application/x-ndjson"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _AGENT = web.AppKey("agent", Agent)
@@ -59,7 +61,9 @@ def make_app(agent: Agent) -> web.Application:
 @contextlib.asynccontextmanager
 async def serving(agent: Agent, socket: Path) -> AsyncIterator[None]:
     """Serve the API at `socket` while the block runs; the socket is gone afterwards."""
-    runner = web.AppRunner(make_app(agent), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(
+        make_app(agent), access_log=None, shutdown_timeout=1.0, handler_cancellation=True
+    )
     await runner.setup()
     socket.parent.mkdir(parents=True, exist_ok=True)
     fresh = socket.with_name(f".{socket.name}.{os.getpid()}")
@@ -85,6 +89,8 @@ async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
         return _problem(_STATUS.get(error.code, 500), error.code, error.message, error.hint)
     except OtterError as error:
         return _problem(500, "failed", error.args[0], error.hint)
+    except OSError as error:  # a full disk, most likely
+        return _problem(500, "failed", f"{request.method} {request.path}: {error}", "")
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         hint = "are otterctl and otter-agent of the same version?"
         return _problem(400, "bad-request", f"request body: {error}", hint)
@@ -188,7 +194,7 @@ def _number(request: web.Request, name: str) -> int | None:
     text = request.query.get(name)
     if text is None:
         return None
-    if not text.isdigit() or len(text) > 15:
+    if not (text.isascii() and text.isdigit()) or len(text) > 15:
         raise AgentError("bad-request", f"{name}={text[:40]!r}: a whole number is needed")
     return int(text)
 
@@ -251,7 +257,9 @@ def _module(agent: Agent, request: web.Request) -> api.ModuleSpec:
 async def _files(request: web.Request) -> web.StreamResponse:
     agent = request.app[_AGENT]
     module = _module(agent, request)
-    with tempfile.TemporaryDirectory(dir=agent.machine.layout.lib) as folder:
+    scratch = agent.machine.layout.scratch
+    scratch.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         tar = await collect.results(agent.machine, request.match_info["mesh"], module, Path(folder))
         response = web.StreamResponse(headers={"Content-Type": "application/x-tar"})
         await response.prepare(request)
@@ -272,21 +280,56 @@ async def _exec(request: web.Request) -> web.StreamResponse:
     await socket.prepare(request)
     key = Key(request.match_info["mesh"], module.name)
     try:
-        argv = msgspec.json.decode(await socket.receive_str())["argv"]
-        code = await driver.exec(key, argv, stdin=_stdin(socket), output=_output(socket))
-        await socket.send_bytes(b"\x00" + api.encode({"exit": code}))
+        wanted = await _exec_request(socket)
+        code = await _run_while_connected(socket, driver, key, wanted.argv)
+        last: dict[str, Any] = {"exit": code}
     except OtterError as error:
         problem = api.Problem(code="failed", message=str(error.args[0]), hint=error.hint)
-        await socket.send_bytes(b"\x00" + api.encode({"error": api.to_builtins(problem)}))
+        last = {"error": api.to_builtins(problem)}
+    if not socket.closed:
+        await socket.send_bytes(b"\x00" + api.encode(last))
     await socket.close()
     return socket
 
 
-async def _stdin(socket: web.WebSocketResponse) -> AsyncIterator[bytes]:
-    async for message in socket:
-        if message.type is not WSMsgType.BINARY or not message.data:
-            return
-        yield message.data
+async def _exec_request(socket: web.WebSocketResponse) -> api.ExecRequest:
+    message = await socket.receive()
+    try:
+        if message.type is WSMsgType.TEXT:
+            return api.decode(message.data, api.ExecRequest)
+        why = "the first message must be text"
+    except (msgspec.DecodeError, RecursionError) as error:
+        why = str(error)
+    raise AgentError("bad-request", f"exec: {why}")
+
+
+async def _run_while_connected(
+    socket: web.WebSocketResponse, driver: Exec, key: Key, argv: Sequence[str]
+) -> int:
+    """Run a command; it is killed when its client goes away."""
+    stdin: asyncio.Queue[bytes] = asyncio.Queue(STDIN_CHUNKS)
+
+    async def given() -> AsyncIterator[bytes]:
+        while data := await stdin.get():
+            yield data
+
+    async def listen() -> None:
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                await stdin.put(message.data)
+
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(
+            driver.exec(key, argv, stdin=given(), output=_output(socket)), name=f"exec in {key}"
+        )
+        listening = group.create_task(listen(), name=f"stdin of {key}")
+        await asyncio.wait((work, listening), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+        listening.cancel()
+    if work.cancelled():
+        raise AgentError("gone", "the client went away; the command was killed")
+    return work.result()
 
 
 def _output(socket: web.WebSocketResponse) -> Any:

@@ -17,6 +17,9 @@ from otter_agent.machine import Config, Machine, open_machine
 from otter_agent.server import serving
 from otter_agent.state import State
 
+LONGEST_SOCKET_PATH = 92
+"""unix(7) allows 107 bytes; while it is made, the socket's name is a little longer."""
+
 
 def serve(config: Config, *, debug: bool = False) -> None:
     """Serve until SIGTERM or SIGINT. Meshes live on; the next agent adopts them.
@@ -26,8 +29,16 @@ def serve(config: Config, *, debug: bool = False) -> None:
         OSError: The root can't be written.
     """
     layout = Layout.at(config.root)
+    if len(os.fsencode(layout.socket)) > LONGEST_SOCKET_PATH:
+        raise AgentError(
+            "bad-request",
+            f"{layout.socket}: too long for a Unix socket",
+            hint=f"at most {LONGEST_SOCKET_PATH} bytes: pick a shorter --root",
+        )
     layout.run.mkdir(parents=True, exist_ok=True)
     layout.lib.mkdir(parents=True, exist_ok=True)
+    # Module folders are writable for images' own users, and the database holds modules' variables.
+    layout.lib.chmod(0o700)
     with _only_one(layout):
         state = State(layout.database)
         try:

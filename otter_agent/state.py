@@ -6,6 +6,7 @@ Must not know: drivers, HTTP, how desired state is reached.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -110,7 +111,7 @@ class State:
     def put_mesh(self, spec: api.MeshSpec) -> int:
         """Store what is desired; returns the new generation (unchanged spec: the old one)."""
         body = api.encode(spec)
-        with self._transaction():
+        with _full_disk("store the mesh"), self._transaction():
             row = self._db.execute(
                 "SELECT spec, generation, destroying FROM meshes WHERE name=?", (spec.name,)
             ).fetchone()
@@ -122,15 +123,22 @@ class State:
             )
         return generation
 
-    def destroy_mesh(self, name: str) -> None:
-        """Mark as to be removed; survives a crash in the middle of the removal."""
-        self._db.execute(
-            "UPDATE meshes SET destroying=1, generation=generation+1 WHERE name=?", (name,)
-        )
+    def destroy_mesh(self, desired: DesiredMesh) -> DesiredMesh:
+        """Mark as to be removed; survives a crash in the middle of the removal.
+
+        On a full disk only in memory: the removal is what will make room.
+        """
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._db.execute("UPDATE meshes SET destroying=1 WHERE name=?", (desired.spec.name,))
+        return DesiredMesh(desired.spec, desired.generation + 1, destroying=True)
 
     def forget_mesh(self, name: str) -> None:
-        """The mesh is gone: drop all rows but its events."""
-        with self._transaction():
+        """The mesh is gone: drop all rows but its events.
+
+        Raises:
+            AgentError: The disk is full even for that.
+        """
+        with _full_disk("forget the mesh"), self._transaction():
             self._db.execute("DELETE FROM meshes WHERE name=?", (name,))
             self._db.execute("DELETE FROM supervision WHERE mesh=?", (name,))
 
@@ -143,13 +151,13 @@ class State:
 
     def put_supervision(self, mesh: str, module: str, memory: Supervision | None) -> None:
         """Remember, or forget with None."""
-        if memory is None:
+        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: remembered until a crash
             self._db.execute("DELETE FROM supervision WHERE mesh=? AND module=?", (mesh, module))
-            return
-        self._db.execute(
-            "INSERT OR REPLACE INTO supervision VALUES (?, ?, ?)",
-            (mesh, module, msgspec.json.encode(memory)),
-        )
+            if memory is not None:
+                self._db.execute(
+                    "INSERT INTO supervision VALUES (?, ?, ?)",
+                    (mesh, module, msgspec.json.encode(memory)),
+                )
 
     # --- events --------------------------------------------------------------------------------
 
@@ -157,12 +165,15 @@ class State:
         self, time: float, mesh: str, kind: str, subject: str, text: str, state: str = ""
     ) -> api.Event:
         """Append an event and return it with its number."""
-        cursor = self._db.execute(
-            "INSERT INTO events (time, mesh, kind, subject, text, state) VALUES (?, ?, ?, ?, ?, ?)",
-            (time, mesh, kind, subject, text, state),
-        )
-        seq = cursor.lastrowid or 0
-        if seq % 1000 == 0:
+        seq = 0
+        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: work goes on untold
+            cursor = self._db.execute(
+                "INSERT INTO events (time, mesh, kind, subject, text, state)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (time, mesh, kind, subject, text, state),
+            )
+            seq = cursor.lastrowid or 0
+        if seq and seq % 1000 == 0:
             self._db.execute("DELETE FROM events WHERE seq <= ?", (seq - KEEP_EVENTS,))
         return api.Event(
             seq=seq, time=time, mesh=mesh, kind=kind, subject=subject, text=text, state=state
@@ -182,3 +193,12 @@ class State:
         """Number of the newest event; 0 if there is none."""
         row = self._db.execute("SELECT max(seq) FROM events").fetchone()
         return int(row[0] or 0)
+
+
+@contextmanager
+def _full_disk(what: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        hint = "make room on its disk"
+        raise AgentError("failed", f"the agent could not {what}: {error}", hint=hint) from error

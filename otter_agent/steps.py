@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from net.errors import OtterError
+from net.errors import DriverError, OtterError
 from otter_agent import api, folders
 from otter_agent.images.base import BuildLog
 from otter_agent.machine import Machine
 from otter_agent.reconcile import budget_of
-from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Phase, Workload
+from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Workload
 
 STOP_GRACE_S = 5.0
 """Between SIGTERM and SIGKILL: half of Docker's default, as a removed module's data goes too."""
@@ -37,11 +39,15 @@ class Steps:
         """The budget group of a host, relative to the agent's own."""
         return f"{self.mesh}/{host}"
 
-    async def make_folders(self, spec: api.MeshSpec) -> None:
-        """Module folders, hosts files, and the hosts' budgets."""
-        await asyncio.to_thread(self._make_folders, spec)
+    async def make_folders(self, spec: api.MeshSpec, in_use: set[str | None]) -> None:
+        """Module folders, hosts files, and the hosts' budgets.
 
-    def _make_folders(self, spec: api.MeshSpec) -> None:
+        The group of a host that is wanted no more stays while the host is `in_use`: its modules
+        are still to be asked to end.
+        """
+        await asyncio.to_thread(self._make_folders, spec, in_use)
+
+    def _make_folders(self, spec: api.MeshSpec, in_use: set[str | None]) -> None:
         for module in spec.modules:
             folders.make(self.machine.layout, self.mesh, module.name, spec.names)
         cgroups = self.machine.cgroups
@@ -54,7 +60,8 @@ class Steps:
         wanted = {self.group(h.name) for h in spec.hosts}
         for group in cgroups.groups():
             mesh, _, below = group.partition("/")
-            if mesh == self.mesh and below and "/" not in below and group not in wanted:
+            mine = mesh == self.mesh and below and "/" not in below
+            if mine and group not in wanted and below not in in_use:
                 cgroups.kill(group)
                 cgroups.remove(group)
 
@@ -149,6 +156,16 @@ class Steps:
         return tuple(lines)
 
 
-def exited(instance: Instance | None) -> bool:
-    """Whether an instance has ended its life."""
-    return instance is not None and instance.phase is Phase.EXITED
+@asynccontextmanager
+async def patient(runtime: str, op: str, key: Key, limit_s: float) -> AsyncIterator[None]:
+    """A step that takes longer than any should, as an engine that hangs makes it, failed.
+
+    Raises:
+        DriverError: It took longer than `limit_s`.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError as error:
+        why = f"no answer within {limit_s:g} s"
+        raise DriverError(runtime, op, str(key), why, recoverable=True) from error

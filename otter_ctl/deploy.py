@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from net.errors import OtterError
 from otter_agent import api
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import AgentFault, PlanError, RemoteError
@@ -136,7 +137,11 @@ def _settled(status: api.MeshStatus) -> bool:
 async def fetch(
     client: AgentClient, status: api.MeshStatus, folder: RunFolder, modules: Sequence[str] = ()
 ) -> list[Path]:
-    """Bring logs, records and outputs of some modules (none named: all); returns the files."""
+    """Bring logs, records and outputs of some modules (none named: all); returns the files.
+
+    Raises:
+        RemoteError: Some could not be brought; all others were.
+    """
     known = [m.name for m in status.modules]
     for name in modules:
         if name not in known:
@@ -147,11 +152,18 @@ async def fetch(
             )
     folder.record(None, status.spec)
     written: list[Path] = []
+    failed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="otter-fetch-") as scratch:
         for name in modules or known:
             tar = Path(scratch) / "results.tar"
-            await client.files(status.mesh, name, tar)
-            written += folder.unpack(name, tar)
+            try:
+                await client.files(status.mesh, name, tar)
+                written += folder.unpack(name, tar)
+            except (OtterError, OSError) as error:
+                failed.append(f"{name}: {error}")
+    if failed:
+        more = f" (and {len(failed) - 1} more modules)" if failed[1:] else ""
+        raise RemoteError(client.machine, f"could not fetch all: {failed[0]}{more}")
     return written
 
 

@@ -93,6 +93,7 @@ class LocalAgent:
         deadline = time.monotonic() + START_DEADLINE_S
         while not self.answers():
             if child.poll() is not None or time.monotonic() > deadline:
+                child.kill()
                 said = self._said(begin) or f"exit status {child.returncode}"
                 raise AgentNotStarted(
                     "local",
@@ -100,7 +101,7 @@ class LocalAgent:
                     hint=f"its log: {self.run / 'agent.log'}; see also `otterctl doctor`",
                 )
             time.sleep(0.02)
-        return child.pid
+        return int((self.run / "agent.pid").read_text())  # another apply's may have come first
 
     def _said(self, begin: int) -> str:
         text = (self.run / "agent.log").read_bytes()[begin:].decode(errors="replace")

@@ -79,6 +79,8 @@ def _report(
         what = f"{len(status.modules)} modules ready" if waited else "handed to the agent"
         click.echo(f"mesh {status.mesh}: {what}; run folder {folder}")
         return 0
+    if status.problem:
+        click.secho(status.problem, fg="red", err=True)
     bad = [m for m in status.modules if m.state not in SETTLED]
     show_failures(status, err=True)
     for module in bad:
