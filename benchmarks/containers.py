@@ -169,9 +169,8 @@ async def _raw(url: str, parallel: int) -> float:
                     group.create_task(one(number))
             return time.perf_counter() - began
         finally:
-            async with asyncio.TaskGroup() as group:
-                for container in made:
-                    group.create_task(container.delete(force=True))
+            for container in made:  # one by one: see otter_agent/runtimes/ending.py
+                await container.delete(force=True)
 
 
 def _compose(url: str, folder: Path) -> float:
@@ -187,4 +186,5 @@ def _compose(url: str, folder: Path) -> float:
         subprocess.run([*command, "up", "-d"], env=env, check=True, capture_output=True)
         return time.perf_counter() - began
     finally:
+        env["COMPOSE_PARALLEL_LIMIT"] = "1"  # see otter_agent/runtimes/ending.py
         subprocess.run([*command, "down", "-t", "0"], env=env, check=False, capture_output=True)
