@@ -219,6 +219,50 @@ def test_ctrl_c_in_apply_and_logs(shared_otter):
     assert "Traceback" not in err
 
 
+def test_a_command_ends_with_its_client(shared_otter):
+    otter = shared_otter
+    otter("apply", otter.topology(THREE))
+    seconds = "43215"
+    running = otter.popen("exec", "client", "--", "sleep", seconds, stdin=subprocess.DEVNULL)
+    wait_for(lambda: sleeping(seconds), "it never ran")
+    running.send_signal(signal.SIGINT)
+    assert running.wait(20) == 130
+    wait_for(lambda: not sleeping(seconds), "it goes on without its client")
+
+
+def sleeping(seconds: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[:2] == [b"sleep", seconds.encode()]:
+            found.append(path.parent.name)
+    return found
+
+
+def test_outputs_that_are_hostile_harm_only_themselves(shared_otter):
+    """Links, a file that is larger than the disk, folders without end; and one good file."""
+    otter = shared_otter
+    script = (
+        "echo good > out.txt; ln -s /etc/shadow link.txt; ln -s / all; truncate -s 10T huge.txt; "
+        'python3 -c \'import os\nfor _ in range(1200): os.mkdir("d"); os.chdir("d")\'; '
+        "mkfifo pipe.txt; touch made; exec sleep 1000"
+    )
+    file = otter.topology(
+        'name = "hostile"\n[hosts.a]\n[modules.m]\nruntime = "process"\n'
+        f"command = {json.dumps(['sh', '-c', script])}\n"
+        'outputs = ["*.txt", "all/*", "d"]\nready = { command = ["test", "-e", "made"] }\n'
+    )
+    otter("apply", file)
+    folder = Path(otter.json("fetch")["folder"])
+    outputs = folder / "outputs" / "m"
+    assert [p.name for p in outputs.iterdir()] == ["out.txt"]
+    otter("destroy", "--yes")
+    assert otter.json("ls") == []
+
+
 def test_not_ready_in_time_says_what_it_waits_for(shared_otter):
     otter = shared_otter
     file = otter.topology(THREE.replace("tcp = 8000", 'tcp = 8001, within = "1s"'))
