@@ -24,8 +24,8 @@ EXTRA = ".otter"
 
 def wanted(folder: Path, name: str) -> list[str]:
     """The requirements that a file of the module folder names; none without the file."""
-    file = folder / name
-    return requirements_of(file.read_text()) if file.is_file() else []
+    text = _text(folder, name)
+    return [] if text is None else requirements_of(text)
 
 
 def complete(folder: Path, wheels: Path, prepare_wheels: Path) -> None:
@@ -37,16 +37,33 @@ def complete(folder: Path, wheels: Path, prepare_wheels: Path) -> None:
         prepare_wheels: Folder with those of requirements-prepare.txt.
     """
     extra = folder / EXTRA
+    if extra.is_symlink() or extra.is_file():
+        extra.unlink()
     shutil.rmtree(extra, ignore_errors=True)
     if not (folder / "Dockerfile").is_file():
         _default(folder, extra)
     for source, name in ((wheels, "wheels"), (prepare_wheels, "prepare-wheels")):
         shutil.copytree(source, extra / name, copy_function=_link)
-    ignored = folder / ".dockerignore"
-    if ignored.is_file():
-        lines = f"{ignored.read_text()}\n!{EXTRA}\n"
-        ignored.unlink()  # unpacked files are read-only
-        ignored.write_text(lines)
+    text = _text(folder, ".dockerignore")
+    if text is not None:
+        ignored = folder / ".dockerignore"
+        ignored.unlink()  # unpacked files are read-only; and a link is not written through
+        ignored.write_text(f"{text}\n!{EXTRA}\n", encoding="utf-8")
+
+
+def _text(folder: Path, name: str) -> str | None:
+    """What a file of the folder says; None if it isn't there or is a link that leads out.
+
+    Unpacking refuses such links already; these files are what the agent itself reads. Bytes that
+    aren't UTF-8 are replaced: they are the module's mistake, and its build will tell.
+    """
+    try:
+        file = (folder / name).resolve()
+    except RuntimeError:  # a loop of links; 3.13 says OSError
+        return None
+    if not file.is_relative_to(folder.resolve()) or not file.is_file():
+        return None
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _default(folder: Path, extra: Path) -> None:
@@ -57,7 +74,10 @@ def _default(folder: Path, extra: Path) -> None:
         _copy(folder / name, extra / "module" / name)
         if name not in NOT_FOR_PREPARE:
             _copy(folder / name, extra / "prepare" / name)
-    shutil.copyfile(DEFAULT_DOCKERFILE, folder / "Dockerfile")
+    dockerfile = folder / "Dockerfile"
+    if dockerfile.is_symlink():  # to nothing: it would be written through
+        dockerfile.unlink()
+    shutil.copyfile(DEFAULT_DOCKERFILE, dockerfile)
 
 
 def _copy(source: Path, target: Path) -> None:
