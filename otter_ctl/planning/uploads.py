@@ -20,6 +20,8 @@ from otter_ctl.topology.model import Topology
 
 CONTEXT_LIMIT = 256 << 20
 """Bytes of a build folder, which is held in memory. Weights belong into the build's own steps."""
+MAX_DEPTH = 64
+"""Folders in folders; the agent unpacks no more."""
 
 _SKIPPED = frozenset({"__pycache__", ".git"})
 _CHUNK = 1 << 20
@@ -87,15 +89,18 @@ def _file_blob(path: Path) -> Blob:
     return Blob(digest, status.st_size, path.read_bytes, bool(status.st_mode & stat.S_IXUSR))
 
 
-def _entries(folder: Path, prefix: str = "") -> Iterator[tuple[Path, str]]:
+def _entries(folder: Path, prefix: str = "", depth: int = 1) -> Iterator[tuple[Path, str]]:
     """Everything below, folders before what they hold, by name."""
     for entry in sorted(os.scandir(folder / prefix), key=lambda e: e.name):
         if entry.name in _SKIPPED or entry.name.endswith(".pyc"):
             continue
         name = f"{prefix}{entry.name}"
+        if depth > MAX_DEPTH:
+            reason = f"holds folders over {MAX_DEPTH} deep"
+            raise PlanError(str(folder), reason, hint=f"look below {prefix[:80]}")
         yield Path(entry.path), name
         if entry.is_dir(follow_symlinks=False):
-            yield from _entries(folder, f"{name}/")
+            yield from _entries(folder, f"{name}/", depth + 1)
 
 
 def _add(tar: tarfile.TarFile, folder: Path, path: Path, name: str) -> None:
@@ -126,6 +131,8 @@ def _inner_link(folder: Path, path: Path) -> str:
     """Where a link leads, if that is relative and inside: anything else would differ elsewhere."""
     target = os.readlink(path)
     inside = os.path.normpath(os.path.join(path.parent.relative_to(folder), target))
-    if os.path.isabs(target) or inside == ".." or inside.startswith("../"):
+    out = os.path.isabs(target) or inside == ".." or inside.startswith("../")
+    # What stays inside by its words may still leave by another link on its way.
+    if out or not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
         raise PlanError(str(path), f"is a link that leads out of the folder, to {target}")
     return target

@@ -5,7 +5,9 @@ Must not know: which keys there are.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,11 @@ def read(path: Path) -> str:
     """The text of the file, without byte order mark.
 
     Raises:
-        TopologyErrors: It can't be read, is too large or isn't UTF-8.
+        TopologyErrors: It can't be read, is no regular file, is too large or isn't UTF-8.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(SIZE_LIMIT + 1)
-    except (OSError, ValueError) as exc:  # ValueError: a NUL in the path
+        data = _bytes(path)
+    except (OSError, ValueError) as exc:  # ValueError: a NUL, no regular file
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
         raise _failure(path, 1, 1, f"can't be read: {reason}") from exc
     if len(data) > SIZE_LIMIT:
@@ -45,6 +46,18 @@ def read(path: Path) -> str:
         column = len(before.rpartition(b"\n")[2].decode(errors="replace")) + 1
         reason = f"isn't UTF-8: byte 0x{data[exc.start]:02x}"
         raise _failure(path, before.count(b"\n") + 1, column, reason) from exc
+
+
+def _bytes(path: Path) -> bytes:
+    """At most one byte more than allowed; a pipe or terminal might never give or end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it isn't a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(SIZE_LIMIT + 1)
+    finally:
+        os.close(descriptor)
 
 
 def parse(path: Path, text: str) -> dict[str, Any]:

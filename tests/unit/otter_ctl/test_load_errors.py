@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -255,3 +256,13 @@ def test_what_is_no_file(tmp_path: Path, path: str):
         load(tmp_path / path)
     assert "can't be read" in str(caught.value)
     assert caught.value.errors[0].line == 1
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_told_at_once(tmp_path, make):
+    path = tmp_path / "mesh.toml"
+    make(path)
+    with pytest.raises(TopologyErrors, match="can't be read: it isn't a regular file") as caught:
+        load(path)
+    assert [problem.line for problem in caught.value] == [1]

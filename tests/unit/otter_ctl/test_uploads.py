@@ -91,6 +91,24 @@ def test_links_that_lead_out_are_refused(tmp_path, target):
         context(folder)
 
 
+def test_a_link_that_leaves_by_another_link_is_refused(tmp_path):
+    folder = fill(tmp_path / "in")
+    (tmp_path / "secret").write_text("s")
+    (folder / "pkg" / "top").symlink_to("..")
+    (folder / "x").symlink_to("pkg/top/../secret")
+    with pytest.raises(PlanError, match="is a link that leads out of the folder"):
+        context(folder)
+
+
+def test_folders_too_deep_are_refused(tmp_path):
+    deepest = tmp_path / "/".join("d" * 64)
+    deepest.mkdir(parents=True)
+    context(tmp_path)
+    (deepest / "module.py").write_text("x")
+    with pytest.raises(PlanError, match="holds folders over 64 deep"):
+        context(tmp_path)
+
+
 def test_links_within_may_go_up(tmp_path):
     folder = fill(tmp_path)
     (folder / "pkg" / "up").symlink_to("../module.py")
