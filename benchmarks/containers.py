@@ -186,5 +186,5 @@ def _compose(url: str, folder: Path) -> float:
         subprocess.run([*command, "up", "-d"], env=env, check=True, capture_output=True)
         return time.perf_counter() - began
     finally:
-        env["COMPOSE_PARALLEL_LIMIT"] = "1"  # see otter_agent/runtimes/ending.py
-        subprocess.run([*command, "down", "-t", "0"], env=env, check=False, capture_output=True)
+        env["COMPOSE_PARALLEL_LIMIT"] = "2"  # its least; see otter_agent/runtimes/ending.py
+        subprocess.run([*command, "down", "-t", "0"], env=env, check=True, capture_output=True)
