@@ -24,6 +24,7 @@ _PLACES = {
     "log": "logs/{module}.log",
     "build.log": "logs/{module}.build.log",
     "messages.ndjson": "messages/{module}.ndjson",
+    "left-out.txt": "outputs/{module}.left-out.txt",
 }
 
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,64}")
