@@ -5,7 +5,6 @@ Must not know: topology, HTTP.
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -88,7 +87,6 @@ class LocalAgent:
                 stderr=log,
                 start_new_session=True,
                 cwd="/",
-                env={**os.environ, "OTTER_STARTED_BY": "otterctl"},
             )
         deadline = time.monotonic() + START_DEADLINE_S
         while not self.answers():

@@ -41,10 +41,11 @@ async def follow_logs(
         last = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z") if tail == 0 else ""
         params = {"tail": "all" if tail is None else str(tail)}
         while life := await _life(engine, container):
+            seen = last  # `since` includes its moment
             async for stamp, text in _read(engine, container, params, follow):
-                if stamp <= last:  # already seen: `since` includes its moment
+                if stamp <= seen:
                     continue
-                last = stamp
+                last = max(last, stamp)  # two outputs are stamped apart: order isn't strict
                 yield LogLine(module=key.module, text=text, time=seconds(stamp))
             if not follow or not await _lives_again(engine, container, life):
                 return
@@ -120,8 +121,11 @@ async def run_exec(
         raise
     finally:
         writer.transport.abort()  # close() would wait for input that nobody takes any more
-    done = await engine.json("GET", f"{path}/json")
-    return _NOT_FOUND if taker.not_found else int(done["ExitCode"])
+    if taker.not_found:
+        return _NOT_FOUND
+    while (done := await engine.json("GET", f"{path}/json"))["Running"]:  # noqa: ASYNC110
+        await asyncio.sleep(_POLL_S)  # it closed its outputs before it ended
+    return int(done["ExitCode"])
 
 
 class _Output:

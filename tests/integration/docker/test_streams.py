@@ -172,3 +172,16 @@ async def test_exec_in_a_stopped_module_is_refused(runtime, layout, busybox_imag
     with pytest.raises(ContainerError, match="is not running") as caught:
         await runtime.exec(work.key, ["true"], stdin=None, output=Output())
     assert caught.value.hint
+
+
+async def test_exec_of_a_command_that_closes_its_outputs_and_goes_on(
+    runtime, layout, busybox_image
+):
+    work = make_workload(layout, busybox_image)
+    await run(runtime, work)
+
+    async def ignore(fd: int, data: bytes) -> None:
+        return None
+
+    argv = ("sh", "-c", "exec >&- 2>&-; sleep 0.5; exit 4")
+    assert await runtime.exec(work.key, argv, stdin=None, output=ignore) == 4
