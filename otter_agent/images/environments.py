@@ -284,7 +284,7 @@ def _link(env: Path, packages: Sequence[Path]) -> None:
 
 def _requirements(module: Path, name: str = "requirements.txt") -> list[str]:
     file = module / name
-    return requirements_of(file.read_text()) if file.is_file() else []
+    return requirements_of(file.read_text(errors="replace")) if file.is_file() else []
 
 
 def _prepare_files(module: Path) -> list[Path]:
