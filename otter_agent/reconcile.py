@@ -38,7 +38,7 @@ class Patience:
     failures: int = 5
     backoff_s: float = 0.5
     backoff_max_s: float = 30.0
-    moment_s: float = 0.2
+    moment_s: float = 0.1
     healthy_s: float = 60.0
     ground_s: float = 2.0
     step_s: float = 120.0
