@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import socket
 import termios
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +27,7 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds and count: an idle peer that vanished without a word is noticed after half a minute."""
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(asyncio.BufferedProtocol, ABC):
     """Feeds a `Reader` from a transport; `on_event` and `on_lost` are the subclass's."""
 
     def __init__(self, limit_bytes: int = MAX_MESSAGE_BYTES, *, messages: bool = True) -> None:
@@ -41,9 +42,9 @@ class Connection(asyncio.BufferedProtocol):
 
     # what subclasses say
 
+    @abstractmethod
     def on_event(self, event: Event) -> None:
         """Something has arrived."""
-        raise NotImplementedError
 
     def on_lost(self, error: Exception | None) -> None:
         """The connection is gone; None: it was closed, by either side."""

@@ -49,7 +49,7 @@ class Prepared:
         if self.changes or self.current is None:
             return False
         settled = self.current.settled == self.current.generation
-        return settled and all(m.state in SETTLED for m in self.current.modules)
+        return settled and self.current.state == "ready"
 
 
 def prepare(

@@ -67,7 +67,7 @@ def command(
 def _report(
     session: Session, prepared: Prepared, status: api.MeshStatus, *, as_json: bool, waited: bool
 ) -> int:
-    good = not waited or all(m.state in SETTLED for m in status.modules)
+    good = not waited or status.state == "ready"
     if as_json:
         print_json(status)
         return 0 if good else EXIT_FAILED
@@ -81,13 +81,13 @@ def _report(
         return 0
     if status.problem:
         click.secho(status.problem, fg="red", err=True)
-    bad = [m for m in status.modules if m.state not in SETTLED]
+    bad = [m for m in status.modules if m.state not in SETTLED or m.reason]
     show_failures(status, err=True)
     for module in bad:
         click.secho(f"{module.name}: {module.state}: {module.reason}", fg="red", err=True)
     click.echo(
-        f"otterctl: mesh {status.mesh}: {len(bad)} of {len(status.modules)} modules are not ready; "
-        "`otterctl logs`, mend, apply again, or `otterctl destroy`",
+        f"otterctl: mesh {status.mesh}: {len(bad)} of {len(status.modules)} modules are not as "
+        "asked; `otterctl logs`, mend, apply again, or `otterctl destroy`",
         err=True,
     )
     return EXIT_FAILED

@@ -73,11 +73,6 @@ def diff(current: api.MeshSpec | None, desired: api.MeshSpec | None) -> list[Cha
     return sorted(changes, key=lambda c: (_ORDER[c.subject], c.name))
 
 
-def changed(changes: Sequence[Change]) -> bool:
-    """Whether there is anything to do."""
-    return bool(changes)
-
-
 def _mesh(current: api.MeshSpec | None, desired: api.MeshSpec | None) -> list[Change]:
     """The mesh itself: there or not, and its seed."""
     if current is None or desired is None:

@@ -106,6 +106,21 @@ def test_changes_touch_only_what_changed(shared_otter):
     assert otter("exec", "client", "--", "printenv", "X").stdout == "1\n"
 
 
+def test_a_limit_that_cannot_be_set_fails_apply_each_time_and_harms_nobody(shared_otter):
+    """Memory below what is in use is refused, and the module lives on with what it had."""
+    otter = shared_otter
+    file = otter.topology(THREE)
+    otter("apply", file)
+    before = otter.modules("three")["server"]["pid"]
+    for _ in range(2):
+        done = otter("apply", file, "--set", "modules.server.memory=4MiB", code=1)
+        assert "server" in done.stderr
+        assert "could not update" in done.stderr
+    after = otter.modules("three")["server"]
+    assert (after["pid"], after["state"], after["restarts"]) == (before, "ready", 0)
+    otter("apply", file)
+
+
 def test_a_new_host_is_named_in_running_modules_without_restart(shared_otter):
     otter = shared_otter
     otter("apply", otter.topology(THREE))
