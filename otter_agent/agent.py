@@ -1,6 +1,6 @@
 """One machine's agent: owns all tasks, wires state, keepers and drivers together.
 
-Must not know: HTTP (server.py calls it), how a mesh is kept (keeper.py).
+Must not know: HTTP (server/ calls it), how a mesh is kept (keeper.py).
 """
 
 from __future__ import annotations

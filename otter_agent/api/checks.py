@@ -1,0 +1,109 @@
+"""Refuses a spec that is dangerous or makes no sense, whatever the controller checked. Pure."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from otter_agent.api.spec import MeshSpec, ModuleSpec
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_RUN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+MAX_CORES = 10_000.0
+
+
+def check(spec: MeshSpec) -> None:
+    """Refuse what would be dangerous or make no sense, whatever the controller checked.
+
+    Names become paths and namespaces, addresses a line of /etc/hosts; a file's target must stay in
+    the work folder.
+
+    Raises:
+        msgspec.ValidationError: Says which name or value.
+    """
+    hosts = [host.name for host in spec.hosts]
+    modules = [module.name for module in spec.modules]
+    for name in (spec.name, *hosts, *modules, *spec.names):
+        _need(_NAME.fullmatch(name), f"{name[:80]!r} is not a valid name")
+    _need(_RUN.fullmatch(spec.run), f"{spec.run[:80]!r} is not a valid run id")
+    _need(len({*hosts}) == len(hosts), "two hosts have one name")
+    _need(len({*modules}) == len(modules), "two modules have one name")
+    for address in spec.names.values():
+        _address(address)
+    for host in spec.hosts:
+        _address(host.address)
+        _budget(f"host {host.name}", host.cpu, host.memory_bytes)
+    for module in spec.modules:
+        _need(module.host in hosts, f"module {module.name}: no host {module.host[:80]!r}")
+        _module(module)
+        _publish(module, hosts)
+    for link in spec.links:
+        _need(link.a in hosts and link.b in hosts, f"link {link.name[:80]!r}: unknown host")
+        _need(link.name.isprintable() and 0 < len(link.name) <= 200, "a link's name is no name")
+
+
+def _module(module: ModuleSpec) -> None:
+    where = f"module {module.name}"
+    _address(module.address)
+    _budget(where, module.cpu, module.memory_bytes)
+    ready = module.ready
+    _need(ready.tcp is None or 0 < ready.tcp < 65536, f"{where}: port {ready.tcp}")
+    _need(0 < ready.within_s < 1e7, f"{where}: ready within {ready.within_s} s")
+    for file in module.files:
+        parts = file.target.split("/")
+        good = file.target.isprintable() and not {"", ".", ".."} & {*parts}
+        _need(good, f"{where}: file {file.target[:80]!r} must stay in the work folder")
+    _extras(module, where)
+    for blob in module.blobs():
+        _need(_SHA256.fullmatch(blob), f"{where}: blob {blob[:80]!r}")
+    words = (*(module.command or ()), *module.env, *module.env.values())
+    _need(not any("\0" in word for word in words), f"{where}: a NUL in its command or environment")
+
+
+def _extras(module: ModuleSpec, where: str) -> None:
+    """Mounts, volumes, devices, secrets."""
+    targets = [m.target for m in module.mounts] + [v.target for v in module.volumes]
+    for target in targets:
+        _need(_is_path(target), f"{where}: mount target {target[:80]!r} is not a plain path")
+    for path in (*(m.source for m in module.mounts), *module.devices):
+        _need(_is_path(path), f"{where}: {path[:80]!r} is not a plain absolute path")
+    for device in module.devices:
+        _need(device.startswith("/dev/"), f"{where}: device {device[:80]!r} is not under /dev")
+    for volume in module.volumes:
+        _need(_NAME.fullmatch(volume.volume), f"{where}: volume {volume.volume[:80]!r} is no name")
+    for secret in module.secrets:
+        _need(_VARIABLE.fullmatch(secret), f"{where}: secret {secret[:80]!r} is no variable's name")
+
+
+def _publish(module: ModuleSpec, hosts: list[str]) -> None:
+    where = f"module {module.name}"
+    for port in module.publish:
+        _address(port.listen)
+        good = 0 < port.port < 65536 and 0 < port.listen_port < 65536
+        _need(good, f"{where}: publish {port.port} at {port.listen_port}: no such port")
+        _need(port.host in hosts, f"{where}: publish: no host {port.host[:80]!r}")
+
+
+def _is_path(text: str) -> bool:
+    """Absolute, printable, without `..`, `.` or doubled slashes; not the root itself."""
+    parts = text.split("/")[1:]
+    return text.startswith("/") and text.isprintable() and not {"", ".", ".."} & {*parts}
+
+
+def _budget(where: str, cpu: float | None, memory_bytes: int | None) -> None:
+    _need(cpu is None or 0 < cpu <= MAX_CORES, f"{where}: {cpu} cores")
+    _need(memory_bytes is None or memory_bytes > 0, f"{where}: {memory_bytes} bytes of memory")
+
+
+def _address(text: str) -> None:
+    parts = text.split(".")
+    good = len(parts) == 4 and all(p.isascii() and p.isdigit() and int(p) < 256 for p in parts)
+    _need(good and len(text) <= 15, f"{text[:80]!r} is not an IPv4 address")
+
+
+def _need(good: object, otherwise: str) -> None:
+    if not good:
+        raise msgspec.ValidationError(otherwise)

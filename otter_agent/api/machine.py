@@ -1,0 +1,71 @@
+"""What an agent tells of itself and its machine, and the small requests and answers. Pure data."""
+
+from __future__ import annotations
+
+from otter_agent.api.base import Data
+
+
+class RuntimeFact(Data, frozen=True):
+    """Whether a runtime can be used on this machine, and why not."""
+
+    name: str
+    usable: bool
+    detail: str
+    """Version, or what is missing and what to do."""
+
+
+class Info(Data, frozen=True):
+    """The answer of `GET /v1/info`."""
+
+    agent: str
+    """The agent's id, part of every name it makes."""
+    version: str
+    api_version: int
+    pid: int
+    root: str
+    machine: str
+    cpus: int
+    memory_bytes: int
+    arch: str
+    kernel: str
+    cgroup: str
+    """`v1`, `v2`, or `none`."""
+    runtimes: tuple[RuntimeFact, ...]
+    link_driver: str = "none"
+
+
+class Problem(Data, frozen=True):
+    """The body of every answer with a 4xx or 5xx status."""
+
+    code: str
+    message: str
+    hint: str = ""
+    missing: tuple[str, ...] = ()
+    """Digests of blobs to upload first (`code` is `missing-blobs`)."""
+
+
+class ImageInfo(Data, frozen=True):
+    """One line of `image ls`."""
+
+    reference: str
+    kind: str
+    """`image` or `environment`."""
+    digest: str = ""
+    """The content id that `ModuleStatus.image` shows."""
+    size_bytes: int = 0
+    created: float = 0.0
+    used_by: tuple[str, ...] = ()
+    """`mesh/module` names."""
+
+
+class ExecRequest(Data, frozen=True):
+    """The first message of an exec WebSocket."""
+
+    argv: tuple[str, ...]
+
+
+class Pruned(Data, frozen=True):
+    """The answer of `POST /v1/images/prune`."""
+
+    removed: tuple[str, ...]
+    freed_bytes: int

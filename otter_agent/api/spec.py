@@ -1,0 +1,214 @@
+"""Desired state: what one agent has to make true of a mesh. Pure data, SI units in the names."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from net.links.spec import LinkSpec
+from otter_agent.api.base import Data, RestartPolicy, RuntimeName
+
+
+class Route(Data, frozen=True):
+    """One static route of a host's router namespace."""
+
+    to: str
+    """Destination, CIDR."""
+    via: str
+    """The neighbour host's address (on-link: links are unnumbered)."""
+    link: str
+    """Name of the link that leads there."""
+
+
+class HostSpec(Data, frozen=True):
+    """An emulated host: a resource budget and a router namespace."""
+
+    name: str
+    address: str
+    """IPv4 address of the router itself, the first of `block`."""
+    block: str
+    """CIDR that holds the addresses of this host and of its modules."""
+    cpu: float | None = None
+    """Cores for all modules together; None: unlimited."""
+    memory_bytes: int | None = None
+    gateway: bool = False
+    """The way to and from the outside world for the whole mesh: its router has the machine's
+    network behind it (NAT), and the default routes of all hosts lead to it across the links."""
+    routes: tuple[Route, ...] = ()
+
+
+class Link(Data, frozen=True):
+    """A pair of devices that joins two hosts, with what is asked of each direction."""
+
+    name: str
+    a: str
+    b: str
+    forward: LinkSpec | None = None
+    """From `a` to `b`; None: this direction was not written in the topology."""
+    reverse: LinkSpec | None = None
+    """From `b` to `a`."""
+
+
+class Build(Data, frozen=True):
+    """A module folder to make an image or an environment from."""
+
+    context: str
+    """SHA-256 (hex) of a tar of the folder, uploaded as a blob."""
+    base: str = "python"
+    """Name of the shared base: `python`, `torch`, `tensorflow`, …"""
+
+
+class File(Data, frozen=True):
+    """A file copied into a module before it starts."""
+
+    target: str
+    """Path relative to the module's work folder."""
+    blob: str
+    """SHA-256 (hex) of the content, uploaded as a blob."""
+    executable: bool = False
+
+
+class Mount(Data, frozen=True):
+    """A file or folder of the machine, shown inside a module."""
+
+    target: str
+    """Absolute path inside."""
+    source: str
+    """Absolute path on the machine; under one of the roots that the agent's configuration allows,
+    and reached through no symbolic link."""
+    readonly: bool = True
+
+
+class VolumeMount(Data, frozen=True):
+    """A named volume, shown inside a module. It is made on first use and outlives the mesh."""
+
+    target: str
+    """Absolute path inside."""
+    volume: str
+    readonly: bool = False
+
+
+class Publish(Data, frozen=True):
+    """A port of a module that programs outside the mesh can reach.
+
+    What arrives enters the emulated network at `host` and crosses the links from there.
+    """
+
+    port: int
+    """At the module's own address."""
+    listen_port: int
+    """Port of the machine."""
+    host: str
+    """The host at which the outside world's traffic enters."""
+    protocol: Literal["tcp", "udp"] = "tcp"
+    listen: str = "127.0.0.1"
+    """IPv4 address of the machine; loopback unless the topology asks for more in so many words."""
+
+
+class Ready(Data, frozen=True):
+    """When a module counts as ready. All None/False: as soon as it runs."""
+
+    tcp: int | None = None
+    """A port at the module's address that accepts connections."""
+    command: tuple[str, ...] | None = None
+    """A command in the module that exits with 0."""
+    sdk: bool = False
+    """The module says so itself (`await mesh.ready()`)."""
+    within_s: float = 300.0
+    """After this long the module counts as failed to get ready."""
+
+
+class StreamEnd(Data, frozen=True):
+    """One stream as one of its modules sees it; also the schema of the wiring file."""
+
+    stream: str
+    """Name of the stream, `asr.text>vqa.question`."""
+    port_name: str
+    """This module's own input or output: `question`."""
+    peer: str
+    """Name of the module at the other end."""
+    address: str
+    """IPv4 address of the *receiving* module."""
+    port: int
+    """TCP port at which the receiving module listens."""
+    transport: Literal["tcp"] = "tcp"
+    queue: int = 16
+    """Messages."""
+    policy: Literal["block"] = "block"
+    source_address: str = ""
+    """IPv4 address of the *sending* module: the receiver takes this stream from nowhere else.
+    Empty: not checked."""
+
+
+class Wiring(Data, frozen=True):
+    """What the SDK reads: the content of `wiring.json`."""
+
+    mesh: str
+    module: str
+    host: str
+    address: str
+    inputs: tuple[StreamEnd, ...] = ()
+    outputs: tuple[StreamEnd, ...] = ()
+
+
+class ModuleSpec(Data, frozen=True):
+    """One module as it shall run on one host. Exactly one of `image`, `build`, `command`-only."""
+
+    name: str
+    host: str
+    address: str
+    runtime: RuntimeName
+    image: str | None = None
+    build: Build | None = None
+    command: tuple[str, ...] | None = None
+    """Instead of the image's or the build's own."""
+    cpu: float | None = None
+    memory_bytes: int | None = None
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    files: tuple[File, ...] = ()
+    outputs: tuple[str, ...] = ()
+    """Globs, relative to the work folder, of what `fetch` brings."""
+    mounts: tuple[Mount, ...] = ()
+    volumes: tuple[VolumeMount, ...] = ()
+    devices: tuple[str, ...] = ()
+    """Absolute paths of device files of the machine, `/dev/video0`."""
+    secrets: tuple[str, ...] = ()
+    """Names only; each value is a file `NAME` in `/run/secrets`, sent by a call of its own."""
+    publish: tuple[Publish, ...] = ()
+    ready: Ready = Ready()
+    restart: RestartPolicy = "on-failure"
+    streams_in: tuple[StreamEnd, ...] = ()
+    streams_out: tuple[StreamEnd, ...] = ()
+
+    def wiring(self, mesh: str) -> Wiring:
+        """What this module's SDK is to read."""
+        return Wiring(
+            mesh=mesh,
+            module=self.name,
+            host=self.host,
+            address=self.address,
+            inputs=self.streams_in,
+            outputs=self.streams_out,
+        )
+
+    def blobs(self) -> tuple[str, ...]:
+        """Digests of all uploads this module needs."""
+        context = (self.build.context,) if self.build else ()
+        return context + tuple(f.blob for f in self.files)
+
+
+class MeshSpec(Data, frozen=True):
+    """Everything one agent has to make true for one mesh."""
+
+    name: str
+    run: str
+    """Id of the run: the time of the first apply, `20261122-204322`; kept by re-applies."""
+    seed: int = 0
+    overcommit: bool = False
+    """Whether budgets may add up to more than the machine has."""
+    hosts: tuple[HostSpec, ...] = ()
+    links: tuple[Link, ...] = ()
+    modules: tuple[ModuleSpec, ...] = ()
+    names: dict[str, str] = msgspec.field(default_factory=dict)
+    """Name of every host and module of the mesh -> IPv4 address: each module's /etc/hosts."""

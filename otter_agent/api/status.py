@@ -1,0 +1,122 @@
+"""Observed state: what an agent tells of a mesh and of what happened. Pure data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from otter_agent.api.base import Data, MeshState, ModuleState
+from otter_agent.api.spec import MeshSpec
+
+
+class Budget(Data, frozen=True):
+    """What is asked of, or in force for, a host or module. None: unlimited."""
+
+    cpu: float | None = None
+    """Cores."""
+    memory_bytes: int | None = None
+    pids: int | None = None
+    period_s: float | None = None
+    """CFS period; only meaningful for what is in force."""
+
+
+class HostStatus(Data, frozen=True):
+    """A host in `status --json`; `cpu` and `memory_bytes` are those in force."""
+
+    name: str
+    machine: str
+    address: str
+    cpu: float | None
+    memory_bytes: int | None
+    asked: Budget
+    in_force: Budget
+
+
+class ModuleStatus(Data, frozen=True):
+    """A module in `status --json`."""
+
+    name: str
+    host: str
+    address: str
+    runtime: str
+    state: ModuleState
+    restarts: int
+    pid: int | None
+    exit_code: int | None = None
+    reason: str = ""
+    """Why it isn't ready: what it waits for, or what failed. One line."""
+    log_tail: tuple[str, ...] = ()
+    """Last lines of its log; filled when it failed or restarts."""
+    image: str = ""
+    """What runs: image id, or environment id."""
+
+
+class LinkStatus(Data, frozen=True, rename={"from_": "from"}):
+    """One direction of a link in `status --json`."""
+
+    name: str
+    from_: str
+    to: str
+    driver: str
+    asked: dict[str, Any]
+    applied: dict[str, Any] | None
+
+
+class MachineStatus(Data, frozen=True):
+    """A machine in `status --json`."""
+
+    name: str
+    reachable: bool
+    version: str
+
+
+class MeshStatus(Data, frozen=True):
+    """The answer of `GET /v1/meshes/NAME`: what is asked, and what is."""
+
+    mesh: str
+    state: MeshState
+    generation: int
+    """Counts changes of the desired state; `settled` says which one has been reached."""
+    settled: int
+    machines: tuple[MachineStatus, ...]
+    hosts: tuple[HostStatus, ...]
+    modules: tuple[ModuleStatus, ...]
+    links: tuple[LinkStatus, ...]
+    spec: MeshSpec
+    problem: str = ""
+    """What keeps the mesh as a whole from converging (network, budgets); one line."""
+
+
+class MeshSummary(Data, frozen=True):
+    """One line of `ls`."""
+
+    mesh: str
+    state: MeshState
+    run: str
+    hosts: int
+    modules: int
+    ready: int
+
+
+class Event(Data, frozen=True):
+    """Something that happened: one line of `events` and of the watch stream."""
+
+    seq: int
+    time: float
+    """Seconds since 1970, UTC."""
+    mesh: str
+    kind: str
+    """`module`, `network`, `image`, `mesh`, `agent`."""
+    subject: str
+    """Name of the module, host or link; the mesh's own name otherwise."""
+    text: str
+    state: str = ""
+    """A module's new state, if this event is a change of state."""
+
+
+class LogLine(Data, frozen=True):
+    """One line that a module wrote."""
+
+    module: str
+    text: str
+    time: float | None = None
+    """Seconds since 1970 where the runtime records it."""

@@ -1,0 +1,59 @@
+"""Facts about the agent, and uploads named by their content."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from aiohttp import web
+
+from otter_agent.errors import AgentError
+from otter_agent.server.common import AGENT, answer
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+async def _info(request: web.Request) -> web.Response:
+    return answer(request.app[AGENT].machine.info())
+
+
+def _blob_path(request: web.Request) -> Path:
+    digest = request.match_info["digest"]
+    if not _SHA256.fullmatch(digest):
+        raise AgentError("bad-request", f"{digest[:80]!r} is not a SHA-256 in hex")
+    return request.app[AGENT].machine.layout.blobs / digest
+
+
+async def _has_blob(request: web.Request) -> web.Response:
+    if not _blob_path(request).exists():
+        raise AgentError("not-found", "no such upload")
+    return web.Response()
+
+
+async def _put_blob(request: web.Request) -> web.Response:
+    path = _blob_path(request)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    total = hashlib.sha256()
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".upload-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            async for chunk in request.content.iter_chunked(1 << 20):
+                total.update(chunk)
+                await asyncio.to_thread(file.write, chunk)
+        if total.hexdigest() != path.name:
+            raise AgentError("bad-request", f"upload {path.name[:12]}…: content has another digest")
+        Path(name).rename(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return web.Response(status=201)
+
+
+ROUTES = (
+    web.get("/v1/info", _info),
+    web.get("/v1/blobs/{digest}", _has_blob),  # HEAD comes with it
+    web.put("/v1/blobs/{digest}", _put_blob),
+)

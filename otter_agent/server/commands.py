@@ -1,0 +1,91 @@
+"""Commands in a module, over a WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from net.errors import OtterError
+from otter_agent import api
+from otter_agent.errors import AgentError
+from otter_agent.runtimes.base import Exec, Key
+from otter_agent.server.common import AGENT, module_of
+
+STDIN_CHUNKS = 16
+"""Messages of stdin in flight: a command that doesn't read slows its client."""
+
+
+async def _exec(request: web.Request) -> web.StreamResponse:
+    agent = request.app[AGENT]
+    module = module_of(agent, request)
+    driver = agent.machine.runtimes[module.runtime]
+    if not isinstance(driver, Exec):
+        raise AgentError("bad-request", f"runtime {module.runtime} can't run commands in a module")
+    socket = web.WebSocketResponse(max_msg_size=1 << 24)
+    await socket.prepare(request)
+    key = Key(request.match_info["mesh"], module.name)
+    try:
+        wanted = await _exec_request(socket)
+        code = await _run_while_connected(socket, driver, key, wanted.argv)
+        last: dict[str, Any] = {"exit": code}
+    except OtterError as error:
+        problem = api.Problem(code="failed", message=str(error.args[0]), hint=error.hint)
+        last = {"error": api.to_builtins(problem)}
+    if not socket.closed:
+        await socket.send_bytes(b"\x00" + api.encode(last))
+    await socket.close()
+    return socket
+
+
+async def _exec_request(socket: web.WebSocketResponse) -> api.ExecRequest:
+    message = await socket.receive()
+    try:
+        if message.type is WSMsgType.TEXT:
+            return api.decode(message.data, api.ExecRequest)
+        why = "the first message must be text"
+    except (msgspec.DecodeError, RecursionError) as error:
+        why = str(error)
+    raise AgentError("bad-request", f"exec: {why}")
+
+
+async def _run_while_connected(
+    socket: web.WebSocketResponse, driver: Exec, key: Key, argv: Sequence[str]
+) -> int:
+    """Run a command; it is killed when its client goes away."""
+    stdin: asyncio.Queue[bytes] = asyncio.Queue(STDIN_CHUNKS)
+
+    async def given() -> AsyncIterator[bytes]:
+        while data := await stdin.get():
+            yield data
+
+    async def listen() -> None:
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                await stdin.put(message.data)
+
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(
+            driver.exec(key, argv, stdin=given(), output=_output(socket)), name=f"exec in {key}"
+        )
+        listening = group.create_task(listen(), name=f"stdin of {key}")
+        await asyncio.wait((work, listening), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+        listening.cancel()
+    if work.cancelled():
+        raise AgentError("gone", "the client went away; the command was killed")
+    return work.result()
+
+
+def _output(socket: web.WebSocketResponse) -> Any:
+    async def write(fd: int, data: bytes) -> None:
+        await socket.send_bytes(bytes([fd]) + data)
+
+    return write
+
+
+ROUTES = (web.get("/v1/meshes/{mesh}/modules/{module}/exec", _exec),)

@@ -1,0 +1,43 @@
+"""Meshes: listed, asked for, shown, removed."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from otter_agent import api
+from otter_agent.errors import AgentError
+from otter_agent.server.common import AGENT, answer, problem
+
+
+async def _meshes(request: web.Request) -> web.Response:
+    return answer(request.app[AGENT].meshes())
+
+
+async def _put_mesh(request: web.Request) -> web.Response:
+    agent = request.app[AGENT]
+    spec = api.decode(await request.read(), api.MeshSpec)
+    if spec.name != request.match_info["mesh"]:
+        raise AgentError("bad-request", f"the path names another mesh than the body ({spec.name})")
+    api.check(spec)
+    missing = agent.missing_blobs(spec)
+    if missing:
+        text = f"{len(missing)} uploads are missing"
+        return problem(409, "missing-blobs", text, "", tuple(missing))
+    return answer(agent.put_mesh(spec))
+
+
+async def _mesh(request: web.Request) -> web.Response:
+    return answer(request.app[AGENT].mesh(request.match_info["mesh"]))
+
+
+async def _delete_mesh(request: web.Request) -> web.Response:
+    request.app[AGENT].destroy_mesh(request.match_info["mesh"])
+    return web.Response(status=202)
+
+
+ROUTES = (
+    web.get("/v1/meshes", _meshes),
+    web.put("/v1/meshes/{mesh}", _put_mesh),
+    web.get("/v1/meshes/{mesh}", _mesh),
+    web.delete("/v1/meshes/{mesh}", _delete_mesh),
+)
