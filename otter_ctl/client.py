@@ -9,20 +9,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
-import aiohttp
 import msgspec
 
 from otter_agent import api
+from otter_ctl.connection import Body, Open, unix
 from otter_ctl.errors import AgentFault, AgentUnreachable
+from otter_ctl.http import ANSWER_S, HttpClient, Response
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from otter_ctl.duplex import Duplex
 
 T = TypeVar("T")
-_CONNECT_S = 5.0
-_NO_LIMIT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
-_BASE = "http://agent"
-MAX_LINE_BYTES = 1 << 22
+_HOST = "agent"
 
 
 class AgentClient:
@@ -31,16 +34,24 @@ class AgentClient:
     Args:
         socket: Its Unix socket.
         machine: How to call it in errors.
+        open_: Makes the connections to it; None: by the socket, on this machine.
+        force: Act on meshes of others as well, and on ones that have changed (`--force`).
     """
 
-    def __init__(self, socket: Path, machine: str = "local") -> None:
+    def __init__(
+        self,
+        socket: Path,
+        machine: str = "local",
+        open_: Open | None = None,
+        *,
+        force: bool = False,
+    ) -> None:
         self.socket = socket
         self.machine = machine
-        self._session: aiohttp.ClientSession | None = None
+        self._force = [("force", "1")] if force else []
+        self._http = HttpClient(open_ or unix(socket), self._unreachable, _HOST)
 
     async def __aenter__(self) -> AgentClient:
-        connector = aiohttp.UnixConnector(path=str(self.socket), limit=32)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=_NO_LIMIT)
         return self
 
     async def __aexit__(
@@ -49,49 +60,63 @@ class AgentClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._session is not None
-        await self._session.close()
+        self._http.close()
 
     @contextlib.asynccontextmanager
     async def _request(
-        self, method: str, path: str, **options: Any
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        assert self._session is not None, "use with `async with`"
-        try:
-            async with self._session.request(
-                method, _BASE + path, max_line_size=MAX_LINE_BYTES, **options
-            ) as response:
-                if response.status >= 400:
-                    raise await self._fault(response)
-                yield response
-        except aiohttp.ClientConnectorError as error:
-            raise self._unreachable(str(error.os_error.strerror)) from error
-        except (aiohttp.ClientError, ConnectionError) as error:
-            why = f"the connection broke ({error or type(error).__name__})"
-            raise self._unreachable(why) from error
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: Body = b"",
+        answer_s: float | None = ANSWER_S,
+    ) -> AsyncIterator[Response]:
+        async with self._http.request(
+            method, path, query=[*query, *self._force], body=body, answer_s=answer_s
+        ) as response:
+            if response.status >= 400:
+                raise self._fault(response.reason, await response.read())
+            yield response
 
     def _unreachable(self, why: str) -> AgentUnreachable:
         return AgentUnreachable(self.machine, str(self.socket), why)
 
-    async def _fault(self, response: aiohttp.ClientResponse) -> AgentFault:
-        body = await response.read()
+    def _fault(self, reason: str, body: bytes) -> AgentFault:
         try:
             problem = api.decode(body, api.Problem)
         except msgspec.DecodeError:
-            text = body[:200].decode(errors="replace") or response.reason or "no reason given"
+            text = body[:200].decode(errors="replace") or reason or "no reason given"
             problem = api.Problem(code="failed", message=text)
         return AgentFault(self.machine, problem)
 
-    async def _get(self, path: str, kind: type[T], method: str = "GET", **options: Any) -> T:
-        async with self._request(method, path, **options) as response:
-            body = await response.read()
+    def _decoded(self, data: bytes, kind: type[T]) -> T:
         try:
-            return api.decode(body, kind)
+            return api.decode(data, kind)
         except msgspec.DecodeError as error:
             hint = "are otterctl and otter-agent of the same version? see `otterctl doctor`"
             why = f"answer not understood: {error}"
             problem = api.Problem(code="version", message=why, hint=hint)
             raise AgentFault(self.machine, problem) from error
+
+    async def _get(
+        self,
+        path: str,
+        kind: type[T],
+        method: str = "GET",
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: Body = b"",
+        answer_s: float | None = ANSWER_S,
+    ) -> T:
+        async with self._request(
+            method, path, query=query, body=body, answer_s=answer_s
+        ) as response:
+            return self._decoded(await response.read(), kind)
+
+    async def _lines(self, response: Response, kind: type[T]) -> AsyncIterator[T]:
+        async for line in response.lines():
+            yield self._decoded(line, kind)
 
     # --- calls -------------------------------------------------------------------------------
 
@@ -105,7 +130,7 @@ class AgentClient:
 
     async def mesh(self, name: str) -> api.MeshStatus:
         """One mesh. Raises `AgentFault` with code `not-found`."""
-        return await self._get(f"/v1/meshes/{name}", api.MeshStatus)
+        return await self._get(_mesh(name), api.MeshStatus)
 
     async def find_mesh(self, name: str) -> api.MeshStatus | None:
         """One mesh, or None."""
@@ -117,24 +142,40 @@ class AgentClient:
             raise
 
     async def put_mesh(
-        self, spec: api.MeshSpec, uploads: Mapping[str, Callable[[], bytes]]
+        self,
+        spec: api.MeshSpec,
+        uploads: Mapping[str, Callable[[], bytes]],
+        *,
+        generation: int | None = None,
     ) -> api.MeshStatus:
-        """Ask for `spec`, with what it needs: digest -> a function that gives the content."""
-        path = f"/v1/meshes/{spec.name}"
+        """Ask for `spec`.
+
+        Args:
+            spec: What is desired.
+            uploads: What it needs: digest -> a function that gives the content.
+            generation: Of the mesh for which it was planned (0: there was none); the agent refuses
+                (`changed`) if somebody has changed it since. None: whatever is there now.
+        """
+        path = _mesh(spec.name)
         body = api.encode(spec)
+        query = [] if generation is None else [("generation", str(generation))]
         try:
-            return await self._get(path, api.MeshStatus, "PUT", data=body)
+            return await self._get(path, api.MeshStatus, "PUT", query=query, body=body)
         except AgentFault as fault:
             if fault.code != "missing-blobs":
                 raise
             for digest in fault.problem.missing:
-                async with self._request("PUT", f"/v1/blobs/{digest}", data=uploads[digest]()):
+                async with self._request("PUT", f"/v1/blobs/{digest}", body=uploads[digest]()):
                     pass
-        return await self._get(path, api.MeshStatus, "PUT", data=body)
+        return await self._get(path, api.MeshStatus, "PUT", query=query, body=body)
+
+    async def order(self, mesh: str, module: str, order: api.Order) -> api.ModuleStatus:
+        """Ask for a module to be started, stopped or restarted; its state right after that."""
+        return await self._get(_mesh(mesh, "modules", module, order), api.ModuleStatus, "POST")
 
     async def destroy(self, name: str) -> None:
         """Ask for removal; follow `events` until `destroyed`."""
-        async with self._request("DELETE", f"/v1/meshes/{name}"):
+        async with self._request("DELETE", _mesh(name)):
             pass
 
     async def images(self) -> list[api.ImageInfo]:
@@ -143,7 +184,7 @@ class AgentClient:
 
     async def prune(self) -> api.Pruned:
         """Remove those that nothing uses."""
-        return await self._get("/v1/images/prune", api.Pruned, "POST")
+        return await self._get("/v1/images/prune", api.Pruned, "POST", answer_s=None)
 
     # --- streams -----------------------------------------------------------------------------
 
@@ -152,13 +193,13 @@ class AgentClient:
         self, *, mesh: str | None = None, since: int | None = None, follow: bool = False
     ) -> AsyncIterator[AsyncIterator[api.Event]]:
         """Events; on entry with `follow`, nothing that happens from now on is missed."""
-        query = {"follow": "1" if follow else "0"}
+        query = [("follow", "1" if follow else "0")]
         if mesh is not None:
-            query["mesh"] = mesh
+            query.append(("mesh", mesh))
         if since is not None:
-            query["since"] = str(since)
-        async with self._request("GET", "/v1/events", params=query) as response:
-            yield _lines(response, api.Event)
+            query.append(("since", str(since)))
+        async with self._request("GET", "/v1/events", query=query) as response:
+            yield self._lines(response, api.Event)
 
     async def logs(
         self, mesh: str, modules: Sequence[str], *, tail: int | None, follow: bool
@@ -167,43 +208,45 @@ class AgentClient:
         query = [("module", m) for m in modules] + [("follow", "1" if follow else "0")]
         if tail is not None:
             query.append(("tail", str(tail)))
-        async with self._request("GET", f"/v1/meshes/{mesh}/logs", params=query) as response:
-            async for line in _lines(response, api.LogLine):
+        async with self._request("GET", _mesh(mesh, "logs"), query=query) as response:
+            async for line in self._lines(response, api.LogLine):
                 yield line
 
     async def files(self, mesh: str, module: str, target: Path) -> None:
         """Write the tar of a module's logs, records and outputs to `target`."""
-        path = f"/v1/meshes/{mesh}/modules/{module}/files"
-        async with self._request("GET", path) as response:
+        path = _mesh(mesh, "modules", module, "files")
+        async with self._request("GET", path, answer_s=None) as response:  # it packs them first
             with target.open("wb") as file:
-                async for chunk in response.content.iter_chunked(1 << 20):
+                async for chunk in response.chunks():
                     file.write(chunk)
 
     @contextlib.asynccontextmanager
-    async def exec(
-        self, mesh: str, module: str, argv: Sequence[str]
-    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    async def duplex(self, path: str) -> AsyncIterator[Duplex]:
+        """Messages both ways, at a path of the API where the agent talks so (a WebSocket)."""
+        from otter_ctl.duplex import Duplex, Refused  # few verbs need it
+
+        duplex = Duplex(await self._http.connect(), self._unreachable)
+        try:
+            forced = "?force=1" if self._force else ""
+            await duplex.open(path + forced, _HOST)
+            yield duplex
+        except Refused as refused:
+            raise self._fault(str(refused), refused.body) from None
+        finally:
+            await duplex.aclose()
+
+    @contextlib.asynccontextmanager
+    async def exec(self, mesh: str, module: str, argv: Sequence[str]) -> AsyncIterator[Duplex]:
         """Start a command in a module.
 
         What is sent is its stdin (empty: the end). The first byte of what comes says what follows:
         1 or 2 its output, 0 JSON, `{"exit": N}` or `{"error": Problem}`, and the end.
         """
-        assert self._session is not None
-        path = f"/v1/meshes/{mesh}/modules/{module}/exec"
-        try:
-            socket = await self._session.ws_connect(_BASE + path, max_msg_size=1 << 24)
-        except aiohttp.WSServerHandshakeError as error:
-            async with self._request("GET", path):  # to read the problem in full
-                pass
-            raise self._unreachable(str(error)) from error
-        except aiohttp.ClientConnectorError as error:
-            raise self._unreachable(str(error.os_error.strerror)) from error
-        async with socket:
-            await socket.send_str(msgspec.json.encode({"argv": list(argv)}).decode())
-            yield socket
+        async with self.duplex(_mesh(mesh, "modules", module, "exec")) as duplex:
+            await duplex.send(msgspec.json.encode({"argv": list(argv)}).decode())
+            yield duplex
 
 
-async def _lines(response: aiohttp.ClientResponse, kind: type[T]) -> AsyncIterator[T]:
-    async for line in response.content:
-        if line.strip():
-            yield api.decode(line, kind)
+def _mesh(*names: str) -> str:
+    """The path of a mesh, or of what is below it; names may hold anything."""
+    return "/".join(["/v1/meshes", *(quote(name, safe="") for name in names)])

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 
 import click
 import msgspec
-from aiohttp import ClientWebSocketResponse, WSMsgType
 
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import complete_module, mesh_option, pass_session, pick_mesh, run
 from otter_ctl.client import AgentClient
+from otter_ctl.duplex import Duplex
 from otter_ctl.errors import AgentFault, RemoteError
 
 CHUNK_BYTES = 1 << 16
@@ -48,14 +48,14 @@ def command(session: Session, mesh: str | None, module: str, argv: tuple[str, ..
     return run(execute())
 
 
-async def _converse(socket: ClientWebSocketResponse) -> int:
+async def _converse(socket: Duplex) -> int:
     async with asyncio.TaskGroup() as group:
         feeding = group.create_task(_feed(socket), name="stdin")
         try:
             async for message in socket:
-                if message.type is not WSMsgType.BINARY:
+                if isinstance(message, str) or not message:
                     continue
-                kind, data = message.data[0], message.data[1:]
+                kind, data = message[0], message[1:]
                 if kind == 0:
                     return _ended(data)
                 stream = sys.stdout if kind == 1 else sys.stderr
@@ -74,12 +74,12 @@ def _ended(data: bytes) -> int:
     return int(last["exit"])
 
 
-async def _feed(socket: ClientWebSocketResponse) -> None:
+async def _feed(socket: Duplex) -> None:
     """Our stdin to the command's; a terminal isn't read (there is no -t yet)."""
     if sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty():
         async for data in _stdin():
-            await socket.send_bytes(data)
-    await socket.send_bytes(b"")
+            await socket.send(data)
+    await socket.send(b"")
 
 
 async def _stdin() -> AsyncIterator[bytes]:
