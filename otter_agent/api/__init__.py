@@ -10,6 +10,7 @@ from otter_agent.api.base import (
     Data,
     MeshState,
     ModuleState,
+    Order,
     RestartPolicy,
     RuntimeName,
     decode,
@@ -32,6 +33,7 @@ from otter_agent.api.machine import (
     Problem,
     Pruned,
     RuntimeFact,
+    TerminalSize,
 )
 from otter_agent.api.spec import (
     Build,
@@ -86,6 +88,7 @@ __all__ = [
     "ModuleState",
     "ModuleStatus",
     "Mount",
+    "Order",
     "Problem",
     "Pruned",
     "Publish",
@@ -95,6 +98,7 @@ __all__ = [
     "RuntimeFact",
     "RuntimeName",
     "StreamEnd",
+    "TerminalSize",
     "VolumeMount",
     "Wiring",
     "check",

@@ -17,6 +17,8 @@ RuntimeName = Literal["docker", "process", "fake"]
 ModuleState = Literal[
     "pending", "starting", "running", "ready", "done", "restarting", "failed", "stopped"
 ]
+Order = Literal["start", "stop", "restart"]
+"""What can be asked of a single module; kept until the next order or apply."""
 MeshState = Literal["converging", "ready", "degraded", "destroying"]
 
 

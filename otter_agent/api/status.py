@@ -84,6 +84,10 @@ class MeshStatus(Data, frozen=True):
     spec: MeshSpec
     problem: str = ""
     """What keeps the mesh as a whole from converging (network, budgets); one line."""
+    owner: str = ""
+    """Name of the user who made the mesh, on the agent's machine."""
+    overcommit: str = ""
+    """Why budgets may not be had in full (`3 of 2 cores`), or that the topology allows it."""
 
 
 class MeshSummary(Data, frozen=True):
@@ -95,6 +99,15 @@ class MeshSummary(Data, frozen=True):
     hosts: int
     modules: int
     ready: int
+    owner: str = ""
+    """Name of the user who made the mesh, on the agent's machine."""
+    mine: bool = True
+    """Whether that is who asks."""
+    overcommit: str = ""
+    """As in `MeshStatus`."""
+    cpu: float = 0.0
+    """Cores, the budgets of its hosts together; hosts without one hold nothing."""
+    memory_bytes: int = 0
 
 
 class Event(Data, frozen=True):

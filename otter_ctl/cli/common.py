@@ -113,6 +113,9 @@ mesh_option = click.option(
     shell_complete=complete_mesh,
     help="Which mesh; not needed while there is only one.",
 )
+force_option = click.option(
+    "--force", is_flag=True, help="Act on a mesh that belongs to somebody else, too."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 set_option = click.option(
     "--set",
