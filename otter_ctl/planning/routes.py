@@ -9,12 +9,13 @@ links); since every link costs at least one hop, following next hops can't go ro
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from otter_agent.api import Link, Route
 from otter_ctl.planning.addresses import Block, dotted
 
+DEFAULT = "0.0.0.0/0"
 _HOP = 1
 _DELAY_SHIFT = 20
 """Room for a million hops below the delay."""
@@ -52,8 +53,10 @@ class _Graph:
     """By rank."""
 
 
-def compute(blocks: Mapping[str, Block], links: Sequence[Link]) -> Routes:
-    """Routes from every host to every other's block that it can reach."""
+def compute(
+    blocks: Mapping[str, Block], links: Sequence[Link], gateways: Collection[str] = ()
+) -> Routes:
+    """Routes from every host to every other's block that it can reach, and to a gateway."""
     graph = _graph(sorted(blocks), links)
     towards: dict[str, dict[int, list[Block]]] = {name: {} for name in blocks}
     reach: dict[str, set[str]] = {name: set() for name in blocks}
@@ -71,7 +74,26 @@ def compute(blocks: Mapping[str, Block], links: Sequence[Link]) -> Routes:
         )
         for name, by_hop in towards.items()
     }
+    for name, hop in _outward(graph, gateways):
+        tables[name] += (Route(to=DEFAULT, via=via[hop.host], link=hop.link),)
     return Routes(tables, reach)
+
+
+def _outward(graph: _Graph, gateways: Collection[str]) -> Iterable[tuple[str, Hop]]:
+    """The next hop of every host towards the outside world; none of a gateway, which is there.
+
+    The outside is one more node behind all gateways, so everybody's nearest is found at once.
+    """
+    inside = len(graph.hops)
+    graph.names.append("")
+    graph.into.append([])
+    for number, name in enumerate(graph.names):
+        if name in gateways:
+            graph.into[-1].append((_HOP, number, len(graph.hops)))
+            graph.hops.append(Hop("", ""))
+    for number, rank in _next_hops(graph, len(graph.names) - 1):
+        if rank < inside:
+            yield graph.names[number], graph.hops[rank]
 
 
 def merge(blocks: Iterable[Block]) -> list[str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from net.links.spec import LinkSpec
 from otter_agent.api import Link
 from otter_ctl.planning.addresses import Block, allocate, parse_block
-from otter_ctl.planning.routes import compute, merge
+from otter_ctl.planning.routes import DEFAULT, compute, merge
 
 
 def both(name: str, a: str, b: str, delay_ms: float | None = None) -> Link:
@@ -180,3 +180,18 @@ def test_a_ring_of_100_hosts_is_quick():
         took.append(time.perf_counter() - start)
     assert all(len(reach) == 99 for reach in routes.reach.values())
     assert min(took) < 0.15
+
+
+def test_default_routes_lead_to_the_nearest_gateway_and_none_is_at_a_gateway():
+    links = [both("a-b", "a", "b", 100), both("b-c", "b", "c"), both("c-d", "c", "d")]
+    tables = compute(blocks("abcde"), links, gateways={"a", "d"}).tables
+    outward = {n: [(r.via, r.link) for r in t if r.to == DEFAULT] for n, t in tables.items()}
+    assert outward == {
+        "a": [],
+        "b": [("100.64.2.1", "b-c")],  # two hops without delay are nearer than one of 100 ms
+        "c": [("100.64.3.1", "c-d")],
+        "d": [],
+        "e": [],  # joined to nobody
+    }
+    without = compute(blocks("abcde"), links).tables
+    assert not any(r.to == DEFAULT for table in without.values() for r in table)
