@@ -1,10 +1,12 @@
 """Topology files: TOML as written -> `Topology`, or every problem with its line.
 
-    source     bytes -> tables            overrides  --set on top
-    kinds      what a value may be        keys       what a table may hold
+    source     bytes -> tables            include    files -> one set of tables
+    overrides  --set on top               keys       what a table may hold
+    kinds      what a value may be: also values (of the format), access (of what is outside)
     reader     tables -> checked values, collecting problems
-    assemble   values -> Topology (links, modules, streams: what spans several keys)
-    positions  key -> line and column, looked up only for problems
+    assemble   values -> Topology (hosts, links, modules, streams: what spans several keys)
+    globs      `client-*` -> names, pairs    profiles   named devices and technologies
+    site       where machines are            positions  key -> line, looked up only for problems
 
 Must not know: addresses, agents, machines.
 """

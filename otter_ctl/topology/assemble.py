@@ -5,47 +5,75 @@ Must not know: TOML syntax, positions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from otter_ctl.topology import kinds
+from otter_ctl.topology.globs import Names
+from otter_ctl.topology.hosts import read_hosts
 from otter_ctl.topology.keys import TOPOLOGY
 from otter_ctl.topology.links import read_links
-from otter_ctl.topology.model import Host, Topology
+from otter_ctl.topology.machines import Known, Machines, read_machines
+from otter_ctl.topology.model import POOL, Expansion, Topology
 from otter_ctl.topology.modules import read_modules
 from otter_ctl.topology.reader import Fields, Place
+from otter_ctl.topology.reader import Path as KeyPath
 from otter_ctl.topology.streams import read_streams
 
 
-def assemble(tables: dict[str, Any], root: Place, path: Path) -> Topology | None:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a topology refers to beyond its own tables.
+
+    Attributes:
+        path: The file, absolute.
+        files: It and what it includes.
+        folder: Path of a key -> the folder that a relative path there starts from.
+        machines: Reads the site file.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    folder: Callable[[KeyPath], Path]
+    machines: Callable[[], Known]
+
+
+def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topology | None:
     """The topology, sound only if nothing was reported to `root`; None if its core is missing."""
     top: Fields = root.read(kinds.table(TOPOLOGY), tables)
     defaults = top.get("defaults") or Fields(root)
-    folder = path.absolute().parent
-    hosts = _hosts(top, defaults.get("host"))
-    links = read_links(top.get("links", []), defaults.get("link"), hosts)
-    modules = read_modules(top.get("modules", {}), defaults.get("module"), hosts, folder)
+    expansion: list[Expansion] = []
+    machines = Machines(read_machines(top.get("machines", {})), around.machines)
+    hosts = None
+    if "hosts" in top:
+        hosts = read_hosts(top["hosts"], defaults.get("host"), machines, expansion)
+    names = None
+    if hosts is not None:
+        names = Names("host", hosts, (host.made_from for host in hosts.values()))
+    links = read_links(top.get("links", []), defaults.get("link"), names, expansion)
+    modules = read_modules(
+        top.get("modules", {}), defaults.get("module"), hosts, names, around.folder, expansion
+    )
     unread = "modules" in top.given and "modules" not in top
-    streams = read_streams(top.get("streams", []), None if unread else {m.name for m in modules})
+    streams = read_streams(
+        top.get("streams", []), defaults.get("stream"), None if unread else modules, expansion
+    )
     if "name" not in top or hosts is None:
         return None
+    network = top.get("network") or Fields(root)
     return Topology(
-        path=path.absolute(),
+        path=around.path,
+        files=around.files,
         name=top["name"],
         seed=top.get("seed", 0),
+        pool=network.get("pool", POOL),
+        overcommit=top.get("overcommit", False),
+        machines=tuple(machines.used.values()),
         hosts=tuple(hosts.values()),
         links=links,
-        modules=modules,
+        modules=tuple(modules.values()),
         streams=streams,
+        expansion=tuple(expansion),
     )
-
-
-def _hosts(top: Fields, defaults: Fields | None) -> dict[str, Host] | None:
-    """Hosts by name; None if they could not be read."""
-    if "hosts" not in top:
-        return None
-    merged = {name: own.over(defaults) for name, own in top["hosts"].items()}
-    return {
-        name: Host(name=name, cpu=fields.get("cpu"), memory_bytes=fields.get("memory"))
-        for name, fields in merged.items()
-    }

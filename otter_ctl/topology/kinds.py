@@ -161,6 +161,19 @@ def array(item: Kind, *, least: int = 0) -> Kind:
     return Kind(parse, {"type": "array", "items": item.schema, "minItems": least})
 
 
+def one_or_many(item: Kind) -> Kind:
+    """One value or an array of such, as a tuple."""
+    many = array(item, least=1)
+
+    def parse(value: object, place: Place) -> Any:
+        if isinstance(value, list):
+            return many.parse(value, place)
+        one = item.parse(value, place)
+        return INVALID if one is INVALID else (one,)
+
+    return Kind(parse, {"anyOf": [item.schema, many.schema]})
+
+
 def table(keys: Table) -> Kind:
     """A table with declared keys, as `Fields`."""
     return Kind(lambda value, place: read_table(keys, value, place), {"table": keys})

@@ -7,63 +7,68 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from otter_ctl.errors import TopologyError, TopologyErrors
-from otter_ctl.topology import source
-from otter_ctl.topology.assemble import assemble
+from otter_ctl.topology.assemble import Surroundings, assemble
+from otter_ctl.topology.include import Sources, gather
 from otter_ctl.topology.model import Topology
 from otter_ctl.topology.names import dotted
 from otter_ctl.topology.overrides import Override, apply_overrides, marked
 from otter_ctl.topology.reader import Path as KeyPath
 from otter_ctl.topology.reader import Place, Problem
+from otter_ctl.topology.site import known_machines
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Topology:
+def load(
+    path: str | Path, overrides: Sequence[str] = (), *, site: str | Path | None = None
+) -> Topology:
     """Read and check a topology file.
 
     Args:
-        path: The file; relative paths in it are resolved against its folder.
+        path: The file; relative paths in it are resolved against its folder, those in a file that
+            it includes against that one's.
         overrides: ``KEY=VALUE`` texts laid over it, later ones win.
+        site: The site file; None: the user's own, if there is one. Read only where the topology
+            names a machine.
 
     Raises:
         TopologyErrors: With everything that is wrong; exactly this for any content whatever.
     """
     path = Path(path)
-    text = source.read(path)
-    tables = source.parse(path, text)
+    sources = gather(path)
     root = Place([])
-    changed = apply_overrides(tables, list(overrides), root)
-    topology = assemble(tables, root, path)
+    changed = apply_overrides(sources.tables, list(overrides), root)
+    paths = [override.path for override in changed]
+    around = Surroundings(
+        path=path.absolute(),
+        files=tuple(layer.path.absolute() for layer in sources.layers),
+        folder=lambda key: sources.folder(key, paths),
+        machines=lambda: known_machines(site),
+    )
+    topology = assemble(sources.tables, root, around)
     if root.problems or topology is None:
-        raise TopologyErrors(_located(path, text, tables, root.problems, changed))
+        raise TopologyErrors(_located(sources, root.problems, changed))
     return topology
 
 
 def _located(
-    path: Path,
-    text: str,
-    tables: dict[str, Any],
-    problems: list[Problem],
-    overrides: list[Override],
+    sources: Sources, problems: list[Problem], overrides: list[Override]
 ) -> list[TopologyError]:
-    """The problems with their places in the file, in its order."""
-    from otter_ctl.topology.positions import Positions  # a sound file needs no parser twice
-
-    positions = Positions(text)
+    """The problems with their places, in the order of the files and their lines."""
     errors = []
     by: str | None
     for problem in dict.fromkeys(problems):
         refused = marked(problem.path)
         if refused is not None:
-            key, line, column, by = "", 1, 1, _printable(refused)
+            path, key, line, column, by = sources.layers[-1].path, "", 1, 1, _printable(refused)
         else:
-            key, by = dotted(problem.path, tables), _override_of(problem.path, overrides)
-            line, column = positions.find(problem.path)
+            key, by = dotted(problem.path, sources.tables), _override_of(problem.path, overrides)
+            path, line, column = sources.position(problem.path)
         errors.append(
             TopologyError(str(path), line, column, key, problem.reason, problem.hint, override=by)
         )
-    return sorted(errors, key=lambda e: (e.override is not None, e.line, e.column))
+    order = {str(layer.path): -number for number, layer in enumerate(sources.layers)}
+    return sorted(errors, key=lambda e: (e.override is not None, order[e.path], e.line, e.column))
 
 
 def _override_of(path: KeyPath, overrides: list[Override]) -> str | None:

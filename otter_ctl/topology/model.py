@@ -1,4 +1,4 @@
-"""What a topology file says, in SI units, names checked, paths absolute. Pure data.
+"""What a topology file says, in SI units, names checked, paths absolute, globs expanded. Pure data.
 
 Nothing is placed or addressed yet: that is the plan's. Must not know: TOML, files, agents.
 """
@@ -15,9 +15,63 @@ NAME_LIMIT = 63
 """Characters of a name: it becomes a DNS label."""
 MESH_NAME_LIMIT = 40
 """Shorter: a mesh's name is joined with a host's into namespace and cgroup names."""
+HOSTS_LIMIT = 10_000
+LINKS_LIMIT = 100_000
+MODULES_LIMIT = 50_000
+STREAMS_LIMIT = 100_000
+"""After expansion: more is a slip of a count, and would fill a laptop's memory."""
+POOL = "100.64.0.0/10"
+"""The shared address space of RFC 6598: neither public nor a usual private LAN."""
+LOCAL = "local"
+"""The machine that the controller runs on."""
 
 RuntimeChoice = Literal["docker", "process", "fake"]
 RestartChoice = Literal["no", "on-failure", "always"]
+Transport = Literal["tcp", "udp", "shm"]
+Policy = Literal["block", "drop-oldest", "latest"]
+Protocol = Literal["tcp", "udp"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A computer that can carry hosts.
+
+    Attributes:
+        ssh: `user@host`, or an alias of ~/.ssh/config; None: the machine's own name.
+        data: Address or interface for the mesh's traffic; None: the one SSH uses.
+        labels: Words by which hosts ask for it.
+    """
+
+    name: str
+    ssh: str | None = None
+    data: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class On:
+    """What the machine that carries a host must have."""
+
+    arch: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A part of a GPU: `share` from 0 to 1."""
+
+    memory_bytes: int | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Io:
+    """Bandwidth of storage, bytes/s and operations/s."""
+
+    read_bytes_per_s: int | None = None
+    write_bytes_per_s: int | None = None
+    read_iops: int | None = None
+    write_iops: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +81,26 @@ class Host:
     Attributes:
         cpu: Cores for all its modules together; None: unlimited.
         memory_bytes: For all its modules together; None: unlimited.
+        speed: Of one core; 1: the core that Geekbench 6 scores with 2500 points.
+        profile: Name of the device that gave what wasn't written.
+        machine: That carries it; None: as `on` says, else where the planner puts it.
+        whole: It is the machine itself.
+        gateway: The way to and from the outside world.
+        made_from: The table with a `count` that made it; empty: its own.
     """
 
     name: str
     cpu: float | None = None
     memory_bytes: int | None = None
+    speed: float | None = None
+    profile: str | None = None
+    machine: str | None = None
+    on: On | None = None
+    gpu: Gpu | None = None
+    io: Io | None = None
+    whole: bool = False
+    gateway: bool = False
+    made_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +110,7 @@ class Link:
     Attributes:
         forward: What is asked from `a` to `b`.
         reverse: What is asked from `b` to `a`; None: written with `from`/`to`, carries one way.
+        made_from: The name of the table with globs that made it; empty: its own.
     """
 
     name: str
@@ -48,6 +118,7 @@ class Link:
     b: str
     forward: LinkSpec
     reverse: LinkSpec | None = None
+    made_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +127,31 @@ class File:
 
     target: str
     source: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A file or folder of the machine (`source`) or a named volume, shown at `target`."""
+
+    target: str
+    source: str | None = None
+    volume: str | None = None
+    readonly: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """A port reachable from outside the mesh.
+
+    Attributes:
+        at: The host where what arrives enters the emulated network; None: the module's own.
+    """
+
+    port: int
+    listen_port: int
+    at: str | None = None
+    listen: str = "127.0.0.1"
+    protocol: Protocol = "tcp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +174,9 @@ class Module:
         build: Folder with module.py or a Dockerfile, absolute.
         base: Shared base that `build` is built on.
         runtime: None: the machine's default.
+        secrets: Names of variables of the caller.
         ready: None: as the planner sees fit.
+        made_from: The table with a `count` or a glob that made it; empty: its own.
     """
 
     name: str
@@ -90,11 +188,18 @@ class Module:
     runtime: RuntimeChoice | None = None
     cpu: float | None = None
     memory_bytes: int | None = None
+    gpu: Gpu | None = None
+    io: Io | None = None
     env: dict[str, str] = field(default_factory=dict)
     files: tuple[File, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    devices: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    publish: tuple[Publish, ...] = ()
     ready: Ready | None = None
     restart: RestartChoice = "on-failure"
+    made_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +210,10 @@ class Stream:
     output: str
     target: str
     input: str
-    transport: Literal["tcp"] = "tcp"
+    transport: Transport = "tcp"
     queue: int = 16
     """Messages."""
-    policy: Literal["block"] = "block"
+    policy: Policy = "block"
 
     @property
     def name(self) -> str:
@@ -117,17 +222,44 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Expansion:
+    """What a `count` or a glob stands for.
+
+    Attributes:
+        subject: `hosts`, `links`, `modules` or `streams`.
+        written: Name of the table as it stands in the file.
+        rule: How it was expanded: `count`, `one per host`, `by index`, `all with all`, `mesh`.
+        names: Of what it made, in order.
+    """
+
+    subject: str
+    written: str
+    rule: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
     """One topology file; everything in the order of the file.
 
     Attributes:
         path: The file; relative paths in it were resolved against its folder.
+        files: It and what it includes, what others rest on first.
+        pool: CIDR that addresses are taken from.
+        overcommit: Whether budgets may add up to more than the machine has.
+        machines: That its hosts name, from the file or the site file.
+        expansion: What counts and globs made, table by table.
     """
 
     path: Path
+    files: tuple[Path, ...] = ()
     name: str
     seed: int = 0
+    pool: str = POOL
+    overcommit: bool = False
+    machines: tuple[Machine, ...] = ()
     hosts: tuple[Host, ...]
     links: tuple[Link, ...] = ()
     modules: tuple[Module, ...] = ()
     streams: tuple[Stream, ...] = ()
+    expansion: tuple[Expansion, ...] = ()

@@ -65,3 +65,8 @@ def _key(part: str) -> str:
         return part
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in part[:49])
     return f'"{text[:48]}…"' if len(text) > 48 else f'"{text}"'
+
+
+def short(word: str) -> str:
+    """A name for people, of bounded length: what globs join may be long."""
+    return word if len(word) <= 80 else f"{word[:79]}…"

@@ -93,6 +93,8 @@ def _value(text: str, *, is_text: bool) -> Any:
 def _address(tables: dict[str, Any], keys: list[str], place: Place) -> Path:
     """Keys -> path: links and streams by name become indexes; entities must exist."""
     top = keys[0]
+    if top == "include":
+        raise Bad("`include` can't be set", "files are read before anything is laid over them")
     if top in NAMED and len(keys) > 1:
         return _element(tables, keys, place)
     if top in _ENTITIES and len(keys) > 1:
@@ -120,7 +122,10 @@ def _element(tables: dict[str, Any], keys: list[str], place: Place) -> Path:
 def _store(tables: dict[str, Any], path: Path, value: Any) -> None:
     """Set the value, making tables on the way."""
     if len(path) == 2 and isinstance(path[1], int):
-        raise Bad("must name a key of it, such as links.radio.rate=5mbit")
+        if not isinstance(value, dict):
+            raise Bad("must name a key of it, such as links.radio.rate=5mbit")
+        tables[str(path[0])][path[1]] = value
+        return
     current: Any = tables
     for key in path[:-1]:
         if isinstance(key, int):

@@ -11,10 +11,13 @@ Must not know: which keys there are, where they stand in a file.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 Path = tuple[str | int, ...]
+
+_GUESSES = 100_000
+"""Names compared at most to find near misses, over all problems of a file: about a second."""
 
 INVALID: Final = object()
 """What `Place.read` gives for a value whose problem has been reported."""
@@ -82,6 +85,7 @@ class Key:
     Attributes:
         doc: What it means, one line, for the schema and the docs.
         built: False: known, but refused by name in this version.
+        default: What holds where it is left out, as one would write it; None: there is no such.
     """
 
     name: str
@@ -89,6 +93,7 @@ class Key:
     doc: str
     required: bool = False
     built: bool = True
+    default: str | int | float | bool | None = None
 
 
 class Table:
@@ -100,8 +105,7 @@ class Table:
 
     def only(self, title: str, *names: str) -> Table:
         """The same keys, but just these, and none required: for defaults."""
-        keys = [self.keys[name] for name in names]
-        return Table(title, *(Key(k.name, k.kind, k.doc, built=k.built) for k in keys))
+        return Table(title, *(replace(self.keys[name], required=False) for name in names))
 
 
 @dataclass(slots=True)
@@ -168,7 +172,8 @@ def read_table(table: Table, value: object, place: Place) -> Fields:
 
 def did_you_mean(word: str, known: Collection[str], place: Place) -> str:
     """`, did you mean ...?` or nothing; stops guessing where a hostile file makes it dear."""
-    if len(word) > 64 or len(known) > 1000 or len(place.problems) > 200:
+    told = len(place.problems)
+    if len(word) > 64 or told > 200 or len(known) * (told + 1) > _GUESSES:
         return ""
     from difflib import get_close_matches
 

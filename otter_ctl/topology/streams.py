@@ -1,46 +1,106 @@
-"""`[[streams]]` -> `Stream`s between modules that exist.
+"""`[[streams]]` -> `Stream`s between modules that exist, globs expanded.
 
 Must not know: TOML, positions, addresses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 
-from otter_ctl.topology.model import Stream
-from otter_ctl.topology.reader import Fields, did_you_mean, shown
+from otter_ctl.topology.globs import Names, is_glob, pair
+from otter_ctl.topology.model import STREAMS_LIMIT, Expansion, Module, Stream
+from otter_ctl.topology.names import short
+from otter_ctl.topology.reader import Bad, Fields, shown
 
 
-def read_streams(written: list[Fields], modules: Collection[str] | None) -> tuple[Stream, ...]:
+def read_streams(
+    written: Sequence[Fields],
+    defaults: Fields | None,
+    modules: Mapping[str, Module] | None,
+    expansion: list[Expansion],
+) -> tuple[Stream, ...]:
     """All sound streams; `modules` None: they couldn't be read, so none is looked up."""
+    names = None
+    if modules is not None:
+        names = Names("module", modules, (m.made_from for m in modules.values()))
     streams: dict[str, Stream] = {}
     for own in written:
-        sound = [_known(own, key, modules) for key in ("from", "to")]
-        if not all(sound):
-            continue
-        (source, output), (target, port) = own["from"], own["to"]
-        stream = Stream(
-            source=source,
-            output=output,
-            target=target,
-            input=port,
-            transport=own.get("transport", "tcp"),
-            queue=own.get("queue", 16),
-            policy=own.get("policy", "block"),
-        )
-        if stream.name in streams:
-            own.place.report(f"stream {shown(stream.name)} is there already")
-        streams[stream.name] = stream
+        if "from" in own and "to" in own:
+            _add(own, own.over(defaults), names, modules, streams, expansion)
+        elif names is not None:
+            for key in ("from", "to"):
+                if key in own:
+                    names.find(own[key][0], own.place.child(key))
     return tuple(streams.values())
 
 
-def _known(own: Fields, key: str, modules: Collection[str] | None) -> bool:
-    """Whether the end is written, sound, and names a module."""
-    if key not in own:
-        return False
-    module = own[key][0]
-    if modules is None or module in modules:
-        return True
-    place = own.place.child(key)
-    place.report(f"unknown module {shown(module)}{did_you_mean(module, modules, place)}")
-    return False
+def _add(
+    own: Fields,
+    merged: Fields,
+    names: Names | None,
+    modules: Mapping[str, Module] | None,
+    streams: dict[str, Stream],
+    expansion: list[Expansion],
+) -> None:
+    """The stream of a table, or all that its globs make."""
+    (source, output), (target, port) = own["from"], own["to"]
+    several = is_glob(source) or is_glob(target)
+    pairs, rule = _pairs(own, names, STREAMS_LIMIT - len(streams))
+    if pairs and not several and "pair" in own.given:
+        own.place.child("pair").report("goes only with globs")
+    made = []
+    for a, b in pairs:
+        stream = Stream(
+            source=a,
+            output=output,
+            target=b,
+            input=port,
+            transport=merged.get("transport", "tcp"),
+            queue=merged.get("queue", 16),
+            policy=merged.get("policy", "block"),
+        )
+        if stream.name in streams:
+            own.place.report(f"stream {shown(stream.name)} is there already")
+            return
+        if stream.transport == "shm" and modules is not None and not _together(stream, modules):
+            place = own.place.child("transport") if "transport" in own.given else own.place
+            reason = f"shm joins modules of one host: {shown(a)} and {shown(b)} are on two"
+            place.report(reason)
+            return
+        streams[stream.name] = stream
+        made.append(stream.name)
+    if several and made:
+        written = short(f"{source}.{output}>{target}.{port}")
+        expansion.append(
+            Expansion(subject="streams", written=written, rule=rule, names=tuple(made))
+        )
+
+
+def _pairs(own: Fields, names: Names | None, limit: int) -> tuple[list[tuple[str, str]], str]:
+    """The modules that are joined; none after reporting."""
+    ends = [own["from"][0], own["to"][0]]
+    several = any(is_glob(end) for end in ends)
+    if names is None:
+        return ([] if several else [(ends[0], ends[1])]), ""
+    found = [names.find(own[key][0], own.place.child(key)) for key in ("from", "to")]
+    if not all(found):
+        return [], ""
+    if not several:
+        return [(ends[0], ends[1])], ""
+    try:
+        pairs, rule = pair(found[0], found[1], own.get("pair"), both_ways=False, limit=limit)
+    except Bad as bad:
+        own.place.report(f"{shown(ends[0])} and {shown(ends[1])}: {bad.reason}", bad.hint)
+        return [], ""
+    if len(pairs) > limit:
+        own.place.report(f"makes more than {STREAMS_LIMIT} streams")
+        return [], ""
+    if not pairs:
+        own.place.child("to").report(f"joins module {shown(found[0][0])} with itself")
+    return pairs, rule
+
+
+def _together(stream: Stream, modules: Mapping[str, Module]) -> bool:
+    """Whether both ends are on one host, as far as the file says."""
+    a, b = modules[stream.source].host, modules[stream.target].host
+    return a is None or b is None or a == b

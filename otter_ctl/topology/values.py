@@ -9,8 +9,8 @@ import re
 from typing import Any
 
 from net import units
+from otter_ctl.topology.globs import is_glob
 from otter_ctl.topology.kinds import (
-    NAME,
     TEXT,
     checked_name,
     integer,
@@ -23,6 +23,8 @@ from otter_ctl.topology.kinds import (
 from otter_ctl.topology.reader import INVALID, Bad, Kind, Place, shown, type_name
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_GLOB = re.compile(r"[a-z0-9_*?\[\]!-]+\Z")
+_GLOB_LIMIT = 255
 _PACKETS = re.compile(r"\s*([0-9]{1,9})\s*packets?\s*\Z")
 _OWN_ENV = frozenset({"OTTER_WIRING", "OTTER_STATE", "OTTER_WORK", "OTTER_MODELS"})
 _ENV_LIMIT = 128 << 10
@@ -48,11 +50,15 @@ def _queue(value: object) -> tuple[str, float | int]:
 
 
 def _reference(value: object) -> str:
-    """A host's name, as another table writes it."""
+    """The name of a host or module, or a glob of such, as another table writes it."""
     word = text(value)
-    if any(c in word for c in "*?["):
-        raise Bad(f"{shown(word)}: globs of hosts are not built yet in this version")
-    return checked_name(word)
+    if not is_glob(word):
+        return checked_name(word)
+    if len(word) > _GLOB_LIMIT:
+        raise Bad(f"glob {shown(word)} is longer than {_GLOB_LIMIT} characters")
+    if not _GLOB.match(word):
+        raise Bad(f"glob {shown(word)} must be of a-z, 0-9, `_`, `-` and `*`, `?`, `[…]`")
+    return word
 
 
 def _pair(value: object, place: Place) -> Any:
@@ -67,7 +73,7 @@ def _stream_end(value: object) -> tuple[str, str]:
     module, dot, port = text(value).partition(".")
     if not dot:
         raise Bad(f'{shown(value)} must name a module and its port, such as "asr.text"')
-    return checked_name(module), checked_name(port)
+    return _reference(module), checked_name(port)
 
 
 def _relative(value: object) -> str:
@@ -153,11 +159,21 @@ def _parents(path: str) -> list[str]:
     return [path[:i] for i, c in enumerate(path) if c == "/"]
 
 
-REFERENCE = scalar(_reference, **NAME.schema)
-PAIR = Kind(_pair, {"type": "array", "items": NAME.schema, "minItems": 2, "maxItems": 2})
-STREAM_END = scalar(
-    _stream_end, type="string", pattern=r"^[a-z0-9][a-z0-9_-]*\.[a-z0-9][a-z0-9_-]*$"
-)
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Bad(f"must be true or false, not {type_name(value)}")
+    return value
+
+
+def _throughput(value: str | int) -> int:
+    """Bytes per second; `/s` may be left out."""
+    return units.size(value.removesuffix("/s") if isinstance(value, str) else value)
+
+
+_WORD = r"[a-z0-9_*?\[\]!-]+"
+REFERENCE = scalar(_reference, type="string", pattern=f"^{_WORD}$")
+PAIR = Kind(_pair, {"type": "array", "items": REFERENCE.schema, "minItems": 2, "maxItems": 2})
+STREAM_END = scalar(_stream_end, type="string", pattern=rf"^{_WORD}\.[a-z0-9][a-z0-9_-]*$")
 DURATION = quantity(units.duration, units.DURATION_ACCEPTS)
 WAIT = quantity(units.duration, units.DURATION_ACCEPTS, least=1e-3, limit="at least 1ms")
 RATE = quantity(units.rate, units.RATE_ACCEPTS)
@@ -172,6 +188,10 @@ PATH = scalar(text, **TEXT)
 ARGUMENT = scalar(_argument, **TEXT)
 IMAGE = scalar(_image, **TEXT)
 SWITCH = scalar(only_true, const=True)
+BOOLEAN = scalar(_boolean, type="boolean")
+THROUGHPUT = quantity(
+    _throughput, 'bytes per second, such as "50MB/s"', least=1, limit="at least 1 byte/s"
+)
 ENV = Kind(_env, {"type": "object", "additionalProperties": TEXT})
 FILES = Kind(_files, {"type": "object", "additionalProperties": TEXT})
 ANYTHING = scalar(lambda value: value)

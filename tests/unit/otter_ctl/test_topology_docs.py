@@ -14,7 +14,7 @@ from otter_ctl.planning.uploads import collect
 from otter_ctl.topology import load
 from otter_ctl.topology.keys import TOPOLOGY
 from otter_ctl.topology.reader import Key, Table
-from otter_ctl.topology.schema import json_schema
+from otter_ctl.topology.schema import json_schema, tables_of
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "topologies" / "README.md"
@@ -23,16 +23,8 @@ PAGE = ROOT / "topologies" / "README.md"
 def all_keys(table: Table) -> Iterator[Key]:
     for key in table.keys.values():
         yield key
-        for below in tables_in(key.kind.schema):
+        for below in tables_of(key.kind.schema):
             yield from all_keys(below)
-
-
-def tables_in(schema) -> Iterator[Table]:
-    for name, value in schema.items():
-        if name == "table":
-            yield value
-        elif isinstance(value, dict):
-            yield from tables_in(value)
 
 
 def test_every_key_is_documented_and_explained():

@@ -1,0 +1,175 @@
+"""The values that reach beyond the mesh: mounts, devices, secrets, addresses, machines. Pure.
+
+Only their form is judged here: what a machine allows is its agent's to say. Must not know: which
+key holds which.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+from otter_ctl.topology.kinds import scalar, text
+from otter_ctl.topology.model import POOL as DEFAULT_POOL
+from otter_ctl.topology.reader import INVALID, Bad, Kind, Place, Table, read_table, shown, type_name
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
+_OWN_ENV = "OTTER_"
+_SSH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@%+:\[\]-]*\Z")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
+_SHARED = ipaddress.IPv4Network(DEFAULT_POOL)
+_INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}\Z")
+_TAKEN = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run/otter",
+    "/run/otter-state",
+    "/run/secrets",
+    "/work",
+    "/etc/hosts",
+)
+"""Where the runtimes put things of their own."""
+ARCHITECTURES = {"arm64": "aarch64", "aarch64": "aarch64", "amd64": "x86_64", "x86_64": "x86_64"}
+"""Words for a processor's kind -> the kernel's."""
+
+
+def _absolute(value: object) -> str:
+    """A plain absolute path: the same word for the same place."""
+    path = text(value)
+    parts = path.split("/")
+    if not path.startswith("/"):
+        raise Bad(f"{shown(path)} must be absolute: it is a path on the machine")
+    if ".." in parts or not path.isprintable():
+        raise Bad(f"{shown(path)} must be a plain path, without `..`")
+    plain = "/" + "/".join(part for part in parts if part not in ("", "."))
+    if plain == "/":
+        raise Bad("must not be the whole file system")
+    return plain
+
+
+def _source(value: object) -> str:
+    try:
+        return _absolute(value)
+    except Bad as bad:
+        hint = "`files` copies in what lies beside the topology" if "absolute" in bad.reason else ""
+        raise Bad(bad.reason, hint) from None
+
+
+def _target(value: object) -> str:
+    """Where something is shown inside a module; not where OTTER's own things are."""
+    path = text(value)
+    if not path.startswith("/"):
+        raise Bad(f"{shown(path)} must be absolute: it is a path inside the module")
+    plain = _absolute(path)
+    taken = next((t for t in _TAKEN if plain == t or plain.startswith(f"{t}/")), None)
+    if taken is not None and not plain.startswith("/work/"):
+        raise Bad(f"{shown(plain)} is not free: OTTER uses {shown(taken)} itself")
+    return plain
+
+
+def _device(value: object) -> str:
+    path = _absolute(value)
+    if not path.startswith("/dev/"):
+        raise Bad(f"{shown(path)} must be a device file, such as `/dev/video0`")
+    return path
+
+
+def _secret(value: object) -> str:
+    word = text(value)
+    if not _VARIABLE.match(word):
+        raise Bad(
+            f"{shown(word)} is not a variable's name", "the value comes from your environment"
+        )
+    if word.startswith(_OWN_ENV):
+        raise Bad(f"{shown(word)} is a name of OTTER's own")
+    return word
+
+
+def _listen(value: object) -> str:
+    word = text(value)
+    try:
+        return str(ipaddress.IPv4Address(word))
+    except ValueError:
+        hint = '"127.0.0.1", or "0.0.0.0" for all of the machine\'s'
+        raise Bad(f"{shown(word)} is not an IPv4 address", hint) from None
+
+
+def _pool(value: object) -> str:
+    word = text(value)
+    try:
+        network = ipaddress.IPv4Network(word)
+    except ValueError as exc:
+        reason = "has host bits set" if "host bits" in str(exc) else "is not an IPv4 network"
+        raise Bad(f"{shown(word)} {reason}", 'write such as "10.128.0.0/10"') from None
+    if not 8 <= network.prefixlen <= 24:
+        raise Bad(f"{shown(word)} must be between a /8 and a /24")
+    if not (network.is_private or network.subnet_of(_SHARED)):
+        raise Bad(f"{shown(word)} is not private: a mesh would hide a part of the Internet")
+    if network.is_loopback or network.is_link_local or network.is_multicast:
+        raise Bad(f"{shown(word)} can't be routed")
+    return str(network)
+
+
+def _ssh(value: object) -> str:
+    word = text(value)
+    if not _SSH.match(word):  # a leading `-` would be an option of ssh
+        raise Bad(f'{shown(word)} must be such as "user@host", or an alias of ~/.ssh/config')
+    return word
+
+
+def _data(value: object) -> str:
+    """An IPv4 address or an interface's name."""
+    word = text(value)
+    if not _INTERFACE.match(word) or word in (".", ".."):
+        raise Bad(f'{shown(word)} must be an IPv4 address or an interface, such as "eth1"')
+    return word
+
+
+def _label(value: object) -> str:
+    word = text(value)
+    if not _LABEL.match(word):
+        raise Bad(f"label {shown(word)} must be of letters, digits, `_`, `.` and `-`")
+    return word
+
+
+def _arch(value: object) -> str:
+    word = text(value)
+    if word not in ARCHITECTURES:
+        raise Bad(f"{shown(word)} is not one of {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[word]
+
+
+def mounts(keys: Table) -> Kind:
+    """Tables by the path where they show inside, as a dict of `Fields`."""
+
+    def parse(value: object, place: Place) -> Any:
+        if not isinstance(value, dict):
+            hint = 'write { "/data" = { from = "/srv/data" } }'
+            raise Bad(f"must be a table, not {type_name(value)}", hint)
+        result: dict[str, Any] = {}
+        for key, raw in value.items():
+            below = place.child(key)
+            target = below.read(TARGET, key)
+            fields = below.read(Kind(lambda v, at: read_table(keys, v, at), {}), raw)
+            if INVALID in (target, fields):
+                continue
+            if target in result:
+                below.report(f"{shown(target)} is mounted twice")
+            result[target] = fields
+        return result
+
+    return Kind(parse, {"type": "object", "additionalProperties": {"table": keys}})
+
+
+SOURCE = scalar(_source, type="string", pattern="^/")
+TARGET = scalar(_target, type="string", pattern="^/")
+DEVICE = scalar(_device, type="string", pattern="^/dev/")
+SECRET = scalar(_secret, type="string", pattern="^[A-Za-z_][A-Za-z0-9_]*$")
+LISTEN = scalar(_listen, type="string", format="ipv4")
+POOL = scalar(_pool, type="string")
+SSH = scalar(_ssh, type="string")
+DATA = scalar(_data, type="string")
+LABEL = scalar(_label, type="string")
+ARCH = scalar(_arch, enum=list(ARCHITECTURES))

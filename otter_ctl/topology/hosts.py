@@ -1,0 +1,161 @@
+"""`[hosts.NAME]` -> `Host`s: defaults, profiles, counts, and what goes not together.
+
+Must not know: TOML, positions, what machines can do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from otter_ctl.topology.kinds import checked_name
+from otter_ctl.topology.machines import Machines
+from otter_ctl.topology.model import HOSTS_LIMIT, Expansion, Gpu, Host, Io, On
+from otter_ctl.topology.profiles import check_profile, over_profile
+from otter_ctl.topology.reader import Bad, Fields, shown
+
+_BUDGET = ("profile", "cpu", "memory", "speed", "gpu", "io")
+
+
+def read_hosts(
+    written: Mapping[str, Fields],
+    defaults: Fields | None,
+    machines: Machines,
+    expansion: list[Expansion],
+) -> dict[str, Host]:
+    """Hosts by name, in the order of the file."""
+    check_profile(defaults, "hosts")
+    below = over_profile(defaults, "hosts")
+    hosts: dict[str, Host] = {}
+    wholes: dict[str, str] = {}
+    for name, own in written.items():
+        check_profile(own, "hosts")
+        host = _host(name, own, below, machines)
+        _check_whole(own, host, wholes)
+        if "count" in own:
+            _repeat(own, host, hosts, expansion, written)
+        elif name not in hosts:
+            hosts[name] = host
+        if len(hosts) > HOSTS_LIMIT:
+            own.place.report(f"makes more than {HOSTS_LIMIT} hosts")
+            break
+    return hosts
+
+
+def _host(name: str, own: Fields, below: Fields | None, machines: Machines) -> Host:
+    upon = over_profile(own, "hosts")
+    assert upon is not None
+    merged = upon.over(below)
+    whole = merged.get("whole", False)
+    # The whole machine has no budget, whatever all others have by default.
+    budget = upon if whole else merged
+    on = read_on(merged)
+    machine = merged.get("machine")
+    if "machine" in own and "on" in own:
+        own.place.child("on").report("goes not together with `machine`: that names one already")
+    elif "on" in own.given and "machine" not in own.given:
+        machine = None
+    machines.check(machine, None if machine else on, own)
+    return Host(
+        name=name,
+        cpu=budget.get("cpu"),
+        memory_bytes=budget.get("memory"),
+        speed=budget.get("speed"),
+        profile=budget.get("profile"),
+        machine=machine,
+        on=None if machine else on,
+        gpu=read_gpu(budget),
+        io=read_io(budget),
+        whole=whole,
+        gateway=merged.get("gateway", False),
+    )
+
+
+def _check_whole(own: Fields, host: Host, wholes: dict[str, str]) -> None:
+    """A whole machine has no budget of its own, and carries no second such host."""
+    if not host.whole:
+        return
+    for key in _BUDGET:
+        if key in own.given:
+            own.place.child(key).report("goes not together with `whole`: the machine is the budget")
+    if host.machine is None and host.on is None:
+        hint = 'add machine = "NAME"; `local` is this one'
+        own.place.child("whole").report("needs a `machine` that the host is", hint)
+    if host.machine is not None:
+        if own.get("count", 1) > 1:
+            reason = f"machine {shown(host.machine)} can't be {own['count']} hosts"
+            own.place.child("count").report(reason)
+        first = wholes.setdefault(host.machine, host.name)
+        if first != host.name:
+            reason = f"machine {shown(host.machine)} is host {shown(first)} already"
+            own.place.child("whole").report(reason)
+
+
+def _repeat(
+    own: Fields,
+    host: Host,
+    hosts: dict[str, Host],
+    expansion: list[Expansion],
+    written: Mapping[str, Fields],
+) -> None:
+    """Make NAME-1, NAME-2 and so on."""
+    count = own["count"]
+    if len(hosts) + count > HOSTS_LIMIT:
+        own.place.child("count").report(f"makes more than {HOSTS_LIMIT} hosts")
+        return
+    names = instance_names(own, host.name, [str(i) for i in range(1, count + 1)])
+    for name in names:
+        if name in written or name in hosts:
+            reason = f"makes host {shown(name)}, which there is already"
+            own.place.child("count").report(reason, "rename one of the two")
+            return
+        hosts[name] = replace(host, name=name, made_from=host.name)
+    expansion.append(
+        Expansion(subject="hosts", written=host.name, rule="count", names=tuple(names))
+    )
+
+
+def instance_names(own: Fields, name: str, parts: list[str]) -> list[str]:
+    """`NAME-PART` of each part; none after reporting that the longest is no name."""
+    names = [f"{name}-{part}" for part in parts]
+    try:
+        checked_name(max(names, key=len))
+    except Bad as bad:
+        own.place.report(bad.reason)
+        return []
+    return names
+
+
+def read_on(fields: Fields) -> On | None:
+    """What the machine must have; None: nothing."""
+    on: Fields | None = fields.get("on")
+    if on is None:
+        return None
+    if not on.given:
+        on.place.report("must say `arch` or `label`")
+    return On(arch=on.get("arch"), labels=on.get("label", ()))
+
+
+def read_gpu(fields: Fields) -> Gpu | None:
+    """A `gpu` table."""
+    gpu: Fields | None = fields.get("gpu")
+    if gpu is None:
+        return None
+    if not gpu.given:
+        gpu.place.report("must say `memory` or `share`")
+    return Gpu(memory_bytes=gpu.get("memory"), share=gpu.get("share"))
+
+
+def read_io(fields: Fields) -> Io | None:
+    """An `io` table."""
+    io: Fields | None = fields.get("io")
+    if io is None:
+        return None
+    if not io.given:
+        io.place.report("must say `read`, `write`, `read_iops` or `write_iops`")
+    return Io(
+        read_bytes_per_s=io.get("read"),
+        write_bytes_per_s=io.get("write"),
+        read_iops=io.get("read_iops"),
+        write_iops=io.get("write_iops"),
+    )

@@ -1,0 +1,85 @@
+"""Every key of modules and streams: kind, whether required, default, meaning. Pure data."""
+
+from __future__ import annotations
+
+from otter_ctl.topology import access, kinds, values
+from otter_ctl.topology.keys_shared import GPU, IO
+from otter_ctl.topology.model import MODULES_LIMIT
+from otter_ctl.topology.reader import Key, Table
+
+READY = Table(
+    "ready",
+    Key("tcp", values.PORT, "A port of the module that accepts connections."),
+    Key("command", values.COMMAND, "A command, run in the module, that exits with 0."),
+    Key("sdk", values.SWITCH, "The module says so itself: `await mesh.ready()`."),
+    Key("within", values.WAIT, "After this long it has failed to get ready.", default="5min"),
+)
+
+MOUNT = Table(
+    "mounts",
+    Key("from", access.SOURCE, "A file or folder of the machine, absolute."),
+    Key("volume", kinds.NAME, "A named volume instead: made on first use, outlives the mesh."),
+    Key("readonly", values.BOOLEAN, "True if left out for `from`, false for `volume`."),
+)
+
+PUBLISH = Table(
+    "publish",
+    Key("port", values.PORT, "The module's port.", required=True),
+    Key("as", values.PORT, "The machine's port; the same as `port` if left out."),
+    Key("at", kinds.NAME, "The host where traffic enters; the module's own if left out."),
+    Key("listen", access.LISTEN, "The machine's address.", default="127.0.0.1"),
+    Key("protocol", kinds.choice("tcp", "udp"), "What it carries.", default="tcp"),
+)
+
+MODULE = Table(
+    "modules",
+    Key("build", values.PATH, "Folder with module.py or a Dockerfile to build an image from."),
+    Key("base", kinds.NAME, "Shared base of `build`: python, torch, …", default="python"),
+    Key("image", values.IMAGE, "Image to run instead of a build."),
+    Key("command", values.COMMAND, "Command instead of the image's or the build's own."),
+    Key("runtime", kinds.choice("docker", "process", "fake"), "What runs the module."),
+    Key("host", values.REFERENCE, "The host that it runs on; a glob makes one instance per host."),
+    Key("count", kinds.integer(1, MODULES_LIMIT), "Makes so many: NAME-1, NAME-2, …"),
+    Key("cpu", values.CORES, "Cores at most."),
+    Key("memory", values.MEMORY, "Memory at most."),
+    Key("gpu", kinds.table(GPU), "Share of its host's GPU."),
+    Key("io", kinds.table(IO), "Bandwidth of storage at most."),
+    Key("env", values.ENV, "Variables of its environment."),
+    Key("secrets", kinds.array(access.SECRET), "Your variables that become files in /run/secrets."),
+    Key("files", values.FILES, "Files copied in: path in the work folder = path here."),
+    Key("mounts", access.mounts(MOUNT), "Folders of the machine, or volumes, by where they show."),
+    Key("devices", kinds.array(access.DEVICE), "Device files of the machine."),
+    Key("outputs", kinds.array(values.RELATIVE), "Globs of the files fetched into the run folder."),
+    Key("publish", kinds.one_or_many(kinds.table(PUBLISH)), "Ports reachable from outside."),
+    Key("ready", kinds.table(READY), "When it counts as ready."),
+    Key(
+        "restart",
+        kinds.choice("no", "on-failure", "always"),
+        "When it is started again.",
+        default="on-failure",
+    ),
+)
+
+STREAM = Table(
+    "streams",
+    Key("from", values.STREAM_END, "The sending module and its output: `asr.text`.", required=True),
+    Key("to", values.STREAM_END, "The receiving module and its input.", required=True),
+    Key(
+        "pair",
+        kinds.choice("index", "all"),
+        "How globs pair; if left out by index where counts agree, else all with all.",
+    ),
+    Key(
+        "transport",
+        kinds.choice("tcp", "udp", "shm"),
+        "What carries the messages; shm only between modules of one host.",
+        default="tcp",
+    ),
+    Key("queue", kinds.integer(1, 65_536), "Messages that wait at most at either end.", default=16),
+    Key(
+        "policy",
+        kinds.choice("block", "drop-oldest", "latest"),
+        "What happens when the queue is full.",
+        default="block",
+    ),
+)

@@ -1,0 +1,26 @@
+"""Keys that hosts and modules have in common. Pure data."""
+
+from __future__ import annotations
+
+from otter_ctl.topology import kinds, values
+from otter_ctl.topology.reader import Key, Table
+
+
+def later(name: str, doc: str) -> Key:
+    """A key of the format that this version refuses by name."""
+    return Key(name, values.ANYTHING, doc, built=False)
+
+
+GPU = Table(
+    "gpu",
+    Key("memory", values.MEMORY, "GPU memory at most."),
+    Key("share", values.RATIO, "Share of its computing at most."),
+)
+
+IO = Table(
+    "io",
+    Key("read", values.THROUGHPUT, "Bytes read per second at most."),
+    Key("write", values.THROUGHPUT, "Bytes written per second at most."),
+    Key("read_iops", kinds.integer(1, 10**9), "Reads per second at most."),
+    Key("write_iops", kinds.integer(1, 10**9), "Writes per second at most."),
+)

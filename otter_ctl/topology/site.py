@@ -1,0 +1,65 @@
+"""The site file: where the user's machines are. Read only where a topology names one.
+
+Must not know: topologies, how a machine is reached.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from otter_ctl.errors import TopologyError, TopologyErrors
+from otter_ctl.topology import kinds, source
+from otter_ctl.topology.keys import SITE
+from otter_ctl.topology.machines import read_machines
+from otter_ctl.topology.model import Machine
+from otter_ctl.topology.names import dotted
+from otter_ctl.topology.reader import Place, Problem
+
+
+def default_path() -> Path:
+    """The user's own site file, whether it is there or not."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    folder = Path(base) if os.path.isabs(base) else Path("~/.config").expanduser()
+    return folder / "otter" / "site.toml"
+
+
+def known_machines(path: str | Path | None) -> dict[str, Machine]:
+    """The machines of a site file; None: the user's own, empty if there is none.
+
+    Raises:
+        TopologyErrors: It is wrong, or was asked for and isn't there.
+    """
+    if path is None:
+        path = default_path()
+        if not path.exists():
+            return {}
+    return read_site(Path(path))
+
+
+def read_site(path: Path) -> dict[str, Machine]:
+    """The machines of a site file.
+
+    Raises:
+        TopologyErrors: With everything that is wrong with it.
+    """
+    text = source.read(path)
+    tables = source.parse(path, text)
+    root = Place([])
+    fields = root.read(kinds.table(SITE), tables)
+    if root.problems:
+        raise TopologyErrors(_located(path, text, tables, root.problems))
+    return read_machines(fields["machines"])
+
+
+def _located(
+    path: Path, text: str, tables: dict[str, Any], problems: list[Problem]
+) -> list[TopologyError]:
+    from otter_ctl.topology.positions import Positions
+
+    positions = Positions(text)
+    return [
+        TopologyError(str(path), *positions.find(p.path), dotted(p.path, tables), p.reason, p.hint)
+        for p in dict.fromkeys(problems)
+    ]
