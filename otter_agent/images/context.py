@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from otter_agent.images.bases import FOLDER
@@ -20,6 +21,25 @@ from otter_agent.images.wheelhouse import requirements_of
 
 DEFAULT_DOCKERFILE = FOLDER / "Dockerfile.module"
 EXTRA = ".otter"
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a module folder takes of OTTER's. A Dockerfile that names none of it is built as it is.
+
+    Attributes:
+        base: It is built on the shared base (`OTTER_BASE`).
+        wheels: It installs the wheels in `.otter`.
+    """
+
+    base: bool
+    wheels: bool
+
+    @classmethod
+    def of(cls, folder: Path) -> Needs:
+        """By its Dockerfile; without one it is built by ours, which takes both."""
+        text = _text(folder, "Dockerfile")
+        return cls(text is None or "OTTER_BASE" in text, text is None or EXTRA in text)
 
 
 def wanted(folder: Path, name: str) -> list[str]:

@@ -23,8 +23,9 @@ from otter_agent.errors import ImageError
 from otter_agent.images import context
 from otter_agent.images.base import BuildLog
 from otter_agent.images.base_images import AGENT, BASE, DIGEST, KIND, BaseImages, key_of
-from otter_agent.images.bases import find_base
+from otter_agent.images.bases import Base, find_base
 from otter_agent.images.builder import Builder
+from otter_agent.images.context import Needs
 from otter_agent.images.locks import Locks
 from otter_agent.images.steps import Step, to_end
 from otter_agent.images.unpack import UnpackError, unpack
@@ -142,25 +143,30 @@ class DockerImages:
             try:
                 folder = work / "folder"
                 await self._unpack(module, build.context, folder)
-                wheels = await self._wheelhouse.fetch(
-                    context.wanted(folder, "requirements.txt"),
-                    base=base.requirements, python=base.python, log=log,
-                )  # fmt: skip
-                prepare = await self._wheelhouse.fetch(
-                    context.wanted(folder, "requirements-prepare.txt"),
-                    no_deps=True, python=base.python, log=log,
-                )  # fmt: skip
-                base_tag = await self._bases.ensure(base, log)
-                await to_end(context.complete, folder, wheels, prepare)
+                needs = context.Needs.of(folder)
+                if needs.wheels:
+                    await self._add_wheels(folder, base, needs, log)
+                base_tag = await self._bases.ensure(base, log) if needs.base else ""
                 await to_end(context.pack, folder, work / "context.tar")
-                log(f"building {tag} on {base_tag}")
+                log(f"building {tag} on {base_tag}" if base_tag else f"building {tag}")
                 await self._builder.build(
                     work / "context.tar", tag, step=step, log=log,
-                    args={"OTTER_BASE": base_tag},
+                    args={"OTTER_BASE": base_tag} if base_tag else {},
                     labels={KIND: "module", AGENT: self._agent_id, DIGEST: digest, BASE: base_tag},
                 )  # fmt: skip
             finally:
                 await to_end(shutil.rmtree, work, True)
+
+    async def _add_wheels(self, folder: Path, base: Base, needs: Needs, log: BuildLog) -> None:
+        wheels = await self._wheelhouse.fetch(
+            context.wanted(folder, "requirements.txt"),
+            base=base.requirements if needs.base else (), python=base.python, log=log,
+        )  # fmt: skip
+        prepare = await self._wheelhouse.fetch(
+            context.wanted(folder, "requirements-prepare.txt"),
+            no_deps=True, python=base.python, log=log,
+        )  # fmt: skip
+        await to_end(context.complete, folder, wheels, prepare)
 
     async def _unpack(self, module: str, blob: str, folder: Path) -> None:
         step = _step("unpack the folder of", module)

@@ -118,6 +118,17 @@ class Dockerd:
         self.request("POST", f"/images/create?{urlencode(query)}", tar)
         return str(self.request("GET", f"/images/{tag}/json")["Id"])
 
+    def tag(self, there: str, name: str) -> None:
+        """Give an image another name."""
+        repo, _, version = name.rpartition(":")
+        self.request("POST", f"/images/{there}/tag?{urlencode({'repo': repo, 'tag': version})}")
+
+    def build(self, tag: str, context: bytes) -> None:
+        """Build a folder's tar by its Dockerfile, with this machine's network."""
+        query = urlencode({"t": tag, "networkmode": "host"})
+        said = self.request("POST", f"/build?{query}", context)
+        assert "Successfully tagged" in str(said), said
+
     def __enter__(self) -> Dockerd:
         try:
             self.start()
