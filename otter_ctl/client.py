@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from otter_agent import api
-from otter_ctl.connection import Body, Open, unix
+from otter_ctl.connection import Body, Open, limit, unix
 from otter_ctl.errors import AgentFault, AgentUnreachable
 from otter_ctl.http import ANSWER_S, HttpClient, Response
 
@@ -236,14 +236,15 @@ class AgentClient:
             await duplex.aclose()
 
     @contextlib.asynccontextmanager
-    async def exec(self, mesh: str, module: str, argv: Sequence[str]) -> AsyncIterator[Duplex]:
+    async def exec(self, mesh: str, module: str, request: api.ExecRequest) -> AsyncIterator[Duplex]:
         """Start a command in a module.
 
-        What is sent is its stdin (empty: the end). The first byte of what comes says what follows:
-        1 or 2 its output, 0 JSON, `{"exit": N}` or `{"error": Problem}`, and the end.
+        Bytes that are sent are its stdin (empty: the end), text is a `TerminalSize`. The first byte
+        of what comes says what follows: 1 or 2 its output, 0 JSON, `{"exit": N}` or
+        `{"error": Problem}`, and the end.
         """
         async with self.duplex(_mesh(mesh, "modules", module, "exec")) as duplex:
-            await duplex.send(msgspec.json.encode({"argv": list(argv)}).decode())
+            await duplex.send(api.encode(request).decode())
             yield duplex
 
 

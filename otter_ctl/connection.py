@@ -116,7 +116,6 @@ class Connection:
     def __init__(self, stream: Stream, fail: Fail) -> None:
         self._stream = stream
         self.fail = fail
-        self.abort = stream.abort
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
         self._upload_error: Exception | None = None
         self.unanswered = True
@@ -125,6 +124,10 @@ class Connection:
     def closed(self) -> bool:
         """Whether the server closed it, as far as we know."""
         return self._stream.reader.at_eof()
+
+    def abort(self) -> None:
+        """Let go of it at once."""
+        self._stream.abort()
 
     def renewed(self) -> bool:
         """Make it ready for the next request; False: it can't be."""
@@ -188,6 +191,9 @@ class Connection:
                 await self._stream.send(self._packed(h11.EndOfMessage()))
             if answer_s is not None:
                 clock.reschedule(asyncio.get_running_loop().time() + answer_s)
+        except h11.LocalProtocolError as error:  # its length isn't what was announced
+            self._upload_error = self.fail(f"what is sent changed meanwhile ({error})")
+            self.abort()
         except Exception as error:  # noqa: BLE001 - raised where the answer is waited for
             self._upload_error = error
             self.abort()

@@ -1,0 +1,103 @@
+"""The client beside the real agent: uploads, results, streams, a command's input and output."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+
+import pytest
+
+from otter_ctl.client import AgentClient
+from otter_ctl.errors import AgentFault
+
+pytestmark = pytest.mark.netns
+MODULE = """
+name = "talk"
+[hosts.h]
+[modules.m]
+host = "h"
+runtime = "process"
+command = ["sh", "-c", "echo one; echo two; echo x > out.txt; exec sleep 1000"]
+outputs = ["out.txt"]
+"""
+
+
+@pytest.fixture
+def client(shared_otter):
+    if shared_otter.agent_pid is None:
+        shared_otter.serve()
+    return AgentClient(shared_otter.root / "a" / "run" / "agent.sock")
+
+
+async def pieces(data):
+    for start in range(0, len(data), 100_000):
+        yield data[start : start + 100_000]
+
+
+@pytest.mark.parametrize("kind", ["bytes", "file", "iterator", "nothing"])
+async def test_uploads_arrive_whole(client, shared_otter, tmp_path, kind):
+    content = b"" if kind == "nothing" else os.urandom(5 << 20)
+    (tmp_path / "content").write_bytes(content)
+    body = {"file": tmp_path / "content", "iterator": pieces(content)}.get(kind, content)
+    digest = hashlib.sha256(content).hexdigest()
+    async with client:
+        async with client._request("PUT", f"/v1/blobs/{digest}", body=body) as answer:
+            assert answer.status == 201
+        async with client._request("HEAD", f"/v1/blobs/{digest}") as answer:
+            assert answer.status == 200
+            assert await answer.read() == b""
+
+
+async def test_a_refused_upload_says_why(client):
+    async with client:
+        with pytest.raises(AgentFault, match="another digest"):
+            async with client._request("PUT", f"/v1/blobs/{'0' * 64}", body=b"x" * (3 << 20)):
+                pass
+        assert (await client.info()).machine
+
+
+@pytest.mark.parametrize("name", ["../../v1/info", "a/b", "ü?x=1#y", "x" * 3000, "%2e%2e", ".."])
+async def test_hostile_names_are_names(client, name):
+    async with client:
+        with pytest.raises(AgentFault) as caught:
+            await client.mesh(name)
+        assert caught.value.code == "not-found"
+
+
+async def test_logs_results_events_and_commands(client, shared_otter, tmp_path):
+    async with client:
+        async with client.events(mesh="talk", follow=True) as events:
+            await asyncio.to_thread(shared_otter, "apply", shared_otter.topology(MODULE))
+            async for event in events:
+                if event.state == "settled":
+                    break
+        lines = [line.text async for line in client.logs("talk", ["m"], tail=None, follow=False)]
+        assert lines == ["one", "two"]
+        await client.files("talk", "m", tmp_path / "results.tar")
+        assert b"outputs/out.txt" in (tmp_path / "results.tar").read_bytes()
+        with pytest.raises(AgentFault, match="no module 'n'"):
+            async with client.exec("talk", "n", ["true"]):
+                pass
+        await converse(client)
+
+
+async def converse(client):
+    """16 MiB through `cat` and back, while both sides push."""
+    data = os.urandom(1 << 16)
+    heard = hashlib.sha256()
+    async with client.exec("talk", "m", ["cat"]) as duplex, asyncio.TaskGroup() as group:
+
+        async def feed():
+            for _ in range(256):
+                await duplex.send(data)
+            await duplex.send(b"")
+
+        group.create_task(feed())
+        async for message in duplex:
+            if message[0] == 0:
+                assert json.loads(message[1:]) == {"exit": 0}
+            else:
+                heard.update(message[1:])
+    assert heard.digest() == hashlib.sha256(data * 256).digest()
