@@ -228,7 +228,8 @@ class AgentClient:
         duplex = Duplex(await self._http.connect(), self._unreachable)
         try:
             forced = "?force=1" if self._force else ""
-            await duplex.open(path + forced, _HOST)
+            async with limit(self._unreachable, ANSWER_S):
+                await duplex.open(path + forced, _HOST)
             yield duplex
         except Refused as refused:
             raise self._fault(str(refused), refused.body) from None

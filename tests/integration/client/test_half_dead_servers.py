@@ -110,28 +110,37 @@ async def test_a_line_that_never_ends(peer, hear):
             writer.write(chunk(b"x" * 65536))
             await writer.drain()
 
-    async with peer.serving(handle), AgentClient(peer.socket) as client:
-        async with client.events(follow=True) as events:
-            assert (await anext(events)).state == "ready"
-            with pytest.raises(AgentUnreachable, match="a line of its answer is over"):
-                await anext(events)
+    async with (
+        peer.serving(handle),
+        AgentClient(peer.socket) as client,
+        client.events(follow=True) as events,
+    ):
+        assert (await anext(events)).state == "ready"
+        with pytest.raises(AgentUnreachable, match="a line of its answer is over"):
+            await anext(events)
 
 
 async def test_a_stream_that_breaks_off_gives_what_came_and_then_an_error(peer, hear):
     half = EVENT[: len(EVENT) // 2]
-    async with says(peer, hear, CHUNKED + chunk(EVENT + half)), AgentClient(peer.socket) as client:
-        async with client.events(follow=True) as events:
-            assert (await anext(events)).mesh == "m"
-            with pytest.raises(AgentUnreachable, match="connection broke"):
-                await anext(events)
+    async with (
+        says(peer, hear, CHUNKED + chunk(EVENT + half)),
+        AgentClient(peer.socket) as client,
+        client.events(follow=True) as events,
+    ):
+        assert (await anext(events)).mesh == "m"
+        with pytest.raises(AgentUnreachable, match="connection broke"):
+            await anext(events)
 
 
 async def test_lines_are_put_together_whatever_their_chunks(peer, hear):
     text = EVENT * 3 + b"\n\n" + EVENT[:-1]
     pieces = [chunk(bytes([byte])) for byte in text]
-    async with says(peer, hear, CHUNKED, *pieces, chunk(b"")), AgentClient(peer.socket) as client:
-        async with client.events() as events:
-            assert [e.state async for e in events] == ["ready"] * 4
+    async with (
+        says(peer, hear, CHUNKED, *pieces, chunk(b"")),
+        AgentClient(peer.socket) as client,
+        client.events() as events,
+    ):
+        assert [e.state async for e in events] == ["ready"] * 4
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from otter_agent import api
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import AgentFault
 
@@ -78,7 +79,7 @@ async def test_logs_results_events_and_commands(client, shared_otter, tmp_path):
         await client.files("talk", "m", tmp_path / "results.tar")
         assert b"outputs/out.txt" in (tmp_path / "results.tar").read_bytes()
         with pytest.raises(AgentFault, match="no module 'n'"):
-            async with client.exec("talk", "n", ["true"]):
+            async with client.exec("talk", "n", api.ExecRequest(argv=("true",))):
                 pass
         await converse(client)
 
@@ -87,7 +88,10 @@ async def converse(client):
     """16 MiB through `cat` and back, while both sides push."""
     data = os.urandom(1 << 16)
     heard = hashlib.sha256()
-    async with client.exec("talk", "m", ["cat"]) as duplex, asyncio.TaskGroup() as group:
+    async with (
+        client.exec("talk", "m", api.ExecRequest(argv=("cat",))) as duplex,
+        asyncio.TaskGroup() as group,
+    ):
 
         async def feed():
             for _ in range(256):
@@ -97,7 +101,7 @@ async def converse(client):
         group.create_task(feed())
         async for message in duplex:
             if message[0] == 0:
-                assert json.loads(message[1:]) == {"exit": 0}
+                assert json.loads(message[1:]) == {"exit": 0}, message
             else:
                 heard.update(message[1:])
     assert heard.digest() == hashlib.sha256(data * 256).digest()
