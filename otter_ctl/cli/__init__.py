@@ -17,6 +17,7 @@ from otter_ctl.local import LocalAgent
 VERBS = {
     "init": "Make a folder with a topology and a module that run at once.",
     "validate": "Check topology files; nothing is contacted.",
+    "graph": "Draw a topology, or a mesh that runs, as SVG or Mermaid.",
     "plan": "Show what apply would change, field by field.",
     "apply": "Make a topology real; returns when all modules are ready.",
     "destroy": "Fetch results, then remove everything of a mesh.",
