@@ -27,6 +27,7 @@ from otter_agent.images.bases import Base, find_base
 from otter_agent.images.builder import Builder
 from otter_agent.images.context import Needs
 from otter_agent.images.locks import Locks
+from otter_agent.images.runnable import check_runnable
 from otter_agent.images.steps import Step, to_end
 from otter_agent.images.unpack import UnpackError, unpack
 from otter_agent.images.wheelhouse import Wheelhouse
@@ -72,7 +73,7 @@ class DockerImages:
             if module.build is not None:
                 return await self._built(module, module.build, log)
             if module.image is not None:
-                return await self._pulled(module.image, log)
+                return await self._pulled(module, module.image, log)
         raise Step("docker", "run", module.name).failed(
             "it names neither an image nor a folder to build",
             hint='give it image = … or build = …, or runtime = "process"',
@@ -109,7 +110,7 @@ class DockerImages:
 
     # --- image = ----------------------------------------------------------------------------
 
-    async def _pulled(self, reference: str, log: BuildLog) -> Artifact:
+    async def _pulled(self, module: ModuleSpec, reference: str, log: BuildLog) -> Artifact:
         async with self._locks.hold(reference):
             found = await self._builder.inspect(reference)
             if found is None:
@@ -118,6 +119,7 @@ class DockerImages:
                 found = await self._builder.inspect(reference)
         if found is None:
             raise _step("pull", reference).failed("it is not there after the pull")
+        check_runnable(found, reference, module, log)
         return Artifact(reference=found["Id"], digest=found["Id"].removeprefix("sha256:"))
 
     # --- build = ----------------------------------------------------------------------------
@@ -128,10 +130,14 @@ class DockerImages:
         digest = key_of([_FORMAT, build.context, await self._bases.key(base), default])
         tag = f"{_TAG}:{digest}"
         async with self._locks.hold(tag):
-            if not await self._builder.inspect(tag):
+            found = await self._builder.inspect(tag)
+            if found is None:
                 await self._sweep()
                 async with self._building:
                     await self._build(module.name, build, tag, digest, log)
+                found = await self._builder.inspect(tag)
+        if found is not None:
+            check_runnable(found, module.name, module, log)
         return Artifact(reference=tag, digest=digest)
 
     async def _build(self, module: str, build: Build, tag: str, digest: str, log: BuildLog) -> None:

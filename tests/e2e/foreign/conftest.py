@@ -31,7 +31,7 @@ def hub_busybox(dockerd: Dockerd, busybox_image: str) -> None:
 
 @pytest.fixture(scope="session")
 def mosquitto_image(dockerd: Dockerd, python_root: str) -> None:
-    """`otter-foreign/mosquitto:1`, by its own Dockerfile from a Debian root; apt needs a network."""
+    """`otter-foreign/mosquitto:1`, by its own Dockerfile, whose apt-get needs a network."""
     dockerd.tag(python_root, "debian:bookworm-slim")
     dockerd.build("otter-foreign/mosquitto:1", registry.folder_tar(FOREIGN / "mqtt"))
 
@@ -48,11 +48,12 @@ def probe(tmp_path_factory: pytest.TempPathFactory, require) -> bytes:
 
 @pytest.fixture
 def probe_image(dockerd: Dockerd, probe: bytes) -> Callable[..., str]:
-    """Make an image that holds `/srv/bin/probe` alone; arguments are lines of a Dockerfile."""
+    """Make an image from scratch that holds `/srv/bin/probe`: lines of a Dockerfile, more files."""
 
-    def make(*changes: str, files: dict[str, bytes] | None = None) -> str:
-        tar = images.tar({"srv/bin/probe": probe, **(files or {})})
-        dockerd.import_image("otter-test/probe:1", tar, *changes)
+    def make(*lines: str, files: dict[str, bytes] | None = None) -> str:
+        dockerfile = "\n".join(["FROM scratch", "COPY srv /srv", *lines]).encode()
+        context = {"Dockerfile": dockerfile, "srv/bin/probe": probe, **(files or {})}
+        dockerd.build("otter-test/probe:1", images.tar(context))
         return "otter-test/probe:1"
 
     return make

@@ -6,10 +6,10 @@
  *     probe connect NAME PORT what connect(2) says
  *     probe write FILE        tries to add a line
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,9 +25,11 @@ static int said(const char *what) {
 }
 
 static void tell(FILE *to, int argc, char **argv) {
-    char cwd[4096];
-    fprintf(to, "cwd %s\nuid %d gid %d\nhost %s\n", getcwd(cwd, sizeof cwd), getuid(), getgid(),
-            gethostname(cwd, sizeof cwd) ? "?" : cwd);
+    char cwd[4096] = "?", host[256] = "?";
+    gethostname(host, sizeof host);
+    if (!getcwd(cwd, sizeof cwd))
+        perror("cwd");
+    fprintf(to, "cwd %s\nuid %d gid %d\nhost %s\n", cwd, getuid(), getgid(), host);
     for (int i = 0; i < argc; i++)
         fprintf(to, "argv %s\n", argv[i]);
     for (char **e = environ; *e; e++)

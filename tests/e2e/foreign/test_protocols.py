@@ -1,4 +1,4 @@
-"""The topologies of topologies/foreign: gRPC, HTTP, MQTT, raw TCP and UDP, by images of their own."""
+"""The topologies of topologies/foreign: gRPC, HTTP, MQTT, raw TCP and UDP."""
 
 from __future__ import annotations
 

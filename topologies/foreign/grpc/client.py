@@ -1,4 +1,4 @@
-"""Calls `otter.Scale/Double` once a second; waits for a server that isn't there yet, or has gone."""
+"""Calls `otter.Scale/Double` once a second, also of a server that isn't there yet or comes back."""
 
 import sys
 import time
@@ -13,6 +13,7 @@ OPTIONS = [
 
 
 def main(target: str) -> None:
+    """Call until the process is ended."""
     with grpc.insecure_channel(target, options=OPTIONS) as channel:
         double = channel.unary_unary("/otter.Scale/Double")
         number = 1

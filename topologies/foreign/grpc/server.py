@@ -1,4 +1,4 @@
-"""A gRPC server: one method, `otter.Scale/Double`, over plain bytes instead of generated messages."""
+"""A gRPC server with one method, `otter.Scale/Double`, over bytes instead of generated messages."""
 
 from concurrent import futures
 
@@ -6,12 +6,14 @@ import grpc
 
 
 def double(request: bytes, context: grpc.ServicerContext) -> bytes:
+    """Twice the number, in decimal digits."""
     number = int(request)
     print(f"{context.peer()} asks for {number} twice")
     return str(2 * number).encode()
 
 
 def main() -> None:
+    """Serve until the process is ended."""
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
     method = grpc.unary_unary_rpc_method_handler(double)
     server.add_generic_rpc_handlers(
