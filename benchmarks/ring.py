@@ -118,7 +118,7 @@ def _host(i: int, hosts: int) -> api.HostSpec:
     def route(j: int) -> api.Route:
         forward = (j - i) % hosts <= hosts // 2
         via, link = ((i + 1) % hosts, i) if forward else ((i - 1) % hosts, (i - 1) % hosts)
-        return api.Route(to=_block(j), via=_block(via).replace(".0/24", ".1"), link=f"l{link}")
+        return api.Route(to=(_block(j),), via=_block(via).replace(".0/24", ".1"), link=f"l{link}")
 
     return api.HostSpec(
         name=f"h{i}",

@@ -11,10 +11,10 @@ from otter_agent.api.base import Data, RestartPolicy, RuntimeName
 
 
 class Route(Data, frozen=True):
-    """One static route of a host's router namespace."""
+    """What a host's router namespace sends to one neighbour."""
 
-    to: str
-    """Destination, CIDR."""
+    to: tuple[str, ...]
+    """Destinations, CIDRs."""
     via: str
     """The neighbour host's address (on-link: links are unnumbered)."""
     link: str
@@ -132,10 +132,12 @@ class StreamEnd(Data, frozen=True):
     """IPv4 address of the *receiving* module."""
     port: int
     """TCP port at which the receiving module listens."""
-    transport: Literal["tcp"] = "tcp"
+    transport: Literal["tcp", "udp", "shm"] = "tcp"
+    """This version carries streams by tcp only; `check` refuses the others."""
     queue: int = 16
     """Messages."""
-    policy: Literal["block"] = "block"
+    policy: Literal["block", "drop-oldest", "latest"] = "block"
+    """This version has block only."""
     source_address: str = ""
     """IPv4 address of the *sending* module: the receiver takes this stream from nowhere else.
     Empty: not checked."""

@@ -77,8 +77,9 @@ def _router(mesh: str, host: api.HostSpec, devices: dict[str, str], ends: set[st
         device = devices.get(route.link)
         if device is None or device not in ends:
             why = f"link {route.link} doesn't lead away from {host.name}"
-            raise NetworkError("network", f"add route {route.to}", where, why)
-        routes[cidr(route.to, where)] = (address(route.via, where), device)
+            raise NetworkError("network", f"add route {' '.join(route.to[:3])}", where, why)
+        hop = (address(route.via, where), device)
+        routes.update({cidr(to, where): hop for to in route.to})
     return Router(address(host.address, where), routes)
 
 

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 
 from otter_agent.api import MeshSpec
 from otter_ctl.errors import PlanError
-
-POOL_BASE = 100 << 24 | 64 << 16
-POOL_SIZE = 1 << 22
-"""100.64.0.0/10, the shared address space of RFC 6598: neither public nor a usual private LAN."""
+from otter_ctl.topology.model import POOL
 
 UNIT = 256
 """Smallest block, addresses."""
@@ -55,14 +52,22 @@ class Addresses:
         return {host: dotted(block.host) for host, block in self.blocks.items()} | self.modules
 
 
-def allocate(placed: Mapping[str, Sequence[str]], current: MeshSpec | None) -> Addresses:
+def allocate(
+    placed: Mapping[str, Sequence[str]], current: MeshSpec | None, pool: str = POOL
+) -> Addresses:
     """Addresses for hosts and the modules placed on each, keeping those of `current`.
+
+    Args:
+        placed: Host -> its modules, in the order of the file.
+        current: The mesh as it is desired now; None: there is none.
+        pool: The network that they are taken from; what lies outside isn't kept.
 
     Raises:
         PlanError: The pool has no room left.
     """
-    kept = _kept_blocks(placed, current)
-    blocks = _with_new_blocks(placed, kept)
+    whole = parse_block(pool)
+    kept = _kept_blocks(placed, current, whole)
+    blocks = _with_new_blocks(placed, kept, whole)
     before = {m.name: m.address for m in current.modules} if current else {}
     modules: dict[str, str] = {}
     for host, names in placed.items():
@@ -92,16 +97,22 @@ def _needed(modules: int) -> int:
     return max(UNIT, 1 << (modules + _RESERVED - 1).bit_length())
 
 
-def _kept_blocks(placed: Mapping[str, Sequence[str]], current: MeshSpec | None) -> dict[str, Block]:
+def _kept_blocks(
+    placed: Mapping[str, Sequence[str]], current: MeshSpec | None, pool: Block
+) -> dict[str, Block]:
     """The blocks in use, of hosts that stay and still fit theirs."""
     if current is None:
         return {}
     blocks = {h.name: parse_block(h.block) for h in current.hosts if h.name in placed}
-    return {h: b for h, b in blocks.items() if b.size >= _needed(len(placed[h]))}
+    return {
+        h: b
+        for h, b in blocks.items()
+        if b.size >= _needed(len(placed[h])) and pool.base <= b.base < pool.base + pool.size
+    }
 
 
 def _with_new_blocks(
-    placed: Mapping[str, Sequence[str]], kept: Mapping[str, Block]
+    placed: Mapping[str, Sequence[str]], kept: Mapping[str, Block], pool: Block
 ) -> dict[str, Block]:
     """A block for every host, in the hosts' order."""
     used: set[int] = set()
@@ -110,15 +121,15 @@ def _with_new_blocks(
     cursors: dict[int, int] = {}
     blocks = {}
     for host, modules in placed.items():
-        blocks[host] = kept.get(host) or _free(_needed(len(modules)), used, cursors)
+        blocks[host] = kept.get(host) or _free(_needed(len(modules)), used, cursors, pool)
     return blocks
 
 
-def _free(size: int, used: set[int], cursors: dict[int, int]) -> Block:
+def _free(size: int, used: set[int], cursors: dict[int, int], pool: Block) -> Block:
     """The lowest free block of a size; `cursors` remember where the search for a size got to."""
     units = size // UNIT
-    end = (POOL_BASE + POOL_SIZE) // UNIT
-    start = cursors.get(units, POOL_BASE // UNIT)
+    end = (pool.base + pool.size) // UNIT
+    start = cursors.get(units, -(-pool.base // size) * units)
     while start + units <= end:
         wanted = range(start, start + units)
         if used.isdisjoint(wanted):
@@ -126,8 +137,8 @@ def _free(size: int, used: set[int], cursors: dict[int, int]) -> Block:
             cursors[units] = start + units
             return Block(start * UNIT, size)
         start += units
-    pool = str(Block(POOL_BASE, POOL_SIZE))
-    raise PlanError("addresses", f"the pool {pool} has no block left", hint="use fewer hosts")
+    hint = "use fewer hosts, or a larger `pool` in [network]"
+    raise PlanError("addresses", f"the pool {pool} has no block left", hint=hint)
 
 
 def _module_addresses(

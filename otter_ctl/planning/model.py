@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from otter_agent.api import MeshSpec
+from otter_ctl.topology.model import Expansion
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,14 @@ class Plan:
 
     Attributes:
         spec: What the agent has to make true.
-        warnings: One line each, for stderr.
+        warnings: One line each, for stderr: what is asked for and not made scarce yet.
+        unsupported: One line each: what this version can't do at all. `apply` refuses.
+        expansion: What counts and globs of the topology made.
+        machines: Host -> the machine that carries it.
     """
 
     spec: MeshSpec
     warnings: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()
+    expansion: tuple[Expansion, ...] = ()
+    machines: Mapping[str, str] = field(default_factory=dict)

@@ -63,9 +63,11 @@ def place(
         if host in free and not free[host].refusal(module):
             seats[module.name] = host
             free[host].take(module)
+    cursors: dict[tuple[float | None, int | None], int] = {}
+    in_order = list(free.items())
     for module in homeless:
         if module.name not in seats:
-            seats[module.name] = _first_fit(module, free)
+            seats[module.name] = _first_fit(module, in_order, cursors)
     return {m.name: seats[m.name] for m in modules}
 
 
@@ -84,13 +86,21 @@ def _only(host: Host, module: Module) -> str:
     return host.name
 
 
-def _first_fit(module: Module, free: Mapping[str, _Free]) -> str:
-    """The first host with room."""
-    rejected = {}
-    for host, left in free.items():
-        why = left.refusal(module)
-        if not why:
+def _first_fit(
+    module: Module,
+    free: Sequence[tuple[str, _Free]],
+    cursors: dict[tuple[float | None, int | None], int],
+) -> str:
+    """The first host with room.
+
+    Rooms only shrink: a host that had none for such a module has none for the next, so `cursors`
+    remember where the search for such ones got to.
+    """
+    such = (module.cpu, module.memory_bytes)
+    for at in range(cursors.get(such, 0), len(free)):
+        host, left = free[at]
+        if not left.refusal(module):
             left.take(module)
+            cursors[such] = at
             return host
-        rejected[host] = why
-    raise PlacementError(module.name, rejected)
+    raise PlacementError(module.name, {host: left.refusal(module) for host, left in free})

@@ -13,23 +13,18 @@ from pathlib import Path
 from otter_agent import api
 from otter_ctl.errors import PlanError
 from otter_ctl.planning.addresses import Addresses, allocate, dotted
+from otter_ctl.planning.machines import assign, unreached
 from otter_ctl.planning.model import Blob, Plan
+from otter_ctl.planning.outside import outside
 from otter_ctl.planning.placement import place
 from otter_ctl.planning.routes import Routes, compute
-from otter_ctl.topology.model import Link, Module, Ready, Stream, Topology
+from otter_ctl.planning.unbuilt import unapplied, uncarried, unreachable
+from otter_ctl.topology.model import Module, Ready, Stream, Topology
 
 STREAM_PORT = 7070
 """TCP port at which every receiving module listens at its own address, for all its inputs."""
 
 READY_WITHIN_S = api.Ready().within_s
-
-_PROPERTIES = {
-    "delay": ("delay_s",),
-    "jitter": ("jitter_s",),
-    "loss": ("loss_ratio",),
-    "rate": ("rate_bps",),
-    "queue": ("queue_s", "queue_bytes", "queue_packets"),
-}
 
 
 @dataclass(slots=True)
@@ -47,6 +42,7 @@ def plan(
     runtime_default: api.RuntimeName,
     blobs: Mapping[Path, Blob],
     run: str,
+    arch: str | None = None,
 ) -> Plan:
     """Resolve a topology against what runs.
 
@@ -56,6 +52,7 @@ def plan(
         runtime_default: For modules that name no runtime.
         blobs: Build folders and files by their paths in the topology (`uploads.collect`).
         run: Id for a new run; a running mesh keeps its own.
+        arch: Kind of this machine's processors, as the kernel calls it; None: not known.
 
     Raises:
         PlanError: Something can't be had together; `PlacementError` for a module without room.
@@ -64,17 +61,18 @@ def plan(
     placed: dict[str, list[str]] = {host.name: [] for host in topology.hosts}
     for module, host in seats.items():
         placed[host].append(module)
-    addresses = allocate(placed, current)
+    addresses = allocate(placed, current, topology.pool)
     links = tuple(
         api.Link(name=link.name, a=link.a, b=link.b, forward=link.forward, reverse=link.reverse)
         for link in topology.links
     )
-    routes = compute(addresses.blocks, links)
-    wiring = _wiring(topology, addresses)
+    routes = compute(addresses.blocks, links, {h.name for h in topology.hosts if h.gateway})
+    wiring = _wiring(topology, seats, addresses)
     spec = api.MeshSpec(
         name=topology.name,
         run=current.run if current else run,
         seed=topology.seed,
+        overcommit=topology.overcommit,
         hosts=tuple(_hosts(topology, addresses, routes)),
         links=links,
         modules=tuple(
@@ -83,8 +81,14 @@ def plan(
         ),
         names=addresses.names(),
     )
-    warnings = [*_unshaped(topology.links), *_unreachable(topology.streams, seats, routes)]
-    return Plan(spec, tuple(warnings))
+    machines = assign(topology, arch)
+    return Plan(
+        spec,
+        warnings=(*unapplied(topology), *unreachable(topology.streams, seats, routes.reach)),
+        unsupported=(*unreached(topology, machines, arch), *uncarried(topology.streams)),
+        expansion=topology.expansion,
+        machines=machines,
+    )
 
 
 def _place(topology: Topology, current: api.MeshSpec | None) -> dict[str, str]:
@@ -101,6 +105,7 @@ def _hosts(topology: Topology, addresses: Addresses, routes: Routes) -> Iterable
             block=str(block),
             cpu=host.cpu,
             memory_bytes=host.memory_bytes,
+            gateway=host.gateway,
             routes=routes.tables[host.name],
         )
 
@@ -133,6 +138,7 @@ def _module(
         env=dict(module.env),
         files=tuple(_files(module, blobs)),
         outputs=module.outputs,
+        **outside(module, host),
         ready=_ready(module.ready, has_streams=bool(wiring.incoming or wiring.outgoing)),
         restart=module.restart,
         streams_in=tuple(wiring.incoming),
@@ -154,8 +160,13 @@ def _files(module: Module, blobs: Mapping[Path, Blob]) -> Iterable[api.File]:
         yield api.File(target=file.target, blob=blob.digest, executable=blob.executable)
 
 
-def _wiring(topology: Topology, addresses: Addresses) -> dict[str, _Ends]:
+def _wiring(topology: Topology, seats: Mapping[str, str], addresses: Addresses) -> dict[str, _Ends]:
     """Both ends of every stream by module; in the streams' order by name, as for files."""
+    for stream in topology.streams:
+        a, b = seats[stream.source], seats[stream.target]
+        if stream.transport == "shm" and a != b:
+            reason = f"shm joins modules of one host: they are on {a} and {b}"
+            raise PlanError(f"stream {stream.name}", reason, hint="name the same `host` for both")
     wiring = {module.name: _Ends() for module in topology.modules}
     for stream in sorted(topology.streams, key=lambda s: s.name):
         wiring[stream.target].incoming.append(_end(stream, addresses, receiving=True))
@@ -184,27 +195,3 @@ def _ready(ready: Ready | None, *, has_streams: bool) -> api.Ready:
         return api.Ready(sdk=has_streams)
     within = READY_WITHIN_S if ready.within_s is None else ready.within_s
     return api.Ready(tcp=ready.tcp, command=ready.command, sdk=ready.sdk, within_s=within)
-
-
-def _unshaped(links: Iterable[Link]) -> Iterable[str]:
-    """One warning per link with properties: nothing acts on them yet."""
-    for link in links:
-        asked = link.forward.asked() | (link.reverse.asked() if link.reverse else {})
-        names = [
-            name for name, fields in _PROPERTIES.items() if not asked.keys().isdisjoint(fields)
-        ]
-        if names:
-            verb = "are" if len(names) > 1 else "is"
-            what = ", ".join(names)
-            yield f"link {link.name}: {what} {verb} not applied in this version (driver: none)"
-
-
-def _unreachable(
-    streams: Iterable[Stream], seats: Mapping[str, str], routes: Routes
-) -> Iterable[str]:
-    """Streams whose hosts have no way there, or none back: TCP needs both."""
-    for stream in streams:
-        source, target = seats[stream.source], seats[stream.target]
-        for a, b in ((source, target), (target, source)):
-            if a != b and b not in routes.reach[a]:
-                yield f"stream {stream.name}: host {a} has no route to host {b}"

@@ -1,24 +1,21 @@
 """Links -> static routes of every host: shortest paths by delay. Pure.
 
 Ties go to fewer hops, then to the next host's name, then to the link's; so a plan is the same on
-every laptop. Costs are integers, `delay in ns << 20 | hops`: sums are exact and compare at once.
-For each destination the tree of shortest paths *towards* it is grown (Dijkstra on the reversed
-links); since every link costs at least one hop, following next hops can't go round in circles.
+every laptop. One route per neighbour that leads anywhere, with all destinations in it: a host of a
+large mesh has a thousand destinations, but few neighbours.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from otter_agent.api import Link, Route
 from otter_ctl.planning.addresses import Block, dotted
+from otter_ctl.planning.paths import Step, first_steps, one_target
 
 DEFAULT = "0.0.0.0/0"
-_HOP = 1
-_DELAY_SHIFT = 20
-"""Room for a million hops below the delay."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,6 +24,29 @@ class Hop:
 
     host: str
     link: str
+
+
+class Reach(Mapping[str, AbstractSet[str]]):
+    """Host -> the hosts that it has a route to; sets are made when asked for."""
+
+    def __init__(self, names: Sequence[str], towards: Sequence[dict[int, list[int]]]) -> None:
+        self._numbers = {name: number for number, name in enumerate(names)}
+        self._names = names
+        self._towards = towards
+        self._made: dict[str, set[str]] = {}
+
+    def __getitem__(self, host: str) -> AbstractSet[str]:
+        made = self._made.get(host)
+        if made is None:
+            lists = self._towards[self._numbers[host]].values()
+            made = self._made[host] = {self._names[n] for targets in lists for n in targets}
+        return made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,44 +59,39 @@ class Routes:
     """
 
     tables: dict[str, tuple[Route, ...]]
-    reach: dict[str, set[str]]
+    reach: Mapping[str, AbstractSet[str]]
 
 
 @dataclass(slots=True)
 class _Graph:
-    """Hosts numbered by name; for each the links that lead *into* it."""
+    """Hosts numbered by their addresses; the steps out of each."""
 
     names: list[str]
-    into: list[list[tuple[int, int, int]]] = field(default_factory=list)
-    """Of each host: (cost, sending host, rank of the hop in the tie-break)."""
+    steps: list[list[Step]]
     hops: list[Hop] = field(default_factory=list)
-    """By rank."""
+    """By rank in the tie-break."""
 
 
 def compute(
     blocks: Mapping[str, Block], links: Sequence[Link], gateways: Collection[str] = ()
 ) -> Routes:
     """Routes from every host to every other's block that it can reach, and to a gateway."""
-    graph = _graph(sorted(blocks), links)
-    towards: dict[str, dict[int, list[Block]]] = {name: {} for name in blocks}
-    reach: dict[str, set[str]] = {name: set() for name in blocks}
-    for number, target in enumerate(graph.names):
-        for source, rank in _next_hops(graph, number):
-            name = graph.names[source]
-            towards[name].setdefault(rank, []).append(blocks[target])
-            reach[name].add(target)
+    names = sorted(blocks, key=lambda name: blocks[name].base)
+    graph = _graph(names, links)
+    towards = first_steps(graph.steps)
+    ranges = _Ranges([blocks[name] for name in names])
     via = {name: dotted(block.host) for name, block in blocks.items()}
     tables = {
         name: tuple(
-            Route(to=cidr, via=via[graph.hops[rank].host], link=graph.hops[rank].link)
-            for rank, targets in sorted(by_hop.items())
-            for cidr in merge(targets)
+            Route(to=ranges.cover(by_hop[rank]), via=via[hop.host], link=hop.link)
+            for rank in sorted(by_hop)
+            for hop in (graph.hops[rank],)
         )
-        for name, by_hop in towards.items()
+        for name, by_hop in zip(names, towards, strict=True)
     }
     for name, hop in _outward(graph, gateways):
-        tables[name] += (Route(to=DEFAULT, via=via[hop.host], link=hop.link),)
-    return Routes(tables, reach)
+        tables[name] += (Route(to=(DEFAULT,), via=via[hop.host], link=hop.link),)
+    return Routes(tables, Reach(names, towards))
 
 
 def _outward(graph: _Graph, gateways: Collection[str]) -> Iterable[tuple[str, Hop]]:
@@ -84,16 +99,44 @@ def _outward(graph: _Graph, gateways: Collection[str]) -> Iterable[tuple[str, Ho
 
     The outside is one more node behind all gateways, so everybody's nearest is found at once.
     """
-    inside = len(graph.hops)
-    graph.names.append("")
-    graph.into.append([])
-    for number, name in enumerate(graph.names):
-        if name in gateways:
-            graph.into[-1].append((_HOP, number, len(graph.hops)))
-            graph.hops.append(Hop("", ""))
-    for number, rank in _next_hops(graph, len(graph.names) - 1):
+    if not gateways:
+        return
+    inside, outside = len(graph.hops), len(graph.names)
+    steps: list[list[Step]] = [
+        [*out, (0, outside, inside)] if name in gateways else out
+        for name, out in zip(graph.names, graph.steps, strict=True)
+    ]
+    for number, rank in one_target([*steps, []], outside):
         if rank < inside:
             yield graph.names[number], graph.hops[rank]
+
+
+class _Ranges:
+    """Blocks in the order of their addresses, and the CIDRs that cover some of them."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._bases = [block.base for block in blocks]
+        self._ends = [block.base + block.size for block in blocks]
+        self._cidrs = [str(block) for block in blocks]
+
+    def cover(self, numbers: Sequence[int]) -> tuple[str, ...]:
+        """The fewest CIDRs that cover exactly these blocks, which are in ascending order."""
+        bases, ends = self._bases, self._ends
+        found: list[str] = []
+        first = last = numbers[0]
+        for number in numbers[1:]:
+            if bases[number] != ends[last]:
+                self._add(found, first, last)
+                first = number
+            last = number
+        self._add(found, first, last)
+        return tuple(found)
+
+    def _add(self, found: list[str], first: int, last: int) -> None:
+        if first == last:
+            found.append(self._cidrs[first])
+        else:
+            found += map(str, _aligned(self._bases[first], self._ends[last]))
 
 
 def merge(blocks: Iterable[Block]) -> list[str]:
@@ -119,46 +162,17 @@ def _aligned(base: int, end: int) -> Iterable[Block]:
 
 def _graph(names: list[str], links: Sequence[Link]) -> _Graph:
     number = {name: i for i, name in enumerate(names)}
-    ends = [
-        (hop, cost, number[source], number[hop.host])
-        for link in links
-        for source, hop, cost in _directions(link)
-    ]
-    ends.sort(key=lambda end: end[0])
+    ends = [end for link in links for end in _directions(link)]
+    ends.sort(key=lambda end: (end[1].host, end[1].link))
     graph = _Graph(names, [[] for _ in names])
-    for rank, (hop, cost, source, target) in enumerate(ends):
+    for rank, (source, hop, delay_ns) in enumerate(ends):
         graph.hops.append(hop)
-        graph.into[target].append((cost, source, rank))
+        graph.steps[number[source]].append((delay_ns, number[hop.host], rank))
     return graph
 
 
 def _directions(link: Link) -> Iterable[tuple[str, Hop, int]]:
-    """(sender, hop, cost) of each direction that was written."""
+    """(sender, hop, delay in ns) of each direction that was written."""
     for source, target, spec in ((link.a, link.b, link.forward), (link.b, link.a, link.reverse)):
         if spec is not None:
-            delay_ns = round((spec.delay_s or 0.0) * 1e9)
-            yield source, Hop(target, link.name), (delay_ns << _DELAY_SHIFT) + _HOP
-
-
-def _next_hops(graph: _Graph, target: int) -> Iterable[tuple[int, int]]:
-    """(host, rank of its next hop) of every host that can reach `target`."""
-    best: list[tuple[int, int] | None] = [None] * len(graph.names)
-    done = [False] * len(graph.names)
-    queue = [(0, target)]
-    while queue:
-        so_far, here = heapq.heappop(queue)
-        if done[here]:
-            continue
-        done[here] = True
-        known = best[here]
-        if known is not None:
-            yield here, known[1]
-        for cost, source, rank in graph.into[here]:
-            if done[source]:
-                continue
-            offer = (so_far + cost, rank)
-            now = best[source]
-            if now is None or offer < now:
-                best[source] = offer
-                if now is None or offer[0] < now[0]:
-                    heapq.heappush(queue, (offer[0], source))
+            yield source, Hop(target, link.name), round((spec.delay_s or 0.0) * 1e9)

@@ -61,8 +61,9 @@ def chain(name: str, count: int) -> api.MeshSpec:
 
 def chain_host(i: int, count: int) -> api.HostSpec:
     """One host of a chain."""
-    left = [api.Route(to=block(j), via=address(i - 1), link=f"l{i - 1}") for j in range(i)]
-    right = [api.Route(to=block(j), via=address(i + 1), link=f"l{i}") for j in range(i + 1, count)]
+    left = [api.Route(to=(block(j),), via=address(i - 1), link=f"l{i - 1}") for j in range(i)]
+    after = range(i + 1, count)
+    right = [api.Route(to=(block(j),), via=address(i + 1), link=f"l{i}") for j in after]
     return api.HostSpec(
         name=f"h{i}", address=address(i), block=block(i), routes=tuple(left + right)
     )

@@ -213,7 +213,7 @@ def test_routes_of_the_user_stay(network: Network) -> None:
 def test_an_error_says_what_failed_where_and_why(network: Network) -> None:
     spec = netns.chain("mesh", 2)
     own = msgspec.structs.replace(
-        spec.hosts[0], routes=(api.Route(to="100.64.1.0/24", via="100.64.0.1", link="l0"),)
+        spec.hosts[0], routes=(api.Route(to=("100.64.1.0/24",), via="100.64.0.1", link="l0"),)
     )
     with pytest.raises(NetworkError) as caught:
         network.converge(replace(spec, hosts=(own, spec.hosts[1])))

@@ -97,7 +97,7 @@ def test_a_direction_without_properties_shows_too():
 
 
 def test_hosts_change_live_but_for_their_addresses():
-    route = api.Route(to="100.64.1.0/24", via="100.64.1.1", link="a-b")
+    route = api.Route(to=("100.64.1.0/24",), via="100.64.1.1", link="a-b")
     change = one(replaced(MESH, hosts=(replaced(HOST, cpu=2.0, routes=(route,)),)))
     assert (change.kind, [f.field for f in change.fields]) == ("update", ["cpu", "routes"])
     moved = replaced(HOST, address="100.64.9.1", block="100.64.9.0/24")

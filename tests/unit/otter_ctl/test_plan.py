@@ -45,8 +45,8 @@ def test_the_whole(read, full, folder):
     phone, edge = spec.hosts
     assert (phone.address, phone.block) == ("100.64.0.1", "100.64.0.0/24")
     assert (phone.cpu, edge.memory_bytes) == (1.0, 4 << 30)
-    assert phone.routes == (api.Route(to="100.64.1.0/24", via="100.64.1.1", link="radio"),)
-    assert edge.routes == (api.Route(to="100.64.0.0/24", via="100.64.0.1", link="edge-phone"),)
+    assert phone.routes == (api.Route(to=("100.64.1.0/24",), via="100.64.1.1", link="radio"),)
+    assert edge.routes == (api.Route(to=("100.64.0.0/24",), via="100.64.0.1", link="edge-phone"),)
     assert [(x.name, x.a, x.b, x.reverse is None) for x in spec.links] == [
         ("radio", "phone", "edge", False),
         ("edge-phone", "edge", "phone", True),

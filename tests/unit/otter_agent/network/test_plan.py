@@ -153,7 +153,7 @@ def _edges(rng: random.Random, count: int) -> Sequence[tuple[int, int]]:
 def _random_host(rng: random.Random, i: int, count: int, links: Sequence[api.Link]) -> api.HostSpec:
     own = [link.name for link in links if f"h{i}" in (link.a, link.b)]
     routes = tuple(
-        api.Route(to=block(j), via=address(rng.randrange(count)), link=rng.choice(own))
+        api.Route(to=(block(j),), via=address(rng.randrange(count)), link=rng.choice(own))
         for j in range(count)
         if own and rng.random() < 0.7
     )
@@ -227,10 +227,10 @@ def test_links_that_cannot_be(link: api.Link, problem: str) -> None:
 @pytest.mark.parametrize(
     ("route", "problem"),
     [
-        (api.Route(to=block(1), via=address(1), link="nowhere"), "doesn't lead away"),
-        (api.Route(to=block(1), via=address(1), link="l1"), "doesn't lead away"),
-        (api.Route(to="100.64.1.1/24", via=address(1), link="l0"), "no IPv4 network"),
-        (api.Route(to=block(1), via="100.64.1", link="l0"), "no IPv4 address"),
+        (api.Route(to=(block(1),), via=address(1), link="nowhere"), "doesn't lead away"),
+        (api.Route(to=(block(1),), via=address(1), link="l1"), "doesn't lead away"),
+        (api.Route(to=("100.64.1.1/24",), via=address(1), link="l0"), "no IPv4 network"),
+        (api.Route(to=(block(1),), via="100.64.1", link="l0"), "no IPv4 address"),
     ],
 )
 def test_routes_that_cannot_be(route: api.Route, problem: str) -> None:

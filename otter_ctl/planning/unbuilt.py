@@ -1,0 +1,106 @@
+"""What a plan asks for and this version doesn't do: told, never ignored. Pure.
+
+Scarcity that isn't made yet is warned of: the mesh runs, but better than asked for. What would
+mean something else if it were left out is unsupported: `apply` refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import TypeVar
+
+from otter_ctl.topology.model import Host, Link, Module, Stream, Topology
+
+T = TypeVar("T", Host, Link, Module)
+Groups = dict[tuple[str, bool], tuple[tuple[str, ...], int]]
+"""Table (and whether it made several) -> keys that nothing acts on, and how many it made."""
+
+MOST = 8
+"""Lines of one sort; then they are counted."""
+
+_PROPERTIES = {
+    "delay": ("delay_s",),
+    "jitter": ("jitter_s",),
+    "loss": ("loss_ratio",),
+    "rate": ("rate_bps",),
+    "queue": ("queue_s", "queue_bytes", "queue_packets"),
+}
+
+
+def unapplied(topology: Topology) -> Iterator[str]:
+    """Link properties, GPU shares, storage bandwidth and speeds: nothing acts on them yet."""
+    yield from _lines("link", _grouped(topology.links, _link_keys), " (driver: none)")
+    yield from _lines("host", _grouped(topology.hosts, _host_keys))
+    yield from _lines("module", _grouped(topology.modules, _module_keys))
+
+
+def uncarried(streams: Iterable[Stream]) -> Iterator[str]:
+    """Transports and policies that streams don't have yet."""
+    lines = [
+        f"stream {stream.name}: {what} is not carried by this version"
+        for stream in streams
+        for what in _unlike_tcp(stream)
+    ]
+    yield from _bounded(lines, "streams")
+
+
+def unreachable(
+    streams: Iterable[Stream], seats: Mapping[str, str], reach: Mapping[str, AbstractSet[str]]
+) -> Iterator[str]:
+    """Streams whose hosts have no way there, or none back: TCP needs both."""
+    lines = []
+    for stream in streams:
+        source, target = seats[stream.source], seats[stream.target]
+        for a, b in ((source, target), (target, source)):
+            if a != b and b not in reach[a]:
+                lines.append(f"stream {stream.name}: host {a} has no route to host {b}")
+    yield from _bounded(lines, "streams")
+
+
+def _unlike_tcp(stream: Stream) -> Iterator[str]:
+    if stream.transport != "tcp":
+        yield f"transport {stream.transport}"
+    if stream.policy != "block":
+        yield f"policy {stream.policy}"
+
+
+def _link_keys(link: Link) -> tuple[str, ...]:
+    asked = link.forward.asked() | (link.reverse.asked() if link.reverse else {})
+    return tuple(key for key, fields in _PROPERTIES.items() if not asked.keys().isdisjoint(fields))
+
+
+def _host_keys(host: Host) -> tuple[str, ...]:
+    held = {"speed": host.speed, "gpu": host.gpu, "io": host.io}
+    return tuple(key for key, value in held.items() if value is not None)
+
+
+def _module_keys(module: Module) -> tuple[str, ...]:
+    held = {"gpu": module.gpu, "io": module.io}
+    return tuple(key for key, value in held.items() if value is not None)
+
+
+def _grouped(items: Iterable[T], keys: Callable[[T], tuple[str, ...]]) -> Groups:
+    found: Groups = {}
+    for item in items:
+        asked = keys(item)
+        if asked:
+            table = (item.made_from or item.name, bool(item.made_from))
+            found[table] = (asked, found.get(table, (asked, 0))[1] + 1)
+    return found
+
+
+def _lines(what: str, groups: Groups, note: str = "") -> Iterator[str]:
+    lines = []
+    for (name, several), (keys, count) in groups.items():
+        subject = f"{what}s {name} ({count})" if several else f"{what} {name}"
+        verb = "are" if len(keys) > 1 else "is"
+        lines.append(f"{subject}: {', '.join(keys)} {verb} not applied in this version{note}")
+    yield from _bounded(lines, f"{what}s")
+
+
+def _bounded(lines: Sequence[str], what: str) -> Iterator[str]:
+    """At most `MOST` lines, and how many more there are."""
+    yield from lines[:MOST]
+    if len(lines) > MOST:
+        yield f"and {len(lines) - MOST} more {what} likewise"
