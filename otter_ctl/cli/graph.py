@@ -67,10 +67,20 @@ def command(
 
         print_json(picture)
         return
-    kind = kind or (_BY_SUFFIX.get(output.suffix, "svg") if output else "svg")
+    kind = kind or ("svg" if output is None else kind_of(output))
     if output is None and kind == "svg" and sys.stdout.isatty():
         output = Path(f"{picture.name}.svg")
     write(drawn(picture, kind), output)
+
+
+def kind_of(output: Path) -> str:
+    """The format that a file's name asks for."""
+    if str(output) == "-":
+        return "svg"
+    if output.suffix not in _BY_SUFFIX:
+        known = ", ".join(_BY_SUFFIX)
+        raise click.UsageError(f"{output}: which format? end its name with one of {known}")
+    return _BY_SUFFIX[output.suffix]
 
 
 def drawn(picture: Picture, kind: str) -> str:

@@ -23,6 +23,7 @@ Examples:
   otterctl plan topology.toml
   otterctl plan topology.toml --set hosts.edge.cpu=0.5
   otterctl plan topology.toml --detailed-exitcode   # 0 nothing to do, 1 error, 2 changes
+  otterctl plan topology.toml --graph plan.svg      # a picture, with what changes in colour
 """
 )
 @click.argument("file", type=click.Path(path_type=Path))
@@ -32,10 +33,20 @@ Examples:
     is_flag=True,
     help="Exit with 2 if something would change, 1 on any error.",
 )
+@click.option(
+    "--graph",
+    metavar="WHERE",
+    help="Draw it as well, into NAME.svg or NAME.mmd; `mermaid` or `svg`: on stdout instead.",
+)
 @json_option
 @pass_session
 def command(
-    session: Session, file: Path, overrides: tuple[str, ...], detailed_exitcode: bool, as_json: bool
+    session: Session,
+    file: Path,
+    overrides: tuple[str, ...],
+    detailed_exitcode: bool,
+    graph: str | None,
+    as_json: bool,
 ) -> int:
     """Show what apply would change, field by field. Changes nothing and starts nothing."""
     try:
@@ -47,9 +58,10 @@ def command(
             explain(error)
             return EXIT_FAILED
         raise
+    drawn = graph is not None and _draw(prepared, graph)
     if as_json:
         print_json(_document(prepared))
-    else:
+    elif not drawn:
         show(prepared)
     return EXIT_CHANGES if detailed_exitcode and prepared.changes else 0
 
@@ -62,6 +74,20 @@ async def _prepare(session: Session, file: Path, overrides: tuple[str, ...]) -> 
         info = await client.info()
         current = await client.find_mesh(topology.name)
     return prepare(file, overrides, current, info, topology=topology)
+
+
+def _draw(prepared: Prepared, where: str) -> bool:
+    """Draw the plan; True if it went to stdout, in place of the words."""
+    from otter_ctl.cli.graph import FORMATS, drawn, kind_of, write
+    from otter_ctl.graph.build import of_plan
+    from otter_ctl.graph.fold import fold
+
+    current = prepared.current.spec if prepared.current else None
+    picture = of_plan(prepared.topology, prepared.plan.spec, current, prepared.changes)
+    on_stdout = where in FORMATS
+    kind = where if on_stdout else kind_of(Path(where))
+    write(drawn(fold(picture), kind), None if on_stdout else Path(where))
+    return on_stdout
 
 
 def show(prepared: Prepared) -> None:

@@ -77,7 +77,7 @@ def of_plan(
     changes: Iterable[Change],
 ) -> Picture:
     """A plan: what there will be, and what goes, with what happens to each."""
-    kinds: Changes = {(c.subject, c.name): c.kind for c in changes} if current else {}
+    kinds: Changes = {(c.subject, c.name): c.kind for c in changes if _shows(c)} if current else {}
     whats = {module.name: _what(module) for module in topology.modules}
     after = _of_spec(desired, kinds, whats)
     if current is None:
@@ -170,6 +170,11 @@ def _what(module: Asked | api.ModuleSpec) -> str:
     if module.command and not module.build:
         return PurePosixPath(module.command[0]).name
     return ""
+
+
+def _shows(change: Change) -> bool:
+    """Whether it is worth a colour: routes follow from links, which have one."""
+    return change.kind != "update" or any(f.field != "routes" for f in change.fields)
 
 
 def _edge(stream: Stream) -> tuple[str, str, str, str]:

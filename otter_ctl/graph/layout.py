@@ -88,14 +88,14 @@ def link_label(link: Link, *, rightwards: bool, upright: bool = False) -> list[s
     if not rightwards:
         arrows = arrows[1], arrows[0]
     named = link.name if link.name != f"{link.a}-{link.b}" else ""
-    title = boxes.MARKS[link.change] + words.shorten(named, 30)
-    if link.count > 1:
-        title = f"{title} × {link.count}".strip()
+    title = words.shorten(named, 30) + (f" × {link.count}" if link.count > 1 else "")
     halves = [f"{arrow} {words.DOT.join(w)}" for arrow, w in zip(arrows, (there, back), strict=True)
               if w]  # fmt: skip
     one = words.DOT.join(halves)
     split = [one] if words.width(one, boxes.SMALL_PX) < 170 else halves
-    return [line for line in (title.strip(), words.DOT.join(common), *split) if line]
+    lines = [line for line in (title.strip(), words.DOT.join(common), *split) if line]
+    mark = boxes.MARKS[link.change]
+    return [(mark + "".join(lines[:1])).strip(), *lines[1:]] if mark else lines
 
 
 def stream_label(stream: Stream) -> str:
