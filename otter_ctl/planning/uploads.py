@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from otter_ctl.errors import PlanError
+from otter_ctl.planning import ignore
+from otter_ctl.planning.ignore import Ignored
 from otter_ctl.planning.model import Blob
 from otter_ctl.topology.model import Topology
 
@@ -23,6 +25,7 @@ CONTEXT_LIMIT = 256 << 20
 MAX_DEPTH = 64
 """Folders in folders; the agent unpacks no more."""
 
+_SMALLER = "name in .dockerignore what isn't needed, or fetch large files in the build"
 _SKIPPED = frozenset({"__pycache__", ".git"})
 _CHUNK = 1 << 20
 
@@ -60,11 +63,11 @@ def context(folder: Path) -> bytes:
     with tarfile.TarFile(
         fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8"
     ) as tar:
-        for path, name in _entries(folder):
+        for path, name in _entries(folder, _ignored(folder)):
             _add(tar, folder, path, name)
             if buffer.tell() > CONTEXT_LIMIT:
                 reason = f"holds more than {CONTEXT_LIMIT >> 20} MiB"
-                raise PlanError(str(folder), reason, hint="fetch large files in the build instead")
+                raise PlanError(str(folder), reason, hint=_SMALLER)
     return buffer.getvalue()
 
 
@@ -89,18 +92,36 @@ def _file_blob(path: Path) -> Blob:
     return Blob(digest, status.st_size, path.read_bytes, bool(status.st_mode & stat.S_IXUSR))
 
 
-def _entries(folder: Path, prefix: str = "", depth: int = 1) -> Iterator[tuple[Path, str]]:
-    """Everything below, folders before what they hold, by name."""
+def _ignored(folder: Path) -> Ignored:
+    """What the folder's own list leaves out."""
+    file = folder / ignore.FILE
+    if not file.is_file():
+        return Ignored()
+    return Ignored.parse(file.read_text(encoding="utf-8", errors="replace"))
+
+
+def _entries(
+    folder: Path, ignored: Ignored, prefix: str = "", depth: int = 1
+) -> Iterator[tuple[Path, str]]:
+    """Everything below that isn't left out, folders before what they hold, by name."""
     for entry in sorted(os.scandir(folder / prefix), key=lambda e: e.name):
         if entry.name in _SKIPPED or entry.name.endswith(".pyc"):
             continue
         name = f"{prefix}{entry.name}"
+        is_folder, left_out = entry.is_dir(follow_symlinks=False), ignored(name)
+        if left_out and not (is_folder and ignored.takes_back):
+            continue
         if depth > MAX_DEPTH:
             reason = f"holds folders over {MAX_DEPTH} deep"
             raise PlanError(str(folder), reason, hint=f"look below {prefix[:80]}")
-        yield Path(entry.path), name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _entries(folder, f"{name}/", depth + 1)
+        if not left_out:
+            yield Path(entry.path), name
+        below = _entries(folder, ignored, f"{name}/", depth + 1) if is_folder else iter(())
+        for first in below:
+            if left_out:  # something in it was taken back
+                yield Path(entry.path), name
+            yield first
+            yield from below
 
 
 def _add(tar: tarfile.TarFile, folder: Path, path: Path, name: str) -> None:
@@ -124,7 +145,7 @@ def _add(tar: tarfile.TarFile, folder: Path, path: Path, name: str) -> None:
 
 def _too_large(folder: Path, name: str) -> bytes:
     reason = f"{name} alone is larger than {CONTEXT_LIMIT >> 20} MiB"
-    raise PlanError(str(folder), reason, hint="fetch large files in the build instead")
+    raise PlanError(str(folder), reason, hint=_SMALLER)
 
 
 def _inner_link(folder: Path, path: Path) -> str:
