@@ -9,16 +9,20 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
 from net.errors import OtterError
-from otter_agent import api, folders
+from otter_agent import api, folders, mounts
+from otter_agent.admission import Holding, admit
+from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
 from otter_agent.keeper import MeshKeeper
 from otter_agent.machine import Machine
 from otter_agent.runtimes.base import Closes, Instance, Runtime
+from otter_agent.secrets import Secrets
 from otter_agent.state import DesiredMesh, State
-from otter_agent.status import mesh_status, mesh_summary
+from otter_agent.status import mesh_status, mesh_summary, module_status
+from otter_agent.users import user_name
 
 RELIST_S = 30.0
 """Runtimes are listed afresh this often, in case a report of theirs was missed."""
@@ -83,24 +87,42 @@ class Agent:
             del self._keepers[keeper.name]
         await asyncio.to_thread(self._drop_unused_blobs)
 
-    def put_mesh(self, spec: api.MeshSpec) -> api.MeshStatus:
+    def put_mesh(
+        self, spec: api.MeshSpec, *, author: int | None = None, made_for: int | None = None
+    ) -> api.MeshStatus:
         """From now on keep `spec` true.
 
+        Args:
+            spec: What is asked for.
+            author: uid of who asks.
+            made_for: The generation for which it was planned, 0 for none; None: whichever.
+
         Raises:
-            AgentError: `missing-blobs`, or `destroying` (an earlier mesh of that name still goes).
+            AgentError: `missing-blobs`; `destroying` (an earlier mesh of that name still goes);
+                `changed` (by somebody else since it was planned); `overcommit`.
         """
         missing = self.missing_blobs(spec)
         if missing:
             raise AgentError("missing-blobs", f"{len(missing)} uploads are missing")
         keeper = self._keepers.get(spec.name)
+        before = keeper.desired if keeper is not None else None
         if keeper is not None and keeper.desired.destroying:
             raise AgentError(
                 "destroying",
                 f"mesh {spec.name} is being destroyed",
                 hint="wait until it is gone and apply again",
             )
-        generation = self._state.put_mesh(spec)
-        desired = DesiredMesh(spec, generation, destroying=False)
+        check_unchanged(spec, before, made_for)
+        mounts.check(
+            self.machine.layout, spec, self.machine.settings(), self.machine.config.mount_roots
+        )
+        admit(
+            Holding.of(spec),
+            Holding.of(before.spec) if before else None,
+            [h for h in self._holdings() if h.mesh != spec.name],
+            self.machine.room,
+        )
+        desired = self._state.put_mesh(spec, author, time.time())
         if keeper is None:
             keeper = self._keepers[spec.name] = self._keeper(desired)
             self._spawn(self._keep(keeper), f"mesh {spec.name}")
@@ -108,7 +130,30 @@ class Agent:
             keeper.desire(desired)
             keeper.retry_failed()
         self._last_busy = time.monotonic()
-        return mesh_status(self.machine, keeper.view())
+        Secrets(self.machine.layout).keep_only(spec)
+        return self.mesh(spec.name)
+
+    def _holdings(self) -> list[Holding]:
+        """What each mesh holds of the machine; those that go make room already."""
+        meshes = [d for d in self._state_meshes() if not d.destroying]
+        return [Holding.of(d.spec, d.owner) for d in meshes]
+
+    def order(self, mesh: str, module: str, order: api.Order, by: int | None) -> api.ModuleStatus:
+        """Start, stop or restart a module of a mesh that has it; its state right after that.
+
+        Raises:
+            AgentError: `destroying`; or the disk is full: nothing was changed.
+        """
+        keeper = self._require(mesh)
+        if keeper.desired.destroying:
+            raise AgentError("destroying", f"mesh {mesh} is being destroyed")
+        keeper.order(module, order, user_name(by))
+        return module_status(keeper.view(), module)
+
+    def owner_of(self, mesh: str) -> int | None:
+        """The uid of who made a mesh; None: unknown, or there is no such mesh."""
+        keeper = self._keepers.get(mesh)
+        return keeper.desired.owner if keeper is not None else None
 
     def destroy_mesh(self, name: str) -> None:
         """Remove everything of a mesh; it is gone when `mesh(name)` raises `not-found`."""
@@ -119,11 +164,14 @@ class Agent:
 
     def mesh(self, name: str) -> api.MeshStatus:
         """Status of one mesh."""
-        return mesh_status(self.machine, self._require(name).view())
+        excess = self.machine.room.excess(self._holdings())
+        return mesh_status(self.machine, self._require(name).view(), excess)
 
-    def meshes(self) -> list[api.MeshSummary]:
-        """One line per mesh."""
-        return [mesh_summary(keeper.view()) for _, keeper in sorted(self._keepers.items())]
+    def meshes(self, asker: int | None = None) -> list[api.MeshSummary]:
+        """One line per mesh, for the user `asker`."""
+        excess = self.machine.room.excess(self._holdings())
+        keepers = sorted(self._keepers.items())
+        return [mesh_summary(keeper.view(), excess, asker) for _, keeper in keepers]
 
     def _require(self, name: str) -> MeshKeeper:
         keeper = self._keepers.get(name)
@@ -131,6 +179,28 @@ class Agent:
             known = ", ".join(sorted(self._keepers)) or "none"
             raise AgentError("not-found", f"no mesh {name!r} here", hint=f"there are: {known}")
         return keeper
+
+    # --- secrets and volumes -----------------------------------------------------------------
+
+    def put_secrets(self, name: str, values: Mapping[str, str]) -> api.MeshStatus:
+        """Keep the values of a mesh's secrets; modules whose value is another now start anew.
+
+        Raises:
+            AgentError: `not-found`; a value is too long; there is no tmpfs to be had.
+        """
+        keeper = self._require(name)
+        changed = Secrets(self.machine.layout).put(keeper.desired.spec, values)
+        keeper.secrets_came(changed)
+        return self.mesh(name)
+
+    def volume_users(self) -> dict[str, list[str]]:
+        """Name of each volume in use -> the modules (`mesh/module`) that use it."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for desired in self._state_meshes():
+            for module in desired.spec.modules:
+                for volume in {v.volume for v in module.volumes}:
+                    found[volume].append(f"{desired.spec.name}/{module.name}")
+        return found
 
     # --- uploads -----------------------------------------------------------------------------
 
@@ -261,6 +331,7 @@ class Agent:
                 cgroups.kill(mesh)
                 cgroups.remove(mesh)
         folders.remove_tree(self.machine.layout.scratch)
+        Secrets(self.machine.layout).sweep(known)
         folder = self.machine.layout.meshes
         for path in folder.iterdir() if folder.exists() else ():
             if path.name not in known:

@@ -14,12 +14,15 @@ from pathlib import Path
 
 from net.errors import OtterError
 from otter_agent import api
+from otter_agent.admission import Room
 from otter_agent.cgroups import Cgroups, open_cgroups
+from otter_agent.config import Settings
+from otter_agent.config import read as read_settings
 from otter_agent.images.base import ImageStore
 from otter_agent.layout import Layout
 from otter_agent.network import Network
-from otter_agent.reconcile import PATIENCE, Patience
 from otter_agent.runtimes.base import Closes, Runtime
+from otter_agent.supervision import PATIENCE, Patience
 from otter_agent.version import VERSION
 
 DEFAULT_DOCKER = "unix:///var/run/docker.sock"
@@ -35,6 +38,7 @@ class Config:
         idle_exit_s: End this long after the last mesh is gone; None: never.
         name: The machine's name in status and plans.
         patience: The policy's times; tests have less.
+        mount_roots: Folders that modules may be shown, besides those of the configuration file.
     """
 
     root: Path | None = None
@@ -42,6 +46,7 @@ class Config:
     idle_exit_s: float | None = None
     name: str = "local"
     patience: Patience = PATIENCE
+    mount_roots: tuple[Path, ...] = ()
 
     @property
     def docker_url(self) -> str:
@@ -68,12 +73,22 @@ class Machine:
     problems: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
 
+    def settings(self) -> Settings:
+        """What the configuration file says now. Raises `AgentError`."""
+        return read_settings(self.config.root)
+
     def problem_of(self, runtime: str) -> str:
         """Why modules of a runtime can't run here now; "" if they can."""
         if runtime not in self.runtimes:
             return self.problems.get("cgroups") or "this agent has no such runtime"
         needed = "" if runtime == "fake" else self.problems.get("network", "")
         return needed or self.problems.get(runtime, "not probed yet")
+
+    @property
+    def room(self) -> Room:
+        """What there is to be shared out."""
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return Room(len(os.sched_getaffinity(0)), memory)
 
     def info(self) -> api.Info:
         """The facts that `GET /v1/info` tells."""
@@ -84,8 +99,8 @@ class Machine:
             pid=os.getpid(),
             root=str(self.config.root or "/"),
             machine=self.config.name,
-            cpus=len(os.sched_getaffinity(0)),
-            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            cpus=self.room.cpus,
+            memory_bytes=self.room.memory_bytes,
             arch=platform.machine(),
             kernel=platform.release(),
             cgroup=self.cgroups.version if self.cgroups else "none",

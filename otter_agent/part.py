@@ -21,6 +21,8 @@ class Part:
         host: Where its instance was made; None: nowhere yet.
         artifact_of: The instance digest that `artifact` and `artifact_error` are about.
         error_tail: Last lines of the build that failed.
+        trouble: What went wrong when it was last asked whether it is ready; "": nothing.
+        lacks: What it can't start without and that only the caller can bring: secrets; "": nothing.
         overdue: Why it counts as not ready in time; "" if it doesn't.
         busy: An action on it is under way.
         probing: It is being asked whether it is ready.
@@ -37,6 +39,8 @@ class Part:
     error_tail: tuple[str, ...] = ()
     connected: bool = False
     ready: bool = False
+    trouble: str = ""
+    lacks: str = ""
     overdue: str = ""
     budget: api.Budget | None = None
     retry_at: float = 0.0
@@ -44,6 +48,11 @@ class Part:
     probing: bool = False
     said: tuple[str, str] = ("", "")
     changed: float = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """It has a process."""
+        return self.instance is not None and self.instance.phase in (Phase.HELD, Phase.RUNNING)
 
     def seen(self, runtime_problem: str) -> Seen:
         """As the policy sees it."""
@@ -65,4 +74,4 @@ class Part:
         self.changed = time.monotonic()
         if instance is None or instance.phase is not Phase.RUNNING:
             self.connected = self.ready = False
-            self.overdue = ""
+            self.overdue = self.trouble = ""

@@ -19,8 +19,14 @@ FIRST_WAIT_S = 0.02
 LONGEST_WAIT_S = 0.5
 CONNECT_TIMEOUT_S = 1.0
 PROBE_TIMEOUT_S = 10.0
+KEPT_BYTES = 4096
+"""Of what a probing command prints: the last line is shown."""
+SHOWN_CHARACTERS = 160
 
-Probe = Callable[[], Awaitable[bool]]
+Probe = Callable[[], Awaitable[str]]
+"""Asks once: "" for ready, else what is in the way, a few words."""
+NOT_YET = "not yet"
+"""In the way is what is waited for, no more."""
 
 
 def probe_of(machine: Machine, mesh: str, module: api.ModuleSpec) -> Probe | None:
@@ -36,65 +42,75 @@ def probe_of(machine: Machine, mesh: str, module: api.ModuleSpec) -> Probe | Non
 
 
 async def ask(
-    probe: Probe, within_s: float, same: Callable[[], bool], late: Callable[[str], None]
+    probe: Probe, within_s: float, same: Callable[[], bool], troubled: Callable[[str, bool], None]
 ) -> bool:
     """Ask until the answer is yes, also when it is late. Callers cancel.
 
     Args:
         probe: The question.
-        within_s: After this long `late` is called, once, with what went wrong last ("": nothing).
+        within_s: After this long an answer is late.
         same: Whether the question still is about the same life; if not, the answer is no.
-        late: See `within_s`.
+        troubled: Called after each no, with what is in the way, and whether it is late by now.
     """
     loop = asyncio.get_running_loop()
-    deadline, told, wait = loop.time() + within_s, False, FIRST_WAIT_S
+    deadline, wait = loop.time() + within_s, FIRST_WAIT_S
     while same():
-        yes, trouble = await _asked(probe)
-        if yes:
+        trouble = await _asked(probe)
+        if not trouble:
             return same()
-        if not told and loop.time() > deadline:
-            told = True
-            late(trouble)
-        await asyncio.sleep(LONGEST_WAIT_S if trouble else wait)
+        if same():
+            troubled("" if trouble == NOT_YET else trouble, loop.time() > deadline)
+        await asyncio.sleep(wait)
         wait = min(wait * 1.3, LONGEST_WAIT_S)
     return False
 
 
-async def _asked(probe: Probe) -> tuple[bool, str]:
-    """The answer, and why there was none."""
+async def _asked(probe: Probe) -> str:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
-            return await probe(), ""
+            return await probe()
     except TimeoutError:
-        return False, f"no answer within {PROBE_TIMEOUT_S:g} s"
+        return f"no answer within {PROBE_TIMEOUT_S:g} s"
     except Exception as error:  # noqa: BLE001 - a module that can't be asked isn't ready, no more
-        return False, str(error) or type(error).__name__
+        return str(error) or type(error).__name__
 
 
 def _marker(path: Path) -> Probe:
-    async def probe() -> bool:
-        return os.path.lexists(path)  # one lstat in a folder of ours: not worth a thread
+    async def probe() -> str:
+        # One lstat in a folder of ours: not worth a thread.
+        return "" if os.path.lexists(path) else NOT_YET
 
     return probe
 
 
 def _tcp(machine: Machine, mesh: str, module: api.ModuleSpec, port: int) -> Probe:
-    async def probe() -> bool:
+    async def probe() -> str:
         return await asyncio.to_thread(
-            machine.network.connects, mesh, module.host, module.address, port, CONNECT_TIMEOUT_S
+            machine.network.refusal, mesh, module.host, module.address, port, CONNECT_TIMEOUT_S
         )
 
     return probe
 
 
 def _command(machine: Machine, key: Key, runtime: str, argv: tuple[str, ...]) -> Probe:
-    async def ignore(fd: int, data: bytes) -> None:
-        return None
+    async def probe() -> str:
+        said = bytearray()
 
-    async def probe() -> bool:
+        async def keep(fd: int, data: bytes) -> None:
+            said.extend(data)
+            del said[:-KEPT_BYTES]
+
         driver = machine.runtimes[runtime]
         if not isinstance(driver, Exec):
-            return True
-        return await driver.exec(key, argv, stdin=None, output=ignore) == 0
+            return ""
+        code = await driver.exec(key, argv, stdin=None, output=keep)
+        return f"exit status {code}{_last_line(said)}" if code else ""
 
     return probe
+
+
+def _last_line(said: bytearray) -> str:
+    lines = said.decode(errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    shown = "".join(c if c.isprintable() else " " for c in last)[:SHOWN_CHARACTERS]
+    return f": {shown}" if shown else ""

@@ -6,18 +6,27 @@ Must not know: why the mesh is to go, what is remembered of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 from otter_agent.errors import explained
 from otter_agent.part import Part
-from otter_agent.reconcile import Patience
 from otter_agent.steps import Steps, patient
+from otter_agent.supervision import Patience
+
+
+class Tell(Protocol):
+    """Records an event of the mesh."""
+
+    def __call__(self, kind: str, subject: str, text: str, state: str = "") -> None:
+        """Record it."""
+        ...
 
 
 async def remove_mesh(
     steps: Steps,
     parts: Mapping[str, Part],
-    emit: Callable[[str, str, str, str, str], None],
+    tell: Tell,
     patience: Patience,
 ) -> str:
     """Remove all of a mesh; returns what could not be removed, "" if nothing is left.
@@ -28,7 +37,7 @@ async def remove_mesh(
 
     async def end(name: str, part: Part) -> None:
         try:
-            await _end(steps, name, part, emit, patience)
+            await _end(steps, name, part, tell, patience)
         except Exception as error:  # noqa: BLE001 - one that can't be removed keeps no other
             said.append(str(explained(error)))
 
@@ -42,7 +51,7 @@ async def remove_mesh(
         except Exception as error:  # noqa: BLE001 - as above
             said.append(str(explained(error)))
     for text in said:
-        emit(steps.mesh, "mesh", steps.mesh, text, "")
+        tell("mesh", steps.mesh, text)
     return "; ".join(said)
 
 
@@ -50,7 +59,7 @@ async def _end(
     steps: Steps,
     name: str,
     part: Part,
-    emit: Callable[[str, str, str, str, str], None],
+    tell: Tell,
     patience: Patience,
 ) -> None:
     had = part.instance
@@ -60,4 +69,4 @@ async def _end(
         await steps.remove(name, part.runtime, None)
     part.now_is(None)
     if had is not None:
-        emit(steps.mesh, "module", name, "removed", "removed")
+        tell("module", name, "removed", "removed")

@@ -11,24 +11,28 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from otter_agent import api
 from otter_agent.errors import AgentError
-from otter_agent.reconcile import Supervision
+from otter_agent.supervision import Supervision
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEEP_EVENTS = 10_000
 """Older events are forgotten: a busy mesh writes about 10 a module, so this is days of history."""
+
+_FULL = sqlite3.OperationalError
+"""What sqlite raises on a full disk, among others."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS meshes (
     name TEXT PRIMARY KEY, spec BLOB NOT NULL, generation INTEGER NOT NULL,
-    destroying INTEGER NOT NULL DEFAULT 0);
+    destroying INTEGER NOT NULL DEFAULT 0,
+    owner INTEGER, author INTEGER, changed REAL NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS supervision (
     mesh TEXT NOT NULL, module TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (mesh, module));
 CREATE TABLE IF NOT EXISTS events (
@@ -37,14 +41,30 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE INDEX IF NOT EXISTS events_of_mesh ON events (mesh, seq);
 """
 
+_FROM_1 = (
+    "ALTER TABLE meshes ADD COLUMN owner INTEGER",
+    "ALTER TABLE meshes ADD COLUMN author INTEGER",
+    "ALTER TABLE meshes ADD COLUMN changed REAL NOT NULL DEFAULT 0",
+)
+"""Brings a state of schema 1 to schema 2: its meshes are nobody's until they are applied again."""
+
 
 @dataclass(frozen=True, slots=True)
 class DesiredMesh:
-    """A mesh as asked for."""
+    """A mesh as asked for.
+
+    Attributes:
+        owner: uid of who made it; None: unknown, anybody's.
+        author: uid of who changed it last.
+        changed: When that was (unix seconds).
+    """
 
     spec: api.MeshSpec
     generation: int
     destroying: bool
+    owner: int | None = None
+    author: int | None = None
+    changed: float = 0.0
 
 
 class State:
@@ -66,6 +86,11 @@ class State:
         row = self._db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
         if row is None:
             self._db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+        elif int(row[0]) < SCHEMA_VERSION:
+            with self._transaction():
+                for statement in _FROM_1:
+                    self._db.execute(statement)
+                self._db.execute("UPDATE meta SET value=? WHERE key='schema'", (SCHEMA_VERSION,))
         elif int(row[0]) > SCHEMA_VERSION:
             raise AgentError(
                 "newer-state",
@@ -101,36 +126,50 @@ class State:
     def meshes(self) -> dict[str, DesiredMesh]:
         """All meshes, those being destroyed included."""
         rows = self._db.execute(
-            "SELECT name, spec, generation, destroying FROM meshes ORDER BY name"
+            "SELECT name, spec, generation, destroying, owner, author, changed FROM meshes"
+            " ORDER BY name"
         )
         return {
-            name: DesiredMesh(api.decode(spec, api.MeshSpec), generation, bool(destroying))
-            for name, spec, generation, destroying in rows
+            name: DesiredMesh(api.decode(spec, api.MeshSpec), generation, bool(destroying), *who)
+            for name, spec, generation, destroying, *who in rows
         }
 
-    def put_mesh(self, spec: api.MeshSpec) -> int:
-        """Store what is desired; returns the new generation (unchanged spec: the old one)."""
+    def put_mesh(self, spec: api.MeshSpec, author: int | None, now: float) -> DesiredMesh:
+        """Store what is desired; an unchanged spec keeps its generation.
+
+        Args:
+            spec: What is desired.
+            author: uid of who asks; owns the mesh if it is new, or nobody's.
+            now: Unix seconds.
+        """
         body = api.encode(spec)
         with _full_disk("store the mesh"), self._transaction():
             row = self._db.execute(
-                "SELECT spec, generation, destroying FROM meshes WHERE name=?", (spec.name,)
+                "SELECT spec, generation, destroying, owner, author, changed FROM meshes"
+                " WHERE name=?",
+                (spec.name,),
             ).fetchone()
-            if row is not None and row[0] == body and not row[2]:
-                return int(row[1])
-            generation = 1 if row is None else int(row[1]) + 1
+            same = row is not None and row[0] == body and not row[2]
+            if same and row[3] is not None:
+                return DesiredMesh(spec, row[1], False, *row[3:])
+            owner = author if row is None or row[3] is None else row[3]
+            generation = 1 if row is None else int(row[1]) + (not same)
             self._db.execute(
-                "INSERT OR REPLACE INTO meshes VALUES (?, ?, ?, 0)", (spec.name, body, generation)
+                "INSERT OR REPLACE INTO meshes"
+                " (name, spec, generation, destroying, owner, author, changed)"
+                " VALUES (?, ?, ?, 0, ?, ?, ?)",
+                (spec.name, body, generation, owner, author, now),
             )
-        return generation
+        return DesiredMesh(spec, generation, False, owner, author, now)
 
     def destroy_mesh(self, desired: DesiredMesh) -> DesiredMesh:
         """Mark as to be removed; survives a crash in the middle of the removal.
 
         On a full disk only in memory: the removal is what will make room.
         """
-        with contextlib.suppress(sqlite3.OperationalError):
+        with contextlib.suppress(_FULL):
             self._db.execute("UPDATE meshes SET destroying=1 WHERE name=?", (desired.spec.name,))
-        return DesiredMesh(desired.spec, desired.generation + 1, destroying=True)
+        return replace(desired, generation=desired.generation + 1, destroying=True)
 
     def forget_mesh(self, name: str) -> None:
         """The mesh is gone: drop all rows but its events.
@@ -149,13 +188,27 @@ class State:
         rows = self._db.execute("SELECT module, body FROM supervision WHERE mesh=?", (mesh,))
         return {module: msgspec.json.decode(body, type=Supervision) for module, body in rows}
 
-    def put_supervision(self, mesh: str, module: str, memory: Supervision | None) -> None:
-        """Remember, or forget with None."""
-        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: remembered until a crash
-            self._db.execute("DELETE FROM supervision WHERE mesh=? AND module=?", (mesh, module))
-            if memory is not None:
+    def put_supervision(
+        self, mesh: str, module: str, memory: Supervision | None, *, must: bool = False
+    ) -> None:
+        """Remember, or forget with None.
+
+        Args:
+            mesh: Its name.
+            module: Its name.
+            memory: What to remember.
+            must: On a full disk fail; else it is remembered until a crash.
+
+        Raises:
+            AgentError: The disk is full, and it `must` be remembered.
+        """
+        with _full_disk("store the order") if must else contextlib.suppress(_FULL):
+            if memory is None:
+                words = "DELETE FROM supervision WHERE mesh=? AND module=?"
+                self._db.execute(words, (mesh, module))
+            else:
                 self._db.execute(
-                    "INSERT INTO supervision VALUES (?, ?, ?)",
+                    "INSERT OR REPLACE INTO supervision VALUES (?, ?, ?)",
                     (mesh, module, msgspec.json.encode(memory)),
                 )
 
@@ -166,7 +219,7 @@ class State:
     ) -> api.Event:
         """Append an event and return it with its number."""
         seq = 0
-        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: work goes on untold
+        with contextlib.suppress(_FULL):  # a full disk: work goes on untold
             cursor = self._db.execute(
                 "INSERT INTO events (time, mesh, kind, subject, text, state)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -199,6 +252,6 @@ class State:
 def _full_disk(what: str) -> Iterator[None]:
     try:
         yield
-    except sqlite3.OperationalError as error:
+    except _FULL as error:
         hint = "make room on its disk"
         raise AgentError("failed", f"the agent could not {what}: {error}", hint=hint) from error

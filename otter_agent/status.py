@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from net.errors import OtterError
 from otter_agent import api
+from otter_agent.admission import Holding
 from otter_agent.machine import Machine
 from otter_agent.part import Part
-from otter_agent.reconcile import Supervision
 from otter_agent.runtimes.base import Phase
 from otter_agent.state import DesiredMesh
+from otter_agent.supervision import Supervision
+from otter_agent.users import user_name
 from otter_agent.version import VERSION
 
 
@@ -34,8 +36,8 @@ class MeshView:
     memory: Mapping[str, Supervision]
 
 
-def mesh_status(machine: Machine, view: MeshView) -> api.MeshStatus:
-    """The answer of `GET /v1/meshes/NAME`."""
+def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus:
+    """The answer of `GET /v1/meshes/NAME`; `excess`: what all meshes ask beyond the machine."""
     spec = view.desired.spec
     name = machine.config.name
     return api.MeshStatus(
@@ -49,12 +51,20 @@ def mesh_status(machine: Machine, view: MeshView) -> api.MeshStatus:
         links=tuple(s for link in spec.links for s in _directions(link)),
         spec=spec,
         problem=view.problem,
+        owner=user_name(view.desired.owner),
+        overcommit=_overcommit(view, excess),
     )
 
 
-def mesh_summary(view: MeshView) -> api.MeshSummary:
-    """One line of `ls`."""
-    spec = view.desired.spec
+def module_status(view: MeshView, name: str) -> api.ModuleStatus:
+    """One module of `status`."""
+    return _module(view, next(m for m in view.desired.spec.modules if m.name == name))
+
+
+def mesh_summary(view: MeshView, excess: str, asker: int | None) -> api.MeshSummary:
+    """One line of `ls`, for the user who asks."""
+    spec, owner = view.desired.spec, view.desired.owner
+    held = Holding.of(spec)
     ready = sum(state in ("ready", "done") for state, _ in view.states.values())
     return api.MeshSummary(
         mesh=spec.name,
@@ -63,7 +73,16 @@ def mesh_summary(view: MeshView) -> api.MeshSummary:
         hosts=len(spec.hosts),
         modules=len(spec.modules),
         ready=ready,
+        owner=user_name(owner),
+        mine=None in (owner, asker) or owner == asker,
+        overcommit=_overcommit(view, excess),
+        cpu=held.cpu,
+        memory_bytes=held.memory_bytes,
     )
+
+
+def _overcommit(view: MeshView, excess: str) -> str:
+    return excess or ("allowed" if view.desired.spec.overcommit else "")
 
 
 def _host(machine: Machine, mesh: str, host: api.HostSpec) -> api.HostStatus:

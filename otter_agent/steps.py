@@ -13,11 +13,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from net.errors import DriverError, OtterError
-from otter_agent import api, folders
+from otter_agent import api, folders, mounts
 from otter_agent.images.base import BuildLog
 from otter_agent.machine import Machine
 from otter_agent.reconcile import budget_of
 from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Workload
+from otter_agent.secrets import Secrets
+from otter_agent.volumes import Volumes
 
 STOP_GRACE_S = 5.0
 """Between SIGTERM and SIGKILL: half of Docker's default, as a removed module's data goes too."""
@@ -78,6 +80,7 @@ class Steps:
     async def create(self, module: api.ModuleSpec, artifact: Artifact) -> Instance:
         """Fresh folders and a new instance, not started."""
         layout = self.machine.layout
+        binds = await asyncio.to_thread(self._provide, module)
         await asyncio.to_thread(folders.fill, layout, self.mesh, module)
         return await self.machine.runtimes[module.runtime].create(
             Workload(
@@ -90,13 +93,33 @@ class Steps:
                 cgroup=self.group(module.host),
                 budget=budget_of(module),
                 paths=layout.module(self.mesh, module.name),
+                binds=binds,
+                devices=module.devices,
+                secrets=Secrets(layout).folder(self.mesh, module.name) if module.secrets else None,
             )
+        )
+
+    def _provide(self, module: api.ModuleSpec) -> tuple[mounts.Bind, ...]:
+        """Make the module's volumes, and see that its mounts and devices are allowed and there."""
+        if module.runtime == "fake" or not (module.mounts or module.volumes or module.devices):
+            return ()
+        for volume in module.volumes:
+            Volumes(self.machine.layout).ensure(volume.volume)
+        for device in module.devices:
+            mounts.check_device(module.name, device)
+        return mounts.binds(
+            self.machine.layout, module, self.machine.settings(), self.machine.config.mount_roots
         )
 
     async def start(self, module: api.ModuleSpec) -> Instance:
         """A new life, held before its first instruction."""
         folders.clear_ready(self.machine.layout.module(self.mesh, module.name))
         return await self.machine.runtimes[module.runtime].start(self.key(module.name))
+
+    async def halt(self, module: api.ModuleSpec) -> Instance:
+        """Ask a module to end, and see that it does; its folders stay."""
+        driver = self.machine.runtimes[module.runtime]
+        return await driver.stop(self.key(module.name), STOP_GRACE_S)
 
     async def connect(
         self, spec: api.MeshSpec, module: api.ModuleSpec, instance: Instance
@@ -140,6 +163,7 @@ class Steps:
         ):
             cgroups.kill(self.mesh)
             cgroups.remove(self.mesh)
+        Secrets(self.machine.layout).remove(self.mesh)
         folders.remove(self.machine.layout, self.mesh)
 
     async def tail(self, module: api.ModuleSpec) -> tuple[str, ...]:

@@ -85,6 +85,10 @@ class Network:
         self, mesh: str, host_name: str, address: str, port: int, timeout_s: float
     ) -> bool:
         """Whether something accepts TCP connections at `address`, seen from a host's router."""
+        return not self.refusal(mesh, host_name, address, port, timeout_s)
+
+    def refusal(self, mesh: str, host_name: str, address: str, port: int, timeout_s: float) -> str:
+        """Why nothing accepts TCP connections at `address`, a few words; "" if something does."""
         router = names.namespace(self._agent_id, mesh, host_name)
 
         def open_socket() -> socket.socket:
@@ -97,9 +101,11 @@ class Network:
                 probe_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 3000)
                 probe_socket.settimeout(timeout_s)
                 probe_socket.connect((address, port))
-        except OSError:
-            return False
-        return True
+        except TimeoutError:
+            return "no answer"
+        except OSError as error:
+            return (error.strerror or str(error)).lower()
+        return ""
 
     # --- how --------------------------------------------------------------------------------------
 

@@ -18,13 +18,27 @@ from aiohttp import web
 from net.errors import OtterError
 from otter_agent.agent import Agent
 from otter_agent.errors import AgentError
-from otter_agent.server import blobs, commands, files, images, logs, meshes
+from otter_agent.server import (
+    blobs,
+    commands,
+    files,
+    images,
+    logs,
+    meshes,
+    modules,
+    secrets,
+    volumes,
+)
 from otter_agent.server.common import AGENT, problem
 
 MAX_SPEC_BYTES = 64 << 20
 """Of a JSON body: about 50,000 modules."""
-_STATUS = {"not-found": 404, "missing-blobs": 409, "destroying": 409, "bad-request": 400}
-_ROUTES = (blobs, meshes, logs, files, commands, images)
+_STATUS = {
+    "bad-request": 400, "not-owner": 403, "not-found": 404,
+    "missing-blobs": 409, "destroying": 409, "changed": 409, "overcommit": 409,
+    "in-use": 409,
+}  # fmt: skip
+_ROUTES = (blobs, meshes, modules, secrets, logs, files, commands, images, volumes)
 """Modules with `ROUTES`."""
 
 

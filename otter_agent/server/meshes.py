@@ -6,11 +6,12 @@ from aiohttp import web
 
 from otter_agent import api
 from otter_agent.errors import AgentError
-from otter_agent.server.common import AGENT, answer, problem
+from otter_agent.server.common import AGENT, answer, number, problem
+from otter_agent.server.owners import caller, check_owner, forced
 
 
 async def _meshes(request: web.Request) -> web.Response:
-    return answer(request.app[AGENT].meshes())
+    return answer(request.app[AGENT].meshes(caller(request)))
 
 
 async def _put_mesh(request: web.Request) -> web.Response:
@@ -19,11 +20,13 @@ async def _put_mesh(request: web.Request) -> web.Response:
     if spec.name != request.match_info["mesh"]:
         raise AgentError("bad-request", f"the path names another mesh than the body ({spec.name})")
     api.check(spec)
+    check_owner(request)
     missing = agent.missing_blobs(spec)
     if missing:
         text = f"{len(missing)} uploads are missing"
         return problem(409, "missing-blobs", text, "", tuple(missing))
-    return answer(agent.put_mesh(spec))
+    made_for = None if forced(request) else number(request, "generation")
+    return answer(agent.put_mesh(spec, author=caller(request), made_for=made_for))
 
 
 async def _mesh(request: web.Request) -> web.Response:
@@ -31,6 +34,7 @@ async def _mesh(request: web.Request) -> web.Response:
 
 
 async def _delete_mesh(request: web.Request) -> web.Response:
+    check_owner(request)
     request.app[AGENT].destroy_mesh(request.match_info["mesh"])
     return web.Response(status=202)
 

@@ -12,9 +12,9 @@ from otter_agent.images.fake import FakeImages
 from otter_agent.layout import Layout
 from otter_agent.machine import Config, Machine
 from otter_agent.network import Network
-from otter_agent.reconcile import Patience
 from otter_agent.runtimes.fake import FakeRuntime
 from otter_agent.state import State
+from otter_agent.supervision import Patience
 
 DEADLINE_S = 20.0
 HASTE = Patience(backoff_s=0.01, moment_s=0.002, ground_s=0.02, step_s=1.0)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from otter_agent import api
 from otter_agent import reconcile as policy
-from otter_agent.reconcile import Observed, Seen, Supervision, reconcile
+from otter_agent.reconcile import Observed, Seen, reconcile
 from otter_agent.runtimes.base import Instance, Key, Phase
+from otter_agent.supervision import PATIENCE, Supervision, account, ordered
 
 MODULE = api.ModuleSpec(name="m", host="h", address="100.64.0.2", runtime="fake", command=("x",))
 SPEC = api.MeshSpec(
@@ -57,7 +59,7 @@ def test_as_desired_means_nothing_to_do():
         budget=policy.budget_of(MODULE),
         ready=True,
     )
-    assert decide(seen) == policy.Decision((), None)
+    assert decide(seen) == policy.Decision(())
 
 
 def test_a_new_mesh_begins_with_its_ground_and_its_images_at_once():
@@ -86,7 +88,7 @@ def test_an_armed_exit_is_accounted_before_anything_else():
 def test_back_off_waits_and_then_starts():
     memory = {"m": Supervision(spec_digest=DIGEST, retry_at=1001.0)}
     seen = Seen(artifact=True, instance=instance(Phase.EXITED, exit_code=3))
-    assert decide(seen, memory, now=1000.0) == policy.Decision((), 1001.0)
+    assert decide(seen, memory, now=1000.0) == policy.Decision((), {"m": 1001.0})
     assert decide(seen, memory, now=1001.0).actions == (policy.Start("m"),)
 
 
@@ -105,12 +107,10 @@ def test_what_the_spec_no_longer_has_is_removed():
 
 def test_a_failed_action_is_not_repeated_at_once():
     seen = Seen(artifact=True, instance=instance(Phase.HELD), retry_at=1002.0)
-    assert decide(seen) == policy.Decision((), 1002.0)
+    assert decide(seen) == policy.Decision((), {"m": 1002.0})
 
 
 def replace_modules(spec: api.MeshSpec, *modules: api.ModuleSpec) -> api.MeshSpec:
-    import msgspec
-
     return msgspec.structs.replace(spec, modules=modules)
 
 
@@ -134,7 +134,7 @@ class TestAccount:
         ],
     )  # fmt: skip
     def test_policies(self, restart, code, outcome):
-        memory = policy.account(self.module(restart), Supervision(armed=True), code, 10.0)
+        memory = account(self.module(restart), Supervision(armed=True), code, 10.0)
         assert memory.outcome == outcome
         assert not memory.armed
         assert memory.exit_code == code
@@ -142,48 +142,63 @@ class TestAccount:
 
     def test_gives_up_after_failures_in_a_row_with_growing_pauses(self):
         memory, pauses = Supervision(), []
-        for _ in range(policy.PATIENCE.failures - 1):
-            memory = policy.account(self.module("on-failure"), memory, 1, 0.0)
+        for _ in range(PATIENCE.failures - 1):
+            memory = account(self.module("on-failure"), memory, 1, 0.0)
             pauses.append(memory.retry_at)
         assert pauses == sorted(pauses)
         assert pauses[0] < pauses[-1]
-        memory = policy.account(self.module("on-failure"), memory, 1, 0.0)
+        memory = account(self.module("on-failure"), memory, 1, 0.0)
         assert memory.outcome == "failed"
         assert "exited with 1" in memory.reason
 
     def test_a_long_healthy_run_forgives(self):
-        memory = Supervision(streak=policy.PATIENCE.failures - 1, started_at=0.0 + 1)
-        after = policy.account(self.module("on-failure"), memory, 1, policy.PATIENCE.healthy_s + 2)
+        memory = Supervision(streak=PATIENCE.failures - 1, started_at=0.0 + 1)
+        after = account(self.module("on-failure"), memory, 1, PATIENCE.healthy_s + 2)
         assert after.outcome == ""
         assert after.streak == 1
 
     def test_signals_and_memory_are_named(self):
         module = self.module("no")
-        assert "signal 9" in policy.account(module, Supervision(), 137, 0.0).reason
-        assert "out of memory" in policy.account(module, Supervision(), 137, 0.0, oom=True).reason
+        assert "signal 9" in account(module, Supervision(), 137, 0.0).reason
+        assert "out of memory" in account(module, Supervision(), 137, 0.0, oom=True).reason
 
 
 @given(
     phase=st.sampled_from([None, *Phase]), artifact=st.booleans(), connected=st.booleans(),
     armed=st.booleans(), outcome=st.sampled_from(["", "done", "failed"]),
     exit_code=st.sampled_from([None, 0, 1, 137]), same=st.booleans(),
+    orders=st.lists(st.sampled_from(["start", "stop", "restart"]), max_size=4),
 )  # fmt: skip
 def test_following_the_decisions_always_comes_to_rest(
-    phase, artifact, connected, armed, outcome, exit_code, same
+    phase, artifact, connected, armed, outcome, exit_code, same, orders
 ):
-    """From any state a crash may leave, doing what is decided ends with nothing to do."""
+    """From any state a crash may leave, doing what is decided ends with nothing to do.
+
+    And what was ordered last holds in the end.
+    """
     seen = Seen(
         instance=instance(phase, DIGEST if same else "old", exit_code=exit_code) if phase else None,
         artifact=artifact, connected=connected and phase is Phase.RUNNING,
     )  # fmt: skip
     memory = Supervision(spec_digest=DIGEST, armed=armed, outcome=outcome)
-    now = 0.0
-    for _ in range(40):
+    now, given = 0.0, list(orders)
+    for _ in range(60):
+        if given:
+            alive = seen.instance is not None and seen.instance.phase in UP
+            memory = ordered(memory, given.pop(), alive=alive)
         decision = decide(seen, {"m": memory}, now=now)
-        if not decision.actions and decision.wake_at is None:
+        if given and not decision.actions:
+            continue
+        if not decision.actions and not decision.wakes:
+            assert not memory.halting
+            if orders and orders[0] == "stop":
+                assert memory.outcome == "done" or seen.instance is None or (
+                    seen.instance.phase not in UP)  # fmt: skip
+            elif orders:
+                assert seen.instance.phase is Phase.RUNNING
             return
         if not decision.actions:
-            now = decision.wake_at
+            now = decision.wakes["m"]
             continue
         (action,) = decision.actions
         seen, memory = act(action, seen, memory, now)
@@ -197,12 +212,72 @@ def act(action, seen: Seen, memory: Supervision, now: float) -> tuple[Seen, Supe
     if isinstance(action, policy.Create):
         return replace(seen, instance=instance(Phase.CREATED)), memory
     if isinstance(action, policy.Start):
-        return replace(seen, instance=instance(Phase.HELD)), replace(memory, armed=True)
+        return replace(seen, instance=instance(Phase.HELD)), replace(
+            memory, armed=True, halting=False
+        )
     if isinstance(action, policy.Connect):
         return replace(seen, instance=instance(Phase.RUNNING), connected=True), memory
     if isinstance(action, policy.Update):
         return replace(seen, budget=policy.budget_of(MODULE)), memory
     if isinstance(action, policy.Remove):
-        return replace(seen, instance=None, connected=False), memory
+        return replace(seen, instance=None, connected=False), replace(memory, halting=False)
+    if isinstance(action, policy.Halt):
+        gone = replace(seen, instance=instance(Phase.EXITED, exit_code=143), connected=False)
+        return gone, replace(memory, halting=True, armed=True)
     assert isinstance(action, policy.Account)
-    return seen, policy.account(MODULE, memory, seen.instance.exit_code, now)
+    code = seen.instance.exit_code if seen.instance else None
+    return seen, account(MODULE, memory, code, now, gone=seen.instance is None)
+
+
+UP = (Phase.HELD, Phase.RUNNING)
+
+
+class TestOrders:
+    """What is remembered of `start`, `stop` and `restart`."""
+
+    def test_an_ordered_end_is_no_failure_whatever_it_exits_with(self):
+        memory = ordered(Supervision(armed=True, streak=2), "stop", alive=True)
+        after = account(MODULE, memory, 137, 10.0)
+        assert (after.stopped, after.halting, after.outcome) == (True, False, "")
+        assert (after.streak, after.restarts, after.reason, after.retry_at) == (0, 0, "", 0.0)
+
+    def test_a_restart_counts_once_however_often_it_is_asked_for_meanwhile(self):
+        memory = Supervision(armed=True)
+        for _ in range(3):
+            memory = ordered(memory, "restart", alive=True)
+        assert account(MODULE, memory, 0, 10.0).restarts == 1
+
+    def test_a_stopped_one_stays_so_until_it_is_started(self):
+        stopped = {"m": ordered(FRESH["m"], "stop", alive=False)}
+        assert decide(Seen(), stopped) == policy.Decision(())
+        assert decide(Seen(instance=instance(Phase.HELD)), stopped).actions == (policy.Halt("m"),)
+        started = {"m": ordered(stopped["m"], "start", alive=False)}
+        assert decide(Seen(), started).actions == (policy.Prepare("m"),)
+
+    @pytest.mark.parametrize("outcome", ["done", "failed"])
+    def test_what_is_over_runs_once_more_when_it_is_started(self, outcome):
+        over = Supervision(spec_digest=DIGEST, outcome=outcome, streak=5, reason="x")
+        after = ordered(over, "start", alive=False)
+        assert (after.outcome, after.streak, after.reason) == ("", 0, "")
+
+    def test_what_is_done_stays_done_when_it_is_stopped(self):
+        done = Supervision(spec_digest=DIGEST, outcome="done")
+        assert ordered(done, "stop", alive=False) == done
+
+    def test_to_start_what_runs_changes_nothing(self):
+        runs = Supervision(spec_digest=DIGEST, armed=True, streak=1)
+        assert ordered(runs, "start", alive=True) == runs
+
+
+def test_one_that_somebody_removed_is_accounted_and_made_anew():
+    memory = Supervision(spec_digest=DIGEST, armed=True)
+    assert decide(Seen(artifact=True), {"m": memory}).actions == (policy.Account("m"),)
+    after = account(MODULE, memory, None, 10.0, gone=True)
+    assert (after.restarts, after.reason) == (1, "removed from outside")
+
+
+def test_only_what_was_asked_about_is_decided():
+    spec = replace_modules(SPEC, MODULE, msgspec.structs.replace(MODULE, name="n"))
+    ground = replace(ground_of(spec), modules={"m": Seen()})
+    decision = reconcile(policy.Wanted.of(spec), ground, {}, 0.0, only=["m"])
+    assert decision.actions == (policy.Prepare("m"),)

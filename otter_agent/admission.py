@@ -1,0 +1,91 @@
+"""Whether budgets fit the machine: a mesh is admitted only while all of them can be had. Pure.
+
+What counts is what hosts ask for; a host without a budget holds nothing, it takes what is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from net.units import format_size
+from otter_agent import api
+from otter_agent.errors import AgentError
+from otter_agent.users import user_name
+
+_ROUNDING = 1e-6
+"""Cores: sums of decimal fractions are never exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The budgets of one mesh's hosts together."""
+
+    mesh: str
+    owner: int | None
+    cpu: float
+    memory_bytes: int
+    overcommit: bool = False
+
+    @classmethod
+    def of(cls, spec: api.MeshSpec, owner: int | None = None) -> Holding:
+        """Of a mesh."""
+        cpu = sum(host.cpu or 0.0 for host in spec.hosts)
+        memory = sum(host.memory_bytes or 0 for host in spec.hosts)
+        return cls(spec.name, owner, cpu, memory, spec.overcommit)
+
+    def within(self, other: Holding) -> bool:
+        """Whether this asks for no more than the other."""
+        return self.cpu <= other.cpu + _ROUNDING and self.memory_bytes <= other.memory_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the machine has."""
+
+    cpus: int
+    memory_bytes: int
+
+    def excess(self, holdings: Iterable[Holding]) -> str:
+        """`3 of 2 cores` if that is more than there is; "" if all fits."""
+        all_ = list(holdings)
+        cpu = sum(h.cpu for h in all_)
+        memory = sum(h.memory_bytes for h in all_)
+        words = []
+        if cpu > self.cpus + _ROUNDING:
+            words.append(f"{cpu:.6g} of {self.cpus} cores")
+        if memory > self.memory_bytes:
+            words.append(f"{format_size(memory)} of {format_size(self.memory_bytes)} of memory")
+        return ", ".join(words)
+
+
+def admit(asked: Holding, before: Holding | None, others: Sequence[Holding], room: Room) -> None:
+    """Refuse a mesh whose budgets can't all be had.
+
+    One that was admitted is not refused for what others were allowed since, as long as it asks for
+    no more than it did.
+
+    Raises:
+        AgentError: `overcommit`, with who holds what.
+    """
+    excess = room.excess([asked, *others])
+    if not excess or asked.overcommit:
+        return
+    if before is not None and not before.overcommit and asked.within(before):
+        return
+    holders = "; ".join(_holds(h) for h in others if h.cpu or h.memory_bytes) or "nobody else"
+    raise AgentError(
+        "overcommit",
+        f"mesh {asked.mesh}: the hosts' budgets don't fit this machine: {excess} with the "
+        f"{_amounts(asked)} that it asks for; held by others: {holders}",
+        hint="ask for less, destroy what isn't needed, or say `overcommit = true` in the topology",
+    )
+
+
+def _holds(holding: Holding) -> str:
+    owner = f" of {user_name(holding.owner)}" if holding.owner is not None else ""
+    return f"mesh {holding.mesh}{owner} {_amounts(holding)}"
+
+
+def _amounts(holding: Holding) -> str:
+    return f"{holding.cpu:.6g} cores and {format_size(holding.memory_bytes)}"

@@ -1,0 +1,260 @@
+"""Everything an agent knows of one mesh, and what follows from it for those who ask.
+
+The keeper and its helpers write here; nothing is decided or done. Must not know: how anything is
+done, HTTP, other meshes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+
+from otter_agent import api, states
+from otter_agent.machine import Machine
+from otter_agent.part import Part
+from otter_agent.reconcile import Observed, Seen, Wanted
+from otter_agent.secrets import Secrets
+from otter_agent.state import DesiredMesh, State
+from otter_agent.status import MeshView
+from otter_agent.supervision import Supervision
+
+Emit = Callable[[str, str, str, str, str], None]
+"""(mesh, kind, subject, text, state): record an event and wake its watchers."""
+
+
+@dataclass(slots=True)
+class Ground:
+    """What all modules stand on: folders and network.
+
+    Attributes:
+        done: Action -> digest of the spec for which it was last done.
+        busy: Actions under way.
+        retry: Action -> not before this moment: it failed before.
+        problems: Action -> why it failed last.
+        failures: Since the last apply.
+    """
+
+    done: dict[str, str] = field(default_factory=lambda: {"Folders": "", "Network": ""})
+    busy: set[str] = field(default_factory=set)
+    retry: dict[str, float] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    failures: int = 0
+
+
+class Book:
+    """One mesh.
+
+    Args:
+        machine: The drivers, asked for their problems only.
+        state: Where what is remembered is kept.
+        emit: Records events.
+        desired: What is to be true.
+
+    Attributes:
+        settled: The generation that was reached last.
+        applied_at: When it was last applied (unix seconds).
+        touched: Modules of which something has changed since they were last decided about.
+        news: Set when something has.
+    """
+
+    def __init__(self, machine: Machine, state: State, emit: Emit, desired: DesiredMesh) -> None:
+        self.name = desired.spec.name
+        self.machine = machine
+        self.patience = machine.config.patience
+        self.desired = desired
+        self.wanted = Wanted.of(desired.spec)
+        self.parts: dict[str, Part] = {}
+        self.memory = state.supervision(self.name)
+        self.ground = Ground()
+        self.settled = 0
+        self.applied_at = time.time()
+        self.touched: set[str] = set()
+        self.news = asyncio.Event()
+        self._state = state
+        self._emit = emit
+        self.take_spec()
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def tell(self, kind: str, subject: str, text: str, state: str = "") -> None:
+        """Record an event."""
+        self._emit(self.name, kind, subject, text, state)
+
+    def touch(self, module: str | None = None) -> None:
+        """Something about a module (None: about all) has changed: it is to be decided about."""
+        if module is None:
+            self.touched.update(self.parts)
+        else:
+            self.touched.add(module)
+        self.news.set()
+
+    def desire(self, desired: DesiredMesh) -> None:
+        """Another thing is to be true from now on."""
+        if desired.spec is not self.desired.spec:
+            self.wanted = Wanted.of(desired.spec)
+        self.desired = desired
+        self.take_spec()
+        self.touch()
+
+    def take_spec(self) -> None:
+        """Make room for what the spec names; forget what was about another spec."""
+        for module in self.desired.spec.modules:
+            part = self.parts.setdefault(module.name, Part(module.runtime))
+            if part.instance is None and not part.busy:
+                part.runtime, part.host = module.runtime, module.host
+            digest = self.wanted.digests[module.name]
+            if part.artifact_of != digest:
+                part.artifact, part.artifact_error, part.error_tail = None, "", ()
+                part.artifact_of = digest
+            memory = self.memory.get(module.name)
+            if memory is None or memory.spec_digest != digest:
+                self.remember(module.name, Supervision(spec_digest=digest))
+        self.look_for_secrets()
+
+    def look_for_secrets(self) -> None:
+        """They are kept in memory only: after a reboot a module waits until they are sent again."""
+        secrets = Secrets(self.machine.layout)
+        for module in self.desired.spec.modules:
+            missing = secrets.missing(self.name, module)
+            text = f"waits for its secret {', '.join(missing)}: apply again to send it"
+            self.parts[module.name].lacks = text if missing else ""
+
+    def remember(self, module: str, memory: Supervision | None, *, must: bool = False) -> None:
+        """Keep what is known of a module across the agent's restarts; None: forget it.
+
+        Raises:
+            AgentError: The disk is full, and it `must` be kept; nothing was changed.
+        """
+        if must:
+            self._state.put_supervision(self.name, module, memory, must=True)
+        if memory is None:
+            self.memory.pop(module, None)
+        else:
+            self.memory[module] = memory
+        if not must:
+            self._state.put_supervision(self.name, module, memory)
+        self.touch(module)
+
+    def forget(self) -> None:
+        """The mesh is gone.
+
+        Raises:
+            AgentError: The disk is full even for that.
+        """
+        self._state.forget_mesh(self.name)
+
+    def try_again(self) -> None:
+        """A new apply is a new try for what had failed, and starts what was stopped."""
+        self.applied_at = time.time()
+        self.ground.failures = 0
+        for module in self.desired.spec.modules:
+            memory, part = self.memory[module.name], self.parts[module.name]
+            over = memory.outcome == "failed" or memory.stopped
+            if part.artifact_error or part.overdue or over or self.ground.problems:
+                self.settled = 0
+            if over:
+                part.artifact = None  # it may have been removed: look for it again
+            if memory.stopped:
+                self.remember(module.name, replace(memory, stopped=False))
+            elif memory.outcome == "failed":
+                fresh = Supervision(spec_digest=memory.spec_digest, artifact=memory.artifact)
+                self.remember(module.name, fresh)
+            part.artifact_error, part.error_tail, part.overdue = "", (), ""
+            part.retry_at = 0.0
+        self.touch()
+
+    # --- asking ------------------------------------------------------------------------------
+
+    def observed(self, modules: Collection[str]) -> Observed:
+        """What the policy has to see to decide about some modules."""
+        return Observed(
+            folders=self.ground.done["Folders"],
+            network=self.ground.done["Network"],
+            modules={name: self.seen(self.parts[name]) for name in modules},
+            busy=frozenset(self.ground.busy),
+            retry_at=dict(self.ground.retry),
+        )
+
+    def seen(self, part: Part) -> Seen:
+        """One module, as the policy sees it."""
+        problem = self.machine.problem_of(part.runtime)
+        lacks = "" if part.alive else part.lacks
+        return part.seen(f"runtime {part.runtime}: {problem}" if problem else lacks)
+
+    def state_of(self, module: api.ModuleSpec) -> tuple[api.ModuleState, str]:
+        """A module's state and why it isn't ready; what doesn't change from second to second."""
+        part = self.parts[module.name]
+        memory = self.memory.get(module.name, Supervision())
+        digest = self.wanted.digests[module.name]
+        state, reason = states.module_state(digest, self.seen(part), memory)
+        if state in ("running", "ready") and part.overdue:
+            return state, part.overdue
+        if state == "running" and not reason:
+            reason = f"waits for {states.waits_for(module.ready)}"
+        return state, reason
+
+    def status_of(self, module: api.ModuleSpec) -> tuple[api.ModuleState, str]:
+        """`state_of`, with what went wrong when it was last asked whether it is ready."""
+        state, reason = self.state_of(module)
+        if state == "running" and not self.parts[module.name].overdue:
+            return state, reason + self.trouble_of(module)
+        return state, reason
+
+    def trouble_of(self, module: api.ModuleSpec) -> str:
+        """What a module that isn't ready yet may be waiting for, in brackets; "" if unknown."""
+        part = self.parts[module.name]
+        words = [part.trouble] if part.trouble else []
+        if module.ready.sdk:
+            words += self._peers(module)
+        return f" ({'; '.join(words)})" if words else ""
+
+    def _peers(self, module: api.ModuleSpec) -> list[str]:
+        """The other ends of its streams that aren't up, as far as this machine knows."""
+        found = []
+        for name in dict.fromkeys(e.peer for e in (*module.streams_in, *module.streams_out)):
+            peer = self.wanted.modules.get(name)
+            if peer is None:
+                continue
+            state, _ = self.state_of(peer)
+            if state != "ready":
+                found.append(f"stream peer {name} is {state}")
+        return found
+
+    def mesh_state(self) -> api.MeshState:
+        """The state of the mesh as a whole."""
+        if self.desired.destroying:
+            return "destroying"
+        if self.ground.problems or any(p.overdue for p in self.parts.values()):
+            return "degraded"
+        found = [self.state_of(m)[0] for m in self.desired.spec.modules]
+        return states.mesh_state(found, converged=all(self.ground.done.values()))
+
+    def view(self) -> MeshView:
+        """Everything that `status` shows."""
+        return MeshView(
+            desired=self.desired,
+            settled=self.settled,
+            state=self.mesh_state(),
+            problem="; ".join(self.ground.problems.values()),
+            states={m.name: self.status_of(m) for m in self.desired.spec.modules},
+            parts=self.parts,
+            memory=self.memory,
+        )
+
+    def artifacts(self) -> dict[str, str]:
+        """Content id of what each module runs, where it is known."""
+        known = {name: memory.artifact for name, memory in self.memory.items() if memory.artifact}
+        return known | {n: p.artifact.digest for n, p in self.parts.items() if p.artifact}
+
+    def excuse(self, runtime: str) -> None:
+        """A runtime's engine went away: exits of the last moments were its doing: don't count."""
+        since = time.time() - self.patience.interrupted_s
+        for module in self.desired.spec.modules:
+            memory = self.memory.get(module.name)
+            if module.runtime != runtime or memory is None:
+                continue
+            if memory.exited_at > since and memory.outcome in ("done", "failed"):
+                self.remember(module.name, replace(memory, outcome="", retry_at=0.0, streak=0))
+        self.touch()

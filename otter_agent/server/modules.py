@@ -1,0 +1,25 @@
+"""Orders for single modules."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from aiohttp import web
+
+from otter_agent import api
+from otter_agent.server.common import AGENT, answer, module_of
+from otter_agent.server.owners import caller, check_owner
+
+
+async def _order(request: web.Request) -> web.Response:
+    agent = request.app[AGENT]
+    module = module_of(agent, request)
+    check_owner(request)
+    order: api.Order = request.match_info["order"]  # type: ignore[assignment]  # by the route
+    mesh = request.match_info["mesh"]
+    return answer(agent.order(mesh, module.name, order, caller(request)))
+
+
+_ORDERS = "|".join(get_args(api.Order))
+
+ROUTES = (web.post(f"/v1/meshes/{{mesh}}/modules/{{module}}/{{order:{_ORDERS}}}", _order),)
