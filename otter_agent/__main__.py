@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -40,6 +41,16 @@ def _arguments() -> argparse.ArgumentParser:
         help="end this long after the last mesh is gone",
     )
     serve.add_argument("--name", default="local", help="this machine's name in plans and status")
+    serve.add_argument(
+        "--mount-root",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        dest="mount_roots",
+        help="let modules be shown what lies below DIR, besides the mount_roots of the"
+        " configuration file (/etc/otter/agent.toml, or agent.toml in --root). Repeatable.",
+    )
     serve.add_argument("--debug", action="store_true", help="show tracebacks, warn of slow steps")
     verbs.add_parser("unit", help="print a systemd unit file for this installation")
     return parser
@@ -76,8 +87,13 @@ def _serve(given: argparse.Namespace) -> int:
     from otter_agent.machine import Config
     from otter_agent.service import serve
 
+    os.umask(0o022)  # an image's own user must be able to read what is bound into its container
     config = Config(
-        root=given.root, docker=given.docker, idle_exit_s=given.idle_exit, name=given.name
+        root=given.root,
+        docker=given.docker,
+        idle_exit_s=given.idle_exit,
+        name=given.name,
+        mount_roots=tuple(path.absolute() for path in given.mount_roots),
     )
     try:
         serve(config, debug=given.debug)

@@ -169,6 +169,11 @@ class AgentClient:
                     pass
         return await self._get(path, api.MeshStatus, "PUT", query=query, body=body)
 
+    async def put_secrets(self, mesh: str, values: Mapping[str, str]) -> api.MeshStatus:
+        """Send the values of a mesh's secrets; modules that run with others start anew."""
+        body = api.encode(dict(values))
+        return await self._get(_mesh(mesh, "secrets"), api.MeshStatus, "PUT", body=body)
+
     async def order(self, mesh: str, module: str, order: api.Order) -> api.ModuleStatus:
         """Ask for a module to be started, stopped or restarted; its state right after that."""
         return await self._get(_mesh(mesh, "modules", module, order), api.ModuleStatus, "POST")
@@ -185,6 +190,16 @@ class AgentClient:
     async def prune(self) -> api.Pruned:
         """Remove those that nothing uses."""
         return await self._get("/v1/images/prune", api.Pruned, "POST", answer_s=None)
+
+    async def volumes(self) -> list[api.VolumeInfo]:
+        """Named volumes there."""
+        return await self._get("/v1/volumes", list[api.VolumeInfo], answer_s=None)
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove one with all that is in it. Raises `AgentFault`: `in-use`, `not-found`."""
+        path = f"/v1/volumes/{quote(name, safe='')}"
+        async with self._request("DELETE", path, answer_s=None):
+            pass
 
     # --- streams -----------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from net.errors import OtterError
 from otter_agent import api
@@ -24,6 +25,7 @@ from otter_ctl.topology import Topology, load
 
 OnEvent = Callable[[api.Event], None]
 SETTLED = frozenset({"ready", "done", "stopped"})
+NO_SECRETS: Mapping[str, str] = MappingProxyType({})
 RUNTIMES: tuple[api.RuntimeName, ...] = ("docker", "process")
 """In the order of preference where a topology names none."""
 
@@ -73,6 +75,7 @@ def prepare(
         current=current.spec if current else None,
         runtime_default=_runtime_default(info),
         blobs=blobs,
+        arch=info.arch if info else None,
         run=current.spec.run if current else time.strftime("%Y%m%d-%H%M%S"),
     )
     changes = diff(current.spec if current else None, planned.spec)
@@ -103,9 +106,14 @@ def check_runtimes(spec: api.MeshSpec, info: api.Info) -> None:
 
 
 async def apply(
-    client: AgentClient, prepared: Prepared, on_event: OnEvent, *, wait: bool
+    client: AgentClient,
+    prepared: Prepared,
+    on_event: OnEvent,
+    *,
+    wait: bool,
+    secrets: Mapping[str, str] = NO_SECRETS,
 ) -> api.MeshStatus:
-    """Bring the plan to the agent and wait until the mesh has settled.
+    """Bring the plan and the values of its secrets to the agent; wait until the mesh has settled.
 
     Cancellation: the agent goes on towards the plan; the next apply or destroy takes it from there.
 
@@ -115,7 +123,12 @@ async def apply(
     """
     spec = prepared.plan.spec
     async with client.events(mesh=spec.name, follow=True) as events:
-        status = await client.put_mesh(spec, prepared.uploads)
+        if prepared.nothing_to_do and prepared.current is not None:
+            status = prepared.current
+        else:
+            status = await client.put_mesh(spec, prepared.uploads)
+        if secrets:
+            status = await client.put_secrets(spec.name, secrets)
         if not wait or _settled(status):
             return status
         async for event in events:

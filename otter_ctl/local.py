@@ -5,6 +5,7 @@ Must not know: topology, HTTP.
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from otter_agent import api
 from otter_ctl.errors import AgentNotStarted
+from otter_ctl.secrets import environment_of_agent
 
 IDLE_EXIT_S = 60
 """An agent that `apply` started ends this long after its last mesh."""
@@ -86,6 +88,7 @@ class LocalAgent:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=environment_of_agent(os.environ),
                 cwd="/",
             )
         deadline = time.monotonic() + START_DEADLINE_S

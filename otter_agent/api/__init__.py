@@ -34,6 +34,7 @@ from otter_agent.api.machine import (
     Pruned,
     RuntimeFact,
     TerminalSize,
+    VolumeInfo,
 )
 from otter_agent.api.spec import (
     Build,
@@ -99,6 +100,7 @@ __all__ = [
     "RuntimeName",
     "StreamEnd",
     "TerminalSize",
+    "VolumeInfo",
     "VolumeMount",
     "Wiring",
     "check",

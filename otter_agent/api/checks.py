@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import msgspec
@@ -12,6 +13,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RUN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_TAKEN = (
+    "/run/otter", "/run/otter-state", "/.otter", "/run/secrets", "/work", "/etc/hosts",
+    "/etc/hostname", "/etc/resolv.conf", "/proc", "/sys", "/dev",
+)  # fmt: skip
+"""Where the runtimes put things of their own: nothing goes there, or above, hiding them."""
 MAX_CORES = 10_000.0
 
 
@@ -57,6 +63,9 @@ def _module(module: ModuleSpec) -> None:
         good = file.target.isprintable() and not {"", ".", ".."} & {*parts}
         _need(good, f"{where}: file {file.target[:80]!r} must stay in the work folder")
     _extras(module, where)
+    for end in (*module.streams_in, *module.streams_out):
+        carried = (end.transport, end.policy) == ("tcp", "block")
+        _need(carried, f"{where}: {end.transport}/{end.policy} streams are not built yet")
     for blob in module.blobs():
         _need(_SHA256.fullmatch(blob), f"{where}: blob {blob[:80]!r}")
     words = (*(module.command or ()), *module.env, *module.env.values())
@@ -68,6 +77,10 @@ def _extras(module: ModuleSpec, where: str) -> None:
     targets = [m.target for m in module.mounts] + [v.target for v in module.volumes]
     for target in targets:
         _need(_is_path(target), f"{where}: mount target {target[:80]!r} is not a plain path")
+        taken = next((t for t in _TAKEN if _overlap(target, t)), None)
+        free = taken is None or target.startswith("/work/")
+        _need(free, f'{where}: mounts."{target[:80]}": not free: OTTER uses {taken} itself')
+    _nested(where, targets)
     for path in (*(m.source for m in module.mounts), *module.devices):
         _need(_is_path(path), f"{where}: {path[:80]!r} is not a plain absolute path")
     for device in module.devices:
@@ -76,6 +89,21 @@ def _extras(module: ModuleSpec, where: str) -> None:
         _need(_NAME.fullmatch(volume.volume), f"{where}: volume {volume.volume[:80]!r} is no name")
     for secret in module.secrets:
         _need(_VARIABLE.fullmatch(secret), f"{where}: secret {secret[:80]!r} is no variable's name")
+
+
+def _nested(where: str, targets: list[str]) -> None:
+    """One mount inside another would need the other's folder to have, or to get, its name."""
+    ordered = sorted(target.split("/") for target in targets)
+    for above, below in itertools.pairwise(ordered):
+        a, b = "/".join(above)[:80], "/".join(below)[:80]
+        _need(above != below, f'{where}: mounts."{a}": mounted twice')
+        inside = below[: len(above)] == above
+        _need(not inside, f'{where}: mounts."{b}": inside of another mount, {a}')
+
+
+def _overlap(a: str, b: str) -> bool:
+    """Whether one path is the other, or below it."""
+    return a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/")
 
 
 def _publish(module: ModuleSpec, hosts: list[str]) -> None:

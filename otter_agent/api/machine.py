@@ -58,10 +58,39 @@ class ImageInfo(Data, frozen=True):
     """`mesh/module` names."""
 
 
+class VolumeInfo(Data, frozen=True):
+    """One line of `volume ls`."""
+
+    name: str
+    size_bytes: int
+    """On the disk; holes in files count nothing."""
+    created: float
+    used_by: tuple[str, ...] = ()
+    """`mesh/module` names."""
+
+
+class TerminalSize(Data, frozen=True):
+    """Of the caller's window, in characters; as a later text message of an exec WebSocket: the new
+    one.
+    """
+
+    rows: int
+    columns: int
+
+
 class ExecRequest(Data, frozen=True):
     """The first message of an exec WebSocket."""
 
-    argv: tuple[str, ...]
+    argv: tuple[str, ...] = ()
+    """Empty: the module's shell, bash or else sh."""
+    env: dict[str, str] = {}
+    """Besides the module's own variables."""
+    cwd: str = ""
+    """Absolute; empty: the module's own."""
+    user: str = ""
+    """`NAME`, `UID` or `USER:GROUP`; empty: the module's own."""
+    terminal: TerminalSize | None = None
+    """Run it in a terminal of this size."""
 
 
 class Pruned(Data, frozen=True):

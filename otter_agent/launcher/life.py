@@ -59,8 +59,8 @@ class ModuleLife:
 
     # --- beginnings ------------------------------------------------------------------------
 
-    def fork(self, reply: Reply) -> None:
-        """Start it; replies once it is held or could not be."""
+    def fork(self, reply: Reply, secrets: int = -1) -> None:
+        """Start it; replies once it is held or could not be. `secrets`: see `child.module`."""
         self._waiting.append(reply)
         self._oom_before = members.oom_kills(self.work["oom"])
         hold, self._hold = os.pipe()
@@ -68,7 +68,7 @@ class ModuleLife:
         try:
             self.pid = os.fork()
             if self.pid == 0:
-                child.module(self.work, hold, status)
+                child.module(self.work, hold, status, secrets)
         except OSError:
             self._close_pipes()
             raise

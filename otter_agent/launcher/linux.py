@@ -12,7 +12,7 @@ CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWNET = 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
-MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
+MS_REMOUNT, MS_BIND, MS_REC, MS_UNBINDABLE, MS_PRIVATE = 32, 4096, 16384, 1 << 17, 1 << 18
 MNT_DETACH = 2
 PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 36, 38, 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
@@ -23,6 +23,9 @@ KEPT_CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
 """Docker's default list: CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP
 NET_BIND_SERVICE NET_RAW SYS_CHROOT MKNOD AUDIT_WRITE SETFCAP; no NET_ADMIN, no SYS_ADMIN.
 Source: moby's oci/caps/defaults.go; numbers from linux/capability.h."""
+
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "armv7l": 218, "armv6l": 218}
+"""Numbers of the system call. Source: the kernel's tables; libc has no function for it."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -49,13 +52,26 @@ def setns(fd: int, kind: int) -> None:
     _check(_libc.setns(fd, kind), "setns")
 
 
-def mount(source: str | None, target: str, kind: str | None, flags: int) -> None:
+def mount(
+    source: str | None, target: str, kind: str | None, flags: int, options: str | None = None
+) -> None:
     """Mount, bind or change a mount.
 
     Source: the man page mount(2).
     """
-    src, fs = (None if text is None else os.fsencode(text) for text in (source, kind))
-    _check(_libc.mount(src, os.fsencode(target), fs, ctypes.c_ulong(flags), None), target)
+    src, fs, data = (
+        None if text is None else os.fsencode(text) for text in (source, kind, options)
+    )
+    _check(_libc.mount(src, os.fsencode(target), fs, ctypes.c_ulong(flags), data), target)
+
+
+def pivot_root(new: str, old: str) -> None:
+    """Make `new` the root of this mount namespace, and show the old one at `old`.
+
+    Source: the man page pivot_root(2).
+    """
+    number = _PIVOT_ROOT[os.uname().machine]
+    _check(_libc.syscall(number, os.fsencode(new), os.fsencode(old)), new)
 
 
 def detach(target: str) -> None:

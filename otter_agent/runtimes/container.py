@@ -13,13 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from otter_agent import api
 from otter_agent.errors import ContainerError
+from otter_agent.mounts import Bind
 from otter_agent.runtimes import gate
 from otter_agent.runtimes.base import Instance, Key, Phase, Workload
+from otter_agent.secrets import INSIDE as SECRETS
 
 AGENT, MESH, MODULE = "otter.agent", "otter.mesh", "otter.module"
-SPEC, GROUP, BUDGET = "otter.spec", "otter.group", "otter.budget"
+SPEC, GROUP, BUDGET, BINDS = "otter.spec", "otter.group", "otter.budget", "otter.binds"
 """Labels. Ownership is read from these, never from a name."""
 
 WORK, WIRING, STATE = "/work", "/run/otter", "/run/otter-state"
@@ -40,11 +44,13 @@ class ImageFacts:
         argv: Its entrypoint and command, joined.
         env: Names of the variables it sets.
         id: Its content id.
+        user: `USER` of its Dockerfile: `UID[:GID]` or names; "": root.
     """
 
     argv: tuple[str, ...]
     env: frozenset[str]
     id: str
+    user: str = ""
 
     @classmethod
     def of(cls, inspected: Mapping[str, Any]) -> ImageFacts:
@@ -52,7 +58,7 @@ class ImageFacts:
         config = inspected.get("Config") or {}
         argv = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
         env = frozenset(pair.partition("=")[0] for pair in config.get("Env") or ())
-        return cls(tuple(argv), env, inspected["Id"])
+        return cls(tuple(argv), env, inspected["Id"], config.get("User") or "")
 
 
 def name(agent_id: str, key: Key) -> str:
@@ -97,7 +103,11 @@ def config(
             "SecurityOpt": ["no-new-privileges"],
             "PidsLimit": work.budget.pids or PIDS_LIMIT,
             "Init": False,
-            "Mounts": _mounts(work, gate_file),
+            "Mounts": [*_mounts(work, gate_file), *_extra_mounts(work)],
+            "Devices": [
+                {"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rw"}
+                for path in work.devices
+            ],
             "CgroupParent": cgroup_parent,
             "LogConfig": _LOG,
         },
@@ -107,6 +117,8 @@ def config(
 def _env(work: Workload, image: ImageFacts) -> dict[str, str]:
     defaults = {k: v for k, v in _DEFAULT_ENV.items() if k not in image.env}
     ours = {"OTTER_WIRING": f"{WIRING}/wiring.json", "OTTER_STATE": STATE, "OTTER_WORK": WORK}
+    if work.secrets is not None:
+        ours["OTTER_SECRETS"] = SECRETS
     return {**defaults, **work.artifact.env, **work.env, **ours}
 
 
@@ -118,6 +130,7 @@ def _labels(work: Workload, agent_id: str) -> dict[str, str]:
         SPEC: work.spec_digest,
         GROUP: group_of(work),
         BUDGET: api.encode(work.budget).decode(),
+        **({BINDS: _binds_label(work)} if work.binds or work.secrets else {}),
     }
 
 
@@ -134,6 +147,31 @@ def _mounts(work: Workload, gate_file: Path) -> list[dict[str, Any]]:
         {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": readonly}
         for source, target, readonly in wanted
     ]
+
+
+def _extra_mounts(work: Workload) -> list[dict[str, Any]]:
+    """What the topology asks for. Of one file system: what is mounted below isn't shown."""
+    shown = [(bind.source, bind.target, bind.readonly) for bind in work.binds]
+    if work.secrets is not None:
+        shown.append((str(work.secrets), SECRETS, True))
+    return [
+        {"Type": "bind", "Source": source, "Target": target, "ReadOnly": readonly,
+         "BindOptions": {"NonRecursive": True}}
+        for source, target, readonly in shown
+    ]  # fmt: skip
+
+
+def _binds_label(work: Workload) -> str:
+    """As JSON; the secrets' folder is looked at like the rest."""
+    binds = list(work.binds)
+    if work.secrets is not None:
+        binds.append(Bind(str(work.secrets), "", SECRETS, True, "secrets"))
+    return msgspec.json.encode(binds).decode()
+
+
+def binds_of(labels: Mapping[str, str]) -> tuple[Bind, ...]:
+    """What a container was made to show of the machine."""
+    return msgspec.json.decode(labels.get(BINDS, "[]"), type=tuple[Bind, ...])
 
 
 def instance(inspected: Mapping[str, Any], is_held: Callable[[int], bool]) -> Instance:

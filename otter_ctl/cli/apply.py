@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -13,7 +14,9 @@ from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.status import show_failures
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import SETTLED, Prepared, apply, check_runtimes, prepare
+from otter_ctl.planning.unbuilt import refuse_unsupported
 from otter_ctl.runs import RunFolder
+from otter_ctl.secrets import gather
 from otter_ctl.topology import load
 
 EXIT_FAILED = 1
@@ -52,13 +55,17 @@ def command(
             prepared = prepare(file, overrides, current, info, topology=topology)
             for warning in prepared.plan.warnings:
                 click.secho(f"warning: {warning}", fg="yellow", err=True)
+            refuse_unsupported(prepared.plan)
             check_runtimes(prepared.plan.spec, info)
+            secrets = gather(prepared.plan.spec, os.environ)
             RunFolder.of(session.runs, prepared.plan.spec).record(file, prepared.plan.spec)
-            if prepared.nothing_to_do and prepared.current is not None:
+            if prepared.nothing_to_do and prepared.current is not None and not secrets:
                 return prepared, prepared.current
             names = [m.name for m in prepared.plan.spec.modules]
             with Progress(names, quiet=as_json) as progress:
-                return prepared, await apply(client, prepared, progress, wait=not no_wait)
+                return prepared, await apply(
+                    client, prepared, progress, wait=not no_wait, secrets=secrets
+                )
 
     prepared, status = run(work())
     return _report(session, prepared, status, as_json=as_json, waited=not no_wait)

@@ -1,0 +1,78 @@
+"""What the machine's owner allows OTTER: the agent's configuration file, TOML.
+
+    /etc/otter/agent.toml, or agent.toml in the folder of --root
+
+    mount_roots = ["/srv/datasets"]    # modules may be shown what lies below these folders
+
+It is read whenever it matters, so a change needs no restart. A missing file allows nothing.
+Must not know: modules, drivers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otter_agent.errors import AgentError
+
+DEFAULT_FILE = Path("/etc/otter/agent.toml")
+_KEYS = ("mount_roots",)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The configuration.
+
+    Attributes:
+        file: Where it is read from, whether it exists or not.
+        mount_roots: Absolute folders.
+    """
+
+    file: Path
+    mount_roots: tuple[Path, ...] = ()
+
+
+def file_of(root: Path | None) -> Path:
+    """The configuration file of an agent with this `--root`."""
+    return DEFAULT_FILE if root is None else root.absolute() / "agent.toml"
+
+
+def read(root: Path | None) -> Settings:
+    """Read it.
+
+    Raises:
+        AgentError: `bad-config`: it can't be read or says nonsense.
+    """
+    file = file_of(root)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Settings(file)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise _bad(file, str(exc)) from exc
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise _bad(file, str(exc)) from exc
+    for key in tables:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key, _KEYS, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(_KEYS)}"
+            raise _bad(file, f"unknown key {key[:80]!r}{meant}")
+    return Settings(file, _folders(file, "mount_roots", tables.get("mount_roots", [])))
+
+
+def _folders(file: Path, key: str, value: Any) -> tuple[Path, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _bad(file, f'{key} must be a list of folders, such as ["/srv/datasets"]')
+    for item in value:
+        if not item.startswith("/") or "\0" in item or ".." in item.split("/"):
+            raise _bad(file, f"{key}: {item[:80]!r} is not a plain absolute path")
+    return tuple(Path(item) for item in value)
+
+
+def _bad(file: Path, why: str) -> AgentError:
+    return AgentError("bad-config", f"{file}: {why}", hint="mend the agent's configuration file")
