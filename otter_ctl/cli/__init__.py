@@ -18,6 +18,7 @@ VERBS = {
     "init": "Make a folder with a topology and a module that run at once.",
     "validate": "Check topology files; nothing is contacted.",
     "graph": "Draw a topology, or a mesh that runs, as SVG or Mermaid.",
+    "schema": "Print the JSON Schema of topology files, for editors.",
     "plan": "Show what apply would change, field by field.",
     "apply": "Make a topology real; returns when all modules are ready.",
     "destroy": "Fetch results, then remove everything of a mesh.",

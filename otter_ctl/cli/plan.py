@@ -12,6 +12,7 @@ from otter_ctl.cli.common import json_option, pass_session, print_json, run, set
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import Prepared, prepare
 from otter_ctl.planning.diff import Change
+from otter_ctl.planning.expansion import expansion_lines
 from otter_ctl.topology import load
 
 EXIT_CHANGES = 2
@@ -95,6 +96,10 @@ def show(prepared: Prepared) -> None:
     spec = prepared.plan.spec
     for warning in prepared.plan.warnings:
         click.secho(f"warning: {warning}", fg="yellow", err=True)
+    for line in prepared.plan.unsupported:
+        click.secho(f"apply will refuse: {line}", fg="red", err=True)
+    for line in expansion_lines(prepared.plan.expansion):
+        click.echo(line)
     if not prepared.changes:
         click.echo(f"mesh {spec.name}: nothing to change")
         return
@@ -143,5 +148,7 @@ def _document(prepared: Prepared) -> dict[str, object]:
         "mesh": prepared.plan.spec.name,
         "changes": prepared.changes,
         "warnings": prepared.plan.warnings,
+        "unsupported": prepared.plan.unsupported,
+        "expansion": prepared.plan.expansion,
         "spec": prepared.plan.spec,
     }

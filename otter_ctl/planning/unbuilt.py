@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
+from otter_ctl.errors import PlanError
+from otter_ctl.planning.model import Plan
 from otter_ctl.topology.model import Host, Link, Module, Stream, Topology
 
 T = TypeVar("T", Host, Link, Module)
@@ -33,6 +35,19 @@ def unapplied(topology: Topology) -> Iterator[str]:
     yield from _lines("link", _grouped(topology.links, _link_keys), " (driver: none)")
     yield from _lines("host", _grouped(topology.hosts, _host_keys))
     yield from _lines("module", _grouped(topology.modules, _module_keys))
+
+
+def refuse_unsupported(plan: Plan) -> None:
+    """Nothing is applied that would mean something else than what is written.
+
+    Raises:
+        PlanError: Names what this version can't do.
+    """
+    if plan.unsupported:
+        more = plan.unsupported[1:]
+        hint = f"and {len(more)} more: see `otterctl plan`" if more else ""
+        where, _, reason = plan.unsupported[0].partition(": ")
+        raise PlanError(where, reason, hint=hint)
 
 
 def uncarried(streams: Iterable[Stream]) -> Iterator[str]:

@@ -21,15 +21,9 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _SHARED = ipaddress.IPv4Network(DEFAULT_POOL)
 _INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}\Z")
 _TAKEN = (
-    "/proc",
-    "/sys",
-    "/dev",
-    "/run/otter",
-    "/run/otter-state",
-    "/run/secrets",
-    "/work",
-    "/etc/hosts",
-)
+    "/run/otter", "/run/otter-state", "/.otter", "/run/secrets", "/work", "/etc/hosts",
+    "/etc/hostname", "/etc/resolv.conf", "/proc", "/sys", "/dev",
+)  # fmt: skip
 """Where the runtimes put things of their own."""
 ARCHITECTURES = {"arm64": "aarch64", "aarch64": "aarch64", "amd64": "x86_64", "x86_64": "x86_64"}
 """Words for a processor's kind -> the kernel's."""
@@ -63,10 +57,14 @@ def _target(value: object) -> str:
     if not path.startswith("/"):
         raise Bad(f"{shown(path)} must be absolute: it is a path inside the module")
     plain = _absolute(path)
-    taken = next((t for t in _TAKEN if plain == t or plain.startswith(f"{t}/")), None)
+    taken = next((t for t in _TAKEN if _within(plain, t) or _within(t, plain)), None)
     if taken is not None and not plain.startswith("/work/"):
         raise Bad(f"{shown(plain)} is not free: OTTER uses {shown(taken)} itself")
     return plain
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
 
 
 def _device(value: object) -> str:
@@ -155,8 +153,10 @@ def mounts(keys: Table) -> Kind:
             fields = below.read(Kind(lambda v, at: read_table(keys, v, at), {}), raw)
             if INVALID in (target, fields):
                 continue
-            if target in result:
-                below.report(f"{shown(target)} is mounted twice")
+            other = next((t for t in result if _within(target, t) or _within(t, target)), None)
+            if other is not None:
+                what = "is mounted twice" if other == target else f"overlaps with {shown(other)}"
+                below.report(f"{shown(target)} {what}")
             result[target] = fields
         return result
 

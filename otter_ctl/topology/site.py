@@ -17,6 +17,9 @@ from otter_ctl.topology.model import Machine
 from otter_ctl.topology.names import dotted
 from otter_ctl.topology.reader import Place, Problem
 
+VARIABLE = "OTTER_SITE"
+"""Environment variable that names another site file than the user's own."""
+
 
 def default_path() -> Path:
     """The user's own site file, whether it is there or not."""
@@ -26,12 +29,13 @@ def default_path() -> Path:
 
 
 def known_machines(path: str | Path | None) -> dict[str, Machine]:
-    """The machines of a site file; None: the user's own, empty if there is none.
+    """The machines of a site file; None: OTTER_SITE or the user's own, empty if there is none.
 
     Raises:
         TopologyErrors: It is wrong, or was asked for and isn't there.
     """
-    if path is None:
+    path = path or os.environ.get(VARIABLE)
+    if not path:
         path = default_path()
         if not path.exists():
             return {}
