@@ -6,8 +6,9 @@ the placement of modules that name no host. Must not know: sockets, files, the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from otter_agent import api
@@ -20,6 +21,7 @@ from otter_ctl.planning.placement import place
 from otter_ctl.planning.routes import Routes, compute
 from otter_ctl.planning.unbuilt import unapplied, uncarried, unreachable
 from otter_ctl.topology.model import Module, Ready, Stream, Topology
+from otter_ctl.topology.words import fill
 
 STREAM_PORT = 7070
 """TCP port at which every receiving module listens at its own address, for all its inputs."""
@@ -68,6 +70,7 @@ def plan(
     )
     routes = compute(addresses.blocks, links, {h.name for h in topology.hosts if h.gateway})
     wiring = _wiring(topology, seats, addresses)
+    names = addresses.names()
     spec = api.MeshSpec(
         name=topology.name,
         run=current.run if current else run,
@@ -76,10 +79,10 @@ def plan(
         hosts=tuple(_hosts(topology, addresses, routes)),
         links=links,
         modules=tuple(
-            _module(m, seats[m.name], addresses, wiring[m.name], runtime_default, blobs)
+            _module(m, seats[m.name], names, wiring[m.name], runtime_default, blobs)
             for m in topology.modules
         ),
-        names=addresses.names(),
+        names=names,
     )
     machines = assign(topology, arch)
     return Plan(
@@ -113,7 +116,7 @@ def _hosts(topology: Topology, addresses: Addresses, routes: Routes) -> Iterable
 def _module(
     module: Module,
     host: str,
-    addresses: Addresses,
+    names: Mapping[str, str],
     wiring: _Ends,
     runtime_default: api.RuntimeName,
     blobs: Mapping[Path, Blob],
@@ -125,21 +128,24 @@ def _module(
     build = None
     if module.build is not None:
         build = api.Build(context=_blob(blobs, module.build).digest, base=module.base)
+    address = names[module.name]
+    own = {"name": module.name, "host": host, "address": address}
+    filled = partial(fill, addresses=names, own=own)
     return api.ModuleSpec(
         name=module.name,
         host=host,
-        address=addresses.modules[module.name],
+        address=address,
         runtime=runtime,
         image=module.image,
         build=build,
-        command=module.command,
+        command=None if module.command is None else tuple(map(filled, module.command)),
         cpu=module.cpu,
         memory_bytes=module.memory_bytes,
-        env=dict(module.env),
+        env={name: filled(value) for name, value in module.env.items()},
         files=tuple(_files(module, blobs)),
         outputs=module.outputs,
         **outside(module, host),
-        ready=_ready(module.ready, has_streams=bool(wiring.incoming or wiring.outgoing)),
+        ready=_ready(module.ready, filled, has_streams=bool(wiring.incoming or wiring.outgoing)),
         restart=module.restart,
         streams_in=tuple(wiring.incoming),
         streams_out=tuple(wiring.outgoing),
@@ -189,9 +195,10 @@ def _end(stream: Stream, addresses: Addresses, *, receiving: bool) -> api.Stream
     )
 
 
-def _ready(ready: Ready | None, *, has_streams: bool) -> api.Ready:
+def _ready(ready: Ready | None, filled: Callable[[str], str], *, has_streams: bool) -> api.Ready:
     """What the topology says; else a module with streams has the SDK and says so itself."""
     if ready is None:
         return api.Ready(sdk=has_streams)
     within = READY_WITHIN_S if ready.within_s is None else ready.within_s
-    return api.Ready(tcp=ready.tcp, command=ready.command, sdk=ready.sdk, within_s=within)
+    command = None if ready.command is None else tuple(map(filled, ready.command))
+    return api.Ready(tcp=ready.tcp, command=command, sdk=ready.sdk, within_s=within)

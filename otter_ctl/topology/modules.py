@@ -17,6 +17,7 @@ from otter_ctl.topology.model import MODULES_LIMIT, Expansion, File, Host, Modul
 from otter_ctl.topology.outside import Published, read_mounts, read_publish
 from otter_ctl.topology.reader import Fields, shown
 from otter_ctl.topology.reader import Path as KeyPath
+from otter_ctl.topology.words import check_words
 
 _WAYS = ("build", "image", "command")
 Folder = Callable[[KeyPath], Path]
@@ -61,6 +62,10 @@ def read_modules(
             rule = "count" if "count" in own else "one per host"
             made = tuple(instance for instance, _ in seats)
             expansion.append(Expansion(subject="modules", written=name, rule=rule, names=made))
+    if hosts is not None:
+        known = modules.keys() | hosts.keys()
+        for fields in (*written.values(), *([defaults] if defaults is not None else [])):
+            check_words(fields, known)
     return modules
 
 

@@ -26,7 +26,8 @@ def test_raw_tcp_and_udp(docker_otter, gcc_image):
     for client in ("tcp-client", "udp-client"):
         otter.wait_state("raw", client, "done")
     assert "20 echoes from tcp-echo port 9000" in otter("logs", "tcp-client").stdout
-    assert "20 echoes from udp-echo port 9000" in otter("logs", "udp-client").stdout
+    address = otter.modules("raw")["udp-echo"]["address"]
+    assert f"20 echoes from {address} port 9000" in otter("logs", "udp-client").stdout
     assert "echo over udp at port 9000" in otter("logs", "udp-echo").stdout
     assert (in_force(otter, "edge")["cpu"], in_force(otter, "edge")["memory_bytes"]) == (
         0.5,
