@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from otter_ctl.cli import cli
@@ -15,8 +16,18 @@ EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
-    """Entry point of the `otterctl` command."""
-    sys.exit(run(sys.argv[1:]))
+    """Entry point of the `otterctl` command.
+
+    Ends the process at once: taking 300 imported modules apart takes 20 ms, and nobody needs it.
+    """
+    code = run(sys.argv[1:])
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not stream.closed:
+                stream.flush()
+    except OSError:  # a reader that went away, a full disk
+        code = code or EXIT_FAILED
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -12,10 +12,13 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from otter_agent import api
 from otter_ctl.errors import AgentNotStarted
 from otter_ctl.secrets import environment_of_agent
+
+if TYPE_CHECKING:  # `otterctl --help` shouldn't pay for msgspec
+    from otter_agent.api import Info
 
 IDLE_EXIT_S = 60
 """An agent that `apply` started ends this long after its last mesh."""
@@ -108,12 +111,15 @@ class LocalAgent:
         text = (self.run / "agent.log").read_bytes()[begin:].decode(errors="replace")
         return text.strip().splitlines()[-1] if text.strip() else ""
 
-    def facts(self) -> api.Info | None:
+    def facts(self) -> Info | None:
         """What an agent here would say of this machine; starts none. None: it can't be told."""
+        from otter_agent.api import Info as Facts
+        from otter_agent.api import decode
+
         done = subprocess.run(
             self._command("facts"), capture_output=True, check=False, timeout=60, cwd="/"
         )
         try:
-            return api.decode(done.stdout, api.Info)
+            return decode(done.stdout, Facts)
         except ValueError:
             return None

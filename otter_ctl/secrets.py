@@ -6,9 +6,12 @@ A value goes from here to the agent by a call of its own, and into no file, plan
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from otter_agent import api
 from otter_ctl.errors import PlanError
+
+if TYPE_CHECKING:  # `otterctl --help` shouldn't pay for msgspec
+    from otter_agent import api
 
 _KEPT = frozenset(
     {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
+import click
+
 STATE_STYLES = {
     "ready": "green",
     "done": "green",
@@ -34,17 +36,30 @@ NAME_STYLES = (
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print aligned columns; words that are states get their colour."""
-    from rich import box
+    texts = [["-" if cell is None or cell == "" else str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_for_people(header, texts)
+    else:
+        _print_plain([header, *texts])
+
+
+def _print_for_people(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    from rich import box  # 60 ms that scripts shouldn't wait for
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    width = None if sys.stdout.isatty() else 10_000
-    table = Table(*header, box=box.SIMPLE_HEAD if width is None else None, pad_edge=False)
+    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        cells = ["-" if cell is None or cell == "" else str(cell) for cell in row]
-        table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in cells))
-    Console(width=width, soft_wrap=width is not None).print(table)
+        table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in row))
+    Console().print(table)
+
+
+def _print_plain(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
 
 
 def style_of(names: Sequence[str], name: str) -> str:
