@@ -165,13 +165,17 @@ class Actions:
             patience=book.patience,
         )
         if memory.outcome != "done" and memory.reason:
-            memory = replace(memory, log_tail=await self._steps.tail(module))
+            tail = await self._steps.tail(module)
+            memory = supervision.hopeless(replace(memory, log_tail=tail), tail)
         if book.memory.get(module.name) is not before:
             return  # another spec is wanted by now, or something was ordered: decided anew
         if instance is None:
             part.artifact = None  # who removed that may have removed its image as well
             book.tell("module", module.name, f"its {module.runtime} instance is gone")
         book.remember(module.name, memory)
+        late = memory.exited_at > book.applied_at + module.ready.within_s
+        if not memory.outcome and memory.streak >= book.patience.failures and late:
+            part.overdue = f"{memory.reason}; is tried again and again"  # `apply` waits no longer
 
     async def _remove(self, name: str, part: Part, module: api.ModuleSpec | None) -> None:
         book = self._book

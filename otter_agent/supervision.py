@@ -49,6 +49,10 @@ class Patience:
 
 PATIENCE = Patience()
 
+_NEVER_BEGAN = (126, 127)
+_CANNOT_RUN = ("otter gate: cannot run ", "otter: cannot run ")
+"""What stands in a module's log if its program could not be started: see gate.c, child.py."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supervision:
@@ -142,10 +146,28 @@ def account(
     reason = "removed from outside" if gone else _exit_reason(exit_code, oom, module)
     if module.restart == "no":
         return replace(base, outcome="failed", reason=reason, streak=streak)
-    if streak >= patience.failures:
+    if streak >= patience.failures and module.restart != "always":
         text = f"{reason}; gave up after {streak} failures in a row"
         return replace(base, outcome="failed", reason=text, streak=streak)
     return again(base, reason, streak, now, patience)
+
+
+def hopeless(memory: Supervision, tail: tuple[str, ...]) -> Supervision:
+    """The memory after an exit, once its last words are known: failed if it never began.
+
+    A program that isn't in its image, or isn't for this machine, won't be there next time either.
+
+    Args:
+        memory: After the exit.
+        tail: The last lines of the log.
+    """
+    never_began = memory.exit_code in _NEVER_BEGAN and tail and tail[-1].startswith(_CANNOT_RUN)
+    if not never_began:
+        return memory
+    reason = tail[-1].partition(": ")[2]
+    if memory.outcome == "failed":
+        return replace(memory, reason=reason)
+    return replace(memory, outcome="failed", reason=reason, restarts=memory.restarts - 1)
 
 
 def again(
