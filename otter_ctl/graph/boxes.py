@@ -14,7 +14,7 @@ PAD = 12.0
 NAME_PX, TEXT_PX, SMALL_PX = 15.0, 13.0, 11.0
 TEXT_LIMIT = 34
 """Characters of a line in a box."""
-MARKS = {"": "", "create": "+ ", "update": "~ ", "replace": "± ", "remove": "− "}
+MARKS = {"": "", "create": "+ ", "update": "~ ", "replace": "± ", "start": "> ", "remove": "− "}
 
 
 @dataclass(slots=True)

@@ -12,9 +12,10 @@ from otter_ctl.graph import boxes, words
 from otter_ctl.graph.layout import link_label, stream_label
 from otter_ctl.graph.model import Host, Link, Module, Picture
 
-_ENTITIES = {'"': "#quot;", "#": "#35;", "<": "#lt;", ">": "#gt;", "&": "#amp;", ";": "#59;"}
-_MARKDOWN = {"`": "#96;", "*": "#42;", "_": "#95;", "\\": "#92;"}
-_COLOURS = {"create": "#1a7f37", "update": "#9a6700", "replace": "#8250df", "remove": "#c62828"}
+_ENTITIES = {'"': "quot", "<": "lt", ">": "gt", "&": "amp"}
+_ESCAPED = {c: f"#{_ENTITIES.get(c, ord(c))};" for c in '"<>&#;`*_\\%{}'}
+"""Marks of Mermaid itself, of HTML, of Markdown, and of its comments and directives (`%%{`)."""
+_COLOURS = {"create": "#157a32", "update": "#8a5c00", "replace": "#7a45d6", "remove": "#c62828"}
 
 
 def mermaid(picture: Picture) -> str:
@@ -24,13 +25,12 @@ def mermaid(picture: Picture) -> str:
 
 def clean(text: str) -> str:
     """Escaped for a quoted label; what can't be printed becomes a replacement character."""
-    escapes = _ENTITIES | _MARKDOWN
-    return "".join(escapes.get(c, c) if c.isprintable() else "�" for c in text)
+    return "".join(_ESCAPED.get(c, c) if c.isprintable() else "�" for c in text)
 
 
 def _lines(picture: Picture) -> Iterator[str]:
     yield "---"
-    yield f"title: {picture.name}"
+    yield f'title: "{picture.name}"'
     yield "---"
     yield "flowchart LR"
     hosts = {host.name: f"h{n}" for n, host in enumerate(picture.hosts)}
@@ -58,11 +58,12 @@ def _lines(picture: Picture) -> Iterator[str]:
 def _host(host: Host, known: str, modules: dict[str, str]) -> Iterator[str]:
     name = boxes.MARKS[host.change] + words.counted(host.name, host.count)
     machine = f"on {host.machine}" if host.machine else ""
-    label = _label(name, words.budget(host), machine)
+    details = host.profile, words.budget(host), machine
     if not host.modules:
-        yield f"  {known}[{label}]"
+        yield f"  {known}[{_label(name, *details)}]"
         return
-    yield f"  subgraph {known}[{label}]"
+    title = words.DOT.join(filter(None, (name, *details)))  # one line: modules cover a second
+    yield f'  subgraph {known}["{clean(title)}"]'
     for module in host.modules:
         modules[module.name] = f"m{len(modules)}"
         yield f"    {modules[module.name]}({_module(module)})"

@@ -77,7 +77,7 @@ def _marks(c: dict[str, str]) -> dict[str, str]:
 LIGHT = _theme(
     paper="#ffffff", text="#1b2430", dim="#57606c", box="#fbfcfd", edge="#9aa7b6",
     head="#e9eef4", chip="#e6f1fb", chip_edge="#8fb8e0", link="#5b6b7d", stream="#0b6bb5",
-    create="#1a7f37", update="#9a6700", replace="#8250df", remove="#c62828",
+    create="#157a32", update="#8a5c00", replace="#7a45d6", remove="#c62828",
 )  # fmt: skip
 DARK = _theme(
     paper="#0f141a", text="#e8edf3", dim="#a3afbc", box="#171e26", edge="#56657a",

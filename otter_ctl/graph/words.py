@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -67,8 +66,8 @@ def directions(forward: Asked, reverse: Asked | None) -> tuple[list[str], list[s
 
 
 _NARROW = set("ijl|!.,:;'`’·")
-_SLIM = set('ftrI()[]{}/\\- "*')
-_BROAD = set("mwMW@%×…→←↑↓—")
+_SLIM = set('ftrI()[]/\\- "*')
+_BROAD = set("mwMW@%&#+=<>~±×…→←↑↓−—")
 
 
 @lru_cache(maxsize=256)
@@ -82,7 +81,7 @@ def _em(char: str) -> float:
         return 0.9
     if char.isascii():
         return 0.72 if char.isupper() else 0.59
-    return 1.0 if unicodedata.east_asian_width(char) in "WF" else 0.7
+    return 1.05
 
 
 def width(text: str, size: float) -> float:
