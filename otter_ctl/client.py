@@ -174,6 +174,10 @@ class AgentClient:
         body = api.encode(dict(values))
         return await self._get(_mesh(mesh, "secrets"), api.MeshStatus, "PUT", body=body)
 
+    async def modules(self, mesh: str) -> list[api.ModuleStatus]:
+        """The modules of a mesh. Raises `AgentFault` with code `not-found`."""
+        return await self._get(_mesh(mesh, "modules"), list[api.ModuleStatus])
+
     async def order(self, mesh: str, module: str, order: api.Order) -> api.ModuleStatus:
         """Ask for a module to be started, stopped or restarted; its state right after that."""
         return await self._get(_mesh(mesh, "modules", module, order), api.ModuleStatus, "POST")
@@ -217,12 +221,28 @@ class AgentClient:
             yield self._lines(response, api.Event)
 
     async def logs(
-        self, mesh: str, modules: Sequence[str], *, tail: int | None, follow: bool
+        self,
+        mesh: str,
+        modules: Sequence[str],
+        *,
+        tail: int | None,
+        follow: bool,
+        since: float | None = None,
+        until: float | None = None,
     ) -> AsyncIterator[api.LogLine]:
-        """Log lines of some modules (none named: all)."""
+        """Log lines of some modules, named or by glob (none: all), in the order of time.
+
+        Args:
+            mesh: Of which mesh.
+            modules: Names and globs.
+            tail: Only the last so many lines of each.
+            follow: Go on with what is printed next.
+            since: Only lines of this time (seconds since 1970) or later.
+            until: Only lines of this time or earlier.
+        """
         query = [("module", m) for m in modules] + [("follow", "1" if follow else "0")]
-        if tail is not None:
-            query.append(("tail", str(tail)))
+        wanted = {"tail": tail, "since": since, "until": until}
+        query += [(name, str(value)) for name, value in wanted.items() if value is not None]
         async with self._request("GET", _mesh(mesh, "logs"), query=query) as response:
             async for line in self._lines(response, api.LogLine):
                 yield line

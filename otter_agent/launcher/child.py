@@ -10,29 +10,36 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import signal
 import socket
+import termios
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from otter_agent.launcher import linux
-from otter_agent.launcher.records import Work
+from otter_agent.launcher import linux, shown
+from otter_agent.launcher.records import Request, Work
 
 SETUP_FAILED = 125
 CANNOT_RUN = 126
 NOT_FOUND = 127
 HELD = b"held"
 """Written to the status pipe when the namespaces are there; anything else is what failed."""
+_SIGNALS = (
+    signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
+    signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
+)  # fmt: skip
 _NAMESPACES = (("mnt", linux.CLONE_NEWNS), ("net", linux.CLONE_NEWNET), ("uts", linux.CLONE_NEWUTS))
 
 
-def module(work: Work, hold: int, status: int) -> NoReturn:
+def module(work: Work, hold: int, status: int, secrets: int = -1) -> NoReturn:
     """Become a module: set up, say so on `status`, wait for a byte from `hold`, exec.
 
-    `status` closes with the exec. If `hold` breaks instead, the launcher is gone: end.
+    `status` closes with the exec. If `hold` breaks instead, the launcher is gone: end. `secrets`
+    is a file in memory with the module's secrets; the launcher itself never reads it.
     """
-    _guard(status, lambda: _set_up(work, hold, status))
+    _guard(status, lambda: _set_up(work, hold, status, secrets))
     with contextlib.suppress(OSError):
         os.write(status, HELD)
     if not os.read(hold, 1):
@@ -42,30 +49,37 @@ def module(work: Work, hold: int, status: int) -> NoReturn:
 
 
 def command(
-    work: Work, argv: Sequence[str], namespaces: Sequence[int], stdio: Sequence[int]
+    work: Work, request: Request, namespaces: Sequence[int], stdio: Sequence[int]
 ) -> NoReturn:
     """Become a command inside a module: join its control group and namespaces, exec.
 
     Args:
         work: The module's.
-        argv: The command.
+        request: What to run, and how.
         namespaces: Descriptors from `open_namespaces`.
         stdio: Descriptors for 0, 1 and 2.
     """
+    ids = request.get("ids")
+    env = {**work["env"], **request.get("env", {})}
+    here: Work = {**work, "env": env, "cwd": request.get("cwd") or work["cwd"]}
 
     def set_up() -> None:
         for number, fd in enumerate(_above(stdio)):
             os.dup2(fd, number)
         os.setsid()
         _default_signals()
+        if request.get("terminal"):
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         _enter(_open_groups(work["procs"]))  # first: there are no control groups inside
         for fd, (_, kind) in zip(namespaces, _NAMESPACES, strict=True):
             linux.setns(fd, kind)
         _close_all_but(0, 1, 2)
         linux.drop_capabilities()
+        if ids:
+            _become(*ids, terminal=bool(request.get("terminal")))
 
     _guard(2, set_up)
-    _execute(work, argv)
+    _execute(here, request["argv"])
 
 
 def open_namespaces(pid: int) -> list[int]:
@@ -104,7 +118,8 @@ def _guard(report: int, set_up: Callable[[], None]) -> None:
         os._exit(SETUP_FAILED)
 
 
-def _set_up(work: Work, hold: int, status: int) -> None:
+def _set_up(work: Work, hold: int, status: int, secrets: int) -> None:
+    values = _read_secrets(secrets)
     _close_all_but(0, 1, 2, hold, status)
     os.setsid()
     _default_signals()
@@ -115,6 +130,8 @@ def _set_up(work: Work, hold: int, status: int) -> None:
     socket.sethostname(work["hostname"])
     linux.loopback_up()
     _mounts(work)
+    if values or work.get("binds"):
+        shown.show(work.get("binds", []), values)
     os.umask(0o022)
     _enter(groups)  # late: what was done so far isn't the module's work, nor paid from its budget
     linux.drop_capabilities()
@@ -130,6 +147,23 @@ def _mounts(work: Work) -> None:
     # that runs as root could write itself another budget there.
     flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     linux.mount("sysfs", "/sys", "sysfs", flags)
+
+
+def _read_secrets(fd: int) -> dict[str, str]:
+    if fd < 0:
+        return {}
+    size = os.fstat(fd).st_size
+    values: dict[str, str] = json.loads(os.pread(fd, size, 0))
+    return values
+
+
+def _become(user: int, group: int, groups: list[int], *, terminal: bool) -> None:
+    """Another user: the kernel takes all capabilities of root's away with it."""
+    if terminal:
+        os.fchown(0, user, -1)  # else programs couldn't open it by its name
+    os.setgroups(groups)
+    os.setgid(group)
+    os.setuid(user)
 
 
 def _open_groups(procs: Sequence[str]) -> list[int]:
@@ -159,9 +193,9 @@ def _own_score() -> None:
 
 
 def _default_signals() -> None:
-    """Python ignores these, and an ignored signal stays ignored through exec."""
+    """Python, nohup and shells ignore these, and an ignored signal stays ignored through exec."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 

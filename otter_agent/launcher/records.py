@@ -13,7 +13,7 @@ import contextlib
 import errno
 import json
 import os
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 WORK = "work.json"
 LIFE = "life.json"
@@ -21,6 +21,16 @@ SOCKET = "socket"
 LOG = "log"
 MESSAGE_LIMIT = 160 * 1024
 """Bytes of a request: below Linux's default socket buffer, and room for a long command line."""
+
+
+class Shown(TypedDict):
+    """What of the machine to show in a module: see `otter_agent.mounts.Bind`."""
+
+    root: str
+    relative: str
+    target: str
+    readonly: bool
+    key: str
 
 
 class Work(TypedDict):
@@ -42,6 +52,22 @@ class Work(TypedDict):
     """Directory of the control group."""
     oom: str
     """File with the group's counter `oom_kill`."""
+    binds: NotRequired[list[Shown]]
+    secrets: NotRequired[str]
+    """Folder in memory; the agent reads it and hands over what it holds at each start."""
+
+
+class Request(TypedDict):
+    """What to run inside a module, besides it."""
+
+    argv: list[str]
+    env: NotRequired[dict[str, str]]
+    """Besides the module's own."""
+    cwd: NotRequired[str]
+    ids: NotRequired[tuple[int, int, list[int]] | None]
+    """User, group, further groups; else root's."""
+    terminal: NotRequired[bool]
+    """Whether its stdin, stdout and stderr are a terminal, to be its controlling one."""
 
 
 class Life(TypedDict):

@@ -5,9 +5,9 @@ The answer carries the id: `{"id": 7, "ok": …}` or `{"id": 7, "error": …, "r
 exit of a module is told to every connection: `{"event": "exit", "mesh", "module", "life"}`.
 
     hello                     → {}: from now on all exits are told
-    start                     → life, once held      release → life, once its own code runs
+    start (+ 1 fd: secrets)   → life, once held      release → life, once its own code runs
     stop {grace_s}            → life, once over
-    exec {argv} + 3 fds       → {"exit": N} once it ended; it dies with the connection
+    exec {argv …} + 3 fds     → {"exit": N} once it ended; it dies with the connection
     kill {exec: id}           (no answer) end that command
 
 A launcher outlives its agent's upgrade: this grows by new requests and optional keys only.
@@ -23,10 +23,11 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from otter_agent.launcher import child, records
 from otter_agent.launcher.life import ModuleLife, Reply
+from otter_agent.launcher.logs import LogWatch
 from otter_agent.launcher.loop import Loop
 
 _BACKLOG_LIMIT = 10_000
@@ -111,6 +112,7 @@ class Server:
         self._root, self._idle_s = root, idle_s
         self._listener = listener
         self._loop = Loop()
+        self._logs = LogWatch(self._loop)
         self._boot = records.boot_id()
         self._lives: dict[tuple[str, str], ModuleLife] = {}
         self._by_pid: dict[int, Callable[[int], None]] = {}
@@ -168,13 +170,13 @@ class Server:
                 case "hello":
                     reply({"ok": {}})
                 case "start":
-                    self._start(key, reply)
+                    self._start(key, reply, os.dup(fds[0]) if fds else -1)
                 case "release":
                     self._release(key, reply)
                 case "stop":
                     self._stop(key, float(request["grace_s"]), reply)
                 case "exec":
-                    self._exec(connection, int(request["id"]), key, request["argv"], fds)
+                    self._exec(connection, key, request, fds)
                 case "kill":
                     _kill_session(connection.commands.get(int(request["exec"]), 0))
                 case op:
@@ -182,20 +184,29 @@ class Server:
         except (OSError, ValueError, KeyError) as exc:
             reply({"error": f"{type(exc).__name__}: {exc}", "recoverable": False})
 
-    def _start(self, key: tuple[str, str], reply: Reply) -> None:
+    def _start(self, key: tuple[str, str], reply: Reply, secrets: int) -> None:
+        """Start a module; `secrets` (-1: none) is closed."""
         life = self._lives.get(key)
         if life is not None and life.phase in ("ending", "exited"):
-            life.when_over(lambda _: self._start(key, reply))
-        elif life is not None:
-            life.when_held(reply)
-        else:
-            life = self._new(key)
-            try:
-                life.fork(reply)
-            except OSError:
-                del self._lives[key]
-                raise
-            self._by_pid[life.pid] = life.ended
+            life.when_over(lambda _: self._start(key, reply, secrets))
+            return
+        try:
+            if life is not None:
+                life.when_held(reply)
+            else:
+                self._fork(key, reply, secrets)
+        finally:
+            if secrets >= 0:
+                os.close(secrets)
+
+    def _fork(self, key: tuple[str, str], reply: Reply, secrets: int) -> None:
+        life = self._new(key)
+        try:
+            life.fork(reply, secrets)
+        except OSError:
+            del self._lives[key]
+            raise
+        self._by_pid[life.pid] = life.ended
 
     def _release(self, key: tuple[str, str], reply: Reply) -> None:
         life = self._lives.get(key)
@@ -212,9 +223,10 @@ class Server:
             life.stop(grace_s, reply)
 
     def _exec(
-        self, connection: Connection, number: int, key: tuple[str, str], argv: list[str],
-        fds: list[int],
-    ) -> None:  # fmt: skip
+        self, connection: Connection, key: tuple[str, str], request: dict[str, Any], fds: list[int]
+    ) -> None:
+        number = int(request["id"])
+        wanted = cast(records.Request, request)
         life = self._lives.get(key)
         if life is None or life.phase not in ("held", "running") or len(fds) != 3:
             connection.send({"id": number, "error": "it is not running", "recoverable": True})
@@ -225,7 +237,7 @@ class Server:
                 raise ProcessLookupError(f"process {life.pid} has gone")
             pid = os.fork()
             if pid == 0:
-                child.command(life.work, argv, namespaces, fds)
+                child.command(life.work, wanted, namespaces, fds)
         finally:
             for fd in namespaces:
                 os.close(fd)
@@ -246,11 +258,13 @@ class Server:
             raise FileNotFoundError("it was never created")
         life = ModuleLife(self._loop, folder, work, self._boot, lambda life: self._over(key, life))
         self._lives[key] = life
+        self._logs.add(work["log"])
         return life
 
     def _over(self, key: tuple[str, str], life: ModuleLife) -> None:
         if self._lives.get(key) is life:
             del self._lives[key]
+            self._logs.remove(life.work["log"])
         if life.phase == "exited":
             event = {"event": "exit", "mesh": key[0], "module": key[1], "life": life.view()}
             for connection in list(self._connections):

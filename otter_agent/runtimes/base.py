@@ -13,10 +13,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from otter_agent.api import Budget, LogLine
 from otter_agent.layout import ModulePaths
+from otter_agent.mounts import Bind
+from otter_agent.runtimes.setting import PLAIN, Setting
 
 
 class Phase(StrEnum):
@@ -71,6 +74,9 @@ class Workload:
             instance's group lies below it.
         budget: The module's own limits.
         paths: Folders on the machine, already made and filled.
+        binds: What else of the machine to show inside.
+        devices: Paths of the machine's device files to show inside, at the same paths.
+        secrets: Folder in memory to show read-only at /run/secrets; None: there are none.
     """
 
     key: Key
@@ -82,6 +88,9 @@ class Workload:
     cgroup: str
     budget: Budget
     paths: ModulePaths
+    binds: tuple[Bind, ...] = ()
+    devices: tuple[str, ...] = ()
+    secrets: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +163,41 @@ class Runtime(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class LogPlace:
+    """How far a log was read: handed in again, reading goes on there.
+
+    Attributes:
+        at: The runtime's own note; None: nothing was read.
+    """
+
+    at: object = None
+
+
 @runtime_checkable
 class Logs(Protocol):
     """Runtimes that can show what an instance printed."""
 
-    def logs(self, key: Key, *, tail: int | None, follow: bool) -> AsyncIterator[LogLine]:
-        """Lines, oldest first; `follow` goes on through restarts until removed or cancelled."""
+    def logs(
+        self,
+        key: Key,
+        *,
+        tail: int | None,
+        follow: bool,
+        since: float | None = None,
+        until: float | None = None,
+        place: LogPlace | None = None,
+    ) -> AsyncIterator[LogLine]:
+        """Lines, oldest first; `follow` goes on through restarts until removed or cancelled.
+
+        Args:
+            key: Whose.
+            tail: Only the last so many.
+            follow: Go on with what is printed next.
+            since: Only lines that were begun at this time (seconds since 1970) or later.
+            until: Only lines that were begun at this time or earlier; ends there.
+            place: Where to begin; at the end it says how far this came.
+        """
         ...
 
 
@@ -174,8 +212,12 @@ class Exec(Protocol):
         *,
         stdin: AsyncIterator[bytes] | None,
         output: ExecOutput,
+        setting: Setting = PLAIN,
     ) -> int:
-        """Run to its end; returns its exit status (127: not found, 128+N: signal N)."""
+        """Run to its end; returns its exit status (127: not found, 128+N: signal N).
+
+        In a terminal all output is that of `fd` 1, and the end of `stdin` is its end-of-file key.
+        """
         ...
 
 

@@ -1,17 +1,25 @@
-"""The pipes of one command that runs inside a process module: asyncio here, descriptors there."""
+"""The pipes or the terminal of one command in a process module: asyncio here, descriptors there."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import fcntl
 import os
+import struct
+import termios
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from otter_agent.runtimes.base import ExecOutput
+from otter_agent.runtimes.setting import Terminal
 
 CHUNK = 64 * 1024
 DRAIN_S = 0.5
 """After the command's end, how long to read on what a child of it keeps open."""
+
+END_OF_FILE = b"\x04"
+"""What Ctrl-D types: a terminal has no end of its own."""
 
 Start = Callable[[Sequence[int]], Awaitable[int]]
 """Runs a command with these descriptors as 0, 1, 2; closes them; returns its exit status."""
@@ -50,6 +58,72 @@ async def run_command(start: Start, stdin: AsyncIterator[bytes] | None, output: 
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None  # one cause, the rest was cancelled for it
     return status
+
+
+async def run_in_terminal(
+    start: Start, stdin: AsyncIterator[bytes] | None, output: ExecOutput, terminal: Terminal
+) -> int:
+    """As `run_command`, in a terminal: all that it prints is output 1.
+
+    When the terminal is let go, because of cancellation or because this process was killed, the
+    kernel sends SIGHUP to what runs in it.
+    """
+    with contextlib.ExitStack() as theirs:
+        ours, slave = os.openpty()
+        resize(ours, *terminal.size)
+        stdio = (slave, os.dup(slave), os.dup(slave))
+        theirs.callback(_close, *stdio)
+        try:
+            async with (
+                _Writer(os.dup(ours)) as keys,
+                _Reader(ours) as screen,
+                asyncio.TaskGroup() as group,
+            ):
+                others = [
+                    group.create_task(_type(stdin, keys)),
+                    group.create_task(_follow_size(keys, terminal)),
+                ]
+                shown = group.create_task(_show(screen, output))
+                theirs.pop_all()  # `start` closes them
+                status = await start(stdio)
+                await asyncio.wait([shown], timeout=DRAIN_S)
+                for task in (shown, *others):
+                    task.cancel()
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+    return status
+
+
+def resize(terminal: int, rows: int, columns: int) -> None:
+    """Give a terminal a size; the kernel sends SIGWINCH to what runs in its foreground.
+
+    Source: the man page ioctl_tty(2), TIOCSWINSZ.
+    """
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+async def _follow_size(writer: asyncio.StreamWriter, terminal: Terminal) -> None:
+    file = writer.get_extra_info("pipe")
+    async for rows, columns in terminal.sizes():
+        resize(file.fileno(), rows, columns)
+
+
+async def _show(reader: asyncio.StreamReader, output: ExecOutput) -> None:
+    try:
+        await _pass_on(1, reader, output)
+    except OSError as error:
+        if error.errno != errno.EIO:  # nobody has the terminal open any more: its end
+            raise
+
+
+async def _type(stdin: AsyncIterator[bytes] | None, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it any more
+        if stdin is not None:
+            async for data in stdin:
+                writer.write(data)
+                await writer.drain()
+            writer.write(END_OF_FILE)
+            await writer.drain()
 
 
 class _Reader:

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 
 from otter_agent.api import Budget, LogLine
 from otter_agent.errors import ContainerError
-from otter_agent.runtimes.base import ExecOutput, Instance, Key, Phase, Workload
+from otter_agent.runtimes.base import ExecOutput, Instance, Key, LogPlace, Phase, Workload
+from otter_agent.runtimes.setting import PLAIN, Setting
 
 FIRST_PID = 1 << 23
 """Above any pid that Linux gives (PID_MAX_LIMIT is 2^22), so that none is taken for a process."""
@@ -191,8 +192,17 @@ class FakeRuntime:
 
     # --- Logs and Exec ---------------------------------------------------------------------
 
-    async def logs(self, key: Key, *, tail: int | None, follow: bool) -> AsyncIterator[LogLine]:
-        """See base."""
+    async def logs(
+        self,
+        key: Key,
+        *,
+        tail: int | None,
+        follow: bool,
+        since: float | None = None,
+        until: float | None = None,
+        place: LogPlace | None = None,
+    ) -> AsyncIterator[LogLine]:
+        """See base. Lines have no times, so `since` and `until` leave none out."""
         entry = self.world.entries.get(key)
         if entry is None:
             return
@@ -212,6 +222,7 @@ class FakeRuntime:
         *,
         stdin: AsyncIterator[bytes] | None,
         output: ExecOutput,
+        setting: Setting = PLAIN,
     ) -> int:
         """See base. `cat` gives its input back; other commands as a fake module's."""
         await self._fate("exec", key)

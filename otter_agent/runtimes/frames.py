@@ -72,7 +72,7 @@ def seconds(stamp: str) -> float | None:
         return None
 
 
-def since(stamp: str) -> str:
+def moment(stamp: str) -> str:
     """The same time as the `since` parameter takes it: `SECONDS.NANOSECONDS`."""
     whole, _, fraction = stamp.rstrip("Z").partition(".")
     base = int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp())

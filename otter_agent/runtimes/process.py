@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -20,16 +21,22 @@ from otter_agent.cgroups.base import Cgroups
 from otter_agent.errors import CgroupError, ContainerError
 from otter_agent.launcher import records
 from otter_agent.launcher.client import LauncherClient, Lost
-from otter_agent.launcher.records import Life, Work
+from otter_agent.launcher.records import Life, Shown, Work
 from otter_agent.layout import Layout
-from otter_agent.runtimes.base import ExecOutput, Instance, Key, Phase, Workload
-from otter_agent.runtimes.commands import run_command
-from otter_agent.runtimes.logfile import LogFile
+from otter_agent.mounts import Bind
+from otter_agent.runtimes.accounts import ids_of
+from otter_agent.runtimes.base import ExecOutput, Instance, Key, LogPlace, Phase, Workload
+from otter_agent.runtimes.commands import run_command, run_in_terminal
+from otter_agent.runtimes.logfile import LogFile, Place
+from otter_agent.runtimes.setting import PLAIN, Setting
+from otter_agent.secrets import INSIDE as SECRETS
 
 T = TypeVar("T")
 
 PIDS_LIMIT = 4096
 """Processes and threads of a module that has no limit of its own: a fork bomb stays inside."""
+WORK = "/work"
+"""What a module's work folder is called in topologies and by `cp`."""
 _ATTEMPTS = 5
 """A launcher that is being killed may still take a connection, and break it."""
 LOOK_EVERY_S = 0.05
@@ -93,7 +100,7 @@ class ProcessRuntime:
                 raise ContainerError("process", "start", str(key), "it was never created")
             budget = Budget(**work["budget"])
             await self._blocking("start", key, self._cgroups.ensure, work["group"], budget)
-            life = await self._ask("start", key)
+            life = await self._ask("start", key, secrets=work.get("secrets"))
         return self._instance(key, work, life)
 
     async def release(self, key: Key) -> Instance:
@@ -156,26 +163,42 @@ class ProcessRuntime:
 
     # --- Logs and Exec ---------------------------------------------------------------------
 
-    async def logs(self, key: Key, *, tail: int | None, follow: bool) -> AsyncIterator[LogLine]:
-        """See base. Lines carry no time: the module writes the file itself."""
+    async def logs(
+        self,
+        key: Key,
+        *,
+        tail: int | None,
+        follow: bool,
+        since: float | None = None,
+        until: float | None = None,
+        place: LogPlace | None = None,
+    ) -> AsyncIterator[LogLine]:
+        """See base. Times are those of the launcher's marks: right to about 20 ms."""
         work = await asyncio.to_thread(self._work, key)
         if work is None:
             return
         log = LogFile(Path(work["log"]))
+        place = LogPlace() if place is None else place
         try:
-            if tail is not None:
-                await asyncio.to_thread(log.seek_tail, tail)
+            await asyncio.to_thread(_begin, log, tail, since, place)
+            ended = False
             while True:
                 if log.grew():
-                    for text in await asyncio.to_thread(log.read):
-                        yield LogLine(module=key.module, text=text)
-                elif not follow or not os.path.exists(self._path(key, records.WORK)):
-                    break
-                else:
+                    lines = await asyncio.to_thread(log.read)
+                elif follow and os.path.exists(self._path(key, records.WORK)):
                     await asyncio.sleep(LOOK_EVERY_S)
-            for text in log.flush():
-                yield LogLine(module=key.module, text=text)
+                    continue
+                else:
+                    lines, ended = log.flush(), True
+                for line in lines:
+                    if until is not None and line.time > until:
+                        return
+                    if since is None or line.time >= since:
+                        yield LogLine(module=key.module, text=line.text, time=line.time)
+                if ended:
+                    return
         finally:
+            place.at = log.place
             log.close()
 
     async def exec(
@@ -185,16 +208,21 @@ class ProcessRuntime:
         *,
         stdin: AsyncIterator[bytes] | None,
         output: ExecOutput,
+        setting: Setting = PLAIN,
     ) -> int:
         """See base. Cancelled: the command is killed."""
         number = self._launcher.next_number()
+        wanted: dict[str, Any] = {
+            "argv": list(argv), "env": dict(setting.env), "cwd": setting.cwd,
+            "ids": await asyncio.to_thread(ids_of, setting.user, str(key)),
+            "terminal": setting.terminal is not None,
+        }  # fmt: skip
 
         async def run(fds: Sequence[int]) -> int:
             try:
                 answer = await self._launcher.request(
-                    "exec", number=number, fds=fds, mesh=key.mesh, module=key.module,
-                    argv=list(argv),
-                )  # fmt: skip
+                    "exec", number=number, fds=fds, mesh=key.mesh, module=key.module, **wanted
+                )
             except Lost as exc:
                 why = "the launcher went away"
                 raise ContainerError("process", "exec", str(key), why, recoverable=True) from exc
@@ -203,16 +231,22 @@ class ProcessRuntime:
                 raise
             return int(answer["exit"])
 
+        if setting.terminal is not None:
+            return await run_in_terminal(run, stdin, output, setting.terminal)
         return await run_command(run, stdin, output)
 
     # --- asking the launcher ---------------------------------------------------------------
 
-    async def _ask(self, op: str, key: Key, **fields: Any) -> Life:
-        """Ask; again if the launcher went away before it answered (all requests are idempotent)."""
+    async def _ask(self, op: str, key: Key, *, secrets: str | None = None, **fields: Any) -> Life:
+        """Ask; again if the launcher went away before it answered (all requests are idempotent).
+
+        What is in the folder `secrets` is handed over as a file in memory.
+        """
         for _ in range(_ATTEMPTS):
+            fds = [await self._blocking(op, key, in_memory, Path(secrets))] if secrets else []
             with contextlib.suppress(Lost):
                 life: Life = await self._launcher.request(
-                    op, mesh=key.mesh, module=key.module, **fields
+                    op, fds=fds, mesh=key.mesh, module=key.module, **fields
                 )
                 return life
         why = "the launcher went away"
@@ -250,14 +284,18 @@ class ProcessRuntime:
             hint = "give the module a `command`, or a build that has one"
             raise ContainerError("process", "create", str(work.key), why, hint=hint)
         group = f"{work.cgroup}/{work.key.module}"
-        return Work(
+        described = Work(
             digest=work.spec_digest, hostname=work.hostname, argv=list(argv),
             env=environment(work), cwd=str(work.paths.work), log=str(work.paths.log),
             hosts=str(work.paths.hosts), readonly=list(work.artifact.readonly), group=group,
             budget=to_builtins(with_pids_limit(work.budget)),
             procs=[str(path) for path in self._cgroups.procs_files(group)],
             kill=str(self._cgroups.kill_directory(group)), oom=str(self._cgroups.oom_file(group)),
+            binds=[_shown(bind, work) for bind in work.binds],
         )  # fmt: skip
+        if work.secrets is not None:
+            described["secrets"] = str(work.secrets)
+        return described
 
     def _write(self, key: Key, work: Work) -> None:
         os.makedirs(records.folder(self._root, key.mesh, key.module), mode=0o700, exist_ok=True)
@@ -299,10 +337,38 @@ class ProcessRuntime:
             raise ContainerError("process", op, str(key), str(exc)) from exc
 
 
+def _begin(log: LogFile, tail: int | None, since: float | None, place: LogPlace) -> None:
+    if isinstance(place.at, Place):
+        log.seek(place.at)
+    if since is not None:
+        log.seek_since(since)
+    if tail is not None:
+        log.seek_tail(tail)
+
+
 def with_pids_limit(budget: Budget) -> Budget:
     """The budget with the default limit of processes where it has none."""
     pids = PIDS_LIMIT if budget.pids is None else budget.pids
     return Budget(cpu=budget.cpu, memory_bytes=budget.memory_bytes, pids=pids)
+
+
+def in_memory(folder: Path) -> int:
+    """A file that exists in memory only, with the secrets in a folder: JSON, name -> value."""
+    values = {path.name: path.read_text() for path in sorted(folder.iterdir())}
+    fd = os.memfd_create("otter-secrets", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(fd), "w", encoding="utf-8") as file:
+        json.dump(values, file)
+    return fd
+
+
+def _shown(bind: Bind, work: Workload) -> Shown:
+    """A mount as the launcher takes it: `/work` is where the module's work folder really is."""
+    target = bind.target
+    if target.startswith(f"{WORK}/"):
+        target = str(work.paths.work) + target.removeprefix(WORK)
+    return Shown(
+        root=bind.root, relative=bind.relative, target=target, readonly=bind.readonly, key=bind.key
+    )
 
 
 def environment(work: Workload) -> dict[str, str]:
@@ -315,4 +381,5 @@ def environment(work: Workload) -> dict[str, str]:
         **_BASE_ENV, "HOME": str(paths.work), **work.artifact.env, **work.env,
         "OTTER_WIRING": str(paths.wiring_file), "OTTER_STATE": str(paths.state),
         "OTTER_WORK": str(paths.work),
+        **({"OTTER_SECRETS": SECRETS} if work.secrets is not None else {}),
     }  # fmt: skip

@@ -1,8 +1,14 @@
-"""Commands in a module, over a WebSocket."""
+"""Commands in a module, over a WebSocket.
+
+From the client: text `ExecRequest`; then binary is its input (empty: the end), and text a
+`TerminalSize`, the window's from now on. To the client: binary, of which the first byte says what
+follows: 1 or 2 the output of that number, 0 the end, `{"exit": N}` or `{"error": Problem}`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -13,10 +19,15 @@ from net.errors import OtterError
 from otter_agent import api
 from otter_agent.errors import AgentError
 from otter_agent.runtimes.base import Exec, Key
+from otter_agent.runtimes.setting import Setting, Terminal
 from otter_agent.server.common import AGENT, module_of
 
 STDIN_CHUNKS = 16
 """Messages of stdin in flight: a command that doesn't read slows its client."""
+MAX_CHARACTERS = 1000
+"""Of a terminal, per side."""
+CANNOT_RUN, NOT_FOUND = 126, 127
+_WHICH_SHELL = ("/bin/sh", "-c", "command -v bash || command -v sh")
 
 
 async def _exec(request: web.Request) -> web.StreamResponse:
@@ -30,7 +41,8 @@ async def _exec(request: web.Request) -> web.StreamResponse:
     key = Key(request.match_info["mesh"], module.name)
     try:
         wanted = await _exec_request(socket)
-        code = await _run_while_connected(socket, driver, key, wanted.argv)
+        argv = wanted.argv or await _shell(driver, key, wanted.user)
+        code = await _run_while_connected(socket, driver, key, argv, _setting(wanted))
         last: dict[str, Any] = {"exit": code}
     except OtterError as error:
         problem = api.Problem(code="failed", message=str(error.args[0]), hint=error.hint)
@@ -52,8 +64,46 @@ async def _exec_request(socket: web.WebSocketResponse) -> api.ExecRequest:
     raise AgentError("bad-request", f"exec: {why}")
 
 
+def _setting(wanted: api.ExecRequest) -> Setting:
+    if wanted.cwd and not wanted.cwd.startswith("/"):
+        raise AgentError("bad-request", f"exec: folder {wanted.cwd!r} is not absolute")
+    size = wanted.terminal
+    return Setting(
+        env=wanted.env, cwd=wanted.cwd, user=wanted.user,
+        terminal=Terminal(*_bounded(size)) if size else None,
+    )  # fmt: skip
+
+
+def _bounded(size: api.TerminalSize) -> tuple[int, int]:
+    """What the kernel's terminals can hold."""
+    return max(0, min(size.rows, MAX_CHARACTERS)), max(0, min(size.columns, MAX_CHARACTERS))
+
+
+async def _shell(driver: Exec, key: Key, user: str) -> Sequence[str]:
+    """The best shell that a module has.
+
+    Raises:
+        AgentError: It has none.
+    """
+    said = bytearray()
+
+    async def take(fd: int, data: bytes) -> None:
+        said.extend(data if fd == 1 else b"")
+
+    status = await driver.exec(
+        key, _WHICH_SHELL, stdin=None, output=take, setting=Setting(user=user)
+    )
+    if status in (CANNOT_RUN, NOT_FOUND):
+        raise AgentError(
+            "no-shell",
+            f"module {key.module} has no shell",
+            hint=f"name a program that it has: otterctl exec {key.module} -- PROGRAM",
+        )
+    return (said.decode(errors="replace").strip() or "/bin/sh",)
+
+
 async def _run_while_connected(
-    socket: web.WebSocketResponse, driver: Exec, key: Key, argv: Sequence[str]
+    socket: web.WebSocketResponse, driver: Exec, key: Key, argv: Sequence[str], setting: Setting
 ) -> int:
     """Run a command; it is killed when its client goes away."""
     stdin: asyncio.Queue[bytes] = asyncio.Queue(STDIN_CHUNKS)
@@ -66,10 +116,15 @@ async def _run_while_connected(
         async for message in socket:
             if message.type is WSMsgType.BINARY:
                 await stdin.put(message.data)
+            elif message.type is WSMsgType.TEXT and setting.terminal is not None:
+                with contextlib.suppress(msgspec.DecodeError):
+                    size = api.decode(message.data, api.TerminalSize)
+                    setting.terminal.resize(*_bounded(size))
 
     async with asyncio.TaskGroup() as group:
         work = group.create_task(
-            driver.exec(key, argv, stdin=given(), output=_output(socket)), name=f"exec in {key}"
+            driver.exec(key, argv, stdin=given(), output=_output(socket), setting=setting),
+            name=f"exec in {key}",
         )
         listening = group.create_task(listen(), name=f"stdin of {key}")
         await asyncio.wait((work, listening), return_when=asyncio.FIRST_COMPLETED)

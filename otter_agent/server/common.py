@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from otter_agent import api
 from otter_agent.agent import Agent
 from otter_agent.errors import AgentError
 
-_NDJSON = "application/x-ndjson"
+NDJSON = "application/x-ndjson"
 AGENT = web.AppKey("agent", Agent)
 
 
@@ -43,9 +44,23 @@ def number(request: web.Request, name: str) -> int | None:
     return int(text)
 
 
+def moment(request: web.Request, name: str) -> float | None:
+    """A time of the query, in seconds since 1970; None if absent. Raises `AgentError`."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1 << 33:  # nan is neither
+        raise AgentError("bad-request", f"{name}={text[:40]!r}: seconds since 1970 are needed")
+    return value
+
+
 async def ndjson(request: web.Request, items: AsyncIterator[Any]) -> web.StreamResponse:
     """Stream items, a line each, until they end or the reader goes away."""
-    response = web.StreamResponse(headers={"Content-Type": _NDJSON})
+    response = web.StreamResponse(headers={"Content-Type": NDJSON})
     await response.prepare(request)
     async with contextlib.aclosing(items):  # type: ignore[type-var]  # all are async generators
         try:
