@@ -147,7 +147,7 @@ def arm_program(tmp_path_factory, require) -> bytes:
     return made.read_bytes()
 
 
-ALONE = '[hosts.a]\n[modules.m]\nimage = "otter-test/probe:1"\nrestart = "no"\nruntime = "docker"\n'
+ALONE = '[hosts.a]\n[modules.m]\nimage = "otter-test/probe:1"\n'
 NOT_THERE = "it (or its interpreter) is not in the image"
 
 
@@ -159,17 +159,29 @@ NOT_THERE = "it (or its interpreter) is not in the image"
         (['ENTRYPOINT ["/srv/file"]'], b"#!/bin/sh\n", f"cannot run /srv/file: {NOT_THERE}"),
         (['ENTRYPOINT ["/srv/file"]'], b"echo\n", "cannot run /srv/file: not a program for this"),
         (['ENTRYPOINT ["/srv/bin"]'], b"", "cannot run /srv/bin: permission denied"),
-        (["USER nobody", 'ENTRYPOINT ["/srv/bin/probe"]'], b"", "unable to find user nobody"),
         ([], b"", "the image has neither an entrypoint nor a command; say what to run"),
     ],
-    ids=["absent", "no-shell", "no-interpreter", "no-shebang", "a-folder", "no-user", "no-command"],
+    ids=["absent", "no-shell", "no-interpreter", "no-shebang", "a-folder", "no-command"],
 )
 def test_what_cannot_run_says_why(docker_otter, probe_image, lines, file, said):
     probe_image(*lines, files={"srv/file": file})
     otter = docker_otter
     done = otter("apply", otter.topology(f'name = "bad"\n{ALONE}'), code=1)
     assert said in done.stdout + done.stderr
-    assert otter.modules("bad")["m"]["state"] == "failed"
+    (failed,) = otter.modules("bad").values()
+    assert (failed["state"], failed["restarts"]) == ("failed", 0)  # trying again would not help
+    assert said in failed["reason"]
+
+
+def test_an_unknown_user_says_so(docker_otter, probe_image):
+    probe_image("USER nobody", 'ENTRYPOINT ["/srv/bin/probe"]')
+    otter = docker_otter
+    applying = otter.popen("apply", otter.topology(f'name = "bad"\n{ALONE}'), stderr=-1)
+    try:
+        assert any("unable to find user nobody" in line for line in applying.stderr)
+    finally:
+        applying.kill()
+        applying.communicate()
 
 
 def test_an_image_of_another_architecture_says_so(docker_otter, probe_image, arm_program):
