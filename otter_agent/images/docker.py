@@ -20,6 +20,7 @@ from typing import Any
 from otter_agent.api import Build, ImageInfo, ModuleSpec, Pruned
 from otter_agent.engine import Engine, EngineError, filters, translated
 from otter_agent.errors import ImageError
+from otter_agent.flights import Flights
 from otter_agent.images import context
 from otter_agent.images.base import BuildLog
 from otter_agent.images.base_images import AGENT, BASE, DIGEST, KIND, BaseImages, key_of
@@ -60,6 +61,8 @@ class DockerImages:
         self._builder = Builder(self.engine, agent_id)
         self._bases = BaseImages(self._builder, wheelhouse, self._folder)
         self._locks = Locks()
+        self._pulls: Flights[dict[str, Any]] = Flights()
+        self._looks: Flights[dict[str, Any] | None] = Flights()
         self._building = asyncio.Semaphore(_PARALLEL_BUILDS)
         self._swept = False
 
@@ -111,16 +114,19 @@ class DockerImages:
     # --- image = ----------------------------------------------------------------------------
 
     async def _pulled(self, module: ModuleSpec, reference: str, log: BuildLog) -> Artifact:
-        async with self._locks.hold(reference):
-            found = await self._builder.inspect(reference)
-            if found is None:
-                log(f"pulling {reference}")
-                await self._builder.pull(reference, step=_step("pull", reference), log=log)
-                found = await self._builder.inspect(reference)
-        if found is None:
-            raise _step("pull", reference).failed("it is not there after the pull")
+        found = await self._pulls.join(reference, lambda: self._pull(reference, log))
         check_runnable(found, reference, module, log)
         return Artifact(reference=found["Id"], digest=found["Id"].removeprefix("sha256:"))
+
+    async def _pull(self, reference: str, log: BuildLog) -> dict[str, Any]:
+        found = await self._builder.inspect(reference)
+        if found is None:
+            log(f"pulling {reference}")
+            await self._builder.pull(reference, step=_step("pull", reference), log=log)
+            found = await self._builder.inspect(reference)
+        if found is None:
+            raise _step("pull", reference).failed("it is not there after the pull")
+        return found
 
     # --- build = ----------------------------------------------------------------------------
 

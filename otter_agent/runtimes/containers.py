@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from otter_agent.engine import Engine, EngineError, filters
+from otter_agent.flights import Flights
 from otter_agent.runtimes import container
 from otter_agent.runtimes.base import Key
 from otter_agent.runtimes.container import ImageFacts
@@ -30,6 +31,7 @@ class Containers:
         self.engine = engine
         self.agent_id = agent_id
         self._images: dict[str, ImageFacts] = {}
+        self._looks: Flights[ImageFacts] = Flights()
 
     @property
     def label(self) -> str:
@@ -64,6 +66,9 @@ class Containers:
         """What an image says; asked once where the reference names a content."""
         if known := self._images.get(reference):
             return known
+        return await self._looks.join(reference, lambda: self._image(reference))
+
+    async def _image(self, reference: str) -> ImageFacts:
         facts = ImageFacts.of(await self.engine.json("GET", f"/images/{reference}/json"))
         if reference == facts.id or reference.startswith(_NAMED_BY_CONTENT):
             self._images[reference] = facts
