@@ -21,7 +21,7 @@ from otter_agent.machine import Machine
 from otter_agent.runtimes.base import Closes, Instance, Runtime
 from otter_agent.secrets import Secrets
 from otter_agent.state import DesiredMesh, State
-from otter_agent.status import mesh_status, mesh_summary, module_status
+from otter_agent.status import mesh_status, mesh_summary, module_statuses
 from otter_agent.users import user_name
 
 RELIST_S = 30.0
@@ -148,7 +148,7 @@ class Agent:
         if keeper.desired.destroying:
             raise AgentError("destroying", f"mesh {mesh} is being destroyed")
         keeper.order(module, order, user_name(by))
-        return module_status(keeper.view(), module)
+        return next(m for m in self.modules(mesh) if m.name == module)
 
     def owner_of(self, mesh: str) -> int | None:
         """The uid of who made a mesh; None: unknown, or there is no such mesh."""
@@ -166,6 +166,10 @@ class Agent:
         """Status of one mesh."""
         excess = self.machine.room.excess(self._holdings())
         return mesh_status(self.machine, self._require(name).view(), excess)
+
+    def modules(self, name: str) -> tuple[api.ModuleStatus, ...]:
+        """Status of the modules of one mesh."""
+        return module_statuses(self._require(name).view())
 
     def meshes(self, asker: int | None = None) -> list[api.MeshSummary]:
         """One line per mesh, for the user `asker`."""
@@ -323,8 +327,7 @@ class Agent:
         """Remove what a killed predecessor left of meshes that are gone."""
         known = set(self._keepers)
         if not self.machine.problems.get("network"):
-            for mesh in self.machine.network.meshes() - known:
-                self.machine.network.remove(mesh)
+            self.machine.network.remove_others(known)
         cgroups = self.machine.cgroups
         if cgroups is not None:
             for mesh in {group.partition("/")[0] for group in cgroups.groups()} - known:

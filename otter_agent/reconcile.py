@@ -166,7 +166,7 @@ def _folders_digest(spec: api.MeshSpec) -> str:
 def _network_digest(spec: api.MeshSpec) -> str:
     """Of all that the network is made from: budgets are the folders' affair."""
     hosts = [msgspec.structs.replace(h, cpu=None, memory_bytes=None) for h in spec.hosts]
-    publish = [(m.name, m.publish) for m in spec.modules if m.publish]
+    publish = [(m.name, m.address, m.publish) for m in spec.modules if m.publish]
     return api.digest(api.encode((hosts, spec.links, publish)))
 
 

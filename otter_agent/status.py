@@ -47,18 +47,19 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
         settled=view.settled,
         machines=(api.MachineStatus(name=name, reachable=True, version=VERSION),),
         hosts=tuple(_host(machine, spec.name, h) for h in spec.hosts),
-        modules=tuple(_module(view, m) for m in spec.modules),
+        modules=module_statuses(view),
         links=tuple(s for link in spec.links for s in _directions(link)),
         spec=spec,
         problem=view.problem,
         owner=user_name(view.desired.owner),
+        changed_by=user_name(view.desired.author),
         overcommit=_overcommit(view, excess),
     )
 
 
-def module_status(view: MeshView, name: str) -> api.ModuleStatus:
-    """One module of `status`."""
-    return _module(view, next(m for m in view.desired.spec.modules if m.name == name))
+def module_statuses(view: MeshView) -> tuple[api.ModuleStatus, ...]:
+    """The modules of `status`."""
+    return tuple(_module(view, m) for m in view.desired.spec.modules)
 
 
 def mesh_summary(view: MeshView, excess: str, asker: int | None) -> api.MeshSummary:
@@ -120,6 +121,7 @@ def _module(view: MeshView, module: api.ModuleSpec) -> api.ModuleStatus:
         pid=part.instance.pid if part.instance is not None and alive else None,
         exit_code=kept.exit_code,
         reason=reason,
+        overdue=bool(part.overdue),
         log_tail=(part.error_tail or kept.log_tail) if troubled else (),
         image=part.artifact.digest if part.artifact else kept.artifact,
     )

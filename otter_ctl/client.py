@@ -247,13 +247,12 @@ class AgentClient:
             async for line in self._lines(response, api.LogLine):
                 yield line
 
-    async def files(self, mesh: str, module: str, target: Path) -> None:
-        """Write the tar of a module's logs, records and outputs to `target`."""
+    async def files(self, mesh: str, module: str) -> AsyncIterator[bytes]:
+        """The tar of a module's logs, records and outputs, as it comes."""
         path = _mesh(mesh, "modules", module, "files")
-        async with self._request("GET", path, answer_s=None) as response:  # it packs them first
-            with target.open("wb") as file:
-                async for chunk in response.chunks():
-                    file.write(chunk)
+        async with self._request("GET", path, answer_s=None) as response:  # it looks at all first
+            async for chunk in response.chunks():
+                yield chunk
 
     @contextlib.asynccontextmanager
     async def duplex(self, path: str) -> AsyncIterator[Duplex]:

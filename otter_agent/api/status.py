@@ -44,6 +44,8 @@ class ModuleStatus(Data, frozen=True):
     exit_code: int | None = None
     reason: str = ""
     """Why it isn't ready: what it waits for, or what failed. One line."""
+    overdue: bool = False
+    """It runs, but not as asked: not ready in its time, or with other limits."""
     log_tail: tuple[str, ...] = ()
     """Last lines of its log; filled when it failed or restarts."""
     image: str = ""
@@ -86,6 +88,8 @@ class MeshStatus(Data, frozen=True):
     """What keeps the mesh as a whole from converging (network, budgets); one line."""
     owner: str = ""
     """Name of the user who made the mesh, on the agent's machine."""
+    changed_by: str = ""
+    """Name of the user who changed it last."""
     overcommit: str = ""
     """Why budgets may not be had in full (`3 of 2 cores`), or that the topology allows it."""
 
@@ -124,6 +128,18 @@ class Event(Data, frozen=True):
     text: str
     state: str = ""
     """A module's new state, if this event is a change of state."""
+
+
+class Results(Data, frozen=True):
+    """What the results of a module are to be: the first member of their tar, `report.json`."""
+
+    files: int
+    """Outputs."""
+    size_bytes: int
+    unmatched: tuple[str, ...] = ()
+    """Patterns of `outputs` that match nothing."""
+    left_out: tuple[str, ...] = ()
+    """Folders that are too deep, a line each."""
 
 
 class LogLine(Data, frozen=True):

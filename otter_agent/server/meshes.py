@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from aiohttp import web
 
 from otter_agent import api
@@ -19,7 +20,10 @@ async def _put_mesh(request: web.Request) -> web.Response:
     spec = api.decode(await request.read(), api.MeshSpec)
     if spec.name != request.match_info["mesh"]:
         raise AgentError("bad-request", f"the path names another mesh than the body ({spec.name})")
-    api.check(spec)
+    try:
+        api.check(spec)
+    except msgspec.ValidationError as error:
+        raise AgentError("bad-request", str(error)) from error
     check_owner(request)
     missing = agent.missing_blobs(spec)
     if missing:

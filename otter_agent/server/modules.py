@@ -1,4 +1,4 @@
-"""Orders for single modules."""
+"""Modules: shown, and orders for single ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from aiohttp import web
 from otter_agent import api
 from otter_agent.server.common import AGENT, answer, module_of
 from otter_agent.server.owners import caller, check_owner
+
+
+async def _modules(request: web.Request) -> web.Response:
+    return answer(request.app[AGENT].modules(request.match_info["mesh"]))
 
 
 async def _order(request: web.Request) -> web.Response:
@@ -22,4 +26,7 @@ async def _order(request: web.Request) -> web.Response:
 
 _ORDERS = "|".join(get_args(api.Order))
 
-ROUTES = (web.post(f"/v1/meshes/{{mesh}}/modules/{{module}}/{{order:{_ORDERS}}}", _order),)
+ROUTES = (
+    web.get("/v1/meshes/{mesh}/modules", _modules),
+    web.post(f"/v1/meshes/{{mesh}}/modules/{{module}}/{{order:{_ORDERS}}}", _order),
+)

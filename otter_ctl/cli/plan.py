@@ -9,6 +9,7 @@ import click
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
+from otter_ctl.cli.words import causes
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import Prepared, prepare
 from otter_ctl.planning.diff import Change
@@ -112,21 +113,28 @@ def show(prepared: Prepared) -> None:
         if any(c.kind == k for c in prepared.changes)
     ]
     click.echo(", ".join(counts))
+    running = {m.name for m in prepared.current.modules if m.pid} if prepared.current else set()
+    ended = [c.name for c in prepared.changes if c.restart and c.name in running]
+    if running:
+        click.echo(f"of {len(running)} running modules {len(ended)} will be restarted")
 
 
 _SIGNS = {
     "create": ("+", "green"),
     "update": ("~", "yellow"),
     "replace": ("±", "magenta"),
+    "start": (">", "cyan"),
     "remove": ("-", "red"),
 }
-_WORDS = {"update": "live", "replace": "restarts"}
+_WORDS = {"update": "live", "replace": "restarts", "start": "starts"}
 
 
 def _show_change(change: Change) -> None:
     sign, colour = _SIGNS[change.kind]
     told = change.subject == "module" and change.kind in _WORDS
     note = f"  ({_WORDS[change.kind]})" if told else ""
+    if change.restart:
+        note = f"  (restarts: {causes(change)})"
     click.secho(f"  {sign} {change.subject} {change.name}{note}", fg=colour)
     for field in change.fields:
         if change.kind == "create":

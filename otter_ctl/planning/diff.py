@@ -1,21 +1,22 @@
 """(current, desired) -> changes, per field: what `plan` prints and what a test can ask. Pure.
 
-Fields are dotted: `forward.rate_bps`, `env.OTTER_MODEL`, `routes`. What follows from other
+Fields are dotted: `forward.rate_bps`, `env.OTTER_MODEL`, `routes`; streams, files and mounts go by
+their names: `streams_out.asr.text>vqa.question.address`. What follows from other
 changes (the mesh's names) isn't told; the run id isn't the topology's. Must not know: how changes
 are shown or made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from otter_agent import api
 
-Kind = Literal["create", "update", "replace", "remove"]
+Kind = Literal["create", "update", "replace", "remove", "start"]
 Subject = Literal["mesh", "host", "link", "module"]
 
 S = TypeVar("S", api.HostSpec, api.Link, api.ModuleSpec)
@@ -44,20 +45,32 @@ class Change:
     """What happens to one subject.
 
     Attributes:
-        kind: `update` is done live, `replace` starts it anew.
+        kind: `update` is done live, `replace` starts it anew, `start` starts what was stopped.
         fields: That differ; of something created: all that are set; of something removed: none.
+        restart: It is a module whose running instance is ended, and another started.
+        because: Why it is restarted, a few words each: a field of its own, or what follows from
+            changes elsewhere.
     """
 
     kind: Kind
     subject: Subject
     name: str
     fields: tuple[FieldChange, ...] = ()
+    restart: bool = False
+    because: tuple[str, ...] = ()
 
 
-def diff(current: api.MeshSpec | None, desired: api.MeshSpec | None) -> list[Change]:
+def diff(
+    current: api.MeshSpec | None,
+    desired: api.MeshSpec | None,
+    stopped: Collection[str] = (),
+) -> list[Change]:
     """Changes from one desired state to the next, mesh, hosts, links, modules, each by name.
 
-    `current` None: the mesh isn't there; `desired` None: it shall go.
+    Args:
+        current: None: the mesh isn't there.
+        desired: None: it shall go.
+        stopped: Modules that somebody has stopped: an apply starts them.
     """
     changes = _mesh(current, desired)
     none: tuple[()] = ()
@@ -70,6 +83,8 @@ def diff(current: api.MeshSpec | None, desired: api.MeshSpec | None) -> list[Cha
     changes += _subjects(
         "module", current.modules if current else none, desired.modules if desired else none
     )
+    if desired is not None:
+        changes = _with_starts(changes, desired, frozenset(stopped))
     return sorted(changes, key=lambda c: (_ORDER[c.subject], c.name))
 
 
@@ -85,6 +100,20 @@ def _mesh(current: api.MeshSpec | None, desired: api.MeshSpec | None) -> list[Ch
         return []
     seed = FieldChange("seed", current.seed, desired.seed)
     return [Change("update", "mesh", desired.name, (seed,))]
+
+
+def _with_starts(
+    changes: list[Change], desired: api.MeshSpec, stopped: frozenset[str]
+) -> list[Change]:
+    """What was stopped starts; nothing that runs is ended for it."""
+    wanted = stopped & {m.name for m in desired.modules}
+    result = []
+    for change in changes:
+        if change.subject == "module" and change.name in wanted and change.kind != "create":
+            wanted -= {change.name}
+            change = replace(change, kind="start", restart=False, because=())
+        result.append(change)
+    return result + [Change("start", "module", name) for name in wanted]
 
 
 def _subjects(subject: Subject, current: Sequence[S], desired: Sequence[S]) -> list[Change]:
@@ -112,19 +141,73 @@ def _difference(subject: Subject, old: S, new: S) -> Change:
             fields += _field(field, old, new, _restarts(subject, field, old, new))
     fields.sort(key=lambda f: f.field)
     kind: Kind = "replace" if any(f.needs_restart for f in fields) else "update"
+    if kind == "replace" and isinstance(old, api.ModuleSpec) and isinstance(new, api.ModuleSpec):
+        because = tuple(dict.fromkeys(_cause(f, old, new) for f in fields if f.needs_restart))
+        return Change(kind, subject, new.name, tuple(fields), restart=True, because=because)
     return Change(kind, subject, new.name, tuple(fields))
+
+
+def _cause(change: FieldChange, old: api.ModuleSpec, new: api.ModuleSpec) -> str:
+    """Why a field differs, where that isn't plain from the field."""
+    field, _, rest = change.field.partition(".")
+    if field == "address":
+        return "host" if old.host != new.host else "gets another address"
+    if field not in ("streams_in", "streams_out"):
+        return change.field
+    ends = {end.stream: end for end in (*old.streams_in, *old.streams_out)}
+    ends |= {end.stream: end for end in (*new.streams_in, *new.streams_out)}
+    stream = max((name for name in ends if rest.startswith(name)), key=len, default=rest)
+    what = rest.removeprefix(stream).lstrip(".")
+    if not what:
+        return f"stream {stream} is {'new' if change.old is None else 'gone'}"
+    if what in ("address", "source_address"):
+        theirs = (what == "address") == (field == "streams_out")
+        return f"stream {stream}: {ends[stream].peer if theirs else 'it'} gets another address"
+    return f"stream {stream}: {what}"
 
 
 def _field(name: str, old: S, new: S, restarts: bool) -> list[FieldChange]:
     """The parts of one field that differ; the whole where the parts say nothing."""
-    values = [{name: api.to_builtins(getattr(item, name))} for item in (old, new)]
+    values = [{name: _named(name, api.to_builtins(getattr(item, name)))} for item in (old, new)]
+    if name in _KEYS:
+        _whole_where_one_sided(*(value[name] for value in values))
     before, after = map(_flatten, values)
     parts = [
-        FieldChange(f, before.get(f), after.get(f), restarts)
+        FieldChange(f, _plain(before.get(f)), _plain(after.get(f)), restarts)
         for f in before.keys() | after.keys()
         if before.get(f) != after.get(f)
     ]
     return parts or [FieldChange(name, values[0][name], values[1][name], restarts)]
+
+
+_KEYS = {
+    "streams_in": "stream", "streams_out": "stream", "files": "target", "mounts": "target",
+    "volumes": "target",
+}  # fmt: skip
+"""Lists of things that have a name of their own, and where it stands."""
+
+
+def _named(field: str, value: Any) -> Any:
+    """A list of named things as a dict."""
+    if field not in _KEYS:
+        return value
+    key = _KEYS[field]
+    return {item[key]: {k: v for k, v in item.items() if k != key} for item in value}
+
+
+def _whole_where_one_sided(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """What came or went is one change, not one for each of its parts."""
+    for name in old.keys() ^ new.keys():
+        side = old if name in old else new
+        side[name] = _Whole(side[name])
+
+
+class _Whole(dict[str, Any]):
+    """Isn't taken apart."""
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, _Whole) else value
 
 
 def _restarts(subject: Subject, field: str, old: S, new: S) -> bool:
@@ -149,7 +232,7 @@ def _flat(item: api.HostSpec | api.Link | api.ModuleSpec) -> dict[str, Any]:
 def _flatten(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in fields.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and not isinstance(value, _Whole):
             result |= _flatten(value, f"{prefix}{key}.")
         else:
             result[f"{prefix}{key}"] = value

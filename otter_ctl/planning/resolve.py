@@ -71,6 +71,7 @@ def plan(
     routes = compute(addresses.blocks, links, {h.name for h in topology.hosts if h.gateway})
     wiring = _wiring(topology, seats, addresses)
     names = addresses.names()
+    kept = _kept_runtimes(topology, current)
     spec = api.MeshSpec(
         name=topology.name,
         run=current.run if current else run,
@@ -79,7 +80,9 @@ def plan(
         hosts=tuple(_hosts(topology, addresses, routes)),
         links=links,
         modules=tuple(
-            _module(m, seats[m.name], names, wiring[m.name], runtime_default, blobs)
+            _module(
+                m, seats[m.name], names, wiring[m.name], kept.get(m.name, runtime_default), blobs
+            )
             for m in topology.modules
         ),
         names=names,
@@ -97,6 +100,13 @@ def plan(
 def _place(topology: Topology, current: api.MeshSpec | None) -> dict[str, str]:
     now = {m.name: m.host for m in current.modules} if current else {}
     return place(topology.hosts, topology.modules, now)
+
+
+def _kept_runtimes(topology: Topology, current: api.MeshSpec | None) -> dict[str, api.RuntimeName]:
+    """Modules go on in the runtime they run in, though an engine came or went since."""
+    now = {m.name: m.runtime for m in current.modules} if current else {}
+    fits = {m.name for m in topology.modules if m.image is None or now.get(m.name) == "docker"}
+    return {name: runtime for name, runtime in now.items() if name in fits}
 
 
 def _hosts(topology: Topology, addresses: Addresses, routes: Routes) -> Iterable[api.HostSpec]:

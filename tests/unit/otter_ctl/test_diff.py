@@ -69,7 +69,55 @@ def test_other_fields_replace():
             FieldChange("env.A", "1", "2", needs_restart=True),
             FieldChange("env.B", None, "3", needs_restart=True),
         ),
+        restart=True, because=("env.A", "env.B"),
     )  # fmt: skip
+
+
+def end(stream: str, peer: str, **more) -> api.StreamEnd:
+    fields = {"port_name": "x", "address": "100.64.0.2", "port": 7070} | more
+    return api.StreamEnd(stream=stream, peer=peer, **fields)
+
+
+def test_what_follows_from_changes_elsewhere_says_so():
+    """Streams by name, addresses by their reason."""
+    now = with_module(
+        streams_in=(end("n.a>m.x", "n", source_address="100.64.0.3"), end("o.a>m.x", "o")),
+        streams_out=(end("m.y>n.x", "n", address="100.64.0.3"),),
+    )
+    then = with_module(
+        streams_in=(end("n.a>m.x", "n", source_address="100.64.1.2"), end("q.a>m.x", "q")),
+        streams_out=(end("m.y>n.x", "n", address="100.64.1.2", queue=4),),
+    )
+    change = one(then, now)
+    assert change.restart
+    assert change.because == (
+        "stream n.a>m.x: n gets another address",
+        "stream o.a>m.x is gone",
+        "stream q.a>m.x is new",
+        "stream m.y>n.x: n gets another address",
+        "stream m.y>n.x: queue",
+    )
+    assert [f.field for f in change.fields][:2] == [
+        "streams_in.n.a>m.x.source_address", "streams_in.o.a>m.x",
+    ]  # fmt: skip
+    assert one(with_module(host="b", address="100.64.1.2")).because == ("host",)
+    assert one(with_module(address="100.64.0.9")).because == ("gets another address",)
+
+
+def test_files_by_their_targets():
+    before = with_module(files=(api.File(target="a", blob="1"), api.File(target="b", blob="2")))
+    after = with_module(files=(api.File(target="a", blob="3"), api.File(target="c", blob="2")))
+    assert one(after, before).because == ("files.a.blob", "files.b", "files.c")
+
+
+def test_what_was_stopped_starts_whatever_else_changes():
+    both = replaced(MESH, modules=(MODULE, replaced(MODULE, name="n")))
+    changes = diff(both, both, stopped=("n", "not-there"))
+    assert changes == [Change("start", "module", "n")]
+    changed = replaced(both, modules=(MODULE, replaced(MODULE, name="n", env={})))
+    (change,) = diff(both, changed, stopped=("n",))
+    assert (change.kind, change.restart) == ("start", False)
+    assert diff(both, None, stopped=("n",)) == diff(both, None)
 
 
 def test_optional_parts_that_come_and_go():
