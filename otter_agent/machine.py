@@ -117,7 +117,7 @@ class Machine:
 
 def open_machine(config: Config, layout: Layout, agent_id: str) -> Machine:
     """Open every driver; those that can't work here say so in `problems`, not by raising."""
-    network = Network(agent_id)
+    network = Network(agent_id, layout.run)
     usable, why = network.usable()
     problems: dict[str, str] = {}
     if not usable:

@@ -10,8 +10,9 @@
     teardown    drops namespaces and waits until their devices are gone
     plugs       one module's pair of devices
     network     the `Network` class that the agent calls
+    outside/    gateways and published ports: a relay process per mesh that has any
 
-No process is spawned, and no device ever appears in the machine's own namespace.
+Nothing else spawns a process, and no device ever appears in the machine's own namespace.
 """
 
 from otter_agent.network.network import Network

@@ -30,8 +30,8 @@ what a user added by hand, which is left alone."""
 
 _AF_INET = 2
 _RT_TABLE_MAIN = 254
-_SCOPE_LINK = 253
-_UNICAST = 1
+_SCOPE_LINK, _SCOPE_HOST = 253, 254
+_UNICAST, _LOCAL = 1, 2
 _ONLINK = 4
 _IFF_UP, _IFF_NOARP = 0x1, 0x80
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK = 1, 3, 4, 5
@@ -99,7 +99,12 @@ def encode(op: ops.Op, peer_netns: int = -1) -> Request:
 def _put_route(op: ops.PutRoute) -> Request:
     to, length = op.to
     flags = F_CREATE | F_REPLACE
-    if op.via is None:
+    if op.index == ops.LOOPBACK:
+        body = _ROUTE_LINK.pack(
+            _AF_INET, length, 0, 0, _RT_TABLE_MAIN, OUR_PROTOCOL, _SCOPE_HOST, _LOCAL, 0,
+            8, 1, to, 8, 4, op.index,
+        )  # fmt: skip
+    elif op.via is None:
         body = _ROUTE_LINK.pack(
             _AF_INET, length, 0, 0, _RT_TABLE_MAIN, OUR_PROTOCOL, _SCOPE_LINK, _UNICAST, 0,
             8, 1, to, 8, 4, op.index,
@@ -238,7 +243,9 @@ def parse_address(body: bytes) -> tuple[int, bytes, int] | None:
 def parse_route(body: bytes) -> tuple[ops.Cidr, tuple[bytes | None, int]] | None:
     """Destination, neighbour and device index; None if it isn't one of ours."""
     family, length, _, _, table, protocol, _, kind, _ = _ROUTE.unpack_from(body)
-    if (family, table, protocol, kind) != (_AF_INET, _RT_TABLE_MAIN, OUR_PROTOCOL, _UNICAST):
+    if (family, table, protocol) != (_AF_INET, _RT_TABLE_MAIN, OUR_PROTOCOL):
+        return None
+    if kind not in (_UNICAST, _LOCAL):
         return None
     to, via, index = b"\0\0\0\0", None, 0
     for key, value in _attributes(body, _ROUTE.size):

@@ -3,7 +3,7 @@
 A router namespace is `otter-AGENT+MESH+HOST`: names of agents, meshes and hosts never contain
 `+`, so no mesh's prefix is another's. A link's device bears the link's name, a module's `m.` and
 the module's name, wherever that fits into a device name; `~` marks a shortened name, and is in
-no name as written, so the three kinds can't collide.
+no name as written, so the kinds can't collide. A gateway's way out is `o.outside`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from otter_agent.errors import NetworkError
 
 SEPARATOR = "+"
 PLUG_PREFIX = "m."
+OUTSIDE_DEVICE = "o.outside"
+"""Of the pair between a gateway's router and the namespace in which its outward traffic ends."""
 DEVICE_MAX = 15
 """IFNAMSIZ less its NUL (linux/if.h)."""
 
@@ -43,6 +45,16 @@ def namespace(agent_id: str, mesh: str, host: str) -> str:
     if len(name.encode()) > 255:
         raise NetworkError("network", "name a namespace", f"{mesh}/{host}", "over 255 characters")
     return name
+
+
+def outside(host: str) -> str:
+    """What stands for a host's name in the name of the namespace beside a gateway's router."""
+    return f"~{host}"
+
+
+def is_outside(host: str) -> bool:
+    """Whether it is one that `outside` made; no host is called so."""
+    return host.startswith("~")
 
 
 def link_device(link: str) -> str:

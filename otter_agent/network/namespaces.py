@@ -35,6 +35,7 @@ _ROUTER_SYSCTLS = (
     ("ipv4/conf/all/rp_filter", b"0"),
     ("ipv4/conf/default/rp_filter", b"0"),
 )
+_SILENT = (("ipv4/icmp_echo_ignore_all", b"1"),)
 _NO_IPV6 = ("ipv6/conf/all/disable_ipv6", b"1")
 """Sets `default` too. Without it every new device spends time and packets on IPv6 addresses."""
 
@@ -113,17 +114,21 @@ def enter(name: str) -> None:
 # --- named namespaces -------------------------------------------------------------------------
 
 
-def create_router(name: str) -> None:
+def create_router(name: str, *, silent: bool = False) -> None:
     """Make a namespace that forwards packets; the calling thread ends up inside.
 
     It gets its name last: one with a name is always configured, whenever this process is killed.
+
+    Args:
+        name: Its file name.
+        silent: It answers no pings, whatever address it has.
 
     Raises:
         NetworkError: The kernel refused; see `probe.usable` for why that may be.
     """
     try:
         unshare()
-        for key, value in _ROUTER_SYSCTLS:
+        for key, value in (*_ROUTER_SYSCTLS, *(_SILENT if silent else ())):
             set_sysctl(key, value)
         with suppress(FileNotFoundError):  # no IPv6 in this kernel
             set_sysctl(*_NO_IPV6)

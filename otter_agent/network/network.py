@@ -9,23 +9,33 @@ from __future__ import annotations
 import socket
 import threading
 from collections import defaultdict
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from otter_agent import api
+from otter_agent.errors import NetworkError
 from otter_agent.network import names, namespaces, plugs, probe, teardown
+from otter_agent.network.outside.client import Relays
+from otter_agent.network.outside.config import Config, config_of
 from otter_agent.network.plan import plan
 from otter_agent.network.routers import Routers
-from otter_agent.network.state import address, desired
+from otter_agent.network.state import Desired, address, desired
 
 
 class Network:
     """The network of one agent's meshes on this machine.
 
+    Args:
+        agent_id: Part of every name that is made.
+        run: The agent's folder for sockets; None: no mesh has gateways or published ports.
+
     Attributes:
         changes: How many things were changed so far: namespaces, devices, addresses, routes.
     """
 
-    def __init__(self, agent_id: str) -> None:
+    def __init__(self, agent_id: str, run: Path | None = None) -> None:
         self.changes = 0
+        self._relays = Relays(run / "outside") if run is not None else None
         self._agent_id = agent_id
         self._prefix = names.agent_prefix(agent_id)
         self._guard = threading.Lock()
@@ -37,7 +47,7 @@ class Network:
         return probe.usable()
 
     def converge(self, spec: api.MeshSpec) -> None:
-        """Make hosts, links, addresses and routes of a mesh what `spec` says.
+        """Make hosts, links, addresses, routes, gateways and published ports what `spec` says.
 
         Plugs of modules are left alone, unless their host's namespace had to be made anew: plug
         (idempotent) every running module after this.
@@ -45,8 +55,16 @@ class Network:
         Raises:
             NetworkError: What failed, where and why; what was done stays, the next call goes on.
         """
+        want = desired(self._agent_id, spec)
+        where = {h: names.namespace(self._agent_id, spec.name, h) for h in want.routers}
+        outside = config_of(self._agent_id, spec)
         with self._lock(spec.name):
-            namespaces.in_own_thread(lambda: self._converge(spec))
+            present = set(namespaces.names(names.mesh_prefix(self._agent_id, spec.name)))
+            gone = present - set(where.values())
+            if gone and self._relays is not None:  # it has to let go of what is to be dropped
+                self._relays.apply(outside.within(present - gone))
+            namespaces.in_own_thread(lambda: self._converge(spec.name, want, where, gone))
+            self._open_outside(outside)
 
     def plug(self, mesh: str, host: api.HostSpec, module: str, address: str, pid: int) -> None:
         """Join the network namespace of process `pid` to its host's router, as `eth0`.
@@ -74,7 +92,24 @@ class Network:
             NetworkError: A process that isn't ours still runs in one of them.
         """
         with self._lock(mesh):
+            if self._relays is not None:
+                self._relays.end(mesh)  # its sockets would keep namespaces alive
             self._drop(namespaces.names(names.mesh_prefix(self._agent_id, mesh)), mesh)
+
+    def remove_others(self, meshes: set[str]) -> None:
+        """Remove what a killed predecessor left of all meshes but these.
+
+        Raises:
+            NetworkError: As `remove`.
+        """
+        for mesh in self.meshes() - meshes:
+            self.remove(mesh)
+        if self._relays is not None:
+            self._relays.end_others(meshes)
+
+    def lost(self) -> list[str]:
+        """Meshes whose way to the outside has gone by itself: converge them again."""
+        return self._relays.lost() if self._relays is not None else []
 
     def meshes(self) -> set[str]:
         """Meshes that have namespaces, whole or half-made."""
@@ -89,14 +124,8 @@ class Network:
 
     def refusal(self, mesh: str, host_name: str, address: str, port: int, timeout_s: float) -> str:
         """Why nothing accepts TCP connections at `address`, a few words; "" if something does."""
-        router = names.namespace(self._agent_id, mesh, host_name)
-
-        def open_socket() -> socket.socket:
-            namespaces.enter(router)
-            return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-
         try:
-            with namespaces.in_own_thread(open_socket) as probe_socket:
+            with self.open_socket(mesh, host_name, socket.SOCK_STREAM) as probe_socket:
                 # A closed connection whose other end is gone must not hold the namespace for long.
                 probe_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 3000)
                 probe_socket.settimeout(timeout_s)
@@ -106,6 +135,20 @@ class Network:
         except OSError as error:
             return (error.strerror or str(error)).lower()
         return ""
+
+    def open_socket(self, mesh: str, host_name: str, kind: socket.SocketKind) -> socket.socket:
+        """A socket of a host: what it sends enters the mesh at that host's router.
+
+        Raises:
+            OSError: There is no such host, or no descriptor left.
+        """
+        router = names.namespace(self._agent_id, mesh, host_name)
+
+        def open_() -> socket.socket:
+            namespaces.enter(router)
+            return socket.socket(socket.AF_INET, kind)
+
+        return namespaces.in_own_thread(open_)
 
     # --- how --------------------------------------------------------------------------------------
 
@@ -127,16 +170,22 @@ class Network:
         if gone:
             namespaces.in_own_thread(lambda: teardown.destroy(gone, mesh, lambda: self._count(1)))
 
-    def _converge(self, spec: api.MeshSpec) -> None:
+    def _converge(
+        self, mesh: str, want: Desired, where: Mapping[str, str], gone: Collection[str]
+    ) -> None:
         """In a thread of its own: enters every namespace in turn, once per step."""
-        want = desired(self._agent_id, spec)
-        where = {h: names.namespace(self._agent_id, spec.name, h) for h in want.routers}
         namespaces.prepare_directory()
-        routers = Routers(spec.name, where, self._count)
+        routers = Routers(mesh, where, self._count)
         steps = plan(want, routers.observe())
         routers.carry_out(steps.remove)
-        present = namespaces.names(names.mesh_prefix(self._agent_id, spec.name))
-        self._drop(sorted(set(present) - set(where.values())), spec.name)
+        self._drop(sorted(gone), mesh)
         routers.create(steps.create)
         routers.carry_out(steps.setup)
         routers.carry_out(steps.route)
+
+    def _open_outside(self, outside: Config) -> None:
+        if self._relays is not None:
+            self._relays.apply(outside)
+        elif outside:
+            why = "this agent has no folder for relays"
+            raise NetworkError("network", "reach the outside", outside.mesh, why)

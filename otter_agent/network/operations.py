@@ -89,6 +89,7 @@ class PutRoute:
     via: bytes | None
     """The on-link neighbour; None: the destination itself is on the link."""
     index: int
+    """Of the device; `lo`: the destinations are this namespace's own, all of them."""
     device: str
 
     def __str__(self) -> str:

@@ -53,7 +53,8 @@ def plan(want: Desired, seen: Mapping[str, Seen]) -> Plan:
         result.setup[pair.a].append(AddPair(pair.device, a, pair.mac, pair.b, pair.device, b))
         result.route[pair.b].append(BringUp(b, pair.device))
     for host, router in want.routers.items():
-        before, after = kept.get(host, {}), indices[host]
+        before = {"lo": LOOPBACK, **kept.get(host, {})}
+        after = {"lo": LOOPBACK, **indices[host]}
         result.route[host] += _routes(router, seen.get(host, Seen()), before, after)
     return result
 

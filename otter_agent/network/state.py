@@ -14,6 +14,10 @@ from otter_agent import api
 from otter_agent.errors import NetworkError
 from otter_agent.network import names
 from otter_agent.network.operations import Cidr
+from otter_agent.network.outside.config import RESOLVER
+
+DEFAULT: Cidr = (b"\0\0\0\0", 0)
+_OUTSIDE = bytes(map(int, RESOLVER.split(".")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +32,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """What one host's namespace shall hold: routes are destination -> (neighbour, device)."""
+    """What one host's namespace shall hold: routes are destination -> (neighbour, device).
+
+    A route to `lo` makes all its destinations the namespace's own.
+    """
 
     address: bytes
-    routes: Mapping[Cidr, tuple[bytes, str]]
+    routes: Mapping[Cidr, tuple[bytes | None, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,30 @@ def desired(agent_id: str, spec: api.MeshSpec) -> Desired:
             ends[host].add(pair.device)
     devices = {link.name: pair.device for link, pair in zip(spec.links, pairs, strict=True)}
     routers = {h.name: _router(where, h, devices, ends[h.name]) for h in spec.hosts}
-    return Desired(routers, pairs)
+    gateways = [h for h in spec.hosts if h.gateway]
+    for gateway in gateways:
+        inner = routers[gateway.name]
+        way_out = (_OUTSIDE, names.OUTSIDE_DEVICE)
+        routers[gateway.name] = Router(inner.address, {**inner.routes, DEFAULT: way_out})
+        routers[names.outside(gateway.name)] = _outside(where, gateway)
+    ways_out = tuple(_way_out(agent_id, where, h.name) for h in gateways)
+    return Desired(routers, (*pairs, *ways_out))
+
+
+def _outside(mesh: str, host: api.HostSpec) -> Router:
+    """Beside a gateway's router: the mesh is behind the router, all else is here."""
+    where = f"{mesh}/{host.name}"
+    hop = (address(host.address, where), names.OUTSIDE_DEVICE)
+    inside = {host.block, *(to for route in host.routes for to in route.to)}
+    routes: dict[Cidr, tuple[bytes | None, str]] = {cidr(to, where): hop for to in inside}
+    routes[DEFAULT] = (None, "lo")
+    return Router(_OUTSIDE, routes)
+
+
+def _way_out(agent_id: str, mesh: str, host: str) -> Pair:
+    other = names.outside(host)
+    mac = names.hardware_address(agent_id, mesh, names.OUTSIDE_DEVICE, host)
+    return Pair(names.OUTSIDE_DEVICE, mac, host, other)
 
 
 def _pair(agent_id: str, spec: api.MeshSpec, link: api.Link) -> Pair:
@@ -72,7 +102,7 @@ def _pair(agent_id: str, spec: api.MeshSpec, link: api.Link) -> Pair:
 
 def _router(mesh: str, host: api.HostSpec, devices: dict[str, str], ends: set[str]) -> Router:
     where = f"{mesh}/{host.name}"
-    routes: dict[Cidr, tuple[bytes, str]] = {}
+    routes: dict[Cidr, tuple[bytes | None, str]] = {}
     for route in host.routes:
         device = devices.get(route.link)
         if device is None or device not in ends:

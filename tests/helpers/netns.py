@@ -150,7 +150,8 @@ def _contents(name: str) -> dict[str, Any]:
             (
                 i["ifname"],
                 i["address"],
-                sorted(i["flags"]),
+                # NO-CARRIER: the kernel works it out a moment later; LOWER_UP is what counts.
+                sorted({*i["flags"]} - {"NO-CARRIER"}),
                 i["mtu"],
                 there.get(i.get("link_netnsid")),
             )
