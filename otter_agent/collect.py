@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import msgspec
 
+from net.handover import write_in_thread
 from otter_agent import api, logs
 from otter_agent.machine import Machine
-from otter_agent.results import write_results
+from otter_agent.results import pack_results
 
 
-async def results(machine: Machine, mesh: str, module: api.ModuleSpec, scratch: Path) -> Path:
-    """A tar file in `scratch` with a module's logs, records and outputs."""
+async def results(
+    machine: Machine, mesh: str, module: api.ModuleSpec, scratch: Path
+) -> AsyncIterator[bytes]:
+    """A tar with a module's logs, records and outputs; its log goes through a file in `scratch`."""
     log = scratch / "log"
     with log.open("w", encoding="utf-8") as file:
         async for line in logs.lines_of(machine, mesh, module, logs.Wanted()):
             file.write(line.text + "\n")
-    target = scratch / "results.tar"
     paths = machine.layout.module(mesh, module.name)
-    await asyncio.to_thread(write_results, paths, module.outputs, log, target)
-    return target
+    async for chunk in write_in_thread(lambda: pack_results(paths, module.outputs, log)):
+        yield chunk
 
 
 async def images(machine: Machine, in_use: Mapping[str, list[str]]) -> list[api.ImageInfo]:

@@ -1,63 +1,82 @@
-"""What a module leaves, as one tar: logs, message records, outputs.
+"""What a module leaves, as one tar that is made while it is sent: logs, message records, outputs.
 
-All of it was written by the module and is hostile input: links aren't followed, sizes and depths
-are bounded, and a file that changes while it is read harms nothing but itself.
+All of it was written by the module and is hostile input: links aren't followed, depths are
+bounded, and a file that changes while it is read harms nothing but itself. Nothing is copied
+first, so outputs may be larger than what is left of memory and disk.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import shutil
 import stat
-import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import BinaryIO
 
+from net import tars
+from otter_agent import api
 from otter_agent.layout import ModulePaths
 
 MAX_RECORDS_BYTES = 64 << 20
 """Of message records; the SDK stops there as well."""
-MAX_BYTES = 8 << 30
-"""Of one module's outputs; less where the disk has less than twice that to spare."""
 MAX_DEPTH = 64
+REPORT = "report.json"
 LEFT_OUT = "left-out.txt"
 
 
-@dataclass(slots=True)
-class _Archive:
-    """A tar that is being written, and what may still go into it."""
+def pack_results(paths: ModulePaths, patterns: Iterable[str], log: Path | None) -> Iterator[bytes]:
+    """A tar of a module's outputs, records and logs.
 
-    tar: tarfile.TarFile
-    left_bytes: int
+    Members: `report.json` (`api.Results`) first, so that a reader knows what is to come; `log`,
+    `build.log`, `messages.ndjson`; `outputs/PATH` for each regular file of the work folder whose
+    relative path matches one of `patterns`; and, if something was too deep, `left-out.txt`.
+    """
+    found = _Outputs(paths.work, tuple(patterns))
+    yield tars.pack_bytes(api.encode(found.report()) + b"\n", REPORT)
+    for name, source in (("log", log), ("build.log", paths.build_log)):
+        if source is not None and source.is_file():
+            yield from _file(source.parent, source.name, name, None)
+    yield from _file(paths.state, "messages.ndjson", "messages.ndjson", MAX_RECORDS_BYTES)
+    for relative in found.matching():
+        yield from _file(paths.work, relative, f"outputs/{relative}", None)
+    if found.left_out:
+        text = "".join(f"{line}\n" for line in found.left_out)
+        yield tars.pack_bytes(text.encode(errors="replace"), LEFT_OUT)
+    yield tars.END
+
+
+@dataclass(slots=True)
+class _Outputs:
+    """The files of a work folder that match patterns."""
+
+    root: Path
+    patterns: tuple[str, ...]
     left_out: list[str] = field(default_factory=list)
 
+    def matching(self) -> Iterator[str]:
+        """Their relative paths, by name."""
+        self.left_out.clear()
+        for relative in _files(self.root, self.left_out):
+            if any(_matches(relative, p) for p in self.patterns):
+                yield relative
 
-def write_results(
-    paths: ModulePaths, patterns: Iterable[str], log: Path | None, target: Path
-) -> None:
-    """Write a tar of a module's outputs, records and logs to `target`.
-
-    Members: `log`, `build.log`, `messages.ndjson`; `outputs/PATH` for each regular file of the
-    work folder whose relative path matches one of `patterns`; and, if something was too large or
-    too deep, `left-out.txt` that says what.
-    """
-    free = shutil.disk_usage(target.parent).free
-    with tarfile.open(target, "w") as tar:
-        archive = _Archive(tar, min(MAX_BYTES, free // 2))
-        for name, source in (("log", log), ("build.log", paths.build_log)):
-            if source is not None and source.exists():
-                tar.add(source, name)
-        _add(archive, paths.state, "messages.ndjson", "messages.ndjson", MAX_RECORDS_BYTES)
-        wanted = tuple(patterns)
-        for relative in _files(paths.work, archive.left_out):
-            if any(_matches(relative, p) for p in wanted):
-                _add(archive, paths.work, relative, f"outputs/{relative}", None)
-        if archive.left_out:
-            _add_text(tar, LEFT_OUT, "".join(f"{line}\n" for line in archive.left_out))
+    def report(self) -> api.Results:
+        """How many they are, and which patterns match nothing."""
+        unmatched = dict.fromkeys(self.patterns)
+        count = total = 0
+        for relative in self.matching():
+            for pattern in [p for p in unmatched if _matches(relative, p)]:
+                del unmatched[pattern]
+            count += 1
+            try:
+                facts = (self.root / relative).lstat()
+            except OSError:
+                continue
+            total += min(facts.st_size, facts.st_blocks * 512)
+        return api.Results(
+            files=count, size_bytes=total, unmatched=tuple(unmatched), left_out=tuple(self.left_out)
+        )
 
 
 def _matches(relative: str, pattern: str) -> bool:
@@ -87,47 +106,16 @@ def _files(root: Path, left_out: list[str]) -> Iterator[str]:
         waiting += reversed(below)
 
 
-def _add(archive: _Archive, root: Path, relative: str, name: str, limit: int | None) -> None:
-    """Add a regular file below `root`, refusing links at every step of the path."""
+def _file(root: Path, relative: str, name: str, limit: int | None) -> Iterator[bytes]:
+    """A regular file below `root`, refusing links at every step of the path."""
     descriptor = _open_beneath(root, relative)
     if descriptor is None:
         return
-    with os.fdopen(descriptor, "rb") as source:
-        facts = os.fstat(source.fileno())
-        if not stat.S_ISREG(facts.st_mode):
-            return
-        size = min(facts.st_size, limit) if limit is not None else facts.st_size
-        if size > archive.left_bytes:
-            archive.left_out.append(f"{relative}: {size} bytes are too many")
-            return
-        archive.left_bytes -= size
-        member = tarfile.TarInfo(name)
-        member.size = size
-        member.mtime = int(facts.st_mtime)
-        member.mode = stat.S_IMODE(facts.st_mode) & 0o755
-        archive.tar.addfile(member, _Exactly(source))
-
-
-class _Exactly(io.RawIOBase):
-    """Gives as many bytes as are asked for: zeros where the file has become shorter meanwhile."""
-
-    def __init__(self, source: BinaryIO) -> None:
-        self._source = source
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """`size` bytes."""
-        return self._source.read(size).ljust(size, b"\0")
-
-
-def _add_text(tar: tarfile.TarFile, name: str, text: str) -> None:
-    data = text.encode(errors="replace")
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    tar.addfile(member, io.BytesIO(data))
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            yield from tars.pack_file(descriptor, name, limit)
+    finally:
+        os.close(descriptor)
 
 
 def _open_beneath(root: Path, relative: str) -> int | None:

@@ -1,4 +1,4 @@
-"""From a topology file to a running mesh and back: plan, apply, fetch, destroy.
+"""From a topology file to a running mesh and back: plan, apply, destroy.
 
 Prints nothing: callers pass a function that takes each event. Must not know: the CLI, the terminal.
 """
@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from net.errors import OtterError
 from otter_agent import api
 from otter_ctl.client import AgentClient
-from otter_ctl.errors import AgentFault, PlanError, RemoteError
+from otter_ctl.errors import AgentFault, RemoteError
 from otter_ctl.planning.diff import Change, diff
 from otter_ctl.planning.model import Plan
 from otter_ctl.planning.resolve import plan
 from otter_ctl.planning.uploads import collect, contents
-from otter_ctl.runs import RunFolder
 from otter_ctl.topology import Topology, load
 
 OnEvent = Callable[[api.Event], None]
@@ -77,7 +75,8 @@ def prepare(
         arch=info.arch if info else None,
         run=current.spec.run if current else time.strftime("%Y%m%d-%H%M%S"),
     )
-    changes = diff(current.spec if current else None, planned.spec)
+    stopped = [m.name for m in current.modules if m.state == "stopped"] if current else []
+    changes = diff(current.spec if current else None, planned.spec, stopped)
     return Prepared(topology, planned, current, changes, contents(blobs))
 
 
@@ -111,13 +110,22 @@ async def apply(
     *,
     wait: bool,
     secrets: Mapping[str, str] = NO_SECRETS,
+    on_accepted: Callable[[api.MeshStatus], None] = lambda status: None,
 ) -> api.MeshStatus:
     """Bring the plan and the values of its secrets to the agent; wait until the mesh has settled.
+
+    Args:
+        client: The agent.
+        prepared: What to bring.
+        on_event: Takes each event meanwhile.
+        wait: Until the mesh has settled; else return once the agent has the plan.
+        secrets: Values by name.
+        on_accepted: Called once the agent has taken the plan: nobody else's stands against it.
 
     Cancellation: the agent goes on towards the plan; the next apply or destroy takes it from there.
 
     Raises:
-        RemoteError: The agent went away.
+        RemoteError: The agent went away; or somebody else changed the mesh while it was applied.
         AgentFault: It refused the plan.
     """
     spec = prepared.plan.spec
@@ -125,7 +133,10 @@ async def apply(
         if prepared.nothing_to_do and prepared.current is not None:
             status = prepared.current
         else:
-            status = await client.put_mesh(spec, prepared.uploads)
+            made_for = prepared.current.generation if prepared.current else 0
+            status = await client.put_mesh(spec, prepared.uploads, generation=made_for)
+        mine = status.generation
+        on_accepted(status)
         if secrets:
             status = await client.put_secrets(spec.name, secrets)
         if not wait or _settled(status):
@@ -134,6 +145,9 @@ async def apply(
             on_event(event)
             if event.kind == "mesh" and event.state == "settled":
                 status = await client.mesh(spec.name)
+                if status.generation != mine:
+                    text = f"mesh {spec.name} was changed{_by(status)} while it was applied"
+                    raise RemoteError(client.machine, text, hint="see `otterctl plan`")
                 if _settled(status):
                     return status
             if event.state == "destroyed":
@@ -142,43 +156,12 @@ async def apply(
     raise RemoteError(client.machine, "the agent went away", hint="apply again: it goes on")
 
 
+def _by(status: api.MeshStatus) -> str:
+    return f" by {status.changed_by}" if status.changed_by else ""
+
+
 def _settled(status: api.MeshStatus) -> bool:
     return status.settled == status.generation
-
-
-async def fetch(
-    client: AgentClient, status: api.MeshStatus, folder: RunFolder, modules: Sequence[str] = ()
-) -> list[Path]:
-    """Bring logs, records and outputs of some modules (none named: all); returns the files.
-
-    Raises:
-        RemoteError: Some could not be brought; all others were.
-    """
-    known = [m.name for m in status.modules]
-    for name in modules:
-        if name not in known:
-            raise PlanError(
-                f"module {name}",
-                f"not in mesh {status.mesh}",
-                hint=f"there are: {', '.join(known)}",
-            )
-    folder.record(None, status.spec)
-    written: list[Path] = []
-    failed: list[str] = []
-    import tempfile  # with what it imports, 5 ms that `apply` has no use for
-
-    with tempfile.TemporaryDirectory(prefix="otter-fetch-") as scratch:
-        for name in modules or known:
-            tar = Path(scratch) / "results.tar"
-            try:
-                await client.files(status.mesh, name, tar)
-                written += folder.unpack(name, tar)
-            except (OtterError, OSError) as error:
-                failed.append(f"{name}: {error}")
-    if failed:
-        more = f" (and {len(failed) - 1} more modules)" if failed[1:] else ""
-        raise RemoteError(client.machine, f"could not fetch all: {failed[0]}{more}")
-    return written
 
 
 async def destroy(client: AgentClient, mesh: str, on_event: OnEvent) -> None:

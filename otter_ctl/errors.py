@@ -5,9 +5,11 @@
       TopologyErrors(ValueError)   all problems of one file
       PlanError                    a sound topology that can't be planned: where, reason
         PlacementError             module, rejected: {host: reason}
+      ResultsError                 results that could not be written whole: module, how much
       RemoteError                  machine
         AgentUnreachable           no agent answers: socket, why
         AgentNotStarted            it was started and ended at once
+        FetchError                 not everything could be fetched: how much is missing
         AgentFault                 the agent refused: problem, code; codes are stable
 
 Must not know: the CLI, sockets, how errors are shown.
@@ -103,6 +105,30 @@ class PlacementError(PlanError):
         self.rejected = dict(rejected)
 
 
+class ResultsError(OtterError):
+    """Results of a module that could not be written whole.
+
+    Attributes:
+        module: Whose.
+        missing_files: Number of files that are missing; 0: unknown.
+        missing_bytes: What they take.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        why: str,
+        *,
+        hint: str = "",
+        missing_files: int = 0,
+        missing_bytes: int = 0,
+    ) -> None:
+        super().__init__(f"results of module {module}: {why}", hint=hint)
+        self.module = module
+        self.missing_files = missing_files
+        self.missing_bytes = missing_bytes
+
+
 class RemoteError(OtterError):
     """Something failed on a machine.
 
@@ -135,6 +161,20 @@ class AgentUnreachable(RemoteError):  # noqa: N818 - the field's word
 
 class AgentNotStarted(RemoteError):  # noqa: N818 - the field's word
     """An agent was started and ended, or didn't answer in time."""
+
+
+class FetchError(RemoteError):
+    """Not everything could be fetched; nothing was removed, where it is.
+
+    Attributes:
+        missing_bytes: As far as it is known.
+    """
+
+    def __init__(
+        self, machine: str, message: str, *, hint: str = "", missing_bytes: int = 0
+    ) -> None:
+        super().__init__(machine, message, hint=hint)
+        self.missing_bytes = missing_bytes
 
 
 class AgentFault(RemoteError):  # noqa: N818 - the field's word

@@ -1,7 +1,7 @@
 """Run folders: what a run leaves on the controller, `runs/MESH/TIME/`.
 
-    topology.toml  plan.json  logs/MODULE.log  logs/MODULE.build.log
-    outputs/MODULE/…  messages/MODULE.ndjson
+    topology.toml  included/…  plan.json  applied/N/…  run.json  events.ndjson
+    logs/MODULE.log  logs/MODULE.build.log  outputs/MODULE/…  messages/MODULE.ndjson
 
 What comes from modules is hostile input: only regular files, only below the run folder.
 Must not know: HTTP, the CLI.
@@ -9,16 +9,23 @@ Must not know: HTTP, the CLI.
 
 from __future__ import annotations
 
-import math
+import errno
 import os
 import re
 import shutil
 import tarfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
+import msgspec
+
+from net import tars
 from net.errors import OtterError
 from otter_agent import api
+from otter_ctl.errors import ResultsError
 
 _PLACES = {
     "log": "logs/{module}.log",
@@ -29,12 +36,29 @@ _PLACES = {
 
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_TIME_LIMIT = 2.0**33
-"""Seconds, the year 2242: file systems and libraries know no end of time, or another each."""
-_BROKEN = (
-    tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, MemoryError,
-)  # fmt: skip
-"""What tarfile raises for what is no tar, and for hostile headers."""
+FACTS = "run.json"
+REPORT = "report.json"
+_REPORT_BYTES = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(slots=True)
+class Brought:
+    """What became of a module's results.
+
+    Attributes:
+        files: Those that were written.
+        failed: What could not be written, a line each.
+        missing_bytes: Of those.
+        full: There was no room for some.
+        report: What the agent said of them; None: it is of an older version.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    missing_bytes: int = 0
+    full: bool = False
+    report: api.Results | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,64 +81,132 @@ class RunFolder:
             _check_name("module", module.name)
         return cls(runs / spec.name / spec.run)
 
-    def record(self, topology: Path | None, spec: api.MeshSpec) -> None:
-        """Write down what was asked: the file as it was, and the plan."""
-        self._write("plan.json", api.encode(spec) + b"\n")
-        if topology is not None:
-            self._write("topology.toml", topology.read_bytes())
-
-    def unpack(self, module: str, tar: Path) -> list[Path]:
-        """Put a module's results in their places; returns the files written.
+    def make(self) -> None:
+        """Make it, before anything else is done: where nothing can be kept, nothing is run.
 
         Raises:
-            OtterError: It isn't a tar, or some members can't be written; all others were.
+            OtterError: It can't be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OtterError(
+                f"run folder {self.path}: {error.strerror}", hint="pick another with --runs DIR"
+            ) from error
+
+    def record(
+        self,
+        topology: Path | None,
+        spec: api.MeshSpec,
+        *,
+        included: Sequence[Path] = (),
+        overrides: Sequence[str] = (),
+    ) -> None:
+        """Write down what was asked: the files as they were, and the plan.
+
+        Each apply that asks for something else has a folder `applied/N` of its own; the newest is
+        also on top.
+
+        Raises:
+            OtterError: It can't be written.
+        """
+        plan = api.encode(spec) + b"\n"
+        if topology is None:
+            self.write("plan.json", plan)
+            return
+        files = {"topology.toml": topology.read_bytes(), "plan.json": plan}
+        for number, path in enumerate(included, 1):
+            files[f"included/{number}-{path.name[-100:]}"] = path.read_bytes()
+        facts = self.facts()
+        applies = facts.setdefault("applies", [])
+        digest = api.digest(b"".join(name.encode() + data for name, data in sorted(files.items())))
+        if not applies or applies[-1].get("sha256") != digest:
+            place = f"applied/{len(applies) + 1}"
+            for name, data in files.items():
+                self.write(f"{place}/{name}", data)
+            applies.append(
+                {"time": timestamp(), "folder": place, "topology": str(topology.absolute()),
+                 "included": [str(path) for path in included], "set": list(overrides),
+                 "sha256": digest}
+            )  # fmt: skip
+        for name, data in files.items():
+            self.write(name, data)
+        self.note(facts)
+
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` says so far; see docs/runs.md."""
+        try:
+            found = msgspec.json.decode((self.path / FACTS).read_bytes())
+        except (OSError, msgspec.DecodeError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Put facts into `run.json`, in place of those of the same names."""
+        both = {"format": 1, **self.facts(), **facts}
+        self.write(FACTS, msgspec.json.format(msgspec.json.encode(both), indent=2) + b"\n")
+
+    def unpack(self, module: str, tar: Path | BinaryIO) -> Brought:
+        """Put a module's results in their places.
+
+        Raises:
+            ResultsError: It isn't a tar, or some members can't be written; all others were.
         """
         _check_name("module", module)
-        written: list[Path] = []
-        failed: list[str] = []
+        brought = Brought()
         try:
-            with tarfile.open(tar, "r:") as archive:
-                self._members(archive, module, written, failed)
-        except _BROKEN as exc:
-            raise OtterError(
-                f"results of module {module}: no sound tar after {len(written)} files: {exc}",
+            if isinstance(tar, Path):
+                with tar.open("rb") as source:
+                    self._members(source, module, brought)
+            else:
+                self._members(tar, module, brought)
+        except tars.BROKEN as exc:
+            raise ResultsError(
+                module,
+                f"no sound tar after {len(brought.files)} files: {exc}",
                 hint="is the agent of the same version? Try 'otterctl fetch' again",
             ) from exc
-        if failed:
-            more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-            raise OtterError(
-                f"results of module {module}: {failed[0]}{more}; {len(written)} files were written",
-                hint=f"pick another folder than {self.path} with --runs DIR, or rename the outputs",
-            )
-        return written
+        if brought.failed:
+            raise self._incomplete(module, brought)
+        return brought
 
-    def _members(
-        self, archive: tarfile.TarFile, module: str, written: list[Path], failed: list[str]
-    ) -> None:
-        last = -1
-        for member in archive:
-            if member.size < 0 or member.offset <= last:  # else it could go round for ever
-                raise tarfile.ReadError("a size is negative")
-            last = member.offset
+    def _incomplete(self, module: str, brought: Brought) -> ResultsError:
+        more = f" (and {len(brought.failed) - 1} more)" if len(brought.failed) > 1 else ""
+        hint = f"pick another folder than {self.path} with --runs DIR, or rename the outputs"
+        if brought.full:
+            hint = f"make room at {self.path}, or pick another folder with --runs DIR"
+        return ResultsError(
+            module,
+            f"{brought.failed[0]}{more}; {len(brought.files)} files were written",
+            hint=hint,
+            missing_files=len(brought.failed),
+            missing_bytes=brought.missing_bytes,
+        )
+
+    def _members(self, source: BinaryIO, module: str, brought: Brought) -> None:
+        for archive, member in tars.members(source):
             try:
+                if member.name == REPORT:
+                    brought.report = _report(archive, member)
+                    continue
                 place = self._place(module, member.name)
-                if place is not None and member.isreg() and not member.issparse():
+                if place is not None and member.isreg():
                     self._extract(archive, member, place)
-                    written.append(place)
+                    brought.files.append(place)
             except (OSError, ValueError) as exc:
                 reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-                failed.append(f"{member.name[:80]!r} can't be written: {reason}")
+                brought.failed.append(f"{member.name[:80]!r} can't be written: {reason}")
+                brought.missing_bytes += _size(member)
+                brought.full |= isinstance(exc, OSError) and exc.errno in _FULL
 
     def _extract(self, archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
         self._make_way(place)
-        source = archive.extractfile(member)
-        assert source is not None
         # Not beside `place`: a name may be as long as names can be.
         fresh = self.path / f".new-{os.getpid()}"
         try:
-            with source, fresh.open("wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-            time = _time(member.mtime)
+            with fresh.open("wb") as target:
+                tars.write_member(archive, member, target)
+            time = tars.sane_time(member.mtime)
             os.utime(fresh, (time, time))
             fresh.replace(place)
         finally:
@@ -146,14 +238,41 @@ class RunFolder:
             raise ValueError("no name for an output")
         return self.path.joinpath("outputs", module, *parts)
 
-    def _write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file of the run folder, whole or not at all.
+
+        Raises:
+            OtterError: It can't be written; what was there before still is.
+        """
+        place = self.path / name
+        fresh = self.path / f".new-{os.getpid()}"
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / name).write_bytes(data)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                fresh.write_bytes(data)
+                fresh.replace(place)
+            finally:
+                fresh.unlink(missing_ok=True)
         except OSError as error:
             raise OtterError(
                 f"run folder {self.path}: {error.strerror}", hint="pick another with --runs DIR"
             ) from error
+
+
+def timestamp() -> str:
+    """Now, as run folders write it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _report(archive: tarfile.TarFile, member: tarfile.TarInfo) -> api.Results:
+    if member.size > _REPORT_BYTES:
+        raise ValueError("too long")
+    return api.decode(cast(BinaryIO, archive.fileobj).read(member.size), api.Results)
+
+
+def _size(member: tarfile.TarInfo) -> int:
+    sparse = cast("list[tuple[int, int]] | None", member.sparse)
+    return member.size if sparse is None else sum(length for _, length in sparse)
 
 
 def _check_name(kind: str, name: str) -> None:
@@ -166,8 +285,3 @@ def _misnamed(kind: str, name: str) -> OtterError:
         f"run folder: the agent names a {kind} {name[:80]!r}, which is no name",
         hint="is that the agent you meant?",
     )
-
-
-def _time(seconds: float) -> float:
-    """A time that every file system takes; a tar may say `nan` and 1e30."""
-    return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), _TIME_LIMIT)

@@ -47,6 +47,7 @@ from otter_agent.api.spec import (
     Publish,
     Ready,
     Route,
+    Source,
     StreamEnd,
     VolumeMount,
     Wiring,
@@ -61,6 +62,7 @@ from otter_agent.api.status import (
     MeshStatus,
     MeshSummary,
     ModuleStatus,
+    Results,
 )
 
 __all__ = [
@@ -95,9 +97,11 @@ __all__ = [
     "Publish",
     "Ready",
     "RestartPolicy",
+    "Results",
     "Route",
     "RuntimeFact",
     "RuntimeName",
+    "Source",
     "StreamEnd",
     "TerminalSize",
     "VolumeInfo",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from aiohttp import web
@@ -18,13 +19,21 @@ async def _files(request: web.Request) -> web.StreamResponse:
     scratch = agent.machine.layout.scratch
     scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        tar = await collect.results(agent.machine, request.match_info["mesh"], module, Path(folder))
-        response = web.StreamResponse(headers={"Content-Type": "application/x-tar"})
+        mesh = request.match_info["mesh"]
+        return await tar_answer(request, collect.results(agent.machine, mesh, module, Path(folder)))
+
+
+async def tar_answer(request: web.Request, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
+    """An answer that goes out as it is made."""
+    response = web.StreamResponse(headers={"Content-Type": "application/x-tar"})
+    async with contextlib.aclosing(chunks):  # type: ignore[type-var]  # all are generators
+        first = await anext(chunks, b"")  # what fails before it is a proper answer still
         await response.prepare(request)
-        with tar.open("rb") as file:
-            while chunk := await asyncio.to_thread(file.read, 1 << 20):
+        with contextlib.suppress(ConnectionError):  # the reader went away
+            await response.write(first)
+            async for chunk in chunks:
                 await response.write(chunk)
-        await response.write_eof()
+            await response.write_eof()
     return response
 
 

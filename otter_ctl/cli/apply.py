@@ -12,8 +12,10 @@ from otter_ctl.cli import Session
 from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.status import show_failures
+from otter_ctl.cli.words import overcommitted, restarts
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import SETTLED, Prepared, apply, check_runtimes, prepare
+from otter_ctl.fetching import facts
 from otter_ctl.planning.unbuilt import refuse_unsupported
 from otter_ctl.runs import RunFolder
 from otter_ctl.secrets import gather
@@ -27,29 +29,41 @@ EXIT_FAILED = 1
 Examples:
   otterctl apply topology.toml
   otterctl apply topology.toml --set modules.asr.cpu=0.5
-  otterctl apply topology.toml --no-wait && otterctl events -f
+  otterctl apply topology.toml --no-wait && otterctl wait --all
 """
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @set_option
 @click.option("--no-wait", is_flag=True, help="Return as soon as the agent has the plan.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also if the mesh is somebody else's, or was changed since this was planned.",
+)
 @json_option
 @pass_session
 def command(
-    session: Session, file: Path, overrides: tuple[str, ...], no_wait: bool, as_json: bool
+    session: Session,
+    file: Path,
+    overrides: tuple[str, ...],
+    no_wait: bool,
+    force: bool,
+    as_json: bool,
 ) -> int:
     """Make a topology real: start what is missing, change what differs, remove what is gone.
 
     Returns when every module is ready (or done); exits with 1 if one failed. Applying the same
-    file again changes nothing. Starts an agent if none answers.
+    file again changes nothing but to start what was stopped. Starts an agent if none answers.
     """
     topology = load(file, overrides)  # before anything is started: a bad file changes nothing
     if not session.agent.answers():
-        pid = session.agent.start()
-        click.echo(f"started otter-agent (pid {pid}); it ends 60 s after its last mesh", err=True)
+        pid, mine = session.agent.start()
+        if mine:
+            said = f"started otter-agent (pid {pid}); it ends 60 s after its last mesh"
+            click.echo(said, err=True)
 
     async def work() -> tuple[Prepared, api.MeshStatus]:
-        async with AgentClient(session.agent.socket) as client:
+        async with AgentClient(session.agent.socket, force=force) as client:
             info = await client.info()
             current = await client.find_mesh(topology.name)
             prepared = prepare(file, overrides, current, info, topology=topology)
@@ -58,14 +72,29 @@ def command(
             refuse_unsupported(prepared.plan)
             check_runtimes(prepared.plan.spec, info)
             secrets = gather(prepared.plan.spec, os.environ)
-            RunFolder.of(session.runs, prepared.plan.spec).record(file, prepared.plan.spec)
+            folder = RunFolder.of(session.runs, prepared.plan.spec)
+            folder.make()
+            for line in restarts(prepared.changes):
+                click.echo(line, err=True)
             if prepared.nothing_to_do and prepared.current is not None and not secrets:
                 return prepared, prepared.current
             names = [m.name for m in prepared.plan.spec.modules]
             with Progress(names, quiet=as_json) as progress:
-                return prepared, await apply(
-                    client, prepared, progress, wait=not no_wait, secrets=secrets
+                status = await apply(
+                    client,
+                    prepared,
+                    progress,
+                    wait=not no_wait,
+                    secrets=secrets,
+                    on_accepted=lambda status: folder.record(
+                        file,
+                        status.spec,
+                        included=topology.files[:-1],
+                        overrides=overrides,
+                    ),
                 )
+            folder.note(await facts(client, status))
+            return prepared, status
 
     prepared, status = run(work())
     return _report(session, prepared, status, as_json=as_json, waited=not no_wait)
@@ -79,6 +108,8 @@ def _report(
         print_json(status)
         return 0 if good else EXIT_FAILED
     folder = RunFolder.of(session.runs, status.spec).path
+    if status.overcommit:
+        click.secho(overcommitted(status.overcommit), fg="yellow", err=True)
     if prepared.nothing_to_do:
         click.echo(f"mesh {status.mesh}: nothing to change, {len(status.modules)} modules ready")
         return 0

@@ -89,6 +89,16 @@ def _session_of(ctx: click.Context) -> Session:
     return Session(LocalAgent(options.get("root"), options.get("docker")), Path("runs"))
 
 
+def complete_names(
+    ctx: click.Context,
+    question: Callable[[AgentClient], Awaitable[list[str]]],
+    incomplete: str,
+) -> list[CompletionItem]:
+    """What the agent answers, as far as it starts with what was typed; nothing without an agent."""
+    found = _complete(_session_of(ctx), question)
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+
+
 def complete_mesh(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:

@@ -6,12 +6,12 @@ import sys
 
 import click
 
-from net.errors import OtterError
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import json_option, mesh_option, pass_session, pick_mesh, print_json, run
 from otter_ctl.cli.progress import Progress
+from otter_ctl.cli.transfers import bring_all
 from otter_ctl.client import AgentClient
-from otter_ctl.deploy import destroy, fetch
+from otter_ctl.deploy import destroy
 from otter_ctl.runs import RunFolder
 
 
@@ -25,9 +25,12 @@ Examples:
 @mesh_option
 @click.option("-y", "--yes", is_flag=True, help="Don't ask (it only asks on a terminal).")
 @click.option("--no-fetch", is_flag=True, help="Leave logs and outputs behind, to be removed.")
+@click.option("--discard", is_flag=True, help="Go on though not everything could be fetched.")
 @json_option
 @pass_session
-def command(session: Session, mesh: str | None, yes: bool, no_fetch: bool, as_json: bool) -> None:
+def command(
+    session: Session, mesh: str | None, yes: bool, no_fetch: bool, discard: bool, as_json: bool
+) -> None:
     """Fetch logs and outputs into the run folder, then remove everything else of a mesh."""
 
     async def work() -> tuple[str, RunFolder | None]:
@@ -41,11 +44,7 @@ def command(session: Session, mesh: str | None, yes: bool, no_fetch: bool, as_js
                 click.confirm(question, abort=True, err=True)
             folder = RunFolder.of(session.runs, status.spec)
             if not no_fetch and status.state != "destroying":
-                try:
-                    await fetch(client, status, folder)
-                except (OtterError, OSError) as error:
-                    text = f"warning: not everything was fetched: {error}"
-                    click.secho(text, fg="yellow", err=True)
+                await bring_all(client, status, folder, discard=discard, quiet=as_json)
             with Progress([m.name for m in status.modules], quiet=as_json) as progress:
                 await destroy(client, name, progress)
             return name, folder

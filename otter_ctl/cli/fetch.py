@@ -14,8 +14,9 @@ from otter_ctl.cli.common import (
     print_json,
     run,
 )
+from otter_ctl.cli.transfers import ByteProgress, show_warnings
 from otter_ctl.client import AgentClient
-from otter_ctl.deploy import fetch
+from otter_ctl.fetching import Fetched, fetch
 from otter_ctl.runs import RunFolder
 
 
@@ -33,17 +34,20 @@ Examples:
 def command(session: Session, modules: tuple[str, ...], mesh: str | None, as_json: bool) -> None:
     """Bring logs and outputs into the run folder (`runs/MESH/TIME`); `destroy` does it as well."""
 
-    async def bring() -> tuple[RunFolder, list[str]]:
+    async def bring() -> tuple[RunFolder, Fetched]:
         async with AgentClient(session.agent.socket) as client:
             status = await client.mesh(await pick_mesh(client, mesh))
             folder = RunFolder.of(session.runs, status.spec)
-            files = await fetch(client, status, folder, modules)
-            return folder, [str(path.relative_to(folder.path)) for path in files]
+            with ByteProgress(quiet=as_json) as progress:
+                return folder, await fetch(client, status, folder, modules, progress)
 
-    folder, files = run(bring())
+    folder, fetched = run(bring())
+    files = [str(path.relative_to(folder.path)) for path in fetched.files]
     if as_json:
-        print_json({"folder": str(folder.path), "files": files})
+        warnings = fetched.warnings
+        print_json({"folder": str(folder.path), "files": files, "warnings": warnings})
         return
+    show_warnings(fetched.warnings)
     for name in files:
         click.echo(name)
     click.echo(f"{len(files)} files in {folder.path}", err=True)

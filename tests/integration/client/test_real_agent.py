@@ -67,7 +67,7 @@ async def test_hostile_names_are_names(client, name):
         assert caught.value.code == "not-found"
 
 
-async def test_logs_results_events_and_commands(client, shared_otter, tmp_path):
+async def test_logs_results_events_and_commands(client, shared_otter):
     async with client:
         async with client.events(mesh="talk", follow=True) as events:
             await asyncio.to_thread(shared_otter, "apply", shared_otter.topology(MODULE))
@@ -76,8 +76,8 @@ async def test_logs_results_events_and_commands(client, shared_otter, tmp_path):
                     break
         lines = [line.text async for line in client.logs("talk", ["m"], tail=None, follow=False)]
         assert lines == ["one", "two"]
-        await client.files("talk", "m", tmp_path / "results.tar")
-        assert b"outputs/out.txt" in (tmp_path / "results.tar").read_bytes()
+        results = b"".join([chunk async for chunk in client.files("talk", "m")])
+        assert b"outputs/out.txt" in results
         with pytest.raises(AgentFault, match="no module 'n'"):
             async with client.exec("talk", "n", api.ExecRequest(argv=("true",))):
                 pass

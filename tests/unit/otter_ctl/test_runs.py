@@ -32,7 +32,7 @@ def fetch(tmp_path, folder):
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.pax_headers = len(content), headers[0] if headers else {}
                 archive.addfile(entry, io.BytesIO(content))
-        written = folder.unpack("asr", tmp_path / "t")
+        written = folder.unpack("asr", tmp_path / "t").files
         return [str(path.relative_to(folder.path)) for path in written]
 
     return unpack
@@ -115,10 +115,21 @@ def test_hostile_headers_are_one_error(folder, fetch, headers):
     assert held(folder) == {"outputs/asr/a": b"a"}
 
 
-def test_sparse_files_are_skipped(folder, fetch):
+def test_sparse_files_of_formats_that_nobody_writes_are_refused(folder, fetch):
     sparse = {"GNU.sparse.map": "0,1", "GNU.sparse.size": "99999999999999"}
-    assert fetch(("outputs/x", b"x", sparse), ("outputs/b", b"b")) == ["outputs/asr/b"]
+    with pytest.raises(OtterError, match="a sparse file of an old format"):
+        fetch(("outputs/x", b"x", sparse), ("outputs/b", b"b"))
     assert held(folder) == {"outputs/asr/b": b"b"}
+
+
+@pytest.mark.parametrize("holes", ["2\n0\n512\n256\n256\n", "1\n9\n-1\n", "1\n99\n99\n"])
+def test_maps_of_holes_that_make_no_sense_are_refused(folder, fetch, holes):
+    sparse = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "outputs/x",
+              "GNU.sparse.realsize": "100"}  # fmt: skip
+    data = holes.encode().ljust(512, b"\0") + bytes(1024)
+    with pytest.raises(OtterError, match="makes no sense|no sound tar"):
+        fetch(("outputs/x", data, sparse))
+    assert held(folder) == {}
 
 
 @pytest.mark.parametrize("data", [b"", b"no tar", bytes(range(256)) * 8])

@@ -1,0 +1,88 @@
+"""`otterctl volume`."""
+
+from __future__ import annotations
+
+import time
+
+import click
+from click.shell_completion import CompletionItem
+
+from otter_agent import api
+from otter_ctl.cli import Session
+from otter_ctl.cli.common import ask, complete_names, json_option, pass_session, print_json
+from otter_ctl.client import AgentClient
+from otter_ctl.fetching import about
+
+
+@click.group(
+    name="volume",
+    epilog="""\b
+Example:
+  otterctl volume ls
+
+In a topology:  mounts = { "/cache" = { volume = "models" } }
+""",
+)
+def command() -> None:
+    """List or remove named volumes: folders that outlive meshes."""
+
+
+def _with_agent(session: Session) -> Session:
+    """Volumes outlive meshes, and with the last mesh its agent ended."""
+    if not session.agent.answers() and session.agent.ran_before:
+        session.agent.start()
+    return session
+
+
+@command.command(name="ls", epilog="Example: otterctl volume ls --json")
+@json_option
+@pass_session
+def list_volumes(session: Session, as_json: bool) -> None:
+    """List them, with their sizes and who uses them."""
+
+    async def question(client: AgentClient) -> list[api.VolumeInfo]:
+        return await client.volumes()
+
+    volumes = ask(_with_agent(session), question)
+    if as_json:
+        print_json(volumes)
+        return
+    from otter_ctl.cli.tables import print_table
+
+    print_table(
+        ("NAME", "SIZE", "MADE", "USED BY"),
+        [
+            (
+                v.name,
+                about(v.size_bytes),
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(v.created)),
+                ", ".join(v.used_by),
+            )
+            for v in volumes
+        ],
+    )
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    async def names(client: AgentClient) -> list[str]:
+        return [volume.name for volume in await client.volumes() if not volume.used_by]
+
+    return complete_names(ctx, names, incomplete)
+
+
+@command.command(epilog="Example: otterctl volume rm models scratch")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=_complete)
+@json_option
+@pass_session
+def rm(session: Session, names: tuple[str, ...], as_json: bool) -> None:
+    """Remove volumes with all that is in them. One that a mesh uses is refused."""
+
+    async def question(client: AgentClient) -> None:
+        for name in names:
+            await client.remove_volume(name)
+            if not as_json:
+                click.echo(f"removed {name}")
+
+    ask(_with_agent(session), question)
+    if as_json:
+        print_json({"removed": list(names)})

@@ -1,0 +1,171 @@
+"""Brings what modules leave into the run folder, and writes down there what ran.
+
+Streams: nothing is held in memory or put on disk twice. Prints nothing: callers pass a function
+that takes the progress. Must not know: the CLI, the terminal.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from net.errors import OtterError
+from net.handover import read_in_thread
+from otter_agent import api
+from otter_ctl.client import AgentClient
+from otter_ctl.errors import FetchError, PlanError, ResultsError
+from otter_ctl.runs import Brought, RunFolder, timestamp
+
+OnBytes = Callable[[str, int], None]
+"""(module, bytes that have come so far)."""
+
+
+@dataclass(slots=True)
+class Fetched:
+    """What was brought.
+
+    Attributes:
+        warnings: A line each; nothing is lost by these.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+async def fetch(
+    client: AgentClient,
+    status: api.MeshStatus,
+    folder: RunFolder,
+    modules: Sequence[str] = (),
+    on_bytes: OnBytes = lambda module, done: None,
+) -> Fetched:
+    """Bring logs, records and outputs of some modules (none named: all).
+
+    Raises:
+        FetchError: Some could not be brought; all others were.
+    """
+    known = [m.name for m in status.modules]
+    for name in modules:
+        if name not in known:
+            raise PlanError(
+                f"module {name}",
+                f"not in mesh {status.mesh}",
+                hint=f"there are: {', '.join(known)}",
+            )
+    fetched = Fetched()
+    failed: list[OtterError] = []
+    try:
+        folder.record(None, status.spec)
+        folder.note(await facts(client, status))
+        await _events(client, status.mesh, folder)
+    except OtterError as error:
+        failed.append(error)
+    for name in modules or known:
+        try:
+            brought = await _module(client, status.mesh, name, folder, on_bytes)
+        except OtterError as error:
+            failed.append(error)
+        else:
+            fetched.files += brought.files
+            fetched.warnings += _warnings(name, brought)
+    if failed:
+        raise _incomplete(client, folder, failed)
+    return fetched
+
+
+def about(size_bytes: int) -> str:
+    """A size for people: `1.5 GiB`."""
+    value, unit = float(size_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+
+
+async def _module(
+    client: AgentClient, mesh: str, module: str, folder: RunFolder, on_bytes: OnBytes
+) -> Brought:
+    async def counted() -> AsyncIterator[bytes]:
+        done = 0
+        async for chunk in client.files(mesh, module):
+            done += len(chunk)
+            on_bytes(module, done)
+            yield chunk
+
+    return await read_in_thread(counted(), lambda source: folder.unpack(module, source))
+
+
+def _warnings(module: str, brought: Brought) -> list[str]:
+    if brought.report is None:
+        return []
+    found = [f'module {module}: output "{p}" matches nothing' for p in brought.report.unmatched]
+    return found + [f"module {module}: left out: {line}" for line in brought.report.left_out]
+
+
+def _incomplete(client: AgentClient, folder: RunFolder, failed: list[OtterError]) -> FetchError:
+    missing = sum(e.missing_bytes for e in failed if isinstance(e, ResultsError))
+    files = sum(e.missing_files for e in failed if isinstance(e, ResultsError))
+    first = failed[0]
+    more = f" (and {len(failed) - 1} more)" if failed[1:] else ""
+    lost = f"; {files} files, {about(missing)}, are not in {folder.path}" if files else ""
+    text = f"could not fetch all: {first.args[0]}{more}{lost}"
+    return FetchError(client.machine, text, hint=first.hint, missing_bytes=missing)
+
+
+async def _events(client: AgentClient, mesh: str, folder: RunFolder) -> None:
+    """What happened to the mesh, as far as the agent remembers: the newest of the run folder."""
+    lines: list[bytes] = []
+    async with client.events(mesh=mesh, since=0) as events:
+        async for event in events:
+            if event.state == "destroyed":
+                lines.clear()  # an earlier mesh of that name
+            else:
+                lines.append(api.encode(event))
+    folder.write("events.ndjson", b"".join(line + b"\n" for line in lines))
+
+
+async def facts(client: AgentClient, status: api.MeshStatus) -> dict[str, Any]:
+    """What is needed to know what ran: `run.json`, see docs/runs.md."""
+    spec = status.spec
+    asked = {module.name: module for module in spec.modules}
+    info = msgspec.to_builtins(await client.info())
+    for name in ("pid", "root"):
+        info.pop(name, None)
+    return {
+        "mesh": spec.name,
+        "run": spec.run,
+        "seed": spec.seed,
+        "state": status.state,
+        "noted": timestamp(),
+        "controller": {
+            "version": _version(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+        },
+        "machines": [info],
+        "modules": {m.name: _module_facts(m, asked.get(m.name)) for m in status.modules},
+    }
+
+
+def _module_facts(module: api.ModuleStatus, asked: api.ModuleSpec | None) -> dict[str, Any]:
+    return {
+        "host": module.host,
+        "runtime": module.runtime,
+        "asked": asked.image or (asked.build.context if asked.build else "") if asked else "",
+        "digest": module.image,
+        "state": module.state,
+        "restarts": module.restarts,
+        "exit_code": module.exit_code,
+    }
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("otter-mesh")
