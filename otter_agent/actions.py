@@ -51,9 +51,14 @@ class Actions:
                 hosts = {p.host for p in book.parts.values() if p.instance is not None}
                 await self._steps.make_folders(wanted.spec, hosts)
                 ground.done[name] = wanted.folders
+            elif isinstance(action, policy.Outside):
+                await self._steps.open_outside(wanted.spec)
+                ground.done[name] = wanted.outside
             else:
                 await self._steps.make_network(wanted.spec)
                 ground.done[name] = wanted.network
+                none = wanted.outside == policy.NO_OUTSIDE
+                ground.done["Outside"] = wanted.outside if none else ""  # to be looked at anew
                 book.tell("network", book.name, "network is up")
         except Exception as caught:  # noqa: BLE001 - a spec must not end the agent, again and again
             error = str(explained(caught))

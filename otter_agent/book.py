@@ -36,7 +36,9 @@ class Ground:
         failures: Since the last apply.
     """
 
-    done: dict[str, str] = field(default_factory=lambda: {"Folders": "", "Network": ""})
+    done: dict[str, str] = field(
+        default_factory=lambda: {"Folders": "", "Network": "", "Outside": ""}
+    )
     busy: set[str] = field(default_factory=set)
     retry: dict[str, float] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
@@ -172,6 +174,7 @@ class Book:
         return Observed(
             folders=self.ground.done["Folders"],
             network=self.ground.done["Network"],
+            outside=self.ground.done["Outside"],
             modules={name: self.seen(self.parts[name]) for name in modules},
             busy=frozenset(self.ground.busy),
             retry_at=dict(self.ground.retry),

@@ -49,6 +49,10 @@ class Seen:
     runtime_problem: str = ""
 
 
+NO_OUTSIDE = "none"
+"""The digest of a mesh without gateways and published ports."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """What the agent sees of one mesh.
@@ -56,13 +60,15 @@ class Observed:
     Attributes:
         folders: Digest of the spec for which module folders and host budgets were last made.
         network: Digest of the spec for which namespaces, links and routes were last made.
+        outside: Digest of the spec for which gateways and published ports were last opened.
         modules: By name, also of modules that the spec no longer has.
-        busy: Mesh-wide actions under way (`Folders`, `Network`).
+        busy: Mesh-wide actions under way (`Folders`, `Network`, `Outside`).
         retry_at: Mesh-wide action -> not before this moment (it failed before).
     """
 
     folders: str = ""
     network: str = ""
+    outside: str = NO_OUTSIDE
     modules: Mapping[str, Seen] = field(default_factory=dict)
     busy: frozenset[str] = frozenset()
     retry_at: Mapping[str, float] = field(default_factory=dict)
@@ -77,6 +83,7 @@ class Wanted:
         digests: Name of each module -> `api.instance_digest`.
         folders: Changes when module folders, names or host budgets have to be looked at again.
         network: Changes when namespaces, links or routes have to be looked at again.
+        outside: As that, of gateways and published ports; `NO_OUTSIDE`: there is none.
     """
 
     spec: api.MeshSpec
@@ -84,6 +91,7 @@ class Wanted:
     digests: Mapping[str, str]
     folders: str
     network: str
+    outside: str
 
     @classmethod
     def of(cls, spec: api.MeshSpec) -> Wanted:
@@ -94,6 +102,7 @@ class Wanted:
             {m.name: api.instance_digest(m) for m in spec.modules},
             _folders_digest(spec),
             _network_digest(spec),
+            _outside_digest(spec),
         )
 
 
@@ -110,6 +119,10 @@ class Folders(Action):
 
 class Network(Action):
     """Make namespaces, links, addresses and routes what the spec says."""
+
+
+class Outside(Action):
+    """Open gateways and published ports."""
 
 
 class Prepare(Action):
@@ -166,8 +179,14 @@ def _folders_digest(spec: api.MeshSpec) -> str:
 def _network_digest(spec: api.MeshSpec) -> str:
     """Of all that the network is made from: budgets are the folders' affair."""
     hosts = [msgspec.structs.replace(h, cpu=None, memory_bytes=None) for h in spec.hosts]
+    return api.digest(api.encode((hosts, spec.links)))
+
+
+def _outside_digest(spec: api.MeshSpec) -> str:
     publish = [(m.name, m.address, m.publish) for m in spec.modules if m.publish]
-    return api.digest(api.encode((hosts, spec.links, publish)))
+    if not publish and not any(h.gateway for h in spec.hosts):
+        return NO_OUTSIDE
+    return api.digest(api.encode((_network_digest(spec), publish)))
 
 
 def budget_of(module: api.ModuleSpec) -> api.Budget:
@@ -221,16 +240,19 @@ def _ground(
     for action, digest, have in (
         (Folders(), wanted.folders, observed.folders),
         (Network(), wanted.network, observed.network),
+        (Outside(), wanted.outside, observed.outside),
     ):
         name = type(action).__name__
         if have == digest:
             done.add(name)
-        elif name in observed.busy:
+        elif name in observed.busy or (name == "Outside" and "Network" not in done):
             continue
         elif (retry := observed.retry_at.get(name, 0.0)) > now:
             wakes[""] = min(retry, wakes.get("", retry))
         else:
             actions.append(action)
+        if name == "Outside" and name in observed.retry_at:
+            done.add(name)  # a port that is taken keeps no module from running
     return frozenset(done)
 
 
@@ -256,7 +278,7 @@ def _module_step(
     if not alive:
         return _to_start(module.name, seen, memory, now, done)
     if not seen.connected:
-        return Connect(module.name) if "Network" in done else None
+        return Connect(module.name) if done >= {"Network", "Outside"} else None
     if seen.budget != budget_of(module):
         return Update(module.name)
     return None

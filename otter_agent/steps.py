@@ -73,6 +73,12 @@ class Steps:
             return  # nothing real is to be joined, and a laptop may lack the right to make it
         await asyncio.to_thread(self.machine.network.converge, spec)
 
+    async def open_outside(self, spec: api.MeshSpec) -> None:
+        """Gateways and published ports."""
+        if spec.modules and all(m.runtime == "fake" for m in spec.modules):
+            return
+        await asyncio.to_thread(self.machine.network.open_outside, spec)
+
     async def prepare(self, module: api.ModuleSpec, log: BuildLog) -> Artifact:
         """Find or build what the module runs."""
         return await self.machine.stores[module.runtime].ensure(module, log)

@@ -16,7 +16,7 @@ from otter_agent import api
 from otter_agent.errors import NetworkError
 from otter_agent.network import names, namespaces, plugs, probe, teardown
 from otter_agent.network.outside.client import Relays
-from otter_agent.network.outside.config import Config, config_of
+from otter_agent.network.outside.config import config_of
 from otter_agent.network.plan import plan
 from otter_agent.network.routers import Routers
 from otter_agent.network.state import Desired, address, desired
@@ -47,7 +47,9 @@ class Network:
         return probe.usable()
 
     def converge(self, spec: api.MeshSpec) -> None:
-        """Make hosts, links, addresses, routes, gateways and published ports what `spec` says.
+        """Make hosts, links, addresses and routes of a mesh what `spec` says.
+
+        What is wanted no more of gateways and published ports is closed; `open_outside` opens.
 
         Plugs of modules are left alone, unless their host's namespace had to be made anew: plug
         (idempotent) every running module after this.
@@ -61,10 +63,25 @@ class Network:
         with self._lock(spec.name):
             present = set(namespaces.names(names.mesh_prefix(self._agent_id, spec.name)))
             gone = present - set(where.values())
-            if gone and self._relays is not None:  # it has to let go of what is to be dropped
+            if self._relays is not None and not outside:
+                self._relays.end(spec.name)
+            elif self._relays is not None and gone:  # it has to let go of what is to be dropped
                 self._relays.apply(outside.within(present - gone))
             namespaces.in_own_thread(lambda: self._converge(spec.name, want, where, gone))
-            self._open_outside(outside)
+
+    def open_outside(self, spec: api.MeshSpec) -> None:
+        """Open the gateways and published ports of a mesh whose namespaces are there, no others.
+
+        Raises:
+            NetworkError: Some can't be had: a port is taken, and by whom; the others are open.
+        """
+        outside = config_of(self._agent_id, spec)
+        if self._relays is not None:
+            with self._lock(spec.name):
+                self._relays.apply(outside)
+        elif outside:
+            why = "this agent has no folder for relays"
+            raise NetworkError("network", "reach the outside", spec.name, why)
 
     def plug(self, mesh: str, host: api.HostSpec, module: str, address: str, pid: int) -> None:
         """Join the network namespace of process `pid` to its host's router, as `eth0`.
@@ -182,10 +199,3 @@ class Network:
         routers.create(steps.create)
         routers.carry_out(steps.setup)
         routers.carry_out(steps.route)
-
-    def _open_outside(self, outside: Config) -> None:
-        if self._relays is not None:
-            self._relays.apply(outside)
-        elif outside:
-            why = "this agent has no folder for relays"
-            raise NetworkError("network", "reach the outside", outside.mesh, why)
