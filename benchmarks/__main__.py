@@ -23,6 +23,7 @@ BENCHMARKS = {
     "containers": "benchmarks.containers",
     "mesh": "benchmarks.mesh",
     "ring": "benchmarks.ring",
+    "topology": "benchmarks.topology",
 }
 
 

@@ -26,12 +26,11 @@ def _machine(host: Host, machines: Sequence[Machine], arch: str | None) -> str:
         return host.machine
     if host.on is None:
         return LOCAL
+    if not host.on.labels:  # other machines' kinds are theirs to say
+        return LOCAL
     fitting = [m.name for m in machines if {*host.on.labels} <= {*m.labels}]
-    if not host.on.labels:
-        fitting.insert(0, LOCAL)
     if arch is not None and host.on.arch not in (None, arch):
-        # Which kind the others are is theirs to say; it isn't this one.
-        fitting = [name for name in fitting if name != LOCAL]
+        fitting = [name for name in fitting if name != LOCAL] or fitting
     return fitting[0] if fitting else LOCAL
 
 

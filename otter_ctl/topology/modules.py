@@ -49,6 +49,7 @@ def read_modules(
             if hosts is not None and instance in hosts:
                 reason = f"{shown(instance)} is the name of a host too"
                 own.place.report(reason, "both are looked up in one list of names: rename one")
+                break
             if len(modules) >= MODULES_LIMIT:
                 own.place.report(f"makes more than {MODULES_LIMIT} modules")
                 break

@@ -76,7 +76,8 @@ def _split(text: str) -> tuple[list[str], Any]:
 
 def _is_variable(keys: list[str]) -> bool:
     """Variables are strings: `--set modules.m.env.PORT=8080` needs no quotes."""
-    return len(keys) == 4 and keys[0] == "modules" and keys[2] == "env"
+    of_one = keys[:1] == ["modules"] or keys[:2] == ["defaults", "module"]
+    return len(keys) == 4 and of_one and keys[2] == "env"
 
 
 def _value(text: str, *, is_text: bool) -> Any:

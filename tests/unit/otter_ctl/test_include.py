@@ -120,9 +120,7 @@ def test_loops_are_told_with_the_chain(files):
     assert failure(folder / "a.toml") == (
         "1: include[0]: includes itself: a.toml > b.toml > c.toml > a.toml"
     )
-    assert failure(folder / "own.toml") == (
-        "1: include[0]: includes itself: own.toml > own.toml"
-    )
+    assert failure(folder / "own.toml") == ("1: include[0]: includes itself: own.toml > own.toml")
 
 
 def test_missing_and_broken_files(files):

@@ -37,7 +37,7 @@ def test_they_agree(edges):
 
 
 def test_they_agree_in_turns_and_in_pieces(monkeypatch):
-    """More targets than fit at a time, and a hub with more neighbours than are looked at at once."""
+    """More targets than fit at a time, a hub with more neighbours than are looked at at once."""
     chance = random.Random(7)
     edges = [(0, i, 5) for i in range(1, 60)] + [(i, 0, 5) for i in range(1, 60)]
     edges += [

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from otter_ctl.planning.resolve import plan
 from otter_ctl.planning.uploads import collect
 from otter_ctl.topology import load
 from otter_ctl.topology.keys import TOPOLOGY
+from otter_ctl.topology.profiles import profiles
 from otter_ctl.topology.reader import Key, Table
-from otter_ctl.topology.schema import json_schema, tables_of
+from otter_ctl.topology.schema import json_schema, site_schema, tables_of
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "topologies" / "README.md"
@@ -27,18 +30,15 @@ def all_keys(table: Table) -> Iterator[Key]:
             yield from all_keys(below)
 
 
-def test_every_key_is_documented_and_explained():
-    page = PAGE.read_text()
+def test_every_key_is_explained():
     for key in all_keys(TOPOLOGY):
-        assert re.search(rf"`(?:ready\.)?{key.name}`", page), key.name
         assert key.doc.endswith((".", "…")), key.name
 
 
-def test_no_page_names_a_built_key_that_there_is_not():
-    rows = re.findall(r"^\| (`.*?) \|", PAGE.read_text(), re.MULTILINE)
-    written = {name for row in rows for name in re.findall(r"`(?:ready\.)?([a-z]+)`", row)}
-    inside_defaults = {"link", "module"}  # told in one row; `host` is a module's key as well
-    assert written == {key.name for key in all_keys(TOPOLOGY) if key.built} - inside_defaults
+def test_every_profile_is_named_in_the_docs():
+    page = (ROOT / "docs" / "topology.md").read_text()
+    names = [*profiles("hosts"), *profiles("links")]
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_the_pages_topology_loads(tmp_path):
@@ -56,15 +56,43 @@ def test_the_schema_has_what_is_built_and_nothing_else():
     assert link["additionalProperties"] is False
     host = schema["properties"]["hosts"]["patternProperties"]["^[a-z0-9][a-z0-9_-]*$"]
     assert host["properties"]["cpu"]["minimum"] == 0.01
+    assert host["properties"]["gateway"]["default"] is False
     assert schema["required"] == ["name", "hosts"]
     assert "Table" not in json.dumps(schema)
 
 
+def test_the_schema_is_one_and_describes_every_key():
+    for schema in (json_schema(), site_schema()):
+        jsonschema.Draft202012Validator.check_schema(schema)
+    for key in all_keys(TOPOLOGY):
+        assert not key.built or f'"description": "{key.doc}"' in json.dumps(
+            json_schema(), ensure_ascii=False
+        )
+
+
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "topologies").glob("*.toml")), ids=lambda path: path.name
+    ("wrong", "path"),
+    [
+        ('name = "m"\n[hosts.a]\ncpuu = 1\n', ["hosts", "a"]),
+        ('name = "m"\n[hosts.a]\ncpu = "x"\n', ["hosts", "a", "cpu"]),
+        ('name = "m"\n[hosts.a]\n[[links]]\nbetween = ["a"]\n', ["links", 0, "between"]),
+        ('name = "m"\n[hosts.a]\n[modules.m.mounts."/d"]\nfrm = "x"\n', ["modules", "m"]),
+    ],
+)
+def test_editors_find_slips(wrong, path):
+    errors = list(jsonschema.Draft202012Validator(json_schema()).iter_errors(tomllib.loads(wrong)))
+    assert [list(error.absolute_path)[: len(path)] for error in errors] == [path]
+
+
+def test_editors_take_what_the_loader_takes(full):
+    jsonschema.validate(tomllib.loads(full), json_schema())
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "topologies").rglob("*.toml")), ids=lambda path: path.name
 )
 def test_shipped_topologies(path):
     topology = load(path)
-    assert topology.name
+    jsonschema.validate(tomllib.loads(path.read_text()), json_schema())
     made = plan(topology, current=None, runtime_default="docker", blobs=collect(topology), run="r")
     assert len(made.spec.modules) == len(topology.modules)
