@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -33,6 +34,8 @@ _NOT_FOUND = 127
 _NOT_STARTED = b"OCI runtime exec failed"
 _NOT_THERE = (b"executable file not found", b"no such file or directory")
 """Older engines say 126 for a command that isn't there, as for one that can't be run."""
+_COMMAND = re.compile(rb'exec: "((?:[^"\\]|\\.)*)": ([^\r\n]*)')
+"""Which command that was, and why; what stands before differs between engines."""
 
 
 async def run_exec(
@@ -140,7 +143,17 @@ class _Output:
         if data.startswith(_NOT_STARTED):
             fd = 2
             self.not_found = any(why in data for why in _NOT_THERE)
+            data = _plainly(data, absent=self.not_found)
         await self._output(fd, data)
+
+
+def _plainly(said: bytes, *, absent: bool) -> bytes:
+    """What the engine says of a command it can't start, in the words that OTTER's gate has."""
+    found = _COMMAND.search(said)
+    if found is None:
+        return said
+    why = b"it is not in the image" if absent else found[2].removesuffix(b": unknown")
+    return b"otter: cannot run %s: %s\n" % (found[1], why)
 
 
 async def _show(

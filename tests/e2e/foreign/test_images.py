@@ -105,7 +105,9 @@ def test_names_and_programs_where_there_is_no_shell(docker_otter, probe_image):
     assert "/etc/hosts: " in read_only.stdout
     for absent in ("sh", "/bin/sh"):
         done = otter("exec", "report", "--", absent, "-c", "true", code=127)
-        assert absent in done.stderr
+        assert done.stderr == f"otter: cannot run {absent}: it is not in the image\n"
+    done = otter("exec", "report", "--", "/srv/bin", code=126)
+    assert done.stderr == "otter: cannot run /srv/bin: permission denied\n"
 
 
 def test_a_new_host_is_known_to_those_who_run(docker_otter, probe_image):
