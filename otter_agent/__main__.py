@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 EXIT_FAILED = 1
+EXIT_IN_USE = 3
+"""Another agent serves this root: who only wants one to be there is content."""
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -84,6 +86,7 @@ def _unit() -> str:
 
 def _serve(given: argparse.Namespace) -> int:
     from net.errors import OtterError
+    from otter_agent.errors import AgentError
     from otter_agent.machine import Config
     from otter_agent.service import serve
 
@@ -101,7 +104,8 @@ def _serve(given: argparse.Namespace) -> int:
         if given.debug:
             raise
         print(f"otter-agent: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        in_use = isinstance(error, AgentError) and error.code == "in-use"
+        return EXIT_IN_USE if in_use else EXIT_FAILED
     return 0
 
 

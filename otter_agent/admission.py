@@ -34,10 +34,6 @@ class Holding:
         memory = sum(host.memory_bytes or 0 for host in spec.hosts)
         return cls(spec.name, owner, cpu, memory, spec.overcommit)
 
-    def within(self, other: Holding) -> bool:
-        """Whether this asks for no more than the other."""
-        return self.cpu <= other.cpu + _ROUNDING and self.memory_bytes <= other.memory_bytes
-
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -49,29 +45,40 @@ class Room:
     def excess(self, holdings: Iterable[Holding]) -> str:
         """`3 of 2 cores` if that is more than there is; "" if all fits."""
         all_ = list(holdings)
-        cpu = sum(h.cpu for h in all_)
-        memory = sum(h.memory_bytes for h in all_)
-        words = []
-        if cpu > self.cpus + _ROUNDING:
-            words.append(f"{cpu:.6g} of {self.cpus} cores")
-        if memory > self.memory_bytes:
-            words.append(f"{format_size(memory)} of {format_size(self.memory_bytes)} of memory")
-        return ", ".join(words)
+        return ", ".join(filter(None, (self.excess_cpu(all_), self.excess_memory(all_))))
+
+    def excess_cpu(self, holdings: Sequence[Holding]) -> str:
+        """Of the cores alone."""
+        cpu = sum(h.cpu for h in holdings)
+        return f"{cpu:.6g} of {self.cpus} cores" if cpu > self.cpus + _ROUNDING else ""
+
+    def excess_memory(self, holdings: Sequence[Holding]) -> str:
+        """Of the memory alone."""
+        memory = sum(h.memory_bytes for h in holdings)
+        if memory <= self.memory_bytes:
+            return ""
+        return f"{format_size(memory)} of {format_size(self.memory_bytes)} of memory"
 
 
 def admit(asked: Holding, before: Holding | None, others: Sequence[Holding], room: Room) -> None:
     """Refuse a mesh whose budgets can't all be had.
 
-    One that was admitted is not refused for what others were allowed since, as long as it asks for
-    no more than it did.
+    One that asks for no more than it was let in with is not refused for what others were allowed
+    since; nor is one for a lack of what it doesn't ask for.
 
     Raises:
         AgentError: `overcommit`, with who holds what.
     """
-    excess = room.excess([asked, *others])
-    if not excess or asked.overcommit:
+    if asked.overcommit:
         return
-    if before is not None and not before.overcommit and asked.within(before):
+    had = before if before is not None and not before.overcommit else Holding("", None, 0.0, 0)
+    everything = [asked, *others]
+    lacks = [
+        room.excess_cpu(everything) if asked.cpu > had.cpu + _ROUNDING else "",
+        room.excess_memory(everything) if asked.memory_bytes > had.memory_bytes else "",
+    ]
+    excess = ", ".join(filter(None, lacks))
+    if not excess:
         return
     holders = "; ".join(_holds(h) for h in others if h.cpu or h.memory_bytes) or "nobody else"
     raise AgentError(

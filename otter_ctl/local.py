@@ -23,6 +23,10 @@ if TYPE_CHECKING:  # `otterctl --help` shouldn't pay for msgspec
 IDLE_EXIT_S = 60
 """An agent that `apply` started ends this long after its last mesh."""
 START_DEADLINE_S = 20.0
+_EXIT_IN_USE = 3
+"""Of `otter-agent serve`: another one serves that root."""
+_AGAIN_S = 1.0
+"""One that serves but doesn't answer by then is ending: try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +75,50 @@ class LocalAgent:
             command += ["--docker", self.docker]
         return command
 
-    def start(self) -> int:
-        """Start an agent in the background; returns its pid once it answers.
+    def start(self) -> tuple[int, bool]:
+        """Start an agent in the background; returns once it answers.
+
+        Two who try at once get the same one: the other's has ended by itself.
+
+        Returns:
+            Its pid, and whether it is the one that was started here.
 
         Raises:
             AgentNotStarted: It ended, or didn't answer in time; carries what it printed.
         """
         try:
             self.run.mkdir(parents=True, exist_ok=True)
-            log = (self.run / "agent.log").open("ab")
+            begin = self._log.stat().st_size if self._log.exists() else 0
+            child = self._spawn()
         except OSError as error:
             hint = "run as root, or keep everything in a folder of yours: otterctl --root DIR …"
             raise AgentNotStarted("local", f"{self.run}: {error.strerror}", hint=hint) from error
-        with log:
-            begin = log.tell()
-            child = subprocess.Popen(
+        started = time.monotonic()
+        deadline = started + START_DEADLINE_S
+        while not self.answers():
+            ended = child.poll()
+            if ended not in (None, _EXIT_IN_USE) or time.monotonic() > deadline:
+                child.kill()
+                child.wait()
+                said = self._said(begin) or f"exit status {ended}"
+                raise AgentNotStarted(
+                    "local",
+                    f"otter-agent did not start: {said}",
+                    hint=f"its log: {self._log}; see also `otterctl doctor`",
+                )
+            if ended is not None and time.monotonic() > started + _AGAIN_S:
+                started, child = time.monotonic(), self._spawn()  # the other one was ending
+            time.sleep(0.02)
+        pid = int((self.run / "agent.pid").read_text())
+        return pid, pid == child.pid
+
+    @property
+    def _log(self) -> Path:
+        return self.run / "agent.log"
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
                 [*self._command("serve"), "--idle-exit", str(IDLE_EXIT_S)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -94,21 +127,9 @@ class LocalAgent:
                 env=environment_of_agent(os.environ),
                 cwd="/",
             )
-        deadline = time.monotonic() + START_DEADLINE_S
-        while not self.answers():
-            if child.poll() is not None or time.monotonic() > deadline:
-                child.kill()
-                said = self._said(begin) or f"exit status {child.returncode}"
-                raise AgentNotStarted(
-                    "local",
-                    f"otter-agent did not start: {said}",
-                    hint=f"its log: {self.run / 'agent.log'}; see also `otterctl doctor`",
-                )
-            time.sleep(0.02)
-        return int((self.run / "agent.pid").read_text())  # another apply's may have come first
 
     def _said(self, begin: int) -> str:
-        text = (self.run / "agent.log").read_bytes()[begin:].decode(errors="replace")
+        text = self._log.read_bytes()[begin:].decode(errors="replace")
         return text.strip().splitlines()[-1] if text.strip() else ""
 
     def facts(self) -> Info | None:

@@ -14,7 +14,7 @@ from otter_ctl.client import AgentClient
 @json_option
 @pass_session
 def command(session: Session, as_json: bool) -> None:
-    """List meshes."""
+    """List meshes: everybody's, with who made them."""
 
     async def question(client: AgentClient) -> list[api.MeshSummary]:
         return await client.meshes()
@@ -29,6 +29,9 @@ def command(session: Session, as_json: bool) -> None:
     from otter_ctl.cli.tables import print_table
 
     print_table(
-        ("MESH", "STATE", "HOSTS", "MODULES", "READY", "RUN"),
-        [(m.mesh, m.state, m.hosts, m.modules, m.ready, m.run) for m in meshes],
+        ("MESH", "STATE", "OWNER", "HOSTS", "MODULES", "READY", "RUN", "OVERCOMMIT"),
+        [
+            (m.mesh, m.state, m.owner, m.hosts, m.modules, m.ready, m.run, m.overcommit)
+            for m in meshes
+        ],
     )

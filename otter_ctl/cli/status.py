@@ -8,6 +8,7 @@ from net.units import format_size
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import ask, json_option, mesh_option, pass_session, pick_mesh, print_json
+from otter_ctl.cli.words import overcommitted
 from otter_ctl.client import AgentClient
 from otter_ctl.planning.describe import link_text
 
@@ -38,7 +39,10 @@ def command(session: Session, mesh: str | None, as_json: bool) -> None:
 def _show(status: api.MeshStatus) -> None:
     from otter_ctl.cli.tables import print_table
 
-    click.echo(f"mesh {status.mesh}: {status.state}, run {status.spec.run}")
+    owner = f" of {status.owner}" if status.owner else ""
+    click.echo(f"mesh {status.mesh}{owner}: {status.state}, run {status.spec.run}")
+    if status.overcommit:
+        click.secho(f"  {overcommitted(status.overcommit)}", fg="yellow")
     if status.problem:
         click.secho(f"  {status.problem}", fg="red")
     click.echo()

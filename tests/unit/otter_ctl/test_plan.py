@@ -149,3 +149,13 @@ def test_planning_reads_no_files(read):
     Path(topology.modules[0].build / "module.py").unlink()
     spec = plan(topology, current=None, runtime_default="fake", blobs=blobs, run="r").spec
     assert module(spec, "one").build == api.Build(context="d" * 64)
+
+
+def test_a_runtime_is_kept_though_an_engine_came_or_went(read):
+    """Nothing is restarted for it; who asks for an image gets the engine."""
+    topology = read(TWO)
+    before = planned(topology, runtime="process").spec
+    assert {m.runtime for m in planned(topology, before, "docker").spec.modules} == {"process"}
+    image = read(TWO.replace('host = "a"\nbuild = "asr"', 'host = "a"\nimage = "x"'))
+    after = planned(image, before, "docker").spec
+    assert (module(after, "one").runtime, module(after, "two").runtime) == ("docker", "process")
