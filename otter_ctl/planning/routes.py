@@ -117,7 +117,8 @@ class _Ranges:
     def __init__(self, blocks: Sequence[Block]) -> None:
         self._bases = [block.base for block in blocks]
         self._ends = [block.base + block.size for block in blocks]
-        self._cidrs = [str(block) for block in blocks]
+        self._covers: dict[tuple[int, int], list[str]] = {}
+        """First and last of touching blocks -> their CIDRs: many hosts sum up the same ones."""
 
     def cover(self, numbers: Sequence[int]) -> tuple[str, ...]:
         """The fewest CIDRs that cover exactly these blocks, which are in ascending order."""
@@ -133,10 +134,11 @@ class _Ranges:
         return tuple(found)
 
     def _add(self, found: list[str], first: int, last: int) -> None:
-        if first == last:
-            found.append(self._cidrs[first])
-        else:
-            found += map(str, _aligned(self._bases[first], self._ends[last]))
+        cover = self._covers.get((first, last))
+        if cover is None:
+            cover = [str(block) for block in _aligned(self._bases[first], self._ends[last])]
+            self._covers[first, last] = cover
+        found += cover
 
 
 def merge(blocks: Iterable[Block]) -> list[str]:
