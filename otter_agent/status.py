@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
         settled=view.settled,
         machines=(api.MachineStatus(name=name, reachable=True, version=VERSION),),
         hosts=tuple(_host(machine, spec.name, h) for h in spec.hosts),
-        modules=module_statuses(view),
+        modules=tuple(_module(view, m, _read(machine, spec.name, m)) for m in spec.modules),
         links=tuple(s for link in spec.links for s in _directions(link)),
         spec=spec,
         problem=view.problem,
@@ -58,8 +59,8 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
 
 
 def module_statuses(view: MeshView) -> tuple[api.ModuleStatus, ...]:
-    """The modules of `status`."""
-    return tuple(_module(view, m) for m in view.desired.spec.modules)
+    """The modules of `status`, without the limits in force: those are asked of the kernel."""
+    return tuple(_module(view, m, api.Budget()) for m in view.desired.spec.modules)
 
 
 def mesh_summary(view: MeshView, excess: str, asker: int | None) -> api.MeshSummary:
@@ -105,7 +106,15 @@ def _host(machine: Machine, mesh: str, host: api.HostSpec) -> api.HostStatus:
     )
 
 
-def _module(view: MeshView, module: api.ModuleSpec) -> api.ModuleStatus:
+def _read(machine: Machine, mesh: str, module: api.ModuleSpec) -> api.Budget:
+    """A module's limits in force; none where it has no group (yet, or any more)."""
+    if machine.cgroups is not None:
+        with contextlib.suppress(OtterError):
+            return machine.cgroups.read(f"{mesh}/{module.host}/{module.name}")
+    return api.Budget()
+
+
+def _module(view: MeshView, module: api.ModuleSpec, in_force: api.Budget) -> api.ModuleStatus:
     state, reason = view.states[module.name]
     part = view.parts[module.name]
     kept = view.memory.get(module.name, Supervision())
@@ -122,6 +131,8 @@ def _module(view: MeshView, module: api.ModuleSpec) -> api.ModuleStatus:
         exit_code=kept.exit_code,
         reason=reason,
         overdue=bool(part.overdue),
+        asked=api.Budget(cpu=module.cpu, memory_bytes=module.memory_bytes),
+        in_force=in_force,
         log_tail=(part.error_tail or kept.log_tail) if troubled else (),
         image=part.artifact.digest if part.artifact else kept.artifact,
     )

@@ -46,6 +46,10 @@ class ModuleStatus(Data, frozen=True):
     """Why it isn't ready: what it waits for, or what failed. One line."""
     overdue: bool = False
     """It runs, but not as asked: not ready in its time, or with other limits."""
+    asked: Budget = Budget()
+    """Its own limits; its host's hold as well."""
+    in_force: Budget = Budget()
+    """Read back from the kernel; nothing while it doesn't run."""
     log_tail: tuple[str, ...] = ()
     """Last lines of its log; filled when it failed or restarts."""
     image: str = ""

@@ -36,6 +36,9 @@ def command(session: Session, mesh: str | None, as_json: bool) -> None:
     _show(status)
 
 
+_LIMITS = ("CPU (asked)", "MEMORY (asked)")
+
+
 def _show(status: api.MeshStatus) -> None:
     from otter_ctl.cli.tables import print_table
 
@@ -47,7 +50,7 @@ def _show(status: api.MeshStatus) -> None:
         click.secho(f"  {status.problem}", fg="red")
     click.echo()
     print_table(
-        ("HOST", "MACHINE", "ADDRESS", "CPU (asked)", "MEMORY (asked)"),
+        ("HOST", "MACHINE", "ADDRESS", *_LIMITS),
         [
             (
                 h.name,
@@ -61,9 +64,14 @@ def _show(status: api.MeshStatus) -> None:
     )
     click.echo()
     print_table(
-        ("MODULE", "HOST", "ADDRESS", "RUNTIME", "STATE", "RESTARTS", "PID", "WHY"),
+        ("MODULE", "HOST", "ADDRESS", "RUNTIME", *_LIMITS, "STATE", "RESTARTS", "PID", "WHY"),
         [
-            (m.name, m.host, m.address, m.runtime, m.state, m.restarts, m.pid, m.reason)
+            (
+                *(m.name, m.host, m.address, m.runtime),
+                _both(m.in_force.cpu, m.asked.cpu),
+                _both(_size(m.in_force.memory_bytes), _size(m.asked.memory_bytes)),
+                *(m.state, m.restarts, m.pid, m.reason),
+            )
             for m in status.modules
         ],
     )

@@ -71,8 +71,10 @@ def test_an_image_is_what_it_says(docker_otter, dockerd, probe_image):
         *("env COLOUR=dark blue", "env PATH=/srv/bin", "env OTTER_WORK=/work"),
     ):
         assert f"| {line}\n" in said
-    (near, _) = otter.json("status")["hosts"]
+    status = otter.json("status")
+    (near, _), (module, _) = status["hosts"], status["modules"]
     assert (near["in_force"]["cpu"], near["in_force"]["memory_bytes"]) == (0.5, 64 << 20)
+    assert (module["in_force"]["cpu"], module["in_force"]["memory_bytes"]) == (0.2, 16 << 20)
     folder = Path(otter.json("fetch")["folder"])
     report = (folder / "outputs" / "report" / "report.txt").read_text()
     assert report.startswith("cwd /srv/app\nuid 1234 gid 2345\n")
