@@ -15,14 +15,17 @@ from pathlib import Path
 from otter_agent import api
 from otter_agent.errors import AgentError
 from otter_agent.layout import Layout, ModulePaths
+from otter_agent.network.outside import resolver
 
 _LOCALHOST = "127.0.0.1 localhost\n"
 
 
-def make(layout: Layout, mesh: str, module: str, names: dict[str, str]) -> None:
-    """Make a module's folders and bring its hosts file up to date, in place.
+def make(
+    layout: Layout, mesh: str, module: str, names: dict[str, str], *, reaches_out: bool = False
+) -> None:
+    """Make a module's folders and bring its files for name resolution up to date, in place.
 
-    In place because the file is bind-mounted: a rename would leave the module with the old one.
+    In place because they are bind-mounted: a rename would leave the module with the old ones.
     """
     paths = layout.module(mesh, module)
     for folder in (paths.work, paths.wiring, paths.state):
@@ -31,10 +34,17 @@ def make(layout: Layout, mesh: str, module: str, names: dict[str, str]) -> None:
         folder.chmod(0o777)  # an image's own user must be able to write; the parent is ours alone
     layout.meshes.chmod(0o711)
     text = _LOCALHOST + "".join(f"{address} {name}\n" for name, address in sorted(names.items()))
-    if not paths.hosts.exists() or paths.hosts.read_text() != text:
-        paths.hosts.write_text(text)
+    _write(paths.hosts, text)
+    _write(paths.resolv_conf, resolver.resolv_conf(reaches_out=reaches_out))
+    _write(paths.nsswitch, resolver.nsswitch())
     if not paths.gate.exists():
         os.mkfifo(paths.gate, 0o644)
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+        path.chmod(0o644)
 
 
 def fill(layout: Layout, mesh: str, module: api.ModuleSpec) -> None:

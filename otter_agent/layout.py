@@ -44,6 +44,16 @@ class ModulePaths:
         return self.wiring / "hosts"
 
     @property
+    def resolv_conf(self) -> Path:
+        """Bound over /etc/resolv.conf, as `hosts`."""
+        return self.wiring / "resolv.conf"
+
+    @property
+    def nsswitch(self) -> Path:
+        """Bound over a process module's /etc/nsswitch.conf."""
+        return self.wiring / "nsswitch.conf"
+
+    @property
     def wiring_file(self) -> Path:
         """JSON of `api.Wiring`."""
         return self.wiring / "wiring.json"

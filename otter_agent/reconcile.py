@@ -171,7 +171,7 @@ class Decision:
 
 
 def _folders_digest(spec: api.MeshSpec) -> str:
-    hosts = [(h.name, h.cpu, h.memory_bytes) for h in spec.hosts]
+    hosts = [(h.name, h.cpu, h.memory_bytes, h.reaches_out) for h in spec.hosts]
     modules = [(m.name, m.host) for m in spec.modules]
     return api.digest(api.encode((hosts, modules, sorted(spec.names.items()))))
 

@@ -50,8 +50,12 @@ class Steps:
         await asyncio.to_thread(self._make_folders, spec, in_use)
 
     def _make_folders(self, spec: api.MeshSpec, in_use: set[str | None]) -> None:
+        outward = {host.name for host in spec.hosts if host.reaches_out}
         for module in spec.modules:
-            folders.make(self.machine.layout, self.mesh, module.name, spec.names)
+            folders.make(
+                self.machine.layout, self.mesh, module.name, spec.names,
+                reaches_out=module.host in outward,
+            )  # fmt: skip
         cgroups = self.machine.cgroups
         if cgroups is None:
             return

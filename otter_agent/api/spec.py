@@ -10,6 +10,9 @@ from net.links.spec import LinkSpec
 from otter_agent.api.base import Data, RestartPolicy, RuntimeName
 
 
+DEFAULT_ROUTE = "0.0.0.0/0"
+
+
 class Route(Data, frozen=True):
     """What a host's router namespace sends to one neighbour."""
 
@@ -36,6 +39,11 @@ class HostSpec(Data, frozen=True):
     """The way to and from the outside world for the whole mesh: its router has the machine's
     network behind it (NAT), and the default routes of all hosts lead to it across the links."""
     routes: tuple[Route, ...] = ()
+
+    @property
+    def reaches_out(self) -> bool:
+        """Whether there is a way from here to the outside world."""
+        return self.gateway or any(DEFAULT_ROUTE in route.to for route in self.routes)
 
 
 class Link(Data, frozen=True):

@@ -140,6 +140,10 @@ def _set_up(work: Work, hold: int, status: int, secrets: int) -> None:
 def _mounts(work: Work) -> None:
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     linux.mount(work["hosts"], "/etc/hosts", None, linux.MS_BIND)
+    for name in ("resolv.conf", "nsswitch.conf"):  # beside the hosts file; see otter_agent.layout
+        ours, theirs = f"{os.path.dirname(work['hosts'])}/{name}", f"/etc/{name}"
+        if os.path.exists(ours) and os.path.exists(theirs):
+            linux.mount(ours, theirs, None, linux.MS_BIND)
     for path in work["readonly"]:
         linux.mount(path, path, None, linux.MS_BIND | linux.MS_REC)
         linux.mount(None, path, None, linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY)

@@ -28,9 +28,6 @@ SPEC, GROUP, BUDGET, BINDS = "otter.spec", "otter.group", "otter.budget", "otter
 
 WORK, WIRING, STATE = "/work", "/run/otter", "/run/otter-state"
 PIDS_LIMIT = 4096
-_NO_DNS = ["127.0.0.1"]
-"""Names come from the hosts file; with the machine's resolver, each unknown name would cost the
-resolver's time-outs, because no packet reaches it. Nothing listens here: refused at once."""
 _LOG = {"Type": "json-file", "Config": {"max-size": "32m", "max-file": "3"}}
 _DEFAULT_ENV = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
 """Logs as they are written; and as many threads as cores would only fight for the budget."""
@@ -98,7 +95,6 @@ def config(
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
             "NetworkMode": "none",
-            "Dns": _NO_DNS,
             "RestartPolicy": {"Name": "no"},
             "SecurityOpt": ["no-new-privileges"],
             "PidsLimit": work.budget.pids or PIDS_LIMIT,
@@ -141,6 +137,7 @@ def _mounts(work: Workload, gate_file: Path) -> list[dict[str, Any]]:
         (paths.wiring, WIRING, True),
         (paths.state, STATE, False),
         (paths.hosts, "/etc/hosts", True),
+        (paths.resolv_conf, "/etc/resolv.conf", True),
         (gate_file, gate.INSIDE, True),
     ]
     return [

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from otter_agent.network.outside.config import RESOLVER
+
 RESOLV_CONF = Path("/etc/resolv.conf")
+NSSWITCH = Path("/etc/nsswitch.conf")
 PORT = 53
 _MOST = 3
 """As the C library (MAXNS, resolv.conf(5))."""
@@ -26,6 +29,34 @@ def servers(path: Path = RESOLV_CONF) -> list[str]:
         words[1] for words in map(str.split, lines) if words[:1] == ["nameserver"] and words[1:]
     ]
     return [server for server in found if _is_ipv4(server)][:_MOST]
+
+
+def resolv_conf(*, reaches_out: bool) -> str:
+    """What a module finds as /etc/resolv.conf.
+
+    Without a way out nothing is at the address that it names: an outside name fails at once, where
+    the machine's own servers, which no packet reaches, would cost their time-outs.
+    """
+    if not reaches_out:
+        return "# No way out: names of the mesh only, from /etc/hosts.\nnameserver 127.0.0.1\n"
+    return (
+        "# At the gateway: asks this machine's name servers.\n"
+        f"nameserver {RESOLVER}\noptions timeout:2 attempts:2\n"
+    )
+
+
+def nsswitch(path: Path = NSSWITCH) -> str:
+    """What a process module finds as /etc/nsswitch.conf: the machine's, but for host names.
+
+    These come from files and name servers alone: other sources of the machine's (nss-resolve,
+    mdns) ask its own services through sockets that lie in no network namespace.
+    """
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    kept = [line for line in lines if not line.startswith("hosts:")]
+    return "\n".join([*kept, "hosts: files dns", ""])
 
 
 def failure(query: bytes) -> bytes | None:
