@@ -15,7 +15,7 @@ import errno
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
@@ -38,9 +38,7 @@ _FOLDER = _HERE | os.O_DIRECTORY
 # --- writing ---------------------------------------------------------------------------------
 
 
-def pack(
-    parent: int, name: str, member: str, *, skip: Callable[[str], bool] = lambda _: False
-) -> Iterator[bytes]:
+def pack(parent: int, name: str, member: str, *, without: Collection[int] = ()) -> Iterator[bytes]:
     """The tar of a file or folder, without its end (see `END`).
 
     Sockets, devices and what can't be read are left out.
@@ -49,24 +47,23 @@ def pack(
         parent: Descriptor of the folder it is in.
         name: Its name there.
         member: Its name in the tar.
-        skip: Names in the tar that are left out, with all below.
+        without: Devices (`st_dev`) of which nothing is packed.
     """
-    waiting: list[tuple[int, str, str, int]] = [(os.dup(parent), name, member, 0)]
+    stack: list[tuple[int, str, Iterator[str]]] = [(os.dup(parent), "", iter((name,)))]
     try:
-        while waiting:
-            folder, name, member, depth = waiting.pop()
-            try:
-                below = yield from _entry(folder, name, member, depth)
-            finally:
+        while stack:
+            folder, above, names = stack[-1]
+            one = next(names, None)
+            if one is None:
+                stack.pop()
                 os.close(folder)
-            names = [(n, f"{member}/{n}") for n in below.names]
-            for one, path in reversed(names):
-                if not skip(path):
-                    waiting.append((os.dup(below.folder), one, path, depth + 1))
-            if below.folder >= 0:
-                os.close(below.folder)
+                continue
+            path = f"{above}/{one}" if above else member
+            below = yield from _entry(folder, one, path, len(stack), without)
+            if below is not None:
+                stack.append((below, path, iter(sorted(os.listdir(below)))))
     finally:
-        for folder, *_ in waiting:
+        for folder, *_ in stack:
             os.close(folder)
 
 
@@ -74,18 +71,14 @@ END = bytes(2 * _BLOCK)
 """What ends a tar."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Below:
-    """An open folder whose entries follow; -1: none do."""
-
-    folder: int = -1
-    names: tuple[str, ...] = ()
-
-
-def _entry(parent: int, name: str, member: str, depth: int) -> Generator[bytes, None, _Below]:
-    """One entry; its generator returns what is below."""
+def _entry(
+    parent: int, name: str, member: str, depth: int, without: Collection[int]
+) -> Generator[bytes, None, int | None]:
+    """One entry; its generator returns a descriptor of a folder whose entries are to follow."""
     try:
         facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if facts.st_dev in without:
+            return None
         if stat.S_ISLNK(facts.st_mode):
             info = _info(member, facts)
             info.type, info.linkname = tarfile.SYMTYPE, os.readlink(name, dir_fd=parent)
@@ -93,15 +86,15 @@ def _entry(parent: int, name: str, member: str, depth: int) -> Generator[bytes, 
         elif stat.S_ISREG(facts.st_mode):
             with os.fdopen(os.open(name, _HERE, dir_fd=parent), "rb", 0) as source:
                 yield from pack_file(source.fileno(), member)
-        elif stat.S_ISDIR(facts.st_mode) and depth < MAX_DEPTH:
+        elif stat.S_ISDIR(facts.st_mode) and depth <= MAX_DEPTH:
             folder = os.open(name, _FOLDER, dir_fd=parent)
             info = _info(member, facts)
             info.type = tarfile.DIRTYPE
             yield _header(info)
-            return _Below(folder, tuple(sorted(os.listdir(folder))))
+            return folder
     except OSError:  # went away, or isn't ours to read
-        return _Below()
-    return _Below()
+        return None
+    return None
 
 
 def pack_file(fd: int, member: str, limit: int | None = None) -> Iterator[bytes]:

@@ -182,6 +182,29 @@ class AgentClient:
         """Ask for a module to be started, stopped or restarted; its state right after that."""
         return await self._get(_mesh(mesh, "modules", module, order), api.ModuleStatus, "POST")
 
+    async def put_source(
+        self,
+        mesh: str,
+        module: str,
+        change: api.SourceChange,
+        uploads: Mapping[str, Callable[[], bytes]],
+    ) -> api.ModuleStatus:
+        """Let a module run from another source, with what that needs; nothing else changes.
+
+        Raises:
+            AgentFault: `changed`: the module isn't as `change.before` says any more.
+        """
+        for digest, content in uploads.items():
+            path = f"/v1/blobs/{digest}"
+            try:
+                async with self._request("HEAD", path):
+                    pass
+            except AgentFault:
+                async with self._request("PUT", path, body=content()):
+                    pass
+        path = _mesh(mesh, "modules", module, "source")
+        return await self._get(path, api.ModuleStatus, "PUT", body=api.encode(change))
+
     async def destroy(self, name: str) -> None:
         """Ask for removal; follow `events` until `destroyed`."""
         async with self._request("DELETE", _mesh(name)):
@@ -253,6 +276,35 @@ class AgentClient:
         async with self._request("GET", path, answer_s=None) as response:  # it looks at all first
             async for chunk in response.chunks():
                 yield chunk
+
+    async def stat(self, mesh: str, module: str, path: str) -> api.PathInfo | None:
+        """What is at a path inside a module; None: nothing."""
+        query = [("path", path)]
+        try:
+            return await self._get(
+                _mesh(mesh, "modules", module, "stat"), api.PathInfo, query=query
+            )
+        except AgentFault as fault:
+            if fault.code == "no-such-path":
+                return None
+            raise
+
+    async def pack(self, mesh: str, module: str, path: str) -> AsyncIterator[bytes]:
+        """The tar of a file or folder inside a module; names begin with the path's last step."""
+        where = _mesh(mesh, "modules", module, "archive")
+        query = [("path", path)]
+        async with self._request("GET", where, query=query, answer_s=None) as response:
+            async for chunk in response.chunks():
+                yield chunk
+
+    async def unpack(
+        self, mesh: str, module: str, path: str, chunks: AsyncIterator[bytes]
+    ) -> api.Copied:
+        """Write a tar below a folder inside a module."""
+        return await self._get(
+            _mesh(mesh, "modules", module, "archive"), api.Copied, "PUT",
+            query=[("path", path)], body=chunks, answer_s=None,
+        )  # fmt: skip
 
     @contextlib.asynccontextmanager
     async def duplex(self, path: str) -> AsyncIterator[Duplex]:

@@ -6,6 +6,7 @@
       PlanError                    a sound topology that can't be planned: where, reason
         PlacementError             module, rejected: {host: reason}
       ResultsError                 results that could not be written whole: module, how much
+      CopyError                    a file that can't be copied: path, why
       RemoteError                  machine
         AgentUnreachable           no agent answers: socket, why
         AgentNotStarted            it was started and ended at once
@@ -127,6 +128,18 @@ class ResultsError(OtterError):
         self.module = module
         self.missing_files = missing_files
         self.missing_bytes = missing_bytes
+
+
+class CopyError(OtterError):
+    """A file or folder that can't be copied.
+
+    Attributes:
+        path: As the caller named it.
+    """
+
+    def __init__(self, path: str, why: str, *, hint: str = "") -> None:
+        super().__init__(f"{path}: {why}", hint=hint)
+        self.path = path
 
 
 class RemoteError(OtterError):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import msgspec
+
 from otter_agent.api.base import Data
 
 
@@ -69,10 +73,27 @@ class VolumeInfo(Data, frozen=True):
     """`mesh/module` names."""
 
 
+class PathInfo(Data, frozen=True):
+    """What is at a path inside a module."""
+
+    path: str
+    """Absolute, inside; without links but for its last step."""
+    kind: Literal["file", "folder", "link", "other"]
+    size_bytes: int
+    mode: int
+    target: str = ""
+    """Where a link leads to in the end; empty: nowhere."""
+
+
+class Copied(Data, frozen=True):
+    """What became of a tar that was sent into a module."""
+
+    failed: tuple[str, ...] = ()
+    """What could not be written, a line each; all else was."""
+
+
 class TerminalSize(Data, frozen=True):
-    """Of the caller's window, in characters; as a later text message of an exec WebSocket: the new
-    one.
-    """
+    """Of the caller's window, in characters; a later text message of an exec WebSocket."""
 
     rows: int
     columns: int
@@ -83,7 +104,7 @@ class ExecRequest(Data, frozen=True):
 
     argv: tuple[str, ...] = ()
     """Empty: the module's shell, bash or else sh."""
-    env: dict[str, str] = {}
+    env: dict[str, str] = msgspec.field(default_factory=dict)
     """Besides the module's own variables."""
     cwd: str = ""
     """Absolute; empty: the module's own."""

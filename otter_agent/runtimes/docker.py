@@ -16,13 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from otter_agent.api import Budget, LogLine
+from otter_agent.api import Budget, Copied, LogLine, PathInfo
 from otter_agent.cgroups import Cgroups
 from otter_agent.engine import Engine, EngineError, filters, translated
 from otter_agent.errors import CgroupError, ContainerError
 from otter_agent.layout import Layout
 from otter_agent.mounts import Bind
-from otter_agent.runtimes import container, gate, mounted
+from otter_agent.runtimes import container, container_files, gate, mounted
 from otter_agent.runtimes.attach import follow_logs
 from otter_agent.runtimes.base import ExecOutput, Instance, Key, LogPlace, Phase, Workload
 from otter_agent.runtimes.container_exec import run_exec
@@ -208,6 +208,25 @@ class DockerRuntime:
             return await run_exec(
                 self.engine, found.id, argv, stdin, output, setting, wiring=wiring
             )
+
+    async def stat_path(self, key: Key, path: str) -> PathInfo:
+        """See `Copies`."""
+        with translated(ContainerError, "copy", key):
+            found = await self._require(key, "copy")
+            return await container_files.stat(self.engine, found.id, key, path)
+
+    async def pack_path(self, key: Key, path: str) -> AsyncIterator[bytes]:
+        """See `Copies`."""
+        with translated(ContainerError, "copy", key):
+            found = await self._require(key, "copy")
+            async for chunk in container_files.pack(self.engine, found.id, key, path):
+                yield chunk
+
+    async def unpack_into(self, key: Key, path: str, chunks: AsyncIterator[bytes]) -> Copied:
+        """See `Copies`."""
+        with translated(ContainerError, "copy", key):
+            found = await self._require(key, "copy")
+            return await container_files.unpack(self.engine, found.id, key, path, chunks)
 
     # --- create -----------------------------------------------------------------------------
 

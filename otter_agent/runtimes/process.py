@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from otter_agent.api import Budget, LogLine, to_builtins
+from net.handover import read_in_thread, write_in_thread
+from otter_agent.api import Budget, Copied, LogLine, PathInfo, to_builtins
 from otter_agent.cgroups.base import Cgroups
 from otter_agent.errors import CgroupError, ContainerError
 from otter_agent.launcher import records
@@ -28,8 +29,10 @@ from otter_agent.runtimes.accounts import ids_of
 from otter_agent.runtimes.base import ExecOutput, Instance, Key, LogPlace, Phase, Workload
 from otter_agent.runtimes.commands import run_command, run_in_terminal
 from otter_agent.runtimes.logfile import LogFile, Place
+from otter_agent.runtimes.process_files import ModuleFiles
 from otter_agent.runtimes.setting import PLAIN, Setting
 from otter_agent.secrets import INSIDE as SECRETS
+from otter_agent.secrets import Secrets
 
 T = TypeVar("T")
 
@@ -69,6 +72,7 @@ class ProcessRuntime:
     ) -> None:
         self.agent_id = agent_id
         self._root = str(layout.launcher)
+        self._layout = layout
         self._cgroups = cgroups
         self._launcher = LauncherClient(layout.launcher, launcher_idle_s)
         self._boot = records.boot_id()
@@ -234,6 +238,27 @@ class ProcessRuntime:
         if setting.terminal is not None:
             return await run_in_terminal(run, stdin, output, setting.terminal)
         return await run_command(run, stdin, output)
+
+    async def stat_path(self, key: Key, path: str) -> PathInfo:
+        """See `Copies`."""
+        return await asyncio.to_thread((await self._files(key)).stat, path)
+
+    async def pack_path(self, key: Key, path: str) -> AsyncIterator[bytes]:
+        """See `Copies`."""
+        files = await self._files(key)
+        async for chunk in write_in_thread(lambda: files.pack(path)):
+            yield chunk
+
+    async def unpack_into(self, key: Key, path: str, chunks: AsyncIterator[bytes]) -> Copied:
+        """See `Copies`."""
+        files = await self._files(key)
+        return await read_in_thread(chunks, lambda source: files.unpack(path, source))
+
+    async def _files(self, key: Key) -> ModuleFiles:
+        found = await asyncio.to_thread(self._look, key)
+        pid = found.pid if found is not None else None
+        work = self._layout.module(key.mesh, key.module).work
+        return ModuleFiles(key, pid, work, Secrets(self._layout).root)
 
     # --- asking the launcher ---------------------------------------------------------------
 

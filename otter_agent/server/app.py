@@ -21,6 +21,7 @@ from otter_agent.errors import AgentError
 from otter_agent.server import (
     blobs,
     commands,
+    dev,
     files,
     images,
     logs,
@@ -35,10 +36,10 @@ MAX_SPEC_BYTES = 64 << 20
 """Of a JSON body: about 50,000 modules."""
 _STATUS = {
     "bad-request": 400, "not-owner": 403, "not-found": 404,
-    "missing-blobs": 409, "destroying": 409, "changed": 409, "overcommit": 409,
-    "in-use": 409,
+    "missing-blobs": 409, "destroying": 409, "changed": 409, "overcommit": 409, "port-taken": 409,
+    "in-use": 409, "no-such-path": 404,
 }  # fmt: skip
-_ROUTES = (blobs, meshes, modules, secrets, logs, files, commands, images, volumes)
+_ROUTES = (blobs, meshes, modules, secrets, logs, files, commands, dev, images, volumes)
 """Modules with `ROUTES`."""
 
 

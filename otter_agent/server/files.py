@@ -10,7 +10,13 @@ from pathlib import Path
 from aiohttp import web
 
 from otter_agent import collect
-from otter_agent.server.common import AGENT, module_of
+from otter_agent.errors import AgentError
+from otter_agent.runtimes.base import Key
+from otter_agent.runtimes.copies import Copies
+from otter_agent.server.common import AGENT, answer, module_of
+from otter_agent.server.owners import check_owner
+
+CHUNK_BYTES = 1 << 18
 
 
 async def _files(request: web.Request) -> web.StreamResponse:
@@ -37,4 +43,37 @@ async def tar_answer(request: web.Request, chunks: AsyncIterator[bytes]) -> web.
     return response
 
 
-ROUTES = (web.get("/v1/meshes/{mesh}/modules/{module}/files", _files),)
+def _copier(request: web.Request) -> tuple[Copies, Key, str]:
+    """Who copies, which module's files, and the path. Raises `AgentError`."""
+    check_owner(request)
+    agent = request.app[AGENT]
+    module = module_of(agent, request)
+    driver = agent.machine.runtimes.get(module.runtime)
+    if not isinstance(driver, Copies):
+        raise AgentError("bad-request", f"runtime {module.runtime} can't copy files")
+    return driver, Key(request.match_info["mesh"], module.name), request.query.get("path", "")
+
+
+async def _stat(request: web.Request) -> web.Response:
+    driver, key, path = _copier(request)
+    return answer(await driver.stat_path(key, path))
+
+
+async def _pack(request: web.Request) -> web.StreamResponse:
+    driver, key, path = _copier(request)
+    return await tar_answer(request, driver.pack_path(key, path))
+
+
+async def _unpack(request: web.Request) -> web.Response:
+    driver, key, path = _copier(request)
+    chunks = request.content.iter_chunked(CHUNK_BYTES)
+    return answer(await driver.unpack_into(key, path, aiter(chunks)))
+
+
+_MODULE = "/v1/meshes/{mesh}/modules/{module}"
+ROUTES = (
+    web.get(f"{_MODULE}/files", _files),
+    web.get(f"{_MODULE}/stat", _stat),
+    web.get(f"{_MODULE}/archive", _pack),
+    web.put(f"{_MODULE}/archive", _unpack),
+)
