@@ -20,7 +20,7 @@ PIP_INSTALL = PYTHONWARNINGS=ignore:::setuptools.command.editable_wheel $(BIN)/p
 	--disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 
 .PHONY: help setup setup-dev setup-tests check format test test-unit test-contracts test-netns \
-	test-docker test-process test-kernel test-e2e demo bench clean
+	test-docker test-process test-kernel test-e2e demo bench docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
@@ -101,6 +101,9 @@ demo: $(VENV)/.otter-setup  ## a phone hears a question and tells an edge host: 
 bench: setup-tests  ## ours, the peers and the limit, side by side: ARGS='cli --json'
 	@.ci/debian bench
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: setup-dev  ## write the reference and the pictures anew from the code
+	@$(BIN)/python docs/generate.py
 
 clean:  ## remove the virtual environment, caches and what builds left
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \

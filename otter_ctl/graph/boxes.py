@@ -14,7 +14,7 @@ PAD = 12.0
 NAME_PX, TEXT_PX, SMALL_PX = 15.0, 13.0, 11.0
 TEXT_LIMIT = 34
 """Characters of a line in a box."""
-MARKS = {"": "", "create": "+ ", "update": "~ ", "replace": "± ", "start": "> ", "remove": "− "}
+MARKS = {"": "", "create": "+ ", "update": "~ ", "replace": "± ", "remove": "− "}
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ def full(host: Host) -> Box:
     header = 46.0 if detail else 32.0
     chips = [_chip(module) for module in host.modules]
     inner = max(
-        [words.width(title, NAME_PX) * 1.06, words.width(detail, SMALL_PX)]
+        [words.width(title, NAME_PX) * 1.1, words.width(detail, SMALL_PX)]
         + [chip.area.w for chip in chips]
     )
     box = Box(host, title, detail, Area(0, 0, max(110.0, inner + 2 * PAD), header), header, chips)
@@ -121,7 +121,7 @@ def _chip(module: Module) -> Chip:
         module.state, words.shorten(words.last_part(module.what), 24), words.budget(module)
     )
     dot = 14.0 if module.state else 0.0
-    width = max(words.width(title, TEXT_PX) * 1.05 + dot, words.width(detail, SMALL_PX)) + 20
+    width = max(words.width(title, TEXT_PX) * 1.1 + dot, words.width(detail, SMALL_PX)) + 20
     return Chip(module, title, detail, Area(0, 0, width, 42.0 if detail else 28.0))
 
 

@@ -1,0 +1,87 @@
+"""What `make docs` makes from the code: the reference of keys and verbs, the pictures."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otter_ctl.topology.keys import TOPOLOGY
+from otter_ctl.topology.reader import INVALID, Key, Place, Table
+from otter_ctl.topology.schema import tables_of
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = tomllib.loads((ROOT / "docs" / "reference" / "examples.toml").read_text())
+MAX_PICTURE_BYTES = 60_000
+
+
+def generate(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, root / "docs" / "generate.py", *arguments],
+        capture_output=True, text=True, check=False, cwd=root,
+    )  # fmt: skip
+
+
+def test_what_is_made_from_the_code_is_current():
+    done = generate(ROOT, "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_stale_is_named_and_mended(tmp_path):
+    for folder in ("docs", "topologies", "modules", "examples"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    page = tmp_path / "docs" / "reference" / "topology.md"
+    page.write_text(page.read_text().replace("One-way delay.", "Delay."))
+    (tmp_path / "docs" / "pictures" / "hello.svg").unlink()
+    done = generate(tmp_path, "--check")
+    assert done.returncode == 1
+    said = done.stdout.splitlines()
+    assert "stale: docs/pictures/hello.svg" in said
+    assert "stale: docs/reference/topology.md" in said
+    assert said[-1] == "run make docs"
+    assert generate(tmp_path).returncode == 0
+    assert generate(tmp_path, "--check").returncode == 0
+
+
+def tables(table: Table, seen: dict[str, Table]) -> Iterator[Table]:
+    if table.title not in seen:
+        seen[table.title] = table
+        yield table
+        for key in table.keys.values():
+            for inner in tables_of(key.kind.schema):
+                yield from tables(inner, seen)
+
+
+def keys() -> Iterator[tuple[str, Key]]:
+    for table in tables(TOPOLOGY, {}):
+        yield from ((table.title, key) for key in table.keys.values() if key.built)
+
+
+@pytest.mark.parametrize(
+    ("title", "key"), [pytest.param(t, k, id=f"{t}.{k.name}") for t, k in keys()]
+)
+def test_every_example_is_read_by_its_key(title, key):
+    if "." in title or title == "reverse":  # they show no examples of their own
+        return
+    problems: list = []
+    assert Place(problems).read(key.kind, EXAMPLES[title][key.name]) is not INVALID, problems
+    assert problems == []
+
+
+def test_pictures_are_small_and_shown():
+    pages = "".join(
+        page.read_text() for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    )  # fmt: skip
+    pictures = sorted((ROOT / "docs" / "pictures").glob("*.svg"))
+    drawn = {"tutorial"} | {
+        p.stem for p in [*ROOT.glob("topologies/*.toml"), *ROOT.glob("docs/pictures/*.toml")]
+    }
+    assert {picture.stem for picture in pictures} == drawn
+    assert [p.name for p in pictures if p.stat().st_size > MAX_PICTURE_BYTES] == []
+    assert "pictures/heard.svg" in pages
+    assert "pictures/city.svg" in pages
