@@ -18,6 +18,7 @@ from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
 from otter_agent.keeper import MeshKeeper
 from otter_agent.machine import Machine
+from otter_agent.publish import check_ports
 from otter_agent.runtimes.base import Closes, Instance, Runtime
 from otter_agent.secrets import Secrets
 from otter_agent.state import DesiredMesh, State
@@ -28,6 +29,7 @@ RELIST_S = 30.0
 """Runtimes are listed afresh this often, in case a report of theirs was missed."""
 RECONNECT_S = 1.0
 IDLE_CHECK_S = 1.0
+OUTSIDE_CHECK_S = 1.0
 
 
 class Agent:
@@ -62,6 +64,7 @@ class Agent:
             for keeper in list(self._keepers.values()):
                 self._spawn(self._keep(keeper), f"mesh {keeper.name}")
             self._spawn(self._watch_idle(), "idle")
+            self._spawn(self._watch_outside(), "outside")
             started.set()
             await stop.wait()
             for task in self._tasks:
@@ -113,15 +116,7 @@ class Agent:
                 hint="wait until it is gone and apply again",
             )
         check_unchanged(spec, before, made_for)
-        mounts.check(
-            self.machine.layout, spec, self.machine.settings(), self.machine.config.mount_roots
-        )
-        admit(
-            Holding.of(spec),
-            Holding.of(before.spec) if before else None,
-            [h for h in self._holdings() if h.mesh != spec.name],
-            self.machine.room,
-        )
+        self.check_mesh(spec)
         desired = self._state.put_mesh(spec, author, time.time())
         if keeper is None:
             keeper = self._keepers[spec.name] = self._keeper(desired)
@@ -132,6 +127,26 @@ class Agent:
         self._last_busy = time.monotonic()
         Secrets(self.machine.layout).keep_only(spec)
         return self.mesh(spec.name)
+
+    def check_mesh(self, spec: api.MeshSpec) -> None:
+        """Whether this machine has what `spec` asks of it; changes nothing.
+
+        Raises:
+            AgentError: A mount that isn't allowed, `overcommit`, `port-taken`.
+        """
+        keeper = self._keepers.get(spec.name)
+        before = keeper.desired if keeper is not None else None
+        mounts.check(
+            self.machine.layout, spec, self.machine.settings(), self.machine.config.mount_roots
+        )
+        admit(
+            Holding.of(spec),
+            Holding.of(before.spec) if before else None,
+            [h for h in self._holdings() if h.mesh != spec.name],
+            self.machine.room,
+        )
+        others = [d.spec for d in self._state_meshes() if d.spec.name != spec.name]
+        check_ports(spec, before.spec if before else None, others)
 
     def _holdings(self) -> list[Holding]:
         """What each mesh holds of the machine; those that go make room already."""
@@ -339,6 +354,14 @@ class Agent:
         for path in folder.iterdir() if folder.exists() else ():
             if path.name not in known:
                 folders.remove(self.machine.layout, path.name)
+
+    async def _watch_outside(self) -> None:
+        """A mesh whose relay was ended by somebody else gets another."""
+        while True:
+            await asyncio.sleep(OUTSIDE_CHECK_S)
+            for mesh in self.machine.network.lost():
+                if mesh in self._keepers:
+                    self._keepers[mesh].lost_outside()
 
     async def _watch_idle(self) -> None:
         limit = self.machine.config.idle_exit_s

@@ -137,6 +137,12 @@ class MeshKeeper:
         """The engine went away: exits of the last moments were its doing, so they don't count."""
         self._book.excuse(runtime)
 
+    def lost_outside(self) -> None:
+        """Its gateways and published ports were closed by somebody else."""
+        self._book.ground.done["Outside"] = ""
+        self._book.tell("network", self.name, "the way to the outside is gone: opening it anew")
+        self._book.touch()
+
     # --- the loop ----------------------------------------------------------------------------
 
     async def run(self) -> None:

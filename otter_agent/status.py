@@ -103,6 +103,7 @@ def _host(machine: Machine, mesh: str, host: api.HostSpec) -> api.HostStatus:
         memory_bytes=in_force.memory_bytes,
         asked=asked,
         in_force=in_force,
+        gateway=host.gateway,
     )
 
 
@@ -130,6 +131,7 @@ def _module(view: MeshView, module: api.ModuleSpec, in_force: api.Budget) -> api
         pid=part.instance.pid if part.instance is not None and alive else None,
         exit_code=kept.exit_code,
         reason=reason,
+        published=module.publish,
         overdue=bool(part.overdue),
         asked=api.Budget(cpu=module.cpu, memory_bytes=module.memory_bytes),
         in_force=in_force,

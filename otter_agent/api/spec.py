@@ -9,7 +9,6 @@ import msgspec
 from net.links.spec import LinkSpec
 from otter_agent.api.base import Data, RestartPolicy, RuntimeName
 
-
 DEFAULT_ROUTE = "0.0.0.0/0"
 
 

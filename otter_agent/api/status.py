@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from otter_agent.api.base import Data, MeshState, ModuleState
-from otter_agent.api.spec import MeshSpec
+from otter_agent.api.spec import MeshSpec, Publish
 
 
 class Budget(Data, frozen=True):
@@ -29,6 +29,7 @@ class HostStatus(Data, frozen=True):
     memory_bytes: int | None
     asked: Budget
     in_force: Budget
+    gateway: bool = False
 
 
 class ModuleStatus(Data, frozen=True):
@@ -44,6 +45,8 @@ class ModuleStatus(Data, frozen=True):
     exit_code: int | None = None
     reason: str = ""
     """Why it isn't ready: what it waits for, or what failed. One line."""
+    published: tuple[Publish, ...] = ()
+    """Its ports that are reachable from outside."""
     overdue: bool = False
     """It runs, but not as asked: not ready in its time, or with other limits."""
     asked: Budget = Budget()

@@ -36,7 +36,7 @@ MAX_SPEC_BYTES = 64 << 20
 """Of a JSON body: about 50,000 modules."""
 _STATUS = {
     "bad-request": 400, "not-owner": 403, "not-found": 404,
-    "missing-blobs": 409, "destroying": 409, "changed": 409, "overcommit": 409, "port-taken": 409,
+    "missing-blobs": 409, "destroying": 409, "changed": 409, "overcommit": 409, "port-taken": 409, "port-taken": 409,
     "in-use": 409, "no-such-path": 404,
 }  # fmt: skip
 _ROUTES = (blobs, meshes, modules, secrets, logs, files, commands, dev, images, volumes)

@@ -33,6 +33,14 @@ async def _put_mesh(request: web.Request) -> web.Response:
     return answer(agent.put_mesh(spec, author=caller(request), made_for=made_for))
 
 
+async def _check_mesh(request: web.Request) -> web.Response:
+    spec = api.decode(await request.read(), api.MeshSpec)
+    if spec.name != request.match_info["mesh"]:
+        raise AgentError("bad-request", f"the path names another mesh than the body ({spec.name})")
+    request.app[AGENT].check_mesh(spec)
+    return web.Response(status=204)
+
+
 async def _mesh(request: web.Request) -> web.Response:
     return answer(request.app[AGENT].mesh(request.match_info["mesh"]))
 
@@ -48,4 +56,5 @@ ROUTES = (
     web.put("/v1/meshes/{mesh}", _put_mesh),
     web.get("/v1/meshes/{mesh}", _mesh),
     web.delete("/v1/meshes/{mesh}", _delete_mesh),
+    web.post("/v1/meshes/{mesh}/check", _check_mesh),
 )
