@@ -18,6 +18,7 @@ PACKAGES = {"modules", "net", "otter_agent", "otter_ctl"}
 MAX_BYTES = 1 << 20
 MAX_LINES = 500
 DATA = {".csv", ".json", ".ndjson"}
+GENERATED = Path("docs/reference")
 TASK_MAKERS = {"create_task", "ensure_future", "gather"}
 
 
@@ -50,7 +51,8 @@ def test_no_file_is_long() -> None:
     lines = {}
     for path in FILES:
         content = (ROOT / path).read_bytes()
-        if path.suffix not in DATA and b"\0" not in content:
+        written = path.suffix not in DATA and not path.is_relative_to(GENERATED)
+        if written and b"\0" not in content:
             lines[str(path)] = content.count(b"\n")
     assert {path: count for path, count in lines.items() if count > MAX_LINES} == {}
 
