@@ -31,12 +31,13 @@ from otter_agent.server import (
     volumes,
 )
 from otter_agent.server.common import AGENT, problem
+from otter_agent.server.owners import owners_only
 
 MAX_SPEC_BYTES = 64 << 20
 """Of a JSON body: about 50,000 modules."""
 _STATUS = {
     "bad-request": 400, "not-owner": 403, "not-found": 404,
-    "missing-blobs": 409, "destroying": 409, "changed": 409, "overcommit": 409, "port-taken": 409, "port-taken": 409,
+    "missing-blobs": 409, "destroying": 409, "changed": 409, "overcommit": 409, "port-taken": 409,
     "in-use": 409, "no-such-path": 404,
 }  # fmt: skip
 _ROUTES = (blobs, meshes, modules, secrets, logs, files, commands, dev, images, volumes)
@@ -45,7 +46,7 @@ _ROUTES = (blobs, meshes, modules, secrets, logs, files, commands, dev, images, 
 
 def make_app(agent: Agent) -> web.Application:
     """All routes."""
-    app = web.Application(client_max_size=MAX_SPEC_BYTES, middlewares=[_errors])
+    app = web.Application(client_max_size=MAX_SPEC_BYTES, middlewares=[_errors, owners_only])
     app[AGENT] = agent
     for part in _ROUTES:
         app.add_routes(part.ROUTES)

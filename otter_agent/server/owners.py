@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import Any
 
 from aiohttp import web
 
@@ -34,8 +35,27 @@ def forced(request: web.Request) -> bool:
     return flag(request, "force")
 
 
+def changes(request: web.Request) -> bool:
+    """Whether a request may change a mesh: all do but reads, and commands come as reads that talk.
+
+    So a path that somebody adds is guarded without a thought.
+    """
+    if "mesh" not in request.match_info or request.path.endswith("/check"):
+        return False
+    return request.method not in ("GET", "HEAD") or "Upgrade" in request.headers
+
+
+@web.middleware
+async def owners_only(request: web.Request, handler: Any) -> web.StreamResponse:
+    """Ask whose mesh it is, before any handler that may change it."""
+    if changes(request):
+        check_owner(request)
+    response: web.StreamResponse = await handler(request)
+    return response
+
+
 def check_owner(request: web.Request) -> None:
-    """To be asked before anything of the path's mesh is changed, or used as only its owner may.
+    """Asked by `owners_only` before anything of the path's mesh is changed.
 
     Raises:
         AgentError: The mesh is another user's (`not-owner`), and `force` wasn't said.

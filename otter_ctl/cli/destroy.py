@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 
 import click
 
+from net.errors import OtterError
+from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import json_option, mesh_option, pass_session, pick_mesh, print_json, run
+from otter_ctl.cli.common import (
+    force_option,
+    json_option,
+    mesh_option,
+    pass_session,
+    pick_mesh,
+    print_json,
+    run,
+)
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.transfers import bring_all
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import destroy
+from otter_ctl.errors import RemoteError
 from otter_ctl.runs import RunFolder
+
+EXIT_FAILED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What the options say."""
+
+    yes: bool
+    no_fetch: bool
+    discard: bool
+    force: bool
+    quiet: bool
 
 
 @click.command(
@@ -20,44 +45,119 @@ from otter_ctl.runs import RunFolder
 Examples:
   otterctl destroy
   otterctl destroy -m lab --yes --no-fetch
+  otterctl destroy --all --yes
 """
 )
 @mesh_option
+@click.option("--all", "all_", is_flag=True, help="All meshes that are yours.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask (it only asks on a terminal).")
 @click.option("--no-fetch", is_flag=True, help="Leave logs and outputs behind, to be removed.")
 @click.option("--discard", is_flag=True, help="Go on though not everything could be fetched.")
+@force_option
 @json_option
 @pass_session
 def command(
-    session: Session, mesh: str | None, yes: bool, no_fetch: bool, discard: bool, as_json: bool
-) -> None:
-    """Fetch logs and outputs into the run folder, then remove everything else of a mesh."""
+    session: Session,
+    mesh: str | None,
+    all_: bool,
+    yes: bool,
+    no_fetch: bool,
+    discard: bool,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Fetch logs and outputs into the run folder, then remove everything else of a mesh.
 
-    async def work() -> tuple[str, RunFolder | None]:
-        async with AgentClient(session.agent.socket) as client:
-            name = await pick_mesh(client, mesh)
-            status = await client.find_mesh(name)
-            if status is None:
-                return name, None
-            if not yes and sys.stdin.isatty():
-                question = f"destroy mesh {name} with its {len(status.modules)} modules?"
-                click.confirm(question, abort=True, err=True)
-            folder = RunFolder.of(session.runs, status.spec)
-            if not no_fetch and status.state != "destroying":
-                await bring_all(client, status, folder, discard=discard, quiet=as_json)
-            with Progress([m.name for m in status.modules], quiet=as_json) as progress:
-                await destroy(client, name, progress)
-            return name, folder
-
+    A mesh of somebody else is left alone without --force, with --all too.
+    """
+    if all_ and mesh is not None:
+        raise click.UsageError("--all means every mesh: don't name one")
     if not session.agent.answers() and session.agent.ran_before:
         session.agent.start()  # one that was killed may have left a mesh: only an agent removes it
-    if session.agent.answers() or mesh is None:
-        name, folder = run(work())
-    else:
-        name, folder = mesh, None
+    how = _How(yes, no_fetch, discard, force, as_json)
+    there = session.agent.answers()
+    if all_:
+        return run(_all(session, how)) if there else _say_all([], as_json=as_json)
+    name, folder = run(_one(session, mesh, how)) if there or mesh is None else (mesh, None)
     if as_json:
-        print_json({"mesh": name, "folder": str(folder.path) if folder else None})
-    elif folder is None:
+        print_json(_document(name, folder))
+    else:
+        _say(name, folder)
+    return 0
+
+
+async def _one(session: Session, mesh: str | None, how: _How) -> tuple[str, RunFolder | None]:
+    async with AgentClient(session.agent.socket, force=how.force) as client:
+        name = await pick_mesh(client, mesh)
+        summary = next((m for m in await client.meshes() if m.mesh == name), None)
+        if summary is None:
+            return name, None
+        if not (summary.mine or how.force):
+            text = f"mesh {name} belongs to {summary.owner}"
+            raise RemoteError(client.machine, text, hint="ask them; --force does it all the same")
+        _ask(how, f"destroy mesh {name} with its {summary.modules} modules?")
+        return name, await _remove(session, client, name, how)
+
+
+async def _all(session: Session, how: _How) -> int:
+    """Every mesh, one after the other; one that can't be removed keeps none of the others."""
+    done: list[tuple[str, RunFolder | None]] = []
+    failed = False
+    async with AgentClient(session.agent.socket, force=how.force) as client:
+        meshes = await client.meshes()
+        names = [m.mesh for m in meshes if m.mine or how.force]
+        _leave([m for m in meshes if m.mesh not in names])
+        if names:
+            _ask(how, f"destroy {len(names)} meshes ({', '.join(names)})?")
+        for name in names:
+            try:
+                done.append((name, await _remove(session, client, name, how)))
+            except (OtterError, OSError) as error:
+                click.secho(f"otterctl: {error}", fg="red", err=True)
+                failed = True
+    return _say_all(done, as_json=how.quiet) or (EXIT_FAILED if failed else 0)
+
+
+async def _remove(session: Session, client: AgentClient, name: str, how: _How) -> RunFolder | None:
+    status = await client.find_mesh(name)
+    if status is None:
+        return None
+    folder = RunFolder.of(session.runs, status.spec)
+    if not how.no_fetch and status.state != "destroying":
+        await bring_all(client, status, folder, discard=how.discard, quiet=how.quiet)
+    with Progress([m.name for m in status.modules], quiet=how.quiet) as progress:
+        await destroy(client, name, progress)
+    return folder
+
+
+def _ask(how: _How, question: str) -> None:
+    if not how.yes and sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)
+
+
+def _leave(others: list[api.MeshSummary]) -> None:
+    for mesh in others:
+        text = f"mesh {mesh.mesh} belongs to {mesh.owner}: left alone (--force takes it as well)"
+        click.echo(text, err=True)
+
+
+def _document(name: str, folder: RunFolder | None) -> dict[str, str | None]:
+    return {"mesh": name, "folder": str(folder.path) if folder else None}
+
+
+def _say(name: str, folder: RunFolder | None) -> None:
+    if folder is None:
         click.echo(f"mesh {name}: there is none")
     else:
         click.echo(f"mesh {name}: destroyed; run folder {folder.path}")
+
+
+def _say_all(done: list[tuple[str, RunFolder | None]], *, as_json: bool) -> int:
+    if as_json:
+        print_json([_document(*one) for one in done])
+        return 0
+    for one in done:
+        _say(*one)
+    if not done:
+        click.echo("no mesh to destroy", err=True)
+    return 0

@@ -30,6 +30,4 @@ def overcommitted(text: str) -> str:
     """What `overcommit` of a status means for the run."""
     if text == "allowed":
         return "overcommit: the topology allows budgets beyond what this machine has"
-    return (
-        f"overcommitted: {text} are promised to hosts; what is measured may be the machine's lack"
-    )
+    return f"overcommitted: hosts are promised {text}; what is measured may be the machine's lack"
