@@ -66,6 +66,60 @@ to = "vqa.question"
 queue = 4
 """
 
+WIDE = """\
+name = "wide"
+overcommit = true
+[network]
+pool = "10.64.0.0/12"
+[machines.box]
+ssh = "me@box"
+data = "eth1"
+labels = ["gpu"]
+[defaults.host]
+profile = "raspberry-pi-5"
+io = { read = "50MB/s", write_iops = 100 }
+[defaults.link]
+profile = "wifi-5"
+[defaults.module]
+mounts = { "/data" = { from = "/srv/data" } }
+[defaults.stream]
+policy = "block"
+[hosts.client]
+count = 4
+gpu = { memory = "1GiB", share = "10%" }
+[hosts.edge]
+on = { label = "gpu", arch = "arm64" }
+[hosts.cloud]
+machine = "local"
+gateway = true
+speed = 0.5
+[[links]]
+name = "radio"
+between = ["client-*", "edge"]
+profile = "4g"
+reverse = { profile = "dsl", rate = "1mbit" }
+[[links]]
+between = ["client-[12]", "client-[34]"]
+pair = "index"
+[[links]]
+from = "client-*"
+to = "cloud"
+[modules.asr]
+build = "asr"
+host = "client-*"
+secrets = ["TOKEN"]
+devices = ["/dev/null"]
+[modules.vqa]
+image = "x"
+count = 2
+mounts = { "/out" = { volume = "v", readonly = true } }
+[[streams]]
+from = "asr-*.text"
+to = "vqa-*.question"
+pair = "all"
+transport = "udp"
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -107,3 +161,9 @@ def problems(read: Callable[..., Topology]) -> Callable[..., list[TopologyError]
 def full() -> str:
     """A topology that uses every key of this version."""
     return FULL
+
+
+@pytest.fixture
+def wide() -> str:
+    """A topology that uses every other key: counts, globs, profiles, machines, mounts."""
+    return WIDE

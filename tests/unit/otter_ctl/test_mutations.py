@@ -9,10 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otter_ctl.errors import TopologyError, TopologyErrors
+from otter_agent import api
+from otter_agent.api import check as check_spec
+from otter_ctl.errors import PlanError, TopologyError, TopologyErrors
+from otter_ctl.planning.expansion import expansion_lines
+from otter_ctl.planning.model import Blob
+from otter_ctl.planning.resolve import plan
 from otter_ctl.topology import Topology
 
-COUNT = 500
+COUNT = 300
 
 VALUES = [
     "nan", "inf", "-inf", "0", "-1", "1e999", "9" * 30, "0x" + "f" * 4000, "true", '""', "[]", "{}",
@@ -90,15 +95,29 @@ def check(error: TopologyError) -> None:
 
 def outcome(read: Callable[..., Topology], data: bytes) -> list[TopologyError]:
     try:
-        read(data)
+        topology = read(data)
     except TopologyErrors as exc:
         found = list(exc)
     else:
+        planned(topology)
         return []
     assert found
     for error in found:
         check(error)
     return found
+
+
+def planned(topology: Topology) -> None:
+    """What loads can be planned, or says why not; and the agent takes it if `apply` may."""
+    blobs = {m.build: Blob("d" * 64, 1, bytes) for m in topology.modules if m.build}
+    blobs |= {f.source: Blob("e" * 64, 1, bytes) for m in topology.modules for f in m.files}
+    try:
+        made = plan(topology, current=None, runtime_default="fake", blobs=blobs, run="r")
+    except PlanError:
+        return
+    assert list(expansion_lines(made.expansion)) or not topology.expansion
+    if not made.unsupported:
+        check_spec(api.decode(api.encode(made.spec), api.MeshSpec))
 
 
 def mutated(chance: random.Random, data: bytes) -> bytes:
@@ -109,11 +128,14 @@ def mutated(chance: random.Random, data: bytes) -> bytes:
         return data
 
 
-def test_mutated_topologies(read, full):
+@pytest.mark.parametrize("text", ["full", "wide"])
+def test_mutated_topologies(read, text, request):
     chance = random.Random(20261122)
+    sound = request.getfixturevalue(text).encode()
+    assert outcome(read, sound) == []
     broken = 0
     for _ in range(COUNT):
-        data = full.encode()
+        data = sound
         for _ in range(chance.choice([1, 1, 1, 2, 3])):
             data = mutated(chance, data)
         broken += bool(outcome(read, data))
@@ -121,8 +143,9 @@ def test_mutated_topologies(read, full):
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_every_value_at_every_key(read, full, value):
-    lines = full.split("\n")
+@pytest.mark.parametrize("text", ["full", "wide"])
+def test_every_value_at_every_key(read, value, text, request):
+    lines = request.getfixturevalue(text).split("\n")
     for at, line in enumerate(lines):
         if " = " in line:
             changed = [*lines[:at], f"{line.partition(' = ')[0]} = {value}", *lines[at + 1 :]]
