@@ -12,6 +12,7 @@ from otter_ctl.cli.common import json_option, pass_session, print_json, run, set
 from otter_ctl.cli.words import causes
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import Prepared, prepare
+from otter_ctl.planning.describe import quantity_text
 from otter_ctl.planning.diff import Change
 from otter_ctl.planning.expansion import expansion_lines
 from otter_ctl.topology import load
@@ -137,17 +138,19 @@ def _show_change(change: Change) -> None:
         note = f"  (restarts: {causes(change)})"
     click.secho(f"  {sign} {change.subject} {change.name}{note}", fg=colour)
     for field in change.fields:
-        if change.kind == "create":
-            click.echo(f"      {field.field} = {_value(field.new)}")
-        elif change.kind != "remove":
+        if change.kind == "create" and field.new is not False:  # what isn't so says nothing
+            click.echo(f"      {field.field} = {_value(field.field, field.new)}")
+        elif change.kind not in ("create", "remove"):
             mark = "  (restarts)" if field.needs_restart else ""
-            click.echo(f"      {field.field}: {_value(field.old)} -> {_value(field.new)}{mark}")
+            old, new = _value(field.field, field.old), _value(field.field, field.new)
+            click.echo(f"      {field.field}: {old} -> {new}{mark}")
 
 
-def _value(value: object) -> str:
+def _value(field: str, value: object) -> str:
     if value is None:
         return "-"
-    text = value if isinstance(value, str) else api.encode(value).decode()
+    plain = value if isinstance(value, str) else api.encode(value).decode()
+    text = quantity_text(field, value) or plain
     return text if len(text) <= 100 else text[:97] + "…"
 
 

@@ -78,9 +78,7 @@ def of_plan(
 ) -> Picture:
     """A plan: what there will be, and what goes, with what happens to each."""
     shown = [c for c in changes if current and _shows(c)]
-    kinds: Changes = {
-        (c.subject, c.name): "update" if c.kind == "start" else c.kind for c in shown
-    }
+    kinds: Changes = {(c.subject, c.name): "update" if c.kind == "start" else c.kind for c in shown}
     whats = {module.name: _what(module) for module in topology.modules}
     after = _of_spec(desired, kinds, whats)
     if current is None:

@@ -64,8 +64,8 @@ def describe(picture: Picture) -> str:
         inside = ", ".join(words.counted(m.name, m.count) for m in host.modules) or "no modules"
         said.append(f"Host {words.counted(host.name, host.count)}: {inside}.")
     for link in picture.links[:50]:
-        arrow = "to" if link.reverse is None else "and"
-        said.append(f"Link from {link.a} {arrow} {link.b}.")
+        ends = f"between {link.a} and {link.b}"
+        said.append(f"Link {ends if link.reverse is not None else f'from {link.a} to {link.b}'}.")
     if len(picture.hosts) > 50 or len(picture.links) > 50:
         said.append("And more.")
     return " ".join(said)

@@ -27,3 +27,15 @@ def link_text(properties: Mapping[str, float | int]) -> str:
         elif field == "queue_packets":
             words.append(f"queue {value} packets")
     return ", ".join(words)
+
+
+_UNITS: dict[str, Callable[[Any], str]] = {
+    "_s": format_duration, "_bps": format_rate, "_ratio": format_ratio, "_bytes": format_size,
+}  # fmt: skip
+
+
+def quantity_text(field: str, value: object) -> str:
+    """A planned number as people write it, by its field's unit; "" for what is no quantity."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    return next((form(value) for end, form in _UNITS.items() if field.endswith(end)), "")

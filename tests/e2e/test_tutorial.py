@@ -20,8 +20,11 @@ def test_every_step(shared_otter, tmp_path):
     reader = Reader(tmp_path, env)
     done = list(steps(PAGE))
     assert len(done) > 20
-    for step in done:
-        reader.do(step)
+    try:
+        for step in done:
+            reader.do(step)
+    finally:
+        reader.close()
     assert shared_otter.json("ls") == []
 
 
