@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otter_ctl.planning import paths
@@ -30,6 +30,7 @@ def both(steps):
     return paths._by_dijkstra(steps), paths._by_sweeps(steps, scaled)
 
 
+@settings(deadline=None)
 @given(EDGES)
 def test_they_agree(edges):
     slow, quick = both(steps_of(12, edges))
