@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from helpers.world import World, settled, spec, until
+from helpers.world import module as fake
 
 from otter_agent import api
 from otter_agent.supervision import PATIENCE, Supervision, account, hopeless
@@ -38,3 +40,16 @@ def test_always_means_always():
         memory = account(module("always"), memory, 1, 0.0)
     assert memory.outcome == ""
     assert memory.retry_at == PATIENCE.backoff_max_s
+
+
+async def test_apply_waits_for_what_is_tried_for_ever_only_as_long_as_it_has_time(tmp_path):
+    world = World(tmp_path)
+    soon = api.Ready(within_s=0.05)
+    async with world.agent() as agent:
+        agent.put_mesh(spec(fake("m", "exit", "1", restart="always", ready=soon)))
+        status = await settled(agent)
+        (late,) = status.modules
+        assert (late.state, late.overdue, status.state) == ("restarting", True, "degraded")
+        assert late.reason == "exited with 1"
+        now = (await until(agent, "mesh", "mesh", "settled")).seq
+        await until(agent, "mesh", "module", "running", since=now)  # it goes on after that
