@@ -31,11 +31,13 @@ def svg(picture: Picture) -> str:
         words.width(_subtitle(picture), boxes.SMALL_PX),
     )  # fmt: skip
     width, height = wide + 2 * MARGIN, area.h + TOP + FOOT + MARGIN / 2
+    name = clean(picture.name)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-labelledby="title desc">',
-        f'<title id="title">{clean(picture.name)}</title>',
-        f'<desc id="desc">{clean(describe(picture))}</desc>',
+        f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
+        f'aria-labelledby="{name}-title {name}-desc">',
+        f'<title id="{name}-title">{clean(picture.name)}</title>',
+        f'<desc id="{name}-desc">{clean(describe(picture))}</desc>',
         f"<style>{CSS}</style>",
         f'<rect class="paper" width="{width:.0f}" height="{height:.0f}" rx="10"/>',
         _text("title text", MARGIN, 34, picture.name),
@@ -54,7 +56,7 @@ def svg(picture: Picture) -> str:
 
 def clean(text: str) -> str:
     """Escaped; what XML can't hold or nobody can see becomes `\N{REPLACEMENT CHARACTER}`."""
-    return escape("".join(c if c.isprintable() else "�" for c in text))
+    return escape("".join(c if c.isprintable() else "�" for c in text), {'"': "&quot;"})
 
 
 def describe(picture: Picture) -> str:
