@@ -66,5 +66,5 @@ def _taken(module: str, port: api.Publish, by: str) -> AgentError:
         "port-taken",
         f"module {module}: publish: {port.protocol} port {port.listen_port} of {port.listen} "
         f"is taken by {by}",
-        hint="publish at another `listen_port`, or end who has it",
+        hint="publish it `as` another port, or end who has it",
     )

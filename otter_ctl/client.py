@@ -335,6 +335,28 @@ class AgentClient:
             yield duplex
 
 
+    @contextlib.asynccontextmanager
+    async def forward(
+        self, mesh: str, module: str, request: api.ForwardRequest
+    ) -> AsyncIterator[Duplex]:
+        """Connect to a module's port.
+
+        Bytes are what is sent and received: of TCP a part (empty: the end of that direction), of
+        UDP a datagram each. Text, and the end: the connection broke.
+
+        Raises:
+            AgentFault: It can't be connected (`refused`), or there is nothing to connect to.
+        """
+        async with self.duplex(_mesh(mesh, "modules", module, "forward")) as duplex:
+            await duplex.send(api.encode(request).decode())
+            refusal = await duplex.receive()
+            if refusal is None or isinstance(refusal, bytes):
+                raise self._unreachable("it talks otherwise than expected")
+            if refusal:
+                raise self._fault("forward", refusal.encode())
+            yield duplex
+
+
 def _mesh(*names: str) -> str:
     """The path of a mesh, or of what is below it; names may hold anything."""
     return "/".join(["/v1/meshes", *(quote(name, safe="") for name in names)])

@@ -29,6 +29,7 @@ from otter_agent.api.digests import (
 from otter_agent.api.machine import (
     Copied,
     ExecRequest,
+    ForwardRequest,
     ImageInfo,
     Info,
     PathInfo,
@@ -80,6 +81,7 @@ __all__ = [
     "Event",
     "ExecRequest",
     "File",
+    "ForwardRequest",
     "HostSpec",
     "HostStatus",
     "ImageInfo",

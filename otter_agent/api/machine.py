@@ -114,6 +114,16 @@ class ExecRequest(Data, frozen=True):
     """Run it in a terminal of this size."""
 
 
+class ForwardRequest(Data, frozen=True):
+    """The first message of a forward WebSocket."""
+
+    port: int
+    """At the module's own address."""
+    at: str = ""
+    """Name of the host from which it is reached; empty: the module's own, straight to it."""
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
 class Pruned(Data, frozen=True):
     """The answer of `POST /v1/images/prune`."""
 

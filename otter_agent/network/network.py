@@ -9,7 +9,8 @@ from __future__ import annotations
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from otter_agent import api
@@ -39,6 +40,7 @@ class Network:
         self._agent_id = agent_id
         self._prefix = names.agent_prefix(agent_id)
         self._guard = threading.Lock()
+        self._users: defaultdict[str, list[Callable[[], object]]] = defaultdict(list)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @staticmethod
@@ -67,6 +69,7 @@ class Network:
                 self._relays.end(spec.name)
             elif self._relays is not None and gone:  # it has to let go of what is to be dropped
                 self._relays.apply(outside.within(present - gone))
+            self._announce(gone)
             namespaces.in_own_thread(lambda: self._converge(spec.name, want, where, gone))
 
     def open_outside(self, spec: api.MeshSpec) -> None:
@@ -111,7 +114,9 @@ class Network:
         with self._lock(mesh):
             if self._relays is not None:
                 self._relays.end(mesh)  # its sockets would keep namespaces alive
-            self._drop(namespaces.names(names.mesh_prefix(self._agent_id, mesh)), mesh)
+            gone = namespaces.names(names.mesh_prefix(self._agent_id, mesh))
+            self._announce(gone)
+            self._drop(gone, mesh)
 
     def remove_others(self, meshes: set[str]) -> None:
         """Remove what a killed predecessor left of all meshes but these.
@@ -156,6 +161,8 @@ class Network:
     def open_socket(self, mesh: str, host_name: str, kind: socket.SocketKind) -> socket.socket:
         """A socket of a host: what it sends enters the mesh at that host's router.
 
+        While it is open the host's namespace can't go: see `on_removal`.
+
         Raises:
             OSError: There is no such host, or no descriptor left.
         """
@@ -166,6 +173,26 @@ class Network:
             return socket.socket(socket.AF_INET, kind)
 
         return namespaces.in_own_thread(open_)
+
+    @contextmanager
+    def on_removal(self, mesh: str, host_name: str, let_go: Callable[[], object]) -> Iterator[None]:
+        """Call `let_go`, from another thread, if a host is to go within the block."""
+        router = names.namespace(self._agent_id, mesh, host_name)
+        with self._guard:
+            self._users[router].append(let_go)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._users[router].remove(let_go)
+                if not self._users[router]:
+                    del self._users[router]
+
+    def _announce(self, gone: Iterable[str]) -> None:
+        with self._guard:
+            users = [let_go for router in gone for let_go in self._users.get(router, ())]
+        for let_go in users:
+            let_go()
 
     # --- how --------------------------------------------------------------------------------------
 

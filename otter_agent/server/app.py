@@ -23,6 +23,7 @@ from otter_agent.server import (
     commands,
     dev,
     files,
+    forward,
     images,
     logs,
     meshes,
@@ -40,7 +41,7 @@ _STATUS = {
     "missing-blobs": 409, "destroying": 409, "changed": 409, "overcommit": 409, "port-taken": 409,
     "in-use": 409, "no-such-path": 404,
 }  # fmt: skip
-_ROUTES = (blobs, meshes, modules, secrets, logs, files, commands, dev, images, volumes)
+_ROUTES = (blobs, meshes, modules, secrets, logs, files, commands, forward, dev, images, volumes)
 """Modules with `ROUTES`."""
 
 

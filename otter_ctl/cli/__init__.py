@@ -30,6 +30,7 @@ VERBS = {
     "wait": "Wait until modules are in a state.",
     "logs": "Show what modules print.",
     "exec": "Run a command inside a module.",
+    "forward": "Let a local port lead to a port of a module.",
     "cp": "Copy files out of modules and into them.",
     "fetch": "Bring logs and outputs into the run folder.",
     "events": "Show what happened to a mesh.",

@@ -29,6 +29,7 @@ _OPTIONS = (
     (socket.TCP_KEEPINTVL, 15),
     (socket.TCP_KEEPCNT, 4),
 )
+_LINGER_MS = 10_000
 _SPARE_PIPES = 32
 _spare: list[tuple[int, int]] = []
 
@@ -38,6 +39,13 @@ def reset(broken: socket.socket) -> None:
     with suppress(OSError):
         broken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     broken.close()
+
+
+def _end(done: socket.socket) -> None:
+    """Close a TCP socket; one whose other side has gone meanwhile must not linger for long."""
+    with suppress(OSError):
+        done.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _LINGER_MS)
+    done.close()
 
 
 class Pump:
@@ -69,7 +77,7 @@ class Pump:
     def way_done(self) -> None:
         """One way has carried all; when both have, it is over."""
         if all(way.done for way in self._ways):
-            self._finish(lambda one: one.close())
+            self._finish(_end)
 
     def abort(self) -> None:
         """Break both sides; idempotent."""
