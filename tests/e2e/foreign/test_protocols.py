@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.otter import wait_for
 
 FOREIGN = Path(__file__).parents[3] / "topologies" / "foreign"
 pytestmark = [pytest.mark.docker, pytest.mark.netns, pytest.mark.timeout(300)]
@@ -57,7 +58,13 @@ def test_grpc(docker_otter, python_root):
     otter("apply", FOREIGN / "grpc.toml")
     assert "twice 1 is 2" in otter("logs", "client").stdout
     assert "asks for 1 twice" in otter("logs", "server").stdout
-    assert (results(otter) / "outputs" / "client" / "answers.csv").read_text().startswith("1,2\n")
+    answers = results(otter) / "outputs" / "client" / "answers.csv"
+    assert answers.read_text().startswith("1,2\n")
+    client = otter.modules("grpc")["client"]["pid"]
+    otter("restart", "server")  # its log begins anew with it, or goes on: count what is new
+    before = otter("logs", "server").stdout.count("twice")
+    wait_for(lambda: otter("logs", "server").stdout.count("twice") > before, "no call came")
+    assert otter.modules("grpc")["client"]["pid"] == client
 
 
 def test_mqtt(docker_otter, mosquitto_image):
