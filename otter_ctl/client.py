@@ -169,6 +169,11 @@ class AgentClient:
                     pass
         return await self._get(path, api.MeshStatus, "PUT", query=query, body=body)
 
+    async def check_mesh(self, spec: api.MeshSpec) -> tuple[api.Problem, ...]:
+        """Why the agent would refuse `spec`: room, mounts, ports; changes nothing."""
+        path = _mesh(spec.name, "check")
+        return await self._get(path, tuple[api.Problem, ...], "POST", body=api.encode(spec))
+
     async def put_secrets(self, mesh: str, values: Mapping[str, str]) -> api.MeshStatus:
         """Send the values of a mesh's secrets; modules that run with others start anew."""
         body = api.encode(dict(values))

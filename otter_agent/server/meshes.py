@@ -36,8 +36,11 @@ async def _check_mesh(request: web.Request) -> web.Response:
     spec = api.decode(await request.read(), api.MeshSpec)
     if spec.name != request.match_info["mesh"]:
         raise AgentError("bad-request", f"the path names another mesh than the body ({spec.name})")
-    request.app[AGENT].check_mesh(spec)
-    return web.Response(status=204)
+    try:
+        request.app[AGENT].check_mesh(spec)
+    except AgentError as error:
+        return answer((api.Problem(code=error.code, message=error.message, hint=error.hint),))
+    return answer(())
 
 
 async def _mesh(request: web.Request) -> web.Response:

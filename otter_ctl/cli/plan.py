@@ -12,6 +12,7 @@ from otter_ctl.cli.common import json_option, pass_session, print_json, run, set
 from otter_ctl.cli.words import causes
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import Prepared, prepare
+from otter_ctl.errors import AgentFault
 from otter_ctl.planning.describe import quantity_text
 from otter_ctl.planning.diff import Change
 from otter_ctl.planning.expansion import expansion_lines
@@ -53,7 +54,7 @@ def command(
 ) -> int:
     """Show what apply would change, field by field. Changes nothing and starts nothing."""
     try:
-        prepared = run(_prepare(session, file, overrides))
+        prepared, refused = run(_prepare(session, file, overrides))
     except Exception as error:
         if detailed_exitcode:
             from otter_ctl.__main__ import EXIT_FAILED, explain
@@ -63,20 +64,27 @@ def command(
         raise
     drawn = graph is not None and _draw(prepared, graph)
     if as_json:
-        print_json(_document(prepared))
+        print_json({**_document(prepared), "refused": [str(fault) for fault in refused]})
     elif not drawn:
         show(prepared)
+    for fault in refused:
+        click.secho(f"apply will be refused: {fault}", fg="red", err=True)
     return EXIT_CHANGES if detailed_exitcode and prepared.changes else 0
 
 
-async def _prepare(session: Session, file: Path, overrides: tuple[str, ...]) -> Prepared:
+async def _prepare(
+    session: Session, file: Path, overrides: tuple[str, ...]
+) -> tuple[Prepared, list[AgentFault]]:
+    """The plan, and why the agent would refuse it."""
     topology = load(file, overrides)
     if not session.agent.answers():
-        return prepare(file, overrides, None, session.agent.facts(), topology=topology)
+        return prepare(file, overrides, None, session.agent.facts(), topology=topology), []
     async with AgentClient(session.agent.socket) as client:
         info = await client.info()
         current = await client.find_mesh(topology.name)
-    return prepare(file, overrides, current, info, topology=topology)
+        prepared = prepare(file, overrides, current, info, topology=topology)
+        problems = await client.check_mesh(prepared.plan.spec)
+    return prepared, [AgentFault(client.machine, problem) for problem in problems]
 
 
 def _draw(prepared: Prepared, where: str) -> bool:

@@ -75,6 +75,7 @@ def _show(status: api.MeshStatus) -> None:
             for m in status.modules
         ],
     )
+    _show_published(status)
     if status.links:
         click.echo()
         print_table(
@@ -85,6 +86,19 @@ def _show(status: api.MeshStatus) -> None:
             ],
         )
     show_failures(status)
+
+
+def _show_published(status: api.MeshStatus) -> None:
+    from otter_ctl.cli.tables import print_table
+
+    rows = [
+        (f"{port.listen}:{port.listen_port}/{port.protocol}", m.name, port.port, port.host)
+        for m in status.modules
+        for port in m.published
+    ]
+    if rows:
+        click.echo()
+        print_table(("PUBLISHED", "MODULE", "PORT", "ENTERS AT"), rows)
 
 
 def show_failures(status: api.MeshStatus, *, err: bool = False) -> None:
