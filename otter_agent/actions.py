@@ -11,14 +11,14 @@ import time
 from dataclasses import replace
 
 from net.errors import OtterError
-from otter_agent import api, folders, supervision
+from otter_agent import api, dev, folders, supervision
 from otter_agent import reconcile as policy
 from otter_agent.book import Book
 from otter_agent.build_log import BuildLogFile
 from otter_agent.errors import AgentError, ImageError, explained
 from otter_agent.part import Part
 from otter_agent.runtimes.base import Phase
-from otter_agent.steps import Steps, patient
+from otter_agent.steps import STOP_GRACE_S, Steps, patient
 
 
 class Actions:
@@ -184,7 +184,7 @@ class Actions:
 
     async def _remove(self, name: str, part: Part, module: api.ModuleSpec | None) -> None:
         book = self._book
-        await self._steps.remove(name, part.runtime, part.host)
+        await self._steps.remove(name, part.runtime, part.host, dev.grace_s(module, STOP_GRACE_S))
         part.now_is(None)
         part.budget = None
         if module is None:

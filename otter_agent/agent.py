@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
 from net.errors import OtterError
-from otter_agent import api, folders, mounts
+from otter_agent import api, dev, folders, mounts
 from otter_agent.admission import Holding, admit
 from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
@@ -125,6 +125,11 @@ class Agent:
             keeper.desire(desired)
             keeper.retry_failed()
         self._last_busy = time.monotonic()
+        dev.drop_replaced(
+            self.machine.layout,
+            before.spec if before else None,
+            [d.spec for d in self._state_meshes()],
+        )
         Secrets(self.machine.layout).keep_only(spec)
         return self.mesh(spec.name)
 
@@ -152,6 +157,26 @@ class Agent:
         """What each mesh holds of the machine; those that go make room already."""
         meshes = [d for d in self._state_meshes() if not d.destroying]
         return [Holding.of(d.spec, d.owner) for d in meshes]
+
+    def put_source(
+        self, mesh: str, module: str, change: api.SourceChange, by: int | None
+    ) -> api.ModuleStatus:
+        """Let a module run from another source; nothing else of the mesh is looked at anew.
+
+        Raises:
+            AgentError: `missing-blobs`, `destroying`, `changed` (by somebody else meanwhile).
+        """
+        keeper = self._require(mesh)
+        before = keeper.desired
+        if before.destroying:
+            raise AgentError("destroying", f"mesh {mesh} is being destroyed")
+        spec = dev.changed(before.spec, module, change)
+        api.check(spec)
+        if missing := self.missing_blobs(spec):
+            raise AgentError("missing-blobs", f"{len(missing)} uploads are missing")
+        keeper.desire(self._state.put_mesh(spec, by, time.time()))
+        dev.drop_replaced(self.machine.layout, before.spec, [d.spec for d in self._state_meshes()])
+        return next(m for m in self.modules(mesh) if m.name == module)
 
     def order(self, mesh: str, module: str, order: api.Order, by: int | None) -> api.ModuleStatus:
         """Start, stop or restart a module of a mesh that has it; its state right after that.

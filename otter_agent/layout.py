@@ -74,6 +74,11 @@ class ModulePaths:
         return self.base / "log"
 
     @property
+    def source(self) -> Path:
+        """The folder that is shown in the place of the built one (`otterctl dev`)."""
+        return self.base / "source"
+
+    @property
     def build_log(self) -> Path:
         """Output of the build of this module's image or environment."""
         return self.base / "build.log"

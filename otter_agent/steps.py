@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from net.errors import DriverError, OtterError
-from otter_agent import api, folders, mounts
+from otter_agent import api, dev, folders, mounts
 from otter_agent.images.base import BuildLog
 from otter_agent.machine import Machine
 from otter_agent.reconcile import budget_of
@@ -92,6 +92,7 @@ class Steps:
         layout = self.machine.layout
         binds = await asyncio.to_thread(self._provide, module)
         await asyncio.to_thread(folders.fill, layout, self.mesh, module)
+        binds += await asyncio.to_thread(dev.shown, layout, self.mesh, module, artifact)
         return await self.machine.runtimes[module.runtime].create(
             Workload(
                 key=self.key(module.name),
@@ -151,10 +152,12 @@ class Steps:
         """New limits for a running instance."""
         await self.machine.runtimes[module.runtime].update(self.key(module.name), budget)
 
-    async def remove(self, module: str, runtime: str, host: str | None) -> None:
+    async def remove(
+        self, module: str, runtime: str, host: str | None, grace_s: float = STOP_GRACE_S
+    ) -> None:
         """Stop and remove an instance, with its plug and its budget group."""
         driver = self.machine.runtimes[runtime]
-        await driver.stop(self.key(module), STOP_GRACE_S)
+        await driver.stop(self.key(module), grace_s)
         await driver.remove(self.key(module))
         if host is None:
             return

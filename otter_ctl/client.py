@@ -339,7 +339,6 @@ class AgentClient:
             await duplex.send(api.encode(request).decode())
             yield duplex
 
-
     @contextlib.asynccontextmanager
     async def forward(
         self, mesh: str, module: str, request: api.ForwardRequest

@@ -81,6 +81,9 @@ def _extras(module: ModuleSpec, where: str) -> None:
         free = taken is None or target.startswith("/work/")
         _need(free, f'{where}: mounts."{target[:80]}": not free: OTTER uses {taken} itself')
     _nested(where, targets)
+    if module.source is not None and (target := module.source.target):
+        free = _is_path(target) and not any(_overlap(target, taken) for taken in _TAKEN)
+        _need(free, f"{where}: its source can't be shown at {target[:80]!r}")
     for path in (*(m.source for m in module.mounts), *module.devices):
         _need(_is_path(path), f"{where}: {path[:80]!r} is not a plain absolute path")
     for device in module.devices:

@@ -66,6 +66,15 @@ class Build(Data, frozen=True):
     """Name of the shared base: `python`, `torch`, `tensorflow`, …"""
 
 
+class Source(Data, frozen=True):
+    """A module folder shown in the place of the one that was built: see `otterctl dev`."""
+
+    blob: str
+    """SHA-256 (hex) of a tar of the folder, uploaded as a blob."""
+    target: str = ""
+    """Absolute folder inside; empty: where OTTER itself puts the module folder."""
+
+
 class File(Data, frozen=True):
     """A file copied into a module before it starts."""
 
@@ -185,6 +194,8 @@ class ModuleSpec(Data, frozen=True):
     secrets: tuple[str, ...] = ()
     """Names only; each value is a file `NAME` in `/run/secrets`, sent by a call of its own."""
     publish: tuple[Publish, ...] = ()
+    source: Source | None = None
+    """None but while somebody works on the module with `otterctl dev`."""
     ready: Ready = Ready()
     restart: RestartPolicy = "on-failure"
     streams_in: tuple[StreamEnd, ...] = ()
@@ -204,7 +215,29 @@ class ModuleSpec(Data, frozen=True):
     def blobs(self) -> tuple[str, ...]:
         """Digests of all uploads this module needs."""
         context = (self.build.context,) if self.build else ()
-        return context + tuple(f.blob for f in self.files)
+        source = (self.source.blob,) if self.source else ()
+        return (*context, *source, *(f.blob for f in self.files))
+
+
+class Sources(Data, frozen=True):
+    """What of a module changes while somebody works on it with `otterctl dev`."""
+
+    build: Build | None
+    source: Source | None
+    restart: RestartPolicy
+
+    @classmethod
+    def of(cls, module: ModuleSpec) -> Sources:
+        """As they are now."""
+        return cls(build=module.build, source=module.source, restart=module.restart)
+
+
+class SourceChange(Data, frozen=True):
+    """The body of `PUT /v1/meshes/NAME/modules/M/source`."""
+
+    before: Sources
+    """What it was made for; if that has changed meanwhile, the change is refused (`changed`)."""
+    after: Sources
 
 
 class MeshSpec(Data, frozen=True):

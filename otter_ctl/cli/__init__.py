@@ -29,6 +29,7 @@ VERBS = {
     "restart": "Stop modules and start them again; all others keep running.",
     "wait": "Wait until modules are in a state.",
     "logs": "Show what modules print.",
+    "dev": "Work on a module: each save restarts it, and nothing else.",
     "exec": "Run a command inside a module.",
     "forward": "Let a local port lead to a port of a module.",
     "cp": "Copy files out of modules and into them.",
