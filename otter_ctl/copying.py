@@ -73,11 +73,12 @@ class Copier:
 
     async def _source(self, path: str) -> api.PathInfo:
         found = await self._look(path)
-        if found is not None and found.kind == "link" and (self.follow or path.endswith("/")):
+        through = self.follow or path.endswith("/") or _is_content(path)
+        if found is not None and found.kind == "link" and through:
             found = await self._look(found.target) if found.target else None
         if found is None:
             raise CopyError(f"{self.module}:{path}", "no such file or folder in the module")
-        if path.endswith("/") and found.kind != "folder":
+        if (path.endswith("/") or _is_content(path)) and found.kind != "folder":
             raise CopyError(f"{self.module}:{path}", "it is no folder")
         if found.kind == "other":
             raise CopyError(f"{self.module}:{path}", "it is neither a file, a folder nor a link")
@@ -99,13 +100,14 @@ class Copier:
         Raises:
             CopyError: There is no such thing, it doesn't fit, or not all could be written.
         """
-        path = os.path.realpath(source) if self.follow else os.path.abspath(source)
+        through = self.follow or source.endswith("/") or _is_content(source)
+        path = os.path.realpath(source) if through else os.path.abspath(source)
         if not os.path.lexists(path):
             raise CopyError(source, "no such file or folder")
         is_folder = os.path.isdir(path) and not os.path.islink(path)
-        if source.endswith("/") and not is_folder:
-            raise CopyError(source, "it is no folder")
         content = _is_content(source)
+        if (content or source.endswith("/")) and not is_folder:
+            raise CopyError(source, "it is no folder")
         folder, name = await self._place(target, path, is_folder=is_folder, content=content)
 
         def pack() -> Iterator[bytes]:

@@ -55,6 +55,7 @@ async def stat(engine: Engine, container: str, key: Key, path: str) -> api.PathI
 async def pack(engine: Engine, container: str, key: Key, path: str) -> AsyncIterator[bytes]:
     """The engine's tar of a path."""
     found = await stat(engine, container, key, path)
+    check_allowed(found.path, whole=True)
     where = f"/containers/{container}/archive"
     async with engine.stream("GET", where, params={"path": found.path}) as response:
         with engine.errors():

@@ -42,11 +42,16 @@ def plain(path: str) -> str:
     return posixpath.normpath("/" + posixpath.join(WORK, path).lstrip("/"))
 
 
-def check_allowed(path: str) -> None:
-    """Refuse secrets, and what holds them. `path` is without links. Raises `AgentError`."""
+def check_allowed(path: str, *, whole: bool = False) -> None:
+    """Refuse secrets; as a `whole`, what holds them, too. Raises `AgentError`.
+
+    Args:
+        path: Without links.
+        whole: Everything below is meant.
+    """
     if path == SECRETS or path.startswith(f"{SECRETS}/"):
         raise AgentError("bad-request", f"{path}: secrets are not copied")
-    if f"{SECRETS}/".startswith(path.rstrip("/") + "/"):
+    if whole and f"{SECRETS}/".startswith(path.rstrip("/") + "/"):
         raise AgentError(
             "bad-request",
             f"{path} is where secrets are kept, which are not copied",

@@ -63,7 +63,7 @@ class ModuleFiles:
 
     def pack(self, path: str) -> Iterator[bytes]:
         """A file or folder as a tar."""
-        with self._parent(path) as (parent, name, shown):
+        with self._parent(path, whole=True) as (parent, name, shown):
             if not os.path.lexists(f"/proc/self/fd/{parent}/{name}"):
                 raise missing(self._key, shown)
             yield from tars.pack(parent, name, posixpath.basename(shown), without=self._secret())
@@ -84,14 +84,14 @@ class ModuleFiles:
         return api.Copied(failed=tuple(f"{name}: {why}" for name, why in done.failed))
 
     @contextlib.contextmanager
-    def _parent(self, path: str) -> Iterator[tuple[int, str, str]]:
+    def _parent(self, path: str, *, whole: bool = False) -> Iterator[tuple[int, str, str]]:
         """The folder of a path, its last step, and how the module calls it."""
         shown = plain(path)
         above, name = posixpath.split(shown)
         if shown == WORK:
             above, name = WORK, "."
         with self._opened(above) as parent:
-            self._check(parent, above, name)
+            self._check(parent, above, name, whole=whole)
             yield parent, name or ".", shown
 
     @contextlib.contextmanager
@@ -131,11 +131,11 @@ class ModuleFiles:
         except AgentError:
             return ""
 
-    def _check(self, folder: int, shown: str, name: str = "") -> None:
+    def _check(self, folder: int, shown: str, name: str = "", *, whole: bool = False) -> None:
         """Refuse secrets by any name that leads to them. Raises `AgentError`."""
         real = posixpath.normpath(posixpath.join(os.readlink(f"/proc/self/fd/{folder}"), name))
-        for path in (real, posixpath.join(shown, name)):
-            check_allowed(path)
+        for path in (real, posixpath.normpath(posixpath.join(shown, name))):
+            check_allowed(path, whole=whole)
         if _below(real, str(self._private)) or os.fstat(folder).st_dev in self._secret():
             raise AgentError("bad-request", f"{shown}: secrets are not copied")
 

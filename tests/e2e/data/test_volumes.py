@@ -1,0 +1,104 @@
+"""Named volumes and devices of the machine, inside modules."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+
+import pytest
+from helpers.otter import BIN
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def volume(place):
+    name = f"v{uuid.uuid4().hex[:8]}"
+    yield name
+    if place.otter.json("ls"):
+        place.otter("destroy", "-m", "data", "--yes", "--no-fetch")
+    place.otter("volume", "rm", name, code=None)
+
+
+def test_a_volume_outlives_its_meshes_until_it_is_removed(place, volume):
+    otter = place.otter
+    mounts = place.mounts(keep=f'volume = "{volume}"')
+    script = "cat /keep/*; echo word > /keep/file; exec sleep 1000"
+    file = place.topology(place.module(script, mounts=mounts))
+    otter("apply", file)
+    (listed,) = [v for v in otter.json("volume", "ls") if v["name"] == volume]
+    assert listed["used_by"] == ["data/m"]
+    refused = otter("volume", "rm", volume, code=1)
+    assert f"volume {volume} is used by data/m" in refused.stderr
+    otter("destroy", "-m", "data", "--yes")
+    otter("apply", file)
+    assert "word" in place.say()
+    otter("destroy", "-m", "data", "--yes")
+    assert otter("volume", "rm", volume).stdout == f"removed {volume}\n"
+    assert volume not in [v["name"] for v in otter.json("volume", "ls")]
+    assert f"no volume '{volume}'" in otter("volume", "rm", volume, code=1).stderr
+
+
+def test_modules_share_a_volume_and_one_may_only_read(place, volume):
+    mounts = [place.mounts(v=f'volume = "{volume}", readonly = {r}') for r in ("false", "true")]
+    writer = place.module("echo shared > /v/f; exec sleep 1000", name="w", mounts=mounts[0])
+    script = "until cat /v/f; do :; done; echo x > /v/g; exec sleep 1000"
+    reader = place.module(script, name="r", mounts=mounts[1])
+    place.otter("apply", place.topology(writer, reader))
+    assert "shared" in place.say("r")
+    assert "Read-only file system" in place.say("r")
+
+
+def test_completion_knows_the_volumes_that_can_go(place, volume):
+    mounts = place.mounts(keep=f'volume = "{volume}"')
+    place.otter("apply", place.topology(place.module(mounts=mounts)))
+
+    def offered():
+        env = {**place.otter.env, "_OTTERCTL_COMPLETE": "bash_complete",
+               "COMP_WORDS": "otterctl volume rm v", "COMP_CWORD": "3"}  # fmt: skip
+        done = subprocess.run([BIN / "otterctl"], env=env, capture_output=True, text=True)
+        return done.stdout
+
+    assert volume not in offered()
+    place.otter("destroy", "-m", "data", "--yes")
+    assert volume in offered()
+
+
+@pytest.fixture
+def device():
+    """Like /dev/zero."""
+    path = f"/dev/otter-test-{uuid.uuid4().hex[:8]}"
+    os.mknod(path, 0o20666, os.makedev(1, 5))
+    yield path
+    os.unlink(path)
+
+
+def test_a_device_is_there(place, device):
+    script = f"head -c 3 {device} | od -An -tx1; exec sleep 1000"
+    place.otter("apply", place.topology(place.module(script, devices=f'["{device}"]')))
+    assert "00 00 00" in place.say()
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/dev/otter-none", "/dev/otter-none: No such file or directory"),
+        ("/dev/loop0", "is a block device"),
+        ("/dev/otter-file", "is no device file"),
+    ],
+)
+def test_what_is_no_device_is_refused(place, path, said):
+    if path == "/dev/otter-file":
+        open(path, "w").close()
+    if path == "/dev/loop0" and not os.path.exists(path):
+        pytest.skip("no block device here")
+    try:
+        file = place.topology(place.module(devices=f'["{path}"]'))
+        done = place.otter("apply", file, code=1)
+    finally:
+        if path == "/dev/otter-file":
+            os.unlink(path)
+    assert f"module m: devices: {path}" in done.stderr
+    assert said in done.stderr
+    assert place.otter.json("ls") == []
