@@ -1,8 +1,10 @@
 """TCP through a gateway: a connection is accepted once it is made outside, or refused as there.
 
-SYN ─► a copy is read here, the kernel drops it (steer.py: parking)
-    ─► connect outside ─► made:    permit, hand the SYN back, accept, carry
-                       └► refused: reset; no way there: unreachable; no answer: none
+A SYN is read here, and dropped by the kernel (steer.py: parking). Then:
+
+    it may not go there ─► reset
+    connected outside ─► permit, hand the SYN back, accept, carry
+    refused ─► reset; no way there ─► unreachable; no answer ─► none
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ _MOST_DIALS = 1024
 _HANDSHAKE_S = 10.0
 """Who asked for a connection has to take it within this."""
 _NO_DESCRIPTORS_S = 0.2
+_BUSY_S = 0.005
+"""Linux ignores ICMP errors for a socket that is just being used (LockDroppedIcmps): the SYN's
+sender gets so long to leave the kernel."""
 _UNREACHABLE = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL}
 )
@@ -70,8 +75,8 @@ class Connections:
             targets = self._edge.reach.targets(at.target, at.target_port)
             if targets:
                 self._dial(at, packet, targets)
-            else:
-                self._edge.prohibit(packet)
+            else:  # no ICMP: it is lost on a sender that is still busy with its SYN
+                self._edge.emit(packets.reset(packet))
 
     def _dial(self, at: Ends, packet: bytes, targets: list[tuple[str, int]]) -> None:
         try:
@@ -89,7 +94,7 @@ class Connections:
                 self._edge.emit(packets.reset(packet))
             elif code in _UNREACHABLE:
                 answer = packets.unreachable(packet, packets.HOST_UNREACHABLE, self._edge.address)
-                self._edge.emit(answer)
+                self._loop.call_later(_BUSY_S, self._edge.emit, answer)
 
         self._dials[at] = Dial(self._loop, made, targets[0], done)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
 from net.errors import OtterError
 from otter_agent.network.outside import resolver
@@ -20,10 +21,19 @@ from otter_agent.network.outside.reach import Reach
 
 
 class Relay:
-    """Everything one mesh has to do with the outside."""
+    """Everything one mesh has to do with the outside.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    Args:
+        loop: The running loop.
+        servers: The machine's name servers, now.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        servers: Callable[[], list[str]] = resolver.servers,
+    ) -> None:
+        self._loop, self._servers = loop, servers
         self._refused: tuple[str, ...] = ()
         self._gateways: dict[str, OpenGateway] = {}
         self._doors: dict[Door, TcpDoor | UdpDoor] = {}
@@ -36,7 +46,7 @@ class Relay:
         for gateway in config.gateways:
             if gateway.netns not in self._gateways:
                 try:
-                    reach = Reach(config.refused, resolver.servers)
+                    reach = Reach(config.refused, self._servers)
                     self._gateways[gateway.netns] = OpenGateway(self._loop, gateway.netns, reach)
                 except (OtterError, OSError) as error:
                     problems.append(f"gateway {gateway.host}: {error}")
