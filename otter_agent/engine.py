@@ -70,6 +70,11 @@ class Engine:
             self._client = aiodocker.Docker(url=_HOST, connector=connector, session=session)
         return self._client
 
+    @property
+    def version(self) -> str:
+        """As it said when it was first asked; "": it wasn't yet."""
+        return str(self._info.get("ServerVersion", "")) if self._info else ""
+
     async def aclose(self) -> None:
         """Close all connections; a later call opens new ones."""
         client, self._client = self._client, None

@@ -21,7 +21,7 @@ from otter_agent.config import read as read_settings
 from otter_agent.images.base import ImageStore
 from otter_agent.layout import Layout
 from otter_agent.network import Network
-from otter_agent.runtimes.base import Closes, Runtime
+from otter_agent.runtimes.base import Closes, Runtime, Versioned
 from otter_agent.supervision import PATIENCE, Patience
 from otter_agent.version import VERSION
 
@@ -60,7 +60,6 @@ class Machine:
 
     Attributes:
         problems: Runtime name -> why it can't be used now ("" if it can); kept by the agent.
-        details: Runtime name -> version or the like, for `doctor`.
     """
 
     layout: Layout
@@ -71,7 +70,6 @@ class Machine:
     runtimes: Mapping[str, Runtime]
     stores: Mapping[str, ImageStore]
     problems: dict[str, str] = field(default_factory=dict)
-    details: dict[str, str] = field(default_factory=dict)
 
     def settings(self) -> Settings:
         """What the configuration file says now. Raises `AgentError`."""
@@ -103,14 +101,16 @@ class Machine:
             memory_bytes=self.room.memory_bytes,
             arch=platform.machine(),
             kernel=platform.release(),
+            python=platform.python_version(),
             cgroup=self.cgroups.version if self.cgroups else "none",
             runtimes=tuple(
                 api.RuntimeFact(
                     name=name,
                     usable=not self.problem_of(name),
-                    detail=self.problem_of(name) or self.details.get(name, ""),
+                    detail=self.problem_of(name)
+                    or (runtime.version if isinstance(runtime, Versioned) else ""),
                 )
-                for name in self.runtimes
+                for name, runtime in self.runtimes.items()
             ),
         )
 

@@ -36,6 +36,8 @@ class Info(Data, frozen=True):
     """`v1`, `v2`, or `none`."""
     runtimes: tuple[RuntimeFact, ...]
     link_driver: str = "none"
+    python: str = ""
+    """Version of the Python that the agent runs on."""
 
 
 class Problem(Data, frozen=True):

@@ -175,6 +175,16 @@ class LogPlace:
 
 
 @runtime_checkable
+class Versioned(Protocol):
+    """Runtimes that rest on something with a version of its own."""
+
+    @property
+    def version(self) -> str:
+        """As people write it; empty: not known yet."""
+        ...
+
+
+@runtime_checkable
 class Logs(Protocol):
     """Runtimes that can show what an instance printed."""
 

@@ -68,6 +68,11 @@ class DockerRuntime:
         self._changes = asyncio.Semaphore(_PARALLEL_CHANGES)
         self._reads = asyncio.Semaphore(_PARALLEL_READS)
 
+    @property
+    def version(self) -> str:
+        """Of the engine."""
+        return self.engine.version
+
     async def aclose(self) -> None:
         """Close the connections to the engine; containers live on."""
         await self.engine.aclose()

@@ -14,7 +14,7 @@ from otter_ctl.cli.common import (
     print_json,
     run,
 )
-from otter_ctl.cli.transfers import ByteProgress, show_warnings
+from otter_ctl.cli.transfers import ByteProgress, show_warnings, shown
 from otter_ctl.client import AgentClient
 from otter_ctl.fetching import Fetched, fetch
 from otter_ctl.runs import RunFolder
@@ -42,7 +42,7 @@ def command(session: Session, modules: tuple[str, ...], mesh: str | None, as_jso
                 return folder, await fetch(client, status, folder, modules, progress)
 
     folder, fetched = run(bring())
-    files = [str(path.relative_to(folder.path)) for path in fetched.files]
+    files = [shown(path.relative_to(folder.path)) for path in fetched.files]
     if as_json:
         warnings = fetched.warnings
         print_json({"folder": str(folder.path), "files": files, "warnings": warnings})

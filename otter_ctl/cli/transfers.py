@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 
@@ -49,6 +50,11 @@ class ByteProgress:
         text = f"{what}: {about(done)}, {about(round(rate))}/s"
         sys.stderr.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
         sys.stderr.flush()
+
+
+def shown(path: Path) -> str:
+    """A path on one line, whatever a module put into its name."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 
 def show_warnings(warnings: Iterable[str]) -> None:
