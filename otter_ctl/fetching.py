@@ -131,7 +131,7 @@ async def _events(client: AgentClient, mesh: str, folder: RunFolder) -> None:
 
 
 async def facts(client: AgentClient, status: api.MeshStatus) -> dict[str, Any]:
-    """What is needed to know what ran: `run.json`, see docs/runs.md."""
+    """What is needed to know what ran: `run.json`, see docs/data.md."""
     spec = status.spec
     asked = {module.name: module for module in spec.modules}
     info = msgspec.to_builtins(await client.info())

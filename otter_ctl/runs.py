@@ -134,7 +134,7 @@ class RunFolder:
         self.note(facts)
 
     def facts(self) -> dict[str, Any]:
-        """What `run.json` says so far; see docs/runs.md."""
+        """What `run.json` says so far; see docs/data.md."""
         try:
             found = msgspec.json.decode((self.path / FACTS).read_bytes())
         except (OSError, msgspec.DecodeError):
