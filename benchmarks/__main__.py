@@ -24,6 +24,7 @@ BENCHMARKS = {
     "dev": "benchmarks.dev",
     "everyday": "benchmarks.everyday",
     "mesh": "benchmarks.mesh",
+    "outside": "benchmarks.outside",
     "ring": "benchmarks.ring",
     "topology": "benchmarks.topology",
 }
