@@ -38,9 +38,10 @@ def resolv_conf(*, reaches_out: bool) -> str:
     the machine's own servers, which no packet reaches, would cost their time-outs.
     """
     if not reaches_out:
+        # Some libraries (musl's) don't hear that nobody is there: they wait as short as they can.
         return (
             "# No way out: names of the mesh only, from /etc/hosts.\n"
-            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"  # musl doesn't see refusals
+            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
         )
     return (
         "# At the gateway: asks this machine's name servers.\n"
