@@ -181,8 +181,8 @@ class Otter:
         return found
 
     def meshes_processes(self) -> list[int]:
-        """Processes of modules: all of this root's but the agent and the launcher."""
-        own = {"otter_agent.launcher", "serve"}
+        """Processes of modules: all of this root's but the agent, the launcher and relays."""
+        own = {"otter_agent.launcher", "otter_agent.network.outside", "serve"}
         return [pid for pid in self.processes() if not own & set(command_line(pid))]
 
     def close(self) -> None:

@@ -83,7 +83,9 @@ def network(run: Path) -> Iterator[Network]:
         for mesh in agent.meshes():
             agent.remove(mesh)
         assert netns.names(agent) == set()
-        assert list((run / "outside").glob("*")) == []
+        assert list((run / "outside").glob("*.s")) == []
+        log = run / "outside" / "relay.log"
+        assert not log.exists() or log.read_text() == ""
         assert relays(run) == []
     finally:
         for mesh in agent.meshes():

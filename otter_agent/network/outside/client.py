@@ -26,6 +26,7 @@ from otter_agent.errors import NetworkError
 from otter_agent.network.outside.config import Config, Report
 from otter_agent.network.outside.holders import MARK
 
+LOG = "relay.log"
 _ANSWER_S = 20.0
 _END_S = 5.0
 
@@ -71,7 +72,7 @@ class Relays:
             with connection.makefile("rb") as answers:
                 line = answers.readline()
         if not line:
-            raise ConnectionError("the relay ended while it was asked; see the agent's log")
+            raise ConnectionError(f"the relay ended while it was asked; see {self._folder / LOG}")
         try:
             report = api.decode(line, Report)
         except msgspec.DecodeError as error:
@@ -119,8 +120,7 @@ class Relays:
 
     def _start(self, mesh: str, path: Path) -> socket.socket:
         """A new relay; it outlives the agent."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.parent.chmod(0o700)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             with _short(path) as short:
@@ -129,16 +129,18 @@ class Relays:
             self._spawn(listener, mesh, path)
         connection = _connected(path)
         if connection is None:
-            raise ConnectionError("its process ended at once; see the agent's log")
+            raise ConnectionError(f"its process ended at once; see {self._folder / LOG}")
         return connection
 
     def _spawn(self, listener: socket.socket, mesh: str, path: Path) -> None:
         package = str(Path(otter_agent.__file__).parent.parent)
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __package__, MARK, mesh, str(path)],
-            stdin=listener.fileno(), stdout=subprocess.DEVNULL, start_new_session=True, cwd="/",
-            env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": package},
-        )  # fmt: skip
+        # A log of its own: it outlives the agent, and would hold whatever that one prints to.
+        with (self._folder / LOG).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __package__, MARK, mesh, str(path)],
+                stdin=listener.fileno(), stdout=log, stderr=log, start_new_session=True, cwd="/",
+                env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": package},
+            )  # fmt: skip
         # This process's child for as long as this lives: somebody has to take note of its end.
         threading.Thread(target=process.wait, name=f"relay of {mesh}", daemon=True).start()
 
