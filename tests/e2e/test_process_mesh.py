@@ -258,7 +258,7 @@ def sleeping(seconds: str) -> list[str]:
 
 
 def test_outputs_that_are_hostile_harm_only_themselves(shared_otter):
-    """Links, a file that is larger than the disk, folders without end; and one good file."""
+    """Links, a hole that is larger than the disk, folders without end; and one good file."""
     otter = shared_otter
     script = (
         "echo good > out.txt; ln -s /etc/shadow link.txt; ln -s / all; truncate -s 10T huge.txt; "
@@ -273,8 +273,10 @@ def test_outputs_that_are_hostile_harm_only_themselves(shared_otter):
     otter("apply", file)
     folder = Path(otter.json("fetch")["folder"])
     outputs = folder / "outputs" / "m"
-    assert [p.name for p in outputs.iterdir()] == ["out.txt"]
-    otter("destroy", "--yes")
+    assert sorted(p.name for p in outputs.iterdir()) == ["huge.txt", "out.txt"]
+    assert (outputs / "huge.txt").stat().st_blocks * 512 < 1 << 20
+    assert "more than 64 folders deep" in otter("destroy", "--yes").stderr
+    (outputs / "huge.txt").unlink()
     assert otter.json("ls") == []
 
 

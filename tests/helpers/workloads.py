@@ -35,6 +35,8 @@ def make_workload(
         os.mkfifo(paths.gate, 0o644)
         paths.gate.chmod(0o644)
     paths.hosts.write_text("127.0.0.1 localhost\n100.64.0.9 other\n")
+    paths.resolv_conf.write_text("nameserver 127.0.0.1\n")
+    paths.nsswitch.write_text("hosts: files dns\n")
     paths.wiring_file.write_text("{}")
     return Workload(
         key=Key(mesh, module),
