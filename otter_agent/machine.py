@@ -103,6 +103,7 @@ class Machine:
             kernel=platform.release(),
             python=platform.python_version(),
             cgroup=self.cgroups.version if self.cgroups else "none",
+            gateways=self.problems.get("network") or self.problems.get("gateways", ""),
             runtimes=tuple(
                 api.RuntimeFact(
                     name=name,
@@ -122,6 +123,8 @@ def open_machine(config: Config, layout: Layout, agent_id: str) -> Machine:
     problems: dict[str, str] = {}
     if not usable:
         problems["network"] = why
+    elif why := network.gateways_problem():
+        problems["gateways"] = why
     cgroups: Cgroups | None = None
     try:
         cgroups = open_cgroups(agent_id)

@@ -36,6 +36,8 @@ class Info(Data, frozen=True):
     """`v1`, `v2`, or `none`."""
     runtimes: tuple[RuntimeFact, ...]
     link_driver: str = "none"
+    gateways: str = ""
+    """Why no mesh can have a gateway here; empty if they can."""
     python: str = ""
     """Version of the Python that the agent runs on."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from otter_agent import api
 from otter_agent.errors import NetworkError
 from otter_agent.network import names, namespaces, plugs, probe, teardown
+from otter_agent.network.outside import probe as outside_probe
 from otter_agent.network.outside.client import Relays
 from otter_agent.network.outside.config import config_of
 from otter_agent.network.plan import plan
@@ -47,6 +48,11 @@ class Network:
     def usable() -> tuple[bool, str]:
         """Whether this process may do all this; else why not. Changes nothing."""
         return probe.usable()
+
+    @staticmethod
+    def gateways_problem() -> str:
+        """Why meshes can have no gateways here; empty if they can. Changes nothing."""
+        return outside_probe.problem()
 
     def converge(self, spec: api.MeshSpec) -> None:
         """Make hosts, links, addresses and routes of a mesh what `spec` says.

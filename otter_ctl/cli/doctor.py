@@ -113,6 +113,7 @@ def _machine(info: api.Info | None) -> list[Check]:
         ok = runtime.usable or (None if runtime.name == "docker" else False)
         mend = "" if runtime.usable else mends.get(runtime.name, "")
         checks.append(Check(f"runtime {runtime.name}", ok, runtime.detail or "usable", mend))
+    checks.append(Check("gateways", None if info.gateways else True, info.gateways or "usable"))
     checks.append(
         Check("links", None, f"driver {info.link_driver}: link properties are not applied yet")
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 from collections.abc import Iterator
@@ -174,6 +175,33 @@ def test_ports_outlive_the_agent_and_come_back_when_their_relay_is_killed(otter)
 
     assert b"200" in wait_for(answers, "the port never came back")
     assert "the way to the outside is gone" in otter("events").stdout
+
+
+def test_a_port_that_is_lost_later_is_told_and_opened_again_when_it_is_free(otter) -> None:
+    port = free_port()
+    otter.serve()
+    otter("apply", otter.topology(mesh("lost", at_cloud(port), "false")))
+    agent = otter.agent_pid
+    assert agent is not None
+    os.kill(agent, signal.SIGSTOP)
+    (relay,) = _alive_relays(otter)
+    watched = os.pidfd_open(relay)
+    os.kill(relay, signal.SIGKILL)
+    select.select([watched], [], [], 10)
+    os.close(watched)
+    with socket.create_server(("127.0.0.1", port)):
+        os.kill(agent, signal.SIGCONT)
+        status = wait_for(lambda: _troubled(otter), "the trouble is never told")
+        assert f"publish tcp 127.0.0.1:{port}: the port is taken by" in status["problem"]
+        assert f"(pid {os.getpid()})" in status["problem"]
+        assert otter.modules("lost")["web"]["state"] == "ready", "it runs on"
+    wait_for(lambda: otter.json("status")["state"] == "ready", "never well again")
+    assert b"200" in status_of(port)
+
+
+def _troubled(otter):
+    status = otter.json("status")
+    return status if status["state"] == "degraded" else None
 
 
 def test_a_mesh_that_goes_while_the_agent_is_dead_takes_its_relay_along(otter) -> None:

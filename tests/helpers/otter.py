@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -116,8 +117,8 @@ class Otter:
                 start_new_session=True, env=self.env,
             )  # fmt: skip
         self._agents.append(child)
-        socket = self.root / "a" / "run" / "agent.sock"
-        wait_for(lambda: self.agent_pid == child.pid and socket.exists(), "no agent")
+        path = self.root / "a" / "run" / "agent.sock"  # a killed predecessor's may still be there
+        wait_for(lambda: self.agent_pid == child.pid and _is_served(path), "no agent")
         return child
 
     def kill_agent(self) -> None:
@@ -214,6 +215,11 @@ def kill_within(otter: Otter, seconds: float, *arguments: object) -> None:
     if otter.agent_pid is not None:
         otter.kill_agent()
     verb.wait(60)
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def _alive(pid: int) -> bool:
