@@ -18,7 +18,7 @@ from otter_agent.build_log import BuildLogFile
 from otter_agent.errors import AgentError, ImageError, explained
 from otter_agent.part import Part
 from otter_agent.runtimes.base import Phase
-from otter_agent.steps import STOP_GRACE_S, Steps, patient
+from otter_agent.steps import AT_ONCE, STOP_GRACE_S, Steps, patient
 
 
 class Actions:
@@ -32,6 +32,7 @@ class Actions:
     def __init__(self, book: Book, steps: Steps) -> None:
         self._book = book
         self._steps = steps
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def perform(self, action: policy.Action) -> None:
         """Do it; failures are written down."""
@@ -82,7 +83,8 @@ class Actions:
                 await self._prepare(module, part)
                 return
             op = type(action).__name__.lower()
-            async with patient(part.runtime, op, self._steps.key(name), book.patience.step_s):
+            late = patient(part.runtime, op, self._steps.key(name), book.patience.step_s)
+            async with self._slots, late:
                 if isinstance(action, policy.Remove):
                     await self._remove(name, part, module)
                 elif module is not None:

@@ -20,12 +20,23 @@ from otter_agent.network.outside import resolver
 _LOCALHOST = "127.0.0.1 localhost\n"
 
 
-def make(
-    layout: Layout, mesh: str, module: str, names: dict[str, str], *, reaches_out: bool = False
-) -> None:
+def hosts_file(names: dict[str, str]) -> str:
+    """The content of /etc/hosts in all modules of a mesh: name -> address."""
+    lines = (f"{address} {name}\n" for name, address in sorted(names.items()))
+    return _LOCALHOST + "".join(lines)
+
+
+def make(layout: Layout, mesh: str, module: str, hosts: str, *, reaches_out: bool = False) -> None:
     """Make a module's folders and bring its files for name resolution up to date, in place.
 
     In place because they are bind-mounted: a rename would leave the module with the old ones.
+
+    Args:
+        layout: Where folders are.
+        mesh: Its name.
+        module: Its name.
+        hosts: See `hosts_file`.
+        reaches_out: Whether names of the outside world resolve.
     """
     paths = layout.module(mesh, module)
     for folder in (paths.work, paths.wiring, paths.state):
@@ -33,8 +44,7 @@ def make(
     for folder in (paths.work, paths.state):
         folder.chmod(0o777)  # an image's own user must be able to write; the parent is ours alone
     layout.meshes.chmod(0o711)
-    text = _LOCALHOST + "".join(f"{address} {name}\n" for name, address in sorted(names.items()))
-    _write(paths.hosts, text)
+    _write(paths.hosts, hosts)
     _write(paths.resolv_conf, resolver.resolv_conf(reaches_out=reaches_out))
     _write(paths.nsswitch, resolver.nsswitch())
     if not paths.gate.exists():

@@ -107,6 +107,8 @@ class MeshKeeper:
         part = self._book.parts.setdefault(name, Part(runtime))
         if part.busy and instance.phase is not Phase.EXITED:
             return  # the action under way returns something newer
+        if instance.phase is Phase.EXITED and part.lives_on(instance):
+            return  # late word of an earlier life
         if part.runtime == runtime:
             part.now_is(instance)
         self._book.touch(name)

@@ -54,6 +54,11 @@ class Part:
         """It has a process."""
         return self.instance is not None and self.instance.phase in (Phase.HELD, Phase.RUNNING)
 
+    def lives_on(self, ended: Instance) -> bool:
+        """Whether it lives, and what ended was an earlier life of it."""
+        now = self.instance
+        return self.alive and now is not None and bool(ended.life) and now.life != ended.life
+
     def seen(self, runtime_problem: str) -> Seen:
         """As the policy sees it."""
         return Seen(

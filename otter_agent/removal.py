@@ -11,7 +11,7 @@ from typing import Protocol
 
 from otter_agent.errors import explained
 from otter_agent.part import Part
-from otter_agent.steps import Steps, patient
+from otter_agent.steps import AT_ONCE, Steps, patient
 from otter_agent.supervision import Patience
 
 
@@ -35,9 +35,12 @@ async def remove_mesh(
     """
     said: list[str] = []
 
+    slots = asyncio.Semaphore(AT_ONCE)
+
     async def end(name: str, part: Part) -> None:
         try:
-            await _end(steps, name, part, tell, patience)
+            async with slots:
+                await _end(steps, name, part, tell, patience)
         except Exception as error:  # noqa: BLE001 - one that can't be removed keeps no other
             said.append(str(explained(error)))
 

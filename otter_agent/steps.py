@@ -24,6 +24,9 @@ from otter_agent.volumes import Volumes
 STOP_GRACE_S = 5.0
 """Between SIGTERM and SIGKILL: half of Docker's default, as a removed module's data goes too."""
 TAIL_LINES = 20
+AT_ONCE = 32
+"""Steps of a mesh: an engine does no more of them beside each other, and those that wait for their
+turn aren't late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,10 @@ class Steps:
 
     def _make_folders(self, spec: api.MeshSpec, in_use: set[str | None]) -> None:
         outward = {host.name for host in spec.hosts if host.reaches_out}
+        hosts = folders.hosts_file(spec.names)
         for module in spec.modules:
             folders.make(
-                self.machine.layout, self.mesh, module.name, spec.names,
+                self.machine.layout, self.mesh, module.name, hosts,
                 reaches_out=module.host in outward,
             )  # fmt: skip
         cgroups = self.machine.cgroups

@@ -102,6 +102,8 @@ class Instance:
             since boot, field 22 of /proc/PID/stat) it names the process even after pid reuse.
         exit_code: 128+N for signal N, as shells do; None if it can't be known.
         id: The runtime's own id (container id).
+        life: Names this one life of it, so that late word of an earlier one's end is known as such;
+            "" where the runtime sees to that itself.
     """
 
     key: Key
@@ -111,6 +113,7 @@ class Instance:
     exit_code: int | None = None
     oom_killed: bool = False
     id: str = ""
+    life: str = ""
 
 
 class Runtime(Protocol):

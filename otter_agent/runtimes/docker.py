@@ -388,6 +388,8 @@ class DockerRuntime:
         known = self._known.get(ended.key)
         if known is not None and known.id != ended.id:
             return None  # an older container, replaced meanwhile
+        if known is not None and known.pid is not None and _belongs(known.pid, known.id):
+            return None  # an older life of it: it has been started again meanwhile
         if ended.exit_code == _SIGKILLED:
             shown = await self._containers.show(ended.id)
             ended = replace(ended, oom_killed=bool(shown and shown["State"]["OOMKilled"]))

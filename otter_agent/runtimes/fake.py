@@ -133,8 +133,9 @@ class FakeRuntime:
         if entry.instance.phase in (Phase.CREATED, Phase.EXITED):
             entry.life += 1
             entry.instance = replace(
-                entry.instance, phase=Phase.HELD, pid=next(self.world.pids), exit_code=None
-            )
+                entry.instance, phase=Phase.HELD, pid=next(self.world.pids), exit_code=None,
+                life=str(entry.life),
+            )  # fmt: skip
         return entry.instance
 
     async def release(self, key: Key) -> Instance:

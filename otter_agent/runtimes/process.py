@@ -342,9 +342,11 @@ class ProcessRuntime:
         if life is None:
             return Instance(key, digest, Phase.CREATED)
         phase = _PHASES[life["phase"]]
+        name = f"{life['pid']}@{life['started']}"
         if phase is Phase.EXITED:
-            return Instance(key, digest, phase, exit_code=life["exit"], oom_killed=life["oom"])
-        return Instance(key, digest, phase, pid=life["pid"], id=f"{life['pid']}@{life['started']}")
+            code, oom = life["exit"], life["oom"]
+            return Instance(key, digest, phase, exit_code=code, oom_killed=oom, life=name)
+        return Instance(key, digest, phase, pid=life["pid"], id=name, life=name)
 
     def _path(self, key: Key, name: str) -> str:
         return f"{records.folder(self._root, key.mesh, key.module)}/{name}"

@@ -177,3 +177,32 @@ async def test_a_full_disk_does_not_end_the_agent(tmp_path, monkeypatch):
         while agent.meshes():
             await asyncio.sleep(0)
         assert await world.runtime.list() == []
+
+
+async def test_late_word_of_an_earlier_lifes_end_ends_no_later_one(tmp_path):
+    """A restart has no pause: the runtime's report may come when the next life runs already."""
+
+    class Slow(FakeRuntime):
+        def __init__(self):
+            super().__init__()
+            self.held_back = asyncio.Event()
+
+        async def watch(self):
+            async for instance in super().watch():
+                await self.held_back.wait()
+                yield instance
+
+    world = World(tmp_path)
+    world.runtime = runtime = Slow()
+    async with world.agent() as agent:
+        agent.put_mesh(spec(module()))
+        await settled(agent)
+        last = agent.last_event()
+        agent.order("mesh", "m", "restart", None)
+        await until(agent, "mesh", "module", "ready", last)
+        first = agent.modules("mesh")[0]
+        runtime.held_back.set()
+        agent.put_mesh(spec(module(), module("other")))  # something to wait for
+        await settled(agent)
+        assert agent.modules("mesh")[0] == first
+        assert first.restarts == 1
