@@ -203,6 +203,7 @@ class Otter:
                     child.wait(DEADLINE_S)
                 wait_for(lambda: not self.processes(), f"left running: {self.processes()}")
                 assert left == []
+                assert f"{self.root}/" not in Path("/proc/self/mountinfo").read_text()
         finally:
             shutil.rmtree(self.root, ignore_errors=True)
 
