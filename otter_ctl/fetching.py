@@ -137,10 +137,13 @@ async def facts(client: AgentClient, status: api.MeshStatus) -> dict[str, Any]:
     info = msgspec.to_builtins(await client.info())
     for name in ("pid", "root"):
         info.pop(name, None)
-    return {
+    # Only if there is something to say: what was noted once stays, though the machine has room now.
+    marked = {"overcommit": status.overcommit} if status.overcommit else {}
+    return marked | {
         "mesh": spec.name,
         "run": spec.run,
         "seed": spec.seed,
+        "owner": status.owner,
         "state": status.state,
         "noted": timestamp(),
         "controller": {

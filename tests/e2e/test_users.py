@@ -145,6 +145,10 @@ def test_budgets_are_let_in_while_they_fit(otter):
     otter("apply", most, "--set", "modules.m.env.X=3")  # was let in before: goes on
     otter("destroy", "-m", "more", "--yes", "--no-fetch")
     assert otter.json("status", "-m", "most")["overcommit"] == ""
+    otter("destroy", "-m", "most", "--yes")
+    for mesh in ("more", "most"):  # both runs are marked for good
+        (run,) = (otter.runs / mesh).glob("*/run.json")
+        assert json.loads(run.read_text())["overcommit"] == f"{cores + 0.5:g} of {cores} cores"
 
 
 def test_of_two_plans_for_one_state_the_second_is_told(otter):
