@@ -14,7 +14,14 @@ import click
 from net.errors import OtterError
 from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import complete_module, mesh_option, pass_session, pick_mesh, run
+from otter_ctl.cli.common import (
+    complete_module,
+    force_option,
+    mesh_option,
+    pass_session,
+    pick_mesh,
+    run,
+)
 from otter_ctl.cli.logs import printable
 from otter_ctl.client import AgentClient
 from otter_ctl.dev import ARRIVED, UNDER_WAY, Development, newest
@@ -44,9 +51,15 @@ Examples:
     "--target", metavar="DIR",
     help="Where in the module the folder is shown; without this, where its image has it.",
 )  # fmt: skip
+@force_option
 @pass_session
 def command(
-    session: Session, module: str, mesh: str | None, path: Path | None, target: str | None
+    session: Session,
+    module: str,
+    mesh: str | None,
+    path: Path | None,
+    target: str | None,
+    force: bool,
 ) -> int:
     """Work on a module of a running mesh: each save of a file restarts it, and nothing else.
 
@@ -56,7 +69,7 @@ def command(
     """
 
     async def work() -> int:
-        async with AgentClient(session.agent.socket) as client:
+        async with AgentClient(session.agent.socket, force=force) as client:
             name = await pick_mesh(client, mesh)
             folder = path or await _folder_of(session, client, name, module)
             development = Development(client, name, module, folder.resolve(), target)

@@ -14,7 +14,14 @@ import msgspec
 
 from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import complete_module, mesh_option, pass_session, pick_mesh, run
+from otter_ctl.cli.common import (
+    complete_module,
+    force_option,
+    mesh_option,
+    pass_session,
+    pick_mesh,
+    run,
+)
 from otter_ctl.cli.terminal import READ_BYTES, is_terminal, keys, raw, watched, window_size
 from otter_ctl.client import AgentClient
 from otter_ctl.duplex import Duplex
@@ -45,12 +52,14 @@ Examples:
 )  # fmt: skip
 @click.option("-w", "--workdir", default="", metavar="DIR", help="Its folder, inside the module.")
 @click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="Who it runs as.")
+@force_option
 @click.argument("module", shell_complete=complete_module)
 @click.argument("argv", nargs=-1, metavar="[-- CMD [ARG]...]", type=click.UNPROCESSED)
 @pass_session
 def command(
     session: Session,
     mesh: str | None,
+    force: bool,
     interactive: bool,
     tty: bool | None,
     variables: tuple[str, ...],
@@ -76,7 +85,7 @@ def command(
     )
 
     async def execute() -> int:
-        async with AgentClient(session.agent.socket) as client:
+        async with AgentClient(session.agent.socket, force=force) as client:
             name = await pick_mesh(client, mesh)
             async with client.exec(name, module, request) as socket:
                 return await _converse(socket, tty=tty, typed=tty or interactive)

@@ -11,6 +11,7 @@ from otter_ctl import forward
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import (
     complete_module,
+    force_option,
     json_option,
     mesh_option,
     pass_session,
@@ -40,6 +41,7 @@ Examples:
     "Without it: straight to the module, over no link.",
 )  # fmt: skip
 @click.option("--udp", is_flag=True, help="Datagrams instead of TCP.")
+@force_option
 @json_option
 @click.argument("module", shell_complete=complete_module)
 @click.argument("port")
@@ -48,6 +50,7 @@ Examples:
 def command(
     session: Session,
     mesh: str | None,
+    force: bool,
     at: str,
     udp: bool,
     as_json: bool,
@@ -64,7 +67,7 @@ def command(
     request = api.ForwardRequest(port=target, at=at, protocol=protocol)
 
     async def work() -> None:
-        async with AgentClient(session.agent.socket) as client:
+        async with AgentClient(session.agent.socket, force=force) as client:
             goal = forward.Goal(await pick_mesh(client, mesh), module, request)
             await _check(client, goal)
             with forward.listen(goal, at_home) as listener:

@@ -96,6 +96,7 @@ def test_another_users_mesh_is_listed_and_left_alone(otter, guest):
     assert "left alone" in guest("destroy", "--all", "--yes").stderr
     assert otter.modules("mine")["m"]["pid"] == before
 
+    assert guest("exec", "--force", "m", "--", "printenv", "X").stdout == "1\n"
     guest("restart", "m", "--force")
     assert otter.modules("mine")["m"]["pid"] != before
     guest("apply", file, "--force", "--set", "modules.m.env.X=2")
