@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.mesh import agent, run
+from benchmarks.mesh import agent, run, star
 from benchmarks.row import NotHere, Row
 from benchmarks.timing import medians
 
@@ -26,6 +26,9 @@ SAVES = 15
 GOAL_S = 1.0
 """Beyond the module's own model load."""
 FLOOD_S = 5.0
+TAB_MODULES = 100
+TAB_RUNS = 11
+TAB_GOAL_S = 0.15
 STATUS_GOAL_S = 0.5
 SCRIPTS = {
     "process": ("module.py", "import time\nprint('life {n}', flush=True)\ntime.sleep(1000)\n"),
@@ -63,6 +66,7 @@ def rows() -> list[Row]:
     with agent() as (otterctl, folder):
         found.append(_row("process", _saves("process", "", otterctl, folder), bare))
         found += _flood(otterctl, folder)
+        found.append(_completion(otterctl, folder, bare))
     with contextlib.suppress(NotHere), _engine() as (url, image), agent(url) as (otterctl, folder):
         found.append(_row("docker", _saves("docker", image, otterctl, folder), None))
     return found
@@ -138,6 +142,26 @@ def _flood(otterctl: list[str], folder: Path) -> list[Row]:
         Row(name="its log on disk", unit="B", better="lower", ours=float(kept), peers={},
             limit=64 << 20, goal=100e6, n=1, note=note),
     ]  # fmt: skip
+
+
+def _completion(otterctl: list[str], folder: Path, bare: float) -> Row:
+    """The Tab key after `otterctl logs`, on a mesh of 100 modules."""
+    file = folder / "star.toml"
+    file.write_text(star(TAB_MODULES))
+    run(otterctl, "apply", str(file))
+    words = {
+        "_OTTERCTL_COMPLETE": "bash_complete",
+        "COMP_WORDS": "otterctl logs m",
+        "COMP_CWORD": "2",
+    }
+    place = {"OTTER_ROOT": str(folder / "a")}
+    command = ["env", *(f"{k}={v}" for k, v in (words | place).items()), otterctl[0]]
+    took = medians({"": command}, TAB_RUNS)[""]
+    run(otterctl, "destroy", "--yes", "--no-fetch")
+    return Row(
+        name=f"Tab: names of {TAB_MODULES} modules", unit="s", better="lower", ours=took, peers={},
+        limit=bare, goal=TAB_GOAL_S, n=TAB_RUNS,
+    )  # fmt: skip
 
 
 def _cpu_s(pid: int) -> float:

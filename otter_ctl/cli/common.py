@@ -12,12 +12,15 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
+from net.errors import OtterError
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
 
 T = TypeVar("T")
+COMPLETE_WITHIN_S = 0.3
+"""An agent that hangs must not hang the shell with it."""
 pass_session = click.make_pass_decorator(Session)
 
 
@@ -69,11 +72,17 @@ async def pick_mesh(client: AgentClient, name: str | None) -> str:
 def _complete(
     session: Session, question: Callable[[AgentClient], Awaitable[list[str]]]
 ) -> list[str]:
+    """The answer, if there is one soon: who presses a key waits for nothing, and reads no error."""
+
+    async def soon(client: AgentClient) -> list[str]:
+        async with asyncio.timeout(COMPLETE_WITHIN_S):
+            return await question(client)
+
     if not session.agent.answers():
         return []
     try:
-        return ask(session, question)
-    except (RemoteError, click.UsageError):
+        return ask(session, soon)
+    except (OtterError, click.UsageError, TimeoutError):
         return []
 
 
@@ -117,8 +126,8 @@ def complete_module(
     """Names of modules that start with what was typed."""
 
     async def names(client: AgentClient) -> list[str]:
-        mesh = await client.mesh(await pick_mesh(client, ctx.params.get("mesh")))
-        return [module.name for module in mesh.modules]
+        modules = await client.modules(await pick_mesh(client, ctx.params.get("mesh")))
+        return [module.name for module in modules]
 
     found = _complete(_session_of(ctx), names)
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
