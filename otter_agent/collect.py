@@ -38,14 +38,15 @@ async def images(machine: Machine, in_use: Mapping[str, list[str]]) -> list[api.
     return found
 
 
-async def prune(machine: Machine, keep: frozenset[str]) -> api.Pruned:
-    """Remove what no mesh uses, in all stores."""
-    removed: list[str] = []
+async def prune(machine: Machine, keep: frozenset[str], *, dry_run: bool) -> api.Pruned:
+    """Remove what no mesh uses, in all stores; with `dry_run` only say what that would be."""
+    items: list[api.PrunedItem] = []
     freed = 0
     for name, store in machine.stores.items():
         if machine.problems.get(name):
             continue
-        pruned = await store.prune(keep)
-        removed += pruned.removed
+        pruned = await store.prune(keep, dry_run=dry_run)
+        items += pruned.items
         freed += pruned.freed_bytes
-    return api.Pruned(removed=tuple(removed), freed_bytes=freed)
+    removed = tuple(item.reference for item in items)
+    return api.Pruned(removed=removed, freed_bytes=freed, items=tuple(items), dry_run=dry_run)

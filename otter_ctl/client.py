@@ -219,9 +219,10 @@ class AgentClient:
         """Images and environments that OTTER made there."""
         return await self._get("/v1/images", list[api.ImageInfo])
 
-    async def prune(self) -> api.Pruned:
-        """Remove those that nothing uses."""
-        return await self._get("/v1/images/prune", api.Pruned, "POST", answer_s=None)
+    async def prune(self, *, dry_run: bool = False) -> api.Pruned:
+        """Remove those that nothing uses, or say which these are."""
+        query = [("dry_run", "1")] if dry_run else []
+        return await self._get("/v1/images/prune", api.Pruned, "POST", query=query, answer_s=None)
 
     async def volumes(self) -> list[api.VolumeInfo]:
         """Named volumes there."""

@@ -128,8 +128,23 @@ class ForwardRequest(Data, frozen=True):
     protocol: Literal["tcp", "udp"] = "tcp"
 
 
+class PrunedItem(Data, frozen=True):
+    """Something that was removed, or that would be."""
+
+    reference: str
+    kind: str
+    """`module`, `base`, `packages`, `root` (images); `env`, `models`, `layer`, `base`, `net`."""
+    size_bytes: int
+    """What it holds alone, without what it is built on or links to."""
+
+
 class Pruned(Data, frozen=True):
     """The answer of `POST /v1/images/prune`."""
 
     removed: tuple[str, ...]
     freed_bytes: int
+    """On the disk; of a dry run: about."""
+    items: tuple[PrunedItem, ...] = ()
+    """The same as `removed`, in more words."""
+    dry_run: bool = False
+    """Nothing was removed: this is what would be."""

@@ -27,6 +27,9 @@ class ImageStore(Protocol):
         """What this store made and still has (`used_by` left empty)."""
         ...
 
-    async def prune(self, keep: frozenset[str]) -> Pruned:
-        """Remove what this store made and whose digest isn't in `keep`, with unused bases."""
+    async def prune(self, keep: frozenset[str], *, dry_run: bool = False) -> Pruned:
+        """Remove what this store made and whose digest isn't in `keep`, with unused bases.
+
+        With `dry_run` only say what that would be.
+        """
         ...

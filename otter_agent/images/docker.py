@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from otter_agent.api import Build, ImageInfo, ModuleSpec, Pruned
+from otter_agent.api import Build, ImageInfo, ModuleSpec, Pruned, PrunedItem
 from otter_agent.engine import Engine, EngineError, filters, translated
 from otter_agent.errors import ImageError
 from otter_agent.flights import Flights
@@ -31,6 +31,7 @@ from otter_agent.images.locks import Locks
 from otter_agent.images.runnable import check_runnable
 from otter_agent.images.steps import Step, to_end
 from otter_agent.images.unpack import UnpackError, unpack
+from otter_agent.images.unused import Image, own_bytes, tags_of, unused
 from otter_agent.images.wheelhouse import Wheelhouse
 from otter_agent.layout import Layout
 from otter_agent.runtimes.base import Artifact
@@ -87,29 +88,31 @@ class DockerImages:
         with translated(ImageError, "list", "images"):
             return [_info(image) for image in await self._own("module", "base")]
 
-    async def prune(self, keep: frozenset[str]) -> Pruned:
+    async def prune(self, keep: frozenset[str], *, dry_run: bool = False) -> Pruned:
         """See `ImageStore`. An image that a container uses stays."""
         with translated(ImageError, "prune", "images"):
             async with self._alone():
-                return await self._prune(keep)
+                return await self._prune(keep, dry_run)
 
-    async def _prune(self, keep: frozenset[str]) -> Pruned:
+    async def _prune(self, keep: frozenset[str], dry_run: bool) -> Pruned:
+        everyone = await self.engine.json("GET", "/images/json")
+        containers = await self.engine.json("GET", "/containers/json", params={"all": "1"})
+        images = await self._own("module", "base", "packages", "root")
         before = await self._used_bytes()
-        removed = [
-            tag
-            for image in await self._own("module")
-            if image["Labels"].get(DIGEST) not in keep
-            for tag in await self._remove(image)
-        ]
-        for kind, users in (("base", "module"), ("packages", "base"), ("root", "packages")):
-            used = {i["Labels"].get(BASE) for i in await self._own(users)}
-            for image in await self._own(kind):
-                if not used.intersection(image["RepoTags"] or ()):
-                    removed += await self._remove(image)
-        mine = filters(dangling=["true"], label=[f"{AGENT}={self._agent_id}"])
-        await self.engine.json("POST", "/images/prune", params=mine)
-        freed = max(0, before - await self._used_bytes())
-        return Pruned(removed=tuple(removed), freed_bytes=freed)
+        items = []
+        for image in unused(images, keep, {c["ImageID"] for c in containers}):
+            tags = tags_of(image) if dry_run else await self._remove(image)
+            size, kind = own_bytes(image, everyone), image["Labels"][KIND]
+            items += [PrunedItem(reference=tag, kind=kind, size_bytes=size) for tag in tags]
+        freed = sum(item.size_bytes for item in items)
+        if not dry_run:
+            mine = filters(dangling=["true"], label=[f"{AGENT}={self._agent_id}"])
+            await self.engine.json("POST", "/images/prune", params=mine)
+            freed = max(0, before - await self._used_bytes())
+        return Pruned(
+            removed=tuple(item.reference for item in items), freed_bytes=freed,
+            items=tuple(items), dry_run=dry_run,
+        )  # fmt: skip
 
     # --- image = ----------------------------------------------------------------------------
 
@@ -204,7 +207,9 @@ class DockerImages:
         params = filters(label=[f"{AGENT}={self._agent_id}"])
         images = await self.engine.json("GET", "/images/json", params=params)
         return [
-            image for image in images if (image["Labels"] or {}).get(KIND) in kinds and _tags(image)
+            image
+            for image in images
+            if (image["Labels"] or {}).get(KIND) in kinds and tags_of(image)
         ]
 
     @contextlib.asynccontextmanager
@@ -215,10 +220,10 @@ class DockerImages:
                 await stack.enter_async_context(self._building)
             yield
 
-    async def _remove(self, image: dict[str, Any]) -> list_[str]:
+    async def _remove(self, image: Image) -> list_[str]:
         """Remove an image by all its names; those that went."""
         gone = []
-        for tag in _tags(image):
+        for tag in tags_of(image):
             try:
                 await self.engine.json("DELETE", f"/images/{tag}")
             except EngineError as exc:
@@ -232,13 +237,9 @@ class DockerImages:
         return int((await self.engine.json("GET", "/system/df"))["LayersSize"])
 
 
-def _tags(image: dict[str, Any]) -> list_[str]:
-    return [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]
-
-
 def _info(image: dict[str, Any]) -> ImageInfo:
     return ImageInfo(
-        reference=_tags(image)[0],
+        reference=tags_of(image)[0],
         kind="image",
         digest=image["Labels"].get(DIGEST, image["Id"].removeprefix("sha256:")),
         size_bytes=image["Size"],

@@ -88,12 +88,14 @@ class EnvironmentStore:
         """The environments that are whole; sizes include the layers and models they use."""
         return await asyncio.to_thread(self._list)
 
-    async def prune(self, keep: frozenset[str]) -> Pruned:
+    async def prune(self, keep: frozenset[str], *, dry_run: bool = False) -> Pruned:
         """Remove environments whose digest isn't in `keep`, then what no environment uses.
 
         Waits for builds that are underway.
         """
-        return await self._shelf.prune(_KINDS, lambda name: name.removeprefix("env/") in keep)
+        return await self._shelf.prune(
+            _KINDS, lambda name: name.removeprefix("env/") in keep, dry_run=dry_run
+        )
 
     def _digest(self, build: Build, base: Base, net: str) -> str:
         # The root is in it because virtual environments hold absolute paths.

@@ -20,6 +20,6 @@ class FakeImages:
         """Nothing is kept."""
         return []
 
-    async def prune(self, keep: frozenset[str]) -> Pruned:
+    async def prune(self, keep: frozenset[str], *, dry_run: bool = False) -> Pruned:
         """Nothing to remove."""
-        return Pruned(removed=(), freed_bytes=0)
+        return Pruned(removed=(), freed_bytes=0, dry_run=dry_run)

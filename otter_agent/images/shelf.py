@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from otter_agent.api import Pruned
+from otter_agent.api import Pruned, PrunedItem
 from otter_agent.images.base import BuildLog
 from otter_agent.images.layers import tree_bytes
 from otter_agent.images.steps import Step, locked, to_end
@@ -84,31 +84,41 @@ class Shelf:
         parent = self.root / kind
         return sorted(f"{kind}/{f.name}" for f in parent.iterdir()) if parent.is_dir() else []
 
-    async def prune(self, kinds: Iterable[str], keep: Callable[[str], bool]) -> Pruned:
+    async def prune(
+        self, kinds: Iterable[str], keep: Callable[[str], bool], *, dry_run: bool
+    ) -> Pruned:
         """Remove folders; waits until no build is underway.
 
         Args:
             kinds: In this order; those that use others first.
             keep: Whether a folder shall stay even if no other uses it.
+            dry_run: Only say which.
         """
         async with locked(self.root / "locks" / "shelf"):
-            return await to_end(self._prune, tuple(kinds), keep)
+            return await to_end(self._prune, tuple(kinds), keep, dry_run)
 
-    def _prune(self, kinds: tuple[str, ...], keep: Callable[[str], bool]) -> Pruned:
-        removed, freed, used = [], 0, set[str]()
+    def _prune(self, kinds: tuple[str, ...], keep: Callable[[str], bool], dry_run: bool) -> Pruned:
+        items, used = [], set[str]()
         for name in (name for kind in kinds for name in self.names(kind)):
             facts = self.facts(name)
             if facts is not None and (name in used or keep(name)):
                 used.update(facts.get("uses", ()))
                 continue
-            freed += tree_bytes(self.root / name)
-            _remove(self.root / name)
-            removed.append(str(self.root / name))
+            folder = self.root / name
+            size, kind = tree_bytes(folder), name.partition("/")[0]
+            items.append(PrunedItem(reference=str(folder), kind=kind, size_bytes=size))
+            if not dry_run:
+                _remove(folder)
         # Nobody builds while we hold the shelf's own lock, so nobody holds the others.
-        for lock in (self.root / "locks").iterdir():
+        for lock in () if dry_run else (self.root / "locks").iterdir():
             if lock.name != "shelf":
                 lock.unlink(missing_ok=True)
-        return Pruned(removed=tuple(removed), freed_bytes=freed)
+        return Pruned(
+            removed=tuple(item.reference for item in items),
+            freed_bytes=sum(item.size_bytes for item in items),
+            items=tuple(items),
+            dry_run=dry_run,
+        )
 
 
 def _clear(folder: Path) -> None:

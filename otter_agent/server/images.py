@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from otter_agent import collect
-from otter_agent.server.common import AGENT, answer
+from otter_agent.server.common import AGENT, answer, flag
 
 
 async def _images(request: web.Request) -> web.Response:
@@ -14,7 +14,8 @@ async def _images(request: web.Request) -> web.Response:
 
 async def _prune(request: web.Request) -> web.Response:
     agent = request.app[AGENT]
-    return answer(await collect.prune(agent.machine, frozenset(agent.in_use())))
+    keep, dry_run = frozenset(agent.in_use()), flag(request, "dry_run")
+    return answer(await collect.prune(agent.machine, keep, dry_run=dry_run))
 
 
 ROUTES = (

@@ -6,11 +6,12 @@ import time
 
 import click
 
-from net.units import format_size
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import ask, json_option, pass_session, print_json
+from otter_ctl.cli.tables import print_table
 from otter_ctl.client import AgentClient
+from otter_ctl.fetching import about
 
 
 @click.group(name="image", epilog="Example: otterctl image prune")
@@ -31,36 +32,42 @@ def list_images(session: Session, as_json: bool) -> None:
     if as_json:
         print_json(images)
         return
-    from otter_ctl.cli.tables import print_table
-
-    print_table(
-        ("NAME", "KIND", "SIZE", "MADE", "USED BY"),
-        [
-            (
-                i.reference,
-                i.kind,
-                format_size(i.size_bytes),
-                time.strftime("%Y-%m-%d %H:%M", time.localtime(i.created)),
-                ", ".join(i.used_by),
-            )
-            for i in images
-        ],
-    )
+    rows = [
+        (i.reference, i.kind, about(i.size_bytes),
+         time.strftime("%Y-%m-%d %H:%M", time.localtime(i.created)), ", ".join(i.used_by) or "-")
+        for i in images
+    ]  # fmt: skip
+    print_table(("NAME", "KIND", "SIZE", "MADE", "USED BY"), rows)
+    if not all(i.used_by for i in images):
+        click.echo("what unused ones hold: otterctl image prune --dry-run", err=True)
 
 
-@command.command(epilog="Example: otterctl image prune --json")
+@command.command(
+    epilog="""\b
+Examples:
+  otterctl image prune --dry-run
+  otterctl image prune --json
+"""
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Remove nothing: only say what would be.")
 @json_option
 @pass_session
-def prune(session: Session, as_json: bool) -> None:
-    """Remove those that no mesh uses, and bases that no image needs."""
+def prune(session: Session, dry_run: bool, as_json: bool) -> None:
+    """Remove those that no mesh uses, with the bases, packages and models that only they need.
+
+    The sizes are what each holds alone, without what it is built on.
+    """
 
     async def question(client: AgentClient) -> api.Pruned:
-        return await client.prune()
+        return await client.prune(dry_run=dry_run)
 
     pruned = ask(session, question)
     if as_json:
         print_json(pruned)
         return
-    for name in pruned.removed:
-        click.echo(f"removed {name}")
-    click.echo(f"{len(pruned.removed)} removed, {format_size(pruned.freed_bytes)} freed", err=True)
+    would = "would remove" if dry_run else "removed"
+    for item in pruned.items:
+        click.echo(f"{would} {item.reference} ({item.kind}, {about(item.size_bytes)})")
+    total = about(pruned.freed_bytes)
+    done = f"would be removed, about {total} freed" if dry_run else f"removed, {total} freed"
+    click.echo(f"{len(pruned.items)} {done}", err=True)

@@ -172,6 +172,10 @@ def test_three_containers_over_tcp_and_images_are_kept_listed_and_pruned(docker_
     kept = otter.json("image", "prune")
     assert not set(kept["removed"]) & {i["reference"] for i in used}
     otter("destroy", "--yes")
+    told = otter("image", "prune", "--dry-run")
+    assert all(f"would remove {i['reference']} (module, " in told.stdout for i in used)
+    assert "would be removed, about " in told.stderr
+    assert used[0]["reference"] in otter("image", "ls").stdout
     assert {i["reference"] for i in used} <= set(otter.json("image", "prune")["removed"])
 
 

@@ -230,9 +230,14 @@ async def test_prune_keeps_what_is_kept_or_in_use(store, runtime, layout):
     ]
     work = make_workload(layout, used.reference)
     await runtime.create(work)
+    told = await store.prune(frozenset({keep.digest}), dry_run=True)
+    assert len(await store.list()) == 3
     pruned = await store.prune(frozenset({keep.digest}))
     assert drop.reference in pruned.removed
+    assert used.reference not in told.removed
+    assert (told.removed, told.items) == (pruned.removed, pruned.items)
     assert pruned.freed_bytes > 0
+    assert told.freed_bytes == pytest.approx(pruned.freed_bytes, rel=0.5, abs=100_000)
     left = {image.digest for image in await store.list()}
     assert {keep.digest, used.digest} <= left
     await runtime.remove(work.key)

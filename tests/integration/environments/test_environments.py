@@ -299,7 +299,12 @@ async def test_list_and_prune(bench: Bench) -> None:
     assert listed[kept.reference].digest == kept.digest
     assert all(image.size_bytes > 4096 for image in listed.values())
 
+    told = await bench.store.prune(frozenset({kept.digest}), dry_run=True)
+    assert len(await bench.store.list()) == 2
     pruned = await bench.store.prune(frozenset({kept.digest}))
+    assert (told.removed, told.items) == (pruned.removed, pruned.items)
+    assert told.freed_bytes == pruned.freed_bytes
+    assert {item.kind for item in pruned.items} == {"env", "models"}
     assert gone.reference in pruned.removed
     assert pruned.freed_bytes > 4096
     assert [image.reference for image in await bench.store.list()] == [kept.reference]
