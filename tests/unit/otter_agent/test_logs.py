@@ -1,0 +1,81 @@
+"""Lines of several modules as one: in the order of time, without waiting for the silent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otter_agent.api import LogLine
+from otter_agent.logs import GRACE_S, _Merger
+
+
+def line(module: str, at: float) -> LogLine:
+    return LogLine(module=module, text=f"{module} {at}", time=at)
+
+
+async def source(module: str, *times: float, then: asyncio.Event | None = None):
+    for at in times:
+        yield line(module, at)
+    if then is not None:
+        await then.wait()
+
+
+async def merged(sources: dict[str, list[float]]) -> list[tuple[str, float]]:
+    merger = _Merger(list(sources))
+    found = []
+    async with asyncio.TaskGroup() as group:
+        for name, times in sources.items():
+            group.create_task(merger.pump(name, source(name, *times)))
+        while (one := await merger.next()) is not None:
+            found.append((one.module, one.time))
+    return found
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(0, 50), max_size=30)))
+def test_what_is_there_comes_in_order(times):
+    sources = {name: sorted(map(float, moments)) for name, moments in times.items()}
+    found = asyncio.run(merged(sources))
+    assert [at for _, at in found] == sorted(at for moments in sources.values() for at in moments)
+    for name, moments in sources.items():
+        assert [at for module, at in found if module == name] == moments
+
+
+async def test_a_silent_source_holds_up_others_for_a_moment_only():
+    merger, over = _Merger(["loud", "silent"]), asyncio.Event()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(merger.pump("loud", source("loud", 1.0, 2.0, 3.0)))
+        group.create_task(merger.pump("silent", source("silent", then=over)))
+        began = time.monotonic()
+        for at in (1.0, 2.0, 3.0):
+            assert (await merger.next()).time == at
+        assert time.monotonic() - began < 10 * GRACE_S
+        over.set()
+        assert await merger.next() is None
+
+
+async def test_a_late_line_comes_before_later_ones():
+    """Within the grace: what another source said at nearly the same moment."""
+    merger, said = _Merger(["a", "b"]), asyncio.Event()
+
+    async def late():
+        await said.wait()
+        yield line("b", 1.5)
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(merger.pump("a", source("a", 2.0)))
+        group.create_task(merger.pump("b", late()))
+        waiting = group.create_task(merger.next())
+        await asyncio.sleep(0)
+        said.set()
+        assert (await waiting).time == 1.5
+        assert (await merger.next()).time == 2.0
+        assert await merger.next() is None
+
+
+@pytest.mark.parametrize("count", [0, 1])
+async def test_few_sources(count):
+    assert await merged({"a": [1.0, 2.0]} if count else {}) == [("a", 1.0), ("a", 2.0)][: 2 * count]
