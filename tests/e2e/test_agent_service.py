@@ -56,7 +56,7 @@ def test_a_second_agent_on_the_same_root_is_refused(otter):
     otter.serve()
     command = [BIN / "otter-agent", "serve", "--root", otter.root / "a", "--docker", otter.docker]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert f"(pid {otter.agent_pid})" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -74,7 +74,7 @@ def test_state_of_a_newer_version_is_not_touched(otter):
     assert done.returncode == 1
     assert "newer otter-agent" in done.stderr
     with sqlite3.connect(path) as database:
-        database.execute("UPDATE meta SET value='1' WHERE key='schema'")
+        database.execute("UPDATE meta SET value='2' WHERE key='schema'")
     database.close()
 
 

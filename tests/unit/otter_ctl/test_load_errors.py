@@ -61,7 +61,11 @@ CASES = [
     (f'{TOP}[[links]]\nbetween = ["a"] # <-\n', "links[0].between", "array of two hosts"),
     (f'{TOP}[[links]]\nbetween = ["a", "c"] # <-\n', "links.a-c.between[1]", "unknown host `c`"),
     (f'{TOP}[[links]]\nbetween = ["a",\n"a"] # <-\n', "links.a-a.between[1]", "with itself"),
-    (f'{TOP}[[links]]\nbetween = ["a-*", "b"] # <-\n', 'links."a-*-b".between[0]', "`a-*` matches no host"),
+    (
+        f'{TOP}[[links]]\nbetween = ["a-*", "b"] # <-\n',
+        'links."a-*-b".between[0]',
+        "`a-*` matches no host",
+    ),
     (f'{LINK}to = "b" # <-\n', "links.a-b.to", "goes not together with `between`"),
     (f'{LINK}[[links]] # <-\nbetween = ["a", "b"]\n', "links.a-b", "two links called `a-b`"),
     (f'{LINK}dely = "1ms" # <-\n', "links.a-b.dely", "unknown key `dely`, did you mean `delay`?"),
