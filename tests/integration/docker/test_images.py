@@ -160,7 +160,7 @@ async def test_same_content_is_built_once(store, layout):
 async def test_a_failing_step_shows_its_last_lines_and_others_are_unharmed(store, layout):
     broken = (
         b"ARG OTTER_BASE\nFROM ${OTTER_BASE}\nRUN echo fine\n"
-        b"RUN seq 100; echo it is broken >&2; exit 3\n"
+        b"RUN seq 100 >&2; echo it is broken >&2; exit 3\n"
     )
     bad = module(layout, {"Dockerfile": broken}, name="bad")
     good = module(layout, {"module.py": HELLO}, name="good")
