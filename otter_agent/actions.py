@@ -179,6 +179,7 @@ class Actions:
         if instance is None:
             part.artifact = None  # who removed that may have removed its image as well
             book.tell("module", module.name, f"its {module.runtime} instance is gone")
+        memory = replace(memory, accounted=instance.life if instance else "")
         book.remember(module.name, memory)
         late = memory.exited_at > book.applied_at + module.ready.within_s
         if not memory.outcome and memory.streak >= book.patience.failures and late:

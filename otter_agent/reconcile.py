@@ -289,7 +289,9 @@ def _to_start(
 ) -> Action | float | None:
     """The next step of a module that isn't up."""
     instance = seen.instance
-    if memory.armed and (instance is None or instance.phase is Phase.EXITED):
+    ended = instance is None or instance.phase is Phase.EXITED
+    counted = instance is not None and instance.life and instance.life == memory.accounted
+    if memory.armed and ended and not counted:
         return Account(name)
     if memory.stopped:
         return None

@@ -63,6 +63,8 @@ class Supervision:
         restarts: Starts again, after an exit or because somebody asked for it.
         streak: Failures in a row.
         armed: A start was made and its exit isn't accounted for yet.
+        accounted: The life whose exit was accounted for last, where the runtime names lives: an
+            agent killed between arming a start and making it would count that exit twice.
         started_at: When it was last released (unix seconds).
         retry_at: No start before this moment.
         exit_code: Of the last exit.
@@ -79,6 +81,7 @@ class Supervision:
     restarts: int = 0
     streak: int = 0
     armed: bool = False
+    accounted: str = ""
     started_at: float = 0.0
     retry_at: float = 0.0
     exit_code: int | None = None

@@ -85,6 +85,14 @@ def test_an_armed_exit_is_accounted_before_anything_else():
     assert decide(seen, memory).actions == (policy.Account("m"),)
 
 
+def test_an_exit_is_accounted_once_though_the_agent_was_killed_before_the_start_it_armed():
+    memory = {"m": Supervision(spec_digest=DIGEST, armed=True, accounted="7@1", restarts=1)}
+    old = Seen(artifact=True, instance=instance(Phase.EXITED, exit_code=3, life="7@1"))
+    assert decide(old, memory).actions == (policy.Start("m"),)
+    new = replace(old, instance=instance(Phase.EXITED, exit_code=3, life="8@2"))
+    assert decide(new, memory).actions == (policy.Account("m"),)
+
+
 def test_back_off_waits_and_then_starts():
     memory = {"m": Supervision(spec_digest=DIGEST, retry_at=1001.0)}
     seen = Seen(artifact=True, instance=instance(Phase.EXITED, exit_code=3))
