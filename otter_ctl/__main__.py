@@ -61,20 +61,21 @@ def explain(error: BaseException) -> int:
 
     from net.errors import OtterError
     from otter_ctl.errors import PlanError, TopologyError, TopologyErrors
+    from otter_ctl.printable import printable_lines
 
     if isinstance(error, BaseExceptionGroup):
         return max(explain(e) for e in error.exceptions)
     if isinstance(error, TopologyErrors | TopologyError):
-        click.echo(str(error), err=True)
+        click.echo(printable_lines(str(error)), err=True)
         return EXIT_USAGE
     if isinstance(error, PlanError):
-        click.echo(f"otterctl: {error}", err=True)
+        click.echo(f"otterctl: {printable_lines(str(error))}", err=True)
         return EXIT_USAGE
     if isinstance(error, OtterError):
-        click.echo(f"otterctl: {error}", err=True)
+        click.echo(f"otterctl: {printable_lines(str(error))}", err=True)
         return EXIT_FAILED
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{printable_lines(str(error.filename))}: " if error.filename else ""
         click.echo(f"otterctl: {where}{error.strerror or error}", err=True)
         return EXIT_FAILED
     click.echo(

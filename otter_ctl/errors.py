@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from net.errors import OtterError
+from otter_ctl.printable import printable
 
 if TYPE_CHECKING:  # the CLI's start shouldn't pay for msgspec
     from otter_agent.api import Problem
@@ -32,7 +33,8 @@ class TopologyError(OtterError, ValueError):
 
     Attributes:
         path: The file, as it was named by the caller.
-        line: Counts from 1; where a key is missing, the line of its table's header.
+        line: Counts from 1; where a key is missing, the line of its table's header; 0: it is about
+            a folder.
         column: Characters, counts from 1.
         key: Dotted key, links and streams by their names: ``links.radio.rate``.
         reason: What is wrong, one line.
@@ -50,7 +52,8 @@ class TopologyError(OtterError, ValueError):
         *,
         override: str | None = None,
     ) -> None:
-        where = f"--set {override}" if override is not None else f"{path}:{line}"
+        where = printable(path, 4096) + (f":{line}" if line else "")
+        where = where if override is None else f"--set {override}"
         super().__init__(f"{where}: {key}: {reason}" if key else f"{where}: {reason}", hint=hint)
         self.path = path
         self.line = line

@@ -16,6 +16,7 @@ from otter_ctl.errors import AgentFault
 from otter_ctl.planning.describe import quantity_text
 from otter_ctl.planning.diff import Change
 from otter_ctl.planning.expansion import expansion_lines
+from otter_ctl.printable import printable
 from otter_ctl.topology import load
 
 EXIT_CHANGES = 2
@@ -159,7 +160,7 @@ def _value(field: str, value: object) -> str:
         return "-"
     plain = value if isinstance(value, str) else api.encode(value).decode()
     text = quantity_text(field, value) or plain
-    return text if len(text) <= 100 else text[:97] + "…"
+    return printable(text, 97) if len(text) > 100 else printable(text)
 
 
 def _document(prepared: Prepared) -> dict[str, object]:

@@ -10,7 +10,9 @@ import click
 
 from otter_ctl.cli.common import json_option, print_json, set_option
 from otter_ctl.errors import TopologyError, TopologyErrors
+from otter_ctl.printable import printable
 from otter_ctl.topology import Topology, load
+from otter_ctl.topology.include import gather
 
 EXIT_BAD = 2
 _DEEPEST = 32
@@ -41,7 +43,7 @@ def command(files: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool) 
         whole = parts.get(os.path.realpath(path))
         if topology is None and whole is not None and path not in files:
             if not as_json:
-                click.echo(f"{path}: part of {whole}")
+                click.echo(f"{_shown(path)}: part of {_shown(whole)}")
             continue
         problems += errors
         if not as_json:
@@ -93,24 +95,42 @@ def _below(folder: Path, deepest: int) -> Iterator[Path]:
         if entry.is_dir(follow_symlinks=False):
             if not hidden and deepest > 0:
                 yield from _below(folder / entry.name, deepest - 1)
-        elif entry.name.endswith(".toml") and not hidden and entry.is_file():
-            yield folder / entry.name
+        elif entry.name.endswith(".toml") and not hidden and not _is_folder(entry):
+            yield folder / entry.name  # what can't be read is told with its reason
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
 
 
 def _failure(folder: Path, reason: str) -> TopologyErrors:
-    return TopologyErrors([TopologyError(str(folder), 1, 1, "", reason)])
+    return TopologyErrors([TopologyError(str(folder), 0, 0, "", reason)])
 
 
 def _parts(
     checked: list[tuple[Path, Topology | None, tuple[TopologyError, ...]]],
 ) -> dict[str, Path]:
-    """Files that sound topologies include -> one that does."""
+    """Files that others include -> one that does."""
     return {
         os.path.realpath(part): path
         for path, topology, _ in checked
-        if topology is not None
-        for part in topology.files[:-1]
+        for part in (_included(path) if topology is None else topology.files[:-1])
     }
+
+
+def _included(path: Path) -> tuple[Path, ...]:
+    """What a file that isn't sound includes: its problems are told by the whole."""
+    try:
+        return tuple(layer.path for layer in gather(path).layers[:-1])
+    except TopologyErrors:
+        return ()
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path), 4096)
 
 
 def _tell(path: Path, topology: Topology | None, errors: tuple[TopologyError, ...]) -> None:
@@ -118,7 +138,7 @@ def _tell(path: Path, topology: Topology | None, errors: tuple[TopologyError, ..
         click.echo(str(error), err=True)
     if topology is not None:
         click.echo(
-            f"{path}: ok ({len(topology.hosts)} hosts, {len(topology.links)} links, "
+            f"{_shown(path)}: ok ({len(topology.hosts)} hosts, {len(topology.links)} links, "
             f"{len(topology.modules)} modules, {len(topology.streams)} streams)"
         )
 
@@ -128,6 +148,7 @@ def _document(error: TopologyError) -> dict[str, object]:
         "file": error.path,
         "line": error.line,
         "column": error.column,
+        "set": error.override,
         "key": error.key,
         "reason": error.reason,
         "hint": error.hint,

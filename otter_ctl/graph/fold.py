@@ -104,7 +104,8 @@ def _fold_links(links: Sequence[Link], names: _Names) -> Iterable[Link]:
         if (a, b) == (link.a, link.b):
             groups[link.name].append(link)
             continue
-        same = (tuple(link.forward.items()), link.reverse and tuple(link.reverse.items()))
+        back = None if link.reverse is None else tuple(link.reverse.items())
+        same = (tuple(link.forward.items()), back)
         named = link.name if link.name != f"{link.a}-{link.b}" else ""
         drawn = replace(link, name=_stem(named) if named else f"{a}-{b}", a=a, b=b)
         groups[(a, b, drawn.name, same, link.change)].append(drawn)

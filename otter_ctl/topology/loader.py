@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from otter_ctl.errors import TopologyError, TopologyErrors
+from otter_ctl.printable import printable
 from otter_ctl.topology.assemble import Surroundings, assemble
 from otter_ctl.topology.include import Sources, gather
 from otter_ctl.topology.model import Topology
@@ -60,7 +61,7 @@ def _located(
     for problem in dict.fromkeys(problems):
         refused = marked(problem.path)
         if refused is not None:
-            path, key, line, column, by = sources.layers[-1].path, "", 1, 1, _printable(refused)
+            path, key, line, column, by = sources.layers[-1].path, "", 1, 1, printable(refused)
         else:
             key, by = dotted(problem.path, sources.tables), _override_of(problem.path, overrides)
             path, line, column = sources.position(problem.path)
@@ -75,10 +76,5 @@ def _override_of(path: KeyPath, overrides: list[Override]) -> str | None:
     """The last `--set` that brought the value at `path`."""
     for override in reversed(overrides):
         if path[: len(override.path)] == override.path:
-            return _printable(override.text)
+            return printable(override.text)
     return None
-
-
-def _printable(text: str) -> str:
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:200])
-    return shown if len(text) <= 200 else f"{shown}…"

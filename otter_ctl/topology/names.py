@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from otter_ctl.printable import printable
 from otter_ctl.topology.reader import Path
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -63,8 +64,7 @@ def _key(part: str) -> str:
     """A key as TOML would need it written, printable and bounded."""
     if _BARE.match(part) and len(part) <= 80:
         return part
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in part[:49])
-    return f'"{text[:48]}…"' if len(text) > 48 else f'"{text}"'
+    return f'"{printable(part, 48)}"'
 
 
 def short(word: str) -> str:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from otter_ctl.printable import printable
+
 Path = tuple[str | int, ...]
 
 _GUESSES = 100_000
@@ -183,9 +185,7 @@ def did_you_mean(word: str, known: Collection[str], place: Place) -> str:
 
 def shown(value: object) -> str:
     """A value in backquotes: printable, one line, at most about 50 characters."""
-    text = value if isinstance(value, str) else repr(value)
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:49])
-    return f"`{text[:48]}…`" if len(text) > 48 else f"`{text}`"
+    return f"`{printable(value if isinstance(value, str) else repr(value), 48)}`"
 
 
 def type_name(value: object) -> str:

@@ -118,8 +118,35 @@ def test_a_part_is_not_hidden_when_it_is_asked_for_by_name(idle_otter, folder):
     assert "missing key `name`" in idle_otter("validate", folder / "good.toml", part, code=2).stderr
 
 
+def test_parts_of_a_bad_file_are_told_with_it(idle_otter, folder):
+    (folder / "good.toml").write_text('include = ["parts/base.toml"]\nname = "m"\nx = 1\n')
+    (folder / "parts" / "base.toml").write_text("[hosts.a]\ncpuu = 1\n")
+    done = idle_otter("validate", folder, code=2)
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == [
+        f"{folder}/good.toml:3", f"{folder}/parts/base.toml:2",
+    ]  # fmt: skip
+    assert done.stdout == f"{folder}/parts/base.toml: part of {folder}/good.toml\n"
+
+
+def test_a_folder_with_what_cannot_be_read(idle_otter, folder):
+    (folder / "loop.toml").symlink_to("loop.toml")
+    (folder / "gone.toml").symlink_to("nowhere")
+    done = idle_otter("validate", folder, code=2)
+    assert f"{folder}/loop.toml:1: can't be read: Too many levels of symbolic" in done.stderr
+    assert f"{folder}/gone.toml:1: can't be read: No such file" in done.stderr
+    assert f"{folder}/good.toml: ok" in done.stdout
+
+
+def test_what_set_brought_is_told_as_such(idle_otter, folder):
+    file = folder / "parts" / "base.toml"
+    args = ("validate", file, "--set", "name=m", "--set", "hosts.a.cpu=x")
+    (problem,) = idle_otter.json(*args, code=2)["problems"]
+    assert (problem["set"], problem["key"]) == ("hosts.a.cpu=x", "hosts.a.cpu")
+
+
 def test_folders_without_files(idle_otter, tmp_path):
-    assert "holds no *.toml file" in idle_otter("validate", tmp_path, code=2).stderr
+    said = idle_otter("validate", tmp_path, code=2).stderr
+    assert said == f"{tmp_path}: holds no *.toml file\n"
 
 
 def test_the_schema_on_the_command_line(idle_otter):

@@ -83,6 +83,12 @@ def test_unlike_hosts_links_and_modules_stay_apart(picture):
     ]  # fmt: skip
 
 
+def test_links_without_properties_become_one_too(picture):
+    text = "".join(host(f"n-{i}") for i in range(5)) + host("hub")
+    text += "".join(link(f"n-{i}", "hub") for i in range(5))
+    assert [x.count for x in fold(picture(text)).links] == [5]
+
+
 def test_a_ring_is_not_folded_nor_are_three(picture):
     ring = "".join(host(f"n-{i}") for i in range(8))
     ring += "".join(link(f"n-{i}", f"n-{(i + 1) % 8}") for i in range(8))
