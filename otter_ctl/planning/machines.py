@@ -6,9 +6,10 @@ version reaches no other: what lies elsewhere is planned and told. Must not know
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from otter_ctl.topology.model import LOCAL, Host, Machine, Topology
+from otter_ctl.topology.machines import Labels
+from otter_ctl.topology.model import LOCAL, Host, Topology
 
 
 def assign(topology: Topology, arch: str | None) -> dict[str, str]:
@@ -18,20 +19,21 @@ def assign(topology: Topology, arch: str | None) -> dict[str, str]:
         topology: Its machines hold all that its hosts name or ask for.
         arch: Kind of this machine's processors; None: not known.
     """
-    return {host.name: _machine(host, topology.machines, arch) for host in topology.hosts}
+    labels = Labels(topology.machines)
+    return {host.name: _machine(host, labels, arch) for host in topology.hosts}
 
 
-def _machine(host: Host, machines: Sequence[Machine], arch: str | None) -> str:
+def _machine(host: Host, machines: Labels, arch: str | None) -> str:
     if host.machine is not None:
         return host.machine
     if host.on is None:
         return LOCAL
     if not host.on.labels:  # other machines' kinds are theirs to say
         return LOCAL
-    fitting = [m.name for m in machines if {*host.on.labels} <= {*m.labels}]
+    fitting = machines.having(host.on.labels)
     if arch is not None and host.on.arch not in (None, arch):
-        fitting = [name for name in fitting if name != LOCAL] or fitting
-    return fitting[0] if fitting else LOCAL
+        return next((m.name for m in fitting if m.name != LOCAL), LOCAL)
+    return fitting[0].name if fitting else LOCAL
 
 
 def unreached(topology: Topology, machines: Mapping[str, str], arch: str | None) -> Iterable[str]:

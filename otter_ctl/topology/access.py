@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
-from otter_ctl.topology.kinds import scalar, text
+from otter_ctl.topology.kinds import ENTRIES_LIMIT, check_entries, scalar, text
 from otter_ctl.topology.model import POOL as DEFAULT_POOL
 from otter_ctl.topology.reader import INVALID, Bad, Kind, Place, Table, read_table, shown, type_name
 
@@ -139,6 +141,12 @@ def _arch(value: object) -> str:
     return ARCHITECTURES[word]
 
 
+def _overlaps(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(inner, outer) of paths in which others lie: sorted by their parts, those are neighbours."""
+    ordered = sorted(paths, key=lambda path: path.split("/"))
+    return ((b, a) for a, b in pairwise(ordered) if _within(b, a))
+
+
 def mounts(keys: Table) -> Kind:
     """Tables by the path where they show inside, as a dict of `Fields`."""
 
@@ -146,6 +154,7 @@ def mounts(keys: Table) -> Kind:
         if not isinstance(value, dict):
             hint = 'write { "/data" = { from = "/srv/data" } }'
             raise Bad(f"must be a table, not {type_name(value)}", hint)
+        check_entries(value)
         result: dict[str, Any] = {}
         for key, raw in value.items():
             below = place.child(key)
@@ -153,14 +162,15 @@ def mounts(keys: Table) -> Kind:
             fields = below.read(Kind(lambda v, at: read_table(keys, v, at), {}), raw)
             if INVALID in (target, fields):
                 continue
-            other = next((t for t in result if _within(target, t) or _within(t, target)), None)
-            if other is not None:
-                what = "is mounted twice" if other == target else f"overlaps with {shown(other)}"
-                below.report(f"{shown(target)} {what}")
+            if target in result:
+                below.report(f"{shown(target)} is mounted twice")
             result[target] = fields
+        for inner, outer in _overlaps(result):
+            result[inner].place.report(f"{shown(inner)} overlaps with {shown(outer)}")
         return result
 
-    return Kind(parse, {"type": "object", "additionalProperties": {"table": keys}})
+    schema = {"additionalProperties": {"table": keys}, "maxProperties": ENTRIES_LIMIT}
+    return Kind(parse, {"type": "object", **schema})
 
 
 SOURCE = scalar(_source, type="string", pattern="^/")

@@ -12,6 +12,8 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from otter_ctl.topology.reader import Bad, Place, did_you_mean, shown
@@ -39,7 +41,7 @@ class Names:
     """
 
     def __init__(self, what: str, names: Iterable[str], tables: Iterable[str] = ()) -> None:
-        self._what = what
+        self.what = what
         self._names = dict.fromkeys(names)
         self._tables = {table for table in tables if table}
         self._found: dict[str, tuple[str, ...]] = {}
@@ -80,21 +82,71 @@ class Names:
             return found
         if word in self._tables and not is_glob(word):
             place.report(
-                f"unknown {self._what} {shown(word)}", f'it was made several: write "{word}-*"'
+                f"unknown {self.what} {shown(word)}", f'it was made several: write "{word}-*"'
             )
         elif is_glob(word):
             near = did_you_mean(word, [*(f"{t}-*" for t in self._tables), *self._names], place)
-            place.report(f"{shown(word)} matches no {self._what}{near}")
+            place.report(f"{shown(word)} matches no {self.what}{near}")
         else:
             near = did_you_mean(word, self._names, place)
-            place.report(f"unknown {self._what} {shown(word)}{near}")
+            place.report(f"unknown {self.what} {shown(word)}{near}")
         return ()
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a link or stream, as it is written: a name or a glob."""
+
+    word: str
+    place: Place
+
+
+def join(
+    ends: tuple[End, End],
+    names: Names | None,
+    how: Pairing | None,
+    place: Place,
+    *,
+    both_ways: bool,
+    limit: int,
+) -> tuple[Iterable[tuple[str, str]], str]:
+    """The names that a table joins, and by which rule; none after reporting.
+
+    Args:
+        ends: As written; two names are one pair, whatever they are.
+        names: That there are; None: they couldn't be read, so none is looked up.
+        how: As for `pair`.
+        place: Of the table.
+        both_ways: As for `pair`.
+        limit: As for `pair`.
+    """
+    a, b = ends
+    several = is_glob(a.word) or is_glob(b.word)
+    if names is None:
+        return ([] if several else [(a.word, b.word)]), ""
+    left, right = names.find(a.word, a.place), names.find(b.word, b.place)
+    if not left or not right:
+        return [], ""
+    if not several:
+        return [(a.word, b.word)], ""
+    try:
+        pairs, rule = pair(left, right, how, both_ways=both_ways, limit=limit)
+    except Bad as bad:
+        place.report(f"{shown(a.word)} and {shown(b.word)}: {bad.reason}", bad.hint)
+        return [], ""
+    first = next(pairs, None)
+    if first is None:
+        b.place.report(f"joins {names.what} {shown(left[0])} with itself")
+        return [], ""
+    return chain([first], pairs), rule
 
 
 def pair(
     left: Sequence[str], right: Sequence[str], how: Pairing | None, *, both_ways: bool, limit: int
-) -> tuple[list[tuple[str, str]], Rule]:
+) -> tuple[Iterator[tuple[str, str]], Rule]:
     """Which name of the one side goes with which of the other, never one with itself.
+
+    They are made one by one: of tables that all make the same pairs, only the first costs time.
 
     Args:
         left: Matches of the first end, at least one.
@@ -111,13 +163,19 @@ def pair(
     if how == "index" and not agree:
         raise Bad(f"{len(left)} and {len(right)} don't pair by index: counts differ")
     if how == "index" or (how is None and agree and not same):
-        return [(a, b) for a, b in zip(left, right, strict=True) if a != b], "by index"
+        return ((a, b) for a, b in zip(left, right, strict=True) if a != b), "by index"
     if len(left) * len(right) > limit * (2 if both_ways else 1):
         raise Bad(f"{len(left)} with {len(right)} make more than {limit} pairs")
-    pairs = [(a, b) for a in left for b in right if a != b]
+    pairs: Iterator[tuple[str, str]] = ((a, b) for a in left for b in right if a != b)
     if both_ways and not set(left).isdisjoint(right):
-        once: dict[tuple[str, str], tuple[str, str]] = {}
-        for a, b in pairs:
-            once.setdefault((a, b) if a < b else (b, a), (a, b))
-        pairs = list(once.values())
+        pairs = _once(pairs)
     return pairs, "mesh" if same else "all with all"
+
+
+def _once(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Of a pair and its reverse the first."""
+    seen: set[tuple[str, str]] = set()
+    for pair in pairs:
+        if pair[::-1] not in seen:
+            seen.add(pair)
+            yield pair

@@ -127,7 +127,9 @@ def _gather(path: Path, chain: list[Layer], done: dict[str, Layer]) -> None:
         if real in done:
             continue
         if not os.path.isfile(below):
-            raise _failure(*place, f"there is no file {shown(layer.tables['include'][index])}")
+            name = shown(layer.tables["include"][index])
+            there = os.path.exists(below)
+            raise _failure(*place, f"{name} is no file" if there else f"there is no file {name}")
         _gather(below, chain, done)
     chain.pop()
     done[layer.real] = layer
@@ -139,6 +141,8 @@ def _included(layer: Layer) -> list[Path]:
     if not isinstance(written, list):
         reason = f"must be an array of files, not {type_name(written)}"
         raise _failure(layer, None, reason, 'write ["base.toml"]')
+    if len(written) > FILES_LIMIT:
+        raise _failure(layer, None, f"makes more than {FILES_LIMIT} files")
     found = []
     for index, item in enumerate(written):
         if not isinstance(item, str) or not item or "\0" in item or len(item) > 4096:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 from net import units
@@ -27,6 +27,9 @@ from otter_ctl.topology.reader import (
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 STRING_LIMIT = 4096
 """Characters of any other text: PATH_MAX, more than every name, glob and reference needs."""
+
+ENTRIES_LIMIT = 1000
+"""Of an array or table of plain values: defaults give them to thousands of modules."""
 
 TEXT = {"type": "string"}
 
@@ -147,6 +150,12 @@ def format_version(newest: int) -> Kind:
     return scalar(parse, type="integer", minimum=1, maximum=newest)
 
 
+def check_entries(value: Sized, most: int = ENTRIES_LIMIT) -> None:
+    """Raise `Bad` if they are too many."""
+    if len(value) > most:
+        raise Bad(f"must not have more than {most} entries, these are {len(value)}")
+
+
 def array(item: Kind, *, least: int = 0) -> Kind:
     """An array of one kind, as a tuple."""
 
@@ -155,10 +164,12 @@ def array(item: Kind, *, least: int = 0) -> Kind:
             raise Bad(f"must be an array, not {type_name(value)}")
         if len(value) < least:
             raise Bad("must not be empty")
+        check_entries(value)
         items = [place.child(i).read(item, raw) for i, raw in enumerate(value)]
         return INVALID if INVALID in items else tuple(items)
 
-    return Kind(parse, {"type": "array", "items": item.schema, "minItems": least})
+    schema = {"items": item.schema, "minItems": least, "maxItems": ENTRIES_LIMIT}
+    return Kind(parse, {"type": "array", **schema})
 
 
 def one_or_many(item: Kind) -> Kind:

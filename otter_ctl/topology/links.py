@@ -6,25 +6,16 @@ Must not know: TOML, positions, modules.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from net.links.spec import LinkSpec
-from otter_ctl.topology.globs import Names, is_glob, pair
+from otter_ctl.topology.globs import End, Names, is_glob, join
 from otter_ctl.topology.model import LINKS_LIMIT, Expansion, Link
 from otter_ctl.topology.names import short
 from otter_ctl.topology.profiles import Way, check_profile, over_profile
-from otter_ctl.topology.reader import Bad, Fields, Place, shown
+from otter_ctl.topology.reader import Fields, shown
 
 _FIELDS = {"delay": "delay_s", "jitter": "jitter_s", "loss": "loss_ratio", "rate": "rate_bps"}
 _KEYS = {field: key for key, field in _FIELDS.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """One end as it is written."""
-
-    word: str
-    place: Place
 
 
 def read_links(
@@ -60,7 +51,7 @@ def _merged(own: Fields, below: dict[Way, Fields | None], way: Way) -> Fields:
     return upon.over(below[way])
 
 
-def _ends(own: Fields) -> tuple[_End, _End] | None:
+def _ends(own: Fields) -> tuple[End, End] | None:
     """The two ends, or None after reporting."""
     one_way = own.given & {"from", "to"}
     if "between" in own.given:
@@ -70,7 +61,7 @@ def _ends(own: Fields) -> tuple[_End, _End] | None:
             return None
         a, b = own["between"]
         place = own.place
-        return _End(a, place.child("between", 0)), _End(b, place.child("between", 1))
+        return End(a, place.child("between", 0)), End(b, place.child("between", 1))
     if not one_way:
         hint = 'write between = ["a", "b"], or `from` and `to` for one direction'
         own.place.report("missing key `between`", hint)
@@ -82,12 +73,12 @@ def _ends(own: Fields) -> tuple[_End, _End] | None:
         own.place.child("reverse").report("this link carries one way only", hint)
     if "from" not in own or "to" not in own:
         return None
-    return _End(own["from"], own.place.child("from")), _End(own["to"], own.place.child("to"))
+    return End(own["from"], own.place.child("from")), End(own["to"], own.place.child("to"))
 
 
 def _add(
     own: Fields,
-    ends: tuple[_End, _End],
+    ends: tuple[End, End],
     forward: LinkSpec,
     reverse: LinkSpec | None,
     hosts: Names | None,
@@ -98,13 +89,20 @@ def _add(
     globs = [is_glob(end.word) for end in ends]
     if any(globs) and hosts is None:
         return
-    pairs, rule = _pairs(own, ends, hosts, LINKS_LIMIT - len(links))
+    both_ways, limit = "between" in own.given, LINKS_LIMIT - len(links)
+    pairs, rule = join(ends, hosts, own.get("pair"), own.place, both_ways=both_ways, limit=limit)
     name = own.get("name")
-    if pairs and not any(globs) and "pair" in own.given:
+    if not any(globs) and "pair" in own.given:
         own.place.child("pair").report("goes only with globs")
     made_from = (name or f"{ends[0].word}-{ends[1].word}") if any(globs) else ""
     made: list[str] = []
     for a, b in pairs:
+        if a == b:
+            ends[1].place.report(f"joins host {shown(a)} with itself")
+            return
+        if len(links) >= LINKS_LIMIT:
+            own.place.report(f"makes more than {LINKS_LIMIT} links")
+            return
         if name is None or not made_from:
             called = name or f"{a}-{b}"
         else:
@@ -122,34 +120,6 @@ def _add(
         expansion.append(
             Expansion(subject="links", written=short(made_from), rule=rule, names=tuple(made))
         )
-
-
-def _pairs(
-    own: Fields, ends: tuple[_End, _End], hosts: Names | None, limit: int
-) -> tuple[list[tuple[str, str]], str]:
-    """The hosts that are joined; none after reporting."""
-    a, b = ends
-    left: tuple[str, ...] = (a.word,)
-    right: tuple[str, ...] = (b.word,)
-    if hosts is not None:
-        left, right = hosts.find(a.word, a.place), hosts.find(b.word, b.place)
-        if not left or not right:
-            return [], ""
-    if a.word == b.word and not is_glob(a.word):
-        b.place.report(f"joins host {shown(a.word)} with itself")
-        return [], ""
-    try:
-        both_ways = "between" in own.given
-        pairs, rule = pair(left, right, own.get("pair"), both_ways=both_ways, limit=limit)
-    except Bad as bad:
-        own.place.report(f"{shown(a.word)} and {shown(b.word)}: {bad.reason}", bad.hint)
-        return [], ""
-    if len(pairs) > limit:
-        own.place.report(f"makes more than {LINKS_LIMIT} links")
-        return [], ""
-    if not pairs:
-        b.place.report(f"joins host {shown(left[0])} with itself")
-    return pairs, rule
 
 
 def _reverse(own: Fields, merged: Fields, forward: LinkSpec) -> LinkSpec:

@@ -6,6 +6,7 @@ The one place where reading, checking and positions meet. Must not know: which k
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from otter_ctl.errors import TopologyError, TopologyErrors
@@ -15,8 +16,8 @@ from otter_ctl.topology.include import Sources, gather
 from otter_ctl.topology.model import Topology
 from otter_ctl.topology.names import dotted
 from otter_ctl.topology.overrides import Override, apply_overrides, marked
+from otter_ctl.topology.reader import PROBLEMS_LIMIT, EnoughProblems, Place, Problem
 from otter_ctl.topology.reader import Path as KeyPath
-from otter_ctl.topology.reader import Place, Problem
 from otter_ctl.topology.site import known_machines
 
 
@@ -38,7 +39,23 @@ def load(
     path = Path(path)
     sources = gather(path)
     root = Place([])
-    changed = apply_overrides(sources.tables, list(overrides), root)
+    changed: list[Override] = []
+    topology = None
+    with suppress(EnoughProblems):
+        apply_overrides(sources.tables, overrides, root, changed)
+        topology = _assembled(path, sources, root, changed, site)
+    if root.problems or topology is None:
+        raise TopologyErrors(_located(sources, root.problems, changed))
+    return topology
+
+
+def _assembled(
+    path: Path,
+    sources: Sources,
+    root: Place,
+    changed: list[Override],
+    site: str | Path | None,
+) -> Topology | None:
     paths = [override.path for override in changed]
     around = Surroundings(
         path=path.absolute(),
@@ -46,10 +63,7 @@ def load(
         folder=lambda key: sources.folder(key, paths),
         machines=lambda: known_machines(site),
     )
-    topology = assemble(sources.tables, root, around)
-    if root.problems or topology is None:
-        raise TopologyErrors(_located(sources, root.problems, changed))
-    return topology
+    return assemble(sources.tables, root, around)
 
 
 def _located(
@@ -69,7 +83,15 @@ def _located(
             TopologyError(str(path), line, column, key, problem.reason, problem.hint, override=by)
         )
     order = {str(layer.path): -number for number, layer in enumerate(sources.layers)}
-    return sorted(errors, key=lambda e: (e.override is not None, order[e.path], e.line, e.column))
+    errors.sort(key=lambda e: (e.override is not None, order[e.path], e.line, e.column))
+    if len(problems) >= PROBLEMS_LIMIT:
+        errors.append(_and_more(sources.layers[-1].path))
+    return errors
+
+
+def _and_more(path: Path) -> TopologyError:
+    reason = f"these are the first {PROBLEMS_LIMIT} problems; no more were looked for"
+    return TopologyError(str(path), 1, 1, "", reason)
 
 
 def _override_of(path: KeyPath, overrides: list[Override]) -> str | None:

@@ -5,7 +5,7 @@ Must not know: TOML, positions, how a machine is reached.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from otter_ctl.topology.model import LOCAL, Machine, On
 from otter_ctl.topology.reader import Fields, did_you_mean, shown
@@ -26,6 +26,29 @@ def read_machines(written: Mapping[str, Fields]) -> dict[str, Machine]:
     }
 
 
+class Labels:
+    """Machines by their labels: thousands of hosts may ask for them."""
+
+    def __init__(self, machines: Iterable[Machine]) -> None:
+        self._by_label: dict[str, dict[str, Machine]] = {}
+        self._found: dict[tuple[str, ...], tuple[Machine, ...]] = {}
+        for machine in machines:
+            for label in machine.labels:
+                self._by_label.setdefault(label, {})[machine.name] = machine
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_label)
+
+    def having(self, labels: tuple[str, ...]) -> tuple[Machine, ...]:
+        """Those that have all of some labels, in their order; at least one label."""
+        found = self._found.get(labels)
+        if found is None:
+            first, *rest = (self._by_label.get(label, {}) for label in labels)
+            fitting = (m for name, m in first.items() if all(name in others for others in rest))
+            found = self._found[labels] = tuple(fitting)
+        return found
+
+
 class Machines:
     """The machines that hosts may name: those of the topology, then those of the site file.
 
@@ -38,6 +61,8 @@ class Machines:
         self._own = own
         self._site = site
         self._all: dict[str, Machine] | None = None
+        self._labels: Labels | None = None
+        self._asked: set[tuple[str, ...]] = set()
         self.used: dict[str, Machine] = {}
 
     def check(self, machine: str | None, on: On | None, own: Fields) -> None:
@@ -61,11 +86,16 @@ class Machines:
             self.used[name] = found
 
     def _labelled(self, on: On, own: Fields) -> None:
-        fitting = [m for m in self._known().values() if {*on.labels} <= {*m.labels}]
+        if self._labels is None:
+            self._labels = Labels(self._known().values())
+        if on.labels in self._asked:
+            return
+        fitting = self._labels.having(on.labels)
         if fitting:
+            self._asked.add(on.labels)
             self.used.update({machine.name: machine for machine in fitting})
             return
-        labels = sorted({label for m in self._known().values() for label in m.labels})
+        labels = sorted(self._labels)
         what = " and ".join(shown(label) for label in on.labels)
         there = f"there are {', '.join(labels[:10])}" if labels else "no machine has any label"
         place = own.place.child("on", "label") if "on" in own.given else own.place

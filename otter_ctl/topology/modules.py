@@ -40,7 +40,7 @@ def read_modules(
         merged = own.over(defaults)
         ready = _ready(own) if "ready" in own.given else default_ready
         module = _module(name, own, merged, ready, folder)
-        seats = _seats(name, own, merged, names)
+        seats = _seats(name, own, merged, names, MODULES_LIMIT - len(modules))
         for instance, host in seats:
             if (instance != name and instance in written) or instance in modules:
                 reason = f"makes module {shown(instance)}, which there is already"
@@ -49,9 +49,6 @@ def read_modules(
             if hosts is not None and instance in hosts:
                 reason = f"{shown(instance)} is the name of a host too"
                 own.place.report(reason, "both are looked up in one list of names: rename one")
-                break
-            if len(modules) >= MODULES_LIMIT:
-                own.place.report(f"makes more than {MODULES_LIMIT} modules")
                 break
             several = instance != name
             modules[instance] = replace(
@@ -102,9 +99,9 @@ def _module(name: str, own: Fields, merged: Fields, ready: Ready | None, folder:
 
 
 def _seats(
-    name: str, own: Fields, merged: Fields, names: Names | None
+    name: str, own: Fields, merged: Fields, names: Names | None, room: int
 ) -> list[tuple[str, str | None]]:
-    """(instance, its host) of each instance; host None: placed by the planner.
+    """(instance, its host) of each instance, `room` at most; host None: placed by the planner.
 
     A `count` numbers them; a glob of hosts names each after its host, so that a host that comes or
     goes renames no other instance; both together must agree.
@@ -115,6 +112,9 @@ def _seats(
     if word is not None and names is not None:
         found = names.find(word, place)
     if "count" in own.given and count is None:
+        return []
+    if (count or len(found) or 1) > room:
+        own.place.report(f"makes more than {MODULES_LIMIT} modules")
         return []
     if word is not None and is_glob(word):
         if not found:

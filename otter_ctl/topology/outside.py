@@ -47,7 +47,8 @@ class Published:
 
     def __init__(self, hosts: Mapping[str, Host] | None) -> None:
         self._hosts = hosts
-        self._taken: dict[tuple[str, str, int], list[tuple[str, str]]] = {}
+        self._taken: dict[tuple[str, str, int], dict[str, str]] = {}
+        """(machine, protocol, port) -> address it listens at -> module."""
 
     def add(self, module: Module, own: Fields) -> None:
         """Reports hosts that there aren't, and ports that are taken."""
@@ -60,11 +61,13 @@ class Published:
             host = self._hosts.get(at) if self._hosts is not None and at is not None else None
             # Where several machines may carry it, the plan can't know better than the same one.
             machine = (host.machine if host is not None else None) or LOCAL
-            others = self._taken.setdefault((machine, port.protocol, port.listen_port), [])
-            for name, listen in others:
-                if listen == port.listen or _EVERYWHERE in (listen, port.listen):
-                    what = f"{port.protocol} port {port.listen_port}"
-                    hint = "give each its own port with `as`"
-                    place.report(f"{what} is published by module {shown(name)} already", hint)
-                    return
-            others.append((module.name, port.listen))
+            others = self._taken.setdefault((machine, port.protocol, port.listen_port), {})
+            first = others.get(port.listen) or others.get(_EVERYWHERE)
+            if first is None and port.listen == _EVERYWHERE:
+                first = next(iter(others.values()), None)
+            if first is not None:
+                what = f"{port.protocol} port {port.listen_port}"
+                hint = "give each its own port with `as`"
+                place.report(f"{what} is published by module {shown(first)} already", hint)
+                return
+            others[port.listen] = module.name

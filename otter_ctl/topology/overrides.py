@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from otter_ctl.topology.names import NAMED
 from otter_ctl.topology.reader import Bad, Path, Place, did_you_mean, shown
+from otter_ctl.topology.source import KEY_LIMIT, long_key
 
 _PART = re.compile(r"""\s*(?:"([^"\\]*)"|'([^']*)'|([^.="'\s]+))\s*""")
+_LIMIT = 128 << 10
+"""Bytes of one: as much as a shell can give, MAX_ARG_STRLEN of execve(2)."""
 _ENTITIES = ("hosts", "modules")
 
 
@@ -26,9 +30,17 @@ class Override:
     path: Path
 
 
-def apply_overrides(tables: dict[str, Any], texts: list[str], place: Place) -> list[Override]:
-    """Change `tables` in place; what can't be applied is reported under the text itself."""
-    done = []
+def apply_overrides(
+    tables: dict[str, Any], texts: Sequence[str], place: Place, done: list[Override]
+) -> None:
+    """Change `tables` in place; what can't be applied is reported under the text itself.
+
+    Args:
+        tables: Of the file, and what it includes.
+        texts: As given, in their order.
+        place: Problems go there.
+        done: Those that were applied go there.
+    """
     for text in texts:
         where = place.child(_marker(text))
         try:
@@ -38,7 +50,6 @@ def apply_overrides(tables: dict[str, Any], texts: list[str], place: Place) -> l
             done.append(Override(text, path))
         except Bad as bad:
             where.report(bad.reason, bad.hint)
-    return done
 
 
 def _marker(text: str) -> str:
@@ -55,9 +66,11 @@ def marked(path: Path) -> str | None:
 def _split(text: str) -> tuple[list[str], Any]:
     """Keys and value of `a.b=value`; what isn't a TOML value is a string."""
     try:
-        text.encode()
+        size = len(text.encode())
     except UnicodeEncodeError:
         raise Bad("isn't UTF-8") from None
+    if size > _LIMIT or long_key(text) is not None:
+        raise Bad(f"has over {_LIMIT} bytes or {KEY_LIMIT} dots")
     keys: list[str] = []
     position = 0
     while True:
@@ -71,6 +84,8 @@ def _split(text: str) -> tuple[list[str], Any]:
         if text[position : position + 1] != ".":
             raise Bad("must be KEY=VALUE, such as links.radio.rate=5mbit")
         position += 1
+        if len(keys) > KEY_LIMIT:
+            raise Bad(f"has over {KEY_LIMIT} dots")
     return keys, _value(text[position + 1 :].strip(), is_text=_is_variable(keys))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from itertools import islice
 
 import tree_sitter_toml
 from tree_sitter import Language, Node, Parser
@@ -16,8 +17,8 @@ from tree_sitter import Language, Node, Parser
 Path = tuple[str | int, ...]
 Point = tuple[int, int]
 """Row and byte column, both from 0, as tree-sitter counts."""
-_DEEPEST = 200
-"""Dots of a key that are followed: a path for each of 100,000 would fill the memory."""
+_DEEPEST = 16
+"""Parts of a path that are followed: no key of ours is deeper, and hostile ones have thousands."""
 
 
 class Positions:
@@ -108,7 +109,7 @@ def _point(node: Node) -> Point:
 
 def _keys(node: Node) -> list[str]:
     """The keys of a bare, quoted or dotted key, in order."""
-    return [_unquote(leaf) for leaf in _leaves(node)][:_DEEPEST]
+    return [_unquote(leaf) for leaf in islice(_leaves(node), _DEEPEST)]
 
 
 def _leaves(node: Node) -> Iterable[Node]:

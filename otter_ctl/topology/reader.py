@@ -21,6 +21,9 @@ Path = tuple[str | int, ...]
 _GUESSES = 100_000
 """Names compared at most to find near misses, over all problems of a file: about a second."""
 
+PROBLEMS_LIMIT = 1000
+"""Then reading ends: a file of 4 MiB can be wrong in half a million places."""
+
 INVALID: Final = object()
 """What `Place.read` gives for a value whose problem has been reported."""
 
@@ -32,6 +35,10 @@ class Bad(ValueError):  # noqa: N818 - never leaves this package
         super().__init__(reason)
         self.reason = reason
         self.hint = hint
+
+
+class EnoughProblems(Exception):  # noqa: N818 - ends the reading of a file, never leaves `load`
+    """So many problems were reported that the rest isn't looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +62,14 @@ class Place:
         return Place(self.problems, self.path + keys)
 
     def report(self, reason: str, hint: str = "") -> None:
-        """Note what is wrong here."""
+        """Note what is wrong here.
+
+        Raises:
+            EnoughProblems: There are `PROBLEMS_LIMIT` now.
+        """
         self.problems.append(Problem(self.path, reason, hint))
+        if len(self.problems) >= PROBLEMS_LIMIT:
+            raise EnoughProblems
 
     def read(self, kind: Kind, value: object) -> Any:
         """`value` as `kind` has it, or `INVALID` after reporting why not."""

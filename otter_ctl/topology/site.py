@@ -6,6 +6,7 @@ Must not know: topologies, how a machine is reached.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from otter_ctl.topology.keys import SITE
 from otter_ctl.topology.machines import read_machines
 from otter_ctl.topology.model import Machine
 from otter_ctl.topology.names import dotted
-from otter_ctl.topology.reader import Place, Problem
+from otter_ctl.topology.reader import EnoughProblems, Fields, Place, Problem
 
 VARIABLE = "OTTER_SITE"
 """Environment variable that names another site file than the user's own."""
@@ -51,7 +52,9 @@ def read_site(path: Path) -> dict[str, Machine]:
     text = source.read(path)
     tables = source.parse(path, text)
     root = Place([])
-    fields = root.read(kinds.table(SITE), tables)
+    fields = Fields(root)
+    with suppress(EnoughProblems):
+        fields = root.read(kinds.table(SITE), tables)
     if root.problems:
         raise TopologyErrors(_located(path, text, tables, root.problems))
     return read_machines(fields["machines"])

@@ -20,9 +20,10 @@ SIZE_LIMIT = 4 << 20
 _PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 _TWICE = re.compile(r"Cannot (?:declare|mutate immutable namespace) (\(.*\))(?: twice)?\Z")
 _UNQUOTED = re.compile(r"=\s*([0-9][0-9_.]*\s*[A-Za-zµ%]+)\s*(?:#.*)?\Z")
+KEY_LIMIT = 16
+"""Dots of a key. Tomllib takes quadratic time for them: minutes for a line of 100 kB."""
 _PART = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*"""
-_LONG_KEY = re.compile(rf"(?:^|[{{,\[])[ \t]*(?:{_PART}){{200}}", re.MULTILINE)
-"""Tomllib takes quadratic time for the dots of a key: minutes for a line of 100 kB."""
+_LONG_KEY = re.compile(rf"(?:^|[{{,\[])[ \t]*(?:{_PART}){{{KEY_LIMIT}}}", re.MULTILINE)
 _LONG_INTEGER = re.compile(r"[0-9_]{4000}")
 
 
@@ -66,10 +67,10 @@ def parse(path: Path, text: str) -> dict[str, Any]:
     Raises:
         TopologyErrors: It isn't TOML; names the line.
     """
-    long_key = _LONG_KEY.search(text)
-    if long_key:
-        line = text.count("\n", 0, long_key.start()) + 1
-        raise _failure(path, line, 1, "a key has over 200 dots")
+    start = long_key(text)
+    if start is not None:
+        line = text.count("\n", 0, start) + 1
+        raise _failure(path, line, 1, f"a key has over {KEY_LIMIT} dots")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
@@ -80,6 +81,12 @@ def parse(path: Path, text: str) -> dict[str, Any]:
         match = _LONG_INTEGER.search(text)
         line = text.count("\n", 0, match.start()) + 1 if match else 1
         raise _failure(path, line, 1, "not valid TOML: a number is too long") from exc
+
+
+def long_key(text: str) -> int | None:
+    """Where a key of too many dots stands; None: there is none."""
+    found = _LONG_KEY.search(text)
+    return None if found is None else found.start()
 
 
 def _syntax(path: Path, text: str, message: str) -> TopologyErrors:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from otter_ctl.topology.globs import Names, is_glob, pair
+from otter_ctl.topology.globs import End, Names, is_glob, join
 from otter_ctl.topology.model import STREAMS_LIMIT, Expansion, Module, Stream
 from otter_ctl.topology.names import short
-from otter_ctl.topology.reader import Bad, Fields, shown
+from otter_ctl.topology.reader import Fields, shown
 
 
 def read_streams(
@@ -45,8 +45,10 @@ def _add(
     """The stream of a table, or all that its globs make."""
     (source, output), (target, port) = own["from"], own["to"]
     several = is_glob(source) or is_glob(target)
-    pairs, rule = _pairs(own, names, STREAMS_LIMIT - len(streams))
-    if pairs and not several and "pair" in own.given:
+    ends = End(source, own.place.child("from")), End(target, own.place.child("to"))
+    limit = STREAMS_LIMIT - len(streams)
+    pairs, rule = join(ends, names, own.get("pair"), own.place, both_ways=False, limit=limit)
+    if not several and "pair" in own.given:
         own.place.child("pair").report("goes only with globs")
     made = []
     for a, b in pairs:
@@ -59,6 +61,9 @@ def _add(
             queue=merged.get("queue", 16),
             policy=merged.get("policy", "block"),
         )
+        if len(streams) >= STREAMS_LIMIT:
+            own.place.report(f"makes more than {STREAMS_LIMIT} streams")
+            return
         if stream.name in streams:
             own.place.report(f"stream {shown(stream.name)} is there already")
             return
@@ -74,30 +79,6 @@ def _add(
         expansion.append(
             Expansion(subject="streams", written=written, rule=rule, names=tuple(made))
         )
-
-
-def _pairs(own: Fields, names: Names | None, limit: int) -> tuple[list[tuple[str, str]], str]:
-    """The modules that are joined; none after reporting."""
-    ends = [own["from"][0], own["to"][0]]
-    several = any(is_glob(end) for end in ends)
-    if names is None:
-        return ([] if several else [(ends[0], ends[1])]), ""
-    found = [names.find(own[key][0], own.place.child(key)) for key in ("from", "to")]
-    if not all(found):
-        return [], ""
-    if not several:
-        return [(ends[0], ends[1])], ""
-    try:
-        pairs, rule = pair(found[0], found[1], own.get("pair"), both_ways=False, limit=limit)
-    except Bad as bad:
-        own.place.report(f"{shown(ends[0])} and {shown(ends[1])}: {bad.reason}", bad.hint)
-        return [], ""
-    if len(pairs) > limit:
-        own.place.report(f"makes more than {STREAMS_LIMIT} streams")
-        return [], ""
-    if not pairs:
-        own.place.child("to").report(f"joins module {shown(found[0][0])} with itself")
-    return pairs, rule
 
 
 def _together(stream: Stream, modules: Mapping[str, Module]) -> bool:

@@ -11,7 +11,9 @@ from typing import Any
 from net import units
 from otter_ctl.topology.globs import is_glob
 from otter_ctl.topology.kinds import (
+    ENTRIES_LIMIT,
     TEXT,
+    check_entries,
     checked_name,
     integer,
     number,
@@ -27,6 +29,8 @@ _GLOB = re.compile(r"[a-z0-9_*?\[\]!-]+\Z")
 _GLOB_LIMIT = 255
 _PACKETS = re.compile(r"\s*([0-9]{1,9})\s*packets?\s*\Z")
 _OWN_ENV = frozenset({"OTTER_WIRING", "OTTER_STATE", "OTTER_WORK", "OTTER_MODELS"})
+_FILES_LIMIT = 10_000
+_WORDS_LIMIT = 10_000
 _ENV_LIMIT = 128 << 10
 """Bytes of `NAME=value` with its end mark: MAX_ARG_STRLEN of execve(2)."""
 
@@ -99,6 +103,7 @@ def _command(value: object, place: Place) -> Any:
         raise Bad("must be an array of strings", 'write ["program", "argument"], no shell reads it')
     if not isinstance(value, list) or not value:
         raise Bad("must be an array of at least one string")
+    check_entries(value, _WORDS_LIMIT)
     words = [place.child(i).read(ARGUMENT if i else PATH, raw) for i, raw in enumerate(value)]
     return INVALID if INVALID in words else tuple(words)
 
@@ -111,6 +116,7 @@ def _argument(value: object) -> str:
 def _env(value: object, place: Place) -> Any:
     if not isinstance(value, dict):
         raise Bad(f"must be a table of variables, not {type_name(value)}")
+    check_entries(value)
     result: dict[str, str] = {}
     for key, raw in value.items():
         try:
@@ -138,6 +144,7 @@ def _files(value: object, place: Place) -> Any:
     if not isinstance(value, dict):
         hint = 'write { "in.wav" = "data/in.wav" }'
         raise Bad(f"must be a table, not {type_name(value)}", hint)
+    check_entries(value, _FILES_LIMIT)
     result: dict[str, tuple[str, str]] = {}
     for key, raw in value.items():
         below = place.child(key)
@@ -182,7 +189,7 @@ MEMORY = quantity(units.size, units.SIZE_ACCEPTS, least=4 << 20, limit="at least
 QUEUE = scalar(_queue, **TEXT)
 CORES = number(0.01, 10_000)
 PORT = integer(1, 65535)
-COMMAND = Kind(_command, {"type": "array", "items": TEXT, "minItems": 1})
+COMMAND = Kind(_command, {"type": "array", "items": TEXT, "minItems": 1, "maxItems": _WORDS_LIMIT})
 RELATIVE = scalar(_relative, **TEXT)
 PATH = scalar(text, **TEXT)
 ARGUMENT = scalar(_argument, **TEXT)
@@ -192,6 +199,8 @@ BOOLEAN = scalar(_boolean, type="boolean")
 THROUGHPUT = quantity(
     _throughput, 'bytes per second, such as "50MB/s"', least=1, limit="at least 1 byte/s"
 )
-ENV = Kind(_env, {"type": "object", "additionalProperties": TEXT})
-FILES = Kind(_files, {"type": "object", "additionalProperties": TEXT})
+ENV = Kind(_env, {"type": "object", "additionalProperties": TEXT, "maxProperties": ENTRIES_LIMIT})
+FILES = Kind(
+    _files, {"type": "object", "additionalProperties": TEXT, "maxProperties": _FILES_LIMIT}
+)
 ANYTHING = scalar(lambda value: value)
