@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 Step = tuple[int, int, int]
 """(delay in ns, node at the other end, rank in the tie-break) of one way out of a node."""
 
+Towards = dict[int, "array[int]"]
+"""Rank of a step -> the nodes that are reached that way, ascending; 4 bytes each, as there are
+nodes times nodes of them."""
+
 SMALL = 30_000
 """Nodes times steps up to which Dijkstra's is quicker than importing numpy: about 0.05 s."""
 _MATRIX_BYTES = 128 << 20
@@ -32,7 +37,7 @@ _ROWS = 256
 _INFINITE = 1 << 62
 
 
-def first_steps(steps: Sequence[Sequence[Step]]) -> list[dict[int, list[int]]]:
+def first_steps(steps: Sequence[Sequence[Step]]) -> list[Towards]:
     """For each node: rank of a step -> the targets that are reached that way, ascending.
 
     Least delay wins, then fewer steps, then the lower rank; following first steps therefore never
@@ -61,12 +66,12 @@ def _reversed(steps: Sequence[Sequence[Step]]) -> list[list[Step]]:
     return into
 
 
-def _by_dijkstra(steps: Sequence[Sequence[Step]]) -> list[dict[int, list[int]]]:
+def _by_dijkstra(steps: Sequence[Sequence[Step]]) -> list[Towards]:
     into = _reversed(steps)
-    found: list[dict[int, list[int]]] = [{} for _ in steps]
+    found: list[Towards] = [{} for _ in steps]
     for target in range(len(steps)):
         for node, rank in _towards(into, target):
-            found[node].setdefault(rank, []).append(target)
+            found[node].setdefault(rank, array("i")).append(target)
     return found
 
 
@@ -106,9 +111,7 @@ def _scaled(steps: Sequence[Sequence[Step]]) -> tuple[int, int] | None:
     return (divisor, shift) if longest << shift < _INFINITE >> 1 else None
 
 
-def _by_sweeps(
-    steps: Sequence[Sequence[Step]], scaled: tuple[int, int]
-) -> list[dict[int, list[int]]]:
+def _by_sweeps(steps: Sequence[Sequence[Step]], scaled: tuple[int, int]) -> list[Towards]:
     import numpy as np
 
     divisor, shift = scaled
@@ -120,7 +123,7 @@ def _by_sweeps(
     ]
     count = len(steps)
     most = max(1, _MATRIX_BYTES // (8 * count))
-    found: list[dict[int, list[int]]] = [{} for _ in steps]
+    found: list[Towards] = [{} for _ in steps]
     order = _breadth_first(steps)
     into = [sorted({node for _, node, _ in back}) for back in _reversed(steps)]
     for first in range(0, count, most):
@@ -138,9 +141,7 @@ def _by_sweeps(
     return found
 
 
-def _collect(
-    into: dict[int, list[int]], index: NDArray[np.intp], ranks: list[int], first: int
-) -> None:
+def _collect(into: Towards, index: NDArray[np.intp], ranks: list[int], first: int) -> None:
     """Targets by the step that leads to them, in ascending order."""
     import numpy as np
 
@@ -148,11 +149,12 @@ def _collect(
     sorted_index = index[order]
     starts = np.flatnonzero(np.diff(sorted_index, prepend=-2))
     ends = [*starts[1:].tolist(), len(order)]
-    order += first
+    targets = (order + first).astype(np.intc)
     for start, end in zip(starts.tolist(), ends, strict=True):
         step = int(sorted_index[start])
         if step >= 0:
-            into.setdefault(ranks[step], []).extend(order[start:end].tolist())
+            part = targets[start:end].tobytes()
+            into.setdefault(ranks[step], array("i")).frombytes(part)
 
 
 def _sweep(

@@ -1,8 +1,9 @@
 """Modules without a host -> hosts: first fit by free cpu and memory. Pure.
 
 What names its host is seated first, whether it fits or not: that was the author's choice. Then
-what runs already stays where it is, if it still fits: moving means restarting. Then the rest in
-the order of the file, on the first host of the file with room. Must not know: addresses, links.
+what runs already stays where it is, also where it has become crowded, since moving means
+restarting; unless the host is gone or has less than the module asks for by itself. Then the rest
+in the order of the file, on the first host of the file with room. Must not know: addresses, links.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def place(
     Raises:
         PlacementError: A module fits on no host; says why for each.
     """
+    whole = {h.name: h for h in hosts}
     free = {h.name: _all_of(h) for h in hosts}
     seats = {m.name: m.host for m in modules if m.host is not None}
     for module in modules:
@@ -60,7 +62,7 @@ def place(
         return {m.name: _only(hosts[0], m) for m in modules}
     for module in homeless:
         host = current.get(module.name, "")
-        if host in free and not free[host].refusal(module):
+        if host in whole and not _all_of(whole[host]).refusal(module):
             seats[module.name] = host
             free[host].take(module)
     cursors: dict[tuple[float | None, int | None], int] = {}

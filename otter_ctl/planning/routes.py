@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from otter_agent.api import Link, Route
 from otter_ctl.planning.addresses import Block, dotted
-from otter_ctl.planning.paths import Step, first_steps, one_target
+from otter_ctl.planning.paths import Step, Towards, first_steps, one_target
 
 DEFAULT = "0.0.0.0/0"
 
@@ -29,7 +29,7 @@ class Hop:
 class Reach(Mapping[str, AbstractSet[str]]):
     """Host -> the hosts that it has a route to; sets are made when asked for."""
 
-    def __init__(self, names: Sequence[str], towards: Sequence[dict[int, list[int]]]) -> None:
+    def __init__(self, names: Sequence[str], towards: Sequence[Towards]) -> None:
         self._numbers = {name: number for number, name in enumerate(names)}
         self._names = names
         self._towards = towards

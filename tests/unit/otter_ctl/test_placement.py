@@ -33,6 +33,28 @@ def test_what_runs_stays_if_it_fits():
     assert place([SMALL, BIG, FREE], modules, now) == {"a": "big", "b": "small", "c": "free"}
 
 
+@pytest.mark.parametrize(
+    ("hosts", "more"),
+    [
+        ([SMALL], []),
+        ([SMALL, BIG], []),
+        ([FREE, SMALL], [module("named", 1, host="small")]),
+        ([BIG, SMALL], [module("first")]),
+    ],
+)
+def test_what_runs_stays_whoever_comes(hosts, more):
+    """Modules that shared the only host, when another one or other modules come."""
+    runs = {"a": "small", "b": "small"}
+    seats = place(hosts, [*more, module("a", 0.6), module("b", 0.6)], runs)
+    assert runs.items() <= seats.items()
+
+
+def test_who_comes_finds_no_room_where_it_is_crowded():
+    modules = [module("new", 0.1), module("a", 0.6), module("b", 0.6)]
+    seats = place([SMALL, FREE], modules, {"a": "small", "b": "small"})
+    assert seats == {"new": "free", "a": "small", "b": "small"}
+
+
 def test_without_a_choice_modules_share():
     assert place([SMALL], [module("a", 1), module("b", 1)], {}) == {"a": "small", "b": "small"}
     with pytest.raises(PlacementError, match="small has 1 of 2 cores free"):
