@@ -150,6 +150,11 @@ def format_version(newest: int) -> Kind:
     return scalar(parse, type="integer", minimum=1, maximum=newest)
 
 
+def _is_plain(value: str) -> bool:
+    """Whether a text can be shown in quotes as it is."""
+    return value.isprintable() and not {'"', "\\"} & {*value} and len(value) <= 40
+
+
 def check_entries(value: Sized, most: int = ENTRIES_LIMIT) -> None:
     """Raise `Bad` if they are too many."""
     if len(value) > most:
@@ -161,7 +166,8 @@ def array(item: Kind, *, least: int = 0) -> Kind:
 
     def parse(value: object, place: Place) -> Any:
         if not isinstance(value, list):
-            raise Bad(f"must be an array, not {type_name(value)}")
+            hint = f'write ["{value}"]' if isinstance(value, str) and _is_plain(value) else ""
+            raise Bad(f"must be an array, not {type_name(value)}", hint)
         if len(value) < least:
             raise Bad("must not be empty")
         check_entries(value)

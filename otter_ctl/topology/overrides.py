@@ -6,12 +6,14 @@ Hosts and modules are addressed by their names, links and streams too (`phone-ed
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from otter_ctl.topology.globs import is_glob
 from otter_ctl.topology.names import NAMED
 from otter_ctl.topology.reader import Bad, Path, Place, did_you_mean, shown
 from otter_ctl.topology.source import KEY_LIMIT, long_key
@@ -116,9 +118,18 @@ def _address(tables: dict[str, Any], keys: list[str], place: Place) -> Path:
     if top in _ENTITIES and len(keys) > 1:
         known = tables.get(top)
         if isinstance(known, dict) and keys[1] not in known:
-            near = did_you_mean(keys[1], known, place)
-            raise Bad(f"there is no {top[:-1]} {shown(keys[1])}{near}")
+            raise _unknown(top, keys[1], known, place)
     return tuple(keys)
+
+
+def _unknown(top: str, name: str, known: Collection[str], place: Place) -> Bad:
+    """There is no such table; maybe one that makes several of that name."""
+    reason = f"there is no {top[:-1]} {shown(name)}"
+    for table in known:
+        if name.startswith(f"{table}-") or (is_glob(table) and fnmatch.fnmatchcase(name, table)):
+            several = f"the table {shown(table)} makes several"
+            return Bad(f"{reason} in the file", f"{several}: what is set there holds for all")
+    return Bad(f"{reason}{did_you_mean(name, known, place)}")
 
 
 def _element(tables: dict[str, Any], keys: list[str], place: Place) -> Path:
@@ -131,8 +142,8 @@ def _element(tables: dict[str, Any], keys: list[str], place: Place) -> Path:
             if names.count(name) > 1:
                 raise Bad(f"there are two {keys[0]} called {shown(name)}")
             return (keys[0], names.index(name), *keys[length + 1 :])
-    near = did_you_mean(keys[1], [name for name in names if name], place)
-    raise Bad(f"there is no {keys[0][:-1]} {shown(keys[1])}{near}")
+    meant = ".".join(keys[1:-1] or keys[1:])
+    raise _unknown(keys[0], meant, [name for name in names if name], place)
 
 
 def _store(tables: dict[str, Any], path: Path, value: Any) -> None:

@@ -18,6 +18,20 @@ from otter_ctl.printable import printable
 
 Path = tuple[str | int, ...]
 
+ELSEWHERE: Final = {
+    "bandwidth": "rate", "bw": "rate", "cpus": "cpu", "endpoints": "between",
+    "entrypoint": "command", "environment": "env", "healthcheck": "ready",
+    "latency": "delay", "mem": "memory", "mem_limit": "memory", "networks": "links",
+    "nodes": "hosts", "packet_loss": "loss", "ports": "publish", "ram": "memory",
+    "replicas": "count", "scale": "count", "services": "modules", "volumes": "mounts",
+}  # fmt: skip
+"""What Compose, containerlab and their likes call it -> what we do."""
+
+NOT_NEEDED: Final = {
+    "depends_on": "leave it out: streams and `ready` wait, whatever starts first",
+}
+"""What they have and we have nothing like -> why not."""
+
 _GUESSES = 100_000
 """Names compared at most to find near misses, over all problems of a file: about a second."""
 
@@ -165,13 +179,16 @@ class Fields:
 def read_table(table: Table, value: object, place: Place) -> Fields:
     """Every key of a table; unknown, unbuilt and missing ones are reported."""
     if not isinstance(value, dict):
-        raise Bad(f"must be a table, not {type_name(value)}")
+        names = [key.name for key in table.keys.values() if key.built]
+        hint = f"its keys are {', '.join(names[:6])}{', …' if names[6:] else ''}"
+        raise Bad(f"must be a table, not {type_name(value)}", hint)
     fields = Fields(place)
     for name, raw in value.items():
         key = table.keys.get(name)
         below = place.child(name)
         if key is None:
-            below.report(f"unknown key {shown(name)}{did_you_mean(name, table.keys, place)}")
+            reason = f"unknown key {shown(name)}{did_you_mean(name, table.keys, place)}"
+            below.report(reason, NOT_NEEDED.get(name, ""))
         elif not key.built:
             below.report(f"`{name}` is not built yet in this version")
         else:
@@ -187,6 +204,9 @@ def read_table(table: Table, value: object, place: Place) -> Fields:
 
 def did_you_mean(word: str, known: Collection[str], place: Place) -> str:
     """`, did you mean ...?` or nothing; stops guessing where a hostile file makes it dear."""
+    meant = ELSEWHERE.get(word.lower())
+    if meant in known:
+        return f", did you mean `{meant}`?"
     told = len(place.problems)
     if len(word) > 64 or told > 200 or len(known) * (told + 1) > _GUESSES:
         return ""

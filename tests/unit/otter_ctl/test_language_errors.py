@@ -263,3 +263,35 @@ def test_the_users_own_site_file(problems, tmp_path, monkeypatch):
     os.unlink(site)
     (error, _) = problems(good)
     assert "unknown machine" in error.reason
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('ports = ["80:80"]', "unknown key `ports`, did you mean `publish`?"),
+        ("environment = { A = 'b' }", "unknown key `environment`, did you mean `env`?"),
+        ('volumes = ["/a:/b"]', "unknown key `volumes`, did you mean `mounts`?"),
+        ('depends_on = ["x"]', "leave it out: streams and `ready` wait, whatever starts first"),
+        ('publish = ["80:80"]', "its keys are port, as, at, listen, protocol"),
+        ('secrets = "TOKEN"', 'must be an array, not a string; write ["TOKEN"]'),
+        ('outputs = "a\\u001b"', "must be an array, not a string"),
+    ],
+)
+def test_words_of_other_tools(problems, line, said):
+    (error,) = problems(f'name = "m"\n[hosts.h]\n[modules.m]\nimage = "x"\n{line}\n')
+    assert said in str(error)
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[nodes.a]\n", "`nodes`, did you mean `hosts`?"),
+        ("[services.a]\n", "`services`, did you mean `modules`?"),
+        ('[[links]]\nbetween = ["h", "g"]\nlatency = "1ms"\n', "did you mean `delay`?"),
+        ('[[links]]\nbetween = ["h", "g"]\nbandwidth = "1mbit"\n', "did you mean `rate`?"),
+    ],
+)
+def test_words_of_other_emulators(problems, text, said):
+    (error,) = problems(f'name = "m"\n[hosts.h]\n[hosts.g]\n{text}')
+    assert said in str(error)

@@ -98,3 +98,32 @@ def test_problems_name_the_text(problems, text, message):
 def test_problems_of_file_and_overrides_together(problems):
     found = problems(TEXT.replace("build", "bulid", 1), "seed=x")
     assert [(e.line, e.override) for e in found] == [(11, None), (12, None), (1, "seed=x")]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "hosts.client-2.cpu=1",
+            "no host `client-2` in the file; the table `client` makes",
+        ),
+        ("modules.m-client-2.cpu=1", "no module `m-client-2` in the file; the table `m` makes"),
+        (
+            "links.client-1-hub.rate=1mbit",
+            "no link `client-1-hub` in the file; the table `cl",
+        ),
+        ("links.radio-client-1.rate=1mbit", "the table `radio` makes several: what is set there"),
+        ("streams.m-client-1.a>s.b.queue=1", "there is no stream `m-client-1.a>s.b`"),
+        ("hosts.clinet.cpu=1", "there is no host `clinet`, did you mean `client`?"),
+    ],
+)
+def test_what_a_table_with_many_makes_is_set_there(problems, override, said):
+    text = (
+        'name = "m"\n[hosts.client]\ncount = 2\n[hosts.hub]\n[modules.s]\nbuild = "asr"\n'
+        '[modules.m]\nbuild = "asr"\nhost = "client-*"\n'
+        '[[links]]\nbetween = ["client-*", "hub"]\n'
+        '[[links]]\nname = "radio"\nbetween = ["client-*", "hub"]\n'
+        '[[streams]]\nfrom = "m-*.a"\nto = "s.b"\n'
+    )
+    (error,) = problems(text, override)
+    assert said in str(error)
