@@ -32,7 +32,14 @@ _SIZES = {
     "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
-_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?)\s*([^0-9\s.+-]*)\Z")
+_DIGITS = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
+_NUMBER = re.compile(rf"({_DIGITS})\s*([^0-9\s.+-]*)\Z")
+
+DURATION_PATTERN = rf"\s*(?:{_DIGITS}\s*(?:{'|'.join(_DURATIONS)}|µs)|0+(?:\.0+)?)\s*"
+RATE_PATTERN = rf"\s*{_DIGITS}\s*[kKmMgGtT]?[bB][iI][tT]\s*"
+SIZE_PATTERN = rf"\s*(?:{_DIGITS}\s*(?:{'|'.join(_SIZES)})|[0-9]+)\s*"
+RATIO_PATTERN = rf"\s*{_DIGITS}\s*%?\s*"
+"""Regular expressions that every text of a kind matches, for editors; they know no limits."""
 
 
 class UnitError(OtterError, ValueError):

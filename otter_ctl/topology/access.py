@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
-from otter_ctl.topology.kinds import ENTRIES_LIMIT, check_entries, scalar, text
+from otter_ctl.topology.kinds import ENTRIES_LIMIT, check_entries, scalar, text, whole
 from otter_ctl.topology.model import POOL as DEFAULT_POOL
 from otter_ctl.topology.reader import INVALID, Bad, Kind, Place, Table, read_table, shown, type_name
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
 _OWN_ENV = "OTTER_"
-_SSH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@%+:\[\]-]*\Z")
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
+_SSH = r"[A-Za-z0-9_][A-Za-z0-9_.@%+:\[\]-]*"
+_LABEL = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _SHARED = ipaddress.IPv4Network(DEFAULT_POOL)
-_INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}\Z")
+_INTERFACE = r"[A-Za-z0-9_.@-]{1,15}"
 _TAKEN = (
     "/run/otter", "/run/otter-state", "/.otter", "/run/secrets", "/work", "/etc/hosts",
     "/etc/hostname", "/etc/resolv.conf", "/proc", "/sys", "/dev",
@@ -78,7 +78,7 @@ def _device(value: object) -> str:
 
 def _secret(value: object) -> str:
     word = text(value)
-    if not _VARIABLE.match(word):
+    if not re.fullmatch(_VARIABLE, word):
         raise Bad(
             f"{shown(word)} is not a variable's name", "the value comes from your environment"
         )
@@ -114,7 +114,7 @@ def _pool(value: object) -> str:
 
 def _ssh(value: object) -> str:
     word = text(value)
-    if not _SSH.match(word):  # a leading `-` would be an option of ssh
+    if not re.fullmatch(_SSH, word):  # a leading `-` would be an option of ssh
         raise Bad(f'{shown(word)} must be such as "user@host", or an alias of ~/.ssh/config')
     return word
 
@@ -122,14 +122,14 @@ def _ssh(value: object) -> str:
 def _data(value: object) -> str:
     """An IPv4 address or an interface's name."""
     word = text(value)
-    if not _INTERFACE.match(word) or word in (".", ".."):
+    if not re.fullmatch(_INTERFACE, word) or word in (".", ".."):
         raise Bad(f'{shown(word)} must be an IPv4 address or an interface, such as "eth1"')
     return word
 
 
 def _label(value: object) -> str:
     word = text(value)
-    if not _LABEL.match(word):
+    if not re.fullmatch(_LABEL, word):
         raise Bad(f"label {shown(word)} must be of letters, digits, `_`, `.` and `-`")
     return word
 
@@ -169,17 +169,22 @@ def mounts(keys: Table) -> Kind:
             result[inner].place.report(f"{shown(inner)} overlaps with {shown(outer)}")
         return result
 
-    schema = {"additionalProperties": {"table": keys}, "maxProperties": ENTRIES_LIMIT}
-    return Kind(parse, {"type": "object", **schema})
+    schema = {
+        "type": "object",
+        "propertyNames": {"pattern": "^/"},
+        "additionalProperties": {"table": keys},
+        "maxProperties": ENTRIES_LIMIT,
+    }
+    return Kind(parse, schema)
 
 
 SOURCE = scalar(_source, type="string", pattern="^/")
 TARGET = scalar(_target, type="string", pattern="^/")
 DEVICE = scalar(_device, type="string", pattern="^/dev/")
-SECRET = scalar(_secret, type="string", pattern="^[A-Za-z_][A-Za-z0-9_]*$")
+SECRET = scalar(_secret, type="string", pattern=whole(_VARIABLE))
 LISTEN = scalar(_listen, type="string", format="ipv4")
-POOL = scalar(_pool, type="string")
-SSH = scalar(_ssh, type="string")
-DATA = scalar(_data, type="string")
-LABEL = scalar(_label, type="string")
+POOL = scalar(_pool, type="string", pattern=r"^[0-9]+(\.[0-9]+){3}(/[0-9.]+)?$")
+SSH = scalar(_ssh, type="string", pattern=whole(_SSH))
+DATA = scalar(_data, type="string", pattern=whole(_INTERFACE))
+LABEL = scalar(_label, type="string", pattern=whole(_LABEL))
 ARCH = scalar(_arch, enum=list(ARCHITECTURES))

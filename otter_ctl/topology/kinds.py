@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sized
 from typing import Any
 
 from net import units
@@ -31,7 +31,12 @@ STRING_LIMIT = 4096
 ENTRIES_LIMIT = 1000
 """Of an array or table of plain values: defaults give them to thousands of modules."""
 
-TEXT = {"type": "string"}
+TEXT = {"type": "string", "minLength": 1, "maxLength": STRING_LIMIT}
+
+
+def whole(pattern: str) -> str:
+    """A regular expression for all of a text, as JSON Schema wants it."""
+    return f"^(?:{pattern})$"
 
 
 def text(value: object, limit: int = STRING_LIMIT) -> str:
@@ -107,9 +112,24 @@ def only_true(value: object) -> bool:
 
 
 def quantity(
-    parse: Callable[[Any], Any], accepts: str, *, least: float = 0, limit: str = ""
+    parse: Callable[[Any], Any],
+    accepts: str,
+    pattern: str,
+    *,
+    plain: Mapping[str, Any] | None = None,
+    least: float = 0,
+    limit: str = "",
 ) -> Kind:
-    """A number with a unit, as `net.units` reads it."""
+    """A number with a unit, as `net.units` reads it.
+
+    Args:
+        parse: Of `net.units`.
+        accepts: What it reads, in words.
+        pattern: What it reads, as a regular expression.
+        plain: JSON Schema of the numbers that need no unit; None: all need one.
+        least: Smallest value.
+        limit: That, in words.
+    """
 
     def checked(value: object) -> Any:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
@@ -122,7 +142,8 @@ def quantity(
             raise Bad(f"must be {limit}")
         return result
 
-    return scalar(checked, type=["string", "number"])
+    schema = {"type": "string", **(plain or {})}
+    return scalar(checked, **schema, pattern=whole(pattern))
 
 
 def choice(*built: str, later: tuple[str, ...] = ()) -> Kind:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from otter_ctl.topology.keys import FORMAT, SITE, TOPOLOGY
+from otter_ctl.topology.profiles import profiles
 from otter_ctl.topology.reader import Key, Table
 
 
@@ -14,8 +15,15 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"OTTER topology, format {FORMAT}",
-        **_table(TOPOLOGY),
+        **_whole_topology(),
     }
+
+
+def _whole_topology() -> dict[str, Any]:
+    """Of a file that includes others nothing is demanded: they may have it."""
+    table = _table(TOPOLOGY)
+    required = table.pop("required")
+    return {**table, "anyOf": [{"required": required}, {"required": ["include"]}]}
 
 
 def site_schema() -> dict[str, Any]:
@@ -44,10 +52,17 @@ def _table(table: Table) -> dict[str, Any]:
     built = [key for key in table.keys.values() if key.built]
     return {
         "type": "object",
-        "properties": {key.name: _key(key) for key in built},
+        "properties": {key.name: _key(key) | _names(table, key) for key in built},
         "required": [key.name for key in built if key.required],
         "additionalProperties": False,
     }
+
+
+def _names(table: Table, key: Key) -> dict[str, Any]:
+    """A profile's name is one of those there are: editors offer them."""
+    if key.name != "profile":
+        return {}
+    return {"enum": list(profiles("hosts" if "cpu" in table.keys else "links"))}
 
 
 def _key(key: Key) -> dict[str, Any]:

@@ -21,13 +21,16 @@ from otter_ctl.topology.kinds import (
     quantity,
     scalar,
     text,
+    whole,
 )
 from otter_ctl.topology.reader import INVALID, Bad, Kind, Place, shown, type_name
 
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _GLOB = re.compile(r"[a-z0-9_*?\[\]!-]+\Z")
 _GLOB_LIMIT = 255
 _PACKETS = re.compile(r"\s*([0-9]{1,9})\s*packets?\s*\Z")
+_IMAGE = r"[A-Za-z0-9][A-Za-z0-9._/:@-]*"
+_IMAGE_LIMIT = 255
 _OWN_ENV = frozenset({"OTTER_WIRING", "OTTER_STATE", "OTTER_WORK", "OTTER_MODELS"})
 _FILES_LIMIT = 10_000
 _WORDS_LIMIT = 10_000
@@ -92,8 +95,8 @@ def _relative(value: object) -> str:
 
 
 def _image(value: object) -> str:
-    word = text(value, 255)
-    if not re.match(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z", word):
+    word = text(value, _IMAGE_LIMIT)
+    if not re.fullmatch(_IMAGE, word):
         raise Bad(f'{shown(word)} is not an image reference such as "repo/name:tag"')
     return word
 
@@ -127,7 +130,7 @@ def _env(value: object, place: Place) -> Any:
 
 
 def _variable(key: str, value: object) -> str:
-    if not _ENV_NAME.match(key):
+    if not re.fullmatch(_ENV_NAME, key):
         raise Bad(f"{shown(key)} is not a variable's name (letters, digits and `_`)")
     if key in _OWN_ENV:
         raise Bad(f"`{key}` is set by OTTER")
@@ -178,28 +181,76 @@ def _throughput(value: str | int) -> int:
 
 
 _WORD = r"[a-z0-9_*?\[\]!-]+"
-REFERENCE = scalar(_reference, type="string", pattern=f"^{_WORD}$")
-PAIR = Kind(_pair, {"type": "array", "items": REFERENCE.schema, "minItems": 2, "maxItems": 2})
+_TWO = {"minItems": 2, "maxItems": 2}
+_PACKETS_PATTERN = r"\s*[0-9]{1,9}\s*packets?\s*"
+_ZERO = {"type": ["string", "number"], "minimum": 0, "maximum": 0}
+_STRING = {"type": "string"}
+REFERENCE = scalar(_reference, type="string", pattern=f"^{_WORD}$", maxLength=_GLOB_LIMIT)
+PAIR = Kind(_pair, {"type": "array", "items": REFERENCE.schema, **_TWO})
 STREAM_END = scalar(_stream_end, type="string", pattern=rf"^{_WORD}\.[a-z0-9][a-z0-9_-]*$")
-DURATION = quantity(units.duration, units.DURATION_ACCEPTS)
-WAIT = quantity(units.duration, units.DURATION_ACCEPTS, least=1e-3, limit="at least 1ms")
-RATE = quantity(units.rate, units.RATE_ACCEPTS)
-RATIO = quantity(units.ratio, units.RATIO_ACCEPTS)
-MEMORY = quantity(units.size, units.SIZE_ACCEPTS, least=4 << 20, limit="at least 4MiB")
-QUEUE = scalar(_queue, **TEXT)
+DURATION = quantity(units.duration, units.DURATION_ACCEPTS, units.DURATION_PATTERN, plain=_ZERO)
+WAIT = quantity(
+    units.duration,
+    units.DURATION_ACCEPTS,
+    units.DURATION_PATTERN,
+    least=1e-3,
+    limit="at least 1ms",
+)
+RATE = quantity(units.rate, units.RATE_ACCEPTS, units.RATE_PATTERN)
+RATIO = quantity(
+    units.ratio,
+    units.RATIO_ACCEPTS,
+    units.RATIO_PATTERN,
+    plain={"type": ["string", "number"], "minimum": 0, "maximum": 1},
+)
+MEMORY = quantity(
+    units.size,
+    units.SIZE_ACCEPTS,
+    units.SIZE_PATTERN,
+    plain={"type": ["string", "integer"], "minimum": 4 << 20},
+    least=4 << 20,
+    limit="at least 4MiB",
+)
+QUEUE = scalar(
+    _queue,
+    type="string",
+    pattern=whole(f"{units.DURATION_PATTERN}|{units.SIZE_PATTERN}|{_PACKETS_PATTERN}"),
+)
 CORES = number(0.01, 10_000)
 PORT = integer(1, 65535)
-COMMAND = Kind(_command, {"type": "array", "items": TEXT, "minItems": 1, "maxItems": _WORDS_LIMIT})
-RELATIVE = scalar(_relative, **TEXT)
+COMMAND = Kind(
+    _command,
+    {
+        "type": "array",
+        "prefixItems": [TEXT],
+        "items": _STRING,
+        "minItems": 1,
+        "maxItems": _WORDS_LIMIT,
+    },
+)
+RELATIVE = scalar(_relative, **TEXT, pattern=r"^[^/]([\s\S]*[^/])?$")
 PATH = scalar(text, **TEXT)
-ARGUMENT = scalar(_argument, **TEXT)
-IMAGE = scalar(_image, **TEXT)
+ARGUMENT = scalar(_argument, **_STRING)
+IMAGE = scalar(_image, type="string", pattern=whole(_IMAGE), maxLength=_IMAGE_LIMIT)
 SWITCH = scalar(only_true, const=True)
 BOOLEAN = scalar(_boolean, type="boolean")
 THROUGHPUT = quantity(
-    _throughput, 'bytes per second, such as "50MB/s"', least=1, limit="at least 1 byte/s"
+    _throughput,
+    'bytes per second, such as "50MB/s"',
+    rf"{units.SIZE_PATTERN}(?:/s)?",
+    plain={"type": ["string", "integer"], "minimum": 1},
+    least=1,
+    limit="at least 1 byte/s",
 )
-ENV = Kind(_env, {"type": "object", "additionalProperties": TEXT, "maxProperties": ENTRIES_LIMIT})
+ENV = Kind(
+    _env,
+    {
+        "type": "object",
+        "propertyNames": {"pattern": whole(_ENV_NAME)},
+        "additionalProperties": _STRING,
+        "maxProperties": ENTRIES_LIMIT,
+    },
+)
 FILES = Kind(
     _files, {"type": "object", "additionalProperties": TEXT, "maxProperties": _FILES_LIMIT}
 )

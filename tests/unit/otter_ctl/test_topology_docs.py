@@ -57,7 +57,9 @@ def test_the_schema_has_what_is_built_and_nothing_else():
     host = schema["properties"]["hosts"]["patternProperties"]["^[a-z0-9][a-z0-9_-]*$"]
     assert host["properties"]["cpu"]["minimum"] == 0.01
     assert host["properties"]["gateway"]["default"] is False
-    assert schema["required"] == ["name", "hosts"]
+    assert schema["anyOf"] == [{"required": ["name", "hosts"]}, {"required": ["include"]}]
+    assert "raspberry-pi-5" in host["properties"]["profile"]["enum"]
+    assert "4g" in link["properties"]["profile"]["enum"]
     assert "Table" not in json.dumps(schema)
 
 
@@ -84,8 +86,9 @@ def test_editors_find_slips(wrong, path):
     assert [list(error.absolute_path)[: len(path)] for error in errors] == [path]
 
 
-def test_editors_take_what_the_loader_takes(full):
-    jsonschema.validate(tomllib.loads(full), json_schema())
+def test_editors_take_what_the_loader_takes(full, wide):
+    for text in (full, wide, 'include = ["base.toml"]\nseed = 1\n'):
+        jsonschema.validate(tomllib.loads(text), json_schema())
 
 
 @pytest.mark.parametrize(
