@@ -114,6 +114,10 @@ def _of_file(file: Path, overrides: tuple[str, ...]) -> Picture:
 def _of_mesh(session: Session, mesh: str | None) -> Picture:
     from otter_agent import api
     from otter_ctl.cli.common import ask, pick_mesh
+
+    if mesh is None and not session.agent.answers():
+        raise click.UsageError("name a file to draw: no agent runs here whose mesh could be meant")
+
     from otter_ctl.client import AgentClient
     from otter_ctl.graph.build import of_status
 

@@ -16,6 +16,8 @@ from otter_ctl.graph.spread import spread
 
 MOST = 80
 """So many boxes are drawn with all that is in them."""
+MOST_LINES = 300
+"""And so many links and streams: beyond, labels cover each other, and take minutes to place."""
 LINE_PX = 14.0
 GAP, WIDE_GAP = 30.0, 96.0
 ROW_PX = 1100.0
@@ -57,7 +59,8 @@ class Layout:
 
 def lay_out(picture: Picture, *, seed: int = 1) -> Layout:
     """Sizes and places of everything that has a place; the same for the same picture."""
-    small = len(picture.hosts) > MOST
+    lines_of_all = len(picture.links) + len(picture.streams)
+    small = len(picture.hosts) > MOST or lines_of_all > MOST_LINES
     made = [(boxes.small if small else boxes.full)(host) for host in picture.hosts]
     number = {host.name: n for n, host in enumerate(picture.hosts)}
     lines: list[tuple[int, int, Link | None]] = [

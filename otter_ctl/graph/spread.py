@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 
 ITERATIONS = 120
+QUICK = 2000
+"""Hosts up to which all iterations are made: each takes time with the square of their number."""
 
 
 def spread(count: int, edges: Sequence[tuple[int, int]], cell: tuple[float, float], ratio: float,
@@ -28,7 +30,8 @@ def spread(count: int, edges: Sequence[tuple[int, int]], cell: tuple[float, floa
     graph: rustworkx.PyGraph[int, int] = rustworkx.PyGraph()
     graph.add_nodes_from(range(count))
     graph.add_edges_from([(a, b, 1) for a, b in sorted(set(edges)) if a != b])
-    found = rustworkx.spring_layout(graph, num_iter=ITERATIONS, seed=seed)
+    iterations = max(10, int(ITERATIONS * min(1.0, (QUICK / max(count, 1)) ** 2)))
+    found = rustworkx.spring_layout(graph, num_iter=iterations, seed=seed)
     xs = _unit([float(found[n][0]) for n in range(count)])
     ys = _unit([float(found[n][1]) for n in range(count)])
     roomy = 2.2 * count  # cells: so many that the forces' picture stays recognisable

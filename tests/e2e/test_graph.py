@@ -72,7 +72,7 @@ def test_counted_hosts_folded_or_each_alone(ctl, tmp_path):
         ([str(HELLO), "-m", "lab"], 2, "not both"),
         ([str(HELLO), "-o", "picture.png"], 2, "end its name with one of .svg"),
         (["--set", "a=1"], 2, "name one"),
-        ([], 1, "no agent"),
+        ([], 2, "name a file to draw: no agent"),
         ([str(HELLO), "-o", "/proc/x.svg"], 1, "/proc/x.svg"),
     ],
 )

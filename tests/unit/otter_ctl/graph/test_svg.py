@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from itertools import combinations
+from itertools import combinations, cycle, islice
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -150,6 +150,29 @@ def test_no_boxes_overlap_and_all_is_inside(drawn):
         assert y >= -1
         assert x + float(rect.get("width")) <= width + 1
         assert y + float(rect.get("height")) <= height + 1
+
+
+@pytest.mark.parametrize(
+    ("hosts", "links", "streams"), [(80, 3160, 0), (2, 500, 0), (2, 0, 500), (6000, 6000, 0)]
+)
+def test_pictures_of_very_much_take_seconds(hosts, links, streams):
+    """Placing some thousand labels took minutes; springs between 10,000 hosts 40 s."""
+    ends = list(islice(cycle(combinations(range(min(hosts, 200)), 2)), links))
+    much = Picture(
+        name="much", kind="topology",
+        hosts=tuple(Host(name=f"h{i}", modules=(Module(name=f"m{i}"),)) for i in range(hosts)),
+        links=tuple(
+            Link(name=f"l{i}", a=f"h{a}", b=f"h{b}", forward={"delay_s": 0.01}, reverse={})
+            for i, (a, b) in enumerate(ends)
+        ),
+        streams=tuple(
+            Stream(source="m0", output=f"o{i}", target="m1", input="i", transport="tcp")
+            for i in range(streams)
+        ),
+    )  # fmt: skip
+    begin = time.monotonic()
+    svg(much)
+    assert time.monotonic() - begin < 15
 
 
 def test_a_thousand_hosts_take_seconds():
