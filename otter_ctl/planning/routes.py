@@ -79,7 +79,7 @@ def compute(
     names = sorted(blocks, key=lambda name: blocks[name].base)
     graph = _graph(names, links)
     towards = first_steps(graph.steps)
-    ranges = _Ranges([blocks[name] for name in names])
+    ranges = Ranges([blocks[name] for name in names])
     via = {name: dotted(block.host) for name, block in blocks.items()}
     tables = {
         name: tuple(
@@ -111,7 +111,7 @@ def _outward(graph: _Graph, gateways: Collection[str]) -> Iterable[tuple[str, Ho
             yield graph.names[number], graph.hops[rank]
 
 
-class _Ranges:
+class Ranges:
     """Blocks in the order of their addresses, and the CIDRs that cover some of them."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
@@ -139,17 +139,6 @@ class _Ranges:
             cover = [str(block) for block in _aligned(self._bases[first], self._ends[last])]
             self._covers[first, last] = cover
         found += cover
-
-
-def merge(blocks: Iterable[Block]) -> list[str]:
-    """The fewest CIDRs that cover exactly these (disjoint or touching) blocks."""
-    ranges: list[list[int]] = []
-    for base, end in sorted((b.base, b.base + b.size) for b in blocks):
-        if ranges and base <= ranges[-1][1]:
-            ranges[-1][1] = max(end, ranges[-1][1])
-        else:
-            ranges.append([base, end])
-    return [str(block) for base, end in ranges for block in _aligned(base, end)]
 
 
 def _aligned(base: int, end: int) -> Iterable[Block]:

@@ -27,7 +27,6 @@ MAX_DEPTH = 64
 
 _SMALLER = "name in .dockerignore what isn't needed, or fetch large files in the build"
 _SKIPPED = frozenset({"__pycache__", ".git"})
-_CHUNK = 1 << 20
 
 
 def collect(topology: Topology) -> dict[Path, Blob]:

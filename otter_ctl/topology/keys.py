@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from otter_ctl.topology import access, kinds, values
 from otter_ctl.topology.keys_modules import MODULE, STREAM
-from otter_ctl.topology.keys_shared import GPU, IO, later
+from otter_ctl.topology.keys_shared import GPU, IO, PAIR, later
 from otter_ctl.topology.model import HOSTS_LIMIT, MESH_NAME_LIMIT, POOL
 from otter_ctl.topology.reader import Key, Table
 
@@ -60,11 +60,7 @@ LINK = Table(
     Key("between", values.PAIR, "The two hosts that it joins, both ways; globs join many."),
     Key("from", values.REFERENCE, "The sending host of a link that carries one way."),
     Key("to", values.REFERENCE, "The receiving host of a link that carries one way."),
-    Key(
-        "pair",
-        kinds.choice("index", "all"),
-        "How globs pair; if left out by index where counts agree, else all with all.",
-    ),
+    PAIR,
     *_PROPERTIES,
     Key("reverse", kinds.table(REVERSE), "What differs from the second host to the first."),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otter_ctl.topology import access, kinds, values
-from otter_ctl.topology.keys_shared import GPU, IO
+from otter_ctl.topology.keys_shared import GPU, IO, PAIR
 from otter_ctl.topology.model import MODULES_LIMIT
 from otter_ctl.topology.reader import Key, Table
 
@@ -64,11 +64,7 @@ STREAM = Table(
     "streams",
     Key("from", values.STREAM_END, "The sending module and its output: `asr.text`.", required=True),
     Key("to", values.STREAM_END, "The receiving module and its input.", required=True),
-    Key(
-        "pair",
-        kinds.choice("index", "all"),
-        "How globs pair; if left out by index where counts agree, else all with all.",
-    ),
+    PAIR,
     Key(
         "transport",
         kinds.choice("tcp", "udp", "shm"),

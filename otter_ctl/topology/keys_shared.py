@@ -1,4 +1,4 @@
-"""Keys that hosts and modules have in common. Pure data."""
+"""Keys that hosts and modules, or links and streams, have in common. Pure data."""
 
 from __future__ import annotations
 
@@ -23,4 +23,10 @@ IO = Table(
     Key("write", values.THROUGHPUT, "Bytes written per second at most."),
     Key("read_iops", kinds.integer(1, 10**9), "Reads per second at most."),
     Key("write_iops", kinds.integer(1, 10**9), "Writes per second at most."),
+)
+
+PAIR = Key(
+    "pair",
+    kinds.choice("index", "all"),
+    "How globs pair; if left out by index where counts agree, else all with all.",
 )

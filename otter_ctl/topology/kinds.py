@@ -146,18 +146,16 @@ def quantity(
     return scalar(checked, **schema, pattern=whole(pattern))
 
 
-def choice(*built: str, later: tuple[str, ...] = ()) -> Kind:
-    """One of some words; `later` ones are known and refused by name."""
+def choice(*words: str) -> Kind:
+    """One of some words."""
 
     def parse(value: object) -> str:
         word = text(value)
-        if word in later:
-            raise Bad(f'"{word}" is not built yet in this version')
-        if word not in built:
-            raise Bad(f"{shown(word)} is not one of {', '.join(built)}")
+        if word not in words:
+            raise Bad(f"{shown(word)} is not one of {', '.join(words)}")
         return word
 
-    return scalar(parse, enum=list(built))
+    return scalar(parse, enum=list(words))
 
 
 def format_version(newest: int) -> Kind:
