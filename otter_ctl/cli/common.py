@@ -25,14 +25,21 @@ pass_session = click.make_pass_decorator(Session)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a verb's coroutine. Ctrl-C cancels it, so that it can clean up, and then raises."""
+    """Run a verb's coroutine. Ctrl-C cancels it, so that it can clean up, and then raises.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted, by Ctrl-C or by a signal that cancels it.
+    """
     result: list[T] = []
 
     async def kept() -> None:
         result.append(await work)
 
     # When it ends asyncio makes the repr of the task, with its result: 0.3 s for a large plan.
-    asyncio.run(kept())
+    try:
+        asyncio.run(kept())
+    except asyncio.CancelledError:  # by a handler of the verb's own: no traceback for the user
+        raise KeyboardInterrupt from None
     return result[0]
 
 

@@ -225,13 +225,19 @@ class _Dev:
 
 @contextlib.contextmanager
 def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM, SIGHUP) ends the work, a second one everything."""
+    """The first Ctrl-C (or SIGTERM, SIGHUP) ends the work, a second one everything.
+
+    Whether `stop` is set says nothing of that: a mesh that somebody else destroyed sets it too.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    times = 0
 
     def asked() -> None:
-        if stop.is_set():
+        nonlocal times
+        times += 1
+        if times > 1:
             task.cancel()
         stop.set()
 

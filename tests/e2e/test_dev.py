@@ -94,6 +94,11 @@ class Dev:
         assert self.verb is not None
         if self.verb.poll() is None:
             self.verb.send_signal(number)
+        return self.ends()
+
+    def ends(self) -> int:
+        """By itself."""
+        assert self.verb is not None
         code = self.verb.wait(120)
         assert "Traceback" not in self.told, self.told
         return code
@@ -217,7 +222,7 @@ def test_an_apply_meanwhile_is_taken_as_what_is_wanted(dev):
 def test_a_mesh_that_is_destroyed_ends_it(dev):
     dev.start()
     dev.otter("destroy", "--yes", "--no-fetch")
-    assert dev.end() == 1
+    assert dev.ends() == 1
     assert "by somebody else" in dev.told
 
 

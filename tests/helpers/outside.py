@@ -67,6 +67,8 @@ def world() -> Iterator[None]:
             finally:
                 server.kill()
     finally:
+        # By itself first: the kernel takes a namespace's devices away at some time after it.
+        _ip("link", "del", name, check=False)
         _ip("netns", "del", name, check=False)
 
 

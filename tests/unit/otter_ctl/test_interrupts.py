@@ -1,0 +1,41 @@
+"""Ctrl-C: the first ends a verb's work, the second everything, and neither shows a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from otter_ctl.cli import common, dev
+
+TURNS = 5
+"""Of the loop, in which it has surely called the handler of a signal that came before."""
+
+
+async def _work(*, ended: bool, presses: int) -> str:
+    """A verb that ends its work at the first Ctrl-C, and takes forever to clean up after it."""
+    stop, cleaned = asyncio.Event(), asyncio.Event()
+    if ended:
+        stop.set()
+    with dev._signals(stop):
+        for _ in range(presses):
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+        if presses > 1:
+            await cleaned.wait()
+    return "ended in order"
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_one_press_ends_in_order(ended):
+    """Also one that comes while it ends by itself: its mesh was destroyed, say."""
+    assert common.run(_work(ended=ended, presses=1)) == "ended in order"
+
+
+def test_two_presses_interrupt():
+    with pytest.raises(KeyboardInterrupt) as raised:
+        common.run(_work(ended=False, presses=2))
+    assert raised.value.__suppress_context__
