@@ -68,7 +68,8 @@ class Held:
             try:
                 end = os.open(self.fifo, os.O_WRONLY | os.O_NONBLOCK)
             except OSError as error:
-                assert error.errno == errno.ENXIO  # it doesn't wait yet, or is the program now
+                if error.errno != errno.ENXIO:  # it doesn't wait yet, or is the program now
+                    raise
                 continue
             try:
                 os.write(end, b"\n")
