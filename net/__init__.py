@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from net.messages import Message
     from net.ports import Input, Output
 
-OTTER_WIRE_VERSION = 1
+OTTER_WIRE_VERSION = 2
 """Version of the wire format; both ends of a stream compare it in the handshake."""
 
 __all__ = [

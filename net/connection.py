@@ -1,7 +1,9 @@
 """One TCP connection of a stream, either end: bytes between a socket and the wire codec.
 
-What the events mean is for the two subclasses: `net.stream` sends, `net.listener` receives. Must
-not know: modules, files, retries.
+asyncio reads, straight into the reader's memory. Writing goes past asyncio's transport, which
+copies what the kernel doesn't take at once (before Python 3.12): `sendmsg` on a descriptor of our
+own, and the loop says when there is room again. What the events mean is for the two subclasses:
+`net.stream` sends, `net.listener` receives. Must not know: modules, files, retries.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import array
 import asyncio
 import fcntl
+import os
 import socket
+import struct
 import termios
 from abc import ABC, abstractmethod
 from collections import deque
@@ -17,28 +21,51 @@ from collections.abc import Sequence
 from typing import Any
 
 from net.errors import ConnectionClosed, TransportError
-from net.wire import MAX_MESSAGE_BYTES, Event, Reader
+from net.reader import Reader
+from net.timing import Timing
+from net.values import Buffer
+from net.wire import MAX_MESSAGE_BYTES, Event
 
-_CHUNK_BYTES = 1024 * 1024
-"""Written at a time: what the kernel doesn't take at once, asyncio copies."""
-_JOIN_BYTES = 64 * 1024
-"""Messages up to this size go out in one system call."""
-_KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-"""Seconds and count: an idle peer that vanished without a word is noticed after half a minute."""
+_IOV_MAX = 512
+"""Buffers handed to the kernel at a time; Linux takes 1024."""
+_READ_ON_BYTES = 4 * 2**20
+"""Read in one turn of the loop at most, of a message that is received into its own memory."""
+_TCP_INFO_BYTES = 60
+_LAST_ACK_RECEIVED = struct.Struct("=I")
+_LAST_ACK_AT = 56  # struct tcp_info of linux/tcp.h: 8 bytes, then u32s; tcpi_last_ack_recv, ms
+_FRESH_BYTES = 128 * 1024
 
 
 class Connection(asyncio.BufferedProtocol, ABC):
-    """Feeds a `Reader` from a transport; `on_event` and `on_lost` are the subclass's."""
+    """Feeds a `Reader` from a transport; `on_event` and `on_lost` are the subclass's.
 
-    def __init__(self, limit_bytes: int = MAX_MESSAGE_BYTES, *, messages: bool = True) -> None:
+    Args:
+        limit_bytes: Largest message that may come.
+        timing: How soon a dead peer is found.
+        messages: Whether messages may come from the start.
+    """
+
+    def __init__(
+        self,
+        limit_bytes: int = MAX_MESSAGE_BYTES,
+        timing: Timing | None = None,
+        *,
+        messages: bool = True,
+    ) -> None:
+        self.timing = timing or Timing()
+        self.loop = asyncio.get_running_loop()
         self._reader = Reader(limit_bytes, messages=messages)
         self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
         self._reading = True
         self._over = False
+        self._closing = False
         self._cause: Exception | None = None
         self._rest: deque[memoryview] = deque()
-        self._writable: asyncio.Future[None] | None = None
-        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watched = False
+        self._room: asyncio.Future[None] | None = None
+        self._closed: asyncio.Future[None] = self.loop.create_future()
+        self._pulse: asyncio.TimerHandle | None = None
 
     # what subclasses say
 
@@ -49,39 +76,51 @@ class Connection(asyncio.BufferedProtocol, ABC):
     def on_lost(self, error: Exception | None) -> None:
         """The connection is gone; None: it was closed, by either side."""
 
-    # what the two ends use
+    # writing
 
     @property
     def alive(self) -> bool:
         """Whether it makes sense to write."""
-        return not self._over and self._transport is not None and not self._closing
+        return not self._over and not self._closing and self._socket is not None
 
     @property
-    def _closing(self) -> bool:
-        return self._transport is not None and self._transport.is_closing()
+    def congested(self) -> bool:
+        """Whether the kernel hasn't taken all that was written."""
+        return bool(self._rest)
 
-    def write_soon(self, data: bytes) -> None:
-        """Write a few bytes without waiting."""
-        if self.alive and self._transport is not None:
-            self._transport.write(data)
+    def post(self, data: bytes) -> bool:
+        """Write a few bytes without waiting; whether the kernel has them.
 
-    async def write(self, buffers: Sequence[bytes | memoryview]) -> None:
+        What it doesn't take is kept, and goes out before anything else.
+        """
+        if self._over or self._socket is None:
+            return False
+        if not self._rest:
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError as exc:
+                self._broken(exc)
+                return False
+            if sent == len(data):
+                return True
+            data = data[sent:]
+        self._rest.append(memoryview(data))
+        self._watch()
+        return False
+
+    async def write(self, buffers: Sequence[Buffer]) -> None:
         """Write one message; returns when the kernel has all of it, so arrays may change again.
 
         Raises:
-            ConnectionClosed: The connection went away first; the peer may have got all of it.
+            ConnectionClosed: The connection went away first; the peer can't have got all of it.
 
-        Cancellation: nothing has been written, or the rest is kept (copied) and goes out before the
-        next message: half a message can't be taken back. (Up to 1 MiB of it may still refer to
-        the caller's memory then, from Python 3.12 on.)
+        Cancellation: nothing has been written, or the rest is kept (copied) and goes out before
+        the next message: half a message can't be taken back.
         """
         await self.flush()
-        if sum(map(len, buffers)) <= _JOIN_BYTES:
-            buffers = [b"".join(buffers)]
-        for buffer in buffers:
-            view = memoryview(buffer)
-            for start in range(0, len(view), _CHUNK_BYTES):
-                self._rest.append(view[start : start + _CHUNK_BYTES])
+        self._rest.extend(memoryview(buffer) for buffer in buffers)
         try:
             await self.flush()
         except asyncio.CancelledError:
@@ -94,15 +133,61 @@ class Connection(asyncio.BufferedProtocol, ABC):
         Raises:
             ConnectionClosed: The connection went away first.
         """
-        while self._rest:
-            self._live_transport().write(self._rest.popleft())
-            await self._drained()
-        await self._drained()
+        while True:
+            if not self.alive:
+                raise self._closed_error()
+            if self._send_rest():
+                return
+            self._watch()
+            if self._room is None:
+                self._room = self.loop.create_future()
+            await asyncio.shield(self._room)
 
-    def _live_transport(self) -> asyncio.Transport:
-        if self._over or self._transport is None or self._closing:
-            raise self._closed_error()
-        return self._transport
+    def _send_rest(self) -> bool:
+        """Write what the kernel takes; whether that was all."""
+        rest = self._rest
+        assert self._socket is not None
+        while rest:
+            few = [rest[i] for i in range(min(len(rest), _IOV_MAX))]
+            try:
+                sent = self._socket.sendmsg(few)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as exc:
+                self._broken(exc)
+                return False
+            while rest and sent >= len(rest[0]):
+                sent -= len(rest.popleft())
+            if sent:
+                rest[0] = rest[0][sent:]
+        return True
+
+    def _watch(self) -> None:
+        if not self._watched and self._socket is not None and not self._over:
+            self._watched = True
+            self.loop.add_writer(self._socket.fileno(), self._writable)
+
+    def _unwatch(self) -> None:
+        if self._watched and self._socket is not None:
+            self._watched = False
+            self.loop.remove_writer(self._socket.fileno())
+
+    def _writable(self) -> None:
+        """The kernel has room again."""
+        if self._send_rest():
+            self._unwatch()
+            self._wake()
+            if self._closing:
+                self._close_transport()
+
+    def _wake(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        self._room = None
+
+    def _broken(self, exc: OSError) -> None:
+        self._cause = self._cause or exc
+        self.abort()
 
     def _closed_error(self) -> ConnectionClosed:
         where = peer_name(self._transport)
@@ -112,12 +197,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
         error.__cause__ = self._cause
         return error
 
-    async def _drained(self) -> None:
-        """Wait until asyncio holds no more of our bytes."""
-        if self._writable is not None:
-            await asyncio.shield(self._writable)
-        if self._over:
-            raise self._closed_error()
+    # reading
 
     def pause(self) -> None:
         """Take no more events; TCP then holds the sender back."""
@@ -131,7 +211,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
             return
         self._reading = True
         self._pump()
-        if self._reading and self._transport is not None and not self._closing:
+        if self._reading and self._transport is not None and self.alive:
             self._transport.resume_reading()
 
     @property
@@ -151,25 +231,11 @@ class Connection(asyncio.BufferedProtocol, ABC):
 
     def unread(self) -> int:
         """Bytes that the kernel has for us."""
-        if self._over or self._transport is None:
+        if self._over or self._socket is None:
             return 0
         count = array.array("i", [0])
-        fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+        fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, count)
         return count[0]
-
-    def close(self) -> None:
-        """Close after what is written has gone out. Idempotent."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def abort(self) -> None:
-        """Close now. Idempotent."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    async def wait_closed(self) -> None:
-        """Wait until the connection is gone."""
-        await asyncio.shield(self._closed)
 
     def _pump(self) -> None:
         try:
@@ -183,20 +249,77 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self._cause = self._cause or error
         self.close()
 
+    # the end
+
+    def close(self) -> None:
+        """Close after what is written has gone out. Idempotent."""
+        self._closing = True
+        if not self._rest:
+            self._close_transport()
+
+    def _close_transport(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close now. Idempotent."""
+        self._closing = True
+        self._rest.clear()
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone."""
+        await asyncio.shield(self._closed)
+
     # what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set up the socket (asyncio has set TCP_NODELAY)."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        # Drained then means: all is with the kernel, and no array is referred to any more.
-        transport.set_write_buffer_limits(high=0)
-        sock: socket.socket = transport.get_extra_info("socket")
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in _KEEPALIVE.items():
-                if hasattr(socket, name):
-                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        theirs = transport.get_extra_info("socket")
+        self._socket = socket.socket(fileno=os.dup(theirs.fileno()))
+        self._socket.setblocking(False)
+        if self._socket.family in (socket.AF_INET, socket.AF_INET6):
+            self._find_dead_peers()
+
+    def _find_dead_peers(self) -> None:
+        """An idle peer that vanished is found by the kernel's probes, a busy one by `_check`.
+
+        Not by messages of our own: a module that holds its loop for a minute isn't dead. Nor by
+        TCP_USER_TIMEOUT: that would cut off a receiver that is only slow (a window of zero).
+        """
+        sock, interval = self._socket, max(1, round(self.timing.dead_s / 4))
+        assert sock is not None
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, interval)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        self._pulse = self.loop.call_later(self.timing.dead_s / 4, self._check)
+
+    def keep_fresh(self) -> None:
+        """Let the kernel hold little that isn't on its way: what may be dropped stays with us."""
+        if self._socket is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _FRESH_BYTES)
+
+    def _check(self) -> None:
+        """Cut a peer that acknowledges nothing, not even the kernel's probes."""
+        assert self._socket is not None
+        self._pulse = self.loop.call_later(self.timing.dead_s / 4, self._check)
+        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        if len(info) < _TCP_INFO_BYTES or not self._owed():
+            return
+        (silent_ms,) = _LAST_ACK_RECEIVED.unpack_from(info, _LAST_ACK_AT)
+        if silent_ms > self.timing.dead_s * 1000:
+            self._broken(TimeoutError(f"nothing heard for {silent_ms / 1000:.0f} s"))
+
+    def _owed(self) -> bool:
+        """Whether the peer's kernel has yet to acknowledge what ours has sent."""
+        assert self._socket is not None
+        unsent = array.array("i", [0])
+        fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, unsent)
+        return unsent[0] > 0
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Memory to receive into."""
@@ -206,22 +329,35 @@ class Connection(asyncio.BufferedProtocol, ABC):
         """Bytes have arrived."""
         self._reader.buffer_updated(nbytes)
         self._pump()
+        if self._reader.direct:
+            self._read_on()
 
-    def pause_writing(self) -> None:
-        """The kernel takes no more."""
-        self._writable = asyncio.get_running_loop().create_future()
-
-    def resume_writing(self) -> None:
-        """The kernel has taken all."""
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._writable = None
+    def _read_on(self) -> None:
+        """A large message: read what else is there, without a turn of the loop for each piece."""
+        taken = 0
+        while self._reading and self.alive and self._reader.direct and taken < _READ_ON_BYTES:
+            assert self._socket is not None
+            try:
+                count = self._socket.recv_into(self._reader.get_buffer())
+            except OSError:  # nothing there, or an end of which asyncio is going to tell
+                return
+            if not count:
+                return
+            taken += count
+            self._reader.buffer_updated(count)
+            self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake all who wait."""
         self._over = True
         self._cause = self._cause or exc
-        self.resume_writing()
+        if self._pulse is not None:
+            self._pulse.cancel()
+        self._unwatch()
+        if self._socket is not None:
+            self._socket.close()
+        self._rest.clear()
+        self._wake()
         if not self._closed.done():
             self._closed.set_result(None)
         self.on_lost(self._cause)

@@ -15,6 +15,8 @@ Must not know: how messages travel (`net.stream`), who wrote the wiring file.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +24,13 @@ from types import TracebackType
 from typing import Any
 
 from net.errors import OtterError, TransportError
-from net.listener import Inbox, Listener
+from net.inbox import Edge, Inbox
+from net.listener import Listener
 from net.messages import Message
+from net.outlets import Outlet
 from net.ports import Input, Output
 from net.records import Records, say, say_ready
-from net.stream import Sender, message_ids
+from net.sender import Sender
 from net.timing import Timing
 from net.wiring import StreamEnd, Wiring
 
@@ -64,36 +68,22 @@ class Mesh:
         self.work = work or Path.cwd()
         self.models = models
         self.clock = clock
-        self.ids = message_ids(wiring.module)
+        self.run, self.numbers = secrets.randbits(32), itertools.count(1)
         self._state = state
         self._said_ready = False
         self._records = Records(state, wiring.module)
         boxes = {
-            name: Inbox(
-                name,
-                {end.stream: end.queue for end in ends},
-                clock=clock,
-                sources={end.stream: end.source_address for end in ends},
-            )
+            name: Inbox(name, [_edge(end) for end in ends], clock=clock)
             for name, ends in _by_name(wiring.inputs).items()
         }
         places = {(end.address, end.port) for end in wiring.inputs}
-        self._listener = Listener(places, boxes.values(), timing=timing)
+        self._listener = Listener(places, boxes.values(), timing=timing, clock=clock)
         self._inputs = {name: Input(self, box) for name, box in boxes.items()}
-        self._senders = {
-            end: Sender(
-                end.address,
-                end.port,
-                stream=end.stream,
-                input=end.receiver_input,
-                sender=wiring.module,
-                timing=timing,
-                clock=clock,
-            )
-            for end in wiring.outputs
+        self._outlets: dict[StreamEnd, Outlet] = {
+            end: _outlet(end, wiring.module, timing, clock) for end in wiring.outputs
         }
         self._outputs = {
-            name: Output(self, name, [self._senders[end] for end in ends])
+            name: Output(self, name, [self._outlets[end] for end in ends])
             for name, ends in _by_name(wiring.outputs).items()
         }
         self._tasks = asyncio.TaskGroup()
@@ -157,8 +147,8 @@ class Mesh:
         await self._listener.open()
         await self._tasks.__aenter__()
         # Connect now: the first message shan't pay for it, and receivers learn who there is.
-        for sender in self._senders.values():
-            self._connecting.append(self._tasks.create_task(_try_open(sender)))
+        for outlet in self._outlets.values():
+            self._connecting.append(self._tasks.create_task(_try_open(outlet)))
         return self
 
     async def __aexit__(
@@ -173,13 +163,18 @@ class Mesh:
         try:
             # The group gets no error to wrap: the module's own shall reach the module's author.
             await self._tasks.__aexit__(None, None, None)
-            for each in self._inputs.values():
-                each.finish()
             if error is None:
+                for each in self._inputs.values():
+                    each.finish()
                 await self._end_outputs()
+            else:  # what the module was at is sent again to its next life
+                for box in self._listener.inputs.values():
+                    box.abandon()
         finally:
-            for sender in self._senders.values():
-                sender.abort()
+            for outlet in self._outlets.values():
+                outlet.abort()
+            for outlet in self._outlets.values():
+                await outlet.aclose()
             await self._listener.aclose()
             self._records.close()
 
@@ -188,16 +183,31 @@ class Mesh:
         for each in self._listener.inputs.values():
             each.discard()
         async with asyncio.TaskGroup() as group:
-            closing = [(s, group.create_task(s.aclose())) for s in self._senders.values()]
-        for sender, task in closing:
+            closing = [(o, group.create_task(o.aclose())) for o in self._outlets.values()]
+        for outlet, task in closing:
             if not task.result():
-                say(f"stream {sender.stream}: its receiver isn't there; it was not ended")
+                say(f"stream {outlet.stream}: its receiver isn't there; it was not ended")
 
 
-async def _try_open(sender: Sender) -> None:
+def _edge(end: StreamEnd) -> Edge:
+    return Edge(end.stream, end.queue, end.policy, end.source_address, end.transport)
+
+
+def _outlet(
+    end: StreamEnd, module: str, timing: Timing | None, clock: Callable[[], float]
+) -> Outlet:
+    """The sending end of a stream, by its transport."""
+    return Sender(
+        end.address, end.port, stream=end.stream, input=end.receiver_input, sender=module,
+        timing=timing, clock=clock, delivery=end.delivery, policy=end.policy, queue=end.queue,
+        deadline_s=end.deadline_s,
+    )  # fmt: skip
+
+
+async def _try_open(outlet: Outlet) -> None:
     """Connect ahead of need; what goes wrong is said here, and raised when something is sent."""
     try:
-        await sender.open()
+        await outlet.open()
     except TransportError as exc:
         say(str(exc))
 

@@ -1,37 +1,142 @@
-"""What a module receives. Must not know: asyncio, sockets, files."""
+"""What travels: a parcel as it leaves, a message as the receiving module sees it.
+
+Times are seconds since 1970, UTC. Must not know: asyncio, sockets, files, the wire.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from net.values import Packed
+
+DERIVED = 1 << 63
+"""Set in `run` where an id follows from another message's."""
 
 
-@dataclass(slots=True, eq=False)
-class Message:
-    """One message as the receiving module sees it. Times are seconds since 1970, UTC.
+class Carrier(Protocol):
+    """Who brought a message, and hears what becomes of it."""
+
+    def taken(self, message: Message) -> None:
+        """It has left the queue: there is room for another."""
+
+    def done(self, message: Message) -> None:
+        """The module is done with it, or it was dropped: it may be acknowledged. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message that leaves: packed once, for all streams of an output.
 
     Attributes:
-        value: What was sent; arrays are writable and own their memory.
-        id: Unique among all messages of the sender.
-        reply_to: Id of the message that this one answers.
+        packed: Its value.
+        run: First half of its id: a random number of the sender's life, or derived.
+        number: Second half: counts up within a run.
+        reply_to: Id of the message that it answers.
+        made: When the sender had it ready.
+        expires: From when on nobody wants it any more; 0: never.
+    """
+
+    packed: Packed
+    run: int
+    number: int
+    reply_to: str | None = None
+    made: float = 0.0
+    expires: float = 0.0
+
+
+class Message:
+    """One message as the receiving module sees it.
+
+    Attributes:
+        value: What was sent. Arrays are writable, start at a multiple of 64 and own their memory.
+        reply_to: Id of the message that this one answers, or None.
         source: Name of the module that sent it.
         stream: Name of the stream it came on.
         made: When the sender had it ready, by the sender's clock.
+        queued: When the stream took it, by the sender's clock.
         sent: When its first byte went out, by the sender's clock.
         received: When its last byte had arrived.
         taken: When the module took it from the input.
+        expires: From when on nobody wants it; 0: never.
         size_bytes: Size on the wire.
+        seq: Its number on its stream, in the sender's life.
+        missing: None, or what of its array did not arrive (datagrams that may be partial).
     """
 
-    value: Any
-    id: str
-    reply_to: str | None
-    source: str
-    stream: str
-    made: float
-    sent: float
-    received: float
-    size_bytes: int
-    taken: float = 0.0
-    recorded: bool = field(default=False, repr=False)
-    """Whether its record has been written."""
+    # Defaults of the class: a message costs only what is set.
+    source = ""
+    stream = ""
+    received = 0.0
+    taken = 0.0
+    missing: Any = None
+    carrier: Carrier | None = None
+    recorded = False
+    finished = False
+    twins: tuple[Message, ...] = ()
+    exactly_once = False
+    answers = 0
+    _held = 0
+
+    def __init__(
+        self,
+        value: Any,
+        seq: int,
+        run: int,
+        number: int,
+        reply_to: str | None,
+        made: float,
+        queued: float,
+        sent: float,
+        expires: float,
+        size_bytes: int,
+        urgent: bool = False,
+    ) -> None:
+        self.value = value
+        self.seq = seq
+        self.run = run
+        self.number = number
+        self.reply_to = reply_to
+        self.made = made
+        self.queued = queued
+        self.sent = sent
+        self.expires = expires
+        self.size_bytes = size_bytes
+        self.urgent = urgent
+
+    @property
+    def id(self) -> str:
+        """Unique among all messages of the mesh, also of former lives of its sender."""
+        return message_id(self.source, self.run, self.number)
+
+    def done(self) -> None:
+        """Say that the module is done with it: from now on it isn't sent again. Idempotent.
+
+        Taking the next message from the input, or sending a reply, says it too.
+        """
+        if not self.finished:
+            self.finished = True
+            self._acknowledge()
+
+    def hold(self) -> None:
+        """It isn't done with before `let_go`: an answer to it is on its way."""
+        self._held += 1
+
+    def let_go(self) -> None:
+        """The receiver of an answer has acknowledged it."""
+        self._held -= 1
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        if self.finished and not self._held and self.carrier is not None:
+            self.carrier.done(self)
+
+    def __repr__(self) -> str:
+        return f"Message({self.id!r}, stream={self.stream!r}, value={self.value!r:.60})"
+
+
+def message_id(source: str, run: int, number: int) -> str:
+    """An id in words: `asr:1f9a03cc:17`, or `asr:=…` where it follows from another's."""
+    if run & DERIVED:
+        return f"{source}:={run:016x}{number:016x}"
+    return f"{source}:{run:08x}:{number}"

@@ -1,33 +1,48 @@
 """The two ends a module holds: inputs to take messages from, outputs to send values to.
 
-Must not know: how messages travel (`net.stream`), files.
+Must not know: how messages travel, files.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from net.errors import ConnectionClosed, TransportError
-from net.listener import Inbox
-from net.messages import Message
-from net.stream import Sender
+from net.inbox import Inbox
+from net.messages import DERIVED, Message, Parcel, message_id
+from net.outlets import Outlet
 from net.values import pack
 
 if TYPE_CHECKING:
     from net.mesh import Mesh
 
+_HALVES = struct.Struct("!QQ")
+
 
 class Input:
     """One input: `async for message in input`, or `await input.receive()`.
 
-    A message counts as done when the next one is taken, or a reply to it is sent.
+    A message counts as done, and is acknowledged to its sender, when the next one is taken. A
+    module that works on several at once sets `by_hand`, and says `message.done()` itself.
     """
 
     def __init__(self, mesh: Mesh, inbox: Inbox) -> None:
         self._mesh = mesh
         self._inbox = inbox
         self._current: Message | None = None
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether only `message.done()` says that a message is done with."""
+        return self._inbox.by_hand
+
+    @by_hand.setter
+    def by_hand(self, value: bool) -> None:
+        self._inbox.by_hand = value
 
     @property
     def name(self) -> str:
@@ -43,9 +58,13 @@ class Input:
         Cancellation: no message is lost.
         """
         self._mesh.use()
-        self.finish()
-        self._current = await self._inbox.take()
-        return self._current
+        if self._current is not None:
+            self.finish()
+        message = self._inbox.take_now()
+        if message is None:
+            message = await self._inbox.take()
+        self._current = message
+        return message
 
     def __aiter__(self) -> Input:
         return self
@@ -58,27 +77,42 @@ class Input:
 
     def finish(self) -> None:
         """The module is done with the message it took last."""
-        if self._current is not None:
-            self._mesh.finish(self._current)
-            self._current = None
+        message, self._current = self._current, None
+        if message is not None:
+            self._mesh.finish(message)
+        self._inbox.finish()
 
 
 class Output:
     """One output, and all streams that leave it."""
 
-    def __init__(self, mesh: Mesh, name: str, senders: list[Sender]) -> None:
+    def __init__(self, mesh: Mesh, name: str, outlets: Sequence[Outlet]) -> None:
         self._mesh = mesh
         self.name = name
-        self._senders = senders
+        self._outlets = outlets
+        self._only = outlets[0] if len(outlets) == 1 else None
+        self._derives = any(outlet.exactly_once for outlet in outlets)
 
-    async def send(self, value: Any, *, reply_to: Message | str | None = None) -> str:
+    async def send(
+        self,
+        value: Any,
+        *,
+        reply_to: Message | str | None = None,
+        within_s: float | None = None,
+        key: str | None = None,
+    ) -> str:
         """Send a value down every stream of this output; returns the message's id.
 
-        It waits while a receiver isn't there or its queue is full. Afterwards arrays may change.
+        It waits while a receiver isn't there or its queue is full (unless the stream's policy
+        drops). Afterwards arrays may change.
 
         Args:
-            value: numpy arrays, str, bytes, numbers, None, or lists and dicts of these.
-            reply_to: The message that this one answers, which is done with that.
+            value: Arrays (numpy's, torch's, TensorFlow's), str, bytes, numbers, None, or lists and
+                dicts of these.
+            reply_to: The message that this one answers.
+            within_s: After so many seconds nobody wants it: it is dropped wherever it waits.
+            key: Makes the id: the same key gives the same id, also after a restart, so that a
+                source that starts over is not heard twice (`exactly-once`).
 
         Raises:
             LocalWireError: The value can't be sent.
@@ -87,21 +121,61 @@ class Output:
 
         Cancellation: each stream gets the whole message or nothing.
         """
-        made = self._mesh.clock()
-        self._mesh.use()
-        answered = reply_to.id if isinstance(reply_to, Message) else reply_to
+        mesh = self._mesh
+        made = mesh.clock()
+        mesh.use()
         packed = pack(value)
+        run, number = mesh.run, next(mesh.numbers)
+        answered = reply_to
         if isinstance(reply_to, Message):
-            self._mesh.finish(reply_to, made)
-        message_id = next(self._mesh.ids)
-        first, *others = self._senders
-        if not others:
-            await first.deliver(packed, message_id, answered, made)
-            return message_id
+            answered = reply_to.id
+            mesh.finish(reply_to, made)
+            if self._derives and key is None:
+                reply_to.answers += 1
+                key = f"{answered}|{reply_to.answers}"
+        if key is not None:
+            run, number = derived(mesh.module, self.name, key)
+        expires = made + within_s if within_s is not None else 0.0
+        parcel = Parcel(packed, run, number, answered, made, expires)  # type: ignore[arg-type]
+        if isinstance(reply_to, Message) and reply_to.exactly_once:
+            await self._answer(parcel, reply_to)
+        elif self._only is not None:
+            await self._only.deliver(parcel)
+        else:
+            await self._to_all(parcel)
+        return message_id(mesh.module, run, number)
+
+    async def _to_all(self, parcel: Parcel) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for sender in self._senders:
-                    group.create_task(sender.deliver(packed, message_id, answered, made))
+                for outlet in self._outlets:
+                    group.create_task(outlet.deliver(parcel))
         except* TransportError as errors:
             raise errors.exceptions[0] from None
-        return message_id
+
+    async def _answer(self, parcel: Parcel, question: Message) -> None:
+        """The question is acknowledged only after all receivers have acknowledged the answer."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for outlet in self._outlets:
+                    question.hold()
+                    group.create_task(outlet.deliver(parcel, question.let_go))
+        except* TransportError as errors:
+            raise errors.exceptions[0] from None
+
+    async def flush(self) -> None:
+        """Wait until the receivers have acknowledged all that was sent.
+
+        Raises:
+            StreamRefused: A receiver doesn't want the stream.
+            ConnectionClosed: A stream has been closed here.
+        """
+        for outlet in self._outlets:
+            await outlet.flush()
+
+
+def derived(module: str, output: str, key: str) -> tuple[int, int]:
+    """The id that follows from a key: the same in every life of the module."""
+    text = f"{module}|{output}|{key}".encode()
+    run, number = _HALVES.unpack(hashlib.blake2b(text, digest_size=16).digest())
+    return run | DERIVED, number

@@ -16,6 +16,8 @@ class Timing:
         close_s: How long closing looks for a receiver that isn't there. (One that is there gets all
             the time it needs to take what was sent.)
         hello_s: How long a receiver keeps a connection on which no stream has said hello.
+        dead_s: A peer that vanished without a word is found within this, and a quarter more.
+        ack_s: Longest that an acknowledgement waits for others to go with.
     """
 
     first_retry_s: float = 0.02
@@ -23,3 +25,5 @@ class Timing:
     attempt_s: float = 15.0
     close_s: float = 5.0
     hello_s: float = 10.0
+    dead_s: float = 16.0
+    ack_s: float = 0.005

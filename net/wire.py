@@ -1,67 +1,91 @@
-"""Messages <-> bytes: versioned, bounded, data only. Pure; docs/wire-format.md has the tables.
+"""Messages -> bytes: versioned, bounded, data only. Pure; docs/wire-format.md has the tables.
 
-    0        4       5      6          8           12         20
-    | "OTTR" | version | kind | 0 0 | metadata | body length | metadata … | body … |
-    |          |  u8   |  u8  |     |   u32    |     u64     |  JSON      | buffers, each at a
-                                                               multiple of 64 from the start
+    0        4         5      6      7       8          12            20
+    | "OTTR" | version | kind | form | flags | metadata | body length | …
+    |        |   u8    |  u8  |  u8  |  u8   |   u32    |     u64     |
 
-Sender: `hello` … `message(…)` … `END`; receiver: `accept(…)` or `refuse(…)`, and `END` back.
-Writers give lists of buffers without copying array data. `Reader` is a state machine that hands
-out the memory to fill:
+    control (HELLO, ACCEPT, REFUSE, END): metadata are JSON, there is no body
+    ACK:      … | metadata: seq u64
+    MESSAGE:  … | reply u16 | 0 u16 | 0 u32 | seq | run | number | made | queued | sent | expires |
+                | reply_to, metadata, zeros | body
 
-    preamble ──► metadata ──► buffer, padding, buffer, … ──► event ──► preamble
-                    └─ (no body) ─────────────────────────────▲
+A body of buffers that lie at multiples of 64 (from the message's start) begins at one; bytes and
+texts follow the metadata at once. Writers give lists of buffers without copying array data; the
+reading half for a stream of bytes is `net.reader`, for a whole message `decode`.
 
 Must not know: asyncio, sockets, the clock.
 """
 
 from __future__ import annotations
 
-import json
 import struct
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from net import OTTER_WIRE_VERSION
 from net.errors import MessageTooLarge, RemoteWireError
-from net.values import Packed, Slot, slots
+from net.layouts import layout, text
+from net.memory import ALIGN, Block
+from net.messages import Message, Parcel
+from net.values import BYTES, TEXT, Buffer, dumps
 
 MAGIC = b"OTTR"
-ALIGN = 64
-"""Buffers start at multiples of this from the message's start: a cache line, enough for SIMD."""
 MAX_MESSAGE_BYTES = 2**30
 """Default bound of a whole message, both ways; memory is touched only as bytes arrive."""
 MAX_METADATA_BYTES = 4 * 2**20
 """JSON may take 20 times its size in memory once read, so this is what bounds a hostile peer."""
 MAX_CONTROL_BYTES = 4096
 MAX_NAME = 300
+MAX_REPLY_BYTES = 1024
 _MAX_TIME = 1e15
 
-HELLO, ACCEPT, REFUSE, MESSAGE, _END = range(1, 6)
-_PREAMBLE = struct.Struct("!4sBBHIQ")
-_SCRATCH_BYTES = 64 * 1024
-_DIRECT_BYTES = 32 * 1024
-_PADDING = bytes(ALIGN)
-_dumps = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make one per call
+HELLO, ACCEPT, REFUSE, MESSAGE, END, ACK = range(1, 7)
+PREAMBLE = struct.Struct("!4sBBBBIQ")
+HEADER = struct.Struct("!4sBBBBIQHHIQQQdddd")
+URGENT = 1
+"""Flag: the sender waits for the acknowledgement."""
+_FLAGS = URGENT
+_SEQ = struct.Struct("!Q")
+_ACK = struct.Struct("!4sBBBBIQQ")
+_TIME = struct.Struct("!d")
+_SENT_AT = 68
+_ZEROS = bytes(ALIGN)
+
+
+# --- control -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first thing a sender says. `version` is the sender's, maybe not ours."""
+    """The first thing a sender says. `version` is the sender's, maybe not ours.
+
+    Attributes:
+        stream: Name of the stream.
+        input: The receiver's input.
+        sender: Name of the sending module.
+        run: A random number of the sender's life; its messages are counted from 1 in each.
+        delivery: `at-most-once`, `at-least-once` or `exactly-once`.
+    """
 
     version: int
     stream: str
     input: str
     sender: str
+    run: int = 0
+    delivery: str = "at-most-once"
 
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """The receiver wants the stream, with messages of at most `limit_bytes`."""
+    """The receiver wants the stream.
+
+    Attributes:
+        limit_bytes: Largest message that it takes.
+        done: Up to this number of this run all messages are acknowledged already.
+    """
 
     limit_bytes: int
+    done: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,294 +96,86 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
-    """A message, all of it. Times are seconds since 1970 by the sender's clock."""
+class Ack:
+    """The receiver is done with all messages up to this number: none of them is sent again."""
 
-    value: Any
-    id: str
-    reply_to: str | None
-    made: float
-    sent: float
-    size_bytes: int
-    """On the wire, metadata included."""
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The sender has nothing more to say; the receiver says it back: all has arrived."""
+    """The sender has nothing more to say; the receiver says it back: it is done with all."""
 
 
-Event = Hello | Accept | Refuse | Incoming | End
+Event = Hello | Accept | Refuse | Ack | Message | End
 
 
-# --- writers -------------------------------------------------------------------------------------
-
-
-def hello(stream: str, input_name: str, sender: str) -> bytes:
+def hello(
+    stream: str, input_name: str, sender: str, *, run: int = 0, delivery: str = "at-most-once"
+) -> bytes:
     """The sender's first words."""
-    return _control(HELLO, {"stream": stream, "input": input_name, "from": sender})
+    fields = {"stream": stream, "input": input_name, "from": sender}
+    return _control(HELLO, {**fields, "run": run, "delivery": delivery})
 
 
-def accept(limit_bytes: int) -> bytes:
-    """The receiver's yes, and how large a message may be."""
-    return _control(ACCEPT, {"limit": limit_bytes})
+def accept(limit_bytes: int, done: int = 0) -> bytes:
+    """The receiver's yes, how large a message may be, and what needn't be sent again."""
+    return _control(ACCEPT, {"limit": limit_bytes, "done": done})
 
 
 def refuse(reason: str) -> bytes:
     """The receiver's no; `reason` is for people, one line."""
-    return _control(REFUSE, {"reason": reason[:MAX_NAME]})
+    return _control(REFUSE, {"reason": reason[:MAX_NAME] or "no"})
 
 
-def message(
-    packed: Packed,
-    *,
-    message_id: str,
-    reply_to: str | None,
-    made: float,
-    sent: float,
-    limit_bytes: int = MAX_MESSAGE_BYTES,
-) -> list[bytes | memoryview]:
-    """The buffers of one message, to be written one after the other.
-
-    Args:
-        packed: Its value; array memory is passed on, not copied.
-        message_id: Unique among all messages of the sender, at most 300 characters.
-        reply_to: Id of the message that this one answers.
-        made: When the sender made it, seconds since 1970.
-        sent: When it went to the wire, seconds since 1970.
-        limit_bytes: Bound of the whole.
-
-    Raises:
-        MessageTooLarge: Over the limit.
-    """
-    head = _dumps({"id": message_id, "re": reply_to, "made": made, "sent": sent})
-    entries = _dumps(packed.entries) if packed.entries else "[]"
-    metadata = f'{head[:-1]},"b":{entries},"v":{packed.tree}}}'.encode()
-    if len(metadata) > MAX_METADATA_BYTES:
-        raise MessageTooLarge(len(metadata), MAX_METADATA_BYTES)
-    body: list[bytes | memoryview] = []
-    for buffer in packed.buffers:
-        if buffer.nbytes:
-            body += (buffer, _PADDING[: -buffer.nbytes % ALIGN])
-    if body:
-        body.pop()
-        metadata += b" " * (-(_PREAMBLE.size + len(metadata)) % ALIGN)
-    body_length = sum(len(part) for part in body)
-    total = _PREAMBLE.size + len(metadata) + body_length
-    if total > limit_bytes:
-        raise MessageTooLarge(total, limit_bytes)
-    return [_preamble(MESSAGE, len(metadata), body_length) + metadata, *filter(len, body)]
+def ack(seq: int) -> bytes:
+    """The receiver's acknowledgement."""
+    return _ACK.pack(MAGIC, OTTER_WIRE_VERSION, ACK, 0, 0, _SEQ.size, 0, seq)
 
 
 def _control(kind: int, fields: dict[str, str | int]) -> bytes:
-    metadata = _dumps(fields).encode()
-    return _preamble(kind, len(metadata), 0) + metadata
+    metadata = dumps(fields).encode()
+    head = PREAMBLE.pack(MAGIC, OTTER_WIRE_VERSION, kind, 0, 0, len(metadata), 0)
+    return head + metadata
 
 
-def _preamble(kind: int, metadata_length: int, body_length: int) -> bytes:
-    return _PREAMBLE.pack(MAGIC, OTTER_WIRE_VERSION, kind, 0, metadata_length, body_length)
-
-
-END = _control(_END, {})
+LAST_WORD = _control(END, {})
 """The sender's last word, and the receiver's receipt for it."""
 
 
-# --- reader --------------------------------------------------------------------------------------
+def control_event(kind: int, version: int, metadata: bytes | memoryview) -> Event:
+    """What a peer says with other words than a message.
 
-
-class Reader:
-    """Bytes in, events out.
-
-    Fill `get_buffer()`, tell `buffer_updated(n)`, then call `next_event()` until it gives None;
-    only then ask for a buffer again. Small things pass through one scratch buffer, many to a read;
-    the rest of a large array is received into the array itself.
-
-    Args:
-        limit_bytes: Bound of a message; nothing is allocated for one that announces more.
-        messages: Whether a MESSAGE may come yet. If not, its preamble alone is an error: a peer
-            that nobody knows can't make us hold more than a control message.
+    Raises:
+        RemoteWireError: It makes no sense.
     """
+    if kind == ACK:
+        if len(metadata) != _SEQ.size:
+            raise RemoteWireError("malformed acknowledgement")
+        return Ack(*_SEQ.unpack(metadata))
+    fields = _json_object(metadata)
+    if kind == HELLO:
+        words = (_text(fields, "stream"), _text(fields, "input"), _text(fields, "from"))
+        if version != OTTER_WIRE_VERSION:
+            return Hello(version, *words)
+        return Hello(version, *words, _count(fields, "run"), _text(fields, "delivery"))
+    if kind == REFUSE:
+        return Refuse(_text(fields, "reason"))
+    if kind == ACCEPT:
+        return Accept(_count(fields, "limit"), _count(fields, "done"))
+    return End()
 
-    def __init__(self, limit_bytes: int = MAX_MESSAGE_BYTES, *, messages: bool = True) -> None:
-        self._limit = limit_bytes
-        self._messages = messages
-        self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
-        self._pending = self._scratch[:0]
-        self._direct = False
-        self._header = memoryview(bytearray(_PREAMBLE.size))
-        self._targets: deque[memoryview] = deque()
-        self._failed: RemoteWireError | MessageTooLarge | None = None
-        self._kind = self._version = self._body = self._size = 0
-        self._fields: dict[str, Any] = {}
-        self._slots: list[Slot] = []
-        self._start()
 
-    def allow_messages(self) -> None:
-        """From the next preamble on a MESSAGE may come."""
-        self._messages = True
+def _json_object(metadata: bytes | memoryview) -> dict[str, Any]:
+    import json
 
-    def get_buffer(self) -> memoryview:
-        """Memory to receive into, never empty."""
-        self._direct = len(self._target) - self._filled >= _DIRECT_BYTES
-        return self._target[self._filled :] if self._direct else self._scratch
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """`nbytes` have been written to the start of the last buffer."""
-        if self._direct:
-            self._filled += nbytes
-        else:
-            self._pending = self._scratch[:nbytes]
-
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """The same for bytes that lie elsewhere: copied in; all events that are complete.
-
-        Raises:
-            RemoteWireError: As `next_event`.
-            MessageTooLarge: As `next_event`.
-        """
-        rest = memoryview(data)
-        while len(rest):
-            buffer = self.get_buffer()
-            count = min(len(buffer), len(rest))
-            buffer[:count] = rest[:count]
-            rest = rest[count:]
-            self.buffer_updated(count)
-            while (event := self.next_event()) is not None:
-                yield event
-
-    def next_event(self) -> Event | None:
-        """The next event that is complete; None: more bytes are needed.
-
-        Raises:
-            RemoteWireError: The peer broke the protocol. The reader is of no more use.
-            MessageTooLarge: It announced more than is allowed; likewise.
-        """
-        if self._failed is not None:
-            raise self._failed
-        try:
-            while self._fill():
-                event = self._stage()
-                if event is not None:
-                    self._start()
-                    return event
-        except (RemoteWireError, MessageTooLarge) as exc:
-            self._failed = exc
-            raise
-        return None
-
-    def _fill(self) -> bool:
-        """Move pending bytes to the target; whether it is full."""
-        missing = len(self._target) - self._filled
-        if missing and len(self._pending):
-            count = min(missing, len(self._pending))
-            self._target[self._filled : self._filled + count] = self._pending[:count]
-            self._pending = self._pending[count:]
-            self._filled += count
-            missing -= count
-        return not missing
-
-    def _start(self) -> None:
-        self._stage = self._read_preamble
-        self._aim(self._header)
-
-    def _aim(self, target: memoryview) -> None:
-        self._target, self._filled = target, 0
-
-    def _read_preamble(self) -> Event | None:
-        magic, version, kind, zero, metadata, body = _PREAMBLE.unpack(self._header)
-        if magic != MAGIC or zero:
-            raise RemoteWireError("what came is no OTTER message")
-        # Any version may say hello and be told no: these two keep their layout for ever.
-        if version != OTTER_WIRE_VERSION and kind not in (HELLO, REFUSE):
-            raise RemoteWireError(f"wire version {version}, not {OTTER_WIRE_VERSION}")
-        if not HELLO <= kind <= _END:
-            raise RemoteWireError(f"unknown kind {kind}")
-        if kind == MESSAGE and not self._messages:
-            raise RemoteWireError("a message where none may be yet")
-        self._size = _PREAMBLE.size + metadata + body
-        self._check_lengths(kind, metadata, body)
-        self._version, self._kind, self._body = version, kind, body
-        self._stage = self._read_metadata
-        self._aim(memoryview(bytearray(metadata)))
-        return None
-
-    def _check_lengths(self, kind: int, metadata: int, body: int) -> None:
-        limit = MAX_METADATA_BYTES if kind == MESSAGE else MAX_CONTROL_BYTES
-        if metadata > limit:
-            raise MessageTooLarge(metadata, limit)
-        if self._size > self._limit:
-            raise MessageTooLarge(self._size, self._limit)
-        if body and (kind != MESSAGE or (_PREAMBLE.size + metadata) % ALIGN):
-            raise RemoteWireError("a body where none may be")
-
-    def _read_metadata(self) -> Event | None:
-        try:
-            fields = json.loads(str(self._target, "utf-8"))
-        except (ValueError, RecursionError) as exc:
-            raise RemoteWireError("metadata is no JSON, or nested too deep") from exc
-        if not isinstance(fields, dict):
-            raise RemoteWireError("metadata is no JSON object")
-        if self._kind != MESSAGE:
-            return self._control_event(fields)
-        self._fields = fields
-        self._slots = slots(fields.get("b"))
-        self._allocate()
-        return self._read_buffer()
-
-    def _allocate(self) -> None:
-        """Line up the memory of all buffers and the padding between them."""
-        sizes = [slot.nbytes for slot in self._slots]
-        body = last = 0
-        for size in filter(None, sizes):
-            body += -last % ALIGN + size
-            last = size
-        if body != self._body:
-            raise RemoteWireError(f"buffers take {body} bytes, the body has {self._body}")
-        last = 0
-        for slot in self._slots:
-            try:
-                memory = slot.memory()
-            except MemoryError as exc:
-                raise MessageTooLarge(self._size, self._limit) from exc
-            if slot.nbytes:
-                if last % ALIGN:
-                    self._targets.append(memoryview(bytearray(-last % ALIGN)))
-                self._targets.append(memory)
-                last = slot.nbytes
-
-    def _read_buffer(self) -> Event | None:
-        """One buffer or padding is full: on to the next, or done."""
-        if self._targets:
-            self._stage = self._read_buffer
-            self._aim(self._targets.popleft())
-            return None
-        fields, filled = self._fields, self._slots
-        self._fields, self._slots = {}, []
-        reply_to = fields.get("re")
-        tree = fields.get("v")
-        for slot in filled:
-            tree = slot.place(tree)
-        return Incoming(
-            tree,
-            _text(fields, "id"),
-            None if reply_to is None else _text(fields, "re"),
-            _time(fields, "made"),
-            _time(fields, "sent"),
-            self._size,
-        )
-
-    def _control_event(self, fields: dict[str, Any]) -> Event:
-        if self._kind == HELLO:
-            words = (_text(fields, "stream"), _text(fields, "input"), _text(fields, "from"))
-            return Hello(self._version, *words)
-        if self._kind == REFUSE:
-            return Refuse(_text(fields, "reason"))
-        if self._kind == ACCEPT:
-            limit = fields.get("limit")
-            if type(limit) is not int or limit < 0:
-                raise RemoteWireError("metadata lacks a proper 'limit'")
-            return Accept(limit)
-        return End()
+    try:
+        fields = json.loads(str(metadata, "utf-8"))
+    except (ValueError, RecursionError) as exc:
+        raise RemoteWireError("metadata is no JSON, or nested too deep") from exc
+    if not isinstance(fields, dict):
+        raise RemoteWireError("metadata is no JSON object")
+    return fields
 
 
 def _text(fields: dict[str, Any], key: str) -> str:
@@ -369,10 +185,208 @@ def _text(fields: dict[str, Any], key: str) -> str:
     return value
 
 
-def _time(fields: dict[str, Any], key: str) -> float:
+def _count(fields: dict[str, Any], key: str) -> int:
     value = fields.get(key)
-    if type(value) in (int, float):
-        number: float = value  # type: ignore[assignment]
-        if abs(number) <= _MAX_TIME:  # false for nan
-            return float(number)
-    raise RemoteWireError(f"metadata lacks a proper {key!r}")
+    if type(value) is not int or not 0 <= value < 2**64:
+        raise RemoteWireError(f"metadata lacks a proper {key!r}")
+    return value
+
+
+# --- messages ------------------------------------------------------------------------------------
+
+
+def encode(
+    parcel: Parcel,
+    *,
+    seq: int,
+    queued: float,
+    sent: float,
+    limit_bytes: int = MAX_MESSAGE_BYTES,
+    flags: int = 0,
+) -> list[Buffer]:
+    """The buffers of one message, to be written one after the other.
+
+    Args:
+        parcel: What is sent; array memory is passed on, not copied.
+        seq: Its number on the stream, from 1.
+        queued: When the stream took it, seconds since 1970.
+        sent: When it goes to the wire, seconds since 1970.
+        limit_bytes: Bound of the whole.
+        flags: `URGENT` or 0.
+
+    Raises:
+        MessageTooLarge: Over the limit.
+    """
+    packed = parcel.packed
+    reply = parcel.reply_to.encode() if parcel.reply_to else b""
+    body, zeros = _body(packed.form, packed.buffers, len(reply) + len(packed.metadata))
+    length = sum(map(len, body))
+    total = HEADER.size + len(reply) + len(packed.metadata) + len(zeros) + length
+    if total > limit_bytes:
+        raise MessageTooLarge(total, limit_bytes)
+    if len(packed.metadata) > MAX_METADATA_BYTES:
+        raise MessageTooLarge(len(packed.metadata), MAX_METADATA_BYTES)
+    if len(reply) > MAX_REPLY_BYTES:
+        raise MessageTooLarge(len(reply), MAX_REPLY_BYTES)
+    head = HEADER.pack(
+        MAGIC, OTTER_WIRE_VERSION, MESSAGE, packed.form, flags, len(packed.metadata), length,
+        len(reply), 0, 0, seq, parcel.run, parcel.number,
+        parcel.made, queued, sent, parcel.expires,
+    )  # fmt: skip
+    return [b"".join((head, reply, packed.metadata, zeros)), *body]
+
+
+def _body(form: int, buffers: list[Buffer], before: int) -> tuple[list[Buffer], bytes]:
+    """The body's parts, and the zeros in front of it."""
+    if form in (BYTES, TEXT):
+        return [b for b in buffers if len(b)], b""
+    body: list[Buffer] = []
+    for buffer in buffers:
+        if len(buffer):
+            body += (buffer, _ZEROS[: -len(buffer) % ALIGN])
+    if not body:
+        return body, b""
+    body.pop()  # nothing comes after the last one
+    return [part for part in body if len(part)], _ZEROS[: -(HEADER.size + before) % ALIGN]
+
+
+def stamped(first: Buffer, sent: float) -> bytes:
+    """The first buffer of an encoded message with another `sent`: it had to wait."""
+    return b"".join((first[:_SENT_AT], _TIME.pack(sent), first[_SENT_AT + _TIME.size :]))
+
+
+def size_of(parcel: Parcel) -> int:
+    """Bytes that the parcel takes as a message."""
+    packed = parcel.packed
+    reply = len(parcel.reply_to.encode()) if parcel.reply_to else 0
+    body, zeros = _body(packed.form, packed.buffers, reply + len(packed.metadata))
+    return HEADER.size + reply + len(packed.metadata) + len(zeros) + sum(map(len, body))
+
+
+class Head:
+    """A message's header, checked: lengths within their bounds, times that are times.
+
+    Args:
+        memory: At least `HEADER.size` bytes from `at` on.
+        at: Where it starts.
+        limit_bytes: Bound of the whole message.
+
+    Raises:
+        RemoteWireError: It makes no sense.
+        MessageTooLarge: It announces more than is allowed.
+
+    Attributes:
+        before: Bytes before the body: header, reply, metadata and zeros.
+        body: Bytes of the body.
+    """
+
+    __slots__ = (
+        "before", "body", "expires", "flags", "form", "made", "metadata", "number", "queued",
+        "reply", "run", "sent", "seq",
+    )  # fmt: skip
+
+    def __init__(self, memory: Any, at: int = 0, limit_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        (
+            _, _, _, self.form, self.flags, self.metadata, self.body, self.reply, zero, zero2,
+            self.seq, self.run, self.number, self.made, self.queued, self.sent, self.expires,
+        ) = HEADER.unpack_from(memory, at)  # fmt: skip
+        before = HEADER.size + self.reply + self.metadata
+        if self.body and self.form not in (BYTES, TEXT):
+            before += -before % ALIGN
+        self.before = before
+        if self.metadata > MAX_METADATA_BYTES:
+            raise MessageTooLarge(self.metadata, MAX_METADATA_BYTES)
+        if before + self.body > limit_bytes:
+            raise MessageTooLarge(before + self.body, limit_bytes)
+        if zero or zero2 or self.flags & ~_FLAGS or self.reply > MAX_REPLY_BYTES or not self.seq:
+            raise RemoteWireError("malformed header of a message")
+        # False for nan as well.
+        if not (
+            -_MAX_TIME < self.made < _MAX_TIME
+            and -_MAX_TIME < self.queued < _MAX_TIME
+            and -_MAX_TIME < self.sent < _MAX_TIME
+            and 0 <= self.expires < _MAX_TIME
+        ):
+            raise RemoteWireError("a message's times are no times")
+
+    def message(self, value: Any, reply_to: str | None) -> Message:
+        """The message that it is the header of."""
+        return Message(
+            value, self.seq, self.run, self.number, reply_to, self.made, self.queued, self.sent,
+            self.expires, self.before + self.body, self.flags & URGENT != 0,
+        )  # fmt: skip
+
+    def reply_to(self, memory: memoryview, at: int = 0) -> str | None:
+        """Id of the message that it answers, from the bytes behind the header."""
+        if not self.reply:
+            return None
+        return text(bytes(memory[at + HEADER.size : at + HEADER.size + self.reply]))
+
+    def metadata_in(self, memory: memoryview, at: int = 0) -> memoryview:
+        """Its metadata, where they lie."""
+        start = at + HEADER.size + self.reply
+        return memory[start : start + self.metadata]
+
+
+def check_preamble(memory: Any, at: int, *, messages: bool) -> tuple[int, int, int]:
+    """Check the first 20 bytes of what a peer says; its version, kind and length of metadata.
+
+    Args:
+        memory: At least 20 bytes from `at` on.
+        at: Where they start.
+        messages: Whether a MESSAGE may come.
+
+    Raises:
+        RemoteWireError: It isn't OTTER's, of another version, or nothing that may come now.
+        MessageTooLarge: A control message announces more than is allowed.
+    """
+    magic, version, kind, form, flags, metadata, body = PREAMBLE.unpack_from(memory, at)
+    if magic != MAGIC:
+        raise RemoteWireError("what came is no OTTER message")
+    # Any version may say hello and be told no: these two keep their layout for ever.
+    if version != OTTER_WIRE_VERSION and kind not in (HELLO, REFUSE):
+        raise RemoteWireError(f"wire version {version}, not {OTTER_WIRE_VERSION}")
+    if not HELLO <= kind <= ACK:
+        raise RemoteWireError(f"unknown kind {kind}")
+    if kind == MESSAGE:
+        if not messages:
+            raise RemoteWireError("a message where none may be yet")
+    elif body or form or flags:
+        raise RemoteWireError("a control message with a body, a form or flags")
+    elif metadata > MAX_CONTROL_BYTES:
+        raise MessageTooLarge(metadata, MAX_CONTROL_BYTES)
+    return version, kind, metadata
+
+
+def decode(memory: Block, limit_bytes: int = MAX_MESSAGE_BYTES) -> Message:
+    """One whole message that lies in memory; arrays in its value are views of it.
+
+    Args:
+        memory: Flat, from a multiple of 64 on, exactly the message. What may still be changed by
+            somebody else while this runs can only spoil values: lengths are read once.
+        limit_bytes: Bound of the whole.
+
+    Raises:
+        RemoteWireError: It isn't one.
+        MessageTooLarge: It is over the limit.
+    """
+    if memory.nbytes < HEADER.size:
+        raise RemoteWireError("a message shorter than its header")
+    start = bytes(memory[: HEADER.size])
+    _, kind, _ = check_preamble(start, 0, messages=True)
+    if kind != MESSAGE:
+        raise RemoteWireError("no message")
+    head = Head(start, 0, limit_bytes)
+    if head.before + head.body != memory.nbytes:
+        raise RemoteWireError(f"{memory.nbytes} bytes came of {head.before + head.body}")
+    said = memoryview(memory[: head.before].tobytes())
+    found = layout(head.form, head.metadata_in(said), head.body)
+    parts: list[Block] = []
+    at, last = head.before, 0
+    for size in found.sizes:
+        if size:
+            at += -last % ALIGN
+            last = size
+        parts.append(memory[at : at + size])
+        at += size
+    return head.message(found.value(parts), head.reply_to(said))

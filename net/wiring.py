@@ -10,7 +10,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from net.delivery import DELIVERIES, POLICIES
 from net.errors import OtterError
+
+TRANSPORTS = ("tcp",)
+"""That this version of the SDK has."""
 
 
 class WiringError(OtterError):
@@ -29,7 +33,9 @@ class StreamEnd:
         port: TCP port at which the receiving module listens.
         transport: Always `tcp` so far.
         queue: Messages that may wait at the receiver.
-        policy: Always `block` so far.
+        policy: `block`, `drop-oldest` or `latest`: what happens when they do.
+        delivery: `at-most-once`, `at-least-once` or `exactly-once`.
+        deadline_s: Seconds after which nobody wants a message; 0: never.
         source_address: IPv4 address of the sending module, the only one that the stream may come
             from; empty (an older agent): it isn't checked.
     """
@@ -43,6 +49,8 @@ class StreamEnd:
     queue: int = 16
     policy: str = "block"
     source_address: str = ""
+    delivery: str = "at-least-once"
+    deadline_s: float = 0.0
 
     @property
     def receiver_input(self) -> str:
@@ -95,13 +103,18 @@ def _end(fields: dict[str, Any]) -> StreamEnd:
         queue=_get(fields, "queue", int, 16),
         policy=_get(fields, "policy", str, "block"),
         source_address=_get(fields, "source_address", str, ""),
+        delivery=_get(fields, "delivery", str, "at-least-once"),
+        deadline_s=float(_get(fields, "deadline_s", (int, float), 0.0)),
     )
-    if (end.transport, end.policy) != ("tcp", "block"):
-        raise WiringError(
-            f"stream {end.stream!r} asks for {end.transport}/{end.policy}, "
-            "which this version of the SDK doesn't have",
-            hint="rebuild the module's image",
-        )
+    for value, known in (
+        (end.transport, TRANSPORTS), (end.policy, POLICIES), (end.delivery, DELIVERIES)
+    ):  # fmt: skip
+        if value not in known:
+            raise WiringError(
+                f"stream {end.stream!r} asks for {value}, which this version of the SDK "
+                "doesn't have",
+                hint="rebuild the module's image",
+            )
     if not 0 < end.port < 65536 or end.queue < 1:
         raise WiringError(f"stream {end.stream!r} has port {end.port} and queue {end.queue}")
     return end
@@ -113,8 +126,11 @@ def _object(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _get(fields: dict[str, Any], key: str, kind: type, default: Any = None) -> Any:
+def _get(
+    fields: dict[str, Any], key: str, kind: type | tuple[type, ...], default: Any = None
+) -> Any:
     value = fields.get(key, default)
-    if type(value) is not kind:
-        raise WiringError(f"the wiring file lacks {key!r}, or it is no {kind.__name__}")
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if type(value) not in kinds:
+        raise WiringError(f"the wiring file lacks {key!r}, or it is no {kinds[0].__name__}")
     return value

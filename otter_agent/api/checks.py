@@ -64,8 +64,8 @@ def _module(module: ModuleSpec) -> None:
         _need(good, f"{where}: file {file.target[:80]!r} must stay in the work folder")
     _extras(module, where)
     for end in (*module.streams_in, *module.streams_out):
-        carried = (end.transport, end.policy) == ("tcp", "block")
-        _need(carried, f"{where}: {end.transport}/{end.policy} streams are not built yet")
+        _need(end.transport == "tcp", f"{where}: {end.transport} streams are not built yet")
+        _need(0 <= end.deadline_s < 1e9, f"{where}: a deadline of {end.deadline_s} s")
     for blob in module.blobs():
         _need(_SHA256.fullmatch(blob), f"{where}: blob {blob[:80]!r}")
     words = (*(module.command or ()), *module.env, *module.env.values())

@@ -149,14 +149,18 @@ class StreamEnd(Data, frozen=True):
     port: int
     """TCP port at which the receiving module listens."""
     transport: Literal["tcp", "udp", "shm"] = "tcp"
-    """This version carries streams by tcp only; `check` refuses the others."""
+    """`check` refuses what this version doesn't carry."""
     queue: int = 16
     """Messages."""
     policy: Literal["block", "drop-oldest", "latest"] = "block"
-    """This version has block only."""
+    """What happens when so many wait."""
     source_address: str = ""
     """IPv4 address of the *sending* module: the receiver takes this stream from nowhere else.
     Empty: not checked."""
+    delivery: Literal["at-most-once", "at-least-once", "exactly-once"] = "at-least-once"
+    """What a cut, or a restart of either end, may do to messages."""
+    deadline_s: float = 0.0
+    """After so many seconds nobody wants a message; 0: never."""
 
 
 class Wiring(Data, frozen=True):

@@ -202,6 +202,8 @@ def _end(stream: Stream, addresses: Addresses, *, receiving: bool) -> api.Stream
         queue=stream.queue,
         policy=stream.policy,
         source_address=addresses.modules[stream.source],
+        delivery=stream.delivery,
+        deadline_s=stream.deadline_s,
     )
 
 

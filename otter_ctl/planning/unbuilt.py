@@ -51,11 +51,11 @@ def refuse_unsupported(plan: Plan) -> None:
 
 
 def uncarried(streams: Iterable[Stream]) -> Iterator[str]:
-    """Transports and policies that streams don't have yet."""
+    """Transports that streams don't have yet."""
     lines = [
-        f"stream {stream.name}: {what} is not carried by this version"
+        f"stream {stream.name}: transport {stream.transport} is not carried by this version"
         for stream in streams
-        for what in _unlike_tcp(stream)
+        if stream.transport != "tcp"
     ]
     yield from _bounded(lines, "streams")
 
@@ -71,13 +71,6 @@ def unreachable(
             if a != b and b not in reach[a]:
                 lines.append(f"stream {stream.name}: host {a} has no route to host {b}")
     yield from _bounded(lines, "streams")
-
-
-def _unlike_tcp(stream: Stream) -> Iterator[str]:
-    if stream.transport != "tcp":
-        yield f"transport {stream.transport}"
-    if stream.policy != "block":
-        yield f"policy {stream.policy}"
 
 
 def _link_keys(link: Link) -> tuple[str, ...]:

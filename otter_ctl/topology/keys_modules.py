@@ -75,7 +75,18 @@ STREAM = Table(
     Key(
         "policy",
         kinds.choice("block", "drop-oldest", "latest"),
-        "What happens when the queue is full.",
+        "What happens when the queue is full: the sender waits, or the oldest message goes.",
         default="block",
+    ),
+    Key(
+        "delivery",
+        kinds.choice("at-most-once", "at-least-once", "exactly-once"),
+        "What a cut, or a restart of either end, may do to messages.",
+        default="at-least-once",
+    ),
+    Key(
+        "deadline",
+        values.DURATION,
+        "After this long nobody wants a message: it is dropped wherever it waits.",
     ),
 )

@@ -29,6 +29,7 @@ RuntimeChoice = Literal["docker", "process", "fake"]
 RestartChoice = Literal["no", "on-failure", "always"]
 Transport = Literal["tcp", "udp", "shm"]
 Policy = Literal["block", "drop-oldest", "latest"]
+Delivery = Literal["at-most-once", "at-least-once", "exactly-once"]
 Protocol = Literal["tcp", "udp"]
 
 
@@ -214,6 +215,9 @@ class Stream:
     queue: int = 16
     """Messages."""
     policy: Policy = "block"
+    delivery: Delivery = "at-least-once"
+    deadline_s: float = 0.0
+    """0: none."""
 
     @property
     def name(self) -> str:

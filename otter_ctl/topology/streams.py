@@ -6,9 +6,10 @@ Must not know: TOML, positions, addresses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from otter_ctl.topology.globs import End, Names, is_glob, join
-from otter_ctl.topology.model import STREAMS_LIMIT, Expansion, Module, Stream
+from otter_ctl.topology.model import STREAMS_LIMIT, Delivery, Expansion, Module, Stream
 from otter_ctl.topology.names import short
 from otter_ctl.topology.reader import Fields, shown
 
@@ -60,6 +61,8 @@ def _add(
             transport=merged.get("transport", "tcp"),
             queue=merged.get("queue", 16),
             policy=merged.get("policy", "block"),
+            delivery=_delivery(merged, own),
+            deadline_s=merged.get("deadline", 0.0),
         )
         if len(streams) >= STREAMS_LIMIT:
             own.place.report(f"makes more than {STREAMS_LIMIT} streams")
@@ -79,6 +82,16 @@ def _add(
         expansion.append(
             Expansion(subject="streams", written=written, rule=rule, names=tuple(made))
         )
+
+
+def _delivery(merged: Fields, own: Fields) -> Delivery:
+    """As written; what may be dropped is never sent again."""
+    if merged.get("policy", "block") == "block":
+        return cast(Delivery, merged.get("delivery", "at-least-once"))
+    if "delivery" in own.given and merged.get("delivery") != "at-most-once":
+        reason = f"{merged.get('policy')} drops messages: only at-most-once goes with it"
+        own.place.child("delivery").report(reason)
+    return "at-most-once"
 
 
 def _together(stream: Stream, modules: Mapping[str, Module]) -> bool:

@@ -110,6 +110,7 @@ async def test_ready_is_said_by_hand_or_by_the_first_use(pair, tmp_path):
         assert not (tmp_path / "answerer" / "ready").exists()
         await answerer.output("answer").send("x")
         assert (tmp_path / "answerer" / "ready").exists()
+        assert (await asker.input("answer").receive()).value == "x"
 
 
 async def test_unknown_names_list_the_known(pair):

@@ -9,10 +9,9 @@ from net.records import Records, say_ready
 
 
 def message(number=1):
-    return Message(
-        value="x", id=f"a:{number}", reply_to=None, source="a", stream="a.x>b.y",
-        made=1.0, sent=2.0, received=3.0, taken=4.0, size_bytes=99,
-    )  # fmt: skip
+    made = Message("x", number, 7, number, None, 1.0, 1.5, 2.0, 0.0, 99)
+    made.source, made.stream, made.received, made.taken = "a", "a.x>b.y", 3.0, 4.0
+    return made
 
 
 def test_one_line_per_message_once(tmp_path):
@@ -23,9 +22,9 @@ def test_one_line_per_message_once(tmp_path):
     records.add(message(2), 7.0)
     records.close()
     lines = [json.loads(line) for line in (tmp_path / "messages.ndjson").read_text().splitlines()]
-    assert [line["id"] for line in lines] == ["a:1", "a:2"]
+    assert [line["id"] for line in lines] == ["a:00000007:1", "a:00000007:2"]
     assert lines[0] == {
-        "stream": "a.x>b.y", "id": "a:1", "from": "a", "to": "b",
+        "stream": "a.x>b.y", "id": "a:00000007:1", "from": "a", "to": "b",
         "made": 1.0, "sent": 2.0, "received": 3.0, "taken": 4.0, "done": 5.0, "bytes": 99,
     }  # fmt: skip
 

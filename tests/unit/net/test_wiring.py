@@ -45,6 +45,9 @@ def test_fields_of_a_newer_agent_are_left_alone():
         GOOD | {"inputs": [END | {"port": "7"}]}, GOOD | {"inputs": [END | {"port": 0}]},
         GOOD | {"inputs": [END | {"queue": 0}]}, GOOD | {"inputs": [END | {"transport": "udp"}]},
         GOOD | {"inputs": [END | {"source_address": None}]},
+        GOOD | {"inputs": [END | {"delivery": "perhaps"}]},
+        GOOD | {"inputs": [END | {"policy": "newest"}]},
+        GOOD | {"inputs": [END | {"deadline_s": "1"}]},
     ],
 )  # fmt: skip
 def test_anything_else_is_a_wiring_error(bad):

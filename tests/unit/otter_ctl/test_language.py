@@ -275,8 +275,6 @@ STREAM = SCARCE + '[[streams]]\nfrom = "m.x"\nto = "n.y"\n'
     [
         ('transport = "udp"', "transport udp"),
         ('transport = "shm"', "transport shm"),
-        ('policy = "latest"', "policy latest"),
-        ('policy = "drop-oldest"', "policy drop-oldest"),
     ],
 )
 def test_what_would_mean_something_else_is_planned_but_refused(read, line, said):

@@ -1,0 +1,201 @@
+"""What a stream still owes: messages that are sent until acknowledged, and who did. Pure.
+
+    sender    admit ──► unwritten ──► written ──► (acknowledged) gone
+                           ▲             │ the connection is lost
+                           └─────────────┘
+    receiver  arrives: new? ──► queue ──► taken ──► done ──► the next acknowledgement
+
+`at-most-once`: gone once written. `at-least-once`, `exactly-once`: gone once acknowledged.
+Must not know: asyncio, sockets, the clock, what messages hold.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from net.memory import aligned
+from net.values import Buffer
+
+DELIVERIES = ("at-most-once", "at-least-once", "exactly-once")
+POLICIES = ("block", "drop-oldest", "latest")
+MOST_MESSAGES = 1024
+"""Messages that a sender keeps until they are acknowledged."""
+MOST_BYTES = 64 * 2**20
+"""Bytes of them; a single message may be larger."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One message that a sender still has to do with.
+
+    Attributes:
+        seq: Its number on the stream.
+        buffers: All of it, ready for the wire.
+        nbytes: Bytes of them.
+        expires: From when on nobody wants it; 0: never.
+        owned: Whether no memory of the module's is referred to.
+        on_settled: Called once it is acknowledged.
+        on_handed: Called once the kernel has all of it, or it was dropped.
+    """
+
+    seq: int
+    buffers: list[Buffer]
+    nbytes: int
+    expires: float = 0.0
+    owned: bool = True
+    on_settled: Callable[[], None] | None = None
+    on_handed: Callable[[], None] | None = None
+    settled: bool = field(default=False, repr=False)
+
+    def own(self) -> None:
+        """Copy what is the module's memory, so that the module may change it."""
+        if not self.owned:
+            self.owned = True
+            self.buffers = [_copy(part) for part in self.buffers]
+
+
+def _copy(part: Buffer) -> Buffer:
+    block = memoryview(aligned(len(part)))  # type: ignore[arg-type]
+    block[:] = part
+    return block
+
+
+class Outstanding:
+    """A sender's messages, in order.
+
+    Args:
+        kept: Whether messages are kept until they are acknowledged.
+    """
+
+    def __init__(self, *, kept: bool) -> None:
+        self._kept = kept
+        self._written: deque[Entry] = deque()
+        self._unwritten: deque[Entry] = deque()
+        self._bytes = 0
+        self.acknowledged = 0
+
+    def __len__(self) -> int:
+        return len(self._written) + len(self._unwritten)
+
+    @property
+    def unwritten(self) -> int:
+        """Messages that wait to be written, also again."""
+        return len(self._unwritten)
+
+    @property
+    def full(self) -> bool:
+        """Whether an acknowledgement has to come before the next message."""
+        return self._kept and (len(self) >= MOST_MESSAGES or self._bytes >= MOST_BYTES)
+
+    def admit(self, entry: Entry) -> None:
+        """A message that is to be written."""
+        self._unwritten.append(entry)
+        self._bytes += entry.nbytes
+
+    def wrote_at_once(self, entry: Entry) -> None:
+        """A message that was written past the queue, which was empty."""
+        if self._kept:
+            self._written.append(entry)
+            self._bytes += entry.nbytes
+
+    def first(self) -> Entry | None:
+        """The one that is to be written next."""
+        return self._unwritten[0] if self._unwritten else None
+
+    def wrote_first(self) -> None:
+        """The first has been written."""
+        entry = self._unwritten.popleft()
+        if self._kept and not entry.settled:
+            self._written.append(entry)
+        else:
+            self._bytes -= entry.nbytes
+
+    def drop_first(self) -> Entry:
+        """The first is not to be written: nobody wants it."""
+        entry = self._unwritten.popleft()
+        self._bytes -= entry.nbytes
+        return entry
+
+    def drop_oldest(self, *, but_first: bool) -> Entry | None:
+        """Drop the oldest that is not being written."""
+        if but_first and len(self._unwritten) < 2:
+            return None
+        first = self._unwritten.popleft() if but_first else None
+        entry = self.drop_first() if self._unwritten else None
+        if first is not None:
+            self._unwritten.appendleft(first)
+        return entry
+
+    def withdraw(self, entry: Entry) -> bool:
+        """Take an unwritten one back; False: it isn't there any more."""
+        try:
+            self._unwritten.remove(entry)
+        except ValueError:
+            return False
+        self._bytes -= entry.nbytes
+        return True
+
+    def acknowledge(self, seq: int) -> list[Entry]:
+        """All up to `seq` are acknowledged; those that are so now."""
+        self.acknowledged = max(self.acknowledged, seq)
+        settled = []
+        for waiting in (self._written, self._unwritten):
+            while waiting and waiting[0].seq <= seq:
+                entry = waiting.popleft()
+                entry.settled = True
+                self._bytes -= entry.nbytes
+                settled.append(entry)
+        return settled
+
+    def again(self) -> int:
+        """The connection is lost: all that isn't acknowledged is to be written again; how many."""
+        count = len(self._written)
+        while self._written:
+            self._unwritten.appendleft(self._written.pop())
+        return count
+
+
+class Progress:
+    """What a receiver has seen of one stream, over all its connections.
+
+    Attributes:
+        run: The sender's life that it is about.
+        received: Number of the last message that came.
+        done: All up to this number are done with.
+    """
+
+    def __init__(self, run: int = 0) -> None:
+        self.run = run
+        self.received = 0
+        self.done = 0
+        self._open: deque[int] = deque()
+        self._ahead: set[int] = set()
+
+    def is_new(self, seq: int) -> bool:
+        """Whether a message that arrives has not come before. Numbers may be left out."""
+        if seq <= self.received:
+            return False
+        if self.received == 0:
+            self.done = seq - 1  # what went before was acknowledged by a former life of ours
+        self.received = seq
+        self._open.append(seq)
+        return True
+
+    def finish(self, seq: int) -> bool:
+        """The module is done with a message; whether there is more to acknowledge now."""
+        waiting = self._open
+        if not waiting or seq < waiting[0]:
+            return False
+        self._ahead.add(seq)
+        before = self.done
+        while waiting and waiting[0] in self._ahead:
+            self.done = waiting.popleft()
+            self._ahead.remove(self.done)
+        return self.done > before
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that came is done with."""
+        return not self._open

@@ -1,0 +1,297 @@
+"""One input of a module: what its streams have brought, in order of arrival.
+
+A queue bounded per stream. Full-policy `block`: the stream's carrier is asked to hold its sender
+back; `drop-oldest` and `latest`: the stream's oldest message makes room. Whoever brings messages
+is a carrier (`net.messages.Carrier`): TCP, UDP and shared memory look alike from here. Must not
+know: sockets, modules, files, wiring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from net.delivery import Progress
+from net.errors import ConnectionClosed
+from net.messages import Carrier, Message
+from net.stats import EdgeStats
+from net.wire import Hello
+
+DEFAULT_QUEUE = 16
+"""Messages, per stream."""
+REMEMBERED = 100_000
+"""Ids of messages done with that an exactly-once stream remembers."""
+
+
+@dataclass(slots=True)
+class Edge:
+    """One stream, as its receiver sees it, over all its carriers.
+
+    Attributes:
+        queue: Messages that may wait.
+        policy: What happens when they do.
+        source: The only address it may come from; empty: any.
+        waiting: Its messages in the queue.
+        live: Who carries it now.
+        ended: Whether it has said its last word.
+    """
+
+    name: str
+    queue: int = DEFAULT_QUEUE
+    policy: str = "block"
+    source: str = ""
+    transport: str = "tcp"
+    waiting: deque[Message] = field(default_factory=deque)
+    live: Carrier | None = None
+    ended: bool = False
+    progress: Progress = field(default_factory=Progress)
+    stats: EdgeStats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stats = EdgeStats(self.name, self.transport)
+        if self.policy == "latest":
+            self.queue = 1
+
+
+class Inbox:
+    """An input.
+
+    Args:
+        name: As the topology names it.
+        edges: The streams it waits for; it ends when all these have ended. None: any stream may
+            come, and it ends when all that came have ended.
+        queue: Messages that may wait per stream, where `edges` is None.
+        policy: What happens when they do, where `edges` is None.
+        clock: Seconds since 1970.
+
+    Attributes:
+        by_hand: Whether only `Message.done` says that a message is done with; else taking the next
+            one says it, too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        edges: Iterable[Edge] | None = None,
+        *,
+        queue: int = DEFAULT_QUEUE,
+        policy: str = "block",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self._open = edges is None
+        self.edges = {edge.name: edge for edge in edges or ()}
+        self._queue, self._policy = queue, policy
+        self._clock = clock
+        self._items: deque[Message] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+        self._discarding = False
+        self.by_hand = False
+        self._current: Message | None = None
+        self._done_ids: dict[str, None] = {}
+        self._open_ids: dict[str, Message] = {}
+
+    # --- what modules use --------------------------------------------------------------------
+
+    async def take(self) -> Message:
+        """The next message.
+
+        Raises:
+            ConnectionClosed: The input has ended, or was closed here.
+
+        Cancellation: no message is lost.
+        """
+        while (message := self.take_now()) is None:
+            if self.ended:
+                raise ConnectionClosed(f"input {self.name!r} has ended")
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self._wake(1)  # somebody else shall have what woke us
+                raise
+            finally:
+                if not waiter.done():
+                    self._waiters.remove(waiter)
+        return message
+
+    def take_now(self) -> Message | None:
+        """The next message, if there is one."""
+        self.finish()
+        while self._items:
+            message = self._items.popleft()
+            if message.finished:
+                continue  # dropped, to make room
+            edge = self.edges[message.stream]
+            edge.waiting.popleft()
+            now = message.taken = self._clock()
+            if message.carrier is not None:
+                message.carrier.taken(message)
+            if message.expires and now >= message.expires:
+                edge.stats.expired += 1
+                message.done()
+                continue
+            edge.stats.took(message)
+            if not self.by_hand:
+                self._current = message
+            return message
+        return None
+
+    def finish(self) -> None:
+        """The message that was taken last is done with."""
+        if self._current is not None:
+            message, self._current = self._current, None
+            message.done()
+
+    def abandon(self) -> None:
+        """The message that was taken last is not done with: its sender shall send it again."""
+        self._current = None
+
+    def __aiter__(self) -> Inbox:
+        return self
+
+    async def __anext__(self) -> Message:
+        try:
+            return await self.take()
+        except ConnectionClosed:
+            raise StopAsyncIteration from None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come (what is queued may still be taken)."""
+        if self._closed:
+            return True
+        return bool(self.edges) and all(edge.ended for edge in self.edges.values())
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits to be taken."""
+        return not self._items
+
+    def discard(self) -> None:
+        """Throw away what waits and whatever comes, so that no sender waits for us."""
+        self._discarding = True
+        for message in self._items:
+            if not message.finished:
+                self.edges[message.stream].waiting.popleft()
+                if message.carrier is not None:
+                    message.carrier.taken(message)
+                message.done()
+        self._items.clear()
+
+    def close(self) -> None:
+        """End it here. Idempotent."""
+        self._closed = True
+        self._wake(len(self._waiters))
+
+    # --- what its carriers call --------------------------------------------------------------
+
+    def expects(self, stream: str) -> bool:
+        """Whether it waits for this very stream."""
+        return not self._open and stream in self.edges
+
+    def why_not(self, hello: Hello, address: str) -> str:
+        """Why a stream isn't wanted from a peer at `address`; empty: it is."""
+        if self._closed:
+            return f"input {self.name!r} is closed"
+        edge = self.edges.get(hello.stream)
+        if edge is None:
+            if self._open:
+                return ""
+            return f"input {self.name!r} has no stream {hello.stream!r} ({listed(self.edges)})"
+        if edge.source and edge.source != address:
+            return f"this stream doesn't come from {address or 'an unknown address'}"
+        return ""
+
+    def attach(self, hello: Hello, carrier: Carrier) -> tuple[Edge, Carrier | None]:
+        """A stream has come, or come again; its edge, and who carried it before."""
+        edge = self.edges.get(hello.stream)
+        if edge is None:
+            edge = Edge(hello.stream, self._queue, self._policy)
+            self.edges[hello.stream] = edge
+        former, edge.live = edge.live, carrier
+        edge.ended = False
+        if edge.progress.run != hello.run:
+            edge.progress = Progress(hello.run)
+        else:
+            edge.stats.reconnects += 1
+        return edge, former
+
+    def put(self, message: Message, edge: Edge, carrier: Carrier, received: float) -> bool:
+        """Queue a message; False: it wasn't, because nobody wants it or it came before."""
+        message.stream, message.carrier, message.received = edge.name, carrier, received
+        if self._discarding or self._closed:
+            message.done()
+            return False
+        if len(edge.waiting) >= edge.queue and edge.policy != "block":
+            self._drop(edge)
+        edge.waiting.append(message)
+        self._items.append(message)
+        if self._waiters:
+            self._wake(1)
+        return True
+
+    def _drop(self, edge: Edge) -> None:
+        oldest = edge.waiting.popleft()
+        edge.stats.dropped += 1
+        if oldest.carrier is not None:
+            oldest.carrier.taken(oldest)
+        oldest.done()
+        oldest.value = None
+        if len(self._items) > 4 * sum(len(e.waiting) for e in self.edges.values()) + 64:
+            self._items = deque(m for m in self._items if not m.finished)
+
+    def is_new(self, message: Message) -> bool:
+        """Whether an exactly-once stream's message hasn't come in another of its sender's lives.
+
+        One that has is done with when the first is.
+        """
+        name = message.id
+        if name in self._done_ids:
+            message.done()
+            return False
+        first = self._open_ids.get(name)
+        if first is not None:
+            first.twins = (*first.twins, message)
+            return False
+        self._open_ids[name] = message
+        return True
+
+    def remember(self, message: Message) -> None:
+        """An exactly-once stream's message is done with."""
+        name = message.id
+        self._open_ids.pop(name, None)
+        self._done_ids[name] = None
+        if len(self._done_ids) > REMEMBERED:
+            del self._done_ids[next(iter(self._done_ids))]
+        for twin in message.twins:
+            twin.done()
+
+    def end(self, edge: Edge, carrier: Carrier) -> None:
+        """A stream has said its last word."""
+        if edge.live is carrier:
+            edge.ended = True
+            self._wake(len(self._waiters))
+
+    def detach(self, edge: Edge, carrier: Carrier) -> None:
+        """A carrier is gone."""
+        if edge.live is carrier:
+            edge.live = None
+
+    def _wake(self, count: int) -> None:
+        while count and self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                count -= 1
+
+
+def listed(names: Iterable[str] | Mapping[str, object]) -> str:
+    """`it has a, b`, for messages to people."""
+    return "it has " + (", ".join(sorted(names)) or "none")

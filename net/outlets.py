@@ -1,0 +1,61 @@
+"""What a sending end of a stream is to the SDK, however its messages travel.
+
+`net.sender` has it for TCP. Must not know: any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from net.messages import Parcel
+from net.stats import EdgeStats
+
+
+class Outlet(Protocol):
+    """The sending end of one stream.
+
+    Attributes:
+        stream: Its name.
+        transport: `tcp`, `udp` or `shm`.
+        exactly_once: Whether its receiver drops what came in another life of this module.
+    """
+
+    stream: str
+    transport: str
+    exactly_once: bool
+
+    async def open(self) -> None:
+        """Wait until the other side is there. Delivering does that too.
+
+        Raises:
+            StreamRefused: It is there and doesn't want this stream.
+            TransportError: The address makes no sense.
+        """
+
+    async def deliver(self, parcel: Parcel, on_settled: Callable[[], None] | None = None) -> None:
+        """Send a message; returns when the memory of its arrays may change again.
+
+        Args:
+            parcel: The message.
+            on_settled: Called once the receiver has acknowledged it.
+
+        Raises:
+            MessageTooLarge: It is larger than the receiver accepts.
+            StreamRefused: The receiver doesn't want this stream.
+            ConnectionClosed: This end has been closed.
+
+        Cancellation: the message has gone out, or it hasn't; never a part of it.
+        """
+
+    async def flush(self) -> None:
+        """Wait until the receiver has acknowledged all that was sent."""
+
+    async def aclose(self) -> bool:
+        """Say that nothing more comes; whether the receiver confirmed it. Idempotent."""
+
+    def abort(self) -> None:
+        """Cut; what is not yet received may be lost. Idempotent."""
+
+    def stats(self) -> EdgeStats:
+        """Counters of this end."""

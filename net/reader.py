@@ -1,0 +1,226 @@
+"""Bytes of a stream in, events out; what is large is received into its final memory. Pure.
+
+    scratch ──► preamble ──► control event
+                   └──► header ──► all of it lies here? ──► message
+                                     └──► large: metadata ──► buffer, zeros, buffer, … ──► message
+
+Must not know: asyncio, sockets, the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from net.errors import MessageTooLarge, RemoteWireError
+from net.layouts import Layout, blocks, layout
+from net.memory import ALIGN, Block, aligned
+from net.messages import Message
+from net.values import BYTES
+from net.wire import (
+    HEADER,
+    MAX_MESSAGE_BYTES,
+    MESSAGE,
+    PREAMBLE,
+    Event,
+    Head,
+    check_preamble,
+    control_event,
+)
+
+_SCRATCH_BYTES = 256 * 1024
+_SMALL_BYTES = 64 * 1024
+"""Messages up to this size are taken from the scratch memory, many to a read."""
+_DIRECT_BYTES = 16 * 1024
+"""Less than this of a large buffer is received with what comes behind it."""
+
+
+class Reader:
+    """Fill `get_buffer()`, tell `buffer_updated(n)`, then call `next_event()` until it gives None.
+
+    Args:
+        limit_bytes: Bound of a message; nothing is allocated for one that announces more.
+        messages: Whether a MESSAGE may come yet. If not, its preamble alone is an error: a peer
+            that nobody knows can't make us hold more than a control message.
+    """
+
+    def __init__(self, limit_bytes: int = MAX_MESSAGE_BYTES, *, messages: bool = True) -> None:
+        self._limit = limit_bytes
+        self._messages = messages
+        self._memory = bytearray(_SCRATCH_BYTES)
+        self._scratch = memoryview(self._memory)
+        self._at = self._end = 0
+        self._large: _Large | None = None
+        self._direct = False
+        self._failed: RemoteWireError | MessageTooLarge | None = None
+
+    def allow_messages(self) -> None:
+        """From the next preamble on a MESSAGE may come."""
+        self._messages = True
+
+    @property
+    def direct(self) -> bool:
+        """Whether a large message is being received into its own memory."""
+        return self._large is not None
+
+    def get_buffer(self) -> memoryview:
+        """Memory to receive into, never empty."""
+        large = self._large
+        if large is not None and len(large.target) - large.filled >= _DIRECT_BYTES:
+            self._direct = True
+            return large.target[large.filled :]
+        self._direct = False
+        if self._at == self._end:
+            self._at = self._end = 0
+        elif _SCRATCH_BYTES - self._at < 2 * _SMALL_BYTES:
+            rest = self._end - self._at
+            self._scratch[:rest] = bytes(self._scratch[self._at : self._end])
+            self._at, self._end = 0, rest
+        return self._scratch[self._end :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """`nbytes` have been written to the start of the last buffer."""
+        if self._direct and self._large is not None:
+            self._large.filled += nbytes
+        else:
+            self._end += nbytes
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The same for bytes that lie elsewhere: copied in; all events that are complete.
+
+        Raises:
+            RemoteWireError: As `next_event`.
+            MessageTooLarge: As `next_event`.
+        """
+        rest = memoryview(data)
+        while len(rest):
+            buffer = self.get_buffer()
+            count = min(len(buffer), len(rest))
+            buffer[:count] = rest[:count]
+            rest = rest[count:]
+            self.buffer_updated(count)
+            while (event := self.next_event()) is not None:
+                yield event
+
+    def next_event(self) -> Event | None:
+        """The next event that is complete; None: more bytes are needed.
+
+        Raises:
+            RemoteWireError: The peer broke the protocol. The reader is of no more use.
+            MessageTooLarge: It announced more than is allowed; likewise.
+        """
+        if self._failed is not None:
+            raise self._failed
+        try:
+            return self._next_large() if self._large is not None else self._next_small()
+        except (RemoteWireError, MessageTooLarge) as exc:
+            self._failed = exc
+            raise
+        except MemoryError as exc:
+            self._failed = MessageTooLarge(self._limit, self._limit)
+            raise self._failed from exc
+
+    def _next_small(self) -> Event | None:
+        at, have = self._at, self._end - self._at
+        if have < PREAMBLE.size:
+            return None
+        version, kind, length = check_preamble(self._memory, at, messages=self._messages)
+        if kind != MESSAGE:
+            end = at + PREAMBLE.size + length
+            if end > self._end:
+                return None
+            self._at = end
+            return control_event(kind, version, bytes(self._scratch[at + PREAMBLE.size : end]))
+        if have < HEADER.size:
+            return None
+        head = Head(self._memory, at, self._limit)
+        end = at + head.before + head.body
+        if end <= self._end:
+            message = _small(head, self._scratch, at)
+            self._at = end
+            return message
+        if end - at <= _SMALL_BYTES:
+            return None
+        self._large = _Large(head)  # what is here so far is all its own
+        return self._next_large()
+
+    def _next_large(self) -> Event | None:
+        large = self._large
+        assert large is not None
+        while True:
+            self._at += large.fill(self._scratch[self._at : self._end])
+            if large.filled < len(large.target):
+                return None
+            if large.advance():
+                self._large = None
+                return large.message()
+
+
+def _small(head: Head, scratch: memoryview, at: int) -> Message:
+    """A message of which all bytes lie in the scratch memory."""
+    reply_to = head.reply_to(scratch, at)
+    start = at + head.before
+    if head.form == BYTES and not head.metadata:
+        return head.message(bytes(scratch[start : start + head.body]), reply_to)
+    found = layout(head.form, head.metadata_in(scratch, at), head.body)
+    parts: list[Block] = []
+    last = 0
+    for size in found.sizes:
+        if size:
+            start += -last % ALIGN if found.aligned else 0
+            last = size
+        part = aligned(size)
+        memoryview(part)[:] = scratch[start : start + size]  # type: ignore[arg-type]
+        parts.append(part)
+        start += size
+    return head.message(found.value(parts), reply_to)
+
+
+class _Large:
+    """A message that is received piece by piece, each into memory of its own.
+
+    Attributes:
+        target: What is being filled.
+        filled: How much of it is.
+    """
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._said = memoryview(bytearray(head.before))
+        self._layout: Layout | None = None
+        self._parts: list[Block] = []
+        self._waiting: list[memoryview] = []
+        self.target, self.filled = self._said, 0
+
+    def fill(self, data: memoryview) -> int:
+        """Take what is there for the target; how much of `data` that was."""
+        count = min(len(self.target) - self.filled, len(data))
+        self.target[self.filled : self.filled + count] = data[:count]
+        self.filled += count
+        return count
+
+    def advance(self) -> bool:
+        """The target is full: on to the next one; True: that was the last."""
+        if self._layout is None:
+            self._lay_out()
+        if not self._waiting:
+            return True
+        self.target, self.filled = self._waiting.pop(), 0
+        return False
+
+    def _lay_out(self) -> None:
+        head = self._head
+        self._layout = layout(head.form, head.metadata_in(self._said), head.body)
+        self._parts = blocks(self._layout)
+        last = 0
+        for part in self._parts:
+            if part.nbytes:
+                if self._layout.aligned and last % ALIGN:
+                    self._waiting.append(memoryview(bytearray(-last % ALIGN)))
+                self._waiting.append(memoryview(part))  # type: ignore[arg-type]
+                last = part.nbytes
+        self._waiting.reverse()
+
+    def message(self) -> Message:
+        """All of it is there."""
+        assert self._layout is not None
+        return self._head.message(self._layout.value(self._parts), self._head.reply_to(self._said))

@@ -1,0 +1,600 @@
+"""The sending end of a stream over TCP: connects, writes, and sends again what wasn't acknowledged.
+
+One task keeps the connection: it dials, says what is outstanding, and dials again after a cut.
+`deliver` hands a message to it, or, if nothing is in the way, straight to the kernel. Must not
+know: modules, files, wiring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from net.connection import Connection
+from net.delivery import Entry, Outstanding
+from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
+from net.messages import Parcel, message_id
+from net.stats import EdgeStats
+from net.timing import Timing
+from net.values import Buffer, pack
+from net.wire import (
+    LAST_WORD,
+    MAX_CONTROL_BYTES,
+    MAX_MESSAGE_BYTES,
+    URGENT,
+    Accept,
+    Ack,
+    End,
+    Event,
+    Refuse,
+    encode,
+    hello,
+    stamped,
+)
+
+_NOT_THERE_YET = frozenset(
+    {
+        errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT,
+        errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN,
+        errno.EADDRNOTAVAIL, errno.EINTR, errno.EAGAIN,
+    }
+)  # fmt: skip
+"""What a peer that starts, restarts or is cut off looks like; anything else is an error."""
+JOIN_BYTES = 64 * 1024
+"""Messages up to this size are copied: they go out in one system call, and may be sent again."""
+BURST_S = 20e-6
+"""Messages that follow each other faster than this go out together."""
+_BURST_BYTES = 64 * 1024
+COPY_BYTES_PER_S = 4e9
+"""What copying a message costs: as long as that, its acknowledgement is waited for instead."""
+
+
+class SendingConnection(Connection):
+    """One connection to a receiver: its answer, its acknowledgements, its receipt at the end."""
+
+    def __init__(self, sender: Sender) -> None:
+        super().__init__(MAX_CONTROL_BYTES * 2, sender.timing, messages=False)
+        self._sender = sender
+        self.answer: asyncio.Future[Accept | Refuse] = self.loop.create_future()
+        self.receipt = False
+
+    def on_event(self, event: Event) -> None:
+        """Keep the answer, tell what is acknowledged, keep the receipt."""
+        if isinstance(event, Ack):
+            self._sender.acknowledged(event.seq)
+        elif isinstance(event, (Accept, Refuse)) and not self.answer.done():
+            self.answer.set_result(event)
+        elif isinstance(event, Refuse):
+            self.fail(StreamRefused(event.reason))
+        elif isinstance(event, End):
+            self.receipt = True
+            self.close()
+        else:
+            raise RemoteWireError(f"unexpected {type(event).__name__} from a receiver")
+
+    def on_lost(self, error: Exception | None) -> None:
+        """Nobody will answer any more."""
+        if not self.answer.done():
+            self.answer.cancel()
+        self._sender.lost(self)
+
+    @property
+    def refusal(self) -> StreamRefused | None:
+        """Set if the receiver threw us out."""
+        return self._cause if isinstance(self._cause, StreamRefused) else None
+
+
+class Sender:
+    """The sending end of one stream; use with `async with`, or `open` and `aclose`.
+
+    Args:
+        address: Where the receiver listens.
+        port: Its TCP port.
+        stream: Name of the stream.
+        input: The receiver's input.
+        sender: Name of this module.
+        timing: Retries and grace periods.
+        clock: Seconds since 1970.
+        delivery: `at-most-once`, `at-least-once` or `exactly-once`.
+        policy: `block`: sending waits while the receiver's queue is full; `drop-oldest`, `latest`:
+            it never waits, and what can't be sent in time is dropped.
+        queue: Messages that may wait here with `drop-oldest`.
+        deadline_s: After so many seconds nobody wants a message that says nothing else; 0: never.
+    """
+
+    transport = "tcp"
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        *,
+        stream: str,
+        input: str,  # noqa: A002 - the field's word
+        sender: str,
+        timing: Timing | None = None,
+        clock: Callable[[], float] = time.time,
+        delivery: str = "at-least-once",
+        policy: str = "block",
+        queue: int = 16,
+        deadline_s: float = 0.0,
+    ) -> None:
+        self.stream = stream
+        self.timing = timing or Timing()
+        self._address, self._port, self._name = address, port, sender
+        self._clock = clock
+        self.run = secrets.randbits(32)
+        if policy != "block":
+            delivery = "at-most-once"  # what may be dropped is not sent again
+        self._hello = hello(stream, input, sender, run=self.run, delivery=delivery)
+        self._numbers = itertools.count(1)
+        self._deadline_s = deadline_s
+        self.exactly_once = delivery == "exactly-once"
+        self._kept = delivery != "at-most-once" and policy == "block"
+        self._drops = policy != "block"
+        self._most_waiting = 1 if policy == "latest" else queue
+        self._outstanding = Outstanding(kept=self._kept)
+        self._seq = 0
+        self._lock = asyncio.Lock()
+        self._changed: asyncio.Future[None] | None = None
+        self._connection: SendingConnection | None = None
+        self._limit_bytes = 0
+        self._refused: TransportError | None = None
+        self._delay_s = self.timing.first_retry_s
+        self._writing = False
+        self._burst: list[bytes] = []
+        self._burst_bytes = 0
+        self._last = 0.0
+        self._closed = False
+        self._ending = False
+        self._received = False
+        self._confirmed: bool | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._stats = EdgeStats(stream, self.transport)
+
+    # --- what modules use --------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Wait until the other side is there. Sending does that too.
+
+        Raises:
+            StreamRefused: It is there and doesn't want this stream.
+            TransportError: The address makes no sense.
+        """
+        await self._start()
+        while not self._up():
+            await self._change()
+
+    async def send(
+        self, value: Any, *, reply_to: str | None = None, within_s: float | None = None
+    ) -> str:
+        """Send one message; returns its id when the kernel has taken all of it.
+
+        Args:
+            value: Arrays, str, bytes, numbers, None, or lists and dicts of these. Afterwards
+                arrays may change.
+            reply_to: Id of the message that this one answers.
+            within_s: After so many seconds nobody wants it: it is dropped wherever it waits.
+
+        Raises:
+            LocalWireError: The value can't be sent.
+            MessageTooLarge: It is larger than the receiver accepts.
+            StreamRefused: The receiver doesn't want this stream.
+            ConnectionClosed: This end has been closed.
+
+        Cancellation: the message has gone out, or it hasn't; never a part of it.
+        """
+        made = self._clock()
+        number = next(self._numbers)
+        expires = made + within_s if within_s is not None else 0.0
+        await self.deliver(Parcel(pack(value), self.run, number, reply_to, made, expires))
+        return message_id(self._name, self.run, number)
+
+    async def deliver(self, parcel: Parcel, on_settled: Callable[[], None] | None = None) -> None:
+        """`send` for a value that is packed already, so that many streams can share it.
+
+        Args:
+            parcel: The message.
+            on_settled: Called once the receiver has acknowledged it.
+        """
+        if self._deadline_s and not parcel.expires:
+            parcel = replace(parcel, expires=parcel.made + self._deadline_s)
+        connection = self._connection
+        if (
+            connection is not None
+            and parcel.packed.nbytes < JOIN_BYTES
+            and self._limit_bytes
+            and not self._writing
+            and not self._outstanding.unwritten
+            and not self._lock.locked()
+            and not self._outstanding.full
+            and not self._ending
+            and connection.alive
+            and not connection.congested
+        ):
+            self._at_once(connection, parcel, on_settled)
+            return
+        if self._group is None:
+            await self._start()
+        if self._drops:
+            self._drop_into(parcel, on_settled)
+            return
+        async with self._lock:
+            while not self._up() or self._outstanding.full:
+                await self._change()
+            entry = self._entry(parcel, on_settled)
+            await self._hand(entry)
+
+    async def flush(self) -> None:
+        """Wait until the receiver has acknowledged all that was sent.
+
+        Raises:
+            StreamRefused: The receiver doesn't want this stream.
+            ConnectionClosed: This end has been closed.
+        """
+        while len(self._outstanding):
+            await self._change()
+
+    async def aclose(self) -> bool:
+        """Say that nothing more comes, and wait until all has been acknowledged. Idempotent.
+
+        Returns:
+            Whether the receiver confirmed it; False if it isn't there.
+        """
+        self._ending = True
+        try:
+            if self._confirmed is None:
+                self._confirmed = await self._finish()
+        finally:
+            await self._cut()
+        return self._confirmed
+
+    async def _cut(self) -> None:
+        self.abort()
+        group, self._group = self._group, None
+        if group is not None:
+            await group.__aexit__(None, None, None)
+
+    def abort(self) -> None:
+        """Cut the connection; what is not yet received may be lost. Idempotent."""
+        self._closed = self._ending = True
+        if self._connection is not None:
+            self._connection.abort()
+        self._say_changed()
+        if self._keeper is not None:
+            self._keeper.cancel()
+
+    def stats(self) -> EdgeStats:
+        """Counters of this end."""
+        self._stats.waiting = len(self._outstanding)
+        return self._stats
+
+    # --- handing over ------------------------------------------------------------------------
+
+    def _at_once(
+        self,
+        connection: SendingConnection,
+        parcel: Parcel,
+        on_settled: Callable[[], None] | None,
+    ) -> None:
+        """The short way: nothing is in front of it, and the kernel takes it, mostly."""
+        now = self._clock()
+        if parcel.expires and now >= parcel.expires:
+            self._stats.expired += 1
+            return
+        data = self._encoded(parcel, now, now)
+        if self._kept:
+            entry = Entry(self._seq, [data], len(data), parcel.expires, True, on_settled)
+            self._outstanding.wrote_at_once(entry)
+        self._stats.sent(len(data))
+        if now - self._last < BURST_S:
+            self._add_to_burst(connection, data)
+        else:
+            if self._burst:
+                self._flush_burst()
+            connection.post(data)
+        self._last = now
+
+    def _add_to_burst(self, connection: SendingConnection, data: bytes) -> None:
+        if not self._burst:
+            connection.loop.call_soon(self._flush_burst)
+        self._burst.append(data)
+        self._burst_bytes += len(data)
+        if self._burst_bytes >= _BURST_BYTES:
+            self._flush_burst()
+
+    def _flush_burst(self) -> None:
+        if self._burst:
+            data = b"".join(self._burst)
+            self._burst.clear()
+            self._burst_bytes = 0
+            if self._connection is not None:
+                self._connection.post(data)
+
+    def _encoded(self, parcel: Parcel, queued: float, sent: float) -> bytes:
+        self._seq += 1
+        try:
+            buffers = encode(
+                parcel,
+                seq=self._seq,
+                queued=queued,
+                sent=sent,
+                limit_bytes=self._limit_bytes or MAX_MESSAGE_BYTES,
+            )
+        except TransportError:
+            self._seq -= 1
+            raise
+        return b"".join(buffers) if len(buffers) > 1 else bytes(buffers[0])
+
+    def _entry(
+        self, parcel: Parcel, on_settled: Callable[[], None] | None, *, own: bool = False
+    ) -> Entry:
+        now = self._clock()
+        small = parcel.packed.nbytes < JOIN_BYTES
+        if small or own:
+            data: list[Buffer] = [self._encoded(parcel, now, now)]
+        else:
+            self._seq += 1
+            try:
+                data = encode(
+                    parcel,
+                    seq=self._seq,
+                    queued=now,
+                    sent=now,
+                    limit_bytes=self._limit_bytes,
+                    flags=URGENT if self._kept else 0,
+                )
+            except TransportError:
+                self._seq -= 1
+                raise
+        size = sum(map(len, data))
+        return Entry(self._seq, data, size, parcel.expires, small or own, on_settled)
+
+    async def _hand(self, entry: Entry) -> None:
+        """Give a message to the keeper, and wait until its memory may change."""
+        handed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def tell() -> None:
+            if not handed.done():
+                handed.set_result(None)
+
+        entry.on_handed = tell
+        self._outstanding.admit(entry)
+        self._say_changed()
+        try:
+            while not handed.done():
+                if self._closed or self._refused is not None:
+                    self._raise_closed()
+                await asyncio.wait((handed, self._changing()), return_when="FIRST_COMPLETED")
+            if self._kept and not entry.owned:
+                await self._settled_or_owned(entry)
+        except BaseException:
+            if not (self._writing and self._outstanding.first() is entry):
+                self._outstanding.withdraw(entry)
+            entry.own()
+            raise
+
+    async def _settled_or_owned(self, entry: Entry) -> None:
+        """Wait for the acknowledgement as long as a copy would take; then copy."""
+        try:
+            async with asyncio.timeout(entry.nbytes / COPY_BYTES_PER_S):
+                while not entry.settled and not self._over:
+                    await asyncio.shield(self._changing())
+        except TimeoutError:
+            entry.own()
+
+    def _drop_into(self, parcel: Parcel, on_settled: Callable[[], None] | None) -> None:
+        """Never wait: what can't be sent in time makes room for what is newer."""
+        if self._closed or self._refused is not None:
+            self._raise_closed()
+        while self._outstanding.unwritten >= self._most_waiting + self._writing:
+            dropped = self._outstanding.drop_oldest(but_first=self._writing)
+            if dropped is None:
+                break
+            self._stats.dropped += 1
+        self._outstanding.admit(self._entry(parcel, on_settled, own=True))
+        self._say_changed()
+
+    def acknowledged(self, seq: int) -> None:
+        """The receiver is done with all messages up to this one."""
+        for entry in self._outstanding.acknowledge(seq):
+            if entry.on_settled is not None:
+                entry.on_settled()
+        if self._changed is not None:
+            self._say_changed()
+
+    def lost(self, connection: SendingConnection) -> None:
+        """A connection is gone."""
+        if connection is self._connection:
+            self._limit_bytes = 0
+            self._burst.clear()
+            self._burst_bytes = 0
+            if self._kept:
+                self._stats.resent += self._outstanding.again()
+            self._say_changed()
+
+    # --- waiting -----------------------------------------------------------------------------
+
+    def _up(self) -> bool:
+        """Whether there is a connection; raises if there will be none."""
+        if self._closed or self._refused is not None:
+            self._raise_closed()
+        return self._connection is not None and bool(self._limit_bytes)
+
+    def _raise_closed(self) -> None:
+        if self._refused is not None:
+            raise self._refused
+        raise ConnectionClosed(f"{self.stream}: the stream has been closed here")
+
+    def _changing(self) -> asyncio.Future[None]:
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        return self._changed
+
+    async def _change(self) -> None:
+        """Wait until something about this stream has changed."""
+        await asyncio.shield(self._changing())
+        if self._closed or self._refused is not None:
+            self._raise_closed()
+
+    def _say_changed(self) -> None:
+        if self._changed is not None:
+            changed, self._changed = self._changed, None
+            if not changed.done():
+                changed.set_result(None)
+
+    # --- the keeper --------------------------------------------------------------------------
+
+    _keeper: asyncio.Task[None] | None = None
+
+    async def _start(self) -> None:
+        if self._closed:
+            self._raise_closed()
+        if self._group is None:
+            self._group = asyncio.TaskGroup()
+            await self._group.__aenter__()
+            self._keeper = self._group.create_task(self._keep(), name=f"stream {self.stream}")
+
+    async def _keep(self) -> None:
+        """Keep a connection, and write on it what is outstanding, until all is closed."""
+        while not self._closed and self._refused is None:
+            try:
+                connection = await self._dial()
+            except (TimeoutError, ConnectionClosed):
+                pass
+            except OSError as exc:
+                if exc.errno not in _NOT_THERE_YET:
+                    self._refused = TransportError(
+                        f"{self.stream}: can't connect to {self._address}:{self._port}: "
+                        f"{exc.strerror or exc}"
+                    )
+            else:
+                try:
+                    await self._write_on(connection)
+                except ConnectionClosed:
+                    pass
+                finally:
+                    self._writing = False
+                await connection.wait_closed()
+                self._after(connection)
+            self._say_changed()
+            if self._refused is None and not self._closed:
+                await asyncio.sleep(self._delay_s)
+                self._delay_s = min(2 * self._delay_s, self.timing.longest_retry_s)
+
+    def _after(self, connection: SendingConnection) -> None:
+        if connection.receipt:
+            self._received = self._closed = True
+        elif connection.refusal is not None:
+            why = connection.refusal.message
+            self._refused = StreamRefused(f"{self.stream}: refused: {why}")
+        else:
+            self._stats.reconnects += 1
+
+    async def _dial(self) -> SendingConnection:
+        """One attempt: connect, say hello, hear the answer."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self.timing.attempt_s):
+            _, connection = await loop.create_connection(
+                lambda: SendingConnection(self), self._address, self._port
+            )
+            try:
+                connection.post(self._hello)
+                await asyncio.wait([connection.answer])
+                if connection.answer.cancelled():
+                    raise ConnectionClosed("no answer")
+                answer = connection.answer.result()
+            except BaseException:
+                connection.abort()
+                raise
+        if isinstance(answer, Refuse):
+            connection.fail(StreamRefused(answer.reason))
+            return connection
+        if self._drops:
+            connection.keep_fresh()
+        self.acknowledged(answer.done)
+        self._connection = connection
+        self._limit_bytes = answer.limit_bytes
+        self._say_changed()
+        return connection
+
+    async def _write_on(self, connection: SendingConnection) -> None:
+        """Write what is outstanding, and whatever comes, and at last the last word."""
+        said = False
+        while connection.alive:
+            entry = self._outstanding.first()
+            if entry is not None:
+                await self._write_first(connection, entry)
+            elif self._ending and not said:
+                said = True
+                self._flush_burst()
+                await connection.write([LAST_WORD])
+            else:
+                await asyncio.shield(self._changing())
+
+    async def _write_first(self, connection: SendingConnection, entry: Entry) -> None:
+        self._flush_burst()
+        now = self._clock()
+        if entry.expires and now >= entry.expires:
+            self._outstanding.drop_first()
+            self._stats.expired += 1
+        elif entry.nbytes > self._limit_bytes:  # it was taken before the limit was known
+            self._outstanding.drop_first()
+            self._stats.dropped += 1
+        else:
+            self._writing = True
+            entry.buffers[0] = stamped(entry.buffers[0], now)
+            await connection.write(entry.buffers)
+            self._writing = False
+            self._delay_s = self.timing.first_retry_s
+            self._outstanding.wrote_first()
+            self._stats.sent(entry.nbytes)
+        if entry.on_handed is not None:
+            entry.on_handed()
+        self._say_changed()
+
+    async def _finish(self) -> bool:
+        """Say the last word until there is a receipt for it, or nobody to give one."""
+        if self._closed or self._refused is not None:
+            return False
+        await self._start()
+        self._say_changed()
+        while not self._closed and self._refused is None:
+            there = bool(self._limit_bytes)
+            try:  # who is there gets all the time it needs
+                async with asyncio.timeout(None if there else self.timing.close_s):
+                    while bool(self._limit_bytes) is there and not self._over:
+                        await asyncio.shield(self._changing())
+            except TimeoutError:
+                return False
+        return self._received
+
+    @property
+    def _over(self) -> bool:
+        return self._closed or self._refused is not None
+
+    async def __aenter__(self) -> Sender:
+        try:
+            await self.open()
+        except BaseException:
+            await self._cut()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            await self.aclose()
+        else:
+            await self._cut()
