@@ -8,7 +8,6 @@ know: modules, files, wiring.
 from __future__ import annotations
 
 import asyncio
-import errno
 import itertools
 import secrets
 import time
@@ -17,78 +16,20 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from net.connection import Connection
+from net.burst import Burst
 from net.delivery import Entry, Outstanding
-from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
+from net.dialing import NOT_THERE_YET, SendingConnection, dial
+from net.errors import ConnectionClosed, StreamRefused, TransportError
 from net.messages import Parcel, message_id
 from net.stats import EdgeStats
 from net.timing import Timing
-from net.values import Buffer, pack
-from net.wire import (
-    LAST_WORD,
-    MAX_CONTROL_BYTES,
-    MAX_MESSAGE_BYTES,
-    URGENT,
-    Accept,
-    Ack,
-    End,
-    Event,
-    Refuse,
-    encode,
-    hello,
-    stamped,
-)
+from net.values import pack
+from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, URGENT, Refuse, encode, hello, stamped
 
-_NOT_THERE_YET = frozenset(
-    {
-        errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT,
-        errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN,
-        errno.EADDRNOTAVAIL, errno.EINTR, errno.EAGAIN,
-    }
-)  # fmt: skip
-"""What a peer that starts, restarts or is cut off looks like; anything else is an error."""
 JOIN_BYTES = 64 * 1024
 """Messages up to this size are copied: they go out in one system call, and may be sent again."""
-BURST_S = 20e-6
-"""Messages that follow each other faster than this go out together."""
-_BURST_BYTES = 64 * 1024
 COPY_BYTES_PER_S = 4e9
 """What copying a message costs: as long as that, its acknowledgement is waited for instead."""
-
-
-class SendingConnection(Connection):
-    """One connection to a receiver: its answer, its acknowledgements, its receipt at the end."""
-
-    def __init__(self, sender: Sender) -> None:
-        super().__init__(MAX_CONTROL_BYTES * 2, sender.timing, messages=False)
-        self._sender = sender
-        self.answer: asyncio.Future[Accept | Refuse] = self.loop.create_future()
-        self.receipt = False
-
-    def on_event(self, event: Event) -> None:
-        """Keep the answer, tell what is acknowledged, keep the receipt."""
-        if isinstance(event, Ack):
-            self._sender.acknowledged(event.seq)
-        elif isinstance(event, (Accept, Refuse)) and not self.answer.done():
-            self.answer.set_result(event)
-        elif isinstance(event, Refuse):
-            self.fail(StreamRefused(event.reason))
-        elif isinstance(event, End):
-            self.receipt = True
-            self.close()
-        else:
-            raise RemoteWireError(f"unexpected {type(event).__name__} from a receiver")
-
-    def on_lost(self, error: Exception | None) -> None:
-        """Nobody will answer any more."""
-        if not self.answer.done():
-            self.answer.cancel()
-        self._sender.lost(self)
-
-    @property
-    def refusal(self) -> StreamRefused | None:
-        """Set if the receiver threw us out."""
-        return self._cause if isinstance(self._cause, StreamRefused) else None
 
 
 class Sender:
@@ -149,9 +90,7 @@ class Sender:
         self._refused: TransportError | None = None
         self._delay_s = self.timing.first_retry_s
         self._writing = False
-        self._burst: list[bytes] = []
-        self._burst_bytes = 0
-        self._last = 0.0
+        self._burst: Burst | None = None
         self._closed = False
         self._ending = False
         self._received = False
@@ -206,20 +145,21 @@ class Sender:
         """
         if self._deadline_s and not parcel.expires:
             parcel = replace(parcel, expires=parcel.made + self._deadline_s)
-        connection = self._connection
+        connection, burst = self._connection, self._burst
         if (
             connection is not None
+            and burst is not None
             and parcel.packed.nbytes < JOIN_BYTES
-            and self._limit_bytes
             and not self._writing
             and not self._outstanding.unwritten
             and not self._lock.locked()
             and not self._outstanding.full
+            and not parcel.expires
             and not self._ending
             and connection.alive
             and not connection.congested
         ):
-            self._at_once(connection, parcel, on_settled)
+            self._at_once(burst, parcel, on_settled)
             return
         if self._group is None:
             await self._start()
@@ -229,7 +169,7 @@ class Sender:
         async with self._lock:
             while not self._up() or self._outstanding.full:
                 await self._change()
-            entry = self._entry(parcel, on_settled)
+            entry = self._entry(parcel, on_settled, self._clock())
             await self._hand(entry)
 
     async def flush(self) -> None:
@@ -278,84 +218,39 @@ class Sender:
 
     # --- handing over ------------------------------------------------------------------------
 
-    def _at_once(
-        self,
-        connection: SendingConnection,
-        parcel: Parcel,
-        on_settled: Callable[[], None] | None,
-    ) -> None:
+    def _at_once(self, burst: Burst, parcel: Parcel, on_settled: Callable[[], None] | None) -> None:
         """The short way: nothing is in front of it, and the kernel takes it, mostly."""
         now = self._clock()
-        if parcel.expires and now >= parcel.expires:
-            self._stats.expired += 1
-            return
-        data = self._encoded(parcel, now, now)
-        if self._kept:
-            entry = Entry(self._seq, [data], len(data), parcel.expires, True, on_settled)
-            self._outstanding.wrote_at_once(entry)
-        self._stats.sent(len(data))
-        if now - self._last < BURST_S:
-            self._add_to_burst(connection, data)
-        else:
-            if self._burst:
-                self._flush_burst()
-            connection.post(data)
-        self._last = now
-
-    def _add_to_burst(self, connection: SendingConnection, data: bytes) -> None:
-        if not self._burst:
-            connection.loop.call_soon(self._flush_burst)
-        self._burst.append(data)
-        self._burst_bytes += len(data)
-        if self._burst_bytes >= _BURST_BYTES:
-            self._flush_burst()
-
-    def _flush_burst(self) -> None:
-        if self._burst:
-            data = b"".join(self._burst)
-            self._burst.clear()
-            self._burst_bytes = 0
-            if self._connection is not None:
-                self._connection.post(data)
-
-    def _encoded(self, parcel: Parcel, queued: float, sent: float) -> bytes:
-        self._seq += 1
-        try:
-            buffers = encode(
-                parcel,
-                seq=self._seq,
-                queued=queued,
-                sent=sent,
-                limit_bytes=self._limit_bytes or MAX_MESSAGE_BYTES,
-            )
-        except TransportError:
-            self._seq -= 1
-            raise
-        return b"".join(buffers) if len(buffers) > 1 else bytes(buffers[0])
+        entry = self._entry(parcel, on_settled, now, own=True)
+        data = entry.buffers[0]
+        assert isinstance(data, bytes)
+        self._outstanding.wrote_at_once(entry)
+        self._stats.sent(entry.nbytes)
+        burst.add(data, now)
 
     def _entry(
-        self, parcel: Parcel, on_settled: Callable[[], None] | None, *, own: bool = False
+        self,
+        parcel: Parcel,
+        on_settled: Callable[[], None] | None,
+        now: float,
+        *,
+        own: bool = False,
     ) -> Entry:
-        now = self._clock()
-        small = parcel.packed.nbytes < JOIN_BYTES
-        if small or own:
-            data: list[Buffer] = [self._encoded(parcel, now, now)]
-        else:
-            self._seq += 1
-            try:
-                data = encode(
-                    parcel,
-                    seq=self._seq,
-                    queued=now,
-                    sent=now,
-                    limit_bytes=self._limit_bytes,
-                    flags=URGENT if self._kept else 0,
-                )
-            except TransportError:
-                self._seq -= 1
-                raise
-        size = sum(map(len, data))
-        return Entry(self._seq, data, size, parcel.expires, small or own, on_settled)
+        """The parcel as it goes to the wire; in one piece if it is small, or `own`."""
+        own = own or parcel.packed.nbytes < JOIN_BYTES
+        buffers = encode(
+            parcel,
+            seq=self._seq + 1,
+            queued=now,
+            sent=now,
+            limit_bytes=self._limit_bytes or MAX_MESSAGE_BYTES,
+            flags=URGENT if self._kept and not own else 0,
+        )
+        self._seq += 1
+        if own and len(buffers) > 1:
+            buffers = [b"".join(buffers)]
+        nbytes = sum(map(len, buffers))
+        return Entry(self._seq, buffers, nbytes, parcel.expires, own, on_settled)
 
     async def _hand(self, entry: Entry) -> None:
         """Give a message to the keeper, and wait until its memory may change."""
@@ -398,24 +293,33 @@ class Sender:
             dropped = self._outstanding.drop_oldest(but_first=self._writing)
             if dropped is None:
                 break
+            self._settle(dropped)
             self._stats.dropped += 1
-        self._outstanding.admit(self._entry(parcel, on_settled, own=True))
+        self._outstanding.admit(self._entry(parcel, on_settled, self._clock(), own=True))
         self._say_changed()
 
     def acknowledged(self, seq: int) -> None:
         """The receiver is done with all messages up to this one."""
         for entry in self._outstanding.acknowledge(seq):
-            if entry.on_settled is not None:
-                entry.on_settled()
+            self._settle(entry)
         if self._changed is not None:
             self._say_changed()
+
+    @staticmethod
+    def _settle(entry: Entry) -> None:
+        """Nothing more will happen to it: it was acknowledged, or dropped."""
+        if entry.on_settled is not None:
+            entry.on_settled()
+
+    def _flush_burst(self) -> None:
+        if self._burst is not None:
+            self._burst.flush()
 
     def lost(self, connection: SendingConnection) -> None:
         """A connection is gone."""
         if connection is self._connection:
             self._limit_bytes = 0
-            self._burst.clear()
-            self._burst_bytes = 0
+            self._burst = None
             if self._kept:
                 self._stats.resent += self._outstanding.again()
             self._say_changed()
@@ -470,7 +374,7 @@ class Sender:
             except (TimeoutError, ConnectionClosed):
                 pass
             except OSError as exc:
-                if exc.errno not in _NOT_THERE_YET:
+                if exc.errno not in NOT_THERE_YET:
                     self._refused = TransportError(
                         f"{self.stream}: can't connect to {self._address}:{self._port}: "
                         f"{exc.strerror or exc}"
@@ -499,21 +403,9 @@ class Sender:
             self._stats.reconnects += 1
 
     async def _dial(self) -> SendingConnection:
-        """One attempt: connect, say hello, hear the answer."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self.timing.attempt_s):
-            _, connection = await loop.create_connection(
-                lambda: SendingConnection(self), self._address, self._port
-            )
-            try:
-                connection.post(self._hello)
-                await asyncio.wait([connection.answer])
-                if connection.answer.cancelled():
-                    raise ConnectionClosed("no answer")
-                answer = connection.answer.result()
-            except BaseException:
-                connection.abort()
-                raise
+        """Connect, and learn what the receiver says."""
+        connection = await dial(self, self._address, self._port, self._hello)
+        answer = connection.answer.result()
         if isinstance(answer, Refuse):
             connection.fail(StreamRefused(answer.reason))
             return connection
@@ -521,6 +413,7 @@ class Sender:
             connection.keep_fresh()
         self.acknowledged(answer.done)
         self._connection = connection
+        self._burst = Burst(connection.loop.call_soon, connection.post)
         self._limit_bytes = answer.limit_bytes
         self._say_changed()
         return connection
@@ -543,10 +436,10 @@ class Sender:
         self._flush_burst()
         now = self._clock()
         if entry.expires and now >= entry.expires:
-            self._outstanding.drop_first()
+            self._settle(self._outstanding.drop_first())
             self._stats.expired += 1
         elif entry.nbytes > self._limit_bytes:  # it was taken before the limit was known
-            self._outstanding.drop_first()
+            self._settle(self._outstanding.drop_first())
             self._stats.dropped += 1
         else:
             self._writing = True

@@ -1,0 +1,52 @@
+"""Small messages that follow each other closely go to the kernel together.
+
+One alone goes at once: waiting would cost it a turn of the loop. Must not know: messages, asyncio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+CLOSE_S = 20e-6
+"""Messages that follow each other faster than this are a burst."""
+MOST_BYTES = 64 * 1024
+
+
+class Burst:
+    """What was said and waits for the end of this turn of the loop.
+
+    Args:
+        soon: Calls a function at the end of the turn.
+        post: Hands bytes to the kernel.
+    """
+
+    def __init__(
+        self, soon: Callable[[Callable[[], None]], object], post: Callable[[bytes], object]
+    ) -> None:
+        self._soon, self._post = soon, post
+        self._parts: list[bytes] = []
+        self._nbytes = 0
+        self._last = 0.0
+
+    def add(self, data: bytes, now: float) -> None:
+        """Say `data`, now or with others."""
+        if now - self._last < CLOSE_S:
+            if not self._parts:
+                self._soon(self.flush)
+            self._parts.append(data)
+            self._nbytes += len(data)
+            if self._nbytes >= MOST_BYTES:
+                self.flush()
+        else:
+            if self._parts:
+                self.flush()
+            self._post(data)
+        self._last = now
+
+    def flush(self) -> None:
+        """Say what waits."""
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._nbytes = 0
+            self._post(data)

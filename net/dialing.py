@@ -1,0 +1,95 @@
+"""One connection to a receiver, from the first attempt to its end.
+
+Who keeps such connections is `net.sender`. Must not know: messages, modules, files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import Protocol
+
+from net.connection import Connection
+from net.errors import ConnectionClosed, RemoteWireError, StreamRefused
+from net.timing import Timing
+from net.wire import MAX_CONTROL_BYTES, Accept, Ack, End, Event, Refuse
+
+NOT_THERE_YET = frozenset(
+    {
+        errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT,
+        errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN,
+        errno.EADDRNOTAVAIL, errno.EINTR, errno.EAGAIN,
+    }
+)  # fmt: skip
+"""What a peer that starts, restarts or is cut off looks like; anything else is an error."""
+
+
+class Keeper(Protocol):
+    """Who has a connection, and hears of it."""
+
+    timing: Timing
+
+    def acknowledged(self, seq: int) -> None:
+        """The receiver is done with all messages up to this one."""
+
+    def lost(self, connection: SendingConnection) -> None:
+        """A connection is gone."""
+
+
+class SendingConnection(Connection):
+    """One connection to a receiver: its answer, its acknowledgements, its receipt at the end."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        super().__init__(MAX_CONTROL_BYTES * 2, keeper.timing, messages=False)
+        self._keeper = keeper
+        self.answer: asyncio.Future[Accept | Refuse] = self.loop.create_future()
+        self.receipt = False
+
+    def on_event(self, event: Event) -> None:
+        """Keep the answer, tell what is acknowledged, keep the receipt."""
+        if isinstance(event, Ack):
+            self._keeper.acknowledged(event.seq)
+        elif isinstance(event, (Accept, Refuse)) and not self.answer.done():
+            self.answer.set_result(event)
+        elif isinstance(event, Refuse):
+            self.fail(StreamRefused(event.reason))
+        elif isinstance(event, End):
+            self.receipt = True
+            self.close()
+        else:
+            raise RemoteWireError(f"unexpected {type(event).__name__} from a receiver")
+
+    def on_lost(self, error: Exception | None) -> None:
+        """Nobody will answer any more."""
+        if not self.answer.done():
+            self.answer.cancel()
+        self._keeper.lost(self)
+
+    @property
+    def refusal(self) -> StreamRefused | None:
+        """Set if the receiver threw us out."""
+        return self._cause if isinstance(self._cause, StreamRefused) else None
+
+
+async def dial(keeper: Keeper, address: str, port: int, hello: bytes) -> SendingConnection:
+    """One attempt: connect, say hello, hear the answer, which the connection keeps.
+
+    Raises:
+        TimeoutError: It took too long.
+        ConnectionClosed: The other side closed without an answer.
+        OSError: There is nobody, or no way there.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(keeper.timing.attempt_s):
+        _, connection = await loop.create_connection(
+            lambda: SendingConnection(keeper), address, port
+        )
+        try:
+            connection.post(hello)
+            await asyncio.wait([connection.answer])
+            if connection.answer.cancelled():
+                raise ConnectionClosed("no answer")
+        except BaseException:
+            connection.abort()
+            raise
+    return connection
