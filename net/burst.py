@@ -1,11 +1,11 @@
 """Small messages that follow each other closely go to the kernel together.
 
-One alone goes at once: waiting would cost it a turn of the loop. Must not know: messages, asyncio.
+One alone goes at once: waiting would cost it a turn of the loop. Must not know: messages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from net.connection import Connection
 
 CLOSE_S = 20e-6
 """Messages that follow each other faster than this are a burst."""
@@ -16,23 +16,26 @@ class Burst:
     """What was said and waits for the end of this turn of the loop.
 
     Args:
-        soon: Calls a function at the end of the turn.
-        post: Hands bytes to the kernel.
+        connection: Where it goes.
     """
 
-    def __init__(
-        self, soon: Callable[[Callable[[], None]], object], post: Callable[[bytes], object]
-    ) -> None:
-        self._soon, self._post = soon, post
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._post = connection, connection.post
         self._parts: list[bytes] = []
         self._nbytes = 0
         self._last = 0.0
+
+    @property
+    def congested(self) -> bool:
+        """Whether the kernel hasn't taken all that was said, or takes nothing any more."""
+        connection = self._connection
+        return connection.congested or not connection.alive
 
     def add(self, data: bytes, now: float) -> None:
         """Say `data`, now or with others."""
         if now - self._last < CLOSE_S:
             if not self._parts:
-                self._soon(self.flush)
+                self._connection.loop.call_soon(self.flush)
             self._parts.append(data)
             self._nbytes += len(data)
             if self._nbytes >= MOST_BYTES:

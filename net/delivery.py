@@ -67,10 +67,15 @@ class Outstanding:
 
     Args:
         kept: Whether messages are kept until they are acknowledged.
+
+    Attributes:
+        full: Whether an acknowledgement has to come before the next message.
+        acknowledged: Up to this number all are.
     """
 
     def __init__(self, *, kept: bool) -> None:
         self._kept = kept
+        self.full = False
         self._written: deque[Entry] = deque()
         self._unwritten: deque[Entry] = deque()
         self._bytes = 0
@@ -84,38 +89,42 @@ class Outstanding:
         """Messages that wait to be written, also again."""
         return len(self._unwritten)
 
-    @property
-    def full(self) -> bool:
-        """Whether an acknowledgement has to come before the next message."""
-        return self._kept and (len(self) >= MOST_MESSAGES or self._bytes >= MOST_BYTES)
+    def _count(self, nbytes: int) -> None:
+        """So many bytes more, or less, are outstanding."""
+        self._bytes += nbytes
+        self.full = self._kept and (
+            self._bytes >= MOST_BYTES or len(self._written) + len(self._unwritten) >= MOST_MESSAGES
+        )
 
     def admit(self, entry: Entry) -> None:
         """A message that is to be written."""
         self._unwritten.append(entry)
-        self._bytes += entry.nbytes
+        self._count(entry.nbytes)
 
     def wrote_at_once(self, entry: Entry) -> None:
         """A message that was written past the queue, which was empty."""
         if self._kept:
             self._written.append(entry)
-            self._bytes += entry.nbytes
+            self._count(entry.nbytes)
 
     def first(self) -> Entry | None:
         """The one that is to be written next."""
         return self._unwritten[0] if self._unwritten else None
 
-    def wrote_first(self) -> None:
-        """The first has been written."""
-        entry = self._unwritten.popleft()
-        if self._kept and not entry.settled:
+    def wrote_first(self, entry: Entry) -> None:
+        """The first has been written; it may have been acknowledged since."""
+        if self.first() is not entry:
+            return
+        self._unwritten.popleft()
+        if self._kept:
             self._written.append(entry)
         else:
-            self._bytes -= entry.nbytes
+            self._count(-entry.nbytes)
 
     def drop_first(self) -> Entry:
         """The first is not to be written: nobody wants it."""
         entry = self._unwritten.popleft()
-        self._bytes -= entry.nbytes
+        self._count(-entry.nbytes)
         return entry
 
     def drop_oldest(self, *, but_first: bool) -> Entry | None:
@@ -134,7 +143,7 @@ class Outstanding:
             self._unwritten.remove(entry)
         except ValueError:
             return False
-        self._bytes -= entry.nbytes
+        self._count(-entry.nbytes)
         return True
 
     def acknowledge(self, seq: int) -> list[Entry]:
@@ -145,7 +154,7 @@ class Outstanding:
             while waiting and waiting[0].seq <= seq:
                 entry = waiting.popleft()
                 entry.settled = True
-                self._bytes -= entry.nbytes
+                self._count(-entry.nbytes)
                 settled.append(entry)
         return settled
 

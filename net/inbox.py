@@ -88,7 +88,8 @@ class Inbox:
         self._clock = clock
         self._items: deque[Message] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = self._ended = False
         self._discarding = False
         self.by_hand = False
         self._current: Message | None = None
@@ -106,9 +107,11 @@ class Inbox:
         Cancellation: no message is lost.
         """
         while (message := self.take_now()) is None:
-            if self.ended:
+            if self._ended or self._closed:
                 raise ConnectionClosed(f"input {self.name!r} has ended")
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            waiter: asyncio.Future[None] = self._loop.create_future()
             self._waiters.append(waiter)
             try:
                 await waiter
@@ -123,7 +126,8 @@ class Inbox:
 
     def take_now(self) -> Message | None:
         """The next message, if there is one."""
-        self.finish()
+        if self._current is not None:
+            self.finish()
         while self._items:
             message = self._items.popleft()
             if message.finished:
@@ -165,9 +169,10 @@ class Inbox:
     @property
     def ended(self) -> bool:
         """Whether nothing more will come (what is queued may still be taken)."""
-        if self._closed:
-            return True
-        return bool(self.edges) and all(edge.ended for edge in self.edges.values())
+        return self._closed or self._ended
+
+    def _look_for_the_end(self) -> None:
+        self._ended = bool(self.edges) and all(edge.ended for edge in self.edges.values())
 
     @property
     def empty(self) -> bool:
@@ -216,7 +221,7 @@ class Inbox:
             edge = Edge(hello.stream, self._queue, self._policy)
             self.edges[hello.stream] = edge
         former, edge.live = edge.live, carrier
-        edge.ended = False
+        edge.ended = self._ended = False
         if edge.progress.run != hello.run:
             edge.progress = Progress(hello.run)
         else:
@@ -277,6 +282,7 @@ class Inbox:
         """A stream has said its last word."""
         if edge.live is carrier:
             edge.ended = True
+            self._look_for_the_end()
             self._wake(len(self._waiters))
 
     def detach(self, edge: Edge, carrier: Carrier) -> None:

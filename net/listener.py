@@ -32,8 +32,10 @@ from net.wire import (
     refuse,
 )
 
-ACK_EVERY = 8
+ACK_EVERY = 64
 """Messages that are acknowledged together, at the most."""
+ACK_BYTES = 256 * 1024
+"""Bytes of them, likewise: the sender keeps them that long."""
 
 
 class ReceivingConnection(Connection):
@@ -52,7 +54,7 @@ class ReceivingConnection(Connection):
         self._exactly_once = False
         self._bound = 1
         self._waiting = 0
-        self._unsaid = 0
+        self._unsaid = self._unsaid_bytes = 0
         self._ack_timer: asyncio.TimerHandle | None = None
         self._ended = False
         self._now = 0.0
@@ -174,14 +176,16 @@ class ReceivingConnection(Connection):
         if progress.finish(message.seq) and self._acks:
             carrier = self._edge.live
             if isinstance(carrier, ReceivingConnection):
-                carrier.acknowledge_soon(at_once=message.urgent)
+                carrier.acknowledge_soon(message)
         if self._ended:
             self._say_farewell()
 
-    def acknowledge_soon(self, *, at_once: bool) -> None:
+    def acknowledge_soon(self, message: Message) -> None:
         """Say how far the module is, together with what else comes within a moment."""
         self._unsaid += 1
-        if at_once or self._unsaid >= ACK_EVERY:
+        self._unsaid_bytes += message.size_bytes
+        full = self._unsaid >= ACK_EVERY or self._unsaid_bytes >= ACK_BYTES
+        if message.urgent or full:
             self.acknowledge_now()
         elif self._ack_timer is None:
             self._ack_timer = self.loop.call_later(self.timing.ack_s, self.acknowledge_now)
@@ -190,7 +194,7 @@ class ReceivingConnection(Connection):
         """Say how far the module is, if that hasn't been said."""
         if not self._unsaid:
             return
-        self._unsaid = 0
+        self._unsaid = self._unsaid_bytes = 0
         if self._ack_timer is not None:
             self._ack_timer.cancel()
             self._ack_timer = None

@@ -24,7 +24,7 @@ class Carrier(Protocol):
         """The module is done with it, or it was dropped: it may be acknowledged. Idempotent."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Parcel:
     """A message that leaves: packed once, for all streams of an output.
 

@@ -20,6 +20,7 @@ from net.wire import (
     HEADER,
     MAX_MESSAGE_BYTES,
     MESSAGE,
+    MESSAGE_START,
     PREAMBLE,
     Event,
     Head,
@@ -123,18 +124,21 @@ class Reader:
         at, have = self._at, self._end - self._at
         if have < PREAMBLE.size:
             return None
-        version, kind, length = check_preamble(self._memory, at, messages=self._messages)
-        if kind != MESSAGE:
+        if have < HEADER.size or self._memory[at : at + 6] != MESSAGE_START or not self._messages:
+            version, kind, length = check_preamble(self._memory, at, messages=self._messages)
+            if kind == MESSAGE:
+                return None  # the rest of its header has yet to come
             end = at + PREAMBLE.size + length
             if end > self._end:
                 return None
             self._at = end
             return control_event(kind, version, bytes(self._scratch[at + PREAMBLE.size : end]))
-        if have < HEADER.size:
-            return None
         head = Head(self._memory, at, self._limit)
         end = at + head.before + head.body
         if end <= self._end:
+            if head.form == BYTES and not head.metadata and not head.reply:
+                self._at = end
+                return head.message(bytes(self._scratch[end - head.body : end]), None)
             message = _small(head, self._scratch, at)
             self._at = end
             return message
@@ -159,8 +163,6 @@ def _small(head: Head, scratch: memoryview, at: int) -> Message:
     """A message of which all bytes lie in the scratch memory."""
     reply_to = head.reply_to(scratch, at)
     start = at + head.before
-    if head.form == BYTES and not head.metadata:
-        return head.message(bytes(scratch[start : start + head.body]), reply_to)
     found = layout(head.form, head.metadata_in(scratch, at), head.body)
     parts: list[Block] = []
     last = 0

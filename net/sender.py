@@ -91,6 +91,7 @@ class Sender:
         self._delay_s = self.timing.first_retry_s
         self._writing = False
         self._burst: Burst | None = None
+        self._clear: Burst | None = None  # the burst, while nothing is in front of a message
         self._closed = False
         self._ending = False
         self._received = False
@@ -143,34 +144,26 @@ class Sender:
             parcel: The message.
             on_settled: Called once the receiver has acknowledged it.
         """
+        burst = self._clear
+        if burst is not None and not self._outstanding.full and not burst.congested:
+            packed = parcel.packed
+            if packed.nbytes < JOIN_BYTES and not parcel.expires and not self._deadline_s:
+                self._at_once(burst, parcel, on_settled)
+                return
         if self._deadline_s and not parcel.expires:
             parcel = replace(parcel, expires=parcel.made + self._deadline_s)
-        connection, burst = self._connection, self._burst
-        if (
-            connection is not None
-            and burst is not None
-            and parcel.packed.nbytes < JOIN_BYTES
-            and not self._writing
-            and not self._outstanding.unwritten
-            and not self._lock.locked()
-            and not self._outstanding.full
-            and not parcel.expires
-            and not self._ending
-            and connection.alive
-            and not connection.congested
-        ):
-            self._at_once(burst, parcel, on_settled)
-            return
         if self._group is None:
             await self._start()
         if self._drops:
             self._drop_into(parcel, on_settled)
             return
+        self._clear = None
         async with self._lock:
             while not self._up() or self._outstanding.full:
                 await self._change()
             entry = self._entry(parcel, on_settled, self._clock())
             await self._hand(entry)
+        self._say_changed()  # the keeper may find the way clear again
 
     async def flush(self) -> None:
         """Wait until the receiver has acknowledged all that was sent.
@@ -188,7 +181,7 @@ class Sender:
         Returns:
             Whether the receiver confirmed it; False if it isn't there.
         """
-        self._ending = True
+        self._ending, self._clear = True, None
         try:
             if self._confirmed is None:
                 self._confirmed = await self._finish()
@@ -205,6 +198,7 @@ class Sender:
     def abort(self) -> None:
         """Cut the connection; what is not yet received may be lost. Idempotent."""
         self._closed = self._ending = True
+        self._clear = None
         if self._connection is not None:
             self._connection.abort()
         self._say_changed()
@@ -295,6 +289,7 @@ class Sender:
                 break
             self._settle(dropped)
             self._stats.dropped += 1
+        self._clear = None
         self._outstanding.admit(self._entry(parcel, on_settled, self._clock(), own=True))
         self._say_changed()
 
@@ -319,7 +314,7 @@ class Sender:
         """A connection is gone."""
         if connection is self._connection:
             self._limit_bytes = 0
-            self._burst = None
+            self._burst = self._clear = None
             if self._kept:
                 self._stats.resent += self._outstanding.again()
             self._say_changed()
@@ -413,7 +408,7 @@ class Sender:
             connection.keep_fresh()
         self.acknowledged(answer.done)
         self._connection = connection
-        self._burst = Burst(connection.loop.call_soon, connection.post)
+        self._burst = Burst(connection)
         self._limit_bytes = answer.limit_bytes
         self._say_changed()
         return connection
@@ -430,6 +425,8 @@ class Sender:
                 self._flush_burst()
                 await connection.write([LAST_WORD])
             else:
+                if not self._ending and not self._lock.locked():
+                    self._clear = self._burst
                 await asyncio.shield(self._changing())
 
     async def _write_first(self, connection: SendingConnection, entry: Entry) -> None:
@@ -447,7 +444,7 @@ class Sender:
             await connection.write(entry.buffers)
             self._writing = False
             self._delay_s = self.timing.first_retry_s
-            self._outstanding.wrote_first()
+            self._outstanding.wrote_first(entry)
             self._stats.sent(entry.nbytes)
         if entry.on_handed is not None:
             entry.on_handed()

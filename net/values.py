@@ -47,7 +47,7 @@ dumps = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make 
 Buffer = bytes | memoryview
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Packed:
     """A value ready to be sent, as often as need be.
 

@@ -27,7 +27,7 @@ from net.errors import MessageTooLarge, RemoteWireError
 from net.layouts import layout, text
 from net.memory import ALIGN, Block
 from net.messages import Message, Parcel
-from net.values import BYTES, TEXT, Buffer, dumps
+from net.values import BYTES, JSON, TEXT, Buffer, dumps
 
 MAGIC = b"OTTR"
 MAX_MESSAGE_BYTES = 2**30
@@ -50,6 +50,9 @@ _ACK = struct.Struct("!4sBBBBIQQ")
 _TIME = struct.Struct("!d")
 _SENT_AT = 68
 _ZEROS = bytes(ALIGN)
+_PLAIN_FORMS = frozenset((BYTES, TEXT, JSON))
+MESSAGE_START = MAGIC + bytes((OTTER_WIRE_VERSION, MESSAGE))
+"""What every message of this version begins with."""
 
 
 # --- control -------------------------------------------------------------------------------------
@@ -218,6 +221,17 @@ def encode(
         MessageTooLarge: Over the limit.
     """
     packed = parcel.packed
+    form, metadata, size = packed.form, packed.metadata, packed.nbytes
+    if parcel.reply_to is None and size < MAX_CONTROL_BYTES and form in _PLAIN_FORMS:
+        if len(metadata) > MAX_METADATA_BYTES:
+            raise MessageTooLarge(len(metadata), MAX_METADATA_BYTES)
+        if HEADER.size + size + len(metadata) > limit_bytes:
+            raise MessageTooLarge(HEADER.size + size + len(metadata), limit_bytes)
+        head = HEADER.pack(
+            MAGIC, OTTER_WIRE_VERSION, MESSAGE, form, flags, len(metadata), size, 0, 0, 0,
+            seq, parcel.run, parcel.number, parcel.made, queued, sent, parcel.expires,
+        )  # fmt: skip
+        return [b"".join((head, metadata, *packed.buffers))]
     reply = parcel.reply_to.encode() if parcel.reply_to else b""
     body, zeros = _body(packed.form, packed.buffers, len(reply) + len(packed.metadata))
     length = sum(map(len, body))
