@@ -13,10 +13,23 @@ from __future__ import annotations
 
 from net.inbox import DEFAULT_QUEUE, Inbox
 from net.listener import Listener, listen
+from net.messages import Message, Parcel
 from net.sender import Sender
 from net.timing import Timing
+from net.values import pack
 
-__all__ = ["DEFAULT_QUEUE", "Inbox", "Listener", "Sender", "Timing", "connect", "listen"]
+__all__ = [
+    "DEFAULT_QUEUE",
+    "Inbox",
+    "Listener",
+    "Message",
+    "Parcel",
+    "Sender",
+    "Timing",
+    "connect",
+    "listen",
+    "pack",
+]
 
 
 def connect(
