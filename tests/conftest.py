@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 pytest_plugins = ["helpers.fixtures_docker", "helpers.fixtures_otter"]
+
+
+def pytest_configure() -> None:
+    """Let what tests start be ended by Ctrl-C, also where the tests run in a shell's background.
+
+    There a shell has SIGINT ignored, which all that is started from there inherits.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ are shown or made.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
@@ -85,7 +85,36 @@ def diff(
     )
     if desired is not None:
         changes = _with_starts(changes, desired, frozenset(stopped))
-    return sorted(changes, key=lambda c: (_ORDER[c.subject], c.name))
+    return sorted(changes, key=_place)
+
+
+def with_secrets(changes: Iterable[Change], differing: Mapping[str, Sequence[str]]) -> list[Change]:
+    """The same, with the modules whose secrets have other values: they start anew.
+
+    Args:
+        changes: Without that.
+        differing: Modules that run -> secrets whose values are others now.
+    """
+    result = {(change.subject, change.name): change for change in changes}
+    for name, secrets in differing.items():
+        change = result.get(("module", name), Change("replace", "module", name))
+        if change.kind in ("update", "replace"):
+            fields = tuple(
+                FieldChange(f"secrets.{secret}", "a value", "another value", needs_restart=True)
+                for secret in secrets
+            )
+            result["module", name] = replace(
+                change,
+                kind="replace",
+                fields=change.fields + fields,
+                restart=True,
+                because=change.because + tuple(field.field for field in fields),
+            )
+    return sorted(result.values(), key=_place)
+
+
+def _place(change: Change) -> tuple[int, str]:
+    return _ORDER[change.subject], change.name
 
 
 def _mesh(current: api.MeshSpec | None, desired: api.MeshSpec | None) -> list[Change]:

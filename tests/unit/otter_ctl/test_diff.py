@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from net.links.spec import LinkSpec
 from otter_agent import api
-from otter_ctl.planning.diff import Change, FieldChange, diff
+from otter_ctl.planning.diff import Change, FieldChange, diff, with_secrets
 
 HOST = api.HostSpec(name="a", address="100.64.0.1", block="100.64.0.0/24", cpu=1.0)
 LINK = api.Link(name="a-b", a="a", b="b", forward=LinkSpec(delay_s=0.02))
@@ -238,3 +238,15 @@ def test_what_the_agent_changes_live(field):
     values = {"cpu": 3.0, "memory_bytes": 5, "restart": "no", "outputs": ("x",)}
     new = with_module(**{field: values.get(field, api.Ready(sdk=True))})
     assert one(new).kind == "update"
+
+
+def test_other_secrets_restart_what_runs_with_them():
+    field = FieldChange("secrets.T", "a value", "another value", needs_restart=True)
+    (change,) = with_secrets([], {"m": ["T"]})
+    assert change == Change("replace", "module", "m", (field,), True, ("secrets.T",))
+    live = diff(MESH, replaced(MESH, modules=(replaced(MODULE, cpu=0.25),)))
+    (change,) = with_secrets(live, {"m": ["T"]})
+    assert (change.kind, change.restart, change.because) == ("replace", True, ("secrets.T",))
+    assert [f.field for f in change.fields] == ["cpu", "secrets.T"]
+    for kind in ("create", "start", "remove"):  # nothing runs with the old one
+        assert with_secrets([Change(kind, "module", "m")], {"m": ["T"]})[0].kind == kind
