@@ -201,6 +201,9 @@ def _field(name: str, old: S, new: S, restarts: bool) -> list[FieldChange]:
     if name in _KEYS:
         _whole_where_one_sided(*(value[name] for value in values))
     before, after = map(_flatten, values)
+    for side in (before, after):
+        if side.get(name) == {}:  # the first part of it comes, or the last one goes
+            del side[name]
     parts = [
         FieldChange(f, _plain(before.get(f)), _plain(after.get(f)), restarts)
         for f in before.keys() | after.keys()

@@ -250,3 +250,15 @@ def test_other_secrets_restart_what_runs_with_them():
     assert [f.field for f in change.fields] == ["cpu", "secrets.T"]
     for kind in ("create", "start", "remove"):  # nothing runs with the old one
         assert with_secrets([Change(kind, "module", "m")], {"m": ["T"]})[0].kind == kind
+
+
+@pytest.mark.parametrize("field", ["env", "mounts"])
+def test_the_first_and_the_last_of_several_are_changes_of_them_alone(field):
+    some = {"env": {"B": "2"}, "mounts": (api.Mount(source="/s", target="/t"),)}[field]
+    without = with_module(**{field: type(some)()})
+    with_it = with_module(**{field: some})
+    name = {"env": "env.B", "mounts": "mounts./t"}[field]
+    for current, desired in ((without, with_it), (with_it, without)):
+        change = one(desired, current)
+        assert [f.field for f in change.fields] == [name]
+        assert change.because == (name,)
