@@ -55,7 +55,7 @@ CASES = [
     (f'{TOP}[defaults.host] \ncpu = "x" # <-\n', "defaults.host.cpu", "must be a number"),
     (
         f'{TOP}[defaults.module]\nimage = "x" # <-\n', "defaults.module.image",
-        "`image` can't be a default; write it where it is meant",
+        "`image` can't be a default",
     ),
     (f"{TOP}[defaults.hots] # <-\n", "defaults.hots", "did you mean `host`?"),
     # links
