@@ -237,6 +237,15 @@ class Agent:
         keeper.secrets_came(changed)
         return self.mesh(name)
 
+    def differing_secrets(self, name: str, values: Mapping[str, str]) -> dict[str, list[str]]:
+        """Modules -> secrets whose values are others than those they run with; changes nothing.
+
+        Raises:
+            AgentError: `not-found`.
+        """
+        spec = self._require(name).desired.spec
+        return Secrets(self.machine.layout).differing(spec, values)
+
     def volume_users(self) -> dict[str, list[str]]:
         """Name of each volume in use -> the modules (`mesh/module`) that use it."""
         found: dict[str, list[str]] = defaultdict(list)

@@ -65,6 +65,21 @@ class Secrets:
         self._drop_if_empty()
         return changed
 
+    def differing(self, spec: api.MeshSpec, values: Mapping[str, str]) -> dict[str, list[str]]:
+        """Modules -> those of their secrets that are here with another value; stores nothing."""
+        return {
+            module.name: names
+            for module in spec.modules
+            if (names := self._others(self.folder(spec.name, module.name), module, values))
+        }
+
+    def _others(self, folder: Path, module: api.ModuleSpec, values: Mapping[str, str]) -> list[str]:
+        return [
+            name
+            for name in module.secrets
+            if name in values and _before(folder / name) not in (None, values[name].encode())
+        ]
+
     def missing(self, mesh: str, module: api.ModuleSpec) -> list[str]:
         """Names of those that a module needs and that aren't here."""
         folder = self.folder(mesh, module.name)
@@ -159,7 +174,7 @@ def _store(folder: Path, name: str, value: bytes) -> bool:
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     folder.chmod(0o755)  # it is seen from inside as well, where its users may be others
     path = folder / name
-    before = path.read_bytes() if path.exists() else None
+    before = _before(path)
     if before == value:
         return False
     fresh = folder.parent / f".{folder.name}.new"
@@ -172,6 +187,10 @@ def _store(folder: Path, name: str, value: bytes) -> bool:
         file.write(value)
     fresh.rename(path)
     return before is not None
+
+
+def _before(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
 
 
 def _names(folder: Path) -> list[str]:

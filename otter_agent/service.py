@@ -8,7 +8,10 @@ import fcntl
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
 
 from otter_agent.agent import Agent
 from otter_agent.errors import AgentError
@@ -19,6 +22,10 @@ from otter_agent.state import State
 
 LONGEST_SOCKET_PATH = 92
 """unix(7) allows 107 bytes; while it is made, the socket's name is a little longer."""
+ENDING_S = 10.0
+"""How long an agent that was killed may keep its lock: a thread, or a child that it had just
+forked, may end later than the process that `ps` shows."""
+_LOOK_EVERY_S = 0.02
 
 
 def serve(config: Config, *, debug: bool = False) -> None:
@@ -52,15 +59,16 @@ def serve(config: Config, *, debug: bool = False) -> None:
 def _only_one(layout: Layout) -> Iterator[None]:
     """Hold the root's lock, with our pid beside the socket."""
     with layout.lock.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = layout.pid_file.read_text().strip() if layout.pid_file.exists() else "?"
-            raise AgentError(
-                "in-use",
-                f"{layout.run}: another otter-agent (pid {pid}) serves this root",
-                hint="use that one, or give this one a --root of its own",
-            ) from None
+        deadline = time.monotonic() + ENDING_S
+        while not _locked(lock):
+            pid = _pid(layout)
+            if _alive(pid) or time.monotonic() > deadline:
+                raise AgentError(
+                    "in-use",
+                    f"{layout.run}: another otter-agent (pid {pid or '?'}) serves this root",
+                    hint="use that one, or give this one a --root of its own",
+                )
+            time.sleep(_LOOK_EVERY_S)
         fresh = layout.pid_file.with_suffix(".new")
         fresh.write_text(f"{os.getpid()}\n")
         fresh.rename(layout.pid_file)
@@ -68,6 +76,30 @@ def _only_one(layout: Layout) -> Iterator[None]:
             yield
         finally:
             layout.pid_file.unlink(missing_ok=True)
+
+
+def _locked(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _pid(layout: Layout) -> int:
+    """Of the agent that has the lock; 0: it hasn't said yet, or says so no more."""
+    try:
+        return int(layout.pid_file.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 async def _serve(machine: Machine, state: State) -> None:

@@ -179,6 +179,13 @@ class AgentClient:
         body = api.encode(dict(values))
         return await self._get(_mesh(mesh, "secrets"), api.MeshStatus, "PUT", body=body)
 
+    async def check_secrets(self, mesh: str, values: Mapping[str, str]) -> dict[str, list[str]]:
+        """Modules -> those of their secrets that they run with other values of; changes nothing."""
+        body = api.encode(dict(values))
+        return await self._get(
+            _mesh(mesh, "secrets", "check"), dict[str, list[str]], "POST", body=body
+        )
+
     async def modules(self, mesh: str) -> list[api.ModuleStatus]:
         """The modules of a mesh. Raises `AgentFault` with code `not-found`."""
         return await self._get(_mesh(mesh, "modules"), list[api.ModuleStatus])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,6 +15,7 @@ from otter_agent import api
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import AgentFault, RemoteError
 from otter_ctl.planning.diff import Change, diff
+from otter_ctl.planning.diff import with_secrets as diff_with_secrets
 from otter_ctl.planning.model import Plan
 from otter_ctl.planning.resolve import plan
 from otter_ctl.planning.uploads import collect, contents
@@ -78,6 +79,20 @@ def prepare(
     stopped = [m.name for m in current.modules if m.state == "stopped"] if current else []
     changes = diff(current.spec if current else None, planned.spec, stopped)
     return Prepared(topology, planned, current, changes, contents(blobs))
+
+
+async def with_secrets(
+    client: AgentClient, prepared: Prepared, values: Mapping[str, str]
+) -> Prepared:
+    """The same, with the restarts of modules that run with other values of their secrets.
+
+    Raises:
+        AgentFault: The mesh is somebody else's.
+    """
+    if prepared.current is None or not values:
+        return prepared
+    differing = await client.check_secrets(prepared.current.mesh, values)
+    return replace(prepared, changes=diff_with_secrets(prepared.changes, differing))
 
 
 def _runtime_default(info: api.Info | None) -> api.RuntimeName:

@@ -9,6 +9,7 @@ Must not know: HTTP, the CLI.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -93,6 +94,12 @@ class RunFolder:
             raise OtterError(
                 f"run folder {self.path}: {error.strerror}", hint="pick another with --runs DIR"
             ) from error
+
+    def drop_if_empty(self) -> None:
+        """Remove it where nothing was done: what was refused is no run."""
+        with contextlib.suppress(OSError):  # something is in it
+            self.path.rmdir()
+            self.path.parent.rmdir()
 
     def record(
         self,

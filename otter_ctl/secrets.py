@@ -44,6 +44,12 @@ def gather(spec: api.MeshSpec, environ: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def present(spec: api.MeshSpec, environ: Mapping[str, str]) -> dict[str, str]:
+    """The values of those secrets that there are."""
+    named = {name for module in spec.modules for name in module.secrets}
+    return {name: environ[name] for name in sorted(named) if environ.get(name)}
+
+
 def environment_of_agent(environ: Mapping[str, str]) -> dict[str, str]:
     """What of the caller's environment an agent that is started from here gets.
 

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["helpers.fixtures_docker", "helpers.fixtures_otter"]
+
+
+def pytest_configure() -> None:
+    """Let what tests find not depend on how they are started, nor on what else the machine does.
+
+    A shell has SIGINT ignored in its background, which all inherit that tests start: Ctrl-C never
+    came. Hypothesis gives each example 200 ms of wall-clock time, which is no property of ours.
+    """
+    hypothesis.settings.register_profile("otter", deadline=None)
+    hypothesis.settings.load_profile("otter")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

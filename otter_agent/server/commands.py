@@ -105,7 +105,11 @@ async def _shell(driver: Exec, key: Key, user: str) -> Sequence[str]:
 async def _run_while_connected(
     socket: web.WebSocketResponse, driver: Exec, key: Key, argv: Sequence[str], setting: Setting
 ) -> int:
-    """Run a command; it is killed when its client goes away."""
+    """Run a command; it is killed when its client goes away.
+
+    Raises:
+        OtterError: It can't be run: the module doesn't run, there is no such user, …
+    """
     stdin: asyncio.Queue[bytes] = asyncio.Queue(STDIN_CHUNKS)
 
     async def given() -> AsyncIterator[bytes]:
@@ -121,16 +125,19 @@ async def _run_while_connected(
                     size = api.decode(message.data, api.TerminalSize)
                     setting.terminal.resize(*_bounded(size))
 
-    async with asyncio.TaskGroup() as group:
-        work = group.create_task(
-            driver.exec(key, argv, stdin=given(), output=_output(socket), setting=setting),
-            name=f"exec in {key}",
-        )
-        listening = group.create_task(listen(), name=f"stdin of {key}")
-        await asyncio.wait((work, listening), return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            work.cancel()
-        listening.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            work = group.create_task(
+                driver.exec(key, argv, stdin=given(), output=_output(socket), setting=setting),
+                name=f"exec in {key}",
+            )
+            listening = group.create_task(listen(), name=f"stdin of {key}")
+            await asyncio.wait((work, listening), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                work.cancel()
+            listening.cancel()
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # one cause, the rest was cancelled for it
     if work.cancelled():
         raise AgentError("gone", "the client went away; the command was killed")
     return work.result()

@@ -14,7 +14,7 @@ from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.status import show_failures
 from otter_ctl.cli.words import overcommitted, restarts
 from otter_ctl.client import AgentClient
-from otter_ctl.deploy import SETTLED, Prepared, apply, check_runtimes, prepare
+from otter_ctl.deploy import SETTLED, Prepared, apply, check_runtimes, prepare, with_secrets
 from otter_ctl.fetching import facts
 from otter_ctl.planning.unbuilt import refuse_unsupported
 from otter_ctl.runs import RunFolder
@@ -72,27 +72,31 @@ def command(
             refuse_unsupported(prepared.plan)
             check_runtimes(prepared.plan.spec, info)
             secrets = gather(prepared.plan.spec, os.environ)
-            folder = RunFolder.of(session.runs, prepared.plan.spec)
-            folder.make()
+            prepared = await with_secrets(client, prepared, secrets)
             for line in restarts(prepared.changes):
                 click.echo(line, err=True)
             if prepared.nothing_to_do and prepared.current is not None and not secrets:
                 return prepared, prepared.current
+            folder = RunFolder.of(session.runs, prepared.plan.spec)
+            folder.make()
             names = [m.name for m in prepared.plan.spec.modules]
-            with Progress(names, quiet=as_json) as progress:
-                status = await apply(
-                    client,
-                    prepared,
-                    progress,
-                    wait=not no_wait,
-                    secrets=secrets,
-                    on_accepted=lambda status: folder.record(
-                        file,
-                        status.spec,
-                        included=topology.files[:-1],
-                        overrides=overrides,
-                    ),
-                )
+            try:
+                with Progress(names, quiet=as_json) as progress:
+                    status = await apply(
+                        client,
+                        prepared,
+                        progress,
+                        wait=not no_wait,
+                        secrets=secrets,
+                        on_accepted=lambda status: folder.record(
+                            file,
+                            status.spec,
+                            included=topology.files[:-1],
+                            overrides=overrides,
+                        ),
+                    )
+            finally:
+                folder.drop_if_empty()
             folder.note(await facts(client, status))
             return prepared, status
 

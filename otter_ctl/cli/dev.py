@@ -228,6 +228,7 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM, SIGHUP) ends the work, a second one everything.
 
     Whether `stop` is set says nothing of that: a mesh that somebody else destroyed sets it too.
+    Afterwards Ctrl-C does nothing any more: the verb is about to end, and has its exit status.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
@@ -246,8 +247,12 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
     try:
         yield
     finally:
+        # One that comes in between waits for the end of it, and is ignored then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         for number in numbers:
             loop.remove_signal_handler(number)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _first(group: BaseException) -> BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -11,12 +12,13 @@ from otter_ctl.cli import Session
 from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
 from otter_ctl.cli.words import causes
 from otter_ctl.client import AgentClient
-from otter_ctl.deploy import Prepared, prepare
+from otter_ctl.deploy import Prepared, prepare, with_secrets
 from otter_ctl.errors import AgentFault
 from otter_ctl.planning.describe import quantity_text
 from otter_ctl.planning.diff import Change
 from otter_ctl.planning.expansion import expansion_lines
 from otter_ctl.printable import printable
+from otter_ctl.secrets import present
 from otter_ctl.topology import load
 
 EXIT_CHANGES = 2
@@ -85,7 +87,13 @@ async def _prepare(
         current = await client.find_mesh(topology.name)
         prepared = prepare(file, overrides, current, info, topology=topology)
         problems = await client.check_mesh(prepared.plan.spec)
-    return prepared, [AgentFault(client.machine, problem) for problem in problems]
+        refused = [AgentFault(client.machine, problem) for problem in problems]
+        try:
+            values = present(prepared.plan.spec, os.environ)
+            prepared = await with_secrets(client, prepared, values)
+        except AgentFault as fault:
+            refused.append(fault)
+    return prepared, refused
 
 
 def _draw(prepared: Prepared, where: str) -> bool:

@@ -115,8 +115,12 @@ def _size(value: int | None) -> str | None:
 
 
 def _both(in_force: object, asked: object) -> str:
-    if in_force is None and asked is None:
-        return "unlimited"
-    shown = f"{in_force:g}" if isinstance(in_force, float) else str(in_force)
-    wanted = f"{asked:g}" if isinstance(asked, float) else str(asked)
+    """`0.5`; `0.5 (1)`: not what was asked; `0.5 (unlimited)`: its host's, it asked for nothing."""
+    shown, wanted = _limit(in_force), _limit(asked)
     return shown if shown == wanted else f"{shown} ({wanted})"
+
+
+def _limit(value: object) -> str:
+    if value is None:
+        return "unlimited"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -11,6 +11,7 @@ import click
 from otter_ctl.cli.common import json_option, print_json, set_option
 from otter_ctl.errors import TopologyError, TopologyErrors
 from otter_ctl.printable import printable
+from otter_ctl.runs import FACTS
 from otter_ctl.topology import Topology, load
 from otter_ctl.topology.include import gather
 
@@ -33,8 +34,8 @@ Examples:
 def command(files: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool) -> int:
     """Check topology files: every problem with its line. Contacts nobody.
 
-    Of a folder all *.toml files below it are checked; what another of them includes is checked as
-    a part of that one.
+    Of a folder all *.toml files below it are checked, but for those of run folders; what another
+    of them includes is checked as a part of that one.
     """
     checked = [(path, *_check(path, overrides)) for path in _expanded(files)]
     parts = _parts(checked)
@@ -85,7 +86,10 @@ def _expanded(files: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _below(folder: Path, deepest: int) -> Iterator[Path]:
-    """All *.toml files, by name; hidden folders and links to folders are left alone."""
+    """All *.toml files, by name; hidden folders and links to folders are left alone.
+
+    So are run folders: their copies of topologies lie elsewhere than the paths in them think.
+    """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as exc:
@@ -93,7 +97,7 @@ def _below(folder: Path, deepest: int) -> Iterator[Path]:
     for entry in entries:
         hidden = entry.name.startswith(".") or entry.name in _SKIPPED
         if entry.is_dir(follow_symlinks=False):
-            if not hidden and deepest > 0:
+            if not hidden and deepest > 0 and not (folder / entry.name / FACTS).is_file():
                 yield from _below(folder / entry.name, deepest - 1)
         elif entry.name.endswith(".toml") and not hidden and not _is_folder(entry):
             yield folder / entry.name  # what can't be read is told with its reason

@@ -8,7 +8,7 @@ are shown or made.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
@@ -85,7 +85,36 @@ def diff(
     )
     if desired is not None:
         changes = _with_starts(changes, desired, frozenset(stopped))
-    return sorted(changes, key=lambda c: (_ORDER[c.subject], c.name))
+    return sorted(changes, key=_place)
+
+
+def with_secrets(changes: Iterable[Change], differing: Mapping[str, Sequence[str]]) -> list[Change]:
+    """The same, with the modules whose secrets have other values: they start anew.
+
+    Args:
+        changes: Without that.
+        differing: Modules that run -> secrets whose values are others now.
+    """
+    result = {(change.subject, change.name): change for change in changes}
+    for name, secrets in differing.items():
+        change = result.get(("module", name), Change("replace", "module", name))
+        if change.kind in ("update", "replace"):
+            fields = tuple(
+                FieldChange(f"secrets.{secret}", "a value", "another value", needs_restart=True)
+                for secret in secrets
+            )
+            result["module", name] = replace(
+                change,
+                kind="replace",
+                fields=change.fields + fields,
+                restart=True,
+                because=change.because + tuple(field.field for field in fields),
+            )
+    return sorted(result.values(), key=_place)
+
+
+def _place(change: Change) -> tuple[int, str]:
+    return _ORDER[change.subject], change.name
 
 
 def _mesh(current: api.MeshSpec | None, desired: api.MeshSpec | None) -> list[Change]:
@@ -172,6 +201,9 @@ def _field(name: str, old: S, new: S, restarts: bool) -> list[FieldChange]:
     if name in _KEYS:
         _whole_where_one_sided(*(value[name] for value in values))
     before, after = map(_flatten, values)
+    for side in (before, after):
+        if side.get(name) == {}:  # the first part of it comes, or the last one goes
+            del side[name]
     parts = [
         FieldChange(f, _plain(before.get(f)), _plain(after.get(f)), restarts)
         for f in before.keys() | after.keys()

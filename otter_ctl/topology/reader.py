@@ -126,15 +126,22 @@ class Key:
 
 
 class Table:
-    """All keys of a table."""
+    """All keys of a table.
+
+    Attributes:
+        one_by_one: Of defaults: keys that only the tables have that they are for.
+    """
 
     def __init__(self, title: str, *keys: Key) -> None:
         self.title = title
         self.keys = {key.name: key for key in keys}
+        self.one_by_one: frozenset[str] = frozenset()
 
     def only(self, title: str, *names: str) -> Table:
         """The same keys, but just these, and none required: for defaults."""
-        return Table(title, *(replace(self.keys[name], required=False) for name in names))
+        table = Table(title, *(replace(self.keys[name], required=False) for name in names))
+        table.one_by_one = frozenset(self.keys) - table.keys.keys()
+        return table
 
 
 @dataclass(slots=True)
@@ -186,7 +193,9 @@ def read_table(table: Table, value: object, place: Place) -> Fields:
     for name, raw in value.items():
         key = table.keys.get(name)
         below = place.child(name)
-        if key is None:
+        if key is None and name in table.one_by_one:
+            below.report(f"{shown(name)} can't be a default", "write it where it is meant")
+        elif key is None:
             reason = f"unknown key {shown(name)}{did_you_mean(name, table.keys, place)}"
             below.report(reason, NOT_NEEDED.get(name, ""))
         elif not key.built:

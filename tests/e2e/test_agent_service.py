@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -10,6 +12,7 @@ import socket
 import sqlite3
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 from helpers.otter import BIN, wait_for
@@ -59,6 +62,38 @@ def test_a_second_agent_on_the_same_root_is_refused(otter):
     assert done.returncode == 3
     assert f"(pid {otter.agent_pid})" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_one_that_is_killed_may_keep_its_lock_for_a_moment(otter):
+    """By a thread, or a child that it had just forked: its successor waits for the end of those."""
+    otter.serve()
+    otter.kill_agent()
+    path = otter.root / "a/run/agent.lock"
+    with path.open("w") as lock:
+        wait_for(lambda: locked(lock), "the killed agent's lock")
+        command = [BIN / "otter-agent", "serve", "--root", otter.root / "a"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as agent:
+            wait_for(lambda: has_open(agent.pid, path) or agent.poll(), "it never came so far")
+            with pytest.raises(subprocess.TimeoutExpired):
+                agent.wait(0.5)
+            lock.close()
+            wait_for(lambda: otter.agent_pid == agent.pid or agent.poll(), "it never served")
+            assert agent.poll() is None, agent.stderr.read()
+            agent.kill()
+
+
+def locked(file):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def has_open(pid, path):
+    with contextlib.suppress(OSError):
+        return str(path) in {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    return False
 
 
 def test_state_of_a_newer_version_is_not_touched(otter):

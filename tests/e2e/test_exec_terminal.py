@@ -111,6 +111,19 @@ def test_variables_folder_and_user(otter, monkeypatch):
     otter("exec", "-e", "=x", "m", "--", "true", code=2)
 
 
+def test_what_cannot_be_run_says_why(otter):
+    """Not that no agent answers: it does."""
+    otter("stop", "m")
+    for arguments in (("m",), ("m", "--", "true"), ("-t", "m", "--", "true")):
+        assert "term/m: " in (said := otter("exec", *arguments, code=1).stderr), said
+        assert "not running" in said
+    otter("start", "m")
+    done = otter("exec", "-u", "nobody-of-that-name", "m", "--", "true", code=None)
+    assert done.returncode in (1, 126)  # 126: the engine's word
+    assert "nobody-of-that-name" in done.stdout + done.stderr
+    assert "no agent answers" not in done.stderr
+
+
 def test_a_killed_agent_gives_the_terminal_back(otter):
     """A program that draws leaves its screen, too."""
     with window(otter, "m", "--", "sh", "-c", "printf 'up\\033[?1049h'; sleep 765432") as screen:

@@ -101,6 +101,18 @@ def test_a_folder_of_sound_files(idle_otter, folder):
     assert idle_otter.json("validate", folder)["problems"] == []
 
 
+def test_run_folders_are_no_topologies(idle_otter, folder):
+    """Paths in their copies lead elsewhere: a project that ran once is as sound as before."""
+    run = folder / "runs" / "m" / "20261128-093616"
+    (run / "applied" / "1").mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    for place in (run, run / "applied" / "1"):
+        (place / "topology.toml").write_text('include = ["parts/base.toml"]\nname = "m"\n')
+    assert idle_otter("validate", folder).stderr == ""
+    assert len(idle_otter.json("validate", folder)["files"]) == 2
+    assert "topology.toml" in idle_otter("validate", run, code=2).stderr  # asked for by name
+
+
 def test_a_folder_with_a_bad_file(idle_otter, folder):
     (folder / "bad.toml").write_text('name = "m"\n[hosts.a]\ncpuu = 1\nx = 2\n')
     done = idle_otter("validate", folder, code=2)

@@ -130,7 +130,7 @@ def test_budgets_are_let_in_while_they_fit(otter):
     refused = otter("apply", more, code=1)
     assert f"{cores + 0.5:g} of {cores} cores" in refused.stderr
     assert f"mesh most of root {cores - 0.5:g} cores" in refused.stderr
-    assert not list((otter.runs / "more").glob("*/topology.toml"))
+    assert not (otter.runs / "more").exists()  # what was refused is no run
     assert otter.leftovers("more") == []
 
     otter("apply", topology(otter, "free"))  # without a budget

@@ -118,7 +118,12 @@ class Otter:
             )  # fmt: skip
         self._agents.append(child)
         path = self.root / "a" / "run" / "agent.sock"  # a killed predecessor's may still be there
-        wait_for(lambda: self.agent_pid == child.pid and _is_served(path), "no agent")
+
+        def served() -> bool:
+            assert child.poll() is None, f"the agent ended with {child.returncode}: {self.log()}"
+            return self.agent_pid == child.pid and _is_served(path)
+
+        wait_for(served, "no agent")
         return child
 
     def kill_agent(self) -> None:

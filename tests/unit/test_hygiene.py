@@ -92,6 +92,23 @@ def test_every_task_belongs_to_a_group() -> None:
     assert found == []
 
 
+# --- tests -----------------------------------------------------------------------------------
+
+
+def test_what_tests_start_hears_ctrl_c() -> None:
+    show = "import signal; print(signal.getsignal(signal.SIGINT) is not signal.SIG_IGN)"
+    done = subprocess.run([sys.executable, "-c", show], stdout=subprocess.PIPE, check=True)
+    assert done.stdout == b"True\n"
+
+
+def test_also_where_the_tests_run_in_a_shells_background() -> None:
+    test = f"{__file__}::{test_what_tests_start_hears_ctrl_c.__name__}"
+    ignore = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    run = f"{ignore}os.execv(sys.executable, [sys.executable, '-m', 'pytest', '-q', {test!r}])"
+    done = subprocess.run([sys.executable, "-c", run], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 # --- docs ------------------------------------------------------------------------------------
 
 

@@ -77,13 +77,31 @@ def test_another_value_restarts_that_module_alone(place, apply, value):
     pids = {name: m["pid"] for name, m in place.otter.modules("data").items()}
     apply(*modules, TOKEN=value, OTHER="x")
     assert {name: m["pid"] for name, m in place.otter.modules("data").items()} == pids
-    apply(*modules, TOKEN=f"{value}2", OTHER="x")
+    assert planned(place, *modules, TOKEN=value) == []
+    assert planned(place, *modules, TOKEN=f"{value}2", OTHER="x") == [("m", ["secrets.TOKEN"])]
+    assert {name: m["pid"] for name, m in place.otter.modules("data").items()} == pids
+    done = apply(*modules, TOKEN=f"{value}2", OTHER="x")
+    assert "module m restarts: secrets.TOKEN\n" in done.stderr
+    assert "nothing to change" not in done.stdout
+    assert value not in done.stdout + done.stderr
     assert "a secret has changed: it starts anew" in place.otter("events", "-m", "data").stdout
     after = place.otter.modules("data")
     assert after["m"]["state"] == "ready"
     assert after["m"]["pid"] != pids["m"]
     assert (after["n"]["pid"], after["o"]["pid"]) == (pids["n"], pids["o"])
     assert place.inside("cat", "/run/secrets/TOKEN") == f"{value}2"
+
+
+def planned(place, *modules, **environment):
+    """The modules that `plan` says will be restarted, with why."""
+    place.otter.env |= environment
+    try:
+        plan = place.otter.json("plan", place.topology(*modules))
+    finally:
+        for name in environment:
+            del place.otter.env[name]
+    assert not any(v in json.dumps(plan) for v in environment.values() if len(v) > 1)
+    return [(c["name"], c["because"]) for c in plan["changes"] if c["restart"]]
 
 
 def test_after_a_reboot_it_waits_for_the_next_apply(place, apply, value):

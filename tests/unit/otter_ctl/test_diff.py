@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from net.links.spec import LinkSpec
 from otter_agent import api
-from otter_ctl.planning.diff import Change, FieldChange, diff
+from otter_ctl.planning.diff import Change, FieldChange, diff, with_secrets
 
 HOST = api.HostSpec(name="a", address="100.64.0.1", block="100.64.0.0/24", cpu=1.0)
 LINK = api.Link(name="a-b", a="a", b="b", forward=LinkSpec(delay_s=0.02))
@@ -238,3 +238,27 @@ def test_what_the_agent_changes_live(field):
     values = {"cpu": 3.0, "memory_bytes": 5, "restart": "no", "outputs": ("x",)}
     new = with_module(**{field: values.get(field, api.Ready(sdk=True))})
     assert one(new).kind == "update"
+
+
+def test_other_secrets_restart_what_runs_with_them():
+    field = FieldChange("secrets.T", "a value", "another value", needs_restart=True)
+    (change,) = with_secrets([], {"m": ["T"]})
+    assert change == Change("replace", "module", "m", (field,), True, ("secrets.T",))
+    live = diff(MESH, replaced(MESH, modules=(replaced(MODULE, cpu=0.25),)))
+    (change,) = with_secrets(live, {"m": ["T"]})
+    assert (change.kind, change.restart, change.because) == ("replace", True, ("secrets.T",))
+    assert [f.field for f in change.fields] == ["cpu", "secrets.T"]
+    for kind in ("create", "start", "remove"):  # nothing runs with the old one
+        assert with_secrets([Change(kind, "module", "m")], {"m": ["T"]})[0].kind == kind
+
+
+@pytest.mark.parametrize("field", ["env", "mounts"])
+def test_the_first_and_the_last_of_several_are_changes_of_them_alone(field):
+    some = {"env": {"B": "2"}, "mounts": (api.Mount(source="/s", target="/t"),)}[field]
+    without = with_module(**{field: type(some)()})
+    with_it = with_module(**{field: some})
+    name = {"env": "env.B", "mounts": "mounts./t"}[field]
+    for current, desired in ((without, with_it), (with_it, without)):
+        change = one(desired, current)
+        assert [f.field for f in change.fields] == [name]
+        assert change.because == (name,)

@@ -14,7 +14,15 @@ TURNS = 5
 """Of the loop, in which it has surely called the handler of a signal that came before."""
 
 
-async def _work(*, ended: bool, presses: int) -> str:
+@pytest.fixture(autouse=True)
+def _handler():
+    """The verb leaves SIGINT ignored, since its process ends; this one goes on."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+async def _work(*, ended: bool, presses: int, late: bool = False) -> str:
     """A verb that ends its work at the first Ctrl-C, and takes forever to clean up after it."""
     stop, cleaned = asyncio.Event(), asyncio.Event()
     if ended:
@@ -26,6 +34,9 @@ async def _work(*, ended: bool, presses: int) -> str:
                 await asyncio.sleep(0)
         if presses > 1:
             await cleaned.wait()
+    if late:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0)
     return "ended in order"
 
 
@@ -33,6 +44,15 @@ async def _work(*, ended: bool, presses: int) -> str:
 def test_one_press_ends_in_order(ended):
     """Also one that comes while it ends by itself: its mesh was destroyed, say."""
     assert common.run(_work(ended=ended, presses=1)) == "ended in order"
+
+
+def test_one_that_comes_when_all_is_done_changes_nothing():
+    """Not the exit status either: that it was interrupted would be wrong."""
+    try:
+        assert common.run(_work(ended=True, presses=0, late=True)) == "ended in order"
+        os.kill(os.getpid(), signal.SIGINT)  # while the loop is closed, and after
+    except KeyboardInterrupt:
+        pytest.fail("it was interrupted")
 
 
 def test_two_presses_interrupt():

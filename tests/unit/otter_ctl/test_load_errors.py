@@ -53,6 +53,10 @@ CASES = [
     (f"{TOP}memroy = 3 # <-\n", "hosts.b.memroy", "did you mean `memory`?"),
     ('name = "m"\nhosts.a = 3 # <-\n', "hosts.a", "must be a table, not an integer"),
     (f'{TOP}[defaults.host] \ncpu = "x" # <-\n', "defaults.host.cpu", "must be a number"),
+    (
+        f'{TOP}[defaults.module]\nimage = "x" # <-\n', "defaults.module.image",
+        "`image` can't be a default",
+    ),
     (f"{TOP}[defaults.hots] # <-\n", "defaults.hots", "did you mean `host`?"),
     # links
     (f"{TOP}[[links]] # <-\n", "links[0]", "missing key `between`"),
