@@ -15,6 +15,7 @@ from net.errors import (
     RemoteWireError,
     StreamRefused,
     TransportError,
+    WouldWait,
 )
 
 TYPE_CHECKING = False  # type checkers take this name for true; importing typing costs 2 ms
@@ -41,6 +42,7 @@ __all__ = [
     "RemoteWireError",
     "StreamRefused",
     "TransportError",
+    "WouldWait",
     "run",
 ]
 

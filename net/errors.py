@@ -7,6 +7,7 @@
         MessageTooLarge
         ConnectionClosed
         StreamRefused       the peer answered, and doesn't want this stream
+        WouldWait           it can't be sent without waiting
       DriverError           driver, op, target, recoverable
         ShapingError
 
@@ -66,6 +67,10 @@ class ConnectionClosed(TransportError):  # noqa: N818 - the field's word
 
 class StreamRefused(TransportError):  # noqa: N818 - the field's word
     """The other side refused the stream: another version, or an input it doesn't have."""
+
+
+class WouldWait(TransportError):  # noqa: N818 - the field's word
+    """A message can't be sent without waiting; nothing was sent."""
 
 
 class DriverError(OtterError):

@@ -70,6 +70,9 @@ class Inbox:
     Attributes:
         by_hand: Whether only `Message.done` says that a message is done with; else taking the next
             one says it, too.
+        on_message: Called with each message as it arrives, in the event loop, instead of queueing
+            it: no task has to be woken. It must not raise, and not take long: nothing else is read
+            meanwhile. The message is done with when it returns, unless `by_hand`.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Inbox:
         self._closed = self._ended = False
         self._discarding = False
         self.by_hand = False
+        self.on_message: Callable[[Message], object] | None = None
         self._current: Message | None = None
         self._done_ids: dict[str, None] = {}
         self._open_ids: dict[str, Message] = {}
@@ -234,6 +238,9 @@ class Inbox:
         if self._discarding or self._closed:
             message.done()
             return False
+        if self.on_message is not None:
+            self._call(self.on_message, message, edge)
+            return False
         if len(edge.waiting) >= edge.queue and edge.policy != "block":
             self._drop(edge)
         edge.waiting.append(message)
@@ -241,6 +248,15 @@ class Inbox:
         if self._waiters:
             self._wake(1)
         return True
+
+    def _call(
+        self, on_message: Callable[[Message], object], message: Message, edge: Edge
+    ) -> None:
+        message.taken = message.received
+        edge.stats.took(message)
+        on_message(message)
+        if not self.by_hand:
+            message.done()
 
     def _drop(self, edge: Edge) -> None:
         oldest = edge.waiting.popleft()

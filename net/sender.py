@@ -19,7 +19,7 @@ from typing import Any
 from net.burst import Burst
 from net.delivery import Entry, Outstanding
 from net.dialing import NOT_THERE_YET, SendingConnection, dial
-from net.errors import ConnectionClosed, StreamRefused, TransportError
+from net.errors import ConnectionClosed, StreamRefused, TransportError, WouldWait
 from net.messages import Parcel, message_id
 from net.stats import EdgeStats
 from net.timing import Timing
@@ -135,6 +135,28 @@ class Sender:
         number = next(self._numbers)
         expires = made + within_s if within_s is not None else 0.0
         await self.deliver(Parcel(pack(value), self.run, number, reply_to, made, expires))
+        return message_id(self._name, self.run, number)
+
+    def send_now(self, value: Any, *, reply_to: str | None = None) -> str:
+        """`send` without waiting, for callbacks.
+
+        Raises:
+            LocalWireError: The value can't be sent.
+            MessageTooLarge: It is larger than the receiver accepts.
+            WouldWait: Nothing was sent: the receiver isn't there, or is slower, or the value is
+                large (64 KiB or more).
+        """
+        burst = self._clear
+        packed = pack(value)
+        if (
+            burst is None
+            or packed.nbytes >= JOIN_BYTES
+            or self._outstanding.full
+            or burst.congested
+        ):
+            raise WouldWait(f"{self.stream}: it can't be sent without waiting")
+        number = next(self._numbers)
+        self._at_once(burst, Parcel(packed, self.run, number, reply_to, self._clock()), None)
         return message_id(self._name, self.run, number)
 
     async def deliver(self, parcel: Parcel, on_settled: Callable[[], None] | None = None) -> None:
