@@ -62,6 +62,10 @@ def _copy(part: Buffer) -> Buffer:
     return block
 
 
+Written = tuple[int, int, Callable[[], None] | None, bytes | Entry]
+"""seq, bytes, whom to tell once it is acknowledged, and all of it: an entry only where need be."""
+
+
 class Outstanding:
     """A sender's messages, in order.
 
@@ -76,7 +80,7 @@ class Outstanding:
     def __init__(self, *, kept: bool) -> None:
         self._kept = kept
         self.full = False
-        self._written: deque[Entry] = deque()
+        self._written: deque[Written] = deque()
         self._unwritten: deque[Entry] = deque()
         self._bytes = 0
         self.acknowledged = 0
@@ -101,11 +105,16 @@ class Outstanding:
         self._unwritten.append(entry)
         self._count(entry.nbytes)
 
-    def wrote_at_once(self, entry: Entry) -> None:
+    def wrote_at_once(
+        self, seq: int, data: bytes, on_settled: Callable[[], None] | None = None
+    ) -> None:
         """A message that was written past the queue, which was empty."""
         if self._kept:
-            self._written.append(entry)
-            self._count(entry.nbytes)
+            written = self._written
+            written.append((seq, len(data), on_settled, data))
+            self._bytes += len(data)
+            if self._bytes >= MOST_BYTES or len(written) >= MOST_MESSAGES:
+                self.full = True
 
     def first(self) -> Entry | None:
         """The one that is to be written next."""
@@ -117,7 +126,7 @@ class Outstanding:
             return
         self._unwritten.popleft()
         if self._kept:
-            self._written.append(entry)
+            self._written.append((entry.seq, entry.nbytes, entry.on_settled, entry))
         else:
             self._count(-entry.nbytes)
 
@@ -146,23 +155,35 @@ class Outstanding:
         self._count(-entry.nbytes)
         return True
 
-    def acknowledge(self, seq: int) -> list[Entry]:
-        """All up to `seq` are acknowledged; those that are so now."""
+    def acknowledge(self, seq: int) -> list[Callable[[], None]]:
+        """All up to `seq` are acknowledged; whom to tell."""
         self.acknowledged = max(self.acknowledged, seq)
-        settled = []
-        for waiting in (self._written, self._unwritten):
-            while waiting and waiting[0].seq <= seq:
-                entry = waiting.popleft()
-                entry.settled = True
-                self._count(-entry.nbytes)
-                settled.append(entry)
-        return settled
+        tell: list[Callable[[], None]] = []
+        written = self._written
+        while written and written[0][0] <= seq:
+            _, nbytes, on_settled, message = written.popleft()
+            self._bytes -= nbytes
+            if on_settled is not None:
+                tell.append(on_settled)
+            if isinstance(message, Entry):
+                message.settled = True
+        while self._unwritten and self._unwritten[0].seq <= seq:
+            entry = self._unwritten.popleft()
+            self._bytes -= entry.nbytes
+            entry.settled = True
+            if entry.on_settled is not None:
+                tell.append(entry.on_settled)
+        self._count(0)
+        return tell
 
     def again(self) -> int:
         """The connection is lost: all that isn't acknowledged is to be written again; how many."""
         count = len(self._written)
         while self._written:
-            self._unwritten.appendleft(self._written.pop())
+            seq, nbytes, on_settled, message = self._written.pop()
+            if not isinstance(message, Entry):
+                message = Entry(seq, [message], nbytes, on_settled=on_settled)
+            self._unwritten.appendleft(message)
         return count
 
 

@@ -249,9 +249,7 @@ class Inbox:
             self._wake(1)
         return True
 
-    def _call(
-        self, on_message: Callable[[Message], object], message: Message, edge: Edge
-    ) -> None:
+    def _call(self, on_message: Callable[[Message], object], message: Message, edge: Edge) -> None:
         message.taken = message.received
         edge.stats.took(message)
         on_message(message)

@@ -84,12 +84,12 @@ class ReceivingConnection(Connection):
         inbox, edge = self._inbox, self._edge
         assert inbox is not None  # before HELLO the reader lets no message through
         message.source = self._sender
-        message.stream, message.carrier = edge.name, self
         if not edge.progress.is_new(message.seq):
             edge.stats.duplicates += 1
             return
         if self._exactly_once:
             message.exactly_once = True
+            message.stream, message.carrier = edge.name, self
             if not inbox.is_new(message):
                 edge.stats.duplicates += 1
                 return
@@ -184,8 +184,7 @@ class ReceivingConnection(Connection):
         """Say how far the module is, together with what else comes within a moment."""
         self._unsaid += 1
         self._unsaid_bytes += message.size_bytes
-        full = self._unsaid >= ACK_EVERY or self._unsaid_bytes >= ACK_BYTES
-        if message.urgent or full:
+        if message.urgent or self._unsaid >= ACK_EVERY or self._unsaid_bytes >= ACK_BYTES:
             self.acknowledge_now()
         elif self._ack_timer is None:
             self._ack_timer = self.loop.call_later(self.timing.ack_s, self.acknowledge_now)

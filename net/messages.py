@@ -116,7 +116,8 @@ class Message:
         """
         if not self.finished:
             self.finished = True
-            self._acknowledge()
+            if self.carrier is not None and not self._held:
+                self.carrier.done(self)
 
     def hold(self) -> None:
         """It isn't done with before `let_go`: an answer to it is on its way."""

@@ -237,11 +237,15 @@ class Sender:
     def _at_once(self, burst: Burst, parcel: Parcel, on_settled: Callable[[], None] | None) -> None:
         """The short way: nothing is in front of it, and the kernel takes it, mostly."""
         now = self._clock()
-        entry = self._entry(parcel, on_settled, now, own=True)
-        data = entry.buffers[0]
+        buffers = encode(
+            parcel, seq=self._seq + 1, queued=now, sent=now, limit_bytes=self._limit_bytes
+        )
+        self._seq += 1
+        data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
         assert isinstance(data, bytes)
-        self._outstanding.wrote_at_once(entry)
-        self._stats.sent(entry.nbytes)
+        self._outstanding.wrote_at_once(self._seq, data, on_settled)
+        self._stats.messages += 1
+        self._stats.nbytes += len(data)
         burst.add(data, now)
 
     def _entry(
@@ -317,8 +321,8 @@ class Sender:
 
     def acknowledged(self, seq: int) -> None:
         """The receiver is done with all messages up to this one."""
-        for entry in self._outstanding.acknowledge(seq):
-            self._settle(entry)
+        for tell in self._outstanding.acknowledge(seq):
+            tell()
         if self._changed is not None:
             self._say_changed()
 

@@ -15,7 +15,7 @@ def entry(seq, nbytes=10, **more):
 def written(kept, *seqs):
     outstanding = Outstanding(kept=kept)
     for seq in seqs:
-        outstanding.wrote_at_once(entry(seq))
+        outstanding.wrote_at_once(seq, bytes(10))
     return outstanding
 
 
@@ -29,8 +29,8 @@ def seqs_to_write(outstanding):
 
 def test_what_is_written_is_kept_until_it_is_acknowledged():
     outstanding = written(True, 1, 2, 3)
-    assert [e.seq for e in outstanding.acknowledge(2)] == [1, 2]
-    assert outstanding.acknowledge(2) == []
+    outstanding.acknowledge(2)
+    assert len(outstanding) == 1
     assert outstanding.again() == 1
     assert seqs_to_write(outstanding) == [3]
     assert len(outstanding) == 1
@@ -55,9 +55,12 @@ def test_after_a_cut_all_goes_again_in_order_before_what_is_new():
 
 def test_an_acknowledgement_may_come_before_we_know_that_it_was_written():
     outstanding = Outstanding(kept=True)
-    first = entry(1)
+    told = []
+    first = entry(1, on_settled=lambda: told.append(1))
     outstanding.admit(first)
-    assert outstanding.acknowledge(1) == [first]
+    for tell in outstanding.acknowledge(1):
+        tell()
+    assert told == [1]
     outstanding.wrote_first(first)
     assert (first.settled, len(outstanding)) == (True, 0)
 
@@ -65,7 +68,7 @@ def test_an_acknowledgement_may_come_before_we_know_that_it_was_written():
 def test_it_is_full_by_messages_or_by_bytes_until_acknowledged():
     outstanding = written(True, *range(1, MOST_MESSAGES))
     assert not outstanding.full
-    outstanding.wrote_at_once(entry(MOST_MESSAGES))
+    outstanding.wrote_at_once(MOST_MESSAGES, b"")
     assert outstanding.full
     outstanding.acknowledge(1)
     assert not outstanding.full

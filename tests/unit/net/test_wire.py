@@ -64,13 +64,13 @@ def raw_message(form, metadata, body=b"", *, body_length=None, reply=b"", **chan
     """A message by hand."""
     if not isinstance(metadata, bytes):
         metadata = dumps(metadata).encode()
-    said = {"flags": 0, "zero": 0, "zero2": 0, "seq": 1, "run": 7, "number": 9, "made": 1.0,
+    said = {"flags": 0, "seq": 1, "run": 7, "number": 9, "made": 1.0,
             "queued": 1.0, "sent": 1.0, "expires": 0.0, "length": len(metadata)}  # fmt: skip
     said |= changed
     length = len(body) if body_length is None else body_length
     head = wire.HEADER.pack(
-        b"OTTR", OTTER_WIRE_VERSION, wire.MESSAGE, form, said["flags"], said["length"], length,
-        len(reply), said["zero"], said["zero2"], said["seq"], said["run"], said["number"],
+        wire.MESSAGE_START, form, said["flags"], said["length"], length,
+        len(reply), said["seq"], said["run"], said["number"],
         said["made"], said["queued"], said["sent"], said["expires"],
     )  # fmt: skip
     said_all = head + reply + metadata
@@ -220,7 +220,11 @@ HELLO = {"stream": "s", "input": "i", "from": "f", "run": 1, "delivery": "at-mos
         raw_message(BYTES, b"metadata", b"x"),
         raw_message(TEXT, b"", b"\xff"),
         *(raw_message(JSON, 1, flags=bad) for bad in (2, 128)),
-        raw_message(JSON, 1, zero=1), raw_message(JSON, 1, zero2=1), raw_message(JSON, 1, seq=0),
+        *(raw_message(form, m, b, seq=0) for form, m, b in ((JSON, 1, b""), (BYTES, b"", b"x"))),
+        raw_message(BYTES, b"", b"x", flags=2), raw_message(BYTES, b"", b"x", expires=-1.0),
+        *(raw_message(BYTES, b"", b"x", **{time: bad})
+          for time in ("made", "queued", "sent", "expires")
+          for bad in (float("nan"), float("inf"), 1e16)),
         *(raw_message(JSON, 1, **{time: bad}) for time in ("made", "queued", "sent", "expires")
           for bad in (float("nan"), float("inf"), -float("inf"), 1e16)),
         raw_message(JSON, 1, expires=-1.0),
