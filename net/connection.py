@@ -229,6 +229,15 @@ class Connection(asyncio.BufferedProtocol, ABC):
         name = self._transport.get_extra_info("peername") if self._transport is not None else None
         return str(name[0]) if isinstance(name, tuple) and name else ""
 
+    @property
+    def is_itself(self) -> bool:
+        """Whether both ends are the same socket (TCP's simultaneous open, on loopback)."""
+        assert self._socket is not None
+        try:
+            return bool(self._socket.getsockname() == self._socket.getpeername())
+        except OSError:  # it is gone already
+            return False
+
     def unread(self) -> int:
         """Bytes that the kernel has for us."""
         if self._over or self._socket is None:

@@ -85,6 +85,9 @@ async def dial(keeper: Keeper, address: str, port: int, hello: bytes) -> Sending
             lambda: SendingConnection(keeper), address, port
         )
         try:
+            if connection.is_itself:
+                # Nobody listens, and the kernel gave us the very port that we asked for.
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens")
             connection.post(hello)
             await asyncio.wait([connection.answer])
             if connection.answer.cancelled():

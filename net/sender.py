@@ -85,6 +85,7 @@ class Sender:
         self._seq = 0
         self._lock = asyncio.Lock()
         self._changed: asyncio.Future[None] | None = None
+        self._work: asyncio.Future[None] | None = None
         self._connection: SendingConnection | None = None
         self._limit_bytes = 0
         self._refused: TransportError | None = None
@@ -323,8 +324,7 @@ class Sender:
         """The receiver is done with all messages up to this one."""
         for tell in self._outstanding.acknowledge(seq):
             tell()
-        if self._changed is not None:
-            self._say_changed()
+        self._wake_waiting()
 
     @staticmethod
     def _settle(entry: Entry) -> None:
@@ -370,6 +370,14 @@ class Sender:
             self._raise_closed()
 
     def _say_changed(self) -> None:
+        """Wake all, the keeper included."""
+        if self._work is not None:
+            work, self._work = self._work, None
+            if not work.done():
+                work.set_result(None)
+        self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
         if self._changed is not None:
             changed, self._changed = self._changed, None
             if not changed.done():
@@ -453,7 +461,9 @@ class Sender:
             else:
                 if not self._ending and not self._lock.locked():
                     self._clear = self._burst
-                await asyncio.shield(self._changing())
+                if self._work is None:
+                    self._work = asyncio.get_running_loop().create_future()
+                await asyncio.shield(self._work)
 
     async def _write_first(self, connection: SendingConnection, entry: Entry) -> None:
         self._flush_burst()

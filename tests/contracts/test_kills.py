@@ -1,0 +1,145 @@
+"""What each delivery promises while its source, middle and sink are killed (SIGKILL), at random."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import chain
+
+KILLS = int(os.environ.get("OTTER_KILLS", "100"))
+"""Of each module."""
+DEADLINE_S = 120.0
+
+pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
+
+
+def free_port():
+    """Below those that the kernel gives to who connects: a listener comes back to it often."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind((chain.HERE, port))
+            return port
+    raise AssertionError("no port is free")
+
+
+class Chain:
+    """The modules that run, and how to kill one."""
+
+    def __init__(self, folder: Path, delivery: str, roles: tuple[str, ...]) -> None:
+        self.folder, self.roles = folder, roles
+        first = free_port()
+        second = free_port() if "middle" in roles else first
+        self.nursery = subprocess.Popen(
+            [sys.executable, chain.__file__, folder, delivery, str(first), str(second)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.pids = {role: self.start(role) for role in roles}
+
+    def start(self, role: str) -> int:
+        assert self.nursery.stdin is not None
+        assert self.nursery.stdout is not None
+        self.nursery.stdin.write(f"{role}\n")
+        self.nursery.stdin.flush()
+        return int(self.nursery.stdout.readline())
+
+    def kill(self, role: str) -> None:
+        os.kill(self.pids[role], signal.SIGKILL)
+        self.gone(role)
+        self.pids[role] = self.start(role)
+
+    def gone(self, role: str) -> None:
+        """Wait for the end of a module."""
+        deadline = time.monotonic() + DEADLINE_S
+        while Path(f"/proc/{self.pids[role]}").exists():
+            assert time.monotonic() < deadline, f"the {role} doesn't end"
+            time.sleep(0.001)
+
+    def lines(self, name: str) -> list[str]:
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def progress(self, name: str, beyond: int) -> int:
+        """Wait until more lines than that are in a file."""
+        deadline = time.monotonic() + DEADLINE_S
+        while (count := len(self.lines(name))) <= beyond:
+            assert time.monotonic() < deadline, f"{name} stays at {count}"
+            time.sleep(0.001)
+        return count
+
+    def finish(self) -> None:
+        """Let the source end in order."""
+        (self.folder / "stop").touch()
+        self.gone("source")
+
+    def close(self) -> None:
+        for pid in self.pids.values():
+            if Path(f"/proc/{pid}").exists():
+                os.kill(pid, signal.SIGKILL)
+        assert self.nursery.stdin is not None
+        assert self.nursery.stdout is not None
+        self.nursery.stdin.close()
+        self.nursery.stdout.close()
+        self.nursery.wait(DEADLINE_S)
+
+
+@pytest.fixture
+def run(tmp_path):
+    started = []
+
+    def start(delivery, *roles):
+        started.append(Chain(tmp_path, delivery, roles))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+def kill_each(modules: Chain, seed: int) -> None:
+    """Whoever it is, at any moment of its work: between two kills the sink gets on."""
+    chance, heard = random.Random(seed), 0
+    turns = [role for role in modules.roles for _ in range(KILLS)]
+    chance.shuffle(turns)
+    for role in turns:
+        heard = modules.progress("heard", heard + chance.randrange(4))
+        modules.kill(role)
+    modules.progress("heard", heard)
+    modules.finish()
+
+
+def test_exactly_once_over_a_chain(run):
+    modules = run("exactly-once", "source", "middle", "sink")
+    kill_each(modules, 1)
+    acknowledged = [int(line) for line in modules.lines("acknowledged")]
+    heard = collections.Counter(int(line.split()[1]) for line in modules.lines("heard"))
+    assert acknowledged == list(range(len(acknowledged)))
+    assert [n for n in acknowledged if heard[2 * n] != 1] == []
+    assert [n for n, count in heard.items() if count > 1] == []
+    assert len(acknowledged) > KILLS
+
+
+def test_at_least_once_loses_nothing_that_was_acknowledged(run):
+    modules = run("at-least-once", "source", "sink")
+    kill_each(modules, 2)
+    acknowledged = {int(line) for line in modules.lines("acknowledged")}
+    heard = {int(line.split()[1]) for line in modules.lines("heard")}
+    assert acknowledged - heard == set()
+    assert len(acknowledged) > KILLS
+
+
+def test_at_most_once_repeats_nothing(run):
+    modules = run("at-most-once", "source", "sink")
+    kill_each(modules, 3)
+    heard = collections.Counter(line.split()[0] for line in modules.lines("heard"))
+    assert [name for name, count in heard.items() if count > 1] == []
+    assert len(heard) > KILLS
