@@ -1,9 +1,10 @@
 """Thirty containers: `otterctl apply` from an idle agent, beside raw aiodocker and compose.
 
-Ours is the whole command, from its start to its end: plan, namespaces, links, budgets, folders,
-containers, plugs, release, ready. The driver alone is a row of its own: create, start and release,
-with a plug that does nothing. aiodocker: the same image and command with nothing else, at the
-parallelism that was best here. Removal isn't timed.
+Ours is the whole command: plan, namespaces, links, budgets, folders, containers, plugs, release.
+One row is from its start until the last module runs, by the agent's own word, as peers are timed;
+one until it ends, when all have lived long enough to be ready. The driver alone is a row as well:
+create, start and release, with a plug that does nothing. aiodocker: the same image and command with
+nothing else, at the parallelism that was best here. Removal isn't timed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ GOAL_TIMES = 1.25
 AGENT = "bench"
 IMAGE = "otter-bench/busybox:1"
 COMMAND = ("sleep", "3600")
-APPLY = "otterctl apply"
+APPLY = "otterctl apply, until all run"
+WHOLE = "otterctl apply, until it ends"
 DRIVER = "the driver alone"
 
 _TESTS = str(Path(__file__).parent.parent / "tests")
@@ -55,8 +57,9 @@ def rows() -> list[Row]:
     with dockerd.Dockerd() as engine, agent(engine.url) as (otterctl, folder):
         engine.import_image(IMAGE, images.busybox_root())
         layout = Layout.at(folder / "driver")
+        until_end: list[float] = []
         contenders: dict[str, Callable[[], float]] = {
-            APPLY: partial(_apply, otterctl, folder),
+            APPLY: partial(_apply, otterctl, folder, until_end),
             DRIVER: lambda: asyncio.run(_ours(engine.url, layout, cgroups)),
         }
         for n in PARALLEL:
@@ -65,15 +68,17 @@ def rows() -> list[Row]:
             contenders["docker-compose"] = partial(_compose, engine.url, folder)
         for measure in contenders.values():
             measure()  # the first one pays for caches
+        until_end.clear()
         taken: dict[str, list[float]] = {name: [] for name in contenders}
         for _ in range(RUNS):
             for name, measure in contenders.items():
                 taken[name].append(measure())
+    taken[WHOLE] = until_end
     return _rows({name: statistics.median(times) for name, times in taken.items()})
 
 
 def _rows(medians: dict[str, float]) -> list[Row]:
-    ours = {name: medians.pop(name) for name in (APPLY, DRIVER)}
+    ours = {name: medians.pop(name) for name in (APPLY, WHOLE, DRIVER)}
     best = min(value for name, value in medians.items() if name.startswith("aiodocker"))
     return [
         Row(
@@ -90,12 +95,25 @@ def _rows(medians: dict[str, float]) -> list[Row]:
     ]
 
 
-def _apply(otterctl: list[str], folder: Path) -> float:
+def _apply(otterctl: list[str], folder: Path, until_end: list[float]) -> float:
+    """Seconds until all ran; appends those until the command ended."""
     file = folder / "containers.toml"
     file.write_text(star(COUNT, f'image = "{IMAGE}"\ncommand = {json.dumps(COMMAND)}'))
-    took = run(otterctl, "apply", str(file))
+    began = time.time()  # the wall clock, as that of events
+    until_end.append(run(otterctl, "apply", str(file)))
+    running = _running_since(otterctl, began)
     run(otterctl, "destroy", "--yes", "--no-fetch")
-    return took
+    return max(running) - began
+
+
+def _running_since(otterctl: list[str], began: float) -> list[float]:
+    """When each module of the mesh began to run; fails unless all did."""
+    told = subprocess.run([*otterctl, "events", "--json"], capture_output=True, check=True).stdout
+    events = [json.loads(line) for line in told.splitlines()]
+    ran = {e["subject"]: e["time"] for e in events if e["state"] == "running" and e["time"] > began}
+    if len(ran) != COUNT:
+        raise RuntimeError(f"{len(ran)} of {COUNT} modules ran")
+    return list(ran.values())
 
 
 def _run_raw(url: str, parallel: int) -> float:

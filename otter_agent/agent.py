@@ -302,17 +302,16 @@ class Agent:
 
     async def events(
         self, *, mesh: str | None, since: int, follow: bool
-    ) -> AsyncIterator[api.Event]:
-        """Events after number `since`; with `follow` until the caller goes away."""
+    ) -> AsyncIterator[list[api.Event]]:
+        """Events after number `since`, as many as there are; with `follow` for ever."""
         while True:
             news = self._news
-            batch = self._state.events(mesh=mesh, since=since)
-            for event in batch:
-                yield event
-                since = event.seq
-            if not batch:
-                if not follow:
-                    return
+            if batch := self._state.events(mesh=mesh, since=since):
+                yield batch
+                since = batch[-1].seq
+            elif not follow:
+                return
+            else:
                 await news.wait()
 
     # --- runtimes ----------------------------------------------------------------------------

@@ -22,7 +22,6 @@ class BuildLogFile:
         self._next = 0.0
 
     def __enter__(self) -> BuildLogFile:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(
@@ -37,6 +36,7 @@ class BuildLogFile:
     def __call__(self, line: str) -> None:
         """Take one line of build output."""
         if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("w", encoding="utf-8", errors="replace")
         self._file.write(line.rstrip("\n") + "\n")
         self._file.flush()

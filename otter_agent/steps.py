@@ -94,9 +94,7 @@ class Steps:
     async def create(self, module: api.ModuleSpec, artifact: Artifact) -> Instance:
         """Fresh folders and a new instance, not started."""
         layout = self.machine.layout
-        binds = await asyncio.to_thread(self._provide, module)
-        await asyncio.to_thread(folders.fill, layout, self.mesh, module)
-        binds += await asyncio.to_thread(dev.shown, layout, self.mesh, module, artifact)
+        binds = await asyncio.to_thread(self._furnish, module, artifact)
         return await self.machine.runtimes[module.runtime].create(
             Workload(
                 key=self.key(module.name),
@@ -113,6 +111,12 @@ class Steps:
                 secrets=Secrets(layout).folder(self.mesh, module.name) if module.secrets else None,
             )
         )
+
+    def _furnish(self, module: api.ModuleSpec, artifact: Artifact) -> tuple[mounts.Bind, ...]:
+        """Fill the module's folders; all that is shown to it of the machine. Blocking."""
+        binds = self._provide(module)
+        folders.fill(self.machine.layout, self.mesh, module)
+        return binds + dev.shown(self.machine.layout, self.mesh, module, artifact)
 
     def _provide(self, module: api.ModuleSpec) -> tuple[mounts.Bind, ...]:
         """Make the module's volumes, and see that its mounts and devices are allowed and there."""

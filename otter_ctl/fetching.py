@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +147,7 @@ async def facts(client: AgentClient, status: api.MeshStatus) -> dict[str, Any]:
         "owner": status.owner,
         "state": status.state,
         "noted": timestamp(),
-        "controller": {
-            "version": _version(),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-        },
+        "controller": controller(),
         "machines": [info],
         "modules": {m.name: _module_facts(m, asked.get(m.name)) for m in status.modules},
     }
@@ -168,7 +165,13 @@ def _module_facts(module: api.ModuleStatus, asked: api.ModuleSpec | None) -> dic
     }
 
 
-def _version() -> str:
+@cache
+def controller() -> dict[str, str]:
+    """This controller, as `run.json` tells it. Slow the first time: ask while others work."""
     from importlib.metadata import version
 
-    return version("otter-mesh")
+    return {
+        "version": version("otter-mesh"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }

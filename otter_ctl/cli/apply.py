@@ -15,7 +15,7 @@ from otter_ctl.cli.status import show_failures
 from otter_ctl.cli.words import overcommitted, restarts
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import SETTLED, Prepared, apply, check_runtimes, prepare, with_secrets
-from otter_ctl.fetching import facts
+from otter_ctl.fetching import controller, facts
 from otter_ctl.planning.unbuilt import refuse_unsupported
 from otter_ctl.runs import RunFolder
 from otter_ctl.secrets import gather
@@ -80,6 +80,13 @@ def command(
             folder = RunFolder.of(session.runs, prepared.plan.spec)
             folder.make()
             names = [m.name for m in prepared.plan.spec.modules]
+
+            def accepted(status: api.MeshStatus) -> None:
+                folder.record(
+                    file, status.spec, included=topology.files[:-1], overrides=overrides
+                )  # fmt: skip
+                controller()  # looked up now, while the agent works
+
             try:
                 with Progress(names, quiet=as_json) as progress:
                     status = await apply(
@@ -88,12 +95,7 @@ def command(
                         progress,
                         wait=not no_wait,
                         secrets=secrets,
-                        on_accepted=lambda status: folder.record(
-                            file,
-                            status.spec,
-                            included=topology.files[:-1],
-                            overrides=overrides,
-                        ),
+                        on_accepted=accepted,
                     )
             finally:
                 folder.drop_if_empty()

@@ -111,7 +111,7 @@ def gather(path: Path) -> Sources:
 def _gather(path: Path, chain: list[Layer], done: dict[str, Layer]) -> None:
     """Depth first: what is included lies below what includes it."""
     text = source.read(path)
-    layer = Layer(path, os.path.realpath(path), text, source.parse(path, text))
+    layer = Layer(path, os.path.realpath(path), text, _parsed(path, text))
     chain.append(layer)
     for index, below in enumerate(_included(layer)):
         real = os.path.realpath(below)
@@ -133,6 +133,15 @@ def _gather(path: Path, chain: list[Layer], done: dict[str, Layer]) -> None:
         _gather(below, chain, done)
     chain.pop()
     done[layer.real] = layer
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return source.parse(path, text)
+    except TopologyErrors as first:
+        from otter_ctl.topology.salvage import with_the_rest  # a sound file needs no syntax tree
+
+        raise with_the_rest(path, text, first) from first
 
 
 def _included(layer: Layer) -> list[Path]:

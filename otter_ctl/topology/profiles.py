@@ -8,7 +8,6 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, Literal
 
 from otter_ctl.topology import kinds, values
@@ -52,6 +51,8 @@ class Profile:
 @cache
 def profiles(sort: Sort) -> dict[str, Profile]:
     """All profiles of hosts or of links, by name."""
+    from importlib import resources  # takes 4 ms, and few topologies name a profile
+
     data = resources.files("otter_ctl.topology").joinpath("profiles.toml").read_text("utf-8")
     root = Place([])
     found = {}

@@ -64,6 +64,14 @@ class Problem:
     hint: str = ""
 
 
+_MISSING = "missing key "
+
+
+def is_missing(problem: Problem) -> bool:
+    """Whether it is that a required key isn't there."""
+    return problem.reason.startswith(_MISSING)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A path into the file, and the list to which problems go."""
@@ -207,7 +215,7 @@ def read_table(table: Table, value: object, place: Place) -> Fields:
                 fields.values[name] = parsed
     for key in table.keys.values():
         if key.required and key.name not in value:
-            place.report(f"missing key `{key.name}`", f"it says {key.doc[0].lower()}{key.doc[1:]}")
+            place.report(f"{_MISSING}`{key.name}`", f"it says {key.doc[0].lower()}{key.doc[1:]}")
     return fields
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from otter_agent import api
@@ -77,8 +78,14 @@ class World:
         state.close()
 
 
+async def each(agent: Agent, mesh: str, since: int) -> AsyncIterator[api.Event]:
+    async for batch in agent.events(mesh=mesh, since=since, follow=True):
+        for event in batch:
+            yield event
+
+
 async def until(agent: Agent, mesh: str, kind: str, state: str, since: int = 0) -> api.Event:
-    async for event in agent.events(mesh=mesh, since=since, follow=True):
+    async for event in each(agent, mesh, since):
         if (event.kind, event.state) == (kind, state):
             return event
     raise AssertionError("events ended")
@@ -98,7 +105,7 @@ def states(status: api.MeshStatus) -> dict[str, str]:
 
 
 async def until_text(agent: Agent, text: str, since: int = 0) -> api.Event:
-    async for event in agent.events(mesh="mesh", since=since, follow=True):
+    async for event in each(agent, "mesh", since):
         if text in event.text:
             return event
     raise AssertionError("events ended")

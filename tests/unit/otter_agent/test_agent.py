@@ -122,8 +122,8 @@ async def test_an_engine_that_hangs_is_told_and_tried_again(tmp_path):
     async with world.agent() as agent:
         world.runtime.faults.delay_s = 3600
         agent.put_mesh(spec(module()))
-        async for event in agent.events(mesh="mesh", since=0, follow=True):
-            if "no answer within" in event.text:
+        async for batch in agent.events(mesh="mesh", since=0, follow=True):
+            if any("no answer within" in event.text for event in batch):
                 break
         world.runtime.faults.delay_s = 0
         agent.put_mesh(spec(module()))

@@ -47,9 +47,9 @@ BOMBS = {
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_bombs(problems, bomb):
-    started = time.perf_counter()
+    started = time.process_time()
     found = problems(BOMBS[bomb])
-    assert time.perf_counter() - started < WITHIN_S
+    assert time.process_time() - started < WITHIN_S
     assert 0 < len(found) <= PROBLEMS_LIMIT + 1
 
 
@@ -82,18 +82,18 @@ SOUND = {
 
 @pytest.mark.parametrize("text", SOUND)
 def test_much_that_is_sound(problems, text):
-    started = time.perf_counter()
+    started = time.process_time()
     assert problems(SOUND[text]) == []
-    assert time.perf_counter() - started < WITHIN_S
+    assert time.process_time() - started < WITHIN_S
 
 
 @pytest.mark.parametrize(
     "key", ["links" + ".a" * 60_000, "a" + ".a" * 60_000, "hosts.h.cpu={a" + ".a" * 60_000 + "=1}"]
 )
 def test_overrides(problems, key):
-    started = time.perf_counter()
+    started = time.process_time()
     (error,) = problems(TOP, f"{key}=1")
-    assert time.perf_counter() - started < WITHIN_S / 5
+    assert time.process_time() - started < WITHIN_S / 5
     assert error.reason.endswith("dots")
     (error,) = problems(TOP, "hosts.h.profile=" + "x" * (1 << 20))
     assert error.reason.startswith("has over 131072 bytes")

@@ -270,3 +270,55 @@ def test_what_is_no_file_is_told_at_once(tmp_path, make):
     with pytest.raises(TopologyErrors, match="can't be read: it isn't a regular file") as caught:
         load(path)
     assert [problem.line for problem in caught.value] == [1]
+
+
+SLIPS = """name = "m"
+[hosts.a]
+cpu = = 1
+dely = 3
+[hosts.b]
+mem = "1GiB"
+[modules.m]
+command = ["x"
+[[links]]
+between = ["a", "b"]
+delay = 20ms
+[links.reverse]
+rate = "5mbit"
+[[links]]
+between = ["a", "b"]
+dely = "20ms"
+[modules.n]
+cpu = "much"
+"""
+
+
+def test_a_slip_hides_nothing_of_other_tables(problems):
+    found = problems(SLIPS)
+    assert [(error.line, error.key) for error in found] == [
+        (3, ""), (6, "hosts.b.mem"), (8, ""), (11, ""), (16, "links.a-b.dely"),
+        (18, "modules.n.cpu"),
+    ]  # fmt: skip
+    assert [error.reason for error in found if not error.key] == [
+        "not valid TOML: Invalid value",
+        "not valid TOML: Unclosed array",
+        "not valid TOML: Expected newline or end of document after a statement",
+    ]
+    assert found[3].hint == 'write "20ms" in quotes'
+
+
+def test_what_broken_tables_would_have_said_is_not_missed(problems):
+    text = '[hosts.a]\ncpu = = 1\n[[links]]\nbetween = ["a", "b"]\n[modules.m]\nhost = "a"\n'
+    assert [error.line for error in problems(text)] == [2]
+
+
+def test_what_is_given_twice_does_not_hide_a_slip(problems):
+    text = "[hosts.a]\n[hosts.a]\n[hosts.b]\ncpu = = 1\n"
+    assert [error.reason for error in problems(text)][:2] == [
+        "not valid TOML: declared twice: hosts.a", "not valid TOML: Invalid value",
+    ]  # fmt: skip
+
+
+def test_lines_in_long_strings_are_no_headers(problems):
+    text = '[modules.m]\ncommand = ["sh", "-c", """\n[x]\n= =\n"""]\ncpu = = 1\n'
+    assert [error.line for error in problems(text)] == [6]
