@@ -49,9 +49,11 @@ class Results:
         taken: By placement and contender.
         absent: Contender -> why there are no figures of it.
         rounds: Turns that each had.
+        count: Messages of each turn.
     """
 
     rounds: int
+    count: int
     taken: dict[tuple[str, str], Figures] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
 

@@ -12,7 +12,7 @@ from benchmarks.transport import picture
 from benchmarks.transport.cases import CASES, Case
 from benchmarks.transport.figures import Figures, Results
 
-PAGE, PICTURE = Path("reference/transport-speed.md"), Path("pictures/transport.svg")
+PAGE, PICTURE = Path("reference/transport-speed.md"), Path("reference/transport-speed.svg")
 _INTRODUCTION = """\
 # How fast the transport is
 
@@ -21,7 +21,7 @@ over loopback; every contender has a turn in each round, the others being idle.
 
 Measured on: {machine}
 
-![Each case in each placement, ours, the peers and the limit](../pictures/transport.svg)
+![Each case in each placement, ours, the peers and the limit](transport-speed.svg)
 """
 
 
@@ -45,7 +45,7 @@ def text(machine: Description, taken: Mapping[str, Results], rows: Sequence[Row]
 def _case(case: Case, results: Results) -> Iterator[str]:
     heads = [h for p in results.placements for h in _heads(case, p)]
     yield f"## {case.title}\n"
-    yield f"{results.rounds} turns of {case.count} messages, {case.warm} before each to warm up.\n"
+    yield f"{results.rounds} turns of {results.count} messages, {case.warm} before each to warm up.\n"
     yield "| | " + " | ".join(heads) + " |"
     yield "|---|" + "--:|" * len(heads)
     for name in case.contenders:

@@ -45,7 +45,7 @@ async def measure(case: Case, rounds: int | None = None, times: float = 1.0) -> 
     """
     count = max(1, round(case.count * times))
     case = dataclasses.replace(case, rounds=rounds or case.rounds, count=count)
-    results = Results(case.rounds)
+    results = Results(case.rounds, count)
     for name in case.contenders:
         if why := missing(name):
             results.absent[name] = why
