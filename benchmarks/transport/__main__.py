@@ -20,6 +20,7 @@ from benchmarks import machine, report
 from benchmarks.row import Row
 from benchmarks.transport import pairs
 from benchmarks.transport.cases import CASES
+from benchmarks.transport.contenders import CONTENDERS
 from benchmarks.transport.figures import Results
 
 
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := [name for name in args.cases if name not in CASES]:
         parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidies up, as Ctrl-C does
+    if unknown := [name for name in args.only or () if name not in CONTENDERS]:
+        parser.error(f"no contender {unknown[0]!r}; there are {'; '.join(CONTENDERS)}")
     here, rows, taken = machine.describe(), list[Row](), dict[str, Results]()
     for name in args.cases or CASES:
         case = CASES[name]

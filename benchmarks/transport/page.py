@@ -45,7 +45,8 @@ def text(machine: Description, taken: Mapping[str, Results], rows: Sequence[Row]
 def _case(case: Case, results: Results) -> Iterator[str]:
     heads = [h for p in results.placements for h in _heads(case, p)]
     yield f"## {case.title}\n"
-    yield f"{results.rounds} turns of {results.count} messages, {case.warm} before each to warm up.\n"
+    turns = f"{results.rounds} turns of {results.count} messages"
+    yield f"{turns}, {case.warm} before each to warm up.\n"
     yield "| | " + " | ".join(heads) + " |"
     yield "|---|" + "--:|" * len(heads)
     for name in case.contenders:
