@@ -20,7 +20,7 @@ PIP_INSTALL = PYTHONWARNINGS=ignore:::setuptools.command.editable_wheel $(BIN)/p
 	--disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 
 .PHONY: help setup setup-dev setup-tests check format test test-unit test-contracts test-netns \
-	test-docker test-process test-kernel test-e2e demo bench docs clean
+	test-docker test-process test-kernel test-e2e demo bench bench-transport setup-bench docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
@@ -48,6 +48,14 @@ $(VENV)/.otter-setup-dev: pyproject.toml $(VENV)/.otter-setup
 	@echo "setup-dev: installing developers' tools"
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@
+
+$(VENV)/.otter-setup-bench: pyproject.toml $(VENV)/.otter-setup
+	@echo "setup-bench: installing the peers that benchmarks measure"
+	@$(PIP_INSTALL) --editable '.[bench]'
+	@touch $@
+
+setup-bench: $(VENV)/.otter-setup-bench  ## … and the peers that the transport is measured with
+	@.ci/debian peers
 
 setup-tests: setup-dev  ## … and what the tests need: Debian packages (as root), the guest kernel
 	@.ci/debian tests
@@ -98,9 +106,12 @@ test-e2e: setup-tests  ## the installed commands, the examples and the README
 demo: $(VENV)/.otter-setup  ## a phone hears a question and tells an edge host: ARGS='--wav FILE'
 	@$(BIN)/python -m examples.demo $(ARGS)
 
-bench: setup-tests  ## ours, the peers and the limit, side by side: ARGS='cli --json'
+bench: setup-tests setup-bench  ## ours, the peers and the limit, side by side: ARGS='cli --json'
 	@.ci/debian bench
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-transport: setup-bench  ## the transport alone; writes its page and picture: ARGS='--rounds 20'
+	@$(BIN)/python -m benchmarks.transport --write docs $(ARGS)
 
 docs: setup-dev  ## write the reference and the pictures anew from the code
 	@$(BIN)/python docs/generate.py

@@ -27,6 +27,7 @@ BENCHMARKS = {
     "outside": "benchmarks.outside",
     "ring": "benchmarks.ring",
     "topology": "benchmarks.topology",
+    "transport": "benchmarks.transport",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 import subprocess
 import sys
@@ -43,3 +45,36 @@ def test_an_unknown_name_lists_the_known() -> None:
     done = benchmarks("nope")
     assert done.returncode == 2
     assert "no benchmark 'nope'; there are cli, " in done.stderr
+
+
+@pytest.mark.slow
+def test_the_transport_is_measured_with_who_is_there() -> None:
+    """Peers are optional: who isn't installed is named, and the others have figures."""
+    tiny = ["--rounds", "1", "--times", "0.02", "--json"]
+    only = [word for name in ("net.stream", "pyzmq", "bare asyncio") for word in ("--only", name)]
+    command = [sys.executable, "-m", "benchmarks.transport", "round_trip", *tiny, *only]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["name"].rpartition(", ")[2] for row in rows} == {"median", "p99"}
+    for row in rows:
+        assert set(row) >= KEYS
+        assert 0 < row["limit"] < row["ours"]
+        absent = "without pyzmq: zmq isn't installed" in row.get("note", "")
+        assert "pyzmq" in row["peers"] or absent or row["name"].endswith("p99")
+
+
+def test_a_contender_that_fails_is_named_and_the_others_go_on() -> None:
+    from benchmarks.transport import pairs
+    from benchmarks.transport.cases import CASES
+    from benchmarks.transport.contenders import CONTENDERS
+    from benchmarks.transport.peer import Contender
+
+    CONTENDERS["broken"] = Contender("bare_protocol", ("no_such_package",))
+    try:
+        case = dataclasses.replace(CASES["round_trip"], contenders=("broken", "sockets"))
+        results = asyncio.run(pairs.measure(case, rounds=1, times=0.01))
+    finally:
+        del CONTENDERS["broken"]
+    assert results.absent == {"broken": "no_such_package isn't installed: make setup-bench"}
+    assert {name for _, name in results.taken} == {"sockets"}

@@ -1,0 +1,1 @@
+"""One file per way to exchange messages; see `benchmarks.transport.peer`."""

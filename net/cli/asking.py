@@ -1,0 +1,113 @@
+"""The end of `ping` and `bench`: a stream to the echo, and one back from it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from net.cli.echo import BACK, ECHO
+from net.errors import TransportError
+from net.inbox import Inbox
+from net.messages import Message
+from net.sender import Sender
+from net.stream import connect, listen
+from net.timing import Timing
+
+TIMING = Timing(close_s=1.0)
+
+
+class Session:
+    """Both streams.
+
+    Args:
+        there: To the echo.
+        back: From it.
+        hello: What tells the echo where to answer.
+    """
+
+    def __init__(self, there: Sender, back: Inbox, hello: dict[str, Any]) -> None:
+        self._back, self._hello = back, hello
+        self.send = there.send
+
+    async def greet(self) -> str:
+        """Say where to answer: at first, and when no answer comes, as it may have restarted."""
+        return await self.send(self._hello)
+
+    async def answer(self, to: str) -> Message:
+        """The answer to a message; others, which came too late, are passed over."""
+        while True:
+            message = await self._back.take()
+            if message.reply_to == to:
+                return message
+
+    async def ask(self, value: Any) -> Message:
+        """There and back."""
+        return await self.answer(await self.send(value))
+
+
+@asynccontextmanager
+async def asking(target: tuple[str, int], wait_s: float) -> AsyncIterator[Session]:
+    """A session with the `recv` at `target`.
+
+    Raises:
+        TransportError: Nobody is there in time, or its answers don't come here.
+    """
+    host, port = target
+    own = own_address(target)
+    name = f"ping-{secrets.token_hex(4)}"
+    async with AsyncExitStack() as stack:
+        listener = await stack.enter_async_context(listen(own, 0, [BACK]))
+        there = await reached(stack, target, ECHO, name, wait_s)
+        hello = {"net": "hello", "address": own, "port": listener.port}
+        session = Session(there, listener.inputs[BACK], hello)
+        try:
+            async with asyncio.timeout(wait_s):
+                await session.answer(await session.greet())
+        except TimeoutError:
+            raise TransportError(
+                f"{host}:{port}: it is there, but no answer came to {own}:{listener.port} "
+                f"within {wait_s:g} s", hint="is there a way back?"
+            ) from None  # fmt: skip
+        yield session
+        await there.send({"net": "bye"})
+
+
+async def reached(
+    stack: AsyncExitStack, target: tuple[str, int], into: str, name: str, wait_s: float
+) -> Sender:
+    """A stream to a receiver that is there.
+
+    Raises:
+        TransportError: It isn't, in time.
+    """
+    host, port = target
+    try:
+        async with asyncio.timeout(wait_s):
+            return await stack.enter_async_context(
+                connect(host, port, input=into, sender=name, timing=TIMING)
+            )
+    except TimeoutError:
+        raise TransportError(
+            f"{host}:{port}: nobody listens there (waited {wait_s:g} s)",
+            hint=f"start `python -m net recv --port {port}` on it, or wait longer with --wait",
+        ) from None
+
+
+def own_address(target: tuple[str, int]) -> str:
+    """The address of this host that lies towards `target`; nothing is sent.
+
+    Raises:
+        TransportError: No such host, or no way to it.
+    """
+    host, port = target
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, port))
+            address: str = probe.getsockname()[0]
+            return address
+    except OSError as exc:
+        raise TransportError(f"{host}:{port}: no way there: {exc.strerror or exc}") from exc
