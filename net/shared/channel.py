@@ -36,6 +36,10 @@ class Handler(Protocol):
         """The record that `expect_memory` waited for; takes the descriptor."""
         ...
 
+    def on_fault(self, error: TransportError) -> None:
+        """The peer broke the protocol; a last record may be pushed."""
+        ...
+
     def on_drained(self) -> None:
         """The socket has taken all that was kept for it."""
         ...
@@ -133,7 +137,7 @@ class Channel:
             head = records.read_head(self._into, length)
             self._handler.on_record(head, self._into[records.HEAD_BYTES : length])
         except TransportError as exc:
-            self._lose(exc)
+            self._fail(exc)
         return True
 
     def _read_memory(self) -> bool:
@@ -149,12 +153,12 @@ class Channel:
         if not length:
             self._lose(None)
         elif len(fds) != 1 or self._into[: records.HEAD_BYTES] != records.head(records.MEMORY):
-            self._lose(RemoteWireError("a region without its memory"))
+            self._fail(RemoteWireError("a region without its memory"))
         else:
             try:
                 self._handler.on_memory(fds.pop())
             except TransportError as exc:
-                self._lose(exc)
+                self._fail(exc)
         _close_all(fds)
         return not self.closed
 
@@ -229,6 +233,11 @@ class Channel:
         return bool(self._unsent)
 
     # the end
+
+    def _fail(self, error: TransportError) -> None:
+        """No word of the peer's can be trusted any more."""
+        self._handler.on_fault(error)
+        self._lose(error.with_traceback(None))  # whose frames refer to memory
 
     def close(self) -> None:
         """Close it now. Idempotent."""

@@ -74,6 +74,12 @@ class Incoming:
         if region is None:
             raise RemoteWireError("an unknown region is let go of")
         self._total -= len(region)
+        memory.unmap(region)
+
+    def close(self) -> None:
+        """Let go of all regions; arrays keep what they show."""
+        while self._regions:
+            memory.unmap(self._regions.popitem()[1])
 
     def slot(self, number: int, at: int, length: int) -> Message:
         """The message in a slot. Raises `RemoteWireError`, `MessageTooLarge`."""

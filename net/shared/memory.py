@@ -63,6 +63,12 @@ def adopt(fd: int, size: int) -> mmap.mmap:
         os.close(fd)
 
 
+def unmap(mapped: mmap.mmap) -> None:
+    """Let go of a mapping: at once, or with the last array that shows a part of it."""
+    with suppress(BufferError):
+        mapped.close()
+
+
 class Lender:
     """Lends parts of mapped memory as arrays, and learns when the last view of one is gone.
 

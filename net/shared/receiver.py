@@ -84,38 +84,30 @@ class SharedReceiver:
     def on_record(self, head: records.Head, payload: memoryview) -> None:
         """The sender says something."""
         kind, a, b, c = head
-        try:
-            if kind == records.CONTROL:
-                self._on_control(payload.tobytes())
-            elif self._inbox is None or self._ended:
-                raise RemoteWireError("a record where none may be")
-            elif kind == records.PIECE:
-                message = self._incoming.piece(a, payload)
-                if message is not None:
-                    self._take_in(message)
-            elif kind == records.SLOT:
-                self._take_in(self._incoming.slot(a, b, c))
-            elif kind == records.REGION:
-                self._incoming.announce(a, b)
-                self._channel.expect_memory()
-            elif kind == records.FORGET:
-                self._incoming.forget(a)
-            else:
-                raise RemoteWireError("a record that no sender sends")
-        except TransportError as exc:
-            self._say_why(exc)
-            raise
+        if kind == records.CONTROL:
+            self._on_control(payload.tobytes())
+        elif self._inbox is None or self._ended:
+            raise RemoteWireError("a record where none may be")
+        elif kind == records.PIECE:
+            message = self._incoming.piece(a, payload)
+            if message is not None:
+                self._take_in(message)
+        elif kind == records.SLOT:
+            self._take_in(self._incoming.slot(a, b, c))
+        elif kind == records.REGION:
+            self._incoming.announce(a, b)
+            self._channel.expect_memory()
+        elif kind == records.FORGET:
+            self._incoming.forget(a)
+        else:
+            raise RemoteWireError("a record that no sender sends")
 
     def on_memory(self, fd: int) -> None:
         """The memory of a region."""
-        try:
-            self._incoming.region(fd)
-        except TransportError as exc:
-            self._say_why(exc)
-            raise
+        self._incoming.region(fd)
 
-    def _say_why(self, error: TransportError) -> None:
-        """Before closing, else the sender would try the same again."""
+    def on_fault(self, error: TransportError) -> None:
+        """Say why before closing, else the sender would try the same again."""
         self._channel.push(records.control(refuse(str(error))))
 
     def _on_control(self, payload: bytes) -> None:
@@ -183,6 +175,7 @@ class SharedReceiver:
         self._hurry_no_more()
         if self._ack_timer is not None:
             self._ack_timer.cancel()
+        self._incoming.close()
         self._listener.receivers.discard(self)
         if self._inbox is not None:
             self._inbox.detach(self._edge, self)

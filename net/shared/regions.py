@@ -57,6 +57,7 @@ class Slot:
         at: Where the message in it begins.
         seq: The message's number; 0: it wasn't sent yet.
         holds: How many still need it.
+        address: Of the array that `empty` gave.
     """
 
     region: Region
@@ -65,6 +66,7 @@ class Slot:
     at: int = 0
     seq: int = 0
     holds: int = 1
+    address: int = 0
     array: weakref.ref[NDArray[Any]] | None = field(default=None, repr=False)
     """What `empty` gave of it."""
 
@@ -158,7 +160,8 @@ class Regions:
 
     def _let_go(self, region: Region) -> None:
         if self._regions.pop(region.number, None) is not None:
-            os.close(region.fd)  # unmapped with its last view: a mapping in use can't be closed
+            os.close(region.fd)
+            memory.unmap(region.memory)
             self.forgotten.append(region.number)
 
     @property
@@ -178,7 +181,8 @@ class Regions:
         flat = self._lender.lend(slot.region.memory, start, nbytes, slot)
         array = flat.view(dtype).reshape(shape)
         slot.array = weakref.ref(array)
-        self._filled_in_place[_address(flat)] = slot
+        slot.address = _address(flat)
+        self._filled_in_place[slot.address] = slot
         return array
 
     def filled_in_place(self, buffer: memoryview, head_bytes: int) -> Slot | None:

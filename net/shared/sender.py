@@ -391,13 +391,17 @@ class SharedSender:
             if entry.on_settled is not None:
                 entry.on_settled()
 
+    def on_fault(self, error: TransportError) -> None:
+        """It isn't told: a receiver that starts over will know better."""
+        self._stats.extra["faults"] = self._stats.extra.get("faults", 0) + 1
+
     def on_drained(self) -> None:
         """The socket takes more."""
         self._pump()
 
     def on_lost(self) -> None:
         """A cut: what isn't acknowledged is sent again, from where it lies."""
-        channel, self._channel = self._channel, None
+        self._channel = None
         was_up, self._limit_bytes = bool(self._limit_bytes), 0
         self._cancel_timer()
         self._piece_at = 0
@@ -407,8 +411,6 @@ class SharedSender:
         self._regions.forgotten.clear()
         if self._kept:
             self._stats.resent += self._outstanding.again()
-        if channel is not None and isinstance(channel.cause, TransportError):
-            self._stats.extra["faults"] = self._stats.extra.get("faults", 0) + 1
         if not self._closed and self._refused is None:
             self._stats.reconnects += was_up
             self._dial_later()

@@ -213,6 +213,6 @@ def test_a_large_message_comes_in_pieces():
         message = incoming.piece(len(data), data[at : at + step])
     np.testing.assert_array_equal(message.value, array)
     message.value += 1
+    incoming.piece(1000, data[:500])
     with pytest.raises(RemoteWireError):
-        incoming.piece(1000, data[:500])
         incoming.piece(1001, data[500:600])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 
@@ -108,7 +109,7 @@ def test_memory_is_bounded_and_no_two_slots_overlap(plan, random):
             regions.drop(held.pop(random.randrange(len(held))))
         assert regions.total_bytes <= 4 * MIB
         spans = sorted((s.region.number, s.start, s.start + s.nbytes) for s in held)
-        for a, b in zip(spans, spans[1:], strict=False):
+        for a, b in itertools.pairwise(spans):
             assert a[0] != b[0] or a[2] <= b[1]
     for slot in held:
         regions.drop(slot)

@@ -1,0 +1,504 @@
+"""Streams through shared memory, over real sockets and memfds: what TCP promises, too."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+
+import numpy as np
+import pytest
+
+from net import wire
+from net.errors import ConnectionClosed, StreamRefused, TransportError
+from net.inbox import Edge, Inbox
+from net.messages import Parcel
+from net.shared import memory, records
+from net.shared.listener import Door, SharedListener
+from net.shared.sender import SharedSender
+from net.timing import Timing
+from net.values import pack
+
+pytestmark = pytest.mark.timeout(30)
+STREAM = "a.x>b.y"
+FAST = Timing(first_retry_s=0.005, longest_retry_s=0.02, close_s=0.2, hello_s=5.0)
+MIB = 2**20
+BIG = np.arange(MIB // 8)
+HUGE = np.arange(4 * MIB // 8)
+
+
+@pytest.fixture(autouse=True)
+async def no_leaks(tmp_path):
+    """Every test leaves no task, no descriptor (so no memory either), no socket's name."""
+    before = descriptors()
+    yield
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert descriptors() == before
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".sock")]
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+class Pair:
+    """Both ends, and a path between them."""
+
+    def __init__(self, folder, *, queue=16, policy="block", copies=False, memory_bytes=8 * MIB,
+                 name="s.sock", stream=STREAM, **options):  # fmt: skip
+        self.path = str(folder / name)
+        self.box = Inbox("y", [Edge(STREAM, queue, policy, transport="shm")])
+        self.listener = SharedListener(
+            [Door(self.path, self.box, STREAM, copies)], timing=FAST, memory_bytes=memory_bytes
+        )
+        options = {"policy": policy, "queue": queue, "memory_bytes": memory_bytes, **options}
+        self.sender = SharedSender(self.path, stream=stream, input="y", sender="a", timing=FAST,
+                                   **options)  # fmt: skip
+        self.numbers = itertools.count(1)
+
+    async def __aenter__(self):
+        await self.listener.open()
+        return self
+
+    async def __aexit__(self, *error):
+        self.sender.abort()
+        self.box.close()
+        await self.listener.aclose()
+
+    @property
+    def edge(self):
+        return self.box.edges[STREAM]
+
+    @property
+    def receiver(self):
+        (found,) = self.listener.receivers
+        return found
+
+    async def send(self, value, **options):
+        parcel = Parcel(pack(value), self.sender.run, next(self.numbers), **options)
+        await self.sender.deliver(parcel)
+
+    async def pass_on(self, value):
+        await self.send(value)
+        message = await self.box.take()
+        message.done()
+        return message.value
+
+
+async def until(check):
+    async with asyncio.timeout(10):
+        while not check():
+            await asyncio.sleep(0.001)
+
+
+async def test_values_of_any_size_arrive_in_order_with_their_story(tmp_path):
+    values = ["text", BIG, {"a": [1, None, b"x"], "image": BIG[:100]}, HUGE, "z" * 100_000, BIG]
+    async with Pair(tmp_path, memory_bytes=3 * MIB) as pair, asyncio.TaskGroup() as group:
+
+        async def send_all():
+            for value in values:
+                await pair.send(value, reply_to="q:1", made=1.0)
+
+        group.create_task(send_all())
+        got = [await pair.box.take() for _ in values]
+        for value, message in zip(values, got, strict=True):
+            np.testing.assert_equal(message.value, value)
+            assert (message.source, message.stream, message.reply_to) == ("a", STREAM, "q:1")
+            assert message.made <= message.sent <= message.received <= message.taken
+        assert [m.seq for m in got] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_what_was_filled_in_place_is_not_copied(tmp_path):
+    async with Pair(tmp_path) as pair:
+        array = pair.sender.empty((256, 1024), "f4")
+        array[:] = 3
+        got = await pair.pass_on(array)
+        assert not got.flags.writeable
+        assert (got == 3).all()
+        array.flags.writeable = True  # only to see that it is the same memory
+        array[1, 1] = 5
+        assert got[1, 1] == 5
+        del got, array
+
+
+async def test_an_array_may_change_once_it_is_sent(tmp_path):
+    async with Pair(tmp_path) as pair:
+        array = np.zeros(MIB)
+        await pair.send(array)
+        array += 1
+        message = await pair.box.take()
+        assert message.value.sum() == 0
+        del message
+
+
+async def test_copies_are_writable(tmp_path):
+    async with Pair(tmp_path, copies=True) as pair:
+        got = await pair.pass_on(BIG)
+        got += 1
+        assert pair.receiver.lent == 0
+
+
+async def test_arrays_that_are_kept_stay_as_they_are_and_stop_nobody(tmp_path):
+    """Twenty arrays of 1 MiB through 4 MiB, all kept: a slot is used again only when it may be."""
+    async with Pair(tmp_path, memory_bytes=4 * MIB) as pair:
+        kept = [await pair.pass_on(np.full(MIB // 8, i)) for i in range(20)]
+        for i, array in enumerate(kept):
+            assert (array == i).all()
+        in_memory = [array for array in kept if not array.flags.writeable]
+        assert len(in_memory) == 3  # three and their headers fit
+        assert pair.sender.stats().extra["shared_bytes"] == 4 * MIB
+        del kept, array, in_memory
+        await until(lambda: not pair.sender._outgoing.lent)
+        assert not (await pair.pass_on(BIG)).flags.writeable
+
+
+async def test_a_hundred_arrays_go_through_the_same_few_slots(tmp_path):
+    async with Pair(tmp_path, memory_bytes=4 * MIB) as pair:
+        for i in range(100):
+            got = await pair.pass_on(np.full(MIB // 8, i))
+            assert (got == i).all()
+            del got
+        assert pair.sender.stats().extra["shared_bytes"] <= 4 * MIB
+
+
+async def test_a_full_queue_holds_the_sender_back_and_loses_nothing(tmp_path):
+    async with Pair(tmp_path, queue=2) as pair, asyncio.TaskGroup() as group:
+        sent = []
+
+        async def send_all():
+            for i in range(3000):
+                await pair.send(str(i) + "x" * 1000)
+                sent.append(i)
+
+        task = group.create_task(send_all())
+        await until(lambda: len(pair.edge.waiting) == 2 and not pair.sender._idle)
+        assert not task.done()
+        assert len(sent) < 1000  # what a socket holds
+        for i in range(3000):
+            message = await pair.box.take()
+            assert message.value.rstrip("x") == str(i)
+            message.done()
+            assert len(pair.edge.waiting) <= 2
+
+
+async def test_a_full_queue_of_arrays_holds_the_sender_back(tmp_path):
+    async with Pair(tmp_path, queue=2, memory_bytes=4 * MIB) as pair, asyncio.TaskGroup() as group:
+
+        async def send_all():
+            for i in range(20):
+                await pair.send(np.full(MIB // 8, i))
+
+        task = group.create_task(send_all())
+        await until(lambda: len(pair.edge.waiting) == 2 and pair.sender._changed is not None)
+        assert not task.done()
+        for i in range(20):
+            message = await pair.box.take()
+            assert (message.value == i).all()
+            message.done()
+            del message
+
+
+@pytest.mark.parametrize("value", ["text", BIG])
+@pytest.mark.parametrize(("policy", "left"), [("drop-oldest", [6, 7, 8, 9]), ("latest", [9])])
+async def test_a_full_queue_drops_what_is_oldest(tmp_path, policy, left, value):
+    async with Pair(tmp_path, queue=4, policy=policy) as pair:
+        await pair.sender.open()
+        for i in range(10):
+            await pair.send({"i": i, "v": value})
+        await until(lambda: pair.edge.waiting and pair.edge.waiting[-1].value["i"] == 9)
+        assert [(await pair.box.take()).value["i"] for _ in left] == left
+        assert pair.edge.stats.dropped + pair.sender.stats().dropped == 10 - len(left)
+
+
+async def test_without_a_receiver_a_stream_that_drops_keeps_the_newest(tmp_path):
+    pair = Pair(tmp_path, queue=4, policy="drop-oldest")
+    for i in range(10):
+        await pair.send({"i": i, "v": BIG})
+    async with pair:
+        assert [(await pair.box.take()).value["i"] for _ in range(4)] == [6, 7, 8, 9]
+    assert pair.sender.stats().dropped == 6
+
+
+async def test_the_sender_waits_for_a_receiver(tmp_path):
+    pair = Pair(tmp_path)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(pair.send("early"))
+        await until(lambda: pair.sender._timer is not None)
+        async with pair:
+            assert (await pair.box.take()).value == "early"
+            await task
+
+
+async def test_the_end_is_confirmed_once_the_module_is_done_with_all(tmp_path):
+    async with Pair(tmp_path) as pair, asyncio.TaskGroup() as group:
+        await pair.send("one")
+        await pair.send(BIG)
+        closing = group.create_task(pair.sender.aclose())
+        first, second = await pair.box.take(), await pair.box.take()
+        assert not closing.done()
+        first.done()
+        second.done()
+        assert await closing
+        with pytest.raises(ConnectionClosed):
+            await pair.box.take()
+        with pytest.raises(ConnectionClosed):
+            await pair.send("late")
+        assert second.value[5] == 5  # the memory outlives its stream
+        del first, second
+
+
+async def test_closing_without_a_receiver_says_so(tmp_path):
+    pair = Pair(tmp_path)
+    pair.sender._start()
+    assert await pair.sender.aclose() is False
+
+
+async def test_after_a_cut_what_was_not_acknowledged_comes_again_and_only_that(tmp_path):
+    async with Pair(tmp_path) as pair:
+        done = await pair.pass_on(np.full(MIB // 8, 1))
+        await pair.send(np.full(MIB // 8, 2))
+        await pair.send("three")
+        taken = await pair.box.take()
+        pair.receiver.close()
+        await until(lambda: pair.edge.live is not None)
+        await pair.send(np.full(MIB // 8, 4))
+        assert (await pair.box.take()).value == "three"
+        assert (await pair.box.take()).value[0] == 4
+        assert (done == 1).all()  # nothing was put where the old arrays look
+        assert (taken.value == 2).all()
+        assert pair.sender.stats().reconnects == 1
+        assert pair.edge.stats.duplicates >= 1
+        del done, taken
+
+
+async def test_a_receiver_that_starts_over_gets_what_it_was_not_done_with(tmp_path):
+    async with Pair(tmp_path) as first:
+        await first.pass_on("one")
+        await first.send(BIG)
+        lost = await first.box.take()  # taken, not done
+        await until(lambda: len(first.sender._outstanding) == 1)
+        await first.listener.aclose()
+        async with Pair(tmp_path) as second:
+            again = await second.box.take()
+            np.testing.assert_array_equal(again.value, BIG)
+            again.done()
+            del again
+            await until(lambda: not len(first.sender._outstanding))
+        del lost
+
+
+async def test_a_sender_that_starts_over_comes_after_what_it_left(tmp_path):
+    """The former one's last messages wait in the socket while its queue is full."""
+    async with Pair(tmp_path, queue=1) as pair:
+        for value in ("1", BIG, "3"):
+            await pair.send(value)
+        pair.sender.abort()
+        other = SharedSender(pair.path, stream=STREAM, input="y", sender="a", timing=FAST)
+        try:
+            await other.open()
+            await other.deliver(Parcel(pack("other"), other.run, 1))
+            got = [(await pair.box.take()).value for _ in range(4)]
+        finally:
+            other.abort()
+        assert (got[0], got[2], got[3]) == ("1", "3", "other")
+        np.testing.assert_array_equal(got[1], BIG)
+
+
+async def test_what_nobody_wants_any_more_is_dropped(tmp_path):
+    async with Pair(tmp_path, clock=lambda: 100.0) as pair:
+        await pair.send("late", expires=99.0)
+        await pair.send(BIG, expires=99.0)
+        assert await pair.pass_on("in time") == "in time"
+        assert pair.sender.stats().expired == 2
+        assert not pair.sender._outgoing.lent
+
+
+async def test_a_message_over_the_limit_is_refused_here(tmp_path):
+    async with Pair(tmp_path) as pair:
+        pair.listener.limit_bytes = 1000
+        await pair.sender.open()
+        with pytest.raises(TransportError, match="limit of 1000"):
+            await pair.send("x" * 2000)
+        with pytest.raises(TransportError, match="limit of 1000"):
+            await pair.send(BIG)
+        assert await pair.pass_on("x") == "x"
+
+
+async def test_another_stream_is_refused(tmp_path):
+    async with Pair(tmp_path, stream="c.x>b.y") as pair:
+        with pytest.raises(StreamRefused, match=r"is for the stream 'a\.x>b\.y'"):
+            await pair.send("x")
+
+
+async def test_a_socket_that_cannot_be_reached_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    pair = Pair(tmp_path / "file")
+    with pytest.raises(TransportError, match="can't connect"):
+        await pair.send("x")
+    pair.sender.abort()
+    with pytest.raises(TransportError, match="can't listen"):
+        await pair.listener.open()
+
+
+async def test_paths_may_be_longer_than_the_kernel_takes(tmp_path):
+    folder = tmp_path / ("long" * 25) / ("longer" * 20)
+    folder.mkdir(parents=True)
+    async with Pair(folder) as pair:
+        assert (folder / "s.sock").exists()
+        np.testing.assert_array_equal(await pair.pass_on(BIG), BIG)
+    assert not list(folder.iterdir())
+
+
+async def test_a_new_listener_takes_the_place_of_a_dead_one(tmp_path):
+    async with Pair(tmp_path) as old, Pair(tmp_path) as new:
+        await old.listener.aclose()  # must not take the new one's name away
+        assert await new.pass_on("x") == "x"
+
+
+# --- peers that don't play by the rules ---------------------------------------------------------
+
+
+def raw(pair):
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sock.connect(pair.path)
+    sock.setblocking(False)
+    return sock
+
+
+HELLO = records.control(wire.hello(STREAM, "y", "a", run=1, delivery="at-least-once"))
+
+
+async def answers(sock):
+    """All that it says until it closes."""
+    loop, said = asyncio.get_running_loop(), []
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                data = await loop.sock_recv(sock, 100_000)
+            except ConnectionResetError:  # said once; what came before it is still to be read
+                continue
+            if not data:
+                return said
+            said.append(data)
+
+
+def region_of(size=MIB):
+    fd, mapped = memory.create(size)
+    return fd, mapped
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [b"GET / HTTP/1.1"], [b"x" * 70_000], [records.head(99)], [HELLO, HELLO],
+        [records.head(records.SLOT, 1, 0, 500)],
+        [records.head(records.PIECE, 10) + b"x"],
+        [HELLO, records.head(records.SLOT, 1, 0, 500)],
+        [HELLO, records.head(records.REGION, 1, 2**60)],
+        [HELLO, records.head(records.REGION, 1, 4096), records.head(records.MEMORY)],
+        [HELLO, records.head(records.REGION, 1, 4096), b"no memory"],
+        [HELLO, records.head(records.MEMORY)],
+        [HELLO, records.head(records.FORGET, 7)],
+        [HELLO, records.head(records.PIECE, 2**40) + b"x"],
+        [HELLO, records.head(records.PIECE, 500) + b"\0" * 500],
+        [HELLO, records.ack(1, 1, [(1, 1)])],
+        [HELLO, records.control(wire.accept(10))],
+        [HELLO, records.control(b"")],
+        [HELLO, records.control(wire.LAST_WORD), records.head(records.PIECE, 1) + b"x"],
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_nonsense_ends_its_own_connection_only(tmp_path, said):
+    async with Pair(tmp_path) as pair:
+        sock = raw(pair)
+        for record in said:
+            sock.send(record)
+        await answers(sock)
+        sock.close()
+        assert await pair.pass_on("still there") == "still there"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_descriptors_that_nobody_asked_for_are_closed(tmp_path, count):
+    async with Pair(tmp_path) as pair:
+        sock = raw(pair)
+        before = descriptors()
+        socket.send_fds(sock, [HELLO], [0] * count)
+        sock.send(records.head(records.REGION, 1, 4096))
+        socket.send_fds(sock, [records.head(records.MEMORY)], [0] * count)
+        said = await answers(sock)
+        assert b"can't be mapped" in said[-1] or b"without its memory" in said[-1]
+        assert descriptors() <= before
+        sock.close()
+
+
+async def test_a_sender_may_not_use_a_slot_that_is_still_looked_at(tmp_path):
+    async with Pair(tmp_path) as pair:
+        sock = raw(pair)
+        fd, mapped = region_of()
+        data = b"".join(
+            wire.encode(Parcel(pack(BIG[:1000]), 1, 1), seq=1, queued=1.0, sent=1.0)
+        )  # fmt: skip
+        mapped[: len(data)] = data
+        sock.send(HELLO)
+        sock.send(records.head(records.REGION, 1, MIB))
+        socket.send_fds(sock, [records.head(records.MEMORY)], [fd])
+        sock.send(records.head(records.SLOT, 1, 0, len(data)))
+        message = await pair.box.take()
+        sock.send(records.head(records.SLOT, 1, 0, len(data)))
+        said = await answers(sock)
+        assert b"wasn't given back" in said[-1]
+        mapped[:] = b"\xff" * MIB  # afterwards it can spoil values only
+        assert message.value[3] == -1
+        sock.close()
+        os.close(fd)
+        mapped.close()
+        del message
+
+
+async def test_a_receiver_that_lies_is_cut_off_and_asked_again(tmp_path):
+    path = str(tmp_path / "s.sock")
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(path)
+    listening.listen()
+    listening.setblocking(False)
+    loop = asyncio.get_running_loop()
+    sender = SharedSender(path, stream=STREAM, input="y", sender="a", timing=FAST)
+    sender._start()
+    try:
+        for lie in (records.ack(0, 0, [(1, 0)]), records.control(wire.LAST_WORD), b"x", HELLO):
+            sock, _ = await loop.sock_accept(listening)
+            assert (await loop.sock_recv(sock, 1000))[:4] == records.MAGIC
+            sock.send(records.control(wire.accept(10**6), 10**6))
+            sock.send(lie)
+            assert await answers(sock) == []
+            sock.close()
+    finally:
+        sender.abort()
+        listening.close()
+        os.unlink(path)
+
+
+async def test_a_thousand_connects_and_drops_leave_nothing(tmp_path):
+    async with Pair(tmp_path) as pair:
+        for _ in range(1000):
+            try:
+                raw(pair).close()
+            except BlockingIOError:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await until(lambda: not pair.listener.receivers)
+        assert await pair.pass_on("x") == "x"
+
+
+async def test_strangers_that_say_nothing_do_not_keep_others_out_for_long(tmp_path):
+    async with Pair(tmp_path) as pair:
+        pair.listener.timing = Timing(hello_s=0.05)
+        strangers = []
+        for _ in range(40):
+            strangers.append(raw(pair))
+            await asyncio.sleep(0)
+        assert await pair.pass_on("x") == "x"
+        for sock in strangers:
+            sock.close()
