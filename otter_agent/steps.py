@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from net.errors import DriverError, OtterError
-from otter_agent import api, dev, folders, mounts
+from otter_agent import api, dev, folders, mounts, shared
 from otter_agent.images.base import BuildLog
 from otter_agent.machine import Machine
 from otter_agent.reconcile import budget_of
@@ -60,6 +60,7 @@ class Steps:
                 self.machine.layout, self.mesh, module.name, hosts,
                 reaches_out=module.host in outward,
             )  # fmt: skip
+        shared.make(self.machine.layout, spec)
         cgroups = self.machine.cgroups
         if cgroups is None:
             return
@@ -95,7 +96,9 @@ class Steps:
         """Fresh folders and a new instance, not started."""
         layout = self.machine.layout
         binds = await asyncio.to_thread(self._provide, module)
-        await asyncio.to_thread(folders.fill, layout, self.mesh, module)
+        binds += shared.binds(layout, self.mesh, module)
+        wiring = shared.wiring(layout, self.mesh, module)
+        await asyncio.to_thread(folders.fill, layout, self.mesh, module, wiring)
         binds += await asyncio.to_thread(dev.shown, layout, self.mesh, module, artifact)
         return await self.machine.runtimes[module.runtime].create(
             Workload(

@@ -205,7 +205,7 @@ class Channel:
             return False
         except OSError as exc:
             # What the peer said before it went is still to be read: reading finds the end.
-            self.cause = self.cause or exc
+            self._note(exc)
             self._broken = True
             self._unsent.clear()
             return False
@@ -237,16 +237,21 @@ class Channel:
     def _fail(self, error: TransportError) -> None:
         """No word of the peer's can be trusted any more."""
         self._handler.on_fault(error)
-        self._lose(error.with_traceback(None))  # whose frames refer to memory
+        self._lose(error)
 
     def close(self) -> None:
         """Close it now. Idempotent."""
         self._lose(None)
 
+    def _note(self, cause: Exception | None) -> None:
+        """Without its traceback: the frames, and their callers', refer to arrays."""
+        if self.cause is None and cause is not None:
+            self.cause = cause.with_traceback(None)
+
     def _lose(self, cause: Exception | None) -> None:
         if self.closed:
             return
-        self.cause = self.cause or cause
+        self._note(cause)
         self.pause()
         self.closed = True
         if self._unsent:

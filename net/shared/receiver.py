@@ -226,6 +226,8 @@ class SharedReceiver:
                 self._look_for_the_end()
         if self._incoming.lent:
             self._say_soon()  # a sender without room wants to know
+        if self._ended:
+            self._say_farewell()
 
     def done(self, message: Message) -> None:
         """The module is done with one of its messages: the sender may forget it."""
@@ -233,7 +235,7 @@ class SharedReceiver:
             self._inbox.remember(message)
         if self._edge.progress is not self._progress:
             return  # the sender has begun another life
-        if self._progress.finish(message.seq):
+        if self._progress.finish(message.seq) and self._acks:
             carrier = self._edge.live
             if isinstance(carrier, SharedReceiver):
                 carrier._say_soon()
@@ -275,8 +277,13 @@ class SharedReceiver:
                 return
 
     def _say_farewell(self) -> None:
-        """The receipt for the sender's last word, once the module is done with all."""
-        if not self._acks or self._progress.idle:
+        """The receipt for the sender's last word.
+
+        At most once: all is here. At least once: the module has taken all; it may keep the last
+        one for as long as it likes. Exactly once: it is done with all.
+        """
+        taken = self._progress.idle if self._exactly_once else not self._waiting
+        if not self._channel.closed and (not self._acks or taken):
             if self._unsaid:
                 self._acknowledge()
             self._channel.push(records.control(LAST_WORD))

@@ -36,7 +36,7 @@ class Region:
 
     number: int
     fd: int
-    memory: mmap.mmap
+    mapped: mmap.mmap | None
     slots: Slots
     retired: bool = False
 
@@ -44,6 +44,18 @@ class Region:
     def size(self) -> int:
         """Bytes."""
         return self.slots.size
+
+    @property
+    def memory(self) -> mmap.mmap:
+        """Its memory, until it is let go of."""
+        assert self.mapped is not None
+        return self.mapped
+
+    def close(self) -> None:
+        """Let go of it; an array that is still there keeps the memory for itself."""
+        os.close(self.fd)
+        memory.unmap(self.memory)
+        self.mapped = None
 
 
 @dataclass(slots=True, eq=False)
@@ -160,8 +172,7 @@ class Regions:
 
     def _let_go(self, region: Region) -> None:
         if self._regions.pop(region.number, None) is not None:
-            os.close(region.fd)
-            memory.unmap(region.memory)
+            region.close()
             self.forgotten.append(region.number)
 
     @property

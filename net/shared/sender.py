@@ -14,7 +14,8 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from net.delivery import Outstanding
 from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
 from net.messages import Parcel
+from net.outlets import Shape
 from net.shared import places, records
 from net.shared.channel import Channel
 from net.shared.outgoing import INLINE_BYTES, Outgoing, Placed
@@ -50,6 +52,7 @@ class SharedSender:
         delivery: `at-most-once`, `at-least-once` or `exactly-once`.
         policy: `block`, `drop-oldest` or `latest`.
         queue: Messages that may wait here with `drop-oldest`.
+        deadline_s: After so many seconds nobody wants a message that says nothing else; 0: never.
         memory_bytes: Most shared memory that the stream takes.
     """
 
@@ -67,6 +70,7 @@ class SharedSender:
         delivery: str = "at-least-once",
         policy: str = "block",
         queue: int = 16,
+        deadline_s: float = 0.0,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self.stream = stream
@@ -77,7 +81,8 @@ class SharedSender:
         self._hello = records.control(
             hello(stream, input, sender, run=self.run, delivery=delivery), memory_bytes
         )
-        self._kept = delivery != "at-most-once"
+        self._deadline_s = deadline_s
+        self._kept = delivery != "at-most-once" and policy == "block"
         self.exactly_once = delivery == "exactly-once"
         self._drops = policy != "block"
         self._most_waiting = 1 if policy == "latest" else queue
@@ -127,6 +132,8 @@ class SharedSender:
         """
         if self._ending:
             self._raise_closed()
+        if self._deadline_s and not parcel.expires:
+            parcel = replace(parcel, expires=parcel.made + self._deadline_s)
         self._start()
         if self._drops:
             self._deliver_or_drop(parcel, on_settled)
@@ -142,7 +149,7 @@ class SharedSender:
             while self._is_unwritten(entry):
                 await self._change()
 
-    def empty(self, shape: int | Sequence[int], dtype: Any = np.float64) -> NDArray[Any] | None:
+    def empty(self, shape: Shape, dtype: Any = np.float64) -> NDArray[Any] | None:
         """An array in shared memory, to fill and send without a copy; None: there is no room now.
 
         Once sent it is the receiver's: it can't be written to any more, and can't be sent again

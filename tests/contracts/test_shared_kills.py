@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -108,7 +107,8 @@ async def test_a_receiver_that_is_killed_again_and_again_loses_nothing(path, tmp
             async with peer("receive", path, log) as child:
                 await until(lambda b=before: len(numbers(log)) > b + 5)
                 await asyncio.sleep(dice.random() * 0.02)
-                child.send_signal(signal.SIGKILL)
+                child.kill()
+                await child.wait()
         async with peer("receive", path, log) as child:
             stop.set()
             await task
@@ -125,6 +125,7 @@ async def test_a_receiver_that_is_killed_again_and_again_loses_nothing(path, tmp
 async def test_a_sender_that_is_killed_again_and_again_leaves_no_memory(path):
     dice = random.Random(8)
     box = Inbox("y", [Edge(shared_peer.STREAM, queue=4, transport="shm")])
+    box.by_hand = True
     async with SharedListener([Door(path, box, shared_peer.STREAM)]) as listener:
         for _ in range(KILLS):
             async with peer("send", path, -1, 200_000) as child:
@@ -135,7 +136,7 @@ async def test_a_sender_that_is_killed_again_and_again_leaves_no_memory(path):
                     message = await box.take()
                     assert (message.value == expected).all()  # in order, from each life
                     message.done()
-                child.send_signal(signal.SIGKILL)
+                child.kill()
                 await child.wait()
                 # What it had said while it lived still comes, and its memory is still there.
                 await until(lambda: box.edges[shared_peer.STREAM].live is None or not box.empty)

@@ -49,6 +49,7 @@ class Pair:
                  name="s.sock", stream=STREAM, **options):  # fmt: skip
         self.path = str(folder / name)
         self.box = Inbox("y", [Edge(STREAM, queue, policy, transport="shm")])
+        self.box.by_hand = True  # else it holds the last message, and so its slot
         self.listener = SharedListener(
             [Door(self.path, self.box, STREAM, copies)], timing=FAST, memory_bytes=memory_bytes
         )
@@ -230,13 +231,19 @@ async def test_the_sender_waits_for_a_receiver(tmp_path):
             await task
 
 
-async def test_the_end_is_confirmed_once_the_module_is_done_with_all(tmp_path):
-    async with Pair(tmp_path) as pair, asyncio.TaskGroup() as group:
+@pytest.mark.parametrize(
+    ("delivery", "confirmed_by"),
+    [("at-most-once", "arrived"), ("at-least-once", "taken"), ("exactly-once", "done")],
+)
+async def test_the_end_is_confirmed_when_the_delivery_says_so(tmp_path, delivery, confirmed_by):
+    async with Pair(tmp_path, delivery=delivery) as pair, asyncio.TaskGroup() as group:
         await pair.send("one")
         await pair.send(BIG)
         closing = group.create_task(pair.sender.aclose())
+        await until(lambda: pair.edge.ended)
+        assert bool(pair.listener.receivers) == (confirmed_by != "arrived")
         first, second = await pair.box.take(), await pair.box.take()
-        assert not closing.done()
+        assert bool(pair.listener.receivers) == (confirmed_by == "done")
         first.done()
         second.done()
         assert await closing
