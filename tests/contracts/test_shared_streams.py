@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
-import socket
 
 import numpy as np
 import pytest
+from helpers.shared_pair import BIG, FAST, HUGE, MIB, STREAM, Pair, descriptors, until
 
-from net import wire
 from net.errors import ConnectionClosed, StreamRefused, TransportError
-from net.inbox import Edge, Inbox
 from net.messages import Parcel
-from net.shared import memory, records
-from net.shared.listener import Door, SharedListener
 from net.shared.sender import SharedSender
-from net.timing import Timing
 from net.values import pack
 
 pytestmark = pytest.mark.timeout(30)
-STREAM = "a.x>b.y"
-FAST = Timing(first_retry_s=0.005, longest_retry_s=0.02, close_s=0.2, hello_s=5.0)
-MIB = 2**20
-BIG = np.arange(MIB // 8)
-HUGE = np.arange(4 * MIB // 8)
 
 
 @pytest.fixture(autouse=True)
@@ -36,61 +25,6 @@ async def no_leaks(tmp_path):
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert descriptors() == before
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".sock")]
-
-
-def descriptors():
-    return len(os.listdir("/proc/self/fd"))
-
-
-class Pair:
-    """Both ends, and a path between them."""
-
-    def __init__(self, folder, *, queue=16, policy="block", copies=False, memory_bytes=8 * MIB,
-                 name="s.sock", stream=STREAM, **options):  # fmt: skip
-        self.path = str(folder / name)
-        self.box = Inbox("y", [Edge(STREAM, queue, policy, transport="shm")])
-        self.box.by_hand = True  # else it holds the last message, and so its slot
-        self.listener = SharedListener(
-            [Door(self.path, self.box, STREAM, copies)], timing=FAST, memory_bytes=memory_bytes
-        )
-        options = {"policy": policy, "queue": queue, "memory_bytes": memory_bytes, **options}
-        self.sender = SharedSender(self.path, stream=stream, input="y", sender="a", timing=FAST,
-                                   **options)  # fmt: skip
-        self.numbers = itertools.count(1)
-
-    async def __aenter__(self):
-        await self.listener.open()
-        return self
-
-    async def __aexit__(self, *error):
-        self.sender.abort()
-        self.box.close()
-        await self.listener.aclose()
-
-    @property
-    def edge(self):
-        return self.box.edges[STREAM]
-
-    @property
-    def receiver(self):
-        (found,) = self.listener.receivers
-        return found
-
-    async def send(self, value, **options):
-        parcel = Parcel(pack(value), self.sender.run, next(self.numbers), **options)
-        await self.sender.deliver(parcel)
-
-    async def pass_on(self, value):
-        await self.send(value)
-        message = await self.box.take()
-        message.done()
-        return message.value
-
-
-async def until(check):
-    async with asyncio.timeout(10):
-        while not check():
-            await asyncio.sleep(0.001)
 
 
 async def test_values_of_any_size_arrive_in_order_with_their_story(tmp_path):
@@ -361,151 +295,3 @@ async def test_a_new_listener_takes_the_place_of_a_dead_one(tmp_path):
     async with Pair(tmp_path) as old, Pair(tmp_path) as new:
         await old.listener.aclose()  # must not take the new one's name away
         assert await new.pass_on("x") == "x"
-
-
-# --- peers that don't play by the rules ---------------------------------------------------------
-
-
-def raw(pair):
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    sock.connect(pair.path)
-    sock.setblocking(False)
-    return sock
-
-
-HELLO = records.control(wire.hello(STREAM, "y", "a", run=1, delivery="at-least-once"))
-
-
-async def answers(sock):
-    """All that it says until it closes."""
-    loop, said = asyncio.get_running_loop(), []
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                data = await loop.sock_recv(sock, 100_000)
-            except ConnectionResetError:  # said once; what came before it is still to be read
-                continue
-            if not data:
-                return said
-            said.append(data)
-
-
-def region_of(size=MIB):
-    fd, mapped = memory.create(size)
-    return fd, mapped
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        [b"GET / HTTP/1.1"], [b"x" * 70_000], [records.head(99)], [HELLO, HELLO],
-        [records.head(records.SLOT, 1, 0, 500)],
-        [records.head(records.PIECE, 10) + b"x"],
-        [HELLO, records.head(records.SLOT, 1, 0, 500)],
-        [HELLO, records.head(records.REGION, 1, 2**60)],
-        [HELLO, records.head(records.REGION, 1, 4096), records.head(records.MEMORY)],
-        [HELLO, records.head(records.REGION, 1, 4096), b"no memory"],
-        [HELLO, records.head(records.MEMORY)],
-        [HELLO, records.head(records.FORGET, 7)],
-        [HELLO, records.head(records.PIECE, 2**40) + b"x"],
-        [HELLO, records.head(records.PIECE, 500) + b"\0" * 500],
-        [HELLO, records.ack(1, 1, [(1, 1)])],
-        [HELLO, records.control(wire.accept(10))],
-        [HELLO, records.control(b"")],
-        [HELLO, records.control(wire.LAST_WORD), records.head(records.PIECE, 1) + b"x"],
-    ],
-    ids=str,
-)  # fmt: skip
-async def test_nonsense_ends_its_own_connection_only(tmp_path, said):
-    async with Pair(tmp_path) as pair:
-        sock = raw(pair)
-        for record in said:
-            sock.send(record)
-        await answers(sock)
-        sock.close()
-        assert await pair.pass_on("still there") == "still there"
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-async def test_descriptors_that_nobody_asked_for_are_closed(tmp_path, count):
-    async with Pair(tmp_path) as pair:
-        sock = raw(pair)
-        before = descriptors()
-        socket.send_fds(sock, [HELLO], [0] * count)
-        sock.send(records.head(records.REGION, 1, 4096))
-        socket.send_fds(sock, [records.head(records.MEMORY)], [0] * count)
-        said = await answers(sock)
-        assert b"can't be mapped" in said[-1] or b"without its memory" in said[-1]
-        assert descriptors() <= before
-        sock.close()
-
-
-async def test_a_sender_may_not_use_a_slot_that_is_still_looked_at(tmp_path):
-    async with Pair(tmp_path) as pair:
-        sock = raw(pair)
-        fd, mapped = region_of()
-        data = b"".join(
-            wire.encode(Parcel(pack(BIG[:1000]), 1, 1), seq=1, queued=1.0, sent=1.0)
-        )  # fmt: skip
-        mapped[: len(data)] = data
-        sock.send(HELLO)
-        sock.send(records.head(records.REGION, 1, MIB))
-        socket.send_fds(sock, [records.head(records.MEMORY)], [fd])
-        sock.send(records.head(records.SLOT, 1, 0, len(data)))
-        message = await pair.box.take()
-        sock.send(records.head(records.SLOT, 1, 0, len(data)))
-        said = await answers(sock)
-        assert b"wasn't given back" in said[-1]
-        mapped[:] = b"\xff" * MIB  # afterwards it can spoil values only
-        assert message.value[3] == -1
-        sock.close()
-        os.close(fd)
-        mapped.close()
-        del message
-
-
-async def test_a_receiver_that_lies_is_cut_off_and_asked_again(tmp_path):
-    path = str(tmp_path / "s.sock")
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listening.bind(path)
-    listening.listen()
-    listening.setblocking(False)
-    loop = asyncio.get_running_loop()
-    sender = SharedSender(path, stream=STREAM, input="y", sender="a", timing=FAST)
-    sender._start()
-    try:
-        for lie in (records.ack(0, 0, [(1, 0)]), records.control(wire.LAST_WORD), b"x", HELLO):
-            sock, _ = await loop.sock_accept(listening)
-            assert (await loop.sock_recv(sock, 1000))[:4] == records.MAGIC
-            sock.send(records.control(wire.accept(10**6), 10**6))
-            sock.send(lie)
-            assert await answers(sock) == []
-            sock.close()
-    finally:
-        sender.abort()
-        listening.close()
-        os.unlink(path)
-
-
-async def test_a_thousand_connects_and_drops_leave_nothing(tmp_path):
-    async with Pair(tmp_path) as pair:
-        for _ in range(1000):
-            try:
-                raw(pair).close()
-            except BlockingIOError:
-                await asyncio.sleep(0)
-            await asyncio.sleep(0)
-        await until(lambda: not pair.listener.receivers)
-        assert await pair.pass_on("x") == "x"
-
-
-async def test_strangers_that_say_nothing_do_not_keep_others_out_for_long(tmp_path):
-    async with Pair(tmp_path) as pair:
-        pair.listener.timing = Timing(hello_s=0.05)
-        strangers = []
-        for _ in range(40):
-            strangers.append(raw(pair))
-            await asyncio.sleep(0)
-        assert await pair.pass_on("x") == "x"
-        for sock in strangers:
-            sock.close()
