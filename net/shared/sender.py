@@ -91,6 +91,7 @@ class SharedSender:
         self._regions = Regions(memory_bytes, self._array_gone)
         self._outgoing = Outgoing(self._regions, clock)
         self._known: set[int] = set()
+        self._begun: Placed | None = None
         self._piece_at = 0
         self._lock = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -265,8 +266,9 @@ class SharedSender:
             parcel, on_settled, self._limit_bytes or MAX_MESSAGE_BYTES, wait=False
         )
         assert entry is not None
-        while self._outstanding.unwritten >= self._most_waiting + bool(self._piece_at):
-            dropped = self._outstanding.drop_oldest(but_first=bool(self._piece_at))
+        begun = self._begun is not None
+        while self._outstanding.unwritten >= self._most_waiting + begun:
+            dropped = self._outstanding.drop_oldest(but_first=begun)
             if dropped is None:
                 break
             self._stats.dropped += 1
@@ -290,17 +292,17 @@ class SharedSender:
             return
         before = self._outstanding.unwritten
         while channel.alive and not channel.clogged:
-            entry = self._outstanding.first()
+            entry = self._begun or self._outstanding.first()
             if entry is None:
                 break
             assert isinstance(entry, Placed)
-            if entry.expires and not self._piece_at and self._clock() >= entry.expires:
+            if entry.expires and self._begun is None and self._clock() >= entry.expires:
                 self._stats.expired += 1
                 self._outgoing.settle(self._outstanding.drop_first())
             elif self._write(channel, entry):
                 self._delay_s = self.timing.first_retry_s
                 self._stats.sent(entry.size)
-                self._outstanding.wrote_first()
+                self._outstanding.wrote_first(entry)  # unless it was acknowledged meanwhile
                 if not self._kept:
                     self._outgoing.settle(entry)
         if self._ending and not self._said_end and not self._outstanding.unwritten:
@@ -318,6 +320,7 @@ class SharedSender:
             channel.push(record)
             return channel.alive
         data = memoryview(record)[records.HEAD_BYTES :]
+        self._begun = entry
         while self._piece_at < entry.size and channel.alive:
             if channel.clogged:
                 return False
@@ -325,7 +328,7 @@ class SharedSender:
             channel.push(records.head(records.PIECE, entry.size), part)
             self._piece_at += len(part)
         if channel.alive:
-            self._piece_at = 0
+            self._begun, self._piece_at = None, 0
         return channel.alive
 
     def _write_slot(self, channel: Channel, slot: Slot, size: int) -> None:
@@ -411,7 +414,7 @@ class SharedSender:
         self._channel = None
         was_up, self._limit_bytes = bool(self._limit_bytes), 0
         self._cancel_timer()
-        self._piece_at = 0
+        self._begun, self._piece_at = None, 0
         self._said_end = False
         self._outgoing.cut_off()
         self._known.clear()

@@ -213,6 +213,19 @@ async def test_after_a_cut_what_was_not_acknowledged_comes_again_and_only_that(t
         del done, taken
 
 
+async def test_what_is_acknowledged_while_it_is_sent_again_in_pieces_goes_on_whole(tmp_path):
+    async with Pair(tmp_path, memory_bytes=MIB) as pair, asyncio.TaskGroup() as group:
+        group.create_task(pair.send(HUGE))
+        first = await pair.box.take()
+        pair.receiver.close()
+        await until(lambda: pair.edge.live is not None and pair.sender._begun is not None)
+        first.done()
+        pair.receiver._acknowledge()
+        await until(lambda: not len(pair.sender._outstanding))
+        np.testing.assert_array_equal(await pair.pass_on(BIG), BIG)
+        assert pair.edge.stats.duplicates == 1
+
+
 async def test_a_receiver_that_starts_over_gets_what_it_was_not_done_with(tmp_path):
     async with Pair(tmp_path) as first:
         await first.pass_on("one")
