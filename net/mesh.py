@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from net.errors import OtterError, TransportError
 from net.inbox import Edge, Inbox
@@ -33,6 +33,9 @@ from net.records import Records, say, say_ready
 from net.sender import Sender
 from net.timing import Timing
 from net.wiring import StreamEnd, Wiring
+
+if TYPE_CHECKING:
+    from net.shared.listener import SharedListener
 
 
 class Mesh:
@@ -76,8 +79,9 @@ class Mesh:
             name: Inbox(name, [_edge(end) for end in ends], clock=clock)
             for name, ends in _by_name(wiring.inputs).items()
         }
-        places = {(end.address, end.port) for end in wiring.inputs}
+        places = {(end.address, end.port) for end in wiring.inputs if end.transport == "tcp"}
         self._listener = Listener(places, boxes.values(), timing=timing, clock=clock)
+        self._shared = _shared_listener(wiring.inputs, boxes, timing, clock)
         self._inputs = {name: Input(self, box) for name, box in boxes.items()}
         self._outlets: dict[StreamEnd, Outlet] = {
             end: _outlet(end, wiring.module, timing, clock) for end in wiring.outputs
@@ -145,6 +149,12 @@ class Mesh:
 
     async def __aenter__(self) -> Mesh:
         await self._listener.open()
+        if self._shared is not None:
+            try:
+                await self._shared.open()
+            except BaseException:
+                await self._listener.aclose()
+                raise
         await self._tasks.__aenter__()
         # Connect now: the first message shan't pay for it, and receivers learn who there is.
         for outlet in self._outlets.values():
@@ -176,6 +186,8 @@ class Mesh:
             for outlet in self._outlets.values():
                 await outlet.aclose()
             await self._listener.aclose()
+            if self._shared is not None:
+                await self._shared.aclose()
             self._records.close()
 
     async def _end_outputs(self) -> None:
@@ -190,13 +202,38 @@ class Mesh:
 
 
 def _edge(end: StreamEnd) -> Edge:
-    return Edge(end.stream, end.queue, end.policy, end.source_address, end.transport)
+    source = "" if end.transport == "shm" else end.source_address
+    return Edge(end.stream, end.queue, end.policy, source, end.transport)
+
+
+def _shared_listener(
+    ends: tuple[StreamEnd, ...],
+    boxes: dict[str, Inbox],
+    timing: Timing | None,
+    clock: Callable[[], float],
+) -> SharedListener | None:
+    """What receives through shared memory, if any stream does."""
+    shared = [end for end in ends if end.transport == "shm"]
+    if not shared:
+        return None
+    from net.shared.listener import Door, SharedListener
+
+    doors = [Door(end.path, boxes[end.port_name], end.stream, end.copy) for end in shared]
+    return SharedListener(doors, timing=timing, clock=clock)
 
 
 def _outlet(
     end: StreamEnd, module: str, timing: Timing | None, clock: Callable[[], float]
 ) -> Outlet:
     """The sending end of a stream, by its transport."""
+    if end.transport == "shm":
+        from net.shared.sender import SharedSender
+
+        return SharedSender(
+            end.path, stream=end.stream, input=end.receiver_input, sender=module,
+            timing=timing, clock=clock, delivery=end.delivery, policy=end.policy,
+            queue=end.queue, deadline_s=end.deadline_s,
+        )  # fmt: skip
     return Sender(
         end.address, end.port, stream=end.stream, input=end.receiver_input, sender=module,
         timing=timing, clock=clock, delivery=end.delivery, policy=end.policy, queue=end.queue,

@@ -1,15 +1,28 @@
 """What a sending end of a stream is to the SDK, however its messages travel.
 
-`net.sender` has it for TCP. Must not know: any of them.
+`net.sender` has it for TCP, `net.shared.sender` for shared memory. Must not know: any of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from net.messages import Parcel
 from net.stats import EdgeStats
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Shape = int | Sequence[int]
+
+
+@runtime_checkable
+class Lends(Protocol):
+    """Outlets with memory in which arrays can be filled and sent without a copy."""
+
+    def empty(self, shape: Shape, dtype: Any) -> NDArray[Any] | None:
+        """An array in that memory; None: there is no room now."""
 
 
 class Outlet(Protocol):

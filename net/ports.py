@@ -11,10 +11,13 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from net.errors import ConnectionClosed, TransportError
 from net.inbox import Inbox
 from net.messages import DERIVED, Message, Parcel, message_id
-from net.outlets import Outlet
+from net.outlets import Lends, Outlet, Shape
 from net.values import pack
 
 if TYPE_CHECKING:
@@ -162,6 +165,23 @@ class Output:
                     group.create_task(outlet.deliver(parcel, question.let_go))
         except* TransportError as errors:
             raise errors.exceptions[0] from None
+
+    def empty(self, shape: Shape, dtype: Any = float) -> NDArray[Any]:
+        """An array to fill and send: on a stream through shared memory without a copy.
+
+        Where there is no shared memory, or no room in it now, it is an array like any other. One
+        in shared memory belongs to the receiver once it was sent: it is read-only from then on.
+
+        Args:
+            shape: As for `numpy.empty`.
+            dtype: As for `numpy.empty`.
+        """
+        for outlet in self._outlets:
+            if isinstance(outlet, Lends):
+                array = outlet.empty(shape, dtype)
+                if array is not None:
+                    return array
+        return np.empty(shape, dtype)
 
     async def flush(self) -> None:
         """Wait until the receivers have acknowledged all that was sent.

@@ -13,7 +13,7 @@ from typing import Any
 from net.delivery import DELIVERIES, POLICIES
 from net.errors import OtterError
 
-TRANSPORTS = ("tcp",)
+TRANSPORTS = ("tcp", "shm")
 """That this version of the SDK has."""
 
 
@@ -31,13 +31,15 @@ class StreamEnd:
         peer: Name of the module at the other end.
         address: IPv4 address of the receiving module.
         port: TCP port at which the receiving module listens.
-        transport: Always `tcp` so far.
+        transport: `tcp`, or `shm` between modules of one host.
         queue: Messages that may wait at the receiver.
         policy: `block`, `drop-oldest` or `latest`: what happens when they do.
         delivery: `at-most-once`, `at-least-once` or `exactly-once`.
         deadline_s: Seconds after which nobody wants a message; 0: never.
         source_address: IPv4 address of the sending module, the only one that the stream may come
             from; empty (an older agent): it isn't checked.
+        copy: With shm: whether arrays are copied out of the shared memory.
+        path: With shm: the receiver's socket.
     """
 
     stream: str
@@ -51,6 +53,8 @@ class StreamEnd:
     source_address: str = ""
     delivery: str = "at-least-once"
     deadline_s: float = 0.0
+    copy: bool = False
+    path: str = ""
 
     @property
     def receiver_input(self) -> str:
@@ -105,6 +109,8 @@ def _end(fields: dict[str, Any]) -> StreamEnd:
         source_address=_get(fields, "source_address", str, ""),
         delivery=_get(fields, "delivery", str, "at-least-once"),
         deadline_s=float(_get(fields, "deadline_s", (int, float), 0.0)),
+        copy=_get(fields, "copy", bool, False),
+        path=_get(fields, "path", str, ""),
     )
     for value, known in (
         (end.transport, TRANSPORTS), (end.policy, POLICIES), (end.delivery, DELIVERIES)
@@ -115,6 +121,8 @@ def _end(fields: dict[str, Any]) -> StreamEnd:
                 "doesn't have",
                 hint="rebuild the module's image",
             )
+    if end.transport == "shm" and not end.path.startswith("/"):
+        raise WiringError(f"stream {end.stream!r} has no socket", hint="the agent is too old")
     if not 0 < end.port < 65536 or end.queue < 1:
         raise WiringError(f"stream {end.stream!r} has port {end.port} and queue {end.queue}")
     return end

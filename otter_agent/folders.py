@@ -57,7 +57,7 @@ def _write(path: Path, text: str) -> None:
         path.chmod(0o644)
 
 
-def fill(layout: Layout, mesh: str, module: api.ModuleSpec) -> None:
+def fill(layout: Layout, mesh: str, module: api.ModuleSpec, wiring: api.Wiring) -> None:
     """Give a new instance fresh work and state folders, its files and its wiring.
 
     Raises:
@@ -80,7 +80,7 @@ def fill(layout: Layout, mesh: str, module: api.ModuleSpec) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
         target.chmod(0o755 if file.executable else 0o644)
-    paths.wiring_file.write_bytes(api.encode(module.wiring(mesh)))
+    paths.wiring_file.write_bytes(api.encode(wiring))
     paths.wiring_file.chmod(0o644)
 
 

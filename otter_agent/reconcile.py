@@ -173,7 +173,8 @@ class Decision:
 def _folders_digest(spec: api.MeshSpec) -> str:
     hosts = [(h.name, h.cpu, h.memory_bytes, h.reaches_out) for h in spec.hosts]
     modules = [(m.name, m.host) for m in spec.modules]
-    return api.digest(api.encode((hosts, modules, sorted(spec.names.items()))))
+    shared = {end.stream for m in spec.modules for end in m.streams_in if end.transport == "shm"}
+    return api.digest(api.encode((hosts, modules, sorted(spec.names.items()), sorted(shared))))
 
 
 def _network_digest(spec: api.MeshSpec) -> str:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from net.errors import DriverError, OtterError
-from otter_agent import api, dev, folders, mounts
+from otter_agent import api, dev, folders, mounts, shared
 from otter_agent.images.base import BuildLog
 from otter_agent.machine import Machine
 from otter_agent.reconcile import budget_of
@@ -60,6 +60,7 @@ class Steps:
                 self.machine.layout, self.mesh, module.name, hosts,
                 reaches_out=module.host in outward,
             )  # fmt: skip
+        shared.make(self.machine.layout, spec)
         cgroups = self.machine.cgroups
         if cgroups is None:
             return
@@ -114,9 +115,10 @@ class Steps:
 
     def _furnish(self, module: api.ModuleSpec, artifact: Artifact) -> tuple[mounts.Bind, ...]:
         """Fill the module's folders; all that is shown to it of the machine. Blocking."""
-        binds = self._provide(module)
-        folders.fill(self.machine.layout, self.mesh, module)
-        return binds + dev.shown(self.machine.layout, self.mesh, module, artifact)
+        layout = self.machine.layout
+        binds = self._provide(module) + shared.binds(layout, self.mesh, module)
+        folders.fill(layout, self.mesh, module, shared.wiring(layout, self.mesh, module))
+        return binds + dev.shown(layout, self.mesh, module, artifact)
 
     def _provide(self, module: api.ModuleSpec) -> tuple[mounts.Bind, ...]:
         """Make the module's volumes, and see that its mounts and devices are allowed and there."""

@@ -14,8 +14,8 @@ _RUN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _TAKEN = (
-    "/run/otter", "/run/otter-state", "/.otter", "/run/secrets", "/work", "/etc/hosts",
-    "/etc/hostname", "/etc/resolv.conf", "/proc", "/sys", "/dev",
+    "/run/otter", "/run/otter-state", "/run/otter-shm", "/.otter", "/run/secrets", "/work",
+    "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/proc", "/sys", "/dev",
 )  # fmt: skip
 """Where the runtimes put things of their own: nothing goes there, or above, hiding them."""
 MAX_CORES = 10_000.0
@@ -45,6 +45,7 @@ def check(spec: MeshSpec) -> None:
     for module in spec.modules:
         _need(module.host in hosts, f"module {module.name}: no host {module.host[:80]!r}")
         _module(module)
+        _shared(module, spec)
         _publish(module, hosts)
     for link in spec.links:
         _need(link.a in hosts and link.b in hosts, f"link {link.name[:80]!r}: unknown host")
@@ -64,12 +65,21 @@ def _module(module: ModuleSpec) -> None:
         _need(good, f"{where}: file {file.target[:80]!r} must stay in the work folder")
     _extras(module, where)
     for end in (*module.streams_in, *module.streams_out):
-        _need(end.transport == "tcp", f"{where}: {end.transport} streams are not built yet")
+        _need(end.transport != "udp", f"{where}: {end.transport} streams are not built yet")
+        _need(not end.path, f"{where}: {end.path[:80]!r}: only the agent says where a socket is")
         _need(0 <= end.deadline_s < 1e9, f"{where}: a deadline of {end.deadline_s} s")
     for blob in module.blobs():
         _need(_SHA256.fullmatch(blob), f"{where}: blob {blob[:80]!r}")
     words = (*(module.command or ()), *module.env, *module.env.values())
     _need(not any("\0" in word for word in words), f"{where}: a NUL in its command or environment")
+
+
+def _shared(module: ModuleSpec, spec: MeshSpec) -> None:
+    """Shared memory would bypass the links between two hosts."""
+    for end in (*module.streams_in, *module.streams_out):
+        if end.transport == "shm":
+            good = any(m.name == end.peer and m.host == module.host for m in spec.modules)
+            _need(good, f"module {module.name}: shm joins modules of one host: {end.stream[:80]!r}")
 
 
 def _extras(module: ModuleSpec, where: str) -> None:

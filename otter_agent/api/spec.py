@@ -161,6 +161,11 @@ class StreamEnd(Data, frozen=True):
     """What a cut, or a restart of either end, may do to messages."""
     deadline_s: float = 0.0
     """After so many seconds nobody wants a message; 0: never."""
+    copy: bool = False
+    """With shm: the receiver copies arrays out of the shared memory."""
+    path: str = ""
+    """With shm: the receiver's socket, as the module sees it. In the wiring file only: the agent
+    says where it is."""
 
 
 class Wiring(Data, frozen=True):

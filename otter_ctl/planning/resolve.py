@@ -204,6 +204,7 @@ def _end(stream: Stream, addresses: Addresses, *, receiving: bool) -> api.Stream
         source_address=addresses.modules[stream.source],
         delivery=stream.delivery,
         deadline_s=stream.deadline_s,
+        copy=stream.copy,
     )
 
 

@@ -55,7 +55,7 @@ def uncarried(streams: Iterable[Stream]) -> Iterator[str]:
     lines = [
         f"stream {stream.name}: transport {stream.transport} is not carried by this version"
         for stream in streams
-        if stream.transport != "tcp"
+        if stream.transport == "udp"
     ]
     yield from _bounded(lines, "streams")
 

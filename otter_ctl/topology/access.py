@@ -23,8 +23,8 @@ _LABEL = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _SHARED = ipaddress.IPv4Network(DEFAULT_POOL)
 _INTERFACE = r"[A-Za-z0-9_.@-]{1,15}"
 _TAKEN = (
-    "/run/otter", "/run/otter-state", "/.otter", "/run/secrets", "/work", "/etc/hosts",
-    "/etc/hostname", "/etc/resolv.conf", "/proc", "/sys", "/dev",
+    "/run/otter", "/run/otter-state", "/run/otter-shm", "/.otter", "/run/secrets", "/work",
+    "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/proc", "/sys", "/dev",
 )  # fmt: skip
 """Where the runtimes put things of their own."""
 ARCHITECTURES = {"arm64": "aarch64", "aarch64": "aarch64", "amd64": "x86_64", "x86_64": "x86_64"}

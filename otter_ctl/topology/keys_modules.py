@@ -89,4 +89,10 @@ STREAM = Table(
         values.DURATION,
         "After this long nobody wants a message: it is dropped wherever it waits.",
     ),
+    Key(
+        "copy",
+        values.BOOLEAN,
+        "With shm: the receiver copies arrays out of the shared memory, and may write to them.",
+        default=False,
+    ),
 )

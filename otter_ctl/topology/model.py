@@ -218,6 +218,8 @@ class Stream:
     delivery: Delivery = "at-least-once"
     deadline_s: float = 0.0
     """0: none."""
+    copy: bool = False
+    """With shm: whether received arrays are copied, and so writable."""
 
     @property
     def name(self) -> str:

@@ -63,6 +63,7 @@ def _add(
             policy=merged.get("policy", "block"),
             delivery=_delivery(merged, own),
             deadline_s=merged.get("deadline", 0.0),
+            copy=merged.get("copy", False),
         )
         if len(streams) >= STREAMS_LIMIT:
             own.place.report(f"makes more than {STREAMS_LIMIT} streams")

@@ -55,5 +55,13 @@ def test_anything_else_is_a_wiring_error(bad):
         read_wiring(json.dumps(bad) if isinstance(bad, dict) else bad)
 
 
+def test_a_stream_through_shared_memory_has_a_socket():
+    shared = END | {"transport": "shm", "path": "/run/otter-shm/x/s", "copy": True}
+    (end,) = read_wiring(json.dumps(GOOD | {"inputs": [shared]})).inputs
+    assert (end.transport, end.path, end.copy) == ("shm", "/run/otter-shm/x/s", True)
+    with pytest.raises(WiringError, match="has no socket"):
+        read_wiring(json.dumps(GOOD | {"inputs": [END | {"transport": "shm"}]}))
+
+
 def test_the_receivers_name_of_an_input():
     assert StreamEnd(**END).receiver_input == "question"

@@ -1,0 +1,163 @@
+"""From a sender's records to messages: regions that are mapped, slots in them, pieces.
+
+Nothing that the sender says is believed. Regions must be sealed and not too large, slots lie inside
+of them, and of a message only what `net.wire.decode` has copied is interpreted: a sender that
+writes to a slot later spoils values, not the decoder. Must not know: sockets, inputs.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from net.errors import MessageTooLarge, RemoteWireError
+from net.layouts import layout
+from net.memory import ALIGN, Block, aligned
+from net.messages import Message
+from net.shared import memory
+from net.values import BYTES, JSON, TEXT
+from net.wire import HEADER, MESSAGE, Head, check_preamble, decode
+
+_MOST_REGIONS = 1024
+Place = tuple[int, int]
+"""Region and offset: names a slot."""
+
+
+class Incoming:
+    """What one connection has brought.
+
+    Args:
+        limit_bytes: Largest message.
+        memory_bytes: Most that all regions together may take.
+        copies: Whether arrays are copied out of the slots, which are then free at once.
+        released: Called when there is a slot to give back; in any thread.
+    """
+
+    def __init__(
+        self, limit_bytes: int, memory_bytes: int, *, copies: bool, released: Callable[[], None]
+    ) -> None:
+        self._limit_bytes, self._memory_bytes = limit_bytes, memory_bytes
+        self._copies = copies
+        self._released = released
+        self._regions: dict[int, mmap.mmap] = {}
+        self._announced = (0, 0)
+        self._total = 0
+        self._lender = memory.Lender(self._gone)
+        self._out: dict[Place, int] = {}
+        self._whole: Block | None = None
+        self._filled = 0
+        self.to_release: deque[Place] = deque()
+        """Slots that nothing refers to any more."""
+        self.bytes_to_release = 0
+
+    def announce(self, number: int, size: int) -> None:
+        """A region is to come. Raises `RemoteWireError`."""
+        if number in self._regions or len(self._regions) >= _MOST_REGIONS:
+            raise RemoteWireError("a region too many")
+        if not 0 < size <= self._memory_bytes - self._total:
+            raise RemoteWireError(f"regions of over {self._memory_bytes} bytes")
+        self._announced = number, size
+
+    def region(self, fd: int) -> None:
+        """Map the region that was announced. Raises `RemoteWireError`."""
+        number, size = self._announced
+        self._regions[number] = memory.adopt(fd, size)
+        self._total += size
+
+    def forget(self, number: int) -> None:
+        """The sender has let go of a region; views of it keep it. Raises `RemoteWireError`."""
+        region = self._regions.pop(number, None)
+        if region is None:
+            raise RemoteWireError("an unknown region is let go of")
+        self._total -= len(region)
+        memory.unmap(region)
+
+    def close(self) -> None:
+        """Let go of all regions; arrays keep what they show."""
+        while self._regions:
+            memory.unmap(self._regions.popitem()[1])
+
+    def slot(self, number: int, at: int, length: int) -> Message:
+        """The message in a slot. Raises `RemoteWireError`, `MessageTooLarge`."""
+        region = self._regions.get(number)
+        if region is None:
+            raise RemoteWireError("a slot in an unknown region")
+        if at % ALIGN or length < HEADER.size or at + length > len(region):
+            raise RemoteWireError("a slot that isn't in its region")
+        if length > self._limit_bytes:
+            raise MessageTooLarge(length, self._limit_bytes)
+        place = number, at
+        if place in self._out:
+            raise RemoteWireError("a slot that wasn't given back is used again")
+        self._out[place] = length
+        lent = self._lender.lend(region, at, length, place)
+        if self._copies:
+            own = aligned(length)
+            own[:] = lent
+            return decode(own, self._limit_bytes)
+        return decode(lent, self._limit_bytes)
+
+    def piece(self, whole: int, payload: memoryview) -> Message | None:
+        """Another piece; the message once it is whole.
+
+        Raises:
+            RemoteWireError: It makes no sense.
+            MessageTooLarge: It announces more than is allowed; nothing has been allocated.
+        """
+        if self._whole is None:
+            if whole == payload.nbytes:
+                return decode_small(payload.tobytes(), self._limit_bytes)
+            if whole > self._limit_bytes:
+                raise MessageTooLarge(whole, self._limit_bytes)
+            self._whole, self._filled = aligned(whole), 0
+        end = self._filled + payload.nbytes
+        if whole != self._whole.nbytes or not payload.nbytes or end > whole:
+            raise RemoteWireError("a piece that doesn't belong to its message")
+        self._whole[self._filled : end] = np.frombuffer(payload, np.uint8)
+        self._filled = end
+        if end < whole:
+            return None
+        complete, self._whole = self._whole, None
+        return decode(complete, self._limit_bytes)
+
+    def _gone(self, place: Place) -> None:
+        self.bytes_to_release += self._out.pop(place)
+        self.to_release.append(place)
+        self._released()
+
+    def releases(self, most: int) -> list[Place]:
+        """Slots to give back, at most so many."""
+        count = min(most, len(self.to_release))
+        if count == len(self.to_release):
+            self.bytes_to_release = 0
+        return [self.to_release.popleft() for _ in range(count)]
+
+    @property
+    def lent(self) -> int:
+        """Slots that arrays here show."""
+        return self._lender.lent
+
+
+def decode_small(data: bytes, limit_bytes: int) -> Message:
+    """As `net.wire.decode`, for a message in bytes of our own: no arrays where there are none.
+
+    Raises:
+        RemoteWireError: It isn't one.
+        MessageTooLarge: It is over the limit.
+    """
+    if len(data) < HEADER.size or data[6] not in (BYTES, TEXT, JSON):
+        own = aligned(len(data))
+        own[:] = np.frombuffer(data, np.uint8)
+        return decode(own, limit_bytes)
+    _, kind, _ = check_preamble(data, 0, messages=True)
+    head = Head(data, 0, limit_bytes)
+    if kind != MESSAGE or head.before + head.body != len(data):
+        raise RemoteWireError("no message, or not all of it")
+    said = memoryview(data)
+    found = layout(head.form, head.metadata_in(said), head.body)
+    parts: Any = [said[head.before :]] if found.sizes else []
+    return head.message(found.value(parts), head.reply_to(said))

@@ -1,0 +1,101 @@
+"""Memory that two processes share: sealed memfds, mapped, lent in parts.
+
+The sender maps a region to write, the receiver to read only. A region is sealed: it can't shrink,
+so no peer can take pages away from under a mapping (that would be a SIGBUS), and, where the kernel
+has `F_SEAL_FUTURE_WRITE` (5.1), nobody but its maker can write to it. The kernel frees it when both
+processes have let go of it, however they end. Must not know: records, messages.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from net.errors import RemoteWireError
+
+_FUTURE_WRITE = 0x0010
+"""F_SEAL_FUTURE_WRITE, which Python's fcntl doesn't name. Source: linux/fcntl.h."""
+_NEEDED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+
+
+def create(size: int) -> tuple[int, mmap.mmap]:
+    """A new region: its descriptor, to pass on, and its memory, to write. All zeros, none touched.
+
+    Raises:
+        OSError: There isn't that much, or too many files are open.
+    """
+    fd = os.memfd_create("otter-stream", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size)
+        memory = mmap.mmap(fd, size)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _NEEDED)
+        with suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _FUTURE_WRITE)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, memory
+
+
+def adopt(fd: int, size: int) -> mmap.mmap:
+    """Map a region that a peer has passed, to read. Takes `fd`: closes it in any case.
+
+    Raises:
+        RemoteWireError: It is no sealed memory of that size.
+    """
+    try:
+        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+        if seals & _NEEDED != _NEEDED or os.fstat(fd).st_size != size:
+            raise RemoteWireError("a region that isn't sealed, or not as large as announced")
+        return mmap.mmap(fd, size, prot=mmap.PROT_READ)
+    except (OSError, ValueError, OverflowError) as exc:  # not a memfd at all; no memory to map it
+        raise RemoteWireError(f"a region that can't be mapped: {exc}") from exc
+    finally:
+        os.close(fd)
+
+
+def unmap(mapped: mmap.mmap) -> None:
+    """Let go of a mapping: at once, or with the last array that shows a part of it."""
+    with suppress(BufferError):
+        mapped.close()
+
+
+class Lender:
+    """Lends parts of mapped memory as arrays, and learns when the last view of one is gone.
+
+    Args:
+        gone: Called with the `ticket` of a part when nothing refers to it any more; in whatever
+            thread dropped the last view.
+    """
+
+    def __init__(self, gone: Callable[[Any], None]) -> None:
+        self._gone = gone
+        # By the reference's id: an array has no hash, so a reference to one has none either.
+        self._lent: dict[int, tuple[weakref.ref[NDArray[np.uint8]], Any]] = {}
+
+    def lend(self, memory: mmap.mmap, start: int, nbytes: int, ticket: Any) -> NDArray[np.uint8]:
+        """The bytes as a flat array; writable if the mapping is."""
+        # It owns nothing and its base is no array. numpy therefore gives this very object as base
+        # to each view of it and to each view of those, so its end is the end of them all.
+        owner: NDArray[np.uint8] = np.frombuffer(memory, np.uint8, nbytes, start)
+        reference = weakref.ref(owner, self._back)
+        self._lent[id(reference)] = reference, ticket
+        return owner
+
+    def _back(self, reference: weakref.ref[NDArray[np.uint8]]) -> None:
+        _, ticket = self._lent.pop(id(reference))
+        self._gone(ticket)
+
+    @property
+    def lent(self) -> int:
+        """Parts of which there are views."""
+        return len(self._lent)

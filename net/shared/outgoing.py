@@ -1,0 +1,174 @@
+"""Where a sender's messages lie until nobody needs them: in slots, or in bytes of our own.
+
+    parcel ──► filled in place │ copied into a slot │ bytes (small, or no room that would come)
+    slot: held by the stream until it is acknowledged, and by the receiver until it is given back
+
+Must not know: sockets, the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from net.delivery import Entry
+from net.errors import RemoteWireError
+from net.messages import Parcel
+from net.shared import records
+from net.shared.regions import Regions, Slot
+from net.values import Buffer
+from net.wire import MAX_MESSAGE_BYTES, encode, size_of
+
+INLINE_BYTES = 32 * 1024
+"""Messages up to this size go in one piece through the socket: a slot costs more than the copy."""
+
+
+@dataclass(slots=True, eq=False)
+class Placed(Entry):
+    """A message, and the slot it lies in, if it does; else its buffer is a record.
+
+    Attributes:
+        slot: The slot.
+        size: Bytes of the whole message; `nbytes` has only what isn't in a slot.
+    """
+
+    slot: Slot | None = None
+    size: int = 0
+
+
+class Outgoing:
+    """The messages of one sender.
+
+    Args:
+        regions: Its shared memory.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, regions: Regions, clock: Callable[[], float]) -> None:
+        self.regions = regions
+        self._clock = clock
+        self._lent: dict[tuple[int, int], Slot] = {}
+        self.taken = 0
+        """The last number that the receiver's module has taken."""
+        self.seq = 0
+
+    def place(
+        self,
+        parcel: Parcel,
+        on_settled: Callable[[], None] | None,
+        limit_bytes: int,
+        *,
+        wait: bool = True,
+    ) -> Placed | None:
+        """Put a message where it can be sent from; None: there will be room soon.
+
+        Raises:
+            MessageTooLarge: It is over the limit.
+        """
+        if parcel.packed.nbytes < INLINE_BYTES:
+            return self.in_bytes(parcel, on_settled, limit_bytes)
+        slot = self._filled_in_place(parcel)
+        if slot is not None:
+            return self._in_slot(slot, parcel, on_settled, limit_bytes, filled=True)
+        size = size_of(parcel)
+        try:
+            slot = self.regions.take(size) if size <= limit_bytes else None
+        except OSError:  # the machine's memory, or our descriptors, are used up
+            slot = None
+        if slot is not None:
+            return self._in_slot(slot, parcel, on_settled, limit_bytes)
+        if wait and size <= min(limit_bytes, self.regions.bound_bytes) and self._room_soon():
+            return None
+        return self.in_bytes(parcel, on_settled, limit_bytes)
+
+    def _room_soon(self) -> bool:
+        """Whether a slot is going to be free without anything else being sent.
+
+        One whose message the receiver's module has taken may stay taken until the next comes.
+        """
+        return any(slot.seq > self.taken for slot in self._lent.values())
+
+    def _filled_in_place(self, parcel: Parcel) -> Slot | None:
+        buffers = parcel.packed.buffers
+        if len(buffers) != 1 or not isinstance(buffers[0], memoryview):
+            return None
+        before = size_of(parcel) - buffers[0].nbytes
+        return self.regions.filled_in_place(buffers[0], before)
+
+    def _in_slot(
+        self,
+        slot: Slot,
+        parcel: Parcel,
+        on_settled: Callable[[], None] | None,
+        limit_bytes: int,
+        *,
+        filled: bool = False,
+    ) -> Placed:
+        try:
+            buffers = self._encoded(parcel, limit_bytes)
+        except BaseException:
+            self.regions.drop(slot)
+            raise
+        slot.seq = self.seq
+        slot.write(buffers[:1] if filled else buffers)
+        size = sum(map(len, buffers))
+        return Placed(self.seq, [], 0, parcel.expires, True, on_settled, slot=slot, size=size)
+
+    def in_bytes(
+        self, parcel: Parcel, on_settled: Callable[[], None] | None, limit_bytes: int
+    ) -> Placed:
+        """A message as one record, too long for one though it may be.
+
+        Raises:
+            MessageTooLarge: It is over the limit.
+        """
+        buffers = self._encoded(parcel, limit_bytes)
+        size = sum(map(len, buffers))
+        data = b"".join((records.head(records.PIECE, size), *buffers))
+        return Placed(self.seq, [data], size, parcel.expires, True, on_settled, size=size)
+
+    def _encoded(self, parcel: Parcel, limit_bytes: int) -> list[Buffer]:
+        now = self._clock()
+        limit = limit_bytes or MAX_MESSAGE_BYTES
+        buffers = encode(parcel, seq=self.seq + 1, queued=now, sent=now, limit_bytes=limit)
+        self.seq += 1
+        return buffers
+
+    # --- who holds what ----------------------------------------------------------------------
+
+    def lend(self, slot: Slot) -> None:
+        """The receiver is told of a slot."""
+        slot.holds += 1
+        self._lent[slot.place] = slot
+
+    def given_back(self, place: tuple[int, int]) -> None:
+        """The receiver doesn't look at a slot any more. Raises `RemoteWireError`."""
+        slot = self._lent.pop(place, None)
+        if slot is None:
+            raise RemoteWireError("a slot is given back that wasn't lent")
+        self.regions.drop(slot)
+
+    def settle(self, entry: Entry) -> None:
+        """A message is never sent again."""
+        assert isinstance(entry, Placed)
+        slot, entry.slot = entry.slot, None
+        if slot is not None:
+            self.regions.drop(slot)
+
+    def cut_off(self) -> None:
+        """The receiver is gone, or its arrays may live on: nothing new goes where they look."""
+        self.regions.retire()
+        for slot in self._lent.values():
+            self.regions.drop(slot)
+        self._lent.clear()
+        self.taken = 0
+
+    def close(self) -> None:
+        """Let go of all memory."""
+        self.regions.close()
+        self._lent.clear()
+
+    @property
+    def lent(self) -> int:
+        """Slots that the receiver may look at."""
+        return len(self._lent)

@@ -1,0 +1,499 @@
+"""The sending end of a stream through shared memory: an outlet like the one for TCP.
+
+    deliver ──► slot or bytes ──► outstanding ──pump──► SLOT / PIECE …, ◄── ACK: done, released
+
+What is large is copied into a slot once, or was filled in place there (`empty`); what is small, and
+what finds no room although nobody is about to make any, travels in the socket. Everything happens
+in the loop's callbacks: no tasks. Must not know: modules, files, wiring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from net.delivery import Outstanding
+from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
+from net.messages import Parcel
+from net.outlets import Shape
+from net.shared import places, records
+from net.shared.channel import Channel
+from net.shared.outgoing import INLINE_BYTES, Outgoing, Placed
+from net.shared.regions import MEMORY_BYTES, Region, Regions, Slot
+from net.stats import EdgeStats
+from net.timing import Timing
+from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, Accept, End, Refuse, hello
+
+_NOT_THERE_YET = frozenset(
+    {errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.EAGAIN, errno.EINTR}
+)
+"""What a receiver that starts or restarts looks like; anything else is an error."""
+
+
+class SharedSender:
+    """The sending end of one stream; `net.sender.Sender` says what its methods promise.
+
+    Args:
+        path: Of the receiver's socket.
+        stream: Name of the stream.
+        input: The receiver's input.
+        sender: Name of this module.
+        timing: Retries and grace periods.
+        clock: Seconds since 1970.
+        delivery: `at-most-once`, `at-least-once` or `exactly-once`.
+        policy: `block`, `drop-oldest` or `latest`.
+        queue: Messages that may wait here with `drop-oldest`.
+        deadline_s: After so many seconds nobody wants a message that says nothing else; 0: never.
+        memory_bytes: Most shared memory that the stream takes.
+    """
+
+    transport = "shm"
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        stream: str,
+        input: str,  # noqa: A002 - the field's word
+        sender: str,
+        timing: Timing | None = None,
+        clock: Callable[[], float] = time.time,
+        delivery: str = "at-least-once",
+        policy: str = "block",
+        queue: int = 16,
+        deadline_s: float = 0.0,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        self.stream = stream
+        self.timing = timing or Timing()
+        self.run = secrets.randbits(32)
+        self._path = path
+        self._clock = clock
+        self._hello = records.control(
+            hello(stream, input, sender, run=self.run, delivery=delivery), memory_bytes
+        )
+        self._deadline_s = deadline_s
+        self._kept = delivery != "at-most-once" and policy == "block"
+        self.exactly_once = delivery == "exactly-once"
+        self._drops = policy != "block"
+        self._most_waiting = 1 if policy == "latest" else queue
+        self._outstanding = Outstanding(kept=self._kept)
+        self._most_bytes = memory_bytes
+        self._regions = Regions(memory_bytes, self._array_gone)
+        self._outgoing = Outgoing(self._regions, clock)
+        self._known: set[int] = set()
+        self._begun: Placed | None = None
+        self._piece_at = 0
+        self._lock = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed: asyncio.Future[None] | None = None
+        self._channel: Channel | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._limit_bytes = 0
+        self._delay_s = self.timing.first_retry_s
+        self._refused: TransportError | None = None
+        self._ending = self._said_end = self._confirmed = self._closed = False
+        self._stats = EdgeStats(stream, self.transport)
+
+    # --- what modules use --------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Wait until the other side is there. Sending does that too.
+
+        Raises:
+            StreamRefused: It is there and doesn't want this stream.
+            TransportError: The socket can't be reached.
+        """
+        self._start()
+        while not self._up():
+            await self._change()
+
+    async def deliver(self, parcel: Parcel, on_settled: Callable[[], None] | None = None) -> None:
+        """Send one message; returns when arrays may change (but for those of `empty`).
+
+        Args:
+            parcel: The message.
+            on_settled: Called once the receiver has acknowledged it.
+
+        Raises:
+            MessageTooLarge: It is larger than the receiver accepts.
+            StreamRefused: The receiver doesn't want this stream.
+            ConnectionClosed: This end has been closed.
+
+        Cancellation: the message has gone out or goes out, or it doesn't; never a part of it.
+        """
+        if self._ending:
+            self._raise_closed()
+        if self._deadline_s and not parcel.expires:
+            parcel = replace(parcel, expires=parcel.made + self._deadline_s)
+        self._start()
+        if self._drops:
+            self._deliver_or_drop(parcel, on_settled)
+            return
+        if parcel.packed.nbytes < INLINE_BYTES and self._idle:
+            self._at_once(parcel, on_settled)
+            return
+        async with self._lock:
+            while not self._up() or self._outstanding.full:
+                await self._change()
+            entry = await self._placed(parcel, on_settled)
+            self._admit(entry)
+            while self._is_unwritten(entry):
+                await self._change()
+
+    def empty(self, shape: Shape, dtype: Any = np.float64) -> NDArray[Any] | None:
+        """An array in shared memory, to fill and send without a copy; None: there is no room now.
+
+        Once sent it is the receiver's: it can't be written to any more, and can't be sent again
+        without a copy.
+        """
+        if self._closed or self._refused is not None:
+            return None
+        sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+        kind = np.dtype(dtype)
+        if kind.hasobject or not kind.itemsize or not all(sizes):
+            return None
+        return self._regions.empty(sizes, kind)
+
+    async def flush(self) -> None:
+        """Wait until the receiver has acknowledged all that was sent.
+
+        Raises:
+            StreamRefused: The receiver doesn't want this stream.
+            ConnectionClosed: This end has been closed.
+        """
+        while len(self._outstanding):
+            await self._change()
+
+    async def aclose(self) -> bool:
+        """Say that nothing more comes, and wait until all has been acknowledged. Idempotent.
+
+        Returns:
+            Whether the receiver confirmed it; False if it isn't there.
+        """
+        self._ending = True
+        try:
+            if not self._closed and self._refused is None:
+                self._start()
+                self._pump()
+                await self._finish()
+        finally:
+            self.abort()
+        return self._confirmed
+
+    async def _finish(self) -> None:
+        while not self._closed and self._refused is None:
+            if self._limit_bytes:
+                await asyncio.shield(self._changing())
+                continue
+            try:  # nobody there: give them a while
+                async with asyncio.timeout(self.timing.close_s):
+                    while not self._limit_bytes and not self._closed and self._refused is None:
+                        await asyncio.shield(self._changing())
+            except TimeoutError:
+                return
+
+    def abort(self) -> None:
+        """Cut the connection; what is not yet received may be lost. Idempotent."""
+        self._closed = self._ending = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._channel is not None:
+            self._channel.close()
+        self._outgoing.close()
+        self._say_changed()
+
+    def stats(self) -> EdgeStats:
+        """Counters of this end."""
+        self._stats.waiting = len(self._outstanding)
+        self._stats.extra["shared_bytes"] = self._regions.total_bytes
+        return self._stats
+
+    # --- a message finds its place -----------------------------------------------------------
+
+    @property
+    def _idle(self) -> bool:
+        """Whether a small message can go out at once."""
+        channel = self._channel
+        return (
+            bool(self._limit_bytes)
+            and channel is not None
+            and not channel.clogged
+            and channel.alive
+            and not self._outstanding.unwritten
+            and not self._outstanding.full
+            and not self._lock.locked()
+        )
+
+    def _at_once(self, parcel: Parcel, on_settled: Callable[[], None] | None) -> None:
+        """The short way: nothing is in front of it, and the socket takes it, mostly."""
+        entry = self._outgoing.in_bytes(parcel, on_settled, self._limit_bytes)
+        if entry.size > records.MAX_PAYLOAD or parcel.expires:
+            self._admit(entry)
+            return
+        assert self._channel is not None
+        self._channel.push(entry.buffers[0])
+        if self._channel.alive:
+            self._stats.sent(entry.size)
+            self._outstanding.wrote_at_once(entry)
+        else:
+            self._outstanding.admit(entry)
+
+    async def _placed(self, parcel: Parcel, on_settled: Callable[[], None] | None) -> Placed:
+        """The message in a slot, or in bytes of our own."""
+        while True:
+            entry = self._outgoing.place(parcel, on_settled, self._limit_bytes)
+            if entry is not None:
+                return entry
+            await self._change()
+            while not self._up():
+                await self._change()
+
+    def _deliver_or_drop(self, parcel: Parcel, on_settled: Callable[[], None] | None) -> None:
+        """Never wait: what can't be sent in time makes room for what is newer."""
+        if self._closed or self._refused is not None:
+            self._raise_closed()
+        entry = self._outgoing.place(
+            parcel, on_settled, self._limit_bytes or MAX_MESSAGE_BYTES, wait=False
+        )
+        assert entry is not None
+        begun = self._begun is not None
+        while self._outstanding.unwritten >= self._most_waiting + begun:
+            dropped = self._outstanding.drop_oldest(but_first=begun)
+            if dropped is None:
+                break
+            self._stats.dropped += 1
+            self._outgoing.settle(dropped)
+        self._admit(entry)
+
+    def _admit(self, entry: Placed) -> None:
+        self._outstanding.admit(entry)
+        self._pump()
+
+    def _is_unwritten(self, entry: Placed) -> bool:
+        first = self._outstanding.first()
+        return first is not None and first.seq <= entry.seq
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Write what is outstanding while the socket takes it, and at last the last word."""
+        channel = self._channel
+        if channel is None or not self._limit_bytes:
+            return
+        before = self._outstanding.unwritten
+        while channel.alive and not channel.clogged:
+            entry = self._begun or self._outstanding.first()
+            if entry is None:
+                break
+            assert isinstance(entry, Placed)
+            if entry.expires and self._begun is None and self._clock() >= entry.expires:
+                self._stats.expired += 1
+                self._outgoing.settle(self._outstanding.drop_first())
+            elif self._write(channel, entry):
+                self._delay_s = self.timing.first_retry_s
+                self._stats.sent(entry.size)
+                self._outstanding.wrote_first(entry)  # unless it was acknowledged meanwhile
+                if not self._kept:
+                    self._outgoing.settle(entry)
+        if self._ending and not self._said_end and not self._outstanding.unwritten:
+            self._said_end = channel.push(records.control(LAST_WORD)) or channel.clogged
+        if self._outstanding.unwritten != before:
+            self._say_changed()
+
+    def _write(self, channel: Channel, entry: Placed) -> bool:
+        """Whether the socket has it, or the channel keeps the rest."""
+        if entry.slot is not None:
+            self._write_slot(channel, entry.slot, entry.size)
+            return channel.alive
+        record = entry.buffers[0]
+        if entry.size <= records.MAX_PAYLOAD:
+            channel.push(record)
+            return channel.alive
+        data = memoryview(record)[records.HEAD_BYTES :]
+        self._begun = entry
+        while self._piece_at < entry.size and channel.alive:
+            if channel.clogged:
+                return False
+            part = data[self._piece_at : self._piece_at + records.MAX_PAYLOAD]
+            channel.push(records.head(records.PIECE, entry.size), part)
+            self._piece_at += len(part)
+        if channel.alive:
+            self._begun, self._piece_at = None, 0
+        return channel.alive
+
+    def _write_slot(self, channel: Channel, slot: Slot, size: int) -> None:
+        self._tell_forgotten(channel)
+        region = slot.region
+        if region.number not in self._known:
+            self._known.add(region.number)
+            self._introduce(channel, region)
+        number, at = slot.place
+        self._outgoing.lend(slot)
+        channel.push(records.head(records.SLOT, number, at, size))
+
+    def _introduce(self, channel: Channel, region: Region) -> None:
+        channel.push(records.head(records.REGION, region.number, region.size))
+        channel.push(records.head(records.MEMORY), fd=region.fd)
+
+    def _tell_forgotten(self, channel: Channel) -> None:
+        while self._regions.forgotten:
+            number = self._regions.forgotten.pop()
+            if number in self._known:
+                self._known.remove(number)
+                channel.push(records.head(records.FORGET, number))
+
+    # --- what the channel says ---------------------------------------------------------------
+
+    def on_memory(self, fd: int) -> None:
+        """Never: no receiver passes memory."""
+        os.close(fd)
+
+    def on_record(self, head: records.Head, payload: memoryview) -> None:
+        """The receiver says something."""
+        kind = head[0]
+        if kind == records.ACK and self._limit_bytes:
+            self._acknowledged(head, payload)
+        elif kind == records.CONTROL:
+            self._on_control(records.read_control(payload.tobytes()), head[1])
+        else:
+            raise RemoteWireError("a record that no receiver sends")
+
+    def _on_control(self, event: Any, memory_bytes: int) -> None:
+        if isinstance(event, Accept) and not self._limit_bytes:
+            self._cancel_timer()
+            self._limit_bytes = event.limit_bytes
+            self._regions.bound_bytes = min(self._most_bytes, memory_bytes)
+            self._done_to(event.done)
+            self._pump()
+        elif isinstance(event, Refuse):
+            self._refused = StreamRefused(f"{self.stream}: refused: {event.reason}")
+            self._drop_channel()
+        elif isinstance(event, End) and self._said_end:
+            self._confirmed = self._closed = True
+            self._drop_channel()
+        else:
+            raise RemoteWireError(f"unexpected {type(event).__name__} from a receiver")
+        self._say_changed()
+
+    def _acknowledged(self, head: records.Head, payload: memoryview) -> None:
+        released = records.read_released(head, payload.tobytes())
+        _, done, taken, _ = head
+        self._outgoing.taken = max(self._outgoing.taken, taken)
+        for place in released:
+            self._outgoing.given_back(place)
+        self._done_to(done)
+        self._pump()
+        self._say_changed()
+
+    def _done_to(self, seq: int) -> None:
+        for entry in self._outstanding.acknowledge(min(seq, self._outgoing.seq)):
+            self._outgoing.settle(entry)
+            if entry.on_settled is not None:
+                entry.on_settled()
+
+    def on_fault(self, error: TransportError) -> None:
+        """It isn't told: a receiver that starts over will know better."""
+        self._stats.extra["faults"] = self._stats.extra.get("faults", 0) + 1
+
+    def on_drained(self) -> None:
+        """The socket takes more."""
+        self._pump()
+
+    def on_lost(self) -> None:
+        """A cut: what isn't acknowledged is sent again, from where it lies."""
+        self._channel = None
+        was_up, self._limit_bytes = bool(self._limit_bytes), 0
+        self._cancel_timer()
+        self._begun, self._piece_at = None, 0
+        self._said_end = False
+        self._outgoing.cut_off()
+        self._known.clear()
+        self._regions.forgotten.clear()
+        if self._kept:
+            self._stats.resent += self._outstanding.again()
+        if not self._closed and self._refused is None:
+            self._stats.reconnects += was_up
+            self._dial_later()
+        self._say_changed()
+
+    # --- connecting --------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._loop is None and not self._closed:
+            self._loop = asyncio.get_running_loop()
+            self._dial()
+
+    def _dial(self) -> None:
+        assert self._loop is not None
+        self._timer = None
+        try:
+            sock = places.connect(self._path)
+        except OSError as exc:
+            if exc.errno in _NOT_THERE_YET:
+                self._dial_later()
+                return
+            why = exc.strerror or str(exc)
+            self._refused = TransportError(f"{self.stream}: can't connect to {self._path}: {why}")
+            self._say_changed()
+            return
+        self._channel = Channel(sock, self)
+        self._channel.push(self._hello)
+        self._timer = self._loop.call_later(self.timing.attempt_s, self._channel.close)
+
+    def _dial_later(self) -> None:
+        assert self._loop is not None
+        self._timer = self._loop.call_later(self._delay_s, self._dial)
+        self._delay_s = min(2 * self._delay_s, self.timing.longest_retry_s)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _drop_channel(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+
+    # --- waiting -----------------------------------------------------------------------------
+
+    def _up(self) -> bool:
+        """Whether there is a connection; raises if there will be none."""
+        if self._closed or self._refused is not None:
+            self._raise_closed()
+        return bool(self._limit_bytes)
+
+    def _raise_closed(self) -> None:
+        if self._refused is not None:
+            raise self._refused
+        raise ConnectionClosed(f"{self.stream}: the stream has been closed here")
+
+    def _changing(self) -> asyncio.Future[None]:
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        return self._changed
+
+    async def _change(self) -> None:
+        """Wait until something about this stream has changed."""
+        await asyncio.shield(self._changing())
+        if self._closed or self._refused is not None:
+            self._raise_closed()
+
+    def _say_changed(self) -> None:
+        changed, self._changed = self._changed, None
+        if changed is not None and not changed.done():
+            changed.set_result(None)
+
+    def _array_gone(self) -> None:
+        """An array of `empty` is gone, in whatever thread: who waits for room shall look again."""
+        if self._changed is not None and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._say_changed)
