@@ -55,6 +55,12 @@ class Entry:
             self.owned = True
             self.buffers = [_copy(part) for part in self.buffers]
 
+    def settle(self) -> None:
+        """Nothing more will happen to it: nobody wants it, or it was acknowledged."""
+        self.settled = True
+        if self.on_settled is not None:
+            self.on_settled()
+
 
 def _copy(part: Buffer) -> Buffer:
     block = memoryview(aligned(len(part)))  # type: ignore[arg-type]
@@ -116,6 +122,12 @@ class Outstanding:
             if self._bytes >= MOST_BYTES or len(written) >= MOST_MESSAGES:
                 self.full = True
 
+    def wrote(self, entry: Entry) -> None:
+        """The same for one that is an entry already."""
+        if self._kept:
+            self._written.append((entry.seq, entry.nbytes, entry.on_settled, entry))
+            self._count(entry.nbytes)
+
     def first(self) -> Entry | None:
         """The one that is to be written next."""
         return self._unwritten[0] if self._unwritten else None
@@ -125,10 +137,8 @@ class Outstanding:
         if self.first() is not entry:
             return
         self._unwritten.popleft()
-        if self._kept:
-            self._written.append((entry.seq, entry.nbytes, entry.on_settled, entry))
-        else:
-            self._count(-entry.nbytes)
+        self._count(-entry.nbytes)
+        self.wrote(entry)
 
     def drop_first(self) -> Entry:
         """The first is not to be written: nobody wants it."""

@@ -16,6 +16,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
+from net.bell import Bell
 from net.burst import Burst
 from net.delivery import Entry, Outstanding
 from net.dialing import NOT_THERE_YET, SendingConnection, dial
@@ -84,8 +85,7 @@ class Sender:
         self._outstanding = Outstanding(kept=self._kept)
         self._seq = 0
         self._lock = asyncio.Lock()
-        self._changed: asyncio.Future[None] | None = None
-        self._work: asyncio.Future[None] | None = None
+        self._changed, self._work = Bell(), Bell()
         self._connection: SendingConnection | None = None
         self._limit_bytes = 0
         self._refused: TransportError | None = None
@@ -275,20 +275,15 @@ class Sender:
 
     async def _hand(self, entry: Entry) -> None:
         """Give a message to the keeper, and wait until its memory may change."""
-        handed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def tell() -> None:
-            if not handed.done():
-                handed.set_result(None)
-
-        entry.on_handed = tell
+        handed = Bell()
+        waiting, entry.on_handed = handed.next(), handed.ring
         self._outstanding.admit(entry)
         self._say_changed()
         try:
-            while not handed.done():
-                if self._closed or self._refused is not None:
+            while not waiting.done():
+                if self._over:
                     self._raise_closed()
-                await asyncio.wait((handed, self._changing()), return_when="FIRST_COMPLETED")
+                await asyncio.wait((waiting, self._changed.next()), return_when="FIRST_COMPLETED")
             if self._kept and not entry.owned:
                 await self._settled_or_owned(entry)
         except BaseException:
@@ -302,19 +297,19 @@ class Sender:
         try:
             async with asyncio.timeout(entry.nbytes / COPY_BYTES_PER_S):
                 while not entry.settled and not self._over:
-                    await asyncio.shield(self._changing())
+                    await self._changed.wait()
         except TimeoutError:
             entry.own()
 
     def _drop_into(self, parcel: Parcel, on_settled: Callable[[], None] | None) -> None:
         """Never wait: what can't be sent in time makes room for what is newer."""
-        if self._closed or self._refused is not None:
+        if self._over:
             self._raise_closed()
         while self._outstanding.unwritten >= self._most_waiting + self._writing:
             dropped = self._outstanding.drop_oldest(but_first=self._writing)
             if dropped is None:
                 break
-            self._settle(dropped)
+            dropped.settle()
             self._stats.dropped += 1
         self._clear = None
         self._outstanding.admit(self._entry(parcel, on_settled, self._clock(), own=True))
@@ -324,13 +319,8 @@ class Sender:
         """The receiver is done with all messages up to this one."""
         for tell in self._outstanding.acknowledge(seq):
             tell()
-        self._wake_waiting()
-
-    @staticmethod
-    def _settle(entry: Entry) -> None:
-        """Nothing more will happen to it: it was acknowledged, or dropped."""
-        if entry.on_settled is not None:
-            entry.on_settled()
+        self._delay_s = self.timing.first_retry_s
+        self._changed.ring()
 
     def _flush_burst(self) -> None:
         if self._burst is not None:
@@ -349,7 +339,7 @@ class Sender:
 
     def _up(self) -> bool:
         """Whether there is a connection; raises if there will be none."""
-        if self._closed or self._refused is not None:
+        if self._over:
             self._raise_closed()
         return self._connection is not None and bool(self._limit_bytes)
 
@@ -358,30 +348,16 @@ class Sender:
             raise self._refused
         raise ConnectionClosed(f"{self.stream}: the stream has been closed here")
 
-    def _changing(self) -> asyncio.Future[None]:
-        if self._changed is None:
-            self._changed = asyncio.get_running_loop().create_future()
-        return self._changed
-
     async def _change(self) -> None:
         """Wait until something about this stream has changed."""
-        await asyncio.shield(self._changing())
-        if self._closed or self._refused is not None:
+        await self._changed.wait()
+        if self._over:
             self._raise_closed()
 
     def _say_changed(self) -> None:
         """Wake all, the keeper included."""
-        if self._work is not None:
-            work, self._work = self._work, None
-            if not work.done():
-                work.set_result(None)
-        self._wake_waiting()
-
-    def _wake_waiting(self) -> None:
-        if self._changed is not None:
-            changed, self._changed = self._changed, None
-            if not changed.done():
-                changed.set_result(None)
+        self._work.ring()
+        self._changed.ring()
 
     # --- the keeper --------------------------------------------------------------------------
 
@@ -397,7 +373,7 @@ class Sender:
 
     async def _keep(self) -> None:
         """Keep a connection, and write on it what is outstanding, until all is closed."""
-        while not self._closed and self._refused is None:
+        while not self._over:
             try:
                 connection = await self._dial()
             except (TimeoutError, ConnectionClosed):
@@ -461,25 +437,22 @@ class Sender:
             else:
                 if not self._ending and not self._lock.locked():
                     self._clear = self._burst
-                if self._work is None:
-                    self._work = asyncio.get_running_loop().create_future()
-                await asyncio.shield(self._work)
+                await self._work.wait()
 
     async def _write_first(self, connection: SendingConnection, entry: Entry) -> None:
         self._flush_burst()
         now = self._clock()
         if entry.expires and now >= entry.expires:
-            self._settle(self._outstanding.drop_first())
+            self._outstanding.drop_first().settle()
             self._stats.expired += 1
         elif entry.nbytes > self._limit_bytes:  # it was taken before the limit was known
-            self._settle(self._outstanding.drop_first())
+            self._outstanding.drop_first().settle()
             self._stats.dropped += 1
         else:
             self._writing = True
             entry.buffers[0] = stamped(entry.buffers[0], now)
             await connection.write(entry.buffers)
             self._writing = False
-            self._delay_s = self.timing.first_retry_s
             self._outstanding.wrote_first(entry)
             self._stats.sent(entry.nbytes)
         if entry.on_handed is not None:
@@ -488,16 +461,16 @@ class Sender:
 
     async def _finish(self) -> bool:
         """Say the last word until there is a receipt for it, or nobody to give one."""
-        if self._closed or self._refused is not None:
+        if self._over:
             return False
         await self._start()
         self._say_changed()
-        while not self._closed and self._refused is None:
+        while not self._over:
             there = bool(self._limit_bytes)
             try:  # who is there gets all the time it needs
                 async with asyncio.timeout(None if there else self.timing.close_s):
                     while bool(self._limit_bytes) is there and not self._over:
-                        await asyncio.shield(self._changing())
+                        await self._changed.wait()
             except TimeoutError:
                 return False
         return self._received

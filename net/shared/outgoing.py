@@ -112,7 +112,15 @@ class Outgoing:
         slot.seq = self.seq
         slot.write(buffers[:1] if filled else buffers)
         size = sum(map(len, buffers))
-        return Placed(self.seq, [], 0, parcel.expires, True, on_settled, slot=slot, size=size)
+        entry = Placed(self.seq, [], 0, parcel.expires, True, slot=slot, size=size)
+
+        def settled() -> None:
+            self.settle(entry)
+            if on_settled is not None:
+                on_settled()
+
+        entry.on_settled = settled
+        return entry
 
     def in_bytes(
         self, parcel: Parcel, on_settled: Callable[[], None] | None, limit_bytes: int

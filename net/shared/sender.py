@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from net.bell import Bell
 from net.delivery import Outstanding
 from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
 from net.messages import Parcel
@@ -95,7 +96,7 @@ class SharedSender:
         self._piece_at = 0
         self._lock = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._changed: asyncio.Future[None] | None = None
+        self._changed = Bell()
         self._channel: Channel | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._limit_bytes = 0
@@ -193,12 +194,12 @@ class SharedSender:
     async def _finish(self) -> None:
         while not self._closed and self._refused is None:
             if self._limit_bytes:
-                await asyncio.shield(self._changing())
+                await self._changed.wait()
                 continue
             try:  # nobody there: give them a while
                 async with asyncio.timeout(self.timing.close_s):
                     while not self._limit_bytes and not self._closed and self._refused is None:
-                        await asyncio.shield(self._changing())
+                        await self._changed.wait()
             except TimeoutError:
                 return
 
@@ -210,7 +211,7 @@ class SharedSender:
         if self._channel is not None:
             self._channel.close()
         self._outgoing.close()
-        self._say_changed()
+        self._changed.ring()
 
     def stats(self) -> EdgeStats:
         """Counters of this end."""
@@ -244,7 +245,7 @@ class SharedSender:
         self._channel.push(entry.buffers[0])
         if self._channel.alive:
             self._stats.sent(entry.size)
-            self._outstanding.wrote_at_once(entry)
+            self._outstanding.wrote(entry)
         else:
             self._outstanding.admit(entry)
 
@@ -272,7 +273,7 @@ class SharedSender:
             if dropped is None:
                 break
             self._stats.dropped += 1
-            self._outgoing.settle(dropped)
+            dropped.settle()
         self._admit(entry)
 
     def _admit(self, entry: Placed) -> None:
@@ -298,7 +299,7 @@ class SharedSender:
             assert isinstance(entry, Placed)
             if entry.expires and self._begun is None and self._clock() >= entry.expires:
                 self._stats.expired += 1
-                self._outgoing.settle(self._outstanding.drop_first())
+                self._outstanding.drop_first().settle()
             elif self._write(channel, entry):
                 self._delay_s = self.timing.first_retry_s
                 self._stats.sent(entry.size)
@@ -308,7 +309,7 @@ class SharedSender:
         if self._ending and not self._said_end and not self._outstanding.unwritten:
             self._said_end = channel.push(records.control(LAST_WORD)) or channel.clogged
         if self._outstanding.unwritten != before:
-            self._say_changed()
+            self._changed.ring()
 
     def _write(self, channel: Channel, entry: Placed) -> bool:
         """Whether the socket has it, or the channel keeps the rest."""
@@ -383,7 +384,7 @@ class SharedSender:
             self._drop_channel()
         else:
             raise RemoteWireError(f"unexpected {type(event).__name__} from a receiver")
-        self._say_changed()
+        self._changed.ring()
 
     def _acknowledged(self, head: records.Head, payload: memoryview) -> None:
         released = records.read_released(head, payload.tobytes())
@@ -393,13 +394,11 @@ class SharedSender:
             self._outgoing.given_back(place)
         self._done_to(done)
         self._pump()
-        self._say_changed()
+        self._changed.ring()
 
     def _done_to(self, seq: int) -> None:
-        for entry in self._outstanding.acknowledge(min(seq, self._outgoing.seq)):
-            self._outgoing.settle(entry)
-            if entry.on_settled is not None:
-                entry.on_settled()
+        for tell in self._outstanding.acknowledge(min(seq, self._outgoing.seq)):
+            tell()
 
     def on_fault(self, error: TransportError) -> None:
         """It isn't told: a receiver that starts over will know better."""
@@ -424,7 +423,7 @@ class SharedSender:
         if not self._closed and self._refused is None:
             self._stats.reconnects += was_up
             self._dial_later()
-        self._say_changed()
+        self._changed.ring()
 
     # --- connecting --------------------------------------------------------------------------
 
@@ -444,7 +443,7 @@ class SharedSender:
                 return
             why = exc.strerror or str(exc)
             self._refused = TransportError(f"{self.stream}: can't connect to {self._path}: {why}")
-            self._say_changed()
+            self._changed.ring()
             return
         self._channel = Channel(sock, self)
         self._channel.push(self._hello)
@@ -477,23 +476,13 @@ class SharedSender:
             raise self._refused
         raise ConnectionClosed(f"{self.stream}: the stream has been closed here")
 
-    def _changing(self) -> asyncio.Future[None]:
-        if self._changed is None:
-            self._changed = asyncio.get_running_loop().create_future()
-        return self._changed
-
     async def _change(self) -> None:
         """Wait until something about this stream has changed."""
-        await asyncio.shield(self._changing())
+        await self._changed.wait()
         if self._closed or self._refused is not None:
             self._raise_closed()
 
-    def _say_changed(self) -> None:
-        changed, self._changed = self._changed, None
-        if changed is not None and not changed.done():
-            changed.set_result(None)
-
     def _array_gone(self) -> None:
         """An array of `empty` is gone, in whatever thread: who waits for room shall look again."""
-        if self._changed is not None and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._say_changed)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._changed.ring)
