@@ -18,7 +18,7 @@ import termios
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from net.errors import ConnectionClosed, TransportError
 from net.reader import Reader
@@ -285,7 +285,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set up the socket (asyncio has set TCP_NODELAY)."""
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._transport = transport
         theirs = transport.get_extra_info("socket")
         self._socket = socket.socket(fileno=os.dup(theirs.fileno()))

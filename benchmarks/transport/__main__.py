@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import dataclasses
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if unknown := [name for name in args.cases if name not in CASES]:
         parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tidies up, as Ctrl-C does
     if unknown := [name for name in args.only or () if name not in CONTENDERS]:
         parser.error(f"no contender {unknown[0]!r}; there are {'; '.join(CONTENDERS)}")
     here, rows, taken = machine.describe(), list[Row](), dict[str, Results]()
@@ -46,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.only:
             chosen = tuple(n for n in case.contenders if n in args.only)
             case = dataclasses.replace(case, contenders=chosen)
-        taken[name] = asyncio.run(pairs.measure(case, args.rounds, args.times))
+        try:
+            taken[name] = asyncio.run(pairs.measure(case, args.rounds, args.times))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            print("transport: stopped", file=sys.stderr)
+            return 1
         rows += case.rows(taken[name])
     if args.json:
         print(json.dumps({"machine": here, "rows": rows}, indent=1))

@@ -12,6 +12,7 @@ import importlib
 import itertools
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -43,6 +44,10 @@ async def measure(case: Case, rounds: int | None = None, times: float = 1.0) -> 
         rounds: Turns that each has; default: the case's.
         times: So many times the messages per turn that the case has.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    # As Ctrl-C does: everything is ended and removed.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     count = max(1, round(case.count * times))
     case = dataclasses.replace(case, rounds=rounds or case.rounds, count=count)
     results = Results(case.rounds, count)
