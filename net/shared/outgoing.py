@@ -9,31 +9,17 @@ Must not know: sockets, the event loop.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from net.delivery import Entry
 from net.errors import RemoteWireError
 from net.messages import Parcel
 from net.shared import records
 from net.shared.regions import Regions, Slot
+from net.shared.unsettled import Placed
 from net.values import Buffer
 from net.wire import MAX_MESSAGE_BYTES, encode, size_of
 
 INLINE_BYTES = 32 * 1024
 """Messages up to this size go in one piece through the socket: a slot costs more than the copy."""
-
-
-@dataclass(slots=True, eq=False)
-class Placed(Entry):
-    """A message, and the slot it lies in, if it does; else its buffer is a record.
-
-    Attributes:
-        slot: The slot.
-        size: Bytes of the whole message; `nbytes` has only what isn't in a slot.
-    """
-
-    slot: Slot | None = None
-    size: int = 0
 
 
 class Outgoing:
@@ -112,15 +98,7 @@ class Outgoing:
         slot.seq = self.seq
         slot.write(buffers[:1] if filled else buffers)
         size = sum(map(len, buffers))
-        entry = Placed(self.seq, [], 0, parcel.expires, True, slot=slot, size=size)
-
-        def settled() -> None:
-            self.settle(entry)
-            if on_settled is not None:
-                on_settled()
-
-        entry.on_settled = settled
-        return entry
+        return Placed(self.seq, size, b"", slot, parcel.expires, on_settled)
 
     def in_bytes(
         self, parcel: Parcel, on_settled: Callable[[], None] | None, limit_bytes: int
@@ -132,8 +110,8 @@ class Outgoing:
         """
         buffers = self._encoded(parcel, limit_bytes)
         size = sum(map(len, buffers))
-        data = b"".join((records.head(records.PIECE, size), *buffers))
-        return Placed(self.seq, [data], size, parcel.expires, True, on_settled, size=size)
+        record = b"".join((records.head(records.PIECE, size), *buffers))
+        return Placed(self.seq, size, record, None, parcel.expires, on_settled)
 
     def _encoded(self, parcel: Parcel, limit_bytes: int) -> list[Buffer]:
         now = self._clock()
@@ -156,12 +134,14 @@ class Outgoing:
             raise RemoteWireError("a slot is given back that wasn't lent")
         self.regions.drop(slot)
 
-    def settle(self, entry: Entry) -> None:
+    def settle(self, message: Placed) -> None:
         """A message is never sent again."""
-        assert isinstance(entry, Placed)
-        slot, entry.slot = entry.slot, None
+        slot, message.slot = message.slot, None
         if slot is not None:
             self.regions.drop(slot)
+        tell, message.on_settled = message.on_settled, None
+        if tell is not None:
+            tell()
 
     def cut_off(self) -> None:
         """The receiver is gone, or its arrays may live on: nothing new goes where they look."""
