@@ -131,6 +131,20 @@ class SharedSender:
 
         Cancellation: the message has gone out or goes out, or it doesn't; never a part of it.
         """
+        channel = self._channel
+        if (
+            self._limit_bytes
+            and channel is not None
+            and parcel.packed.nbytes < INLINE_BYTES
+            and not self._unsettled.busy
+            and not self._ending
+            and not self._deadline_s
+            and not parcel.expires
+            and not self._lock.locked()
+            and channel.clear
+        ):
+            self._at_once(channel, parcel, on_settled)
+            return
         if self._ending:
             self._raise_closed()
         if self._deadline_s and not parcel.expires:
@@ -138,9 +152,6 @@ class SharedSender:
         self._start()
         if self._drops:
             self._deliver_or_drop(parcel, on_settled)
-            return
-        if parcel.packed.nbytes < INLINE_BYTES and self._idle:
-            self._at_once(parcel, on_settled)
             return
         async with self._lock:
             while not self._up() or self._unsettled.full:
@@ -220,33 +231,23 @@ class SharedSender:
 
     # --- a message finds its place -----------------------------------------------------------
 
-    @property
-    def _idle(self) -> bool:
-        """Whether a small message can go out at once."""
-        channel = self._channel
-        return (
-            bool(self._limit_bytes)
-            and channel is not None
-            and not channel.clogged
-            and channel.alive
-            and not self._unsettled.unwritten
-            and not self._unsettled.full
-            and not self._lock.locked()
-        )
-
-    def _at_once(self, parcel: Parcel, on_settled: Callable[[], None] | None) -> None:
+    def _at_once(
+        self, channel: Channel, parcel: Parcel, on_settled: Callable[[], None] | None
+    ) -> None:
         """The short way: nothing is in front of it, and the socket takes it, mostly."""
-        entry = self._outgoing.in_bytes(parcel, on_settled, self._limit_bytes)
-        if entry.size > records.MAX_PAYLOAD or parcel.expires:
-            self._admit(entry)
+        message = self._outgoing.in_bytes(parcel, on_settled, self._limit_bytes)
+        if message.size > records.MAX_PAYLOAD:
+            self._admit(message)
             return
-        assert self._channel is not None
-        self._channel.push(entry.record)
-        if self._channel.alive:
-            self._stats.sent(entry.size)
-            self._unsettled.wrote_at_once(entry)
+        channel.push(message.record)
+        if not channel.alive:
+            self._unsettled.admit(message)
+            return
+        self._stats.sent(message.size)
+        if self._kept:
+            self._unsettled.wrote_at_once(message)
         else:
-            self._unsettled.admit(entry)
+            self._outgoing.settle(message)
 
     async def _placed(self, parcel: Parcel, on_settled: Callable[[], None] | None) -> Placed:
         """The message in a slot, or in bytes of our own."""

@@ -60,6 +60,11 @@ class Unsettled:
         return len(self._written) + len(self._unwritten)
 
     @property
+    def busy(self) -> bool:
+        """Whether a message has to wait for others, or for an acknowledgement."""
+        return bool(self._unwritten) or self.full
+
+    @property
     def unwritten(self) -> int:
         """Messages that wait to be written, also again."""
         return len(self._unwritten)
@@ -70,10 +75,11 @@ class Unsettled:
         self._count(len(message.record))
 
     def wrote_at_once(self, message: Placed) -> None:
-        """A message that was written past the queue, which was empty."""
-        if self._kept:
-            self._written.append(message)
-            self._count(len(message.record))
+        """A message that was written past the queue, which was empty, and is kept."""
+        self._written.append(message)
+        self._bytes += len(message.record)
+        if self._bytes >= MOST_BYTES or len(self._written) >= MOST_MESSAGES:
+            self.full = True
 
     def first(self) -> Placed | None:
         """The one that is to be written next."""

@@ -107,7 +107,7 @@ async def test_a_full_queue_holds_the_sender_back_and_loses_nothing(tmp_path):
                 sent.append(i)
 
         task = group.create_task(send_all())
-        await until(lambda: len(pair.edge.waiting) == 2 and not pair.sender._idle)
+        await until(lambda: len(pair.edge.waiting) == 2 and pair.sender._unsettled.busy)
         assert not task.done()
         assert len(sent) < 1000  # what a socket holds
         for i in range(3000):
