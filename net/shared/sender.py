@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from net.bell import Bell
 from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
 from net.messages import Parcel
 from net.outlets import Shape
@@ -273,7 +274,7 @@ class SharedSender:
             if dropped is None:
                 break
             self._stats.dropped += 1
-            dropped.settle()
+            self._outgoing.settle(dropped)
         self._admit(entry)
 
     def _admit(self, entry: Placed) -> None:
@@ -307,7 +308,7 @@ class SharedSender:
         if self._ending and not self._said_end and not self._unsettled.unwritten:
             self._said_end = channel.push(records.control(LAST_WORD)) or channel.clogged
         if self._unsettled.unwritten != before:
-            self._say_changed()
+            self._changed.ring()
 
     def _write(self, channel: Channel, entry: Placed) -> bool:
         """Whether the socket has it, or the channel keeps the rest."""
@@ -482,5 +483,5 @@ class SharedSender:
 
     def _array_gone(self) -> None:
         """An array of `empty` is gone, in whatever thread: who waits for room shall look again."""
-        if self._loop is not None and not self._loop.is_closed():
+        if self._changed.heard and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._changed.ring)

@@ -125,7 +125,7 @@ async def test_a_full_queue_of_arrays_holds_the_sender_back(tmp_path):
                 await pair.send(np.full(MIB // 8, i))
 
         task = group.create_task(send_all())
-        await until(lambda: len(pair.edge.waiting) == 2 and pair.sender._changed is not None)
+        await until(lambda: len(pair.edge.waiting) == 2 and pair.sender._changed.heard)
         assert not task.done()
         for i in range(20):
             message = await pair.box.take()
