@@ -26,6 +26,7 @@ BENCHMARKS = {
     "mesh": "benchmarks.mesh",
     "outside": "benchmarks.outside",
     "ring": "benchmarks.ring",
+    "shared-memory": "benchmarks.shared_memory",
     "topology": "benchmarks.topology",
     "transport": "benchmarks.transport",
 }

@@ -24,6 +24,11 @@ class Bell:
         """Wait until it rings."""
         await asyncio.shield(self.next())
 
+    @property
+    def heard(self) -> bool:
+        """Whether somebody waits."""
+        return self._next is not None
+
     def ring(self) -> None:
         """Wake all who wait."""
         if self._next is not None:

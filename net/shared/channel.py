@@ -228,6 +228,11 @@ class Channel:
         return not self.closed and not self._broken
 
     @property
+    def clear(self) -> bool:
+        """Whether what is pushed goes out at once, mostly."""
+        return not self._unsent and not self._broken and not self.closed
+
+    @property
     def clogged(self) -> bool:
         """Whether something waits for the socket."""
         return bool(self._unsent)

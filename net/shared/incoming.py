@@ -20,7 +20,7 @@ from net.memory import ALIGN, Block, aligned
 from net.messages import Message
 from net.shared import memory
 from net.values import BYTES, JSON, TEXT
-from net.wire import HEADER, MESSAGE, Head, check_preamble, decode
+from net.wire import HEADER, MESSAGE_START, Head, decode
 
 _MOST_REGIONS = 1024
 Place = tuple[int, int]
@@ -110,7 +110,7 @@ class Incoming:
         """
         if self._whole is None:
             if whole == payload.nbytes:
-                return decode_small(payload.tobytes(), self._limit_bytes)
+                return decode_small(bytes(payload), self._limit_bytes)
             if whole > self._limit_bytes:
                 raise MessageTooLarge(whole, self._limit_bytes)
             self._whole, self._filled = aligned(whole), 0
@@ -153,10 +153,13 @@ def decode_small(data: bytes, limit_bytes: int) -> Message:
         own = aligned(len(data))
         own[:] = np.frombuffer(data, np.uint8)
         return decode(own, limit_bytes)
-    _, kind, _ = check_preamble(data, 0, messages=True)
+    if data[:6] != MESSAGE_START:
+        raise RemoteWireError("no message, or another version's")
     head = Head(data, 0, limit_bytes)
-    if kind != MESSAGE or head.before + head.body != len(data):
-        raise RemoteWireError("no message, or not all of it")
+    if head.before + head.body != len(data):
+        raise RemoteWireError("not all of a message, or more")
+    if head.form == BYTES and head.before == HEADER.size:
+        return head.message(data[HEADER.size :], None)
     said = memoryview(data)
     found = layout(head.form, head.metadata_in(said), head.body)
     parts: Any = [said[head.before :]] if found.sizes else []

@@ -9,31 +9,17 @@ Must not know: sockets, the event loop.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from net.delivery import Entry
 from net.errors import RemoteWireError
 from net.messages import Parcel
 from net.shared import records
 from net.shared.regions import Regions, Slot
+from net.shared.unsettled import Placed
 from net.values import Buffer
-from net.wire import MAX_MESSAGE_BYTES, encode, size_of
+from net.wire import encode
 
 INLINE_BYTES = 32 * 1024
 """Messages up to this size go in one piece through the socket: a slot costs more than the copy."""
-
-
-@dataclass(slots=True, eq=False)
-class Placed(Entry):
-    """A message, and the slot it lies in, if it does; else its buffer is a record.
-
-    Attributes:
-        slot: The slot.
-        size: Bytes of the whole message; `nbytes` has only what isn't in a slot.
-    """
-
-    slot: Slot | None = None
-    size: int = 0
 
 
 class Outgoing:
@@ -65,62 +51,18 @@ class Outgoing:
         Raises:
             MessageTooLarge: It is over the limit.
         """
-        if parcel.packed.nbytes < INLINE_BYTES:
-            return self.in_bytes(parcel, on_settled, limit_bytes)
-        slot = self._filled_in_place(parcel)
-        if slot is not None:
-            return self._in_slot(slot, parcel, on_settled, limit_bytes, filled=True)
-        size = size_of(parcel)
-        try:
-            slot = self.regions.take(size) if size <= limit_bytes else None
-        except OSError:  # the machine's memory, or our descriptors, are used up
-            slot = None
-        if slot is not None:
-            return self._in_slot(slot, parcel, on_settled, limit_bytes)
-        if wait and size <= min(limit_bytes, self.regions.bound_bytes) and self._room_soon():
-            return None
-        return self.in_bytes(parcel, on_settled, limit_bytes)
-
-    def _room_soon(self) -> bool:
-        """Whether a slot is going to be free without anything else being sent.
-
-        One whose message the receiver's module has taken may stay taken until the next comes.
-        """
-        return any(slot.seq > self.taken for slot in self._lent.values())
-
-    def _filled_in_place(self, parcel: Parcel) -> Slot | None:
-        buffers = parcel.packed.buffers
-        if len(buffers) != 1 or not isinstance(buffers[0], memoryview):
-            return None
-        before = size_of(parcel) - buffers[0].nbytes
-        return self.regions.filled_in_place(buffers[0], before)
-
-    def _in_slot(
-        self,
-        slot: Slot,
-        parcel: Parcel,
-        on_settled: Callable[[], None] | None,
-        limit_bytes: int,
-        *,
-        filled: bool = False,
-    ) -> Placed:
-        try:
-            buffers = self._encoded(parcel, limit_bytes)
-        except BaseException:
-            self.regions.drop(slot)
-            raise
-        slot.seq = self.seq
-        slot.write(buffers[:1] if filled else buffers)
+        buffers = self._encoded(parcel, limit_bytes)
         size = sum(map(len, buffers))
-        entry = Placed(self.seq, [], 0, parcel.expires, True, slot=slot, size=size)
-
-        def settled() -> None:
-            self.settle(entry)
-            if on_settled is not None:
-                on_settled()
-
-        entry.on_settled = settled
-        return entry
+        slot = None
+        if parcel.packed.nbytes >= INLINE_BYTES:
+            slot = self._filled_in_place(buffers) or self._copied_in(buffers, size)
+            if slot is None and wait and size <= self.regions.bound_bytes and self._room_soon():
+                return None
+        self.seq += 1
+        if slot is None:
+            return self._in_bytes(parcel, buffers, size, on_settled)
+        slot.seq = self.seq
+        return Placed(self.seq, size, b"", slot, parcel.expires, on_settled)
 
     def in_bytes(
         self, parcel: Parcel, on_settled: Callable[[], None] | None, limit_bytes: int
@@ -131,16 +73,48 @@ class Outgoing:
             MessageTooLarge: It is over the limit.
         """
         buffers = self._encoded(parcel, limit_bytes)
-        size = sum(map(len, buffers))
-        data = b"".join((records.head(records.PIECE, size), *buffers))
-        return Placed(self.seq, [data], size, parcel.expires, True, on_settled, size=size)
+        self.seq += 1
+        size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
+        return self._in_bytes(parcel, buffers, size, on_settled)
+
+    def _in_bytes(
+        self,
+        parcel: Parcel,
+        buffers: list[Buffer],
+        size: int,
+        on_settled: Callable[[], None] | None,
+    ) -> Placed:
+        record = b"".join((records.head(records.PIECE, size), *buffers))
+        return Placed(self.seq, size, record, None, parcel.expires, on_settled)
 
     def _encoded(self, parcel: Parcel, limit_bytes: int) -> list[Buffer]:
         now = self._clock()
-        limit = limit_bytes or MAX_MESSAGE_BYTES
-        buffers = encode(parcel, seq=self.seq + 1, queued=now, sent=now, limit_bytes=limit)
-        self.seq += 1
-        return buffers
+        return encode(parcel, seq=self.seq + 1, queued=now, sent=now, limit_bytes=limit_bytes)
+
+    def _filled_in_place(self, buffers: list[Buffer]) -> Slot | None:
+        """The slot of an array of `empty`, with the message's head before it."""
+        if len(buffers) != 2 or not isinstance(buffers[1], memoryview):
+            return None
+        slot = self.regions.filled_in_place(buffers[1], len(buffers[0]))
+        if slot is not None:
+            slot.write(buffers[:1])
+        return slot
+
+    def _copied_in(self, buffers: list[Buffer], size: int) -> Slot | None:
+        try:
+            slot = self.regions.take(size)
+        except OSError:  # the machine's memory, or our descriptors, are used up
+            return None
+        if slot is not None:
+            slot.write(buffers)
+        return slot
+
+    def _room_soon(self) -> bool:
+        """Whether a slot is going to be free without anything else being sent.
+
+        One whose message the receiver's module has taken may stay taken until the next comes.
+        """
+        return any(slot.seq > self.taken for slot in self._lent.values())
 
     # --- who holds what ----------------------------------------------------------------------
 
@@ -156,12 +130,14 @@ class Outgoing:
             raise RemoteWireError("a slot is given back that wasn't lent")
         self.regions.drop(slot)
 
-    def settle(self, entry: Entry) -> None:
+    def settle(self, message: Placed) -> None:
         """A message is never sent again."""
-        assert isinstance(entry, Placed)
-        slot, entry.slot = entry.slot, None
+        slot, message.slot = message.slot, None
         if slot is not None:
             self.regions.drop(slot)
+        tell, message.on_settled = message.on_settled, None
+        if tell is not None:
+            tell()
 
     def cut_off(self) -> None:
         """The receiver is gone, or its arrays may live on: nothing new goes where they look."""

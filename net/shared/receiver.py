@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 ACK_EVERY = 64
 """Things to say after which they are said at once."""
+_AT_ONCE_BYTES = 2**20
+"""So is the release of so much memory: what is used again soon is still in the caches."""
 _AT_ONCE_PART = 8
-"""So is the release of this part of all memory: the sender may be waiting for it."""
+"""And of this part of all: the sender may be waiting for it."""
 
 
 class SharedReceiver:
@@ -56,6 +58,7 @@ class SharedReceiver:
         self._ack_timer: asyncio.Handle | None = None
         self._ack_at_once = False
         self._successor: SharedReceiver | None = None
+        self._pressing = min(_AT_ONCE_BYTES, listener.memory_bytes // _AT_ONCE_PART)
         self._incoming = Incoming(
             listener.limit_bytes, listener.memory_bytes, copies=door.copies, released=self._released
         )
@@ -254,8 +257,7 @@ class SharedReceiver:
         self._unsaid += 1
         if self._ack_at_once or self._channel.closed:
             return
-        pressing = self._incoming.bytes_to_release * _AT_ONCE_PART >= self._listener.memory_bytes
-        if pressing or self._unsaid >= ACK_EVERY:
+        if self._incoming.bytes_to_release >= self._pressing or self._unsaid >= ACK_EVERY:
             if self._ack_timer is not None:
                 self._ack_timer.cancel()
             self._ack_at_once = True

@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from net.bell import Bell
-from net.delivery import Outstanding
 from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
 from net.messages import Parcel
 from net.outlets import Shape
 from net.shared import places, records
 from net.shared.channel import Channel
-from net.shared.outgoing import INLINE_BYTES, Outgoing, Placed
+from net.shared.outgoing import INLINE_BYTES, Outgoing
 from net.shared.regions import MEMORY_BYTES, Region, Regions, Slot
+from net.shared.unsettled import Placed, Unsettled
 from net.stats import EdgeStats
 from net.timing import Timing
 from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, Accept, End, Refuse, hello
@@ -87,7 +87,7 @@ class SharedSender:
         self.exactly_once = delivery == "exactly-once"
         self._drops = policy != "block"
         self._most_waiting = 1 if policy == "latest" else queue
-        self._outstanding = Outstanding(kept=self._kept)
+        self._unsettled = Unsettled(kept=self._kept)
         self._most_bytes = memory_bytes
         self._regions = Regions(memory_bytes, self._array_gone)
         self._outgoing = Outgoing(self._regions, clock)
@@ -132,6 +132,20 @@ class SharedSender:
 
         Cancellation: the message has gone out or goes out, or it doesn't; never a part of it.
         """
+        channel = self._channel
+        if (
+            self._limit_bytes
+            and channel is not None
+            and parcel.packed.nbytes < INLINE_BYTES
+            and not self._unsettled.busy
+            and not self._ending
+            and not self._deadline_s
+            and not parcel.expires
+            and not self._lock.locked()
+            and channel.clear
+        ):
+            self._at_once(channel, parcel, on_settled)
+            return
         if self._ending:
             self._raise_closed()
         if self._deadline_s and not parcel.expires:
@@ -140,11 +154,8 @@ class SharedSender:
         if self._drops:
             self._deliver_or_drop(parcel, on_settled)
             return
-        if parcel.packed.nbytes < INLINE_BYTES and self._idle:
-            self._at_once(parcel, on_settled)
-            return
         async with self._lock:
-            while not self._up() or self._outstanding.full:
+            while not self._up() or self._unsettled.full:
                 await self._change()
             entry = await self._placed(parcel, on_settled)
             self._admit(entry)
@@ -172,7 +183,7 @@ class SharedSender:
             StreamRefused: The receiver doesn't want this stream.
             ConnectionClosed: This end has been closed.
         """
-        while len(self._outstanding):
+        while len(self._unsettled):
             await self._change()
 
     async def aclose(self) -> bool:
@@ -215,39 +226,29 @@ class SharedSender:
 
     def stats(self) -> EdgeStats:
         """Counters of this end."""
-        self._stats.waiting = len(self._outstanding)
+        self._stats.waiting = len(self._unsettled)
         self._stats.extra["shared_bytes"] = self._regions.total_bytes
         return self._stats
 
     # --- a message finds its place -----------------------------------------------------------
 
-    @property
-    def _idle(self) -> bool:
-        """Whether a small message can go out at once."""
-        channel = self._channel
-        return (
-            bool(self._limit_bytes)
-            and channel is not None
-            and not channel.clogged
-            and channel.alive
-            and not self._outstanding.unwritten
-            and not self._outstanding.full
-            and not self._lock.locked()
-        )
-
-    def _at_once(self, parcel: Parcel, on_settled: Callable[[], None] | None) -> None:
+    def _at_once(
+        self, channel: Channel, parcel: Parcel, on_settled: Callable[[], None] | None
+    ) -> None:
         """The short way: nothing is in front of it, and the socket takes it, mostly."""
-        entry = self._outgoing.in_bytes(parcel, on_settled, self._limit_bytes)
-        if entry.size > records.MAX_PAYLOAD or parcel.expires:
-            self._admit(entry)
+        message = self._outgoing.in_bytes(parcel, on_settled, self._limit_bytes)
+        if message.size > records.MAX_PAYLOAD:
+            self._admit(message)
             return
-        assert self._channel is not None
-        self._channel.push(entry.buffers[0])
-        if self._channel.alive:
-            self._stats.sent(entry.size)
-            self._outstanding.wrote(entry)
+        channel.push(message.record)
+        if not channel.alive:
+            self._unsettled.admit(message)
+            return
+        self._stats.sent(message.size)
+        if self._kept:
+            self._unsettled.wrote_at_once(message)
         else:
-            self._outstanding.admit(entry)
+            self._outgoing.settle(message)
 
     async def _placed(self, parcel: Parcel, on_settled: Callable[[], None] | None) -> Placed:
         """The message in a slot, or in bytes of our own."""
@@ -268,20 +269,20 @@ class SharedSender:
         )
         assert entry is not None
         begun = self._begun is not None
-        while self._outstanding.unwritten >= self._most_waiting + begun:
-            dropped = self._outstanding.drop_oldest(but_first=begun)
+        while self._unsettled.unwritten >= self._most_waiting + begun:
+            dropped = self._unsettled.drop_oldest(but=self._begun)
             if dropped is None:
                 break
             self._stats.dropped += 1
-            dropped.settle()
+            self._outgoing.settle(dropped)
         self._admit(entry)
 
     def _admit(self, entry: Placed) -> None:
-        self._outstanding.admit(entry)
+        self._unsettled.admit(entry)
         self._pump()
 
     def _is_unwritten(self, entry: Placed) -> bool:
-        first = self._outstanding.first()
+        first = self._unsettled.first()
         return first is not None and first.seq <= entry.seq
 
     # --- writing -----------------------------------------------------------------------------
@@ -291,24 +292,22 @@ class SharedSender:
         channel = self._channel
         if channel is None or not self._limit_bytes:
             return
-        before = self._outstanding.unwritten
+        before = self._unsettled.unwritten
         while channel.alive and not channel.clogged:
-            entry = self._begun or self._outstanding.first()
+            entry = self._begun or self._unsettled.first()
             if entry is None:
                 break
-            assert isinstance(entry, Placed)
             if entry.expires and self._begun is None and self._clock() >= entry.expires:
                 self._stats.expired += 1
-                self._outstanding.drop_first().settle()
+                self._outgoing.settle(self._unsettled.drop_first())
             elif self._write(channel, entry):
                 self._delay_s = self.timing.first_retry_s
                 self._stats.sent(entry.size)
-                self._outstanding.wrote_first(entry)  # unless it was acknowledged meanwhile
-                if not self._kept:
+                if self._unsettled.wrote(entry):
                     self._outgoing.settle(entry)
-        if self._ending and not self._said_end and not self._outstanding.unwritten:
+        if self._ending and not self._said_end and not self._unsettled.unwritten:
             self._said_end = channel.push(records.control(LAST_WORD)) or channel.clogged
-        if self._outstanding.unwritten != before:
+        if self._unsettled.unwritten != before:
             self._changed.ring()
 
     def _write(self, channel: Channel, entry: Placed) -> bool:
@@ -316,7 +315,7 @@ class SharedSender:
         if entry.slot is not None:
             self._write_slot(channel, entry.slot, entry.size)
             return channel.alive
-        record = entry.buffers[0]
+        record = entry.record
         if entry.size <= records.MAX_PAYLOAD:
             channel.push(record)
             return channel.alive
@@ -397,8 +396,8 @@ class SharedSender:
         self._changed.ring()
 
     def _done_to(self, seq: int) -> None:
-        for tell in self._outstanding.acknowledge(min(seq, self._outgoing.seq)):
-            tell()
+        for entry in self._unsettled.acknowledge(min(seq, self._outgoing.seq)):
+            self._outgoing.settle(entry)
 
     def on_fault(self, error: TransportError) -> None:
         """It isn't told: a receiver that starts over will know better."""
@@ -419,7 +418,7 @@ class SharedSender:
         self._known.clear()
         self._regions.forgotten.clear()
         if self._kept:
-            self._stats.resent += self._outstanding.again()
+            self._stats.resent += self._unsettled.again()
         if not self._closed and self._refused is None:
             self._stats.reconnects += was_up
             self._dial_later()
@@ -484,5 +483,5 @@ class SharedSender:
 
     def _array_gone(self) -> None:
         """An array of `empty` is gone, in whatever thread: who waits for room shall look again."""
-        if self._loop is not None and not self._loop.is_closed():
+        if self._changed.heard and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._changed.ring)

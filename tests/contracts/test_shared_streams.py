@@ -107,7 +107,7 @@ async def test_a_full_queue_holds_the_sender_back_and_loses_nothing(tmp_path):
                 sent.append(i)
 
         task = group.create_task(send_all())
-        await until(lambda: len(pair.edge.waiting) == 2 and not pair.sender._idle)
+        await until(lambda: len(pair.edge.waiting) == 2 and pair.sender._unsettled.busy)
         assert not task.done()
         assert len(sent) < 1000  # what a socket holds
         for i in range(3000):
@@ -125,7 +125,7 @@ async def test_a_full_queue_of_arrays_holds_the_sender_back(tmp_path):
                 await pair.send(np.full(MIB // 8, i))
 
         task = group.create_task(send_all())
-        await until(lambda: len(pair.edge.waiting) == 2 and pair.sender._changed is not None)
+        await until(lambda: len(pair.edge.waiting) == 2 and pair.sender._changed.heard)
         assert not task.done()
         for i in range(20):
             message = await pair.box.take()
@@ -221,7 +221,7 @@ async def test_what_is_acknowledged_while_it_is_sent_again_in_pieces_goes_on_who
         await until(lambda: pair.edge.live is not None and pair.sender._begun is not None)
         first.done()
         pair.receiver._acknowledge()
-        await until(lambda: not len(pair.sender._outstanding))
+        await until(lambda: not len(pair.sender._unsettled))
         np.testing.assert_array_equal(await pair.pass_on(BIG), BIG)
         assert pair.edge.stats.duplicates == 1
 
@@ -231,14 +231,14 @@ async def test_a_receiver_that_starts_over_gets_what_it_was_not_done_with(tmp_pa
         await first.pass_on("one")
         await first.send(BIG)
         lost = await first.box.take()  # taken, not done
-        await until(lambda: len(first.sender._outstanding) == 1)
+        await until(lambda: len(first.sender._unsettled) == 1)
         await first.listener.aclose()
         async with Pair(tmp_path) as second:
             again = await second.box.take()
             np.testing.assert_array_equal(again.value, BIG)
             again.done()
             del again
-            await until(lambda: not len(first.sender._outstanding))
+            await until(lambda: not len(first.sender._unsettled))
         del lost
 
 

@@ -1,0 +1,136 @@
+"""What a stream through shared memory still owes: `net.delivery.Outstanding` with slots. Pure.
+
+    admit ──► unwritten ──► written ──► (acknowledged) gone
+                  ▲             │ the connection is lost
+                  └─────────────┘
+
+Must not know: sockets, the event loop, the clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from net.delivery import MOST_BYTES, MOST_MESSAGES
+from net.shared.regions import Slot
+
+
+@dataclass(slots=True, eq=False)
+class Placed:
+    """A message that a sender still has to do with.
+
+    Attributes:
+        seq: Its number on the stream.
+        size: Bytes of the whole message.
+        record: All of it as a record; empty if it lies in a slot.
+        slot: The slot.
+        expires: From when on nobody wants it; 0: never.
+        on_settled: Called once it is acknowledged.
+    """
+
+    seq: int
+    size: int
+    record: bytes = b""
+    slot: Slot | None = None
+    expires: float = 0.0
+    on_settled: Callable[[], None] | None = None
+
+
+class Unsettled:
+    """A sender's messages, in order.
+
+    Args:
+        kept: Whether messages are kept until they are acknowledged.
+
+    Attributes:
+        full: Whether an acknowledgement has to come before the next message. What lies in slots
+            counts as a message only: its bytes have a bound of their own.
+    """
+
+    def __init__(self, *, kept: bool) -> None:
+        self._kept = kept
+        self._written: deque[Placed] = deque()
+        self._unwritten: deque[Placed] = deque()
+        self._bytes = 0
+        self.full = False
+
+    def __len__(self) -> int:
+        return len(self._written) + len(self._unwritten)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message has to wait for others, or for an acknowledgement."""
+        return bool(self._unwritten) or self.full
+
+    @property
+    def unwritten(self) -> int:
+        """Messages that wait to be written, also again."""
+        return len(self._unwritten)
+
+    def admit(self, message: Placed) -> None:
+        """A message that is to be written."""
+        self._unwritten.append(message)
+        self._count(len(message.record))
+
+    def wrote_at_once(self, message: Placed) -> None:
+        """A message that was written past the queue, which was empty, and is kept."""
+        self._written.append(message)
+        self._bytes += len(message.record)
+        if self._bytes >= MOST_BYTES or len(self._written) >= MOST_MESSAGES:
+            self.full = True
+
+    def first(self) -> Placed | None:
+        """The one that is to be written next."""
+        return self._unwritten[0] if self._unwritten else None
+
+    def wrote(self, message: Placed) -> bool:
+        """It has been written; whether it is done with (or was acknowledged meanwhile)."""
+        if self.first() is not message:
+            return True
+        if not self._kept:
+            self.drop_first()
+            return True
+        self._written.append(self._unwritten.popleft())
+        return False
+
+    def drop_first(self) -> Placed:
+        """The first is not to be written any more."""
+        message = self._unwritten.popleft()
+        self._count(-len(message.record))
+        return message
+
+    def drop_oldest(self, *, but: Placed | None) -> Placed | None:
+        """Drop the oldest that waits to be written, `but` for one that is being written."""
+        if but is None or self.first() is not but:
+            return self.drop_first() if self._unwritten else None
+        if len(self._unwritten) < 2:
+            return None
+        self._unwritten.popleft()
+        dropped = self.drop_first()
+        self._unwritten.appendleft(but)
+        return dropped
+
+    def acknowledge(self, seq: int) -> list[Placed]:
+        """All up to `seq` are acknowledged; those that are so now."""
+        settled = []
+        for waiting in (self._written, self._unwritten):
+            while waiting and waiting[0].seq <= seq:
+                message = waiting.popleft()
+                self._count(-len(message.record))
+                settled.append(message)
+        return settled
+
+    def again(self) -> int:
+        """The connection is lost: all that isn't acknowledged is to be written again; how many."""
+        count = len(self._written)
+        while self._written:
+            self._unwritten.appendleft(self._written.pop())
+        return count
+
+    def _count(self, nbytes: int) -> None:
+        self._bytes += nbytes
+        self.full = self._kept and (
+            self._bytes >= MOST_BYTES or len(self._written) + len(self._unwritten) >= MOST_MESSAGES
+        )
