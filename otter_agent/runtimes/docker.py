@@ -85,8 +85,9 @@ class DockerRuntime:
     async def create(self, work: Workload) -> Instance:
         """See `Runtime`."""
         with translated(ContainerError, "create", work.key, _CREATE_HINTS):
+            facts = await self._containers.image(work.artifact.reference)
             async with self._creates:
-                body = await self._body(work)
+                body = await self._body(work, facts)
                 made = await self._create(work, body)
         self._grouped.add(work.key)
         self._known[work.key] = made
@@ -239,8 +240,7 @@ class DockerRuntime:
 
     # --- create -----------------------------------------------------------------------------
 
-    async def _body(self, work: Workload) -> dict[str, Any]:
-        facts = await self._containers.image(work.artifact.reference)
+    async def _body(self, work: Workload, facts: container.ImageFacts) -> dict[str, Any]:
         driver = (await self.engine.info())["CgroupDriver"]
 
         def prepare() -> dict[str, Any]:
