@@ -33,10 +33,10 @@ from otter_agent.runtimes.setting import PLAIN, Setting
 from otter_agent.runtimes.signals import hears
 from otter_agent.secrets import Secrets
 
-_PARALLEL_CREATES = 4
-_PARALLEL_STARTS = 16
-"""Two queues, so that the first containers start while the last ones are being made: a create waits
-for the disk, a start for the processors."""
+_PARALLEL_CREATES = 8
+_PARALLEL_STARTS = 32
+"""Two queues, so that the first containers start while the last ones are being made. Each start is
+a row of short steps of several processes: the more of them, the less the processors wait."""
 _PARALLEL_READS = 16
 _RELEASE_S = 10.0
 _SIGKILLED = 137

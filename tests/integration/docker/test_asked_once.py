@@ -14,7 +14,7 @@ from otter_agent.images.wheelhouse import Wheelhouse
 from otter_agent.runtimes.containers import Containers
 
 pytestmark = pytest.mark.docker
-MODULES = 12
+MODULES = 16
 
 
 @pytest.fixture
