@@ -33,10 +33,10 @@ from otter_agent.runtimes.setting import PLAIN, Setting
 from otter_agent.runtimes.signals import hears
 from otter_agent.secrets import Secrets
 
-_PARALLEL_CREATES = 4
-_PARALLEL_STARTS = 16
-"""Two queues, so that the first containers start while the last ones are being made: a create waits
-for the disk, a start for the processors."""
+_PARALLEL_CREATES = 8
+_PARALLEL_STARTS = 32
+"""Two queues, so that the first containers start while the last ones are being made. Each start is
+a row of short steps of several processes: the more of them, the less the processors wait."""
 _PARALLEL_READS = 16
 _RELEASE_S = 10.0
 _SIGKILLED = 137
@@ -85,8 +85,9 @@ class DockerRuntime:
     async def create(self, work: Workload) -> Instance:
         """See `Runtime`."""
         with translated(ContainerError, "create", work.key, _CREATE_HINTS):
+            facts = await self._containers.image(work.artifact.reference)
             async with self._creates:
-                body = await self._body(work)
+                body = await self._body(work, facts)
                 made = await self._create(work, body)
         self._grouped.add(work.key)
         self._known[work.key] = made
@@ -239,8 +240,7 @@ class DockerRuntime:
 
     # --- create -----------------------------------------------------------------------------
 
-    async def _body(self, work: Workload) -> dict[str, Any]:
-        facts = await self._containers.image(work.artifact.reference)
+    async def _body(self, work: Workload, facts: container.ImageFacts) -> dict[str, Any]:
         driver = (await self.engine.info())["CgroupDriver"]
 
         def prepare() -> dict[str, Any]:

@@ -11,9 +11,10 @@ from helpers.workloads import make_workload
 from otter_agent.api import ModuleSpec
 from otter_agent.images.docker import DockerImages
 from otter_agent.images.wheelhouse import Wheelhouse
+from otter_agent.runtimes.containers import Containers
 
 pytestmark = pytest.mark.docker
-MODULES = 12
+MODULES = 16
 
 
 @pytest.fixture
@@ -59,6 +60,27 @@ async def test_thirty_containers_ask_nothing_twice(runtime, layout, busybox_imag
             group.create_task(_up(runtime, work))
     kinds = Counter(path.removeprefix("GET /").partition("/")[0] for path in asked.elements())
     assert kinds == {"info": 1, "images": 1, "containers": MODULES}
+
+
+async def test_the_first_starts_while_others_are_made(runtime, layout, busybox_image, monkeypatch):
+    begun: list[str] = []
+    create, start = Containers.create, Containers.start
+
+    async def creating(self, name, body):
+        begun.append("create")
+        return await create(self, name, body)
+
+    async def starting(self, container_id):
+        begun.append("start")
+        return await start(self, container_id)
+
+    monkeypatch.setattr(Containers, "create", creating)
+    monkeypatch.setattr(Containers, "start", starting)
+    async with asyncio.TaskGroup() as group:
+        for n in range(MODULES):
+            work = make_workload(layout, busybox_image, ("sleep", "100"), module=f"m{n}")
+            group.create_task(_up(runtime, work))
+    assert begun.index("start") < MODULES
 
 
 async def _up(runtime, work) -> None:
