@@ -238,7 +238,8 @@ def read_report(data: bytes | memoryview) -> Report:
         RemoteWireError: It makes no sense.
     """
     try:
-        *numbers, done_bytes, entries = _REPORT.unpack_from(data, PREFIX.size)
+        fields = _REPORT.unpack_from(data, PREFIX.size)
+        done_bytes, entries = fields[9:]
         place = PREFIX.size + _REPORT.size
         done = bytes(data[place : place + done_bytes])
         place += done_bytes
@@ -252,7 +253,7 @@ def read_report(data: bytes | memoryview) -> Report:
         raise RemoteWireError("a report cut short") from exc
     if place != len(data):
         raise RemoteWireError("a report of another length than it says")
-    return Report(*numbers, done=done, missing=missing)
+    return Report(*fields[:9], done, missing)  # type: ignore[call-arg]
 
 
 def missing_bytes(missing: Missing) -> int:

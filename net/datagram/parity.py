@@ -30,6 +30,8 @@ def protect(shape: Shape, data: Rows, parity: Rows) -> None:
         data: uint64 [count, size / 8], zeros after the message's end.
         parity: uint64 [blocks * parity, size / 8], to be written.
     """
+    if not shape.parity:
+        return
     matrix = gf256.cauchy()
     for block in range(shape.blocks):
         rows = data[block :: shape.blocks]
@@ -47,6 +49,8 @@ def mend(shape: Shape, block: int, data: Rows, lost: list[int], parity: Mapping[
         parity: Parity fragments that have arrived, by their number within the block; at least as
             many as are lost.
     """
+    if not lost:
+        return
     rows = data[block :: shape.blocks]
     numbers = sorted(parity)[: len(lost)]
     present = np.ones(len(rows), bool)

@@ -24,24 +24,35 @@ _SAMPLES = 40
 """How many measurements the best delivery rate counts for: four in a round trip."""
 _MIN_RTT_S = 10.0
 """How long the least round trip counts."""
-_FIRST_BYTES = 64 * 1024
-"""What goes out in the first round trip."""
+_FIRST_BYTES = 32 * 1024
+"""What goes out in the first round trip, before the gain; TCP begins with 14 KB."""
+_SLACK_BYTES = 256 * 1024
+"""What may be under way beyond twice the path's content: receivers take what comes in batches."""
 _LEAST_BYTES_PER_S = 16e3
 _BURST_S = 0.002
 """What goes out at a time: timers are late by about 1 ms."""
 _SHORTEST_S = 0.002
 """Least time to measure a rate over."""
 _SQUEEZED = 0.75
-"""Delivered at less than this part of the rate at which it was sent: the path is full."""
+"""Delivered at less than this part of the rate that was aimed at: the path is full."""
 
 
 @dataclass(slots=True)
 class _Sent:
-    """A burst. `paused`: nothing had left for a while before it."""
+    """A burst.
+
+    Attributes:
+        packet: Number of its last datagram.
+        total_bytes: Sent up to its end.
+        at: When it left.
+        rate: Bytes/s that were aimed at then.
+        paused: Whether nothing had left for a while before it.
+    """
 
     packet: int
     total_bytes: int
     at: float
+    rate: float
     paused: bool
 
 
@@ -111,7 +122,7 @@ class Rate:
         if self._fixed or self._phase == "startup":
             return max(self.window_bytes, held) - self.in_flight
         held = int(2 * rate * self.rtt_s)
-        return max(min(self.window_bytes, held + 4 * _FIRST_BYTES), held) - self.in_flight
+        return max(min(self.window_bytes, held + _SLACK_BYTES), held) - self.in_flight
 
     def wait_s(self, now: float) -> float:
         """How long until something may be sent; 0 if only a report can bring that about."""
@@ -122,7 +133,7 @@ class Rate:
         """A burst left, up to a packet number."""
         self._sent_bytes += nbytes
         self._tokens -= nbytes
-        self._sent.append(_Sent(packet, self._sent_bytes, now, self._paused))
+        self._sent.append(_Sent(packet, self._sent_bytes, now, self.bytes_per_s, self._paused))
         self._paused = False
 
     def report(
@@ -172,11 +183,9 @@ class Rate:
             return
         self._mark = here
         arrived = received_bytes - mark.received_bytes
-        self._note_sample(arrived / max(arriving_s, leaving_s))
-        if arriving_s * _SQUEEZED > leaving_s:
-            self._squeezed += 1
-        else:
-            self._squeezed = 0
+        sample = arrived / max(arriving_s, leaving_s)
+        self._squeezed = self._squeezed + 1 if sample < _SQUEEZED * newest.rate else 0
+        self._note_sample(sample)
 
     def _note_sample(self, sample: float) -> None:
         self._count += 1

@@ -75,7 +75,7 @@ class Receiving:
         finished: list[Finished] = []
         count = -(-len(memory) // segment)
         begin = 0
-        if count >= _RUN:
+        if count >= _RUN and segment > HEADER_BYTES:
             begin = segment * self._receive_run(memory, segment, now, finished)
         for start in range(begin, len(memory), segment):
             try:
@@ -127,7 +127,7 @@ class Receiving:
         whole = len(memory) // segment
         rows = memory[: whole * segment].reshape(whole, segment)
         first, last = HEADER.unpack_from(rows[0]), HEADER.unpack_from(rows[-1])
-        if segment <= HEADER_BYTES or first[2] != FRAGMENT or segment - HEADER_BYTES != first[8]:
+        if first[2] != FRAGMENT or first[3] != self.session or segment - HEADER_BYTES != first[8]:
             return 0
         if last[13] - first[13] != whole - 1 or last[4] - first[4] != whole - 1:
             return 0
