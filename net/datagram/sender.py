@@ -371,6 +371,7 @@ class Sender:
             return
         if core.state is State.REFUSED:
             self._fail_waiting(StreamRefused(f"{self.stream}: refused: {core.reason}"))
+            self._let_go()
         self._say_changed()
         self._set_timer(core)
 

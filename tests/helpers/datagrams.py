@@ -1,6 +1,6 @@
 """Both ends of a session over a path made up in virtual time: delay, rate, queue, seeded loss.
 
-No sockets and no clock: a second of traffic takes as long as its arithmetic, and replays bit for bit.
+No sockets, no clock: a second of traffic takes as long as its arithmetic, and replays bit for bit.
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ class Path:
 
     def _step(self, stop: float):
         at = self._next()
-        assert at is not None and at < stop, "nothing happens any more"
+        assert at is not None, "nothing happens any more"
+        assert at < stop, "it takes longer than it may"
         self.now = max(self.now, at) + 1e-9
         while self._events and self._events[0][0] <= self.now:
             _, _, arrive, data = heapq.heappop(self._events)

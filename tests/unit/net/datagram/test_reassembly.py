@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ def fragments(data: bytes, number: int = 1, fec: float = 0.0, cuts: int = 1) -> 
     """All datagrams of a message, from `cuts` buffers."""
     shape = shape_of(len(data), SIZE, fec)
     edges = [len(data) * i // cuts for i in range(cuts + 1)]
-    buffers = [memoryview(data)[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    buffers = [memoryview(data)[a:b] for a, b in itertools.pairwise(edges)]
     message = Outgoing(7, number, shape, buffers, 0.0)
     found, packet = [], 1
     while not message.sent:
@@ -208,10 +210,8 @@ def test_whatever_comes_nothing_breaks_and_no_message_comes_twice(events, partia
     for number, fields, flags, index, length, pause in events:
         now += pause
         payload = np.zeros(length, np.uint8)
-        try:
+        with suppress(TransportError):
             seen += [f.number for f in into.add(number, fields, flags, index, payload, now)]
-        except TransportError:
-            pass
         seen += [f.number for f in into.expire(now)]
         into.wanted(now, 0.1)
         assert into._begun_bytes <= 10_000 or len(into._begun) == 1
