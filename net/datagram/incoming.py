@@ -26,6 +26,8 @@ from net.wire import Hello, decode
 if TYPE_CHECKING:
     from net.datagram.endpoint import Endpoint
 
+_FAREWELLS = 3
+"""How often the last word is said: who says it may be gone when it is asked for again."""
 _OVERDRAFT_BYTES = 16 * 2**20
 _OVERDRAFT_MESSAGES = 4096
 """What may wait beyond the queue: it was under way when the sender was told to stop."""
@@ -77,11 +79,13 @@ class Incoming:
         for datagram in self._core.poll(now):
             self._endpoint.send(self._socket, datagram, self.address)
         if self._core.ended:
+            last_word = control.ended(self._core.session)
             if not self._ended:
                 self._ended = True
                 self._inbox.end(self._edge, self)
             if self._core.end_asked():
-                self._endpoint.send(self._socket, control.ended(self._core.session), self.address)
+                for _ in range(_FAREWELLS):
+                    self._endpoint.send(self._socket, last_word, self.address)
         self._edge.stats.extra = {n: float(c) for n, c in self.counters.as_dict().items()}
         if (at := self._core.timer) is not None:
             self._endpoint.wake_at(at)

@@ -104,7 +104,7 @@ class Sender:
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self._changed: asyncio.Future[None] | None = None
         self._writer = False
-        self._closed = False
+        self._closed = self._ending = False
         self._confirmed: bool | None = None
 
     # --- what modules use ------------------------------------------------------------------------
@@ -210,6 +210,7 @@ class Sender:
                 async with asyncio.timeout(self._timing.close_s):
                     await self._change()
                 self._check()
+            self._ending = True
             self._core.finish(self._now())
             self._pump()
             async with asyncio.timeout(self._timing.close_s + self._options.deadline_s):
@@ -366,7 +367,7 @@ class Sender:
             self._stuck.extend(core.poll(now))
         while self._stuck and self._send(core, self._stuck[0]):
             self._stuck.popleft()
-        if core.state is State.LOST:
+        if core.state is State.LOST and not self._ending:
             self._renew()
             return
         if core.state is State.REFUSED:

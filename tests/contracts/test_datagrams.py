@@ -301,7 +301,7 @@ async def test_a_port_that_is_taken_is_named():
 
 
 async def test_an_address_that_is_none_is_named():
-    with pytest.raises(TransportError, match="can't send to nowhere.invalid:9"):
+    with pytest.raises(TransportError, match="can't send to nowhere"):
         await datagram.connect("nowhere.invalid", 9, input="y", sender="a").open()
 
 
