@@ -13,12 +13,15 @@ Example:
 from __future__ import annotations
 
 from net.datagram.endpoint import Endpoint, listen
-from net.datagram.options import Options
+from net.datagram.options import DEADLINE_S, Options
 from net.datagram.sender import Sender
 from net.inbox import DEFAULT_QUEUE, Inbox
 from net.timing import Timing
 
-__all__ = ["DEFAULT_QUEUE", "Endpoint", "Inbox", "Options", "Sender", "Timing", "connect", "listen"]
+__all__ = [
+    "DEADLINE_S", "DEFAULT_QUEUE", "Endpoint", "Inbox", "Options", "Sender", "Timing", "connect",
+    "listen",
+]  # fmt: skip
 
 
 def connect(

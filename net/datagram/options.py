@@ -15,6 +15,8 @@ MAX_IN_FLIGHT = 4096
 """Most messages that a session has begun and not finished, and most that it may miss at a time."""
 MAX_RETAINED_BYTES = 64 * 2**20
 """Most that a sender keeps to send again; the oldest is let go first."""
+DEADLINE_S = 1.0
+"""Default."""
 MAX_DEADLINE_S = 60.0
 MAX_FEC_RATIO = 1.0
 MIN_MTU_BYTES = 576
@@ -40,7 +42,7 @@ class Options:
             right behind the socket then sees them as one packet, and loses all or none.
     """
 
-    deadline_s: float = 1.0
+    deadline_s: float = DEADLINE_S
     fec_ratio: float = 0.0
     retransmit: bool = True
     partial: bool = False

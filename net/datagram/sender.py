@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -61,6 +61,7 @@ class Sender:
         policy: `block`: sending waits while the path or the receiver's queue is full;
             `drop-oldest`, `latest`: it never waits, the oldest of what can't leave is dropped.
         queue: Messages that may wait here with `drop-oldest`.
+        wanted_s: After so many seconds nobody wants a message that says nothing else; 0: never.
 
     Attributes:
         stream: Its name.
@@ -83,6 +84,7 @@ class Sender:
         clock: Callable[[], float] = time.time,
         policy: str = "block",
         queue: int = 16,
+        wanted_s: float = 0.0,
     ) -> None:
         self.stream = stream
         self.counters = SentCounters()
@@ -93,6 +95,7 @@ class Sender:
             OTTER_WIRE_VERSION, stream, input, sender,
             self._options.deadline_s, self._options.partial, self._options.retransmit,
         )  # fmt: skip
+        self._wanted_s = wanted_s
         self._bound = {"block": 0, "latest": 1}.get(policy, queue)
         self._run, self._numbers = secrets.randbits(32), itertools.count(1)
         self._seqs = itertools.count(1)
@@ -155,6 +158,8 @@ class Sender:
         if self._core is None:
             await self._start()
         self._check()
+        if self._wanted_s and not parcel.expires:
+            parcel = replace(parcel, expires=parcel.made + self._wanted_s)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(parcel, self._clock(), loop.create_future())
         self._waiting.append(waiting)
