@@ -26,13 +26,16 @@ _MIN_RTT_S = 10.0
 """How long the least round trip counts."""
 _FIRST_BYTES = 32 * 1024
 """What goes out in the first round trip, before the gain; TCP begins with 14 KB."""
-_SLACK_BYTES = 256 * 1024
-"""What may be under way beyond twice the path's content: receivers take what comes in batches."""
+_SLACK_S, _SLACK_BYTES = 0.010, 16 * 1024
+"""What may be under way beyond twice the path's content, as time at the path's rate: receivers take
+what comes in batches, when they get the processor."""
 _LEAST_BYTES_PER_S = 16e3
-_BURST_S = 0.002
+_BURST_S = 0.004
 """What goes out at a time: timers are late by about 1 ms."""
 _SHORTEST_S = 0.002
 """Least time to measure a rate over."""
+_MORE = 1.05
+"""Delivered at more than this times the best so far: there is room."""
 _SQUEEZED = 0.75
 """Delivered at less than this part of the rate that was aimed at: the path is full."""
 
@@ -85,7 +88,7 @@ class Rate:
         self._mark: _Mark | None = None
         self._phase = "startup"
         self._squeezed = 0
-        self._cycle_at, self._cycle = now, 0
+        self._cycle_at, self._cycle, self._steps = now, 0, 0
         self._sent: deque[_Sent] = deque()
         self._sent_bytes = self._acked_bytes = 0
         self._tokens, self._tokens_at = 0.0, now - 1.0
@@ -122,7 +125,8 @@ class Rate:
         if self._fixed or self._phase == "startup":
             return max(self.window_bytes, held) - self.in_flight
         held = int(2 * rate * self.rtt_s)
-        return max(min(self.window_bytes, held + _SLACK_BYTES), held) - self.in_flight
+        slack = max(int(rate * _SLACK_S), _SLACK_BYTES)
+        return max(min(self.window_bytes, held + slack), held) - self.in_flight
 
     def wait_s(self, now: float) -> float:
         """How long until something may be sent; 0 if only a report can bring that about."""
@@ -185,6 +189,10 @@ class Rate:
         arrived = received_bytes - mark.received_bytes
         sample = arrived / max(arriving_s, leaving_s)
         self._squeezed = self._squeezed + 1 if sample < _SQUEEZED * newest.rate else 0
+        if self._phase == "probe" and self._cycle == 0 and sample > _MORE * self._best:
+            self._steps = 0  # it carries more: go on from there
+        else:
+            self._steps += 1
         self._note_sample(sample)
 
     def _note_sample(self, sample: float) -> None:
@@ -201,6 +209,9 @@ class Rate:
         if self._phase == "startup" and self._squeezed >= 3:
             self._phase = "drain"
         if self._phase == "drain" and self.in_flight <= self._best * self.rtt_s + _FIRST_BYTES:
-            self._phase, self._cycle_at, self._cycle = "probe", now, 2
-        if self._phase == "probe" and now - self._cycle_at > max(self.rtt_s, _SHORTEST_S):
+            self._phase, self._cycle_at, self._cycle, self._steps = "probe", now, 2, 0
+        # At least two measurements: the first is in part of what was before.
+        long_enough = now - self._cycle_at > max(self.rtt_s, _SHORTEST_S) and self._steps >= 2
+        if self._phase == "probe" and long_enough:
             self._cycle, self._cycle_at = (self._cycle + 1) % len(_CYCLE), now
+            self._steps = 0
