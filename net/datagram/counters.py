@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class SentCounters:
 
     def as_dict(self) -> dict[str, int]:
         """Name -> count."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(slots=True)
@@ -78,4 +78,4 @@ class ReceivedCounters:
 
     def as_dict(self) -> dict[str, int]:
         """Name -> count."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}

@@ -26,6 +26,8 @@ from net.wire import Hello, decode
 if TYPE_CHECKING:
     from net.datagram.endpoint import Endpoint
 
+_COUNTED_S = 0.1
+"""How old shown counters may be: showing them costs as much as ten datagrams."""
 _FAREWELLS = 3
 """How often the last word is said: who says it may be gone when it is asked for again."""
 _OVERDRAFT_BYTES = 16 * 2**20
@@ -58,6 +60,7 @@ class Incoming:
         self._bound = self._edge.queue if self._edge.policy == "block" else 2**62
         self._waiting = self._waiting_bytes = 0
         self._ended = False
+        self._counted = 0.0
 
     @property
     def heard(self) -> float:
@@ -83,15 +86,23 @@ class Incoming:
             if not self._ended:
                 self._ended = True
                 self._inbox.end(self._edge, self)
+                self._count(now)
             if self._core.end_asked():
                 for _ in range(_FAREWELLS):
                     self._endpoint.send(self._socket, last_word, self.address)
-        self._edge.stats.extra = {n: float(c) for n, c in self.counters.as_dict().items()}
+        if now - self._counted >= _COUNTED_S:
+            self._count(now)
         if (at := self._core.timer) is not None:
             self._endpoint.wake_at(at)
 
+    def _count(self, now: float) -> None:
+        """Show what has been counted."""
+        self._counted = now
+        self._edge.stats.extra = {n: float(c) for n, c in self.counters.as_dict().items()}
+
     def detach(self) -> None:
         """Its sender is gone, or we are."""
+        self._count(self._counted)
         self._inbox.detach(self._edge, self)
 
     def _keep(self, finished: list[Finished]) -> None:

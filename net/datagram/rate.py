@@ -119,14 +119,13 @@ class Rate:
         return int(min(self._tokens, self._room()))
 
     def _room(self) -> int:
-        """How much more may be under way: the window, or more if the path itself holds that."""
-        rate = self._fixed or self._best
-        held = int(2 * rate * self.smooth_s)
-        if self._fixed or self._phase == "startup":
-            return max(self.window_bytes, held) - self.in_flight
-        held = int(2 * rate * self.rtt_s)
-        slack = max(int(rate * _SLACK_S), _SLACK_BYTES)
-        return max(min(self.window_bytes, held + slack), held) - self.in_flight
+        """How much more may be under way: what the path holds, and of the window what is wise."""
+        path = self.bytes_per_s * self.rtt_s
+        waiting: float = self.window_bytes
+        if not self._fixed and self._phase != "startup":
+            slack = max(self._best * _SLACK_S, _SLACK_BYTES)
+            waiting = min(waiting, self._best * self.rtt_s + slack)
+        return int(path + waiting) - self.in_flight
 
     def wait_s(self, now: float) -> float:
         """How long until something may be sent; 0 if only a report can bring that about."""
