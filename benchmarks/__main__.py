@@ -21,6 +21,7 @@ from benchmarks.row import NotHere, Row
 BENCHMARKS = {
     "cli": "benchmarks.cli",
     "containers": "benchmarks.containers",
+    "datagram": "benchmarks.datagram",
     "dev": "benchmarks.dev",
     "everyday": "benchmarks.everyday",
     "mesh": "benchmarks.mesh",

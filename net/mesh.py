@@ -21,21 +21,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from net.errors import OtterError, TransportError
 from net.inbox import Edge, Inbox
 from net.listener import Listener
 from net.messages import Message
-from net.outlets import Outlet
+from net.outlets import Outlet, Receiver
 from net.ports import Input, Output
 from net.records import Records, say, say_ready
 from net.sender import Sender
 from net.timing import Timing
 from net.wiring import StreamEnd, Wiring
-
-if TYPE_CHECKING:
-    from net.shared.listener import SharedListener
 
 
 class Mesh:
@@ -79,9 +76,8 @@ class Mesh:
             name: Inbox(name, [_edge(end) for end in ends], clock=clock)
             for name, ends in _by_name(wiring.inputs).items()
         }
-        places = {(end.address, end.port) for end in wiring.inputs if end.transport == "tcp"}
-        self._listener = Listener(places, boxes.values(), timing=timing, clock=clock)
-        self._shared = _shared_listener(wiring.inputs, boxes, timing, clock)
+        self._boxes = boxes
+        self._receivers = _receivers(wiring.inputs, boxes, timing, clock)
         self._inputs = {name: Input(self, box) for name, box in boxes.items()}
         self._outlets: dict[StreamEnd, Outlet] = {
             end: _outlet(end, wiring.module, timing, clock) for end in wiring.outputs
@@ -148,13 +144,12 @@ class Mesh:
         self._records.add(message, self.clock() if done is None else done)
 
     async def __aenter__(self) -> Mesh:
-        await self._listener.open()
-        if self._shared is not None:
-            try:
-                await self._shared.open()
-            except BaseException:
-                await self._listener.aclose()
-                raise
+        try:
+            for receiver in self._receivers:
+                await receiver.open()
+        except BaseException:
+            await self._deafen()
+            raise
         await self._tasks.__aenter__()
         # Connect now: the first message shan't pay for it, and receivers learn who there is.
         for outlet in self._outlets.values():
@@ -178,21 +173,23 @@ class Mesh:
                     each.finish()
                 await self._end_outputs()
             else:  # what the module was at is sent again to its next life
-                for box in self._listener.inputs.values():
+                for box in self._boxes.values():
                     box.abandon()
         finally:
             for outlet in self._outlets.values():
                 outlet.abort()
             for outlet in self._outlets.values():
                 await outlet.aclose()
-            await self._listener.aclose()
-            if self._shared is not None:
-                await self._shared.aclose()
+            await self._deafen()
             self._records.close()
+
+    async def _deafen(self) -> None:
+        for receiver in self._receivers:
+            await receiver.aclose()
 
     async def _end_outputs(self) -> None:
         """Wait until the receivers have everything; meanwhile nobody may have to wait for us."""
-        for each in self._listener.inputs.values():
+        for each in self._boxes.values():
             each.discard()
         async with asyncio.TaskGroup() as group:
             closing = [(o, group.create_task(o.aclose())) for o in self._outlets.values()]
@@ -206,20 +203,29 @@ def _edge(end: StreamEnd) -> Edge:
     return Edge(end.stream, end.queue, end.policy, source, end.transport)
 
 
-def _shared_listener(
+def _receivers(
     ends: tuple[StreamEnd, ...],
     boxes: dict[str, Inbox],
     timing: Timing | None,
     clock: Callable[[], float],
-) -> SharedListener | None:
-    """What receives through shared memory, if any stream does."""
-    shared = [end for end in ends if end.transport == "shm"]
-    if not shared:
-        return None
-    from net.shared.listener import Door, SharedListener
+) -> list[Receiver]:
+    """What listens, by the transports of the streams that come."""
+    places = {
+        transport: {(end.address, end.port) for end in ends if end.transport == transport}
+        for transport in ("tcp", "udp")
+    }
+    found: list[Receiver] = [Listener(places["tcp"], boxes.values(), timing=timing, clock=clock)]
+    if places["udp"]:
+        from net import datagram  # not loaded by who doesn't use it
 
-    doors = [Door(end.path, boxes[end.port_name], end.stream, end.copy) for end in shared]
-    return SharedListener(doors, timing=timing, clock=clock)
+        found.append(datagram.Endpoint(places["udp"], boxes.values(), clock=clock))
+    shared = [end for end in ends if end.transport == "shm"]
+    if shared:
+        from net.shared.listener import Door, SharedListener
+
+        doors = [Door(end.path, boxes[end.port_name], end.stream, end.copy) for end in shared]
+        found.append(SharedListener(doors, timing=timing, clock=clock))
+    return found
 
 
 def _outlet(
@@ -233,6 +239,17 @@ def _outlet(
             end.path, stream=end.stream, input=end.receiver_input, sender=module,
             timing=timing, clock=clock, delivery=end.delivery, policy=end.policy,
             queue=end.queue, deadline_s=end.deadline_s,
+        )  # fmt: skip
+    if end.transport == "udp":
+        from net import datagram  # not loaded by who doesn't use it
+
+        return datagram.Sender(
+            end.address, end.port, stream=end.stream, input=end.receiver_input, sender=module,
+            timing=timing, clock=clock, policy=end.policy, queue=end.queue,
+            wanted_s=end.deadline_s, options=datagram.Options(
+                deadline_s=end.deadline_s or datagram.DEADLINE_S, fec_ratio=end.fec_ratio,
+                partial=end.partial, rate_bps=end.rate_bps,
+            ),
         )  # fmt: skip
     return Sender(
         end.address, end.port, stream=end.stream, input=end.receiver_input, sender=module,

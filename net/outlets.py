@@ -72,3 +72,17 @@ class Outlet(Protocol):
 
     def stats(self) -> EdgeStats:
         """Counters of this end."""
+
+
+class Receiver(Protocol):
+    """What listens for streams of one transport, and feeds inputs."""
+
+    async def open(self) -> None:
+        """Start to listen.
+
+        Raises:
+            TransportError: The port is taken, or the address isn't here.
+        """
+
+    async def aclose(self) -> None:
+        """Stop listening, end all inputs. Idempotent."""

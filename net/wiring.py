@@ -13,7 +13,7 @@ from typing import Any
 from net.delivery import DELIVERIES, POLICIES
 from net.errors import OtterError
 
-TRANSPORTS = ("tcp", "shm")
+TRANSPORTS = ("tcp", "udp", "shm")
 """That this version of the SDK has."""
 
 
@@ -30,12 +30,15 @@ class StreamEnd:
         port_name: This module's own input or output: `question`.
         peer: Name of the module at the other end.
         address: IPv4 address of the receiving module.
-        port: TCP port at which the receiving module listens.
-        transport: `tcp`, or `shm` between modules of one host.
+        port: TCP or UDP port at which the receiving module listens.
+        transport: `tcp`, `udp`, or `shm` between modules of one host.
         queue: Messages that may wait at the receiver.
         policy: `block`, `drop-oldest` or `latest`: what happens when they do.
         delivery: `at-most-once`, `at-least-once` or `exactly-once`.
         deadline_s: Seconds after which nobody wants a message; 0: never.
+        fec_ratio: Parity that udp sends along, as a share of the data.
+        partial: Whether udp delivers messages of which something is lost.
+        rate_bps: Bit/s at which udp sends; 0: what the path carries.
         source_address: IPv4 address of the sending module, the only one that the stream may come
             from; empty (an older agent): it isn't checked.
         copy: With shm: whether arrays are copied out of the shared memory.
@@ -55,6 +58,9 @@ class StreamEnd:
     deadline_s: float = 0.0
     copy: bool = False
     path: str = ""
+    fec_ratio: float = 0.0
+    partial: bool = False
+    rate_bps: float = 0.0
 
     @property
     def receiver_input(self) -> str:
@@ -111,6 +117,9 @@ def _end(fields: dict[str, Any]) -> StreamEnd:
         deadline_s=float(_get(fields, "deadline_s", (int, float), 0.0)),
         copy=_get(fields, "copy", bool, False),
         path=_get(fields, "path", str, ""),
+        fec_ratio=float(_get(fields, "fec_ratio", (int, float), 0.0)),
+        partial=_get(fields, "partial", bool, False),
+        rate_bps=float(_get(fields, "rate_bps", (int, float), 0.0)),
     )
     for value, known in (
         (end.transport, TRANSPORTS), (end.policy, POLICIES), (end.delivery, DELIVERIES)

@@ -65,8 +65,9 @@ def _module(module: ModuleSpec) -> None:
         _need(good, f"{where}: file {file.target[:80]!r} must stay in the work folder")
     _extras(module, where)
     for end in (*module.streams_in, *module.streams_out):
-        _need(end.transport != "udp", f"{where}: {end.transport} streams are not built yet")
         _need(not end.path, f"{where}: {end.path[:80]!r}: only the agent says where a socket is")
+        _need(0 <= end.fec_ratio <= 1, f"{where}: fec of {end.fec_ratio}")
+        _need(0 <= end.rate_bps < 1e15, f"{where}: a rate of {end.rate_bps} bit/s")
         _need(0 <= end.deadline_s < 1e9, f"{where}: a deadline of {end.deadline_s} s")
     for blob in module.blobs():
         _need(_SHA256.fullmatch(blob), f"{where}: blob {blob[:80]!r}")

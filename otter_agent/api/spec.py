@@ -147,7 +147,7 @@ class StreamEnd(Data, frozen=True):
     address: str
     """IPv4 address of the *receiving* module."""
     port: int
-    """TCP port at which the receiving module listens."""
+    """Port at which the receiving module listens."""
     transport: Literal["tcp", "udp", "shm"] = "tcp"
     """`check` refuses what this version doesn't carry."""
     queue: int = 16
@@ -166,6 +166,12 @@ class StreamEnd(Data, frozen=True):
     path: str = ""
     """With shm: the receiver's socket, as the module sees it. In the wiring file only: the agent
     says where it is."""
+    fec_ratio: float = 0.0
+    """Parity sent along by udp."""
+    partial: bool = False
+    """Whether udp delivers what is not whole at its deadline."""
+    rate_bps: float = 0.0
+    """At which udp sends; 0: what the path carries."""
 
 
 class Wiring(Data, frozen=True):

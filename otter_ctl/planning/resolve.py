@@ -19,7 +19,7 @@ from otter_ctl.planning.model import Blob, Plan
 from otter_ctl.planning.outside import outside
 from otter_ctl.planning.placement import place
 from otter_ctl.planning.routes import Routes, compute
-from otter_ctl.planning.unbuilt import unapplied, uncarried, unreachable
+from otter_ctl.planning.unbuilt import unapplied, unreachable
 from otter_ctl.topology.model import Module, Ready, Stream, Topology
 from otter_ctl.topology.words import fill
 
@@ -91,7 +91,7 @@ def plan(
     return Plan(
         spec,
         warnings=(*unapplied(topology), *unreachable(topology.streams, seats, routes.reach)),
-        unsupported=(*unreached(topology, machines, arch), *uncarried(topology.streams)),
+        unsupported=tuple(unreached(topology, machines, arch)),
         expansion=topology.expansion,
         machines=machines,
     )
@@ -205,6 +205,9 @@ def _end(stream: Stream, addresses: Addresses, *, receiving: bool) -> api.Stream
         delivery=stream.delivery,
         deadline_s=stream.deadline_s,
         copy=stream.copy,
+        fec_ratio=stream.fec_ratio,
+        partial=stream.partial,
+        rate_bps=stream.rate_bps,
     )
 
 

@@ -50,16 +50,6 @@ def refuse_unsupported(plan: Plan) -> None:
         raise PlanError(where, reason, hint=hint)
 
 
-def uncarried(streams: Iterable[Stream]) -> Iterator[str]:
-    """Transports that streams don't have yet."""
-    lines = [
-        f"stream {stream.name}: transport {stream.transport} is not carried by this version"
-        for stream in streams
-        if stream.transport == "udp"
-    ]
-    yield from _bounded(lines, "streams")
-
-
 def unreachable(
     streams: Iterable[Stream], seats: Mapping[str, str], reach: Mapping[str, AbstractSet[str]]
 ) -> Iterator[str]:

@@ -95,4 +95,16 @@ STREAM = Table(
         "With shm: the receiver copies arrays out of the shared memory, and may write to them.",
         default=False,
     ),
+    Key(
+        "fec",
+        values.RATIO,
+        "With udp: parity sent along, as a share of the data; mends losses without a round trip.",
+    ),
+    Key(
+        "partial",
+        values.BOOLEAN,
+        "With udp: arrays of which something is lost arrive at their deadline, with a mask.",
+        default=False,
+    ),
+    Key("rate", values.RATE, "With udp: bit/s to send at; default: what the path carries."),
 )

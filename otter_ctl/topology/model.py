@@ -220,6 +220,10 @@ class Stream:
     """0: none."""
     copy: bool = False
     """With shm: whether received arrays are copied, and so writable."""
+    fec_ratio: float = 0.0
+    partial: bool = False
+    rate_bps: float = 0.0
+    """0: what the path carries. These three: udp only."""
 
     @property
     def name(self) -> str:

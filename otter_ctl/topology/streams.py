@@ -13,6 +13,9 @@ from otter_ctl.topology.model import STREAMS_LIMIT, Delivery, Expansion, Module,
 from otter_ctl.topology.names import short
 from otter_ctl.topology.reader import Fields, shown
 
+MAX_DEADLINE_S = 60.0
+"""`net.datagram.options` has it, too; importing that would cost every command 100 ms."""
+
 
 def read_streams(
     written: Sequence[Fields],
@@ -51,6 +54,7 @@ def _add(
     pairs, rule = join(ends, names, own.get("pair"), own.place, both_ways=False, limit=limit)
     if not several and "pair" in own.given:
         own.place.child("pair").report("goes only with globs")
+    _check_datagrams(merged, own)
     made = []
     for a, b in pairs:
         stream = Stream(
@@ -64,6 +68,9 @@ def _add(
             delivery=_delivery(merged, own),
             deadline_s=merged.get("deadline", 0.0),
             copy=merged.get("copy", False),
+            fec_ratio=merged.get("fec", 0.0),
+            partial=merged.get("partial", False),
+            rate_bps=merged.get("rate", 0.0),
         )
         if len(streams) >= STREAMS_LIMIT:
             own.place.report(f"makes more than {STREAMS_LIMIT} streams")
@@ -87,12 +94,24 @@ def _add(
 
 def _delivery(merged: Fields, own: Fields) -> Delivery:
     """As written; what may be dropped is never sent again."""
-    if merged.get("policy", "block") == "block":
+    policy, transport = merged.get("policy", "block"), merged.get("transport", "tcp")
+    if policy == "block" and transport != "udp":
         return cast(Delivery, merged.get("delivery", "at-least-once"))
     if "delivery" in own.given and merged.get("delivery") != "at-most-once":
-        reason = f"{merged.get('policy')} drops messages: only at-most-once goes with it"
+        what = "udp loses" if transport == "udp" else f"{policy} drops"
+        reason = f"{what} messages: only at-most-once goes with it"
         own.place.child("delivery").report(reason)
     return "at-most-once"
+
+
+def _check_datagrams(merged: Fields, own: Fields) -> None:
+    """Keys that only udp knows, and how long its messages may take."""
+    if merged.get("transport", "tcp") != "udp":
+        for key in ("fec", "partial", "rate"):
+            if key in own.given:
+                own.place.child(key).report('goes only with transport = "udp"')
+    elif merged.get("deadline", 0.0) > MAX_DEADLINE_S:
+        own.place.child("deadline").report(f"is over the {MAX_DEADLINE_S:g} s that udp keeps")
 
 
 def _together(stream: Stream, modules: Mapping[str, Module]) -> bool:

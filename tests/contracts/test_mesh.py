@@ -283,3 +283,31 @@ async def test_an_error_in_main_fails_the_process_with_its_traceback(tmp_path):
     assert code == 1
     assert err.rstrip().endswith("ZeroDivisionError: division by zero")
     assert "ExceptionGroup" not in err
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_a_module_does_not_see_what_carries_its_streams(tmp_path, transport):
+    """Question and answer, both ways; what goes with the transport is the wiring's alone."""
+    ports = free_port(), free_port()
+    there, back = (
+        StreamEnd(name, port_name, peer, HERE, port, transport, source_address=HERE)
+        for name, port_name, peer, port in (
+            ("asker.question>answerer.question", "question", "answerer", ports[0]),
+            ("answerer.answer>asker.answer", "answer", "asker", ports[1]),
+        )
+    )
+    async with (
+        net.Mesh(wiring("asker", [back], [there]), timing=FAST) as asker,
+        net.Mesh(wiring("answerer", [there], [back]), timing=FAST) as answerer,
+    ):
+        for i in range(5):
+            question = np.full((200, 300), i)
+            sent = await asker.output("question").send(question)
+            received = await answerer.input("question").receive()
+            assert (received.value == question).all()
+            await answerer.output("answer").send(
+                {"sum": int(received.value.sum())}, reply_to=received
+            )
+            answer = await asker.input("answer").receive()
+            assert (answer.value, answer.reply_to) == ({"sum": 60_000 * i}, sent)
+            assert (answer.source, answer.stream) == ("answerer", back.stream)

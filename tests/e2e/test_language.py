@@ -64,10 +64,6 @@ def test_a_growing_count_restarts_nothing(shared_otter):
     ("more", "said"),
     [
         (
-            '[[streams]]\nfrom = "probe-client-1.x"\nto = "server.y"\ntransport = "udp"\n',
-            "stream probe-client-1.x>server.y: transport udp is not carried by this version",
-        ),
-        (
             '[machines.far]\n[hosts.there]\nmachine = "far"\n',
             "host there: machine far: machines beyond local are not reached by this version",
         ),

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -301,3 +302,60 @@ def test_idle_exit(otter):
     began = time.monotonic()
     assert agent.wait(20) == 0
     assert time.monotonic() - began < 15
+
+
+CAMERA = """
+import asyncio, net, numpy
+async def main(mesh):
+    number = 0
+    while True:
+        await mesh.output("images").send({"image": numpy.full((300, 400), number % 256, "u1")})
+        number += 1
+        await asyncio.sleep(0.01)
+net.run(main)
+"""
+VIEWER = """
+import net
+async def main(mesh):
+    async for message in mesh.input("images"):
+        image = message.value["image"]
+        assert (image == image[0, 0]).all()
+        print(image.shape, message.stream, flush=True)
+net.run(main)
+"""
+SEEN = f"""
+name = "seen"
+[defaults.module]
+runtime = "process"
+[hosts.phone]
+[hosts.edge]
+[[links]]
+between = ["phone", "edge"]
+[modules.camera]
+host = "phone"
+command = ["{sys.executable}", "-c", '''{CAMERA}''']
+[modules.viewer]
+host = "edge"
+command = ["{sys.executable}", "-c", '''{VIEWER}''']
+[[streams]]
+from = "camera.images"
+to = "viewer.images"
+transport = "tcp"
+"""
+
+
+def test_a_stream_is_switched_to_datagrams_by_one_word(shared_otter):
+    otter = shared_otter
+    line = "(300, 400) camera.images>viewer.images"
+
+    def images_come() -> bool:
+        return otter("logs", "viewer", "--tail", "5").stdout.count(line) >= 5
+
+    for transport, kind in (("tcp", "-t"), ("udp", "-u")):
+        file = otter.topology(SEEN.replace('"tcp"', f'"{transport}"'))
+        assert "seen: 2 modules ready" in otter("apply", file).stdout
+        wait_for(images_come, f"no images over {transport}")
+        pid = str(otter.modules("seen")["viewer"]["pid"])
+        ss = ["nsenter", "-t", pid, "-n", "ss", "-n", "-l", kind]
+        listening = subprocess.run(ss, capture_output=True, text=True, check=True).stdout
+        assert ":7070" in listening

@@ -43,11 +43,12 @@ def test_fields_of_a_newer_agent_are_left_alone():
         "", "[]", "[" * 100_000, b"\xff", {}, GOOD | {"mesh": 1},
         GOOD | {"inputs": {}}, GOOD | {"inputs": [1]},
         GOOD | {"inputs": [END | {"port": "7"}]}, GOOD | {"inputs": [END | {"port": 0}]},
-        GOOD | {"inputs": [END | {"queue": 0}]}, GOOD | {"inputs": [END | {"transport": "udp"}]},
+        GOOD | {"inputs": [END | {"queue": 0}]}, GOOD | {"inputs": [END | {"transport": "pigeon"}]},
         GOOD | {"inputs": [END | {"source_address": None}]},
         GOOD | {"inputs": [END | {"delivery": "perhaps"}]},
         GOOD | {"inputs": [END | {"policy": "newest"}]},
         GOOD | {"inputs": [END | {"deadline_s": "1"}]},
+        GOOD | {"inputs": [END | {"partial": 1}]}, GOOD | {"inputs": [END | {"fec_ratio": "1"}]},
     ],
 )  # fmt: skip
 def test_anything_else_is_a_wiring_error(bad):

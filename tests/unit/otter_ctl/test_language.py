@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from net.datagram.options import MAX_DEADLINE_S
 from net.links.spec import LinkSpec
 from otter_agent import api
-from otter_ctl.errors import PlanError
+from otter_ctl.errors import PlanError, TopologyErrors
 from otter_ctl.planning.machines import assign
 from otter_ctl.planning.resolve import plan
 from otter_ctl.planning.unbuilt import refuse_unsupported
 from otter_ctl.planning.uploads import collect
-from otter_ctl.topology import load
+from otter_ctl.topology import load, streams
 from otter_ctl.topology import profiles as profiles_file
 from otter_ctl.topology.model import Gpu, Io, Machine, Mount, On, Publish
 from otter_ctl.topology.profiles import profiles
@@ -270,16 +273,6 @@ def test_hundreds_of_warnings_are_counted(read):
 STREAM = SCARCE + '[[streams]]\nfrom = "m.x"\nto = "n.y"\n'
 
 
-def test_what_would_mean_something_else_is_planned_but_refused(read):
-    made = planned(read(f'{STREAM}transport = "udp"\n'))
-    said = "stream m.x>n.y: transport udp is not carried"
-    assert made.unsupported == (f"{said} by this version",)
-    with pytest.raises(PlanError, match=said):
-        refuse_unsupported(made)
-    with pytest.raises(ValueError, match="not built yet"):
-        api.check(made.spec)
-
-
 def test_shared_memory_between_modules_of_one_host(read):
     text = (
         'name = "m"\n[hosts.a]\n[hosts.b]\n[modules.m]\nbuild = "asr"\nhost = "a"\n'
@@ -291,6 +284,35 @@ def test_shared_memory_between_modules_of_one_host(read):
     api.check(made.spec)
     (end,) = made.spec.modules[0].streams_out
     assert (end.transport, end.copy, end.path) == ("shm", True, "")
+
+
+def test_udp_delivers_at_most_once_and_has_keys_of_its_own(read):
+    keys = 'transport = "udp"\nfec = "25%"\npartial = true\nrate = "50mbit"\ndeadline = "300ms"\n'
+    made = planned(read(STREAM + keys))
+    assert made.unsupported == ()
+    (sender,) = (m for m in made.spec.modules if m.streams_out)
+    (end,) = sender.streams_out
+    assert (end.transport, end.delivery, end.deadline_s) == ("udp", "at-most-once", 0.3)
+    assert (end.fec_ratio, end.partial, end.rate_bps) == (0.25, True, 50e6)
+    api.check(made.spec)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ('fec = "25%"', 'fec: goes only with transport = "udp"'),
+        ("partial = true", 'partial: goes only with transport = "udp"'),
+        ('transport = "udp"\ndelivery = "exactly-once"', "udp loses messages: only at-most-once"),
+        ('transport = "udp"\ndeadline = "2min"', "deadline: is over the 60 s that udp keeps"),
+    ],
+)
+def test_what_does_not_go_with_a_transport_is_said(read, keys, said):
+    with pytest.raises(TopologyErrors, match=re.escape(said)):
+        read(STREAM + keys + "\n")
+
+
+def test_both_sides_know_how_long_a_datagram_may_take():
+    assert streams.MAX_DEADLINE_S == MAX_DEADLINE_S
 
 
 def test_defaults_hold_for_streams_too(read):

@@ -1,0 +1,103 @@
+"""What isn't a fragment survives the way there; everything else is refused, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from net.datagram import control
+from net.datagram.fragment import PREFIX
+from net.errors import RemoteWireError
+
+READERS = {
+    2: control.read_hello,
+    3: control.read_accept,
+    4: control.read_refuse,
+    5: control.read_report,
+    6: control.read_probe,
+    7: control.read_end,
+}
+names = st.text(min_size=1, max_size=100)
+u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
+
+
+@given(names, names, names, st.floats(0.001, 60), st.booleans(), st.booleans(), u64)
+def test_hello(stream, name, sender, deadline_s, partial, retransmit, session):
+    greeting = control.Greeting(2, stream, name, sender, deadline_s, partial, retransmit)
+    data = control.hello(session, greeting, 1472)
+    assert len(data) >= 1472
+    assert control.read_prefix(data) == (2, session)
+    assert control.read_hello(data) == greeting
+
+
+def test_accept_and_refuse():
+    accepted = control.Accepted(1, 2, 3)
+    assert control.read_accept(control.accept(9, accepted)) == accepted
+    assert control.read_refuse(control.refuse(9, "no")) == "no"
+
+
+entries = st.builds(control.Missing, u64, u32, st.binary(max_size=50))
+reports = st.builds(
+    control.Report, u32, u64, u64, u64, u32, u32, u32, u64, u32, st.binary(max_size=50),
+    st.lists(entries, max_size=5),
+)  # fmt: skip
+
+
+@given(reports)
+def test_report(report):
+    assert control.read_report(control.report(1, report)) == report
+
+
+def test_probe_and_end():
+    assert control.read_probe(control.probe(1, 17, 4)) == (17, 4)
+    assert control.read_end(control.end(1, 2**40)) == 2**40
+
+
+@given(st.binary(max_size=300), st.sampled_from(sorted(READERS)))
+def test_whatever_comes_is_read_or_refused(data, kind):
+    for candidate in (data, PREFIX.pack(b"OD", 1, kind, 7) + data):
+        try:
+            control.read_prefix(candidate)
+            READERS[kind](candidate)
+        except RemoteWireError:
+            continue
+
+
+@given(st.data())
+def test_a_report_that_was_damaged_is_read_or_refused(data):
+    report = control.Report(1, 2, 2, 3, 4, 5, 6, 7, 8, b"\x0f", [control.Missing(9, 3, b"\x80")])
+    damaged = bytearray(control.report(1, report))
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        control.read_prefix(bytes(damaged))
+        control.read_report(bytes(damaged))
+    except RemoteWireError:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b'{"wire":2}', "deadline"),
+        (b'{"wire":2,"deadline":1e9,"stream":"s","input":"i","from":"f"}', "deadline of"),
+        (b'{"wire":2,"deadline":1,"stream":"","input":"i","from":"f"}', "'stream'"),
+        (b"[" * 2000, "JSON"),
+        (b"{", "JSON"),
+        (b"3", "no object"),
+    ],
+)
+def test_the_error_says_what_is_wrong(text, why):
+    data = PREFIX.pack(b"OD", 1, 2, 7) + len(text).to_bytes(2, "big") + text
+    with pytest.raises(RemoteWireError, match=why):
+        control.read_hello(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [(b"OD", "2 bytes"), (b"XX" + bytes(20), "isn't"), (b"OD\x09" + bytes(20), "version 9")],
+)
+def test_what_isnt_ours_is_named(data, why):
+    with pytest.raises(RemoteWireError, match=why):
+        control.read_prefix(data)
