@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from net.messages import Parcel
 from net.stats import EdgeStats
@@ -59,3 +60,28 @@ class Outlet(Protocol):
 
     def stats(self) -> EdgeStats:
         """Counters of this end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A message that didn't leave, as far as a record tells of it.
+
+    Attributes:
+        outcome: `dropped` (by the stream's policy, or it is too large), `expired` (nobody wanted it
+            any more when its turn came) or `failed` (the stream ended first).
+    """
+
+    run: int
+    number: int
+    reply_to: str | None
+    made: float
+    queued: float
+    nbytes: int
+    outcome: str
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """Outlets that tell of each message that doesn't leave."""
+
+    on_lost: Callable[[Lost], None] | None

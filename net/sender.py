@@ -21,10 +21,11 @@ from net.delivery import Entry, Outstanding
 from net.dialing import NOT_THERE_YET, SendingConnection, dial
 from net.errors import ConnectionClosed, StreamRefused, TransportError
 from net.messages import Parcel, message_id
+from net.outlets import Lost
 from net.stats import EdgeStats
 from net.timing import Timing
 from net.values import pack
-from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, URGENT, Refuse, encode, hello, stamped
+from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, URGENT, Refuse, encode, hello, identity, stamped
 
 JOIN_BYTES = 64 * 1024
 """Messages up to this size are copied: they go out in one system call, and may be sent again."""
@@ -51,6 +52,7 @@ class Sender:
     """
 
     transport = "tcp"
+    on_lost: Callable[[Lost], None] | None = None
 
     def __init__(
         self,
@@ -132,8 +134,7 @@ class Sender:
         Cancellation: the message has gone out, or it hasn't; never a part of it.
         """
         made = self._clock()
-        number = next(self._numbers)
-        expires = made + within_s if within_s is not None else 0.0
+        number, expires = next(self._numbers), made + within_s if within_s is not None else 0.0
         await self.deliver(Parcel(pack(value), self.run, number, reply_to, made, expires))
         return message_id(self._name, self.run, number)
 
@@ -194,6 +195,8 @@ class Sender:
         group, self._group = self._group, None
         if group is not None:
             await group.__aexit__(None, None, None)
+        while self._outstanding.unwritten:
+            self._lose(self._outstanding.drop_first(), "failed")
 
     def abort(self) -> None:
         """Cut the connection; what is not yet received may be lost. Idempotent."""
@@ -287,8 +290,8 @@ class Sender:
             dropped = self._outstanding.drop_oldest(but_first=self._writing)
             if dropped is None:
                 break
-            self._settle(dropped)
             self._stats.dropped += 1
+            self._lose(dropped, "dropped")
         self._clear = None
         self._outstanding.admit(self._entry(parcel, on_settled, self._clock(), own=True))
         self._say_changed()
@@ -305,6 +308,12 @@ class Sender:
         """Nothing more will happen to it: it was acknowledged, or dropped."""
         if entry.on_settled is not None:
             entry.on_settled()
+
+    def _lose(self, entry: Entry, outcome: str) -> None:
+        """It is not going to be sent."""
+        self._settle(entry)
+        if self.on_lost is not None:
+            self.on_lost(Lost(*identity(entry.buffers[0]), entry.nbytes, outcome))
 
     def _flush_burst(self) -> None:
         if self._burst is not None:
@@ -433,11 +442,11 @@ class Sender:
         self._flush_burst()
         now = self._clock()
         if entry.expires and now >= entry.expires:
-            self._settle(self._outstanding.drop_first())
             self._stats.expired += 1
+            self._lose(self._outstanding.drop_first(), "expired")
         elif entry.nbytes > self._limit_bytes:  # it was taken before the limit was known
-            self._settle(self._outstanding.drop_first())
             self._stats.dropped += 1
+            self._lose(self._outstanding.drop_first(), "dropped")
         else:
             self._writing = True
             entry.buffers[0] = stamped(entry.buffers[0], now)

@@ -21,6 +21,7 @@ from otter_agent.layout import ModulePaths
 MAX_RECORDS_BYTES = 64 << 20
 """Of message records; the SDK stops there as well."""
 MAX_DEPTH = 64
+RECORDS_FILE = "messages.csv"
 REPORT = "report.json"
 LEFT_OUT = "left-out.txt"
 
@@ -29,7 +30,7 @@ def pack_results(paths: ModulePaths, patterns: Iterable[str], log: Path | None) 
     """A tar of a module's outputs, records and logs.
 
     Members: `report.json` (`api.Results`) first, so that a reader knows what is to come; `log`,
-    `build.log`, `messages.ndjson`; `outputs/PATH` for each regular file of the work folder whose
+    `build.log`, `messages.csv`; `outputs/PATH` for each regular file of the work folder whose
     relative path matches one of `patterns`; and, if something was too deep, `left-out.txt`.
     """
     found = _Outputs(paths.work, tuple(patterns))
@@ -37,7 +38,7 @@ def pack_results(paths: ModulePaths, patterns: Iterable[str], log: Path | None) 
     for name, source in (("log", log), ("build.log", paths.build_log)):
         if source is not None and source.is_file():
             yield from _file(source.parent, source.name, name, None)
-    yield from _file(paths.state, "messages.ndjson", "messages.ndjson", MAX_RECORDS_BYTES)
+    yield from _file(paths.state, RECORDS_FILE, RECORDS_FILE, MAX_RECORDS_BYTES)
     for relative in found.matching():
         yield from _file(paths.work, relative, f"outputs/{relative}", None)
     if found.left_out:
