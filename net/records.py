@@ -15,15 +15,10 @@ from pathlib import Path
 
 from net.messages import Message, message_id
 from net.outlets import Lost
+from net.traces import COLUMNS, MAX_RECORDS_BYTES
 
 RECORDS_FILE = "messages.csv"
 READY_FILE = "ready"
-MAX_RECORDS_BYTES = 64 * 2**20
-"""Then records end: some 300,000 messages."""
-COLUMNS = (
-    "id", "reply_to", "stream", "from", "to", "made", "queued", "sent", "received", "taken",
-    "done", "bytes", "outcome", "clock_error_s",
-)  # fmt: skip
 WRITE_AFTER_S = 0.2
 """A module that is killed loses the records of so long."""
 WRITE_AT = 512

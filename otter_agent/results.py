@@ -15,11 +15,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from net import tars
+from net.traces import MAX_RECORDS_BYTES
 from otter_agent import api
 from otter_agent.layout import ModulePaths
 
-MAX_RECORDS_BYTES = 64 << 20
-"""Of message records; the SDK stops there as well."""
 MAX_DEPTH = 64
 RECORDS_FILE = "messages.csv"
 REPORT = "report.json"
@@ -109,7 +108,7 @@ def _files(root: Path, left_out: list[str]) -> Iterator[str]:
 
 def _file(root: Path, relative: str, name: str, limit: int | None) -> Iterator[bytes]:
     """A regular file below `root`, refusing links at every step of the path."""
-    descriptor = _open_beneath(root, relative)
+    descriptor = open_plain(root, relative)
     if descriptor is None:
         return
     try:
@@ -119,8 +118,11 @@ def _file(root: Path, relative: str, name: str, limit: int | None) -> Iterator[b
         os.close(descriptor)
 
 
-def _open_beneath(root: Path, relative: str) -> int | None:
-    """Open a file step by step without following links; None if that isn't possible."""
+def open_plain(root: Path, relative: str) -> int | None:
+    """Open a file step by step without following links; None if that isn't possible.
+
+    It may be no regular file all the same: that is for the caller to see.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         folder = os.open(root, flags | os.O_DIRECTORY)

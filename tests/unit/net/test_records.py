@@ -10,7 +10,8 @@ import pytest
 from net import records as under_test
 from net.messages import Message
 from net.outlets import Lost
-from net.records import COLUMNS, Records, say_ready
+from net.records import Records, say_ready
+from net.traces import COLUMNS
 
 
 def message(number=1, **fields):
