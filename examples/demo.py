@@ -8,6 +8,7 @@ engine answers; as processes where none does, or where its images can't be made.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import subprocess
 import sys
@@ -113,9 +114,11 @@ def _report(status: dict[str, Any], folder: Path) -> int:
     for line in logs[ASR]:
         if line.endswith("of computing"):
             say(f"  time in {ASR}: {line.rpartition(', ')[2].removesuffix(' of computing')}")
-    for record in _records(folder / "messages" / f"{PRINTER}.ndjson"):
-        link = (record["received"] - record["sent"]) * 1000
-        work = (record["done"] - record["taken"]) * 1000
+    for record in _records(folder / "messages" / f"{PRINTER}.csv"):
+        if record["outcome"] != "done":
+            continue
+        link = (float(record["received"]) - float(record["sent"])) * 1000
+        work = (float(record["done"]) - float(record["taken"])) * 1000
         say(f"  time on the link phone-edge: {link:.2f} ms ({record['bytes']} bytes)")
         say(f"  time in {PRINTER}: {work:.2f} ms")
     say(f"  run folder: {folder}")
@@ -131,8 +134,8 @@ def _read(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _read(path)]
+def _records(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(_read(path)))
 
 
 if __name__ == "__main__":

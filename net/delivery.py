@@ -13,10 +13,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from net.memory import aligned
-from net.values import Buffer
+from net.entries import Entry
 
 DELIVERIES = ("at-most-once", "at-least-once", "exactly-once")
 POLICIES = ("block", "drop-oldest", "latest")
@@ -24,48 +22,6 @@ MOST_MESSAGES = 1024
 """Messages that a sender keeps until they are acknowledged."""
 MOST_BYTES = 64 * 2**20
 """Bytes of them; a single message may be larger."""
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """One message that a sender still has to do with.
-
-    Attributes:
-        seq: Its number on the stream.
-        buffers: All of it, ready for the wire.
-        nbytes: Bytes of them.
-        expires: From when on nobody wants it; 0: never.
-        owned: Whether no memory of the module's is referred to.
-        on_settled: Called once it is acknowledged.
-        on_handed: Called once the kernel has all of it, or it was dropped.
-    """
-
-    seq: int
-    buffers: list[Buffer]
-    nbytes: int
-    expires: float = 0.0
-    owned: bool = True
-    on_settled: Callable[[], None] | None = None
-    on_handed: Callable[[], None] | None = None
-    settled: bool = field(default=False, repr=False)
-
-    def own(self) -> None:
-        """Copy what is the module's memory, so that the module may change it."""
-        if not self.owned:
-            self.owned = True
-            self.buffers = [_copy(part) for part in self.buffers]
-
-    def settle(self) -> None:
-        """Nothing more will happen to it: nobody wants it, or it was acknowledged."""
-        self.settled = True
-        if self.on_settled is not None:
-            self.on_settled()
-
-
-def _copy(part: Buffer) -> Buffer:
-    block = memoryview(aligned(len(part)))  # type: ignore[arg-type]
-    block[:] = part
-    return block
 
 
 Written = tuple[int, int, Callable[[], None] | None, bytes | Entry]

@@ -68,6 +68,8 @@ class Inbox:
         clock: Seconds since 1970.
 
     Attributes:
+        on_lost: Hears of each message that came and that no module gets to see: `dropped`, or
+            `expired`.
         by_hand: Whether only `Message.done` says that a message is done with; else taking the next
             one says it, too.
         on_message: Called with each message as it arrives, in the event loop, instead of queueing
@@ -96,6 +98,7 @@ class Inbox:
         self._discarding = False
         self.by_hand = False
         self.on_message: Callable[[Message], object] | None = None
+        self.on_lost: Callable[[Message, str], None] | None = None
         self._current: Message | None = None
         self._done_ids: dict[str, None] = {}
         self._open_ids: dict[str, Message] = {}
@@ -143,7 +146,7 @@ class Inbox:
                 message.carrier.taken(message)
             if message.expires and now >= message.expires:
                 edge.stats.expired += 1
-                message.done()
+                self._lose(message, "expired")
                 continue
             edge.stats.took(message)
             if not self.by_hand:
@@ -191,7 +194,7 @@ class Inbox:
                 self.edges[message.stream].waiting.popleft()
                 if message.carrier is not None:
                     message.carrier.taken(message)
-                message.done()
+                self._lose(message, "dropped")
         self._items.clear()
 
     def close(self) -> None:
@@ -236,7 +239,7 @@ class Inbox:
         """Queue a message; False: it wasn't, because nobody wants it or it came before."""
         message.stream, message.carrier, message.received = edge.name, carrier, received
         if self._discarding or self._closed:
-            message.done()
+            self._lose(message, "dropped")
             return False
         if self.on_message is not None:
             self._call(self.on_message, message, edge)
@@ -261,10 +264,16 @@ class Inbox:
         edge.stats.dropped += 1
         if oldest.carrier is not None:
             oldest.carrier.taken(oldest)
-        oldest.done()
+        self._lose(oldest, "dropped")
         oldest.value = None
         if len(self._items) > 4 * sum(len(e.waiting) for e in self.edges.values()) + 64:
             self._items = deque(m for m in self._items if not m.finished)
+
+    def _lose(self, message: Message, outcome: str) -> None:
+        """No module gets to see it."""
+        message.done()
+        if self.on_lost is not None:
+            self.on_lost(message, outcome)
 
     def is_new(self, message: Message) -> bool:
         """Whether an exactly-once stream's message hasn't come in another of its sender's lives.

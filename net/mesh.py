@@ -15,6 +15,7 @@ Must not know: how messages travel (`net.stream`), who wrote the wiring file.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import secrets
 import time
@@ -27,9 +28,10 @@ from net.errors import OtterError, TransportError
 from net.inbox import Edge, Inbox
 from net.listener import Listener
 from net.messages import Message
-from net.outlets import Outlet, Receiver
+from net.outlets import Lost, Outlet, Receiver, Tells
 from net.ports import Input, Output
 from net.records import Records, say, say_ready
+from net.report import Reporter
 from net.sender import Sender
 from net.timing import Timing
 from net.wiring import StreamEnd, Wiring
@@ -72,6 +74,7 @@ class Mesh:
         self._state = state
         self._said_ready = False
         self._records = Records(state, wiring.module)
+        self._reporter = Reporter(state, self.stats, clock)
         boxes = {
             name: Inbox(name, [_edge(end) for end in ends], clock=clock)
             for name, ends in _by_name(wiring.inputs).items()
@@ -86,8 +89,22 @@ class Mesh:
             name: Output(self, name, [self._outlets[end] for end in ends])
             for name, ends in _by_name(wiring.outputs).items()
         }
+        self._record_losses(boxes)
         self._tasks = asyncio.TaskGroup()
         self._connecting: list[asyncio.Task[None]] = []
+
+    def _record_losses(self, boxes: dict[str, Inbox]) -> None:
+        for box in boxes.values():
+            box.on_lost = self._lost
+        for end, outlet in self._outlets.items():
+            if isinstance(outlet, Tells):
+                outlet.on_lost = functools.partial(self._not_sent, end)
+
+    def _lost(self, message: Message, outcome: str) -> None:
+        self._records.add(message, 0.0, outcome)
+
+    def _not_sent(self, end: StreamEnd, lost: Lost) -> None:
+        self._records.add_lost(lost, end.stream, end.peer)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -131,6 +148,8 @@ class Mesh:
 
     def use(self) -> None:
         """Say that the module is ready, if it hasn't been said."""
+        if self._reporter.asleep:
+            self._reporter.wake()
         if self._said_ready or self._state is None:
             return
         try:
@@ -139,9 +158,23 @@ class Mesh:
             raise OtterError(f"{self.module}: can't say ready: {exc}") from exc
         self._said_ready = True
 
-    def finish(self, message: Message, done: float | None = None) -> None:
+    def finish(self, message: Message, done: float | None = None, outcome: str = "done") -> None:
         """Record that the module is done with a message."""
-        self._records.add(message, self.clock() if done is None else done)
+        self._records.add(message, self.clock() if done is None else done, outcome)
+
+    def stats(self) -> dict[str, list[dict[str, Any]]]:
+        """What each stream has carried so far, as JSON can say it.
+
+        `inputs` and `outputs`: per stream its `input` or `output`, `stream`, `transport`,
+        `messages` (taken, or sent), `bytes`, `rate_per_s`, `bytes_per_s`, `waiting` (here),
+        `dropped`, `expired`, `duplicates`, `resent`, `reconnects`, what only its transport counts
+        (`extra`), and at inputs where the time went (`latency`): docs/transport.md.
+        """
+        now = self.clock()
+        return {
+            "inputs": [each for port in self._inputs.values() for each in port.stats(now)],
+            "outputs": [each for port in self._outputs.values() for each in port.stats(now)],
+        }
 
     async def __aenter__(self) -> Mesh:
         try:
@@ -154,6 +187,7 @@ class Mesh:
         # Connect now: the first message shan't pay for it, and receivers learn who there is.
         for outlet in self._outlets.values():
             self._connecting.append(self._tasks.create_task(_try_open(outlet)))
+        self._reporter.start()
         return self
 
     async def __aexit__(
@@ -173,14 +207,15 @@ class Mesh:
                     each.finish()
                 await self._end_outputs()
             else:  # what the module was at is sent again to its next life
-                for box in self._boxes.values():
-                    box.abandon()
+                for each in self._inputs.values():
+                    each.abandon()
         finally:
             for outlet in self._outlets.values():
                 outlet.abort()
             for outlet in self._outlets.values():
                 await outlet.aclose()
             await self._deafen()
+            self._reporter.close()
             self._records.close()
 
     async def _deafen(self) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from net.messages import Parcel
@@ -86,3 +87,28 @@ class Receiver(Protocol):
 
     async def aclose(self) -> None:
         """Stop listening, end all inputs. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A message that didn't leave, as far as a record tells of it.
+
+    Attributes:
+        outcome: `dropped` (by the stream's policy, or it is too large), `expired` (nobody wanted it
+            any more when its turn came) or `failed` (the stream ended first).
+    """
+
+    run: int
+    number: int
+    reply_to: str | None
+    made: float
+    queued: float
+    nbytes: int
+    outcome: str
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """Outlets that tell of each message that doesn't leave."""
+
+    on_lost: Callable[[Lost], None] | None

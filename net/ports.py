@@ -85,6 +85,21 @@ class Input:
             self._mesh.finish(message)
         self._inbox.finish()
 
+    def stats(self, now: float) -> list[dict[str, Any]]:
+        """What each of its streams has brought: `Mesh.stats`."""
+        found = []
+        for edge in self._inbox.edges.values():
+            edge.stats.waiting = len(edge.waiting)
+            found.append({"input": self.name, **edge.stats.summary(now)})
+        return found
+
+    def abandon(self) -> None:
+        """The module isn't done with the message it took last, and isn't going to be."""
+        message, self._current = self._current, None
+        if message is not None:
+            self._mesh.finish(message, outcome="failed")
+        self._inbox.abandon()
+
 
 class Output:
     """One output, and all streams that leave it."""
@@ -192,6 +207,10 @@ class Output:
         """
         for outlet in self._outlets:
             await outlet.flush()
+
+    def stats(self, now: float) -> list[dict[str, Any]]:
+        """What each of its streams has carried: `Mesh.stats`."""
+        return [{"output": self.name, **each.stats().summary(now)} for each in self._outlets]
 
 
 def derived(module: str, output: str, key: str) -> tuple[int, int]:

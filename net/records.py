@@ -1,22 +1,33 @@
-"""What a module leaves in its state folder: `ready`, and one record per message received.
+"""What a module leaves of its messages in its state folder: `messages.csv`, a line each.
 
-Records are NDJSON, one line a message: where its time went on the link (sent to received), in the
-queue (to taken) and in the module (to done). Must not know: asyncio, sockets.
+Lines of the receiver say where a message's time went: in the output (made to queued), in the
+stream (to sent), on the link (to received), in the queue (to taken), in the module (to done).
+Lines of the sender are of what it dropped. A message costs one append; lines are written together,
+a moment later. Must not know: sockets, how messages travel.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import sys
 from pathlib import Path
 
-from net.messages import Message
+from net.messages import Message, message_id
+from net.outlets import Lost
+from net.traces import COLUMNS, MAX_RECORDS_BYTES
 
-RECORDS_FILE = "messages.ndjson"
+RECORDS_FILE = "messages.csv"
 READY_FILE = "ready"
-MAX_RECORDS_BYTES = 64 * 2**20
-"""Then records end: some 300,000 messages."""
+WRITE_AFTER_S = 0.2
+"""A module that is killed loses the records of so long."""
+WRITE_AT = 512
+"""So many lines aren't waited with."""
+
+_Row = tuple[
+    str, int, int, str | None, str, str, float, float, float, float, float, float, int, str
+]
+"""(sender, run, number, reply_to, stream, to, made … done, bytes, outcome)"""
 
 
 class Records:
@@ -24,54 +35,103 @@ class Records:
 
     Args:
         folder: The state folder; None: nothing is kept.
-        module: Name of the receiving module.
+        module: Name of this module.
         limit_bytes: Size at which recording ends.
+        clock_error_s: How far the clocks of the two ends may be apart: nothing on one machine.
     """
 
     def __init__(
-        self, folder: Path | None, module: str, limit_bytes: int = MAX_RECORDS_BYTES
+        self,
+        folder: Path | None,
+        module: str,
+        limit_bytes: int = MAX_RECORDS_BYTES,
+        clock_error_s: float = 0.0,
     ) -> None:
         self._path = None if folder is None else folder / RECORDS_FILE
         self._module = module
         self._limit = limit_bytes
+        self._tail = f",{clock_error_s:g}\n"
         self._size = 0
         self._file = -1
+        self._rows: list[_Row] = []
+        self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, message: Message, done: float) -> None:
-        """Record a message, once; `done` is when the module had finished with it."""
-        if message.recorded:
+    def add(self, message: Message, done: float, outcome: str = "done") -> None:
+        """Record a message, once.
+
+        Args:
+            message: That this module received.
+            done: When the module had finished with it; 0: it never was.
+            outcome: `done`, `dropped`, `expired` or `failed`.
+        """
+        if message.recorded or self._path is None:
             return
         message.recorded = True
+        self._rows.append((
+            message.source, message.run, message.number, message.reply_to, message.stream,
+            self._module, message.made, message.queued, message.sent, message.received,
+            message.taken, done, message.size_bytes, outcome,
+        ))  # fmt: skip
+        if self._timer is None or len(self._rows) >= WRITE_AT:
+            self._soon()
+
+    def add_lost(self, lost: Lost, stream: str, receiver: str) -> None:
+        """Record a message that didn't leave."""
         if self._path is None:
             return
-        record = {
-            "stream": message.stream,
-            "id": message.id,
-            "from": message.source,
-            "to": self._module,
-            "made": message.made,
-            "sent": message.sent,
-            "received": message.received,
-            "taken": message.taken,
-            "done": done,
-            "bytes": message.size_bytes,
-        }
-        try:
-            self._append(json.dumps(record, separators=(",", ":")).encode() + b"\n")
-        except OSError as exc:
-            self._give_up(f"can't write {self._path}: {exc.strerror or exc}")
+        self._rows.append((
+            self._module, lost.run, lost.number, lost.reply_to, stream, receiver,
+            lost.made, lost.queued, 0.0, 0.0, 0.0, 0.0, lost.nbytes, lost.outcome,
+        ))  # fmt: skip
+        if self._timer is None or len(self._rows) >= WRITE_AT:
+            self._soon()
 
-    def _append(self, line: bytes) -> None:
-        """One write per line: readers may follow the file, and a killed module loses nothing."""
+    def _soon(self) -> None:
+        """Write what waits: at once if that is much, else in a moment."""
+        if len(self._rows) >= WRITE_AT:
+            self.flush()
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # nobody to wake us: `close` writes
+        self._timer = loop.call_later(WRITE_AFTER_S, self.flush)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        rows, self._rows = self._rows, []
+        if rows and self._path is not None:
+            try:
+                self._append("".join(map(self._line, rows)).encode())
+            except OSError as exc:
+                self._give_up(f"can't write {self._path}: {exc.strerror or exc}")
+
+    def _line(self, row: _Row) -> str:
+        source, run, number, reply_to, stream, to = row[:6]
+        words = map(_cell, (message_id(source, run, number), reply_to or "", stream, source, to))
+        times = ["%.6f" % time if time else "" for time in row[6:12]]  # noqa: UP031 - twice as fast
+        return ",".join((*words, *times, str(row[12]), row[13])) + self._tail
+
+    def _append(self, lines: bytes) -> None:
+        """One write: readers may follow the file."""
         assert self._path is not None
         if self._file < 0:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._file = os.open(self._path, flags, 0o644)
             self._size = os.fstat(self._file).st_size
-        if self._size + len(line) > self._limit:
+            if not self._size:
+                lines = ",".join(COLUMNS).encode() + b"\n" + lines
+            elif os.pread(self._file, 1, self._size - 1) != b"\n":
+                lines = b"\n" + lines  # a former life was killed in the middle of a line
+        room = max(0, self._limit - self._size)
+        if len(lines) > room:
+            self._size += os.write(self._file, lines[: lines.rfind(b"\n", 0, room) + 1])
             self._give_up(f"{self._path} is full ({self._limit} bytes)")
             return
-        self._size += os.write(self._file, line)
+        self._size += os.write(self._file, lines)
 
     def _give_up(self, why: str) -> None:
         say(f"messages are no longer recorded: {why}")
@@ -79,17 +139,31 @@ class Records:
         self.close()
 
     def close(self) -> None:
-        """Idempotent."""
+        """Write what waits. Idempotent."""
+        self.flush()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
 
+def _cell(text: str) -> str:
+    """A peer's word as one cell, whatever is in it."""
+    if text.isprintable() and "," not in text and '"' not in text:
+        return text
+    printable = "".join(c if c.isprintable() else "?" for c in text)
+    return '"' + printable.replace('"', '""') + '"'
+
+
 def say_ready(folder: Path) -> None:
     """Make the `ready` file appear, at once and whole."""
-    temporary = folder / f".{READY_FILE}.{os.getpid()}"
-    temporary.write_text("ready\n")
-    temporary.replace(folder / READY_FILE)
+    write_whole(folder / READY_FILE, b"ready\n")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that readers see all of it or its predecessor."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.replace(path)
 
 
 def say(line: str) -> None:

@@ -18,17 +18,17 @@ from typing import Any
 
 from net.bell import Bell
 from net.burst import Burst
-from net.delivery import Entry, Outstanding
+from net.delivery import Outstanding
 from net.dialing import NOT_THERE_YET, SendingConnection, dial
+from net.entries import JOIN_BYTES, Entry, entry_of
 from net.errors import ConnectionClosed, StreamRefused, TransportError, WouldWait
 from net.messages import Parcel, message_id
+from net.outlets import Lost
 from net.stats import EdgeStats
 from net.timing import Timing
 from net.values import pack
-from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, URGENT, Refuse, encode, hello, stamped
+from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, Refuse, encode, hello, identity, stamped
 
-JOIN_BYTES = 64 * 1024
-"""Messages up to this size are copied: they go out in one system call, and may be sent again."""
 COPY_BYTES_PER_S = 4e9
 """What copying a message costs: as long as that, its acknowledgement is waited for instead."""
 
@@ -52,6 +52,7 @@ class Sender:
     """
 
     transport = "tcp"
+    on_lost: Callable[[Lost], None] | None = None
 
     def __init__(
         self,
@@ -133,8 +134,7 @@ class Sender:
         Cancellation: the message has gone out, or it hasn't; never a part of it.
         """
         made = self._clock()
-        number = next(self._numbers)
-        expires = made + within_s if within_s is not None else 0.0
+        number, expires = next(self._numbers), made + within_s if within_s is not None else 0.0
         await self.deliver(Parcel(pack(value), self.run, number, reply_to, made, expires))
         return message_id(self._name, self.run, number)
 
@@ -184,7 +184,7 @@ class Sender:
         async with self._lock:
             while not self._up() or self._outstanding.full:
                 await self._change()
-            entry = self._entry(parcel, on_settled, self._clock())
+            entry = self._entry(parcel, on_settled)
             await self._hand(entry)
         self._say_changed()  # the keeper may find the way clear again
 
@@ -217,6 +217,8 @@ class Sender:
         group, self._group = self._group, None
         if group is not None:
             await group.__aexit__(None, None, None)
+        while self._outstanding.unwritten:
+            self._lose(self._outstanding.drop_first(), "failed")
 
     def abort(self) -> None:
         """Cut the connection; what is not yet received may be lost. Idempotent."""
@@ -250,28 +252,14 @@ class Sender:
         burst.add(data, now)
 
     def _entry(
-        self,
-        parcel: Parcel,
-        on_settled: Callable[[], None] | None,
-        now: float,
-        *,
-        own: bool = False,
+        self, parcel: Parcel, on_settled: Callable[[], None] | None, *, own: bool = False
     ) -> Entry:
-        """The parcel as it goes to the wire; in one piece if it is small, or `own`."""
-        own = own or parcel.packed.nbytes < JOIN_BYTES
-        buffers = encode(
-            parcel,
-            seq=self._seq + 1,
-            queued=now,
-            sent=now,
-            limit_bytes=self._limit_bytes or MAX_MESSAGE_BYTES,
-            flags=URGENT if self._kept and not own else 0,
-        )
+        limit = self._limit_bytes or MAX_MESSAGE_BYTES
+        urgent = self._kept and not own
+        entry = entry_of(parcel, self._seq + 1, self._clock(), limit, own=own, urgent=urgent)
+        entry.on_settled = on_settled
         self._seq += 1
-        if own and len(buffers) > 1:
-            buffers = [b"".join(buffers)]
-        nbytes = sum(map(len, buffers))
-        return Entry(self._seq, buffers, nbytes, parcel.expires, own, on_settled)
+        return entry
 
     async def _hand(self, entry: Entry) -> None:
         """Give a message to the keeper, and wait until its memory may change."""
@@ -309,10 +297,10 @@ class Sender:
             dropped = self._outstanding.drop_oldest(but_first=self._writing)
             if dropped is None:
                 break
-            dropped.settle()
             self._stats.dropped += 1
+            self._lose(dropped, "dropped")
         self._clear = None
-        self._outstanding.admit(self._entry(parcel, on_settled, self._clock(), own=True))
+        self._outstanding.admit(self._entry(parcel, on_settled, own=True))
         self._say_changed()
 
     def acknowledged(self, seq: int) -> None:
@@ -321,6 +309,12 @@ class Sender:
             tell()
         self._delay_s = self.timing.first_retry_s
         self._changed.ring()
+
+    def _lose(self, entry: Entry, outcome: str) -> None:
+        """It is not going to be sent."""
+        entry.settle()
+        if self.on_lost is not None:
+            self.on_lost(Lost(*identity(entry.buffers[0]), entry.nbytes, outcome))
 
     def _flush_burst(self) -> None:
         if self._burst is not None:
@@ -443,11 +437,11 @@ class Sender:
         self._flush_burst()
         now = self._clock()
         if entry.expires and now >= entry.expires:
-            self._outstanding.drop_first().settle()
             self._stats.expired += 1
+            self._lose(self._outstanding.drop_first(), "expired")
         elif entry.nbytes > self._limit_bytes:  # it was taken before the limit was known
-            self._outstanding.drop_first().settle()
             self._stats.dropped += 1
+            self._lose(self._outstanding.drop_first(), "dropped")
         else:
             self._writing = True
             entry.buffers[0] = stamped(entry.buffers[0], now)

@@ -16,7 +16,12 @@ from net.messages import Message
 
 BUCKETS = 40
 """Up to 2^39 µs, six days."""
-_TOGETHER = 4 * 2048
+_TIMES = 5
+_TOGETHER = _TIMES * 2048
+_RATE_S = 0.9
+"""Rates are those of so long, at the least."""
+PARTS = ("output", "sending", "link", "queue", "total")
+"""Where a message's time goes: made, queued, sent, received, taken; and from made to taken."""
 
 
 class Latencies:
@@ -37,8 +42,8 @@ class Latencies:
         self.sum_s += float(seconds.sum())
         self.most_s = max(self.most_s, float(seconds.max()))
         _, exponents = np.frexp(np.floor(seconds * 1e6))
-        for at, count in zip(*np.unique(exponents, return_counts=True), strict=True):
-            self.counts[min(int(at), BUCKETS - 1)] += int(count)
+        counts = np.bincount(np.minimum(exponents, BUCKETS - 1), minlength=BUCKETS)
+        self.counts = [a + int(b) for a, b in zip(self.counts, counts, strict=True)]
 
     def percentile(self, ratio: float) -> float:
         """Upper bound of the bucket in which that part of all lies, seconds; 0 without any."""
@@ -82,8 +87,10 @@ class EdgeStats:
         self.dropped = self.expired = self.duplicates = self.resent = self.reconnects = 0
         self.waiting = 0
         self.extra: dict[str, float] = {}
-        self.sending, self.link, self.queue = Latencies(), Latencies(), Latencies()
+        self.latencies = {part: Latencies() for part in PARTS}
         self._times: list[float] = []
+        self._since = (0.0, 0, 0)
+        self._rates = (0.0, 0.0)
 
     def sent(self, nbytes: int) -> None:
         """A message went out."""
@@ -95,27 +102,38 @@ class EdgeStats:
         self.messages += 1
         self.nbytes += message.size_bytes
         times = self._times
-        times += (message.made, message.sent, message.received, message.taken)
+        times += (message.made, message.queued, message.sent, message.received, message.taken)
         if len(times) >= _TOGETHER:
             self._add_up()
 
     def _add_up(self) -> None:
-        if self._times:
-            times = np.array(self._times).reshape(-1, 4)
-            self._times.clear()
-            self.sending.add(times[:, 1] - times[:, 0])
-            self.link.add(times[:, 2] - times[:, 1])
-            self.queue.add(times[:, 3] - times[:, 2])
+        if not self._times:
+            return
+        times = np.array(self._times).reshape(-1, _TIMES)
+        self._times.clear()
+        for part, seconds in zip(PARTS, np.diff(times).T, strict=False):
+            self.latencies[part].add(seconds)
+        self.latencies["total"].add(times[:, -1] - times[:, 0])
 
-    def summary(self) -> dict[str, Any]:
-        """As JSON can say it."""
+    def _rates_at(self, now: float) -> tuple[float, float]:
+        """Messages and bytes per second, lately."""
+        since, messages, nbytes = self._since
+        past = now - since
+        if not since or past < 0:  # the first time, or the clock was set
+            self._since = (now, self.messages, self.nbytes)
+        elif past >= _RATE_S:
+            self._rates = ((self.messages - messages) / past, (self.nbytes - nbytes) / past)
+            self._since = (now, self.messages, self.nbytes)
+        return self._rates
+
+    def summary(self, now: float) -> dict[str, Any]:
+        """As JSON can say it; rates are those since it was asked for a second ago, or longer."""
         self._add_up()
         counts = ("messages", "dropped", "expired", "duplicates", "resent", "reconnects", "waiting")
         found: dict[str, Any] = {"stream": self.stream, "transport": self.transport}
         found |= {name: getattr(self, name) for name in counts}
         found["bytes"] = self.nbytes
-        for name in ("sending", "link", "queue"):
-            latencies: Latencies = getattr(self, name)
-            if latencies.n:
-                found[name] = latencies.summary()
-        return found | self.extra
+        found["rate_per_s"], found["bytes_per_s"] = self._rates_at(now)
+        found["latency"] = {p: each.summary() for p, each in self.latencies.items() if each.n}
+        found["extra"] = dict(self.extra)
+        return found

@@ -271,6 +271,14 @@ def stamped(first: Buffer, sent: float) -> bytes:
     return b"".join((first[:_SENT_AT], _TIME.pack(sent), first[_SENT_AT + _TIME.size :]))
 
 
+def identity(first: Buffer) -> tuple[int, int, str | None, float, float]:
+    """Run, number, reply_to, made and queued of an encoded message, from its first buffer."""
+    fields = HEADER.unpack_from(first)
+    reply, run, number, made, queued = fields[7], *fields[11:15]
+    text = bytes(first[HEADER.size : HEADER.size + reply]).decode()
+    return run, number, text or None, made, queued
+
+
 def size_of(parcel: Parcel) -> int:
     """Bytes that the parcel takes as a message."""
     packed = parcel.packed

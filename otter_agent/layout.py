@@ -35,7 +35,10 @@ class ModulePaths:
 
     @property
     def state(self) -> Path:
-        """`/run/otter-state` in a container: `ready`, `messages.ndjson`. Module writes."""
+        """`/run/otter-state` in a container: `ready`, `streams.json`, `messages.csv`.
+
+        Module writes.
+        """
         return self.base / "state"
 
     @property

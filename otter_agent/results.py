@@ -15,12 +15,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from net import tars
+from net.traces import MAX_RECORDS_BYTES
 from otter_agent import api
 from otter_agent.layout import ModulePaths
 
-MAX_RECORDS_BYTES = 64 << 20
-"""Of message records; the SDK stops there as well."""
 MAX_DEPTH = 64
+RECORDS_FILE = "messages.csv"
 REPORT = "report.json"
 LEFT_OUT = "left-out.txt"
 
@@ -29,7 +29,7 @@ def pack_results(paths: ModulePaths, patterns: Iterable[str], log: Path | None) 
     """A tar of a module's outputs, records and logs.
 
     Members: `report.json` (`api.Results`) first, so that a reader knows what is to come; `log`,
-    `build.log`, `messages.ndjson`; `outputs/PATH` for each regular file of the work folder whose
+    `build.log`, `messages.csv`; `outputs/PATH` for each regular file of the work folder whose
     relative path matches one of `patterns`; and, if something was too deep, `left-out.txt`.
     """
     found = _Outputs(paths.work, tuple(patterns))
@@ -37,7 +37,7 @@ def pack_results(paths: ModulePaths, patterns: Iterable[str], log: Path | None) 
     for name, source in (("log", log), ("build.log", paths.build_log)):
         if source is not None and source.is_file():
             yield from _file(source.parent, source.name, name, None)
-    yield from _file(paths.state, "messages.ndjson", "messages.ndjson", MAX_RECORDS_BYTES)
+    yield from _file(paths.state, RECORDS_FILE, RECORDS_FILE, MAX_RECORDS_BYTES)
     for relative in found.matching():
         yield from _file(paths.work, relative, f"outputs/{relative}", None)
     if found.left_out:
@@ -108,7 +108,7 @@ def _files(root: Path, left_out: list[str]) -> Iterator[str]:
 
 def _file(root: Path, relative: str, name: str, limit: int | None) -> Iterator[bytes]:
     """A regular file below `root`, refusing links at every step of the path."""
-    descriptor = _open_beneath(root, relative)
+    descriptor = open_plain(root, relative)
     if descriptor is None:
         return
     try:
@@ -118,8 +118,11 @@ def _file(root: Path, relative: str, name: str, limit: int | None) -> Iterator[b
         os.close(descriptor)
 
 
-def _open_beneath(root: Path, relative: str) -> int | None:
-    """Open a file step by step without following links; None if that isn't possible."""
+def open_plain(root: Path, relative: str) -> int | None:
+    """Open a file step by step without following links; None if that isn't possible.
+
+    It may be no regular file all the same: that is for the caller to see.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         folder = os.open(root, flags | os.O_DIRECTORY)

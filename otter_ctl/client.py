@@ -283,6 +283,14 @@ class AgentClient:
             async for line in self._lines(response, api.LogLine):
                 yield line
 
+    async def records(self, mesh: str, ids: Sequence[str]) -> AsyncIterator[api.RecordLine]:
+        """Lines of all modules' message records that hold one of the ids (100 at the most)."""
+        query = [("id", one) for one in ids]
+        where = _mesh(mesh, "messages")
+        async with self._request("GET", where, query=query, answer_s=None) as response:
+            async for line in self._lines(response, api.RecordLine):
+                yield line
+
     async def files(self, mesh: str, module: str) -> AsyncIterator[bytes]:
         """The tar of a module's logs, records and outputs, as it comes."""
         path = _mesh(mesh, "modules", module, "files")

@@ -6,6 +6,7 @@
       PlanError                    a sound topology that can't be planned: where, reason
         PlacementError             module, rejected: {host: reason}
       ResultsError                 results that could not be written whole: module, how much
+      TraceError                   nothing is known of a message: where was looked
       CopyError                    a file that can't be copied: path, why
       RemoteError                  machine
         AgentUnreachable           no agent answers: socket, why
@@ -131,6 +132,18 @@ class ResultsError(OtterError):
         self.module = module
         self.missing_files = missing_files
         self.missing_bytes = missing_bytes
+
+
+class TraceError(OtterError):
+    """Nothing is known of a message.
+
+    Attributes:
+        where: Where was looked.
+    """
+
+    def __init__(self, where: str, why: str, *, hint: str = "") -> None:
+        super().__init__(f"{where}: {why}", hint=hint)
+        self.where = where
 
 
 class CopyError(OtterError):

@@ -1,7 +1,7 @@
 """Run folders: what a run leaves on the controller, `runs/MESH/TIME/`.
 
     topology.toml  included/…  plan.json  applied/N/…  run.json  events.ndjson
-    logs/MODULE.log  logs/MODULE.build.log  outputs/MODULE/…  messages/MODULE.ndjson
+    logs/MODULE.log  logs/MODULE.build.log  outputs/MODULE/…  messages/MODULE.csv
 
 What comes from modules is hostile input: only regular files, only below the run folder.
 Must not know: HTTP, the CLI.
@@ -31,7 +31,7 @@ from otter_ctl.errors import ResultsError
 _PLACES = {
     "log": "logs/{module}.log",
     "build.log": "logs/{module}.build.log",
-    "messages.ndjson": "messages/{module}.ndjson",
+    "messages.csv": "messages/{module}.csv",
     "left-out.txt": "outputs/{module}.left-out.txt",
 }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from otter_agent.api.base import Data, MeshState, ModuleState
 from otter_agent.api.spec import MeshSpec, Publish
@@ -70,6 +72,67 @@ class LinkStatus(Data, frozen=True, rename={"from_": "from"}):
     applied: dict[str, Any] | None
 
 
+PARTS = ("output", "sending", "link", "queue", "total")
+"""Where the time of a stream's messages goes: docs/transport.md."""
+
+
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+
+
+class Latency(Data, frozen=True):
+    """Of one part of the way, over all messages of a module's life."""
+
+    mean_s: _Seconds
+    p50_s: _Seconds
+    """Right within a factor of two, as `p99_s`."""
+    p99_s: _Seconds
+    max_s: _Seconds
+
+
+class StreamStatus(Data, frozen=True, rename={"from_": "from"}):
+    """A stream in `status --json`: what its two modules tell of it, each of its present life."""
+
+    name: str
+    from_: str
+    """The sending module."""
+    to: str
+    """The receiving module."""
+    asked: str
+    """The transport that the topology asks for."""
+    transport: str = ""
+    """The transport that carries it; empty: neither module has told."""
+    messages: int = 0
+    """That the receiver took."""
+    sent: int = 0
+    bytes: int = 0
+    """Of those that the receiver took, on the wire."""
+    rate_per_s: float = 0.0
+    """Messages that the receiver took lately."""
+    bytes_per_s: float = 0.0
+    waiting: int = 0
+    """Messages in the receiver's queue."""
+    unsent: int = 0
+    """Messages that the sender holds: unsent, or not acknowledged."""
+    dropped: int = 0
+    """By the stream's policy, at either end."""
+    expired: int = 0
+    duplicates: int = 0
+    """That came again, and were dropped."""
+    resent: int = 0
+    reconnects: int = 0
+    latency: dict[str, Latency] = msgspec.field(default_factory=dict)
+    """Part of the way -> its times; `PARTS` are all there can be."""
+    extra: dict[str, dict[str, float]] = msgspec.field(default_factory=dict)
+    """`sender` or `receiver` -> what only this transport counts."""
+
+
+class RecordLine(Data, frozen=True):
+    """A line of a module's message records, as it is."""
+
+    module: str
+    line: str
+
+
 class MachineStatus(Data, frozen=True):
     """A machine in `status --json`."""
 
@@ -99,6 +162,8 @@ class MeshStatus(Data, frozen=True):
     """Name of the user who changed it last."""
     overcommit: str = ""
     """Why budgets may not be had in full (`3 of 2 cores`), or that the topology allows it."""
+    streams: tuple[StreamStatus, ...] = ()
+    """Only in the answer of `GET`."""
 
 
 class MeshSummary(Data, frozen=True):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+
 import msgspec
 from aiohttp import web
 
-from otter_agent import api
+from otter_agent import api, streams
 from otter_agent.errors import AgentError
-from otter_agent.server.common import AGENT, answer, number, problem
+from otter_agent.server.common import AGENT, answer, ndjson, number, problem
 from otter_agent.server.owners import caller, forced
+
+MAX_IDS = 100
+"""Of messages, asked for at once."""
+BATCH = 256
 
 
 async def _meshes(request: web.Request) -> web.Response:
@@ -44,7 +52,24 @@ async def _check_mesh(request: web.Request) -> web.Response:
 
 
 async def _mesh(request: web.Request) -> web.Response:
-    return answer(request.app[AGENT].mesh(request.match_info["mesh"]))
+    agent = request.app[AGENT]
+    status = agent.mesh(request.match_info["mesh"])
+    found = await asyncio.to_thread(streams.stream_statuses, agent.machine.layout, status.spec)
+    return answer(msgspec.structs.replace(status, streams=found))
+
+
+async def _messages(request: web.Request) -> web.StreamResponse:
+    agent = request.app[AGENT]
+    spec = agent.mesh(request.match_info["mesh"]).spec
+    ids = request.query.getall("id", [])[:MAX_IDS]
+    lines = streams.record_lines(agent.machine.layout, spec.name, spec.modules, ids)
+    return await ndjson(request, _in_thread(lines))
+
+
+async def _in_thread(items: Iterator[api.RecordLine]) -> AsyncIterator[list[api.RecordLine]]:
+    """What takes long to find, in batches, without the loop waiting for it."""
+    while batch := await asyncio.to_thread(lambda: list(itertools.islice(items, BATCH))):
+        yield batch
 
 
 async def _delete_mesh(request: web.Request) -> web.Response:
@@ -58,4 +83,5 @@ ROUTES = (
     web.get("/v1/meshes/{mesh}", _mesh),
     web.delete("/v1/meshes/{mesh}", _delete_mesh),
     web.post("/v1/meshes/{mesh}/check", _check_mesh),
+    web.get("/v1/meshes/{mesh}/messages", _messages),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from net.units import format_size
@@ -10,6 +12,7 @@ from otter_ctl.cli import Session
 from otter_ctl.cli.common import ask, json_option, mesh_option, pass_session, pick_mesh, print_json
 from otter_ctl.cli.words import overcommitted
 from otter_ctl.client import AgentClient
+from otter_ctl.fetching import about
 from otter_ctl.planning.describe import link_text
 
 
@@ -24,7 +27,7 @@ Examples:
 @json_option
 @pass_session
 def command(session: Session, mesh: str | None, as_json: bool) -> None:
-    """Show hosts, modules and links of a mesh: what is asked and what is in force."""
+    """Show hosts, modules, links and streams of a mesh: what is asked and what is in force."""
 
     async def question(client: AgentClient) -> api.MeshStatus:
         return await client.mesh(await pick_mesh(client, mesh))
@@ -36,6 +39,7 @@ def command(session: Session, mesh: str | None, as_json: bool) -> None:
     _show(status)
 
 
+_SHOWN_PARTS = ("link", "queue", "total")
 _LIMITS = ("CPU (asked)", "MEMORY (asked)")
 
 
@@ -85,7 +89,41 @@ def _show(status: api.MeshStatus) -> None:
                 for x in status.links
             ],
         )
+    _show_streams(status.streams)
     show_failures(status)
+
+
+def _show_streams(streams: Sequence[api.StreamStatus]) -> None:
+    from otter_ctl.cli.tables import print_table
+
+    if not streams:
+        return
+    click.echo()
+    times = [f"{part.upper()} p50/p99" for part in _SHOWN_PARTS]
+    print_table(
+        ("STREAM", "TRANSPORT", "MESSAGES", "RATE", "BYTES", "WAITING", "LOST", *times),
+        [
+            (
+                stream.name,
+                stream.transport,
+                stream.messages,
+                f"{stream.rate_per_s:.3g}/s",
+                about(stream.bytes),
+                stream.waiting,
+                stream.dropped + stream.expired,
+                *(_latency(stream.latency.get(part)) for part in _SHOWN_PARTS),
+            )
+            for stream in streams
+        ],
+    )
+
+
+def _latency(latency: api.Latency | None) -> str:
+    return f"{_ms(latency.p50_s)}/{_ms(latency.p99_s)}" if latency else ""
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.3g}ms" if seconds < 1 else f"{seconds:.3g}s"
 
 
 def _show_published(status: api.MeshStatus) -> None:

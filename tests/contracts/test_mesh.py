@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import os
 import signal
@@ -60,8 +61,8 @@ def pair(tmp_path):
 
 
 def records(tmp_path, module):
-    path = tmp_path / module / "messages.ndjson"
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    with (tmp_path / module / "messages.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 async def test_question_and_answer(pair, tmp_path):
@@ -93,11 +94,14 @@ async def test_question_and_answer(pair, tmp_path):
         lines = records(tmp_path, module)
         assert len(lines) == count
         for line in lines:
-            times = [line[key] for key in ("made", "sent", "received", "taken", "done")]
+            moments = ("made", "queued", "sent", "received", "taken", "done")
+            times = [float(line[key]) for key in moments]
             assert times == sorted(times)
-    assert lines[0]["from"], lines[0]["to"] == ("asker", "answerer")
+            assert (line["outcome"], float(line["clock_error_s"])) == ("done", 0)
+    assert (lines[0]["from"], lines[0]["to"]) == ("asker", "answerer")
     assert lines[0]["stream"] == "asker.question>answerer.question"
-    assert lines[0]["bytes"] > 72
+    assert int(lines[0]["bytes"]) > 72
+    assert [line["reply_to"] for line in records(tmp_path, "asker")] == [x["id"] for x in lines]
 
 
 async def test_ready_is_said_by_hand_or_by_the_first_use(pair, tmp_path):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from net.delivery import MOST_BYTES, MOST_MESSAGES, Entry, Outstanding, Progress
+from net.delivery import MOST_BYTES, MOST_MESSAGES, Outstanding, Progress
+from net.entries import Entry
 
 
 def entry(seq, nbytes=10, **more):

@@ -44,13 +44,13 @@ def held(folder):
 
 
 def test_everything_has_its_place(folder, fetch):
-    written = fetch(("log", b"l"), ("build.log", b"b"), ("messages.ndjson", b"m"),
+    written = fetch(("log", b"l"), ("build.log", b"b"), ("messages.csv", b"m"),
                     ("outputs/a/b", b"o"), ("of a later version", b""))  # fmt: skip
     assert held(folder) == {
-        "logs/asr.log": b"l", "logs/asr.build.log": b"b", "messages/asr.ndjson": b"m",
+        "logs/asr.log": b"l", "logs/asr.build.log": b"b", "messages/asr.csv": b"m",
         "outputs/asr/a/b": b"o",
     }  # fmt: skip
-    assert written == ["logs/asr.log", "logs/asr.build.log", "messages/asr.ndjson",
+    assert written == ["logs/asr.log", "logs/asr.build.log", "messages/asr.csv",
                        "outputs/asr/a/b"]  # fmt: skip
 
 
