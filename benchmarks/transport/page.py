@@ -24,6 +24,10 @@ Measured on: {machine}
 ![Each case in each placement, ours, the peers and the limit](transport-speed.svg)
 """
 
+_BUSY = """\
+**The machine was busy with other work meanwhile: these figures compare nothing. Run it again.**
+"""
+
 
 def write(docs: Path, machine: Description, taken: Mapping[str, Results], rows: list[Row]) -> None:
     """Write the page and the picture below `docs`."""
@@ -36,6 +40,8 @@ def write(docs: Path, machine: Description, taken: Mapping[str, Results], rows: 
 def text(machine: Description, taken: Mapping[str, Results], rows: Sequence[Row]) -> str:
     """The page."""
     parts = [_INTRODUCTION.format(machine=report.described(machine))]
+    if machine["load"][0] > machine["cores"] / 2:
+        parts.append(_BUSY)
     for name, results in taken.items():
         parts.append("\n".join(_case(CASES[name], results)))
     parts.append("\n".join(_goals(rows)))

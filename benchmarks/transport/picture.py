@@ -41,7 +41,7 @@ def svg(taken: Mapping[str, Results]) -> str:
 
 
 def _draw(panel: Any, case: Case, results: Results, placement: str) -> None:
-    """Bars with the median's figure; a thin line up to the p99 where there is one."""
+    """Bars up to the median, a thin line on to the p99 where there is one; both as figures."""
     found = results.of(placement, case.contenders)
     for position, (name, figures) in enumerate(found.items()):
         middle, worst = case.shown(figures)
@@ -49,7 +49,8 @@ def _draw(panel: Any, case: Case, results: Results, placement: str) -> None:
         if worst is not None:
             panel.plot([middle, worst], [position, position], color="#374151", linewidth=0.8)
         end = middle if worst is None else worst
-        panel.annotate(f" {middle:.3g}", (end, position), va="center", fontsize=7)
+        label = f" {middle:.3g}" if worst is None else f" {middle:.3g} / {worst:.3g}"
+        panel.annotate(label, (end, position), va="center", fontsize=7)
     panel.set_yticks(range(len(found)), list(found))
     panel.invert_yaxis()
     panel.set_title(f"{case.title}, {placement}", loc="left", fontsize=9)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
+from net.cli.carriers import carrier
 from net.cli.echo import BACK, ECHO
 from net.errors import TransportError
 from net.inbox import Inbox
 from net.messages import Message
-from net.sender import Sender
-from net.stream import connect, listen
 from net.timing import Timing
 
 TIMING = Timing(close_s=1.0)
+TRIES = 4
 
 
 class Session:
@@ -29,9 +29,9 @@ class Session:
         hello: What tells the echo where to answer.
     """
 
-    def __init__(self, there: Sender, back: Inbox, hello: dict[str, Any]) -> None:
+    def __init__(self, there: Any, back: Inbox, hello: dict[str, Any]) -> None:
         self._back, self._hello = back, hello
-        self.send = there.send
+        self.send: Callable[[Any], Awaitable[str]] = there.send
 
     async def greet(self) -> str:
         """Say where to answer: at first, and when no answer comes, as it may have restarted."""
@@ -48,9 +48,22 @@ class Session:
         """There and back."""
         return await self.answer(await self.send(value))
 
+    async def insist(self, value: Any, wait_s: float) -> Message:
+        """There and back, asked again and again: over UDP either may be lost.
+
+        Raises:
+            TimeoutError: Nothing came in all that time.
+        """
+        for _ in range(TRIES - 1):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s / TRIES):
+                    return await self.ask(value)
+        async with asyncio.timeout(wait_s / TRIES):
+            return await self.ask(value)
+
 
 @asynccontextmanager
-async def asking(target: tuple[str, int], wait_s: float) -> AsyncIterator[Session]:
+async def asking(target: tuple[str, int], wait_s: float, *, udp: bool) -> AsyncIterator[Session]:
     """A session with the `recv` at `target`.
 
     Raises:
@@ -60,13 +73,12 @@ async def asking(target: tuple[str, int], wait_s: float) -> AsyncIterator[Sessio
     own = own_address(target)
     name = f"ping-{secrets.token_hex(4)}"
     async with AsyncExitStack() as stack:
-        listener = await stack.enter_async_context(listen(own, 0, [BACK]))
-        there = await reached(stack, target, ECHO, name, wait_s)
+        listener = await stack.enter_async_context(carrier(udp=udp).listen(own, 0, [BACK]))
+        there = await reached(stack, target, ECHO, name, wait_s, udp=udp)
         hello = {"net": "hello", "address": own, "port": listener.port}
         session = Session(there, listener.inputs[BACK], hello)
         try:
-            async with asyncio.timeout(wait_s):
-                await session.answer(await session.greet())
+            await session.insist(hello, wait_s)
         except TimeoutError:
             raise TransportError(
                 f"{host}:{port}: it is there, but no answer came to {own}:{listener.port} "
@@ -77,23 +89,29 @@ async def asking(target: tuple[str, int], wait_s: float) -> AsyncIterator[Sessio
 
 
 async def reached(
-    stack: AsyncExitStack, target: tuple[str, int], into: str, name: str, wait_s: float
-) -> Sender:
+    stack: AsyncExitStack,
+    target: tuple[str, int],
+    into: str,
+    name: str,
+    wait_s: float,
+    *,
+    udp: bool,
+) -> Any:
     """A stream to a receiver that is there.
 
     Raises:
         TransportError: It isn't, in time.
     """
     host, port = target
+    sender = carrier(udp=udp).connect(host, port, input=into, sender=name, timing=TIMING)
     try:
         async with asyncio.timeout(wait_s):
-            return await stack.enter_async_context(
-                connect(host, port, input=into, sender=name, timing=TIMING)
-            )
+            return await stack.enter_async_context(sender)
     except TimeoutError:
+        start = f"python -m net recv --port {port}" + " --udp" * udp
         raise TransportError(
             f"{host}:{port}: nobody listens there (waited {wait_s:g} s)",
-            hint=f"start `python -m net recv --port {port}` on it, or wait longer with --wait",
+            hint=f"start `{start}` on it, or wait longer with --wait",
         ) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 from time import perf_counter as clock
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from net.cli import shown
 from net.cli.asking import Session, asking
+from net.errors import TransportError
 
 WARM, TRIPS, TRIPS_S = 5, 200, 0.5
 """Round trips that don't count, most that do, and after how many seconds there are no more."""
@@ -25,11 +27,12 @@ class Work:
 
     async def run(self) -> None:
         """A line per size."""
-        async with asking(self._asked.target, self._asked.wait) as session:
-            for size in self._asked.sizes:
+        asked = self._asked
+        async with asking(asked.target, asked.wait, udp=asked.udp) as session:
+            for size in asked.sizes:
                 payload = np.zeros(size, np.uint8)
-                trips = await _trips(session, payload)
-                rate, count = await _throughput(session, payload, self._asked.seconds)
+                trips = await _trips(session, payload, asked.wait)
+                rate, count = await _throughput(session, payload, asked.seconds, asked.wait)
                 self._add(size, shown.spread(trips), rate, count, len(trips))
 
     def _add(
@@ -60,29 +63,37 @@ class Work:
         return int(interrupted)
 
 
-async def _trips(
-    session: Session, payload: np.ndarray[tuple[int], np.dtype[np.uint8]]
-) -> list[float]:
-    """Seconds of each."""
+Payload = np.ndarray[tuple[int], np.dtype[np.uint8]]
+
+
+async def _trips(session: Session, payload: Payload, wait_s: float) -> list[float]:
+    """Seconds of each that was answered."""
     samples: list[float] = []
     start = clock()
     while len(samples) < WARM + TRIPS and (clock() - start < TRIPS_S or len(samples) <= WARM):
         begin = clock()
-        await session.ask(payload)
+        try:
+            async with asyncio.timeout(wait_s):
+                await session.ask(payload)
+        except TimeoutError:
+            raise TransportError(f"no answer to {len(payload)} bytes within {wait_s:g} s") from None
         samples.append(clock() - begin)
     return samples[WARM:]
 
 
 async def _throughput(
-    session: Session, payload: np.ndarray[tuple[int], np.dtype[np.uint8]], seconds: float
+    session: Session, payload: Payload, seconds: float, wait_s: float
 ) -> tuple[float, int]:
-    """Messages per second until all had arrived, and how many there were."""
+    """Messages per second until all had arrived, and how many did."""
     await session.send({"net": "swallow"})
     begin = clock()
     count = 0
     while count == 0 or clock() - begin < seconds:
         await session.send(payload)
         count += 1
-    answer = await session.ask({"net": "end"})
+    try:
+        answer = await session.insist({"net": "end"}, seconds + wait_s)
+    except TimeoutError:
+        raise TransportError(f"no answer after {count} messages") from None
     arrived = int(answer.value["messages"])
     return arrived / (clock() - begin), arrived

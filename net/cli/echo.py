@@ -14,6 +14,7 @@ silent for longest makes room where there are too many.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,6 @@ from net.cli.endless import messages
 from net.errors import TransportError
 from net.inbox import Inbox
 from net.messages import Message
-from net.sender import Sender
-from net.stream import connect
 
 ECHO, BACK = "net.echo", "net.back"
 MOST = 64
@@ -34,16 +33,21 @@ WAITING = 256
 class Asker:
     """One who asks: the way back, and what was swallowed."""
 
-    back: Sender
+    back: Any
     swallows: bool = False
     count: int = 0
     nbytes: int = 0
 
 
 class Echo:
-    """Answers what comes to the input ECHO."""
+    """Answers what comes to the input ECHO.
 
-    def __init__(self) -> None:
+    Args:
+        connect: Makes the way back: that of `net.stream` or `net.datagram`.
+    """
+
+    def __init__(self, connect: Callable[..., Any]) -> None:
+        self._connect = connect
         self._askers: dict[str, Asker] = {}  # who was heard last is last
 
     async def serve(self, inbox: Inbox) -> None:
@@ -92,7 +96,7 @@ class Echo:
             await _leave(former)
         if len(self._askers) >= MOST:
             await _leave(self._askers.pop(next(iter(self._askers))))
-        back = connect(
+        back = self._connect(
             address, port, input=BACK, sender=f"echo of {message.source}"[:200],
             policy="drop-oldest", queue=WAITING,
         )  # fmt: skip

@@ -103,6 +103,7 @@ def _recv(to: argparse.ArgumentParser) -> None:
     to.add_argument("--input", default="messages", metavar="NAME", help="its name (messages)")
     to.add_argument("--count", "-c", type=_count, help="end after so many messages")
     to.add_argument("--until-end", action="store_true", help="end when all senders have")
+    to.add_argument("--udp", action="store_true", help="over UDP, from senders with --udp")
     shape = to.add_mutually_exclusive_group()
     shape.add_argument("--plain", action="store_true", help="texts as they are, other values JSON")
     shape.add_argument("--json", action="store_true", help="a JSON object per line")
@@ -138,6 +139,7 @@ def _bench(to: argparse.ArgumentParser) -> None:
 
 def _target(to: argparse.ArgumentParser) -> None:
     to.add_argument("target", type=_host_port, metavar="HOST:PORT", help="where recv listens")
+    to.add_argument("--udp", action="store_true", help="over UDP, to a recv with --udp")
     to.add_argument(
         "--wait", "-W", type=_seconds, default=10.0, help="for the other side, at most (10s)"
     )

@@ -24,7 +24,7 @@ class Work:
     async def run(self) -> None:
         """Until Ctrl-C, or all were sent."""
         asked = self._asked
-        async with asking(asked.target, asked.wait) as session:
+        async with asking(asked.target, asked.wait, udp=asked.udp) as session:
             payload = bytes(asked.size)
             for number in itertools.count(1):
                 begin = clock()

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from contextlib import suppress
 
 from net.cli import shown
+from net.cli.carriers import carrier
 from net.cli.echo import ECHO, Echo
-from net.cli.endless import messages
+from net.cli.endless import LOOK_S, messages
 from net.inbox import Inbox
 from net.messages import Message
-from net.stream import Listener, listen
 
-FAREWELL_S = 1.0
+FAREWELL_LOOKS = 20
 
 
 class Work:
@@ -29,14 +28,15 @@ class Work:
     async def run(self) -> None:
         """Until Ctrl-C, or what was asked for is there."""
         asked = self._asked
-        async with listen(asked.listen, asked.port, [asked.input, ECHO]) as listener:
+        streams = carrier(udp=asked.udp)
+        async with streams.listen(asked.listen, asked.port, [asked.input, ECHO]) as listener:
             self._listened = True
             print(f"listening at {asked.listen}:{listener.port}", file=sys.stderr, flush=True)
             try:
                 async with asyncio.TaskGroup() as group:
-                    echo = group.create_task(Echo().serve(listener.inputs[ECHO]))
+                    echo = group.create_task(Echo(streams.connect).serve(listener.inputs[ECHO]))
                     await self._take(listener.inputs[asked.input])
-                    await farewell(listener, listener.inputs[asked.input])
+                    await farewell(listener.inputs[asked.input])
                     echo.cancel()
             except* BrokenPipeError as gone:
                 raise gone.exceptions[0] from None
@@ -68,13 +68,14 @@ class Work:
         return int(interrupted and self._asked.count is not None)
 
 
-async def farewell(listener: Listener, inbox: Inbox) -> None:
-    """Let senders that have said their last word hear that all has arrived, if they are quick."""
+async def farewell(inbox: Inbox) -> None:
+    """Let senders that say their last word hear that all has arrived, if they are quick."""
     inbox.discard()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(FAREWELL_S):
-            for connection in list(listener.connections):
-                await connection.wait_closed()
+    for _ in range(FAREWELL_LOOKS):
+        if inbox.ended:
+            break
+        await asyncio.sleep(LOOK_S)
+    await asyncio.sleep(LOOK_S)  # the receipt goes out
 
 
 def _record(message: Message) -> dict[str, object]:

@@ -17,7 +17,6 @@ import numpy as np
 
 from net.cli.asking import reached
 from net.errors import OtterError, TransportError
-from net.sender import Sender
 
 CHUNK = 1 << 16
 
@@ -42,7 +41,9 @@ class Work:
         values = self._repeated() if one_value(asked) else lines(sys.stdin.fileno())
         async with AsyncExitStack() as stack:
             name = f"send-{secrets.token_hex(4)}"
-            sender = await reached(stack, asked.target, asked.input, name, asked.wait)
+            sender = await reached(
+                stack, asked.target, asked.input, name, asked.wait, udp=asked.udp
+            )
             self._begin = clock()
             async for value in values:
                 await sender.send(value)
@@ -56,7 +57,7 @@ class Work:
                 await asyncio.sleep(self._asked.interval)
             yield self._value
 
-    async def _end(self, sender: Sender) -> None:
+    async def _end(self, sender: Any) -> None:
         self._confirmed = await sender.aclose()
         if not self._confirmed:
             host, port = self._asked.target

@@ -97,6 +97,18 @@ def test_ping_counts_and_sums_up() -> None:
         assert finished(process, signal.SIGINT) == (0, "", "0 messages, 0 B\n")
 
 
+def test_all_of_it_over_udp() -> None:
+    with receiver("--udp", "--plain", "--count", "2") as (process, where):
+        ping = net("ping", where, "--udp", "-c", "3", "-i", "0")
+        assert ping.returncode == 0, ping.stderr
+        done = net("bench", where, "--udp", "--sizes", "64,100KiB", "--seconds", "50ms", "--json")
+        assert done.returncode == 0, done.stderr
+        assert [s["messages"] > 0 for s in json.loads(done.stdout)["sizes"]] == [True, True]
+        done = net("send", where, "--udp", "--text", "hello", "--count", "2")
+        assert done.returncode == 0, done.stderr
+        assert finished(process)[:2] == (0, "hello\nhello\n")
+
+
 def test_ctrl_c_ends_ping_with_its_summary() -> None:
     with receiver() as (_, where):
         argv = [*NET, "ping", where]
