@@ -171,6 +171,8 @@ class Rate:
 
     def _note_rtt(self, rtt_s: float, now: float) -> None:
         self.smooth_s += (rtt_s - self.smooth_s) / 8
+        if rtt_s < self.rtt_s and not self._samples:  # the greeting had to wait for something
+            self._best = max(self._best, _FIRST_BYTES / max(rtt_s, 1e-4))
         if rtt_s <= self.rtt_s or now - self._min_rtt_at > _MIN_RTT_S:
             self.rtt_s, self._min_rtt_at = rtt_s, now
 
@@ -201,8 +203,10 @@ class Rate:
         self._samples.append((self._count, sample))
         while self._samples[0][0] <= self._count - _SAMPLES:
             self._samples.popleft()
-        if self._count >= 2:  # the first is of what was guessed
-            self._best = max(self._samples[0][1], _LEAST_BYTES_PER_S)
+        best = max(self._samples[0][1], _LEAST_BYTES_PER_S)
+        if self._phase == "startup" and not self._squeezed:
+            best = max(best, self._best)  # it is only found out yet
+        self._best = best
 
     def _turn(self, now: float) -> None:
         if self._phase == "startup" and self._squeezed >= 3:
