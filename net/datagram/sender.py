@@ -25,6 +25,7 @@ from net.datagram.sending import Burst, Sending, State
 from net.datagram.sockets import Refused, TooLarge, UdpSocket
 from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
 from net.messages import Parcel, message_id
+from net.outlets import Lost
 from net.stats import EdgeStats
 from net.timing import Timing
 from net.values import Buffer, pack
@@ -70,6 +71,8 @@ class Sender:
 
     transport = "udp"
     exactly_once = False
+    on_lost: Callable[[Lost], None] | None = None
+    """Hears of each message that does not leave."""
 
     def __init__(
         self,
@@ -182,7 +185,7 @@ class Sender:
     def _make_room(self) -> None:
         """Whoever drops never waits: what can't leave now is copied, and the oldest goes."""
         while len(self._waiting) > self._bound:
-            self._waiting.popleft()
+            self._lose(self._waiting.popleft(), "dropped")
             self._stats.dropped += 1
         if self._waiting and not self._waiting[-1].buffers:
             last = self._waiting[-1]
@@ -395,12 +398,14 @@ class Sender:
             wall = self._clock()
             if waiting.parcel.expires and wall >= waiting.parcel.expires:
                 self._stats.expired += 1
+                self._lose(waiting, "expired")
             else:
                 try:
                     buffers = waiting.buffers or self._encoded(waiting)
                     core.submit(buffers, now)
                     self._stats.sent(sum(len(part) for part in buffers))
                 except TransportError as exc:
+                    self._lose(waiting, "dropped")
                     if not waiting.handed.done():
                         waiting.handed.set_exception(exc)
                     if self._bound:
@@ -408,6 +413,14 @@ class Sender:
                     continue
             if not waiting.handed.done():
                 waiting.handed.set_result(None)
+
+    def _lose(self, waiting: _Waiting, outcome: str) -> None:
+        if self.on_lost is None:
+            return
+        parcel = waiting.parcel
+        nbytes = parcel.packed.nbytes
+        identity = (parcel.run, parcel.number, parcel.reply_to, parcel.made, waiting.queued)
+        self.on_lost(Lost(*identity, nbytes, outcome))
 
     def _encoded(self, waiting: _Waiting) -> list[Buffer]:
         limit = MAX_MESSAGE_BYTES if self._core is None else self._core.limit_bytes
@@ -463,7 +476,9 @@ class Sender:
 
     def _fail_waiting(self, error: TransportError) -> None:
         while self._waiting:
-            handed = self._waiting.popleft().handed
+            waiting = self._waiting.popleft()
+            self._lose(waiting, "failed")
+            handed = waiting.handed
             if not handed.done():
                 handed.set_exception(error)
                 if self._bound:

@@ -246,10 +246,13 @@ async def test_latest_keeps_the_newest():
 
 async def test_what_nobody_wants_any_more_does_not_leave():
     async with listen() as endpoint, connect(endpoint.port) as sender:
+        told = []
+        sender.on_lost = lambda lost: told.append((lost.number, lost.outcome))
         await sender.send("old", within_s=-1.0)
         await sender.send("new")
         assert (await endpoint.inputs["y"].take()).value == "new"
         assert sender.stats().expired == 1
+        assert told == [(1, "expired")]
 
 
 async def test_a_cancelled_send_leaves_the_stream_whole():

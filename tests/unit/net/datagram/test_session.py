@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from contextlib import suppress
 
@@ -239,15 +240,21 @@ def test_only_asked_in_the_right_state():
     assert (sender.state, sender.reason) == (State.REFUSED, "not here")
 
 
-@settings(max_examples=300, deadline=None)
+@functools.cache
+def real_datagrams() -> list[bytes]:
+    """Of a message with parity."""
+    path = Path(Options(fec_ratio=0.5))
+    path.open()
+    path.sender.submit([content(8000)], path.now)
+    return [d for b in path.sender.poll(path.now + 1) for d in datagrams(b)]
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_receiver_survives_whatever_comes_in_its_session(data):
     """Datagrams of a real session, damaged, cut, mixed with made-up ones, in batches."""
     receiver = Receiving(7, GREETING, 2**20, 2**20, 0.0)
-    path = Path(Options(fec_ratio=0.5))
-    path.open()
-    path.sender.submit([content(8000)], path.now)
-    real = [d for b in path.sender.poll(path.now + 1) for d in datagrams(b)]
+    real = real_datagrams()
     prefix = struct.pack("!2sBBQ", b"OD", 1, data.draw(st.sampled_from([1, 6, 7])), 7)
     now = 0.0
     for _ in range(data.draw(st.integers(1, 12))):
