@@ -274,7 +274,7 @@ def stamped(first: Buffer, sent: float) -> bytes:
 def identity(first: Buffer) -> tuple[int, int, str | None, float, float]:
     """Run, number, reply_to, made and queued of an encoded message, from its first buffer."""
     fields = HEADER.unpack_from(first)
-    reply, run, number, made, queued = fields[7], *fields[11:15]
+    reply, run, number, made, queued = fields[5], *fields[7:11]
     text = bytes(first[HEADER.size : HEADER.size + reply]).decode()
     return run, number, text or None, made, queued
 
