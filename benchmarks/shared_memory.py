@@ -103,8 +103,7 @@ async def _measure() -> tuple[Samples, bool]:
         array, other = np.ones(BIG, np.uint8), np.ones(BIG, np.uint8)
         for number in range(ROUNDS + _WARM_UP):
             now: Samples = {}
-            for _ in range(ARRAYS):
-                await _arrays(peers, array, other, now)
+            await _arrays(peers, array, other, now)
             for name, peer in peers.items():
                 for size in (64, 4096):
                     data = b"x" * size
@@ -121,17 +120,20 @@ async def _measure() -> tuple[Samples, bool]:
 async def _arrays(
     peers: dict[str, Peer], array: NDArray[Any], other: NDArray[Any], now: Samples
 ) -> None:
-    """One array each way of handing it over, and one memcpy."""
-    began = time.perf_counter()
-    other[:] = array
-    _add(now, "memcpy", time.perf_counter() - began)
+    """A few arrays each way of handing them over, and as many times a memcpy."""
+    for _ in range(ARRAYS):
+        began = time.perf_counter()
+        other[:] = array
+        _add(now, "memcpy", time.perf_counter() - began)
     for name, peer in peers.items():
-        _add(now, f"{name} array", await peer.hand_over(array))
+        for _ in range(ARRAYS):
+            _add(now, f"{name} array", await peer.hand_over(array))
     shared = peers["shm"]
     assert isinstance(shared, _Ours)
-    filled = shared.mesh.output("out").empty(BIG, np.uint8)
-    filled[:] = array
-    _add(now, "shm in place", await shared.hand_over(filled))
+    for _ in range(ARRAYS):
+        filled = shared.mesh.output("out").empty(BIG, np.uint8)
+        filled[:] = array
+        _add(now, "shm in place", await shared.hand_over(filled))
 
 
 def _add(samples: Samples, name: str, seconds: float) -> None:

