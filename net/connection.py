@@ -58,6 +58,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._reading = True
+        self._held = False
         self._over = False
         self._closing = False
         self._cause: Exception | None = None
@@ -200,10 +201,12 @@ class Connection(asyncio.BufferedProtocol, ABC):
     # reading
 
     def pause(self) -> None:
-        """Take no more events; TCP then holds the sender back."""
-        if self._reading and self._transport is not None:
-            self._reading = False
-            self._transport.pause_reading()
+        """Take no more events; TCP then holds the sender back.
+
+        The kernel is asked to tell no more of what comes only once more has come: mostly we go on
+        before that.
+        """
+        self._reading = False
 
     def resume(self) -> None:
         """Take events again, first those that have arrived already."""
@@ -211,7 +214,8 @@ class Connection(asyncio.BufferedProtocol, ABC):
             return
         self._reading = True
         self._pump()
-        if self._reading and self._transport is not None and self.alive:
+        if self._held and self._reading and self._transport is not None and self.alive:
+            self._held = False
             self._transport.resume_reading()
 
     @property
@@ -337,6 +341,11 @@ class Connection(asyncio.BufferedProtocol, ABC):
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have arrived."""
         self._reader.buffer_updated(nbytes)
+        if not self._reading:
+            self._held = True
+            assert self._transport is not None
+            self._transport.pause_reading()
+            return
         self._pump()
         if self._reader.direct:
             self._read_on()

@@ -74,7 +74,7 @@ class Reader:
         self._direct = False
         if self._at == self._end:
             self._at = self._end = 0
-        elif _SCRATCH_BYTES - self._at < 2 * _SMALL_BYTES:
+        elif _SCRATCH_BYTES - self._at < 2 * _SMALL_BYTES or self._end == _SCRATCH_BYTES:
             rest = self._end - self._at
             self._scratch[:rest] = bytes(self._scratch[self._at : self._end])
             self._at, self._end = 0, rest

@@ -31,7 +31,8 @@ _VALUES = (
     None, b"", b"x" * 64, "text", "é" * 300, [1, {"a": None, "b": [1.5, True]}], np.arange(9.0),
     np.zeros((3, 0, 2), ">i4"), np.asfortranarray(np.ones((4, 5), np.float16)),
     np.zeros(3, [("x", "<f4"), ("t", "<M8[ns]"), ("in", [("b", "?", (2,))])]),
-    {"image": np.ones((8, 8, 3), np.uint8), "names": ["a", "b" * 20_000], "raw": b"1", "n": np.int8(3)},
+    {"image": np.ones((8, 8, 3), np.uint8), "names": ["a", "b" * 20_000], "n": np.int8(3)},
+    {"raw": b"1", "large": np.ones(20_000), "none": None},
     np.array(["é", "long"]), np.array([True, False]), np.arange(20_000),
 )  # fmt: skip
 

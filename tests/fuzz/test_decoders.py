@@ -26,10 +26,9 @@ def little_memory():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "decode", "good"), targets(), ids=lambda v: v if isinstance(v, str) else ""
-)
-def test_damaged_input_gives_nothing_but_refusals(name, decode, good, little_memory):
+@pytest.mark.parametrize("target", list(targets()), ids=lambda target: target[0])
+def test_damaged_input_gives_nothing_but_refusals(target, little_memory):
+    _, decode, good = target
     throw(decode, good, INPUTS // 4, seed=7)
 
 
