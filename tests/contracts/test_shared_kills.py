@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import sys
@@ -32,6 +33,7 @@ def path(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_leaks():
+    gc.collect()  # what earlier tests left to it is not this one's
     before = memories()
     yield
     assert memories() == before
