@@ -44,7 +44,7 @@ class Handler(Protocol):
         """The socket has taken all that was kept for it."""
         ...
 
-    def on_lost(self) -> None:
+    def on_closed(self) -> None:
         """It is over, for whatever reason. Called once."""
         ...
 
@@ -263,7 +263,7 @@ class Channel:
             self._loop.remove_writer(self._fd)
             self._unsent.clear()
         self._sock.close()
-        self._handler.on_lost()
+        self._handler.on_closed()
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

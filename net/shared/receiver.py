@@ -173,7 +173,7 @@ class SharedReceiver:
         if self._unsaid or self._incoming.to_release:
             self._acknowledge()
 
-    def on_lost(self) -> None:
+    def on_closed(self) -> None:
         """A cut; the sender comes back by itself. What arrays show stays theirs."""
         self._hurry_no_more()
         if self._ack_timer is not None:

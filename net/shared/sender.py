@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from net.bell import Bell
 from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
 from net.messages import Parcel
-from net.outlets import Shape
+from net.outlets import Lost, Shape
 from net.shared import places, records
 from net.shared.channel import Channel
 from net.shared.outgoing import INLINE_BYTES, Outgoing
@@ -32,7 +32,7 @@ from net.shared.regions import MEMORY_BYTES, Region, Regions, Slot
 from net.shared.unsettled import Placed, Unsettled
 from net.stats import EdgeStats
 from net.timing import Timing
-from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, Accept, End, Refuse, hello
+from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, Accept, End, Refuse, hello, identity
 
 _NOT_THERE_YET = frozenset(
     {errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.EAGAIN, errno.EINTR}
@@ -58,6 +58,7 @@ class SharedSender:
     """
 
     transport = "shm"
+    on_lost: Callable[[Lost], None] | None = None
 
     def __init__(
         self,
@@ -221,6 +222,8 @@ class SharedSender:
             self._timer.cancel()
         if self._channel is not None:
             self._channel.close()
+        while self._unsettled.unwritten:
+            self._lose(self._unsettled.drop_first(), "failed")
         self._outgoing.close()
         self._changed.ring()
 
@@ -274,8 +277,14 @@ class SharedSender:
             if dropped is None:
                 break
             self._stats.dropped += 1
-            self._outgoing.settle(dropped)
+            self._lose(dropped, "dropped")
         self._admit(entry)
+
+    def _lose(self, message: Placed, outcome: str) -> None:
+        """It doesn't leave."""
+        if self.on_lost is not None:
+            self.on_lost(Lost(*identity(message.beginning), message.size, outcome))
+        self._outgoing.settle(message)
 
     def _admit(self, entry: Placed) -> None:
         self._unsettled.admit(entry)
@@ -299,7 +308,7 @@ class SharedSender:
                 break
             if entry.expires and self._begun is None and self._clock() >= entry.expires:
                 self._stats.expired += 1
-                self._outgoing.settle(self._unsettled.drop_first())
+                self._lose(self._unsettled.drop_first(), "expired")
             elif self._write(channel, entry):
                 self._delay_s = self.timing.first_retry_s
                 self._stats.sent(entry.size)
@@ -407,7 +416,7 @@ class SharedSender:
         """The socket takes more."""
         self._pump()
 
-    def on_lost(self) -> None:
+    def on_closed(self) -> None:
         """A cut: what isn't acknowledged is sent again, from where it lies."""
         self._channel = None
         was_up, self._limit_bytes = bool(self._limit_bytes), 0

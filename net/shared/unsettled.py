@@ -14,7 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from net.delivery import MOST_BYTES, MOST_MESSAGES
+from net.shared.records import HEAD_BYTES
 from net.shared.regions import Slot
+from net.wire import HEADER, MAX_REPLY_BYTES
+
+_BEGINNING_BYTES = HEADER.size + MAX_REPLY_BYTES
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +40,13 @@ class Placed:
     slot: Slot | None = None
     expires: float = 0.0
     on_settled: Callable[[], None] | None = None
+
+    @property
+    def beginning(self) -> bytes:
+        """The message's header and what comes first after it."""
+        if self.slot is None:
+            return self.record[HEAD_BYTES:]
+        return self.slot.region.memory[self.slot.at : self.slot.at + _BEGINNING_BYTES]
 
 
 class Unsettled:

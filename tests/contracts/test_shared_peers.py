@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.timeout(30)
 @pytest.fixture(autouse=True)
 async def no_leaks(tmp_path):
     """Every test leaves no task, no descriptor (so no memory either), no socket's name."""
+    gc.collect()  # what earlier tests left to it is not this one's
     before = descriptors()
     yield
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 
 import numpy as np
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.timeout(30)
 @pytest.fixture(autouse=True)
 async def no_leaks(tmp_path):
     """Every test leaves no task, no descriptor (so no memory either), no socket's name."""
+    gc.collect()  # what earlier tests left to it is not this one's
     before = descriptors()
     yield
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -261,10 +263,15 @@ async def test_a_sender_that_starts_over_comes_after_what_it_left(tmp_path):
 
 async def test_what_nobody_wants_any_more_is_dropped(tmp_path):
     async with Pair(tmp_path, clock=lambda: 100.0) as pair:
+        lost = []
+        pair.sender.on_lost = lost.append
         await pair.send("late", expires=99.0)
-        await pair.send(BIG, expires=99.0)
+        await pair.send(BIG, expires=99.0, reply_to="q:1")
         assert await pair.pass_on("in time") == "in time"
         assert pair.sender.stats().expired == 2
+        assert [(one.number, one.reply_to, one.outcome) for one in lost] == [
+            (1, None, "expired"), (2, "q:1", "expired"),
+        ]  # fmt: skip
         assert not pair.sender._outgoing.lent
 
 
