@@ -31,9 +31,18 @@ class Burst:
         connection = self._connection
         return connection.congested or not connection.alive
 
+    @property
+    def alive(self) -> bool:
+        """Whether it makes sense to say anything."""
+        return self._connection.alive
+
+    async def drained(self) -> None:
+        """Wait until the kernel has taken all that was said. Raises `ConnectionClosed`."""
+        await self._connection.flush()
+
     def add(self, data: bytes, now: float) -> None:
         """Say `data`, now or with others."""
-        if now - self._last < CLOSE_S:
+        if 0.0 <= now - self._last < CLOSE_S:  # a clock may step back
             if not self._parts:
                 self._connection.loop.call_soon(self.flush)
             self._parts.append(data)

@@ -15,9 +15,10 @@ import os
 import socket
 import struct
 import termios
+import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from net.errors import ConnectionClosed, TransportError
@@ -43,6 +44,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
         limit_bytes: Largest message that may come.
         timing: How soon a dead peer is found.
         messages: Whether messages may come from the start.
+        clock: Seconds since 1970.
     """
 
     def __init__(
@@ -51,10 +53,15 @@ class Connection(asyncio.BufferedProtocol, ABC):
         timing: Timing | None = None,
         *,
         messages: bool = True,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.timing = timing or Timing()
         self.loop = asyncio.get_running_loop()
         self._reader = Reader(limit_bytes, messages=messages)
+        self.get_buffer = self._reader.get_buffer  # type: ignore[method-assign]  # for each read
+        self._clock = clock
+        self._now = 0.0  # when what is being looked at has arrived
+        self._after_reading: Callable[[], None] | None = None
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._reading = True
@@ -213,10 +220,13 @@ class Connection(asyncio.BufferedProtocol, ABC):
         if self._reading:
             return
         self._reading = True
+        self._now = self._clock()
         self._pump()
         if self._held and self._reading and self._transport is not None and self.alive:
             self._held = False
             self._transport.resume_reading()
+        if self._after_reading is not None:
+            self._after_reading()
 
     @property
     def reading(self) -> bool:
@@ -334,26 +344,31 @@ class Connection(asyncio.BufferedProtocol, ABC):
         fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, unsent)
         return unsent[0] > 0
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Memory to receive into."""
-        return self._reader.get_buffer()
-
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have arrived."""
-        self._reader.buffer_updated(nbytes)
+        reader = self._reader
+        reader.buffer_updated(nbytes)
         if not self._reading:
             self._held = True
             assert self._transport is not None
             self._transport.pause_reading()
             return
+        self._now = self._clock()
         self._pump()
-        if self._reader.direct:
+        if reader.large is not None:
             self._read_on()
+        if self._after_reading is not None:
+            self._after_reading()
 
     def _read_on(self) -> None:
         """A large message: read what else is there, without a turn of the loop for each piece."""
         taken = 0
-        while self._reading and self.alive and self._reader.direct and taken < _READ_ON_BYTES:
+        while (
+            self._reading
+            and self.alive
+            and self._reader.large is not None
+            and taken < _READ_ON_BYTES
+        ):
             assert self._socket is not None
             try:
                 count = self._socket.recv_into(self._reader.get_buffer())

@@ -42,9 +42,10 @@ class ReceivingConnection(Connection):
     """One connection from a sender: a hello, messages, an end."""
 
     def __init__(self, listener: Listener) -> None:
-        super().__init__(listener.limit_bytes, listener.timing, messages=False)
+        super().__init__(
+            listener.limit_bytes, listener.timing, messages=False, clock=listener.clock
+        )  # fmt: skip
         self._listener = listener
-        self._clock = listener.clock
         self._patience: asyncio.TimerHandle | None = None
         self._inbox: Inbox | None = None
         self._edge = Edge("")
@@ -57,7 +58,6 @@ class ReceivingConnection(Connection):
         self._unsaid = self._unsaid_bytes = 0
         self._ack_timer: asyncio.TimerHandle | None = None
         self._ended = False
-        self._now = 0.0
         self._successor: ReceivingConnection | None = None
         listener.connections.add(self)
 
@@ -134,7 +134,7 @@ class ReceivingConnection(Connection):
     def replace_by(self, successor: ReceivingConnection) -> None:
         """The sender has connected anew: take what it left here, then let the new one go on."""
         successor.pause()
-        self._successor = successor
+        self._successor, self._after_reading = successor, self._retire
         self._retire()
 
     def _retire(self) -> None:
@@ -142,26 +142,12 @@ class ReceivingConnection(Connection):
         if self._successor is not None and self.reading and self.unread() == 0:
             self.abort()
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Bytes have arrived."""
-        self._now = self._clock()
-        super().buffer_updated(nbytes)
-        if self._successor is not None:
-            self._retire()
-
-    def resume(self) -> None:
-        """Take messages again."""
-        self._now = self._clock()
-        super().resume()
-        if self._successor is not None:
-            self._retire()
-
     # --- what becomes of its messages --------------------------------------------------------
 
     def taken(self, message: Message) -> None:
         """One of its messages has left the queue."""
         self._waiting -= 1
-        if self._waiting < self._bound and not self.reading:
+        if not self._reading and 2 * self._waiting <= self._bound:  # many at a time, not each
             self.resume()
         if self._ended:
             self._say_farewell()

@@ -52,7 +52,7 @@ class Reader:
         self._memory = bytearray(_SCRATCH_BYTES)
         self._scratch = memoryview(self._memory)
         self._at = self._end = 0
-        self._large: _Large | None = None
+        self.large: _Large | None = None
         self._direct = False
         self._failed: RemoteWireError | MessageTooLarge | None = None
 
@@ -60,21 +60,17 @@ class Reader:
         """From the next preamble on a MESSAGE may come."""
         self._messages = True
 
-    @property
-    def direct(self) -> bool:
-        """Whether a large message is being received into its own memory."""
-        return self._large is not None
-
-    def get_buffer(self) -> memoryview:
-        """Memory to receive into, never empty."""
-        large = self._large
+    def get_buffer(self, sizehint: int = -1) -> memoryview:
+        """Memory to receive into, never empty, however much that is."""
+        large = self.large
         if large is not None and len(large.target) - large.filled >= _DIRECT_BYTES:
             self._direct = True
             return large.target[large.filled :]
         self._direct = False
         if self._at == self._end:
             self._at = self._end = 0
-        elif _SCRATCH_BYTES - self._at < 2 * _SMALL_BYTES or self._end == _SCRATCH_BYTES:
+            return self._scratch
+        if _SCRATCH_BYTES - self._at < 2 * _SMALL_BYTES or self._end == _SCRATCH_BYTES:
             rest = self._end - self._at
             self._scratch[:rest] = bytes(self._scratch[self._at : self._end])
             self._at, self._end = 0, rest
@@ -82,8 +78,8 @@ class Reader:
 
     def buffer_updated(self, nbytes: int) -> None:
         """`nbytes` have been written to the start of the last buffer."""
-        if self._direct and self._large is not None:
-            self._large.filled += nbytes
+        if self._direct and self.large is not None:
+            self.large.filled += nbytes
         else:
             self._end += nbytes
 
@@ -114,7 +110,7 @@ class Reader:
         if self._failed is not None:
             raise self._failed
         try:
-            if self._large is not None:
+            if self.large is not None:
                 return self._next_large()
             if self._at == self._end:
                 return None
@@ -181,18 +177,18 @@ class Reader:
             return message
         if end - at <= _SMALL_BYTES:
             return None
-        self._large = _Large(head)  # what is here so far is all its own
+        self.large = _Large(head)  # what is here so far is all its own
         return self._next_large()
 
     def _next_large(self) -> Event | None:
-        large = self._large
+        large = self.large
         assert large is not None
         while True:
             self._at += large.fill(self._scratch[self._at : self._end])
             if large.filled < len(large.target):
                 return None
             if large.advance():
-                self._large = None
+                self.large = None
                 return large.message()
 
 

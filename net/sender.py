@@ -12,6 +12,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -92,6 +93,7 @@ class Sender:
         self._refused: TransportError | None = None
         self._delay_s = self.timing.first_retry_s
         self._writing = False
+        self._queued = 0
         self._burst: Burst | None = None
         self._clear: Burst | None = None  # the burst, while nothing is in front of a message
         self._closed = False
@@ -167,12 +169,14 @@ class Sender:
             parcel: The message.
             on_settled: Called once the receiver has acknowledged it.
         """
-        burst = self._clear
-        if burst is not None and not self._outstanding.full and not burst.congested:
-            packed = parcel.packed
-            if packed.nbytes < JOIN_BYTES and not parcel.expires and not self._deadline_s:
+        short = parcel.packed.nbytes < JOIN_BYTES and not parcel.expires and not self._deadline_s
+        while short and (burst := self._clear) is not None:
+            if not (self._outstanding.full or burst.congested):
                 self._at_once(burst, parcel, on_settled)
                 return
+            if self._drops or not burst.alive:
+                break
+            await self._room(burst)
         if self._deadline_s and not parcel.expires:
             parcel = replace(parcel, expires=parcel.made + self._deadline_s)
         if self._group is None:
@@ -181,12 +185,28 @@ class Sender:
             self._drop_into(parcel, on_settled)
             return
         self._clear = None
-        async with self._lock:
-            while not self._up() or self._outstanding.full:
-                await self._change()
-            entry = self._entry(parcel, on_settled)
-            await self._hand(entry)
-        self._say_changed()  # the keeper may find the way clear again
+        self._queued += 1
+        try:
+            async with self._lock:
+                while not self._up() or self._outstanding.full:
+                    await self._change()
+                await self._hand(self._entry(parcel, on_settled))
+        finally:
+            self._queued -= 1
+            self._look_whether_clear()
+
+    async def _room(self, burst: Burst) -> None:
+        """Wait for what is in the way of a short message."""
+        if self._outstanding.full:
+            await self._change()
+        else:
+            with suppress(ConnectionClosed):
+                await burst.drained()
+
+    def _look_whether_clear(self) -> None:
+        """From now on short messages go at once, if nothing is in front of them."""
+        if not (self._queued or self._writing or self._ending or self._outstanding.unwritten):
+            self._clear = self._burst
 
     async def flush(self) -> None:
         """Wait until the receiver has acknowledged all that was sent.
@@ -429,8 +449,7 @@ class Sender:
                 self._flush_burst()
                 await connection.write([LAST_WORD])
             else:
-                if not self._ending and not self._lock.locked():
-                    self._clear = self._burst
+                self._look_whether_clear()
                 await self._work.wait()
 
     async def _write_first(self, connection: SendingConnection, entry: Entry) -> None:

@@ -52,6 +52,7 @@ _ACK = struct.Struct("!4sBBBBIQQ")
 _TIME = struct.Struct("!d")
 _SENT_AT = 68
 _ZEROS = bytes(ALIGN)
+_SHORT_BYTES = 32 * 1024
 _PLAIN_FORMS = frozenset((BYTES, TEXT, JSON))
 MESSAGE_START = MAGIC + bytes((OTTER_WIRE_VERSION, MESSAGE))
 """What every message of this version begins with."""
@@ -224,7 +225,7 @@ def encode(
     """
     packed = parcel.packed
     form, metadata, size = packed.form, packed.metadata, packed.nbytes
-    if parcel.reply_to is None and size < MAX_CONTROL_BYTES and form in _PLAIN_FORMS:
+    if parcel.reply_to is None and size < _SHORT_BYTES and form in _PLAIN_FORMS:
         if len(metadata) > MAX_METADATA_BYTES:
             raise MessageTooLarge(len(metadata), MAX_METADATA_BYTES)
         if HEADER.size + size + len(metadata) > limit_bytes:

@@ -100,7 +100,7 @@ async def test_a_slow_reader_holds_no_more_than_its_queue(nbytes, queue):
 
 
 async def test_a_clock_that_steps_loses_and_reorders_nothing():
-    now = [1000.0]
+    now = [1.8e9]
     box = stream.Inbox("y", clock=lambda: now[0])
     async with stream.Listener([(HERE, 0)], [box], timing=FAST, clock=lambda: now[0]) as listener:
         out = stream.Sender(
@@ -115,11 +115,10 @@ async def test_a_clock_that_steps_loses_and_reorders_nothing():
             await out.send("with a deadline", within_s=10.0)
             now[0] -= 500.0
             assert (await box.take()).value == "with a deadline"
-            summary = box.edges["a>y"].stats.summary()
+            summary = box.edges["a>y"].stats.summary(now[0])
             assert summary["messages"] == 21
-            assert all(
-                v >= 0 for part in ("sending", "link", "queue") for v in summary[part].values()
-            )
+            for part in ("sending", "link", "queue"):
+                assert min(summary[part].values()) >= 0
         assert out.stats().messages == 21
 
 
