@@ -46,7 +46,7 @@ class ThreadedInput(Input):
 
 
 class ThreadedOutput(Output):
-    """An output whose mesh is in another thread."""
+    """An output whose mesh is in another thread. Its `empty` gives ordinary memory."""
 
     def __init__(self, thread: LoopThread, real: Output) -> None:
         super().__init__(real._mesh, real.name, ())
