@@ -28,6 +28,7 @@ BENCHMARKS = {
     "outside": "benchmarks.outside",
     "ring": "benchmarks.ring",
     "shared-memory": "benchmarks.shared_memory",
+    "sdk": "benchmarks.sdk",
     "topology": "benchmarks.topology",
     "transport": "benchmarks.transport",
 }

@@ -20,6 +20,7 @@ from net.errors import (
 
 TYPE_CHECKING = False  # type checkers take this name for true; importing typing costs 2 ms
 if TYPE_CHECKING:
+    from net import blocking
     from net.entry import run
     from net.mesh import Mesh
     from net.messages import Message
@@ -43,6 +44,7 @@ __all__ = [
     "StreamRefused",
     "TransportError",
     "WouldWait",
+    "blocking",
     "run",
 ]
 
@@ -56,6 +58,10 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "blocking":
+        from importlib import import_module
+
+        return import_module("net.blocking")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -66,4 +72,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, "blocking"})

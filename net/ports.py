@@ -69,6 +69,14 @@ class Input:
         self._current = message
         return message
 
+    def receive_now(self) -> Message | None:
+        """The next message, if there is one."""
+        self._mesh.use()
+        if self._current is not None:
+            self.finish()
+        self._current = self._inbox.take_now()
+        return self._current
+
     def __aiter__(self) -> Input:
         return self
 

@@ -24,6 +24,8 @@ WRITE_AFTER_S = 0.2
 WRITE_AT = 512
 """So many lines aren't waited with."""
 
+_MOST_NAMES = 1000
+
 _Row = tuple[
     str, int, int, str | None, str, str, float, float, float, float, float, float, int, str
 ]
@@ -54,6 +56,7 @@ class Records:
         self._size = 0
         self._file = -1
         self._rows: list[_Row] = []
+        self._names: dict[tuple[str, str, str], str] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, message: Message, done: float, outcome: str = "done") -> None:
@@ -110,10 +113,21 @@ class Records:
                 self._give_up(f"can't write {self._path}: {exc.strerror or exc}")
 
     def _line(self, row: _Row) -> str:
-        source, run, number, reply_to, stream, to = row[:6]
-        words = map(_cell, (message_id(source, run, number), reply_to or "", stream, source, to))
-        times = ["%.6f" % time if time else "" for time in row[6:12]]  # noqa: UP031 - twice as fast
-        return ",".join((*words, *times, str(row[12]), row[13])) + self._tail
+        source, run, number, reply_to, stream, to, made, queued, sent, received, taken, done = row[
+            :12
+        ]
+        names = self._names.get((stream, source, to))
+        if names is None:
+            names = ",".join(map(_cell, (stream, source, to)))
+            if len(self._names) < _MOST_NAMES:  # peers name themselves
+                self._names[stream, source, to] = names
+        id_ = message_id(source, run, number)
+        head = f"{_cell(id_)},{_cell(reply_to) if reply_to else ''},{names},"
+        if made and queued and sent and received and taken and done:
+            times = f"{made:.6f},{queued:.6f},{sent:.6f},{received:.6f},{taken:.6f},{done:.6f}"
+        else:
+            times = ",".join([f"{time:.6f}" if time else "" for time in row[6:12]])
+        return f"{head}{times},{row[12]},{row[13]}{self._tail}"
 
     def _append(self, lines: bytes) -> None:
         """One write: readers may follow the file."""

@@ -6,6 +6,8 @@ suite know nothing else of it.
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -20,6 +22,25 @@ from otter_agent.runtimes.base import Workload
 from otter_agent.runtimes.docker import DockerRuntime
 from otter_agent.runtimes.fake import FakeRuntime, FakeWorld
 from otter_agent.runtimes.process import ProcessRuntime
+
+ON_BOTH_LOOPS = {
+    "test_accounts.py",
+    "test_delivery.py",
+    "test_mesh.py",
+    "test_streams.py",
+    "test_threaded.py",
+}
+"""What shall work on asyncio's event loop and on uvloop's, where that is installed."""
+
+
+def pytest_asyncio_loop_factories(item):
+    """The event loops that a test runs on, one after the other."""
+    loops = {"asyncio": asyncio.new_event_loop}
+    if item.path.name in ON_BOTH_LOOPS and importlib.util.find_spec("uvloop"):
+        import uvloop
+
+        loops["uvloop"] = uvloop.new_event_loop
+    return loops
 
 
 class Harness:

@@ -227,11 +227,13 @@ async def test_a_value_that_cannot_be_sent_names_its_place(pair):
 # --- net.run ------------------------------------------------------------
 
 
-def start(tmp_path, body, *, wired=True):
-    """A module process as the agent starts it."""
+def start(tmp_path, body, *, wired=True, run="net.run(main)"):
+    """A module process as the agent starts it, on the kind of loop that the test runs on."""
     script = tmp_path / "module.py"
-    script.write_text(f"import asyncio, net\nasync def main(mesh):\n    {body}\nnet.run(main)\n")
+    script.write_text(f"import asyncio, net\nasync def main(mesh):\n    {body}\n{run}\n")
     env = {k: v for k, v in os.environ.items() if not k.startswith("OTTER_")}
+    on_uvloop = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+    env["OTTER_UVLOOP"] = "1" if on_uvloop else "0"
     if wired:
         path = tmp_path / "wiring.json"
         path.write_text(
@@ -255,35 +257,49 @@ async def finish(process):
     return process.returncode, out, err
 
 
-async def test_run_gives_main_its_mesh(tmp_path):
+RUNS = ["net.run(main)", "net.run(main, thread=True)"]
+
+
+@pytest.mark.parametrize("run", RUNS)
+async def test_run_gives_main_its_mesh(tmp_path, run):
     body = "print(mesh.name, mesh.module, mesh.host, mesh.work, mesh.models); await mesh.ready()"
-    code, out, err = await finish(start(tmp_path, body))
+    code, out, err = await finish(start(tmp_path, body, run=run))
     assert (code, err) == (0, "")
     assert out == f"m lone h {tmp_path} {tmp_path / 'models'}\n"
     assert (tmp_path / "ready").exists()
 
 
-async def test_run_outside_of_otter_is_one_clear_line(tmp_path):
-    code, out, err = await finish(start(tmp_path, "pass", wired=False))
+async def test_run_says_on_which_kind_of_loop(tmp_path):
+    body = "print(type(asyncio.get_running_loop()).__module__)"
+    _, out, _ = await finish(start(tmp_path, body))
+    wanted = "uvloop" if "uvloop" in type(asyncio.get_running_loop()).__module__ else "asyncio"
+    assert out.startswith(wanted)
+
+
+@pytest.mark.parametrize("run", [*RUNS, "with net.blocking.mesh(): pass"])
+async def test_run_outside_of_otter_is_one_clear_line(tmp_path, run):
+    code, out, err = await finish(start(tmp_path, "pass", wired=False, run=run))
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert "wasn't started by OTTER" in err
 
 
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-async def test_signals_cancel_main(tmp_path, number, code):
+async def test_signals_cancel_main(tmp_path, number, code, run):
     body = (
         "print('up')\n    try:\n        await asyncio.Event().wait()\n"
         "    finally:\n        print('tidied up')"
     )
-    process = start(tmp_path, body)
+    process = start(tmp_path, body, run=run)
     assert await asyncio.to_thread(process.stdout.readline) == "up\n"
     process.send_signal(number)
     assert await finish(process) == (code, "tidied up\n", "")
 
 
-async def test_an_error_in_main_fails_the_process_with_its_traceback(tmp_path):
-    code, _, err = await finish(start(tmp_path, "1 / 0"))
+@pytest.mark.parametrize("run", RUNS)
+async def test_an_error_in_main_fails_the_process_with_its_traceback(tmp_path, run):
+    code, _, err = await finish(start(tmp_path, "1 / 0", run=run))
     assert code == 1
     assert err.rstrip().endswith("ZeroDivisionError: division by zero")
     assert "ExceptionGroup" not in err
