@@ -27,9 +27,9 @@ from net.inbox import DEFAULT_QUEUE, Inbox
 from net.messages import Message
 from net.ports import Input, Output
 from net.records import say
-from net.sender import Sender
 from net.stream import connect as connect_sender
 from net.stream import listen as listen_streams
+from net.tcp.sender import Sender
 from net.thread import LoopThread
 from net.timing import Timing
 from net.wire import MAX_MESSAGE_BYTES
@@ -237,7 +237,7 @@ class BlockingStream(_Context):
     def send(
         self, value: Any, *, reply_to: str | None = None, within_s: float | None = None
     ) -> str:
-        """Send one message; returns its id. As `net.sender.Sender.send`."""
+        """Send one message; returns its id. As `net.tcp.sender.Sender.send`."""
         sender: Sender = self._real
         return self._thread.wait(lambda: sender.send(value, reply_to=reply_to, within_s=within_s))
 

@@ -26,13 +26,13 @@ from typing import Any
 
 from net.errors import OtterError, TransportError
 from net.inbox import Edge, Inbox
-from net.listener import Listener
 from net.messages import Message
 from net.outlets import Lost, Outlet, Receiver, Tells
 from net.ports import Input, Output
 from net.records import Records, say, say_ready
 from net.report import Reporter
-from net.sender import Sender
+from net.tcp.listener import Listener
+from net.tcp.sender import Sender
 from net.timing import Timing
 from net.wiring import StreamEnd, Wiring
 

@@ -1,6 +1,6 @@
 """What a sending end of a stream is to the SDK, however its messages travel.
 
-`net.sender` has it for TCP, `net.shared.sender` for shared memory. Must not know: any of them.
+`net.tcp.sender` has it for TCP, `net.shared.sender` for shared memory. Must not know: any of them.
 """
 
 from __future__ import annotations

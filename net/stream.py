@@ -12,9 +12,9 @@ Example:
 from __future__ import annotations
 
 from net.inbox import DEFAULT_QUEUE, Inbox
-from net.listener import Listener, listen
 from net.messages import Message, Parcel
-from net.sender import Sender
+from net.tcp.listener import Listener, listen
+from net.tcp.sender import Sender
 from net.timing import Timing
 from net.values import pack
 

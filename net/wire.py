@@ -11,7 +11,7 @@
 
 A body of buffers that lie at multiples of 64 (from the message's start) begins at one; bytes and
 texts follow the metadata at once. Writers give lists of buffers without copying array data; the
-reading half for a stream of bytes is `net.reader`, for a whole message `decode`.
+reading half for a stream of bytes is `net.tcp.reader`, for a whole message `decode`.
 
 Must not know: asyncio, sockets, the clock.
 """

@@ -14,8 +14,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from types import TracebackType
-from typing import Any
 
 from net import OTTER_WIRE_VERSION
 from net.datagram.control import Greeting
@@ -24,11 +22,12 @@ from net.datagram.options import Options
 from net.datagram.sending import Burst, Sending, State
 from net.datagram.sockets import Refused, TooLarge, UdpSocket
 from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
-from net.messages import Parcel, message_id
+from net.messages import Parcel
 from net.outlets import Lost
+from net.sends import Sends
 from net.stats import EdgeStats
 from net.timing import Timing
-from net.values import Buffer, pack
+from net.values import Buffer
 from net.wire import MAX_MESSAGE_BYTES, encode
 
 _READS = 64
@@ -47,7 +46,7 @@ class _Waiting:
     buffers: list[Buffer] = field(default_factory=list)
 
 
-class Sender:
+class Sender(Sends):
     """The sending end of one stream; use with `async with`, or `open` and `aclose`.
 
     Args:
@@ -93,14 +92,14 @@ class Sender:
         self.counters = SentCounters()
         self._options = options or Options()
         self._timing = timing or Timing()
-        self._address, self._port, self._name, self._clock = address, port, sender, clock
+        super().__init__(sender, clock)
+        self._address, self._port = address, port
         self._greeting = Greeting(
             OTTER_WIRE_VERSION, stream, input, sender,
             self._options.deadline_s, self._options.partial, self._options.retransmit,
         )  # fmt: skip
         self._wanted_s = wanted_s
         self._bound = {"block": 0, "latest": 1}.get(policy, queue)
-        self._run, self._numbers = secrets.randbits(32), itertools.count(1)
         self._seqs = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
         self._stats = EdgeStats(stream, self.transport)
@@ -126,30 +125,6 @@ class Sender:
         while self._state is State.GREETING:
             await self._change()
         self._check()
-
-    async def send(
-        self, value: Any, *, reply_to: str | None = None, within_s: float | None = None
-    ) -> str:
-        """Send one message; returns its id when its turn has come and arrays may change.
-
-        Args:
-            value: Arrays, str, bytes, numbers, None, or lists and dicts of these.
-            reply_to: Id of the message that this one answers.
-            within_s: After so many seconds nobody wants it: it is dropped wherever it waits.
-
-        Raises:
-            LocalWireError: The value can't be sent.
-            MessageTooLarge: It is larger than the receiver accepts.
-            StreamRefused: The receiver doesn't want this stream.
-            ConnectionClosed: This end has been closed.
-
-        Cancellation: the message has begun to leave, or it never does.
-        """
-        made = self._clock()
-        number = next(self._numbers)
-        expires = made + within_s if within_s is not None else 0.0
-        await self.deliver(Parcel(pack(value), self._run, number, reply_to, made, expires))
-        return message_id(self._name, self._run, number)
 
     async def deliver(self, parcel: Parcel, on_settled: Callable[[], None] | None = None) -> None:
         """`send` for a value that is packed already, so that many streams can share it.
@@ -243,25 +218,6 @@ class Sender:
 
     def _totals(self) -> SentCounters:
         return self.counters if self._core is None else self.counters.plus(self._core.counters)
-
-    async def __aenter__(self) -> Sender:
-        try:
-            await self.open()
-        except BaseException:
-            self.abort()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            await self.aclose()
-        else:
-            self.abort()
 
     # --- sessions --------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ _NOT_THERE_YET = frozenset(
 
 
 class SharedSender:
-    """The sending end of one stream; `net.sender.Sender` says what its methods promise.
+    """The sending end of one stream; `net.tcp.sender.Sender` says what its methods promise.
 
     Args:
         path: Of the receiver's socket.

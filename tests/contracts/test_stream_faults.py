@@ -12,8 +12,8 @@ import textwrap
 import pytest
 
 from net import stream, wire
-from net.connection import Connection
 from net.errors import TransportError
+from net.tcp.connection import Connection
 
 HERE = "127.0.0.1"
 FAST = stream.Timing(first_retry_s=0.005, longest_retry_s=0.02, close_s=0.3)

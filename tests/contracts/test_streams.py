@@ -14,7 +14,7 @@ from net import OTTER_WIRE_VERSION, stream, wire
 from net.errors import ConnectionClosed, MessageTooLarge, StreamRefused, TransportError
 from net.inbox import Edge
 from net.messages import Parcel
-from net.reader import Reader
+from net.tcp.reader import Reader
 from net.values import pack
 
 HERE = "127.0.0.1"

@@ -20,8 +20,8 @@ from net.datagram.receiving import Receiving
 from net.errors import MessageTooLarge, RemoteWireError
 from net.memory import aligned
 from net.messages import Parcel
-from net.reader import Reader
 from net.shared import records
+from net.tcp.reader import Reader
 from net.values import pack
 
 LIMIT_BYTES = 2**20

@@ -34,7 +34,7 @@ def test_damaged_input_gives_nothing_but_refusals(target, little_memory):
 
 def test_good_input_is_good():
     """Else the above would only ever see the first check refuse it."""
-    from net.reader import Reader
+    from net.tcp.reader import Reader
     from tests.fuzz import decoders
 
     for data in decoders.messages() + decoders.controls():

@@ -17,7 +17,7 @@ from net import OTTER_WIRE_VERSION, wire
 from net.errors import MessageTooLarge, RemoteWireError
 from net.memory import aligned
 from net.messages import Message, Parcel
-from net.reader import Reader
+from net.tcp.reader import Reader
 from net.values import ARRAY, BYTES, GENERAL, JSON, TEXT, dumps, pack
 
 arrays = hnp.arrays(

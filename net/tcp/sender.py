@@ -8,24 +8,22 @@ know: modules, files, wiring.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 from net.bell import Bell
-from net.burst import Burst
 from net.delivery import Outstanding
-from net.dialing import NOT_THERE_YET, SendingConnection, dial
 from net.entries import JOIN_BYTES, Entry, entry_of
 from net.errors import ConnectionClosed, StreamRefused, TransportError, WouldWait
 from net.messages import Parcel, message_id
 from net.outlets import Lost
+from net.sends import Sends
 from net.stats import EdgeStats
+from net.tcp.burst import Burst
+from net.tcp.dialing import NOT_THERE_YET, SendingConnection, dial
 from net.timing import Timing
 from net.values import pack
 from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, Refuse, encode, hello, identity, stamped
@@ -34,7 +32,7 @@ COPY_BYTES_PER_S = 4e9
 """What copying a message costs: as long as that, its acknowledgement is waited for instead."""
 
 
-class Sender:
+class Sender(Sends):
     """The sending end of one stream; use with `async with`, or `open` and `aclose`.
 
     Args:
@@ -72,13 +70,11 @@ class Sender:
     ) -> None:
         self.stream = stream
         self.timing = timing or Timing()
-        self._address, self._port, self._name = address, port, sender
-        self._clock = clock
-        self.run = secrets.randbits(32)
+        super().__init__(sender, clock)
+        self._address, self._port = address, port
         if policy != "block":
             delivery = "at-most-once"  # what may be dropped is not sent again
         self._hello = hello(stream, input, sender, run=self.run, delivery=delivery)
-        self._numbers = itertools.count(1)
         self._deadline_s = deadline_s
         self.exactly_once = delivery == "exactly-once"
         self._kept = delivery != "at-most-once" and policy == "block"
@@ -115,30 +111,6 @@ class Sender:
         await self._start()
         while not self._up():
             await self._change()
-
-    async def send(
-        self, value: Any, *, reply_to: str | None = None, within_s: float | None = None
-    ) -> str:
-        """Send one message; returns its id when the kernel has taken all of it.
-
-        Args:
-            value: Arrays, str, bytes, numbers, None, or lists and dicts of these. Afterwards
-                arrays may change.
-            reply_to: Id of the message that this one answers.
-            within_s: After so many seconds nobody wants it: it is dropped wherever it waits.
-
-        Raises:
-            LocalWireError: The value can't be sent.
-            MessageTooLarge: It is larger than the receiver accepts.
-            StreamRefused: The receiver doesn't want this stream.
-            ConnectionClosed: This end has been closed.
-
-        Cancellation: the message has gone out, or it hasn't; never a part of it.
-        """
-        made = self._clock()
-        number, expires = next(self._numbers), made + within_s if within_s is not None else 0.0
-        await self.deliver(Parcel(pack(value), self.run, number, reply_to, made, expires))
-        return message_id(self._name, self.run, number)
 
     def send_now(self, value: Any, *, reply_to: str | None = None) -> str:
         """`send` without waiting, for callbacks.
@@ -491,22 +463,3 @@ class Sender:
     @property
     def _over(self) -> bool:
         return self._closed or self._refused is not None
-
-    async def __aenter__(self) -> Sender:
-        try:
-            await self.open()
-        except BaseException:
-            await self._cut()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            await self.aclose()
-        else:
-            await self._cut()

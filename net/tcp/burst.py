@@ -5,7 +5,7 @@ One alone goes at once: waiting would cost it a turn of the loop. Must not know:
 
 from __future__ import annotations
 
-from net.connection import Connection
+from net.tcp.connection import Connection
 
 CLOSE_S = 20e-6
 """Messages that follow each other faster than this are a burst."""

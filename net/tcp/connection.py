@@ -3,7 +3,7 @@
 asyncio reads, straight into the reader's memory. Writing goes past asyncio's transport, which
 copies what the kernel doesn't take at once (before Python 3.12): `sendmsg` on a descriptor of our
 own, and the loop says when there is room again. What the events mean is for the two subclasses:
-`net.stream` sends, `net.listener` receives. Must not know: modules, files, retries.
+`net.stream` sends, `net.tcp.listener` receives. Must not know: modules, files, retries.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from net.errors import ConnectionClosed, TransportError
-from net.reader import Reader
+from net.tcp.reader import Reader
 from net.timing import Timing
 from net.values import Buffer
 from net.wire import MAX_MESSAGE_BYTES, Event

@@ -1,6 +1,6 @@
 """One connection to a receiver, from the first attempt to its end.
 
-Who keeps such connections is `net.sender`. Must not know: messages, modules, files.
+Who keeps such connections is `net.tcp.sender`. Must not know: messages, modules, files.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import asyncio
 import errno
 from typing import Protocol
 
-from net.connection import Connection
 from net.errors import ConnectionClosed, RemoteWireError, StreamRefused
+from net.tcp.connection import Connection
 from net.timing import Timing
 from net.wire import MAX_CONTROL_BYTES, Accept, Ack, End, Event, Refuse
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from net import OTTER_WIRE_VERSION
-from net.connection import Connection
 from net.delivery import DELIVERIES
 from net.errors import RemoteWireError, TransportError
 from net.inbox import DEFAULT_QUEUE, Edge, Inbox, listed
 from net.messages import Message
+from net.tcp.connection import Connection
 from net.timing import Timing
 from net.wire import (
     LAST_WORD,
