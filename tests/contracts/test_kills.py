@@ -106,12 +106,12 @@ def run(tmp_path):
 
 
 def kill_each(modules: Chain, seed: int) -> None:
-    """Whoever it is, at any moment of its work: between two kills the sink gets on."""
+    """Whoever it is, at any moment of its work: between two kills the sink gets on a little."""
     chance, heard = random.Random(seed), 0
     turns = [role for role in modules.roles for _ in range(KILLS)]
     chance.shuffle(turns)
     for role in turns:
-        heard = modules.progress("heard", heard + chance.randrange(4))
+        heard = modules.progress("heard", heard + chance.randrange(3 * chain.FLUSH_EVERY))
         modules.kill(role)
     modules.progress("heard", heard)
     modules.finish()
