@@ -33,6 +33,9 @@ def main() -> int:
     if given.wav:
         wav = Path(given.wav).resolve()
         overrides += ["--set", f'modules.{ASR}.files."inputs/question.wav"="{wav}"']
+    overrides += ["--set", f"streams.{ASR}.text>{PRINTER}.text.transport={given.transport}"]
+    if given.transport == "shm":  # it joins modules of one host: the link would be bypassed
+        overrides += ["--set", f"modules.{PRINTER}.host=phone"]
     if given.image:
         say("--image: no module of this version looks at images yet; it is not used")
     runtime = _runtime()
@@ -58,6 +61,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__.splitlines()[0])
     parser.add_argument("--wav", metavar="FILE", help="the question, spoken (any PCM WAV)")
     parser.add_argument("--image", metavar="FILE", help="what the question is about")
+    parser.add_argument(
+        "--transport",
+        choices=("tcp", "udp", "shm"),
+        default="tcp",
+        help="what carries the text; shm: both modules are on the phone",
+    )
     return parser.parse_args()
 
 
@@ -119,7 +128,9 @@ def _report(status: dict[str, Any], folder: Path) -> int:
             continue
         link = (float(record["received"]) - float(record["sent"])) * 1000
         work = (float(record["done"]) - float(record["taken"])) * 1000
-        say(f"  time on the link phone-edge: {link:.2f} ms ({record['bytes']} bytes)")
+        over = _transport(status, record["stream"])
+        way = "in shared memory" if over == "shm" else f"on the link phone-edge, by {over}"
+        say(f"  time {way}: {link:.2f} ms ({record['bytes']} bytes)")
         say(f"  time in {PRINTER}: {work:.2f} ms")
     say(f"  run folder: {folder}")
     if heard:
@@ -128,6 +139,12 @@ def _report(status: dict[str, Any], folder: Path) -> int:
     for line in logs[ASR][-20:]:
         say(f"  | {line}")
     return 1
+
+
+def _transport(status: dict[str, Any], stream: str) -> str:
+    """What really carried it, by the agent's word."""
+    used = {s["name"]: s["transport"] for s in status["streams"]}
+    return used.get(stream, "?")
 
 
 def _read(path: Path) -> list[str]:

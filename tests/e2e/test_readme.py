@@ -65,16 +65,20 @@ def test_the_demo_hears_the_question(shared_otter, checkout):
     assert re.search(r"^heard: .*what animal is it", done.stdout, re.MULTILINE | re.IGNORECASE)
     assert re.search(r"asr: host phone, .* runtime process", done.stdout)
     assert re.search(r"printer: host edge, .* runtime process", done.stdout)
-    assert re.search(r"time on the link phone-edge: [0-9.]+ ms", done.stdout)
+    assert re.search(r"time on the link phone-edge, by tcp: [0-9.]+ ms", done.stdout)
     (folder,) = re.findall(r"run folder: (.*)", done.stdout)
     assert "heard: " in (Path(folder) / "logs" / "asr.log").read_text()
     assert shared_otter.json("ls") == []
 
 
-def test_the_demo_takes_another_wav(shared_otter, checkout, tmp_path):
+@pytest.mark.parametrize(("transport", "way"), [("udp", "by udp"), ("shm", "in shared memory")])
+def test_the_demo_takes_another_wav_and_another_transport(
+    shared_otter, checkout, tmp_path, transport, way
+):
     wav = shutil.copy(ROOT / "examples" / "data" / "question.wav", tmp_path / "mine.wav")
-    done = shell(shared_otter, f"make demo ARGS='--wav {wav}'", checkout)
+    done = shell(shared_otter, f"make demo ARGS='--wav {wav} --transport {transport}'", checkout)
     assert "heard: " in done.stdout
+    assert re.search(rf"time .*{way}: [0-9.]+ ms", done.stdout)
 
 
 @pytest.mark.parametrize("name", ["hello", "exchange", "speech-to-text"])
