@@ -17,6 +17,8 @@ from net.loops import new_event_loop
 
 T = TypeVar("T")
 
+SIGNAL_S = 0.2
+"""Longest that a signal waits for its handler while `wait` does."""
 Work = Callable[[], Coroutine[Any, Any, T]]
 
 
@@ -33,16 +35,22 @@ class _Job(Generic[T]):
         self.error: BaseException | None = None
 
     def cancel(self) -> None:
-        """Called in the thread, after its start."""
+        """Called in the thread, after its start, if there was one."""
         if self.task is not None:
             self.task.cancel()
+        elif not self.over:
+            self.end(asyncio.CancelledError())
 
     def never_began(self, task: asyncio.Task[None]) -> None:
         """Called when the task is done: it may have been cancelled before its first step."""
         if not self.over:
-            self.error = asyncio.CancelledError()
-            self.over = True
-            self.tell()
+            self.end(asyncio.CancelledError())
+
+    def end(self, error: BaseException | None = None) -> None:
+        """It is over: tell who waits."""
+        self.error = self.error or error
+        self.over = True
+        self.tell()
 
     def outcome(self) -> T:
         """Its result, or its error raised."""
@@ -109,8 +117,7 @@ class LoopThread:
             except Exception as exc:  # noqa: BLE001 - it is raised where it was asked for
                 job.error = exc
             if job.result is not None or job.error is not None:
-                job.over = True
-                job.tell()
+                job.end()
                 return
         job.task = self._group.create_task(self._do(job))
         job.task.add_done_callback(job.never_began)
@@ -121,8 +128,7 @@ class LoopThread:
             job.result = await job.work()
         except BaseException as exc:  # noqa: BLE001 - it is raised where it was asked for
             job.error = exc
-        job.over = True
-        job.tell()
+        job.end()
 
     # --- from elsewhere ----------------------------------------------------------------------
 
@@ -186,12 +192,18 @@ class LoopThread:
         done = threading.Lock()
         done.acquire()
         job = _Job(work, quick, done.release)
-        self.loop.call_soon_threadsafe(self._begin, job)
+
+        def wait() -> None:
+            # A signal that comes just before the kernel is asked to wait doesn't end the wait.
+            while not job.over:
+                done.acquire(timeout=SIGNAL_S)
+
         try:
-            done.acquire()  # signals' handlers run meanwhile
-        except BaseException:  # one of them raised
+            self.loop.call_soon_threadsafe(self._begin, job)
+            wait()  # signals' handlers run meanwhile
+        except BaseException:  # one of them raised, at any moment
             self.loop.call_soon_threadsafe(job.cancel)
-            done.acquire()
+            wait()
             if job.error is None and keep is not None:
                 keep(job.outcome())
             raise
