@@ -80,8 +80,8 @@ format: setup-dev  ## rewrite files in the house's format
 test: setup-tests check  ## all tiers in one run, after check; what cannot run here is skipped by name
 	@$(PYTEST) -q $(ARGS)
 
-test-unit: setup-dev  ## no root, no engine, no network
-	@$(PYTEST) tests/unit $(ARGS)
+test-unit: setup-dev  ## the quick ones: no root, no engine, no network, seconds together
+	@$(PYTEST) -m 'not slow' tests/unit $(ARGS)
 
 test-contracts: setup-tests  ## the suites that every driver passes
 	@$(PYTEST) tests/contracts $(ARGS)

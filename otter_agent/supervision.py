@@ -111,6 +111,8 @@ def ordered(memory: Supervision, order: api.Order, *, alive: bool) -> Supervisio
     fresh = replace(memory, outcome="", streak=0, retry_at=0.0, reason="", log_tail=())
     if order == "stop":
         return replace(fresh, stopped=True, halting=alive)
+    # An end that wasn't counted yet came before the order: it must not be taken for its outcome.
+    fresh = replace(fresh, armed=memory.armed and alive)
     if order == "start":
         return replace(fresh, stopped=False)
     again = not alive and memory.started_at > 0  # of one that lives, its exit is counted

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otter_agent import api
@@ -177,6 +177,8 @@ class TestAccount:
     exit_code=st.sampled_from([None, 0, 1, 137]), same=st.booleans(),
     orders=st.lists(st.sampled_from(["start", "stop", "restart"]), max_size=4),
 )  # fmt: skip
+@example(Phase.EXITED, False, False, True, "", 0, True, ["start"])  # an end not counted yet
+@example(Phase.EXITED, False, False, True, "", 0, True, ["restart"])
 def test_following_the_decisions_always_comes_to_rest(
     phase, artifact, connected, armed, outcome, exit_code, same, orders
 ):

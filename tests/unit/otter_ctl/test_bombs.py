@@ -13,6 +13,8 @@ import pytest
 from otter_ctl.topology.include import FILES_LIMIT
 from otter_ctl.topology.reader import PROBLEMS_LIMIT
 
+pytestmark = pytest.mark.slow
+
 WITHIN_S = 10
 """For machines that do something else as well; each takes under 2 s on an idle one."""
 

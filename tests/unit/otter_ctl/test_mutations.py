@@ -17,6 +17,8 @@ from otter_ctl.planning.model import Blob
 from otter_ctl.planning.resolve import plan
 from otter_ctl.topology import Topology
 
+pytestmark = pytest.mark.slow
+
 COUNT = 300
 
 VALUES = [

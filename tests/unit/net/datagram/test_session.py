@@ -18,6 +18,8 @@ from net.datagram.receiving import Receiving
 from net.datagram.sending import DEAD_S, KEEP_ALIVE_S, Sending, State
 from net.errors import LocalWireError, MessageTooLarge, RemoteWireError
 
+pytestmark = pytest.mark.slow
+
 RTT_S = 0.02
 
 

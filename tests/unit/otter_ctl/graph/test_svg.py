@@ -128,6 +128,7 @@ def pictures(draw) -> Picture:
     return Picture(name="any", kind="topology", hosts=hosts, links=links, streams=streams)
 
 
+@pytest.mark.slow
 @given(pictures())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_boxes_overlap_and_all_is_inside(drawn):
@@ -152,6 +153,7 @@ def test_no_boxes_overlap_and_all_is_inside(drawn):
         assert y + float(rect.get("height")) <= height + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hosts", "links", "streams"), [(80, 3160, 0), (2, 500, 0), (2, 0, 500), (6000, 6000, 0)]
 )
@@ -175,6 +177,7 @@ def test_pictures_of_very_much_take_seconds(hosts, links, streams):
     assert time.monotonic() - begin < 15
 
 
+@pytest.mark.slow
 def test_a_thousand_hosts_take_seconds():
     hosts = tuple(Host(name=f"h{i}") for i in range(1000))
     ends = [(i, (i * 7 + k * 131) % 1000) for i in range(1000) for k in range(1, 6)]
