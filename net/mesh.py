@@ -26,7 +26,7 @@ from typing import Any
 
 from net.errors import OtterError, TransportError
 from net.inbox import Edge, Inbox
-from net.messages import Message
+from net.messages import Hold, Message
 from net.outlets import Lost, Outlet, Receiver, Tells
 from net.ports import Input, Output
 from net.records import Records, say, say_ready
@@ -54,6 +54,8 @@ class Mesh:
         host: Name of the host it runs on.
         work: The module's work folder: `files` are there, `outputs` are taken from there.
         models: Folder of prepared model weights, or None.
+        unanswered: Of messages to which an answer couldn't be sent, or whose `send` was cancelled.
+            A module that goes on leaves them at that; of one that ends they come again.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Mesh:
         self.models = models
         self.clock = clock
         self.run, self.numbers = secrets.randbits(32), itertools.count(1)
+        self.unanswered: list[Hold] = []
         self._state = state
         self._said_ready = False
         self._records = Records(state, wiring.module)
@@ -150,6 +153,8 @@ class Mesh:
         """Say that the module is ready, if it hasn't been said."""
         if self._reporter.asleep:
             self._reporter.wake()
+        while self.unanswered:
+            self.unanswered.pop().let_go()
         if self._said_ready or self._state is None:
             return
         try:
@@ -219,7 +224,8 @@ class Mesh:
             self._records.close()
 
     async def _deafen(self) -> None:
-        for receiver in self._receivers:
+        # The first ends all inputs: by then no other may bring anything.
+        for receiver in reversed(self._receivers):
             await receiver.aclose()
 
     async def _end_outputs(self) -> None:

@@ -119,21 +119,33 @@ class Message:
             if self.carrier is not None and not self._held:
                 self.carrier.done(self)
 
-    def hold(self) -> None:
-        """It isn't done with before `let_go`: an answer to it is on its way."""
-        self._held += 1
+    def hold(self) -> Hold:
+        """It isn't done with before that lets go: an answer to it is on its way."""
+        return Hold(self)
 
-    def let_go(self) -> None:
-        """The receiver of an answer has acknowledged it."""
+    def _let_go(self) -> None:
         self._held -= 1
-        self._acknowledge()
-
-    def _acknowledge(self) -> None:
         if self.finished and not self._held and self.carrier is not None:
             self.carrier.done(self)
 
     def __repr__(self) -> str:
         return f"Message({self.id!r}, stream={self.stream!r}, value={self.value!r:.60})"
+
+
+class Hold:
+    """Keeps a message from being acknowledged while an answer to it is on its way."""
+
+    __slots__ = ("_message",)
+
+    def __init__(self, message: Message) -> None:
+        self._message: Message | None = message
+        message._held += 1
+
+    def let_go(self) -> None:
+        """The answer was acknowledged, or isn't going to be. Idempotent."""
+        message, self._message = self._message, None
+        if message is not None:
+            message._let_go()
 
 
 def message_id(source: str, run: int, number: int) -> str:

@@ -181,13 +181,18 @@ class Output:
 
     async def _answer(self, parcel: Parcel, question: Message) -> None:
         """The question is acknowledged only after all receivers have acknowledged the answer."""
+        holds = [question.hold() for _ in self._outlets]
+        sends: list[asyncio.Task[None]] = []
         try:
             async with asyncio.TaskGroup() as group:
-                for outlet in self._outlets:
-                    question.hold()
-                    group.create_task(outlet.deliver(parcel, question.let_go))
+                for outlet, hold in zip(self._outlets, holds, strict=True):
+                    sends.append(group.create_task(outlet.deliver(parcel, hold.let_go)))
         except* TransportError as errors:
             raise errors.exceptions[0] from None
+        finally:
+            for hold, task in zip(holds, sends, strict=True):
+                if task.cancelled() or task.exception() is not None:
+                    self._mesh.unanswered.append(hold)
 
     def empty(self, shape: Shape, dtype: Any = float) -> NDArray[Any]:
         """An array to fill and send: on a stream through shared memory without a copy.

@@ -281,7 +281,9 @@ class SharedSender:
         self._admit(entry)
 
     def _lose(self, message: Placed, outcome: str) -> None:
-        """It doesn't leave."""
+        """It doesn't leave. What it answers is only done with if nobody wants it."""
+        if outcome == "failed":
+            message.on_settled = None
         if self.on_lost is not None:
             self.on_lost(Lost(*identity(message.beginning), message.size, outcome))
         self._outgoing.settle(message)

@@ -303,8 +303,9 @@ class Sender(Sends):
         self._changed.ring()
 
     def _lose(self, entry: Entry, outcome: str) -> None:
-        """It is not going to be sent."""
-        entry.settle()
+        """It is not going to be sent. What it answers is only done with if nobody wants it."""
+        if outcome != "failed":
+            entry.settle()
         if self.on_lost is not None:
             self.on_lost(Lost(*identity(entry.buffers[0]), entry.nbytes, outcome))
 
