@@ -24,6 +24,8 @@ DEFAULT_QUEUE = 16
 """Messages, per stream."""
 REMEMBERED = 100_000
 """Ids of messages done with that an exactly-once stream remembers."""
+MOST_STREAMS = 1024
+"""Streams that an input remembers which any may come to: peers invent names."""
 
 
 @dataclass(slots=True)
@@ -215,7 +217,8 @@ class Inbox:
         edge = self.edges.get(hello.stream)
         if edge is None:
             if self._open:
-                return ""
+                full = len(self.edges) >= MOST_STREAMS and self._forgettable() is None
+                return f"input {self.name!r} has {MOST_STREAMS} streams already" if full else ""
             return f"input {self.name!r} has no stream {hello.stream!r} ({listed(self.edges)})"
         if edge.source and edge.source != address:
             return f"this stream doesn't come from {address or 'an unknown address'}"
@@ -225,6 +228,8 @@ class Inbox:
         """A stream has come, or come again; its edge, and who carried it before."""
         edge = self.edges.get(hello.stream)
         if edge is None:
+            if len(self.edges) >= MOST_STREAMS and (old := self._forgettable()) is not None:
+                del self.edges[old.name]
             edge = Edge(hello.stream, self._queue, self._policy)
             self.edges[hello.stream] = edge
         former, edge.live = edge.live, carrier
@@ -234,6 +239,11 @@ class Inbox:
         else:
             edge.stats.reconnects += 1
         return edge, former
+
+    def _forgettable(self) -> Edge | None:
+        """A stream that is over, or else one that has lost its carrier; the oldest such."""
+        idle = [e for e in self.edges.values() if e.live is None and not e.waiting]
+        return min(idle, key=lambda edge: not edge.ended, default=None)
 
     def put(self, message: Message, edge: Edge, carrier: Carrier, received: float) -> bool:
         """Queue a message; False: it wasn't, because nobody wants it or it came before."""
@@ -286,6 +296,7 @@ class Inbox:
             return False
         first = self._open_ids.get(name)
         if first is not None:
+            message.value = None  # nobody is going to see it
             first.twins = (*first.twins, message)
             return False
         self._open_ids[name] = message

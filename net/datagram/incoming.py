@@ -118,9 +118,9 @@ class Incoming:
             self._put(message)
 
     def _put(self, message: Message) -> None:
-        if self._waiting >= self._bound and (
-            self._waiting_bytes > _OVERDRAFT_BYTES
-            or self._waiting >= self._bound + _OVERDRAFT_MESSAGES
+        waiting = len(self._edge.waiting)  # of all sessions of the stream
+        if waiting >= self._bound and (
+            self._waiting_bytes > _OVERDRAFT_BYTES or waiting >= self._bound + _OVERDRAFT_MESSAGES
         ):
             self._edge.stats.dropped += 1
             return

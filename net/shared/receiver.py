@@ -58,6 +58,7 @@ class SharedReceiver:
         self._ack_timer: asyncio.Handle | None = None
         self._ack_at_once = False
         self._successor: SharedReceiver | None = None
+        self._former: SharedReceiver | None = None  # it has to be read out before
         self._pressing = min(_AT_ONCE_BYTES, listener.memory_bytes // _AT_ONCE_PART)
         self._incoming = Incoming(
             listener.limit_bytes, listener.memory_bytes, copies=door.copies, released=self._released
@@ -79,7 +80,9 @@ class SharedReceiver:
         return self._incoming.lent
 
     def close(self) -> None:
-        """Cut it. Idempotent."""
+        """Say how far the module is, and cut it. Idempotent."""
+        if self._unsaid:
+            self._acknowledge()
         self._channel.close()
 
     # --- what the channel says ---------------------------------------------------------------
@@ -147,6 +150,8 @@ class SharedReceiver:
         self._bound = max(1, self._edge.queue) if self._edge.policy == "block" else 2**62
         words = accept(self._listener.limit_bytes, self._progress.done)
         self._channel.push(records.control(words, self._listener.memory_bytes))
+        if len(self._edge.waiting) >= self._bound:
+            self._channel.pause()
         if isinstance(former, SharedReceiver) and former is not self:
             former.replace_by(self)
 
@@ -165,7 +170,7 @@ class SharedReceiver:
                 return
         if inbox.put(message, edge, self, self._listener.clock()):
             self._waiting += 1
-            if self._waiting >= self._bound:
+            if len(edge.waiting) >= self._bound:
                 self._channel.pause()
 
     def on_drained(self) -> None:
@@ -192,7 +197,12 @@ class SharedReceiver:
         if self._channel.closed:
             return
         successor.hold()
-        self._successor = successor
+        if self._former is not None:  # nothing of this one has been read: it is sent again
+            former, self._former = self._former, None
+            former._successor, successor._former = successor, former
+            self._channel.close()
+            return
+        self._successor, successor._former = successor, self
         self._look_for_the_end()
 
     def _look_for_the_end(self) -> None:
@@ -209,7 +219,12 @@ class SharedReceiver:
 
     def resume(self) -> None:
         """The former one has come to its end."""
-        if self._waiting < self._bound:
+        self._former = None
+        self._look_for_room()
+
+    def _look_for_room(self) -> None:
+        """Take more. The queue is one for all connections of the stream."""
+        if self._former is None and len(self._edge.waiting) < self._bound:
             self._channel.resume()
 
     def _hurry_no_more(self) -> None:
@@ -223,10 +238,13 @@ class SharedReceiver:
         """One of its messages has left the queue."""
         self._waiting -= 1
         self._taken = max(self._taken, message.seq)
-        if self._waiting < self._bound and not self._channel.reading:
-            self._channel.resume()
+        if not self._channel.reading:
+            self._look_for_room()
             if self._successor is not None:
                 self._look_for_the_end()
+        live = self._edge.live
+        if live is not self and isinstance(live, SharedReceiver):
+            (live._former or live)._look_for_room()
         if self._incoming.lent:
             self._say_soon()  # a sender without room wants to know
         if self._ended:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from net import OTTER_WIRE_VERSION
-from net.delivery import DELIVERIES
+from net.delivery import DELIVERIES, Progress
 from net.errors import RemoteWireError, TransportError
 from net.inbox import DEFAULT_QUEUE, Edge, Inbox, listed
 from net.messages import Message
@@ -36,6 +36,9 @@ ACK_EVERY = 64
 """Messages that are acknowledged together, at the most."""
 ACK_BYTES = 256 * 1024
 """Bytes of them, likewise: the sender keeps them that long."""
+MOST_STRANGERS = 128
+"""Connections that haven't said who they are, each of which takes two descriptors. If more come,
+the oldest is closed: who is honest says hello at once."""
 
 
 class ReceivingConnection(Connection):
@@ -50,7 +53,7 @@ class ReceivingConnection(Connection):
         self._inbox: Inbox | None = None
         self._edge = Edge("")
         self._sender = ""
-        self._run = 0
+        self._progress = Progress()
         self._acks = False
         self._exactly_once = False
         self._bound = 1
@@ -59,6 +62,7 @@ class ReceivingConnection(Connection):
         self._ack_timer: asyncio.TimerHandle | None = None
         self._ended = False
         self._successor: ReceivingConnection | None = None
+        self._former: ReceivingConnection | None = None  # it has to be read out before
         listener.connections.add(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -66,6 +70,7 @@ class ReceivingConnection(Connection):
         super().connection_made(transport)
         # Closed without a REFUSE: an honest sender whose hello was held up shall try again.
         self._patience = self.loop.call_later(self.timing.hello_s, self.abort)
+        self._listener.let_in(self)
 
     def on_event(self, event: Event) -> None:
         """Route what has arrived."""
@@ -84,7 +89,7 @@ class ReceivingConnection(Connection):
         inbox, edge = self._inbox, self._edge
         assert inbox is not None  # before HELLO the reader lets no message through
         message.source = self._sender
-        if not edge.progress.is_new(message.seq):
+        if not self._progress.is_new(message.seq):
             edge.stats.duplicates += 1
             return
         if self._exactly_once:
@@ -95,7 +100,7 @@ class ReceivingConnection(Connection):
                 return
         if inbox.put(message, edge, self, self._now):
             self._waiting += 1
-            if self._waiting >= self._bound:
+            if len(edge.waiting) >= self._bound:
                 self.pause()
 
     def _greet(self, hello: Hello) -> None:
@@ -114,15 +119,19 @@ class ReceivingConnection(Connection):
             return
         self._hurry_no_more()
         self.allow_messages()
-        self._inbox, self._sender, self._run = inbox, hello.sender, hello.run
+        self._inbox, self._sender = inbox, hello.sender
         self._acks = hello.delivery != "at-most-once"
         self._exactly_once = hello.delivery == "exactly-once"
         self._edge, former = inbox.attach(hello, self)
+        # The edge gets another with the sender's next life, while this one's may still be read.
+        self._progress = self._edge.progress
         if self._edge.policy == "block":
             self._bound = max(1, self._edge.queue)
         else:
             self._bound = 2**62
-        self.post(accept(self._listener.limit_bytes, self._edge.progress.done))
+        self.post(accept(self._listener.limit_bytes, self._progress.done))
+        if len(self._edge.waiting) >= self._bound:
+            self.pause()
         if isinstance(former, ReceivingConnection):
             former.replace_by(self)
 
@@ -130,10 +139,17 @@ class ReceivingConnection(Connection):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+        self._listener.strangers.pop(self, None)
 
     def replace_by(self, successor: ReceivingConnection) -> None:
         """The sender has connected anew: take what it left here, then let the new one go on."""
         successor.pause()
+        if self._former is not None:  # nothing of this one has been read: it is sent again
+            former, self._former = self._former, None
+            former._successor, successor._former = successor, former
+            self.abort()
+            return
+        successor._former = self
         self._successor, self._after_reading = successor, self._retire
         self._retire()
 
@@ -147,19 +163,26 @@ class ReceivingConnection(Connection):
     def taken(self, message: Message) -> None:
         """One of its messages has left the queue."""
         self._waiting -= 1
-        if not self._reading and 2 * self._waiting <= self._bound:  # many at a time, not each
-            self.resume()
+        self._look_for_room()
+        live = self._edge.live
+        if live is not self and isinstance(live, ReceivingConnection):
+            (live._former or live)._look_for_room()
         if self._ended:
             self._say_farewell()
 
+    def _look_for_room(self) -> None:
+        """Read on, many messages at a time, not each. The queue is one for all its connections."""
+        room = 2 * len(self._edge.waiting) <= self._bound
+        if room and not self._reading and self._former is None:
+            self.resume()
+
     def done(self, message: Message) -> None:
         """The module is done with one of its messages: the sender may forget it."""
-        progress = self._edge.progress
         if message.exactly_once and self._inbox is not None:
             self._inbox.remember(message)
-        if progress.run != self._run:
+        if self._edge.progress is not self._progress:
             return  # the sender has begun another life
-        if progress.finish(message.seq) and self._acks:
+        if self._progress.finish(message.seq) and self._acks:
             carrier = self._edge.live
             if isinstance(carrier, ReceivingConnection):
                 carrier.acknowledge_soon(message)
@@ -184,7 +207,7 @@ class ReceivingConnection(Connection):
             self._ack_timer.cancel()
             self._ack_timer = None
         if self.alive:
-            self.post(ack(self._edge.progress.done))
+            self.post(ack(self._progress.done))
 
     def _say_farewell(self) -> None:
         """The receipt for the sender's last word.
@@ -192,7 +215,7 @@ class ReceivingConnection(Connection):
         At most once: all is here. At least once: the module has taken all; it may keep the last
         one for as long as it likes. Exactly once: it is done with all.
         """
-        taken = self._edge.progress.idle if self._exactly_once else not self._waiting
+        taken = self._progress.idle if self._exactly_once else not self._waiting
         if not self._acks or taken:
             self.acknowledge_now()
             self.post(LAST_WORD)
@@ -212,7 +235,8 @@ class ReceivingConnection(Connection):
         if self._inbox is not None:
             self._inbox.detach(self._edge, self)
         if self._successor is not None:
-            self._successor.resume()
+            self._successor._former = None
+            self._successor._look_for_room()
 
 
 class Listener:
@@ -221,6 +245,7 @@ class Listener:
     Attributes:
         inputs: Name -> `Inbox`.
         connections: Those that are open.
+        strangers: Of these, those that haven't said hello, the oldest first.
         limit_bytes: Largest message that is accepted.
         timing: Grace periods.
         clock: Seconds since 1970.
@@ -237,10 +262,19 @@ class Listener:
         self._addresses = sorted(set(addresses))
         self.inputs = {inbox.name: inbox for inbox in inputs}
         self.connections: set[ReceivingConnection] = set()
+        self.strangers: dict[ReceivingConnection, None] = {}
         self.limit_bytes = limit_bytes
         self.timing = timing or Timing()
         self.clock = clock
         self._servers: list[asyncio.Server] = []
+
+    def let_in(self, stranger: ReceivingConnection) -> None:
+        """Somebody has connected; who has said nothing for the longest time may have to go."""
+        self.strangers[stranger] = None
+        if len(self.strangers) > MOST_STRANGERS:
+            oldest = next(iter(self.strangers))
+            del self.strangers[oldest]
+            oldest.abort()
 
     def find(self, hello: Hello) -> Inbox | None:
         """Where a stream goes: to the input that waits for it, else to the one it names."""
