@@ -33,6 +33,17 @@ class ThreadedInput(Input):
             return message
         return await self._thread.call(self._receive, quick=self._receive_now, keep=self._keep)
 
+    def receive_now(self) -> Message | None:
+        """As `Input.receive_now`."""
+        if self._kept is not None:
+            message, self._kept = self._kept, None
+            return message
+
+        async def nothing() -> Message | None:
+            return None
+
+        return self._thread.wait(nothing, quick=self._receive_now, keep=self._keep_if_any)
+
     async def _receive(self) -> Message:
         message = await self._real.receive()
         handed_over(self._thread, message)
@@ -42,6 +53,9 @@ class ThreadedInput(Input):
         return handed_over(self._thread, self._real.receive_now())
 
     def _keep(self, message: Message) -> None:
+        self._kept = message
+
+    def _keep_if_any(self, message: Message | None) -> None:
         self._kept = message
 
 

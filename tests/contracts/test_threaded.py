@@ -126,6 +126,22 @@ async def test_a_cancelled_receive_loses_nothing(thread):
         assert got == list(range(300))
 
 
+async def test_what_is_there_is_taken_without_waiting_in_the_transports_thread(thread):
+    asking, answering = two_wirings()
+    async with ThreadedMesh(thread, mesh_of(answering)) as mesh, mesh_of(asking) as peer:
+        inbox = mesh.input("there")
+        assert inbox.receive_now() is None
+        taken_in = []
+        take_now = inbox._inbox.take_now
+        inbox._inbox.take_now = lambda: taken_in.append(threading.current_thread()) or take_now()
+        await peer.output("there").send("x")
+        async with asyncio.timeout(10):
+            while (message := inbox.receive_now()) is None:
+                await asyncio.sleep(0)
+        assert message.value == "x"
+        assert set(taken_in) == {thread._thread}
+
+
 async def test_errors_come_out_where_they_were_asked_for(thread):
     asking, _ = two_wirings()
     async with ThreadedMesh(thread, mesh_of(asking)) as mesh:
