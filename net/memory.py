@@ -6,8 +6,9 @@ block whose last view is gone is kept for the next message of its size. Must not
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,9 @@ def _from(store: Block, nbytes: int) -> Block:
 class Pool:
     """Blocks that wait for their next use.
 
+    Views end in any thread, and in the middle of anything (the garbage collector): what comes back
+    is noted, and put away by who finds nobody else at it. Nobody ever waits for anybody.
+
     Args:
         limit_bytes: Most that waits; the longest unused go first.
     """
@@ -54,16 +58,15 @@ class Pool:
         self._limit = limit_bytes
         self._spare: OrderedDict[int, list[Block]] = OrderedDict()
         self._spare_bytes = 0
+        self._putting_away = threading.Lock()
+        self._returned: deque[Block] = deque()
         self._lent: dict[int, tuple[weakref.ref[Any], Block]] = {}
 
     def take(self, nbytes: int) -> Block:
         """As `aligned`."""
         room = nbytes + -nbytes % _STEP + ALIGN
-        waiting = self._spare.get(room)
-        if waiting:
-            store = waiting.pop()
-            self._spare_bytes -= room
-        else:
+        store = self._spare_of(room)
+        if store is None:
             store = np.empty(room, np.uint8)
         # An owner of its own, through a memoryview: numpy gives every later view this very object
         # as base, or one that holds it, so its end is the end of them all.
@@ -75,8 +78,33 @@ class Pool:
     def _back(self, gone: weakref.ref[Any]) -> None:
         """The last view is gone; called in whatever thread dropped it."""
         _, store = self._lent.pop(id(gone))
-        if store.nbytes > self._limit:
-            return
+        if store.nbytes <= self._limit:
+            self._returned.append(store)
+            self._put_away()
+
+    def _spare_of(self, room: int) -> Block | None:
+        """One that waits, unless somebody else is at them now."""
+        store = None
+        if self._putting_away.acquire(blocking=False):
+            try:
+                if waiting := self._spare.get(room):
+                    store = waiting.pop()
+                    self._spare_bytes -= room
+            finally:
+                self._putting_away.release()
+        self._put_away()  # what came back meanwhile
+        return store
+
+    def _put_away(self) -> None:
+        """Let what came back wait. Who is at that already does it for us."""
+        while self._returned and self._putting_away.acquire(blocking=False):
+            try:
+                if self._returned:
+                    self._keep(self._returned.popleft())
+            finally:
+                self._putting_away.release()
+
+    def _keep(self, store: Block) -> None:
         self._spare.setdefault(store.nbytes, []).append(store)
         self._spare.move_to_end(store.nbytes)
         self._spare_bytes += store.nbytes

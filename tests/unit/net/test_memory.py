@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -62,3 +64,32 @@ def test_what_waits_is_bounded_and_the_longest_unused_go_first():
     waiting = pool.spare_bytes
     del huge
     assert pool.spare_bytes == waiting
+
+
+def test_views_may_end_in_any_thread(monkeypatch):
+    pool, wrong = Pool(8 * LARGE), []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: wrong.append(what.exc_value))
+
+    def use(first):
+        held = []
+        for number in range(first, first + 3000):
+            held.append(pool.take(LARGE + 64 * 1024 * (number % 20)))
+            if len(held) > 4:
+                held.clear()
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=use, args=(7 * n,)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
+    assert wrong == []
+    assert pool.lent == 0
+    assert sum(block.nbytes for blocks in pool._spare.values() for block in blocks) == (
+        pool.spare_bytes
+    )
+    assert pool.spare_bytes <= 8 * LARGE
