@@ -44,7 +44,7 @@ class Entry:
         """Copy what is the module's memory, so that the module may change it."""
         if not self.owned:
             self.owned = True
-            self.buffers = [_copy(part) for part in self.buffers]
+            self.buffers[:] = map(_copy, self.buffers)  # who is writing it has this very list
 
     def settle(self) -> None:
         """Nothing more will happen to it: nobody wants it, or it was acknowledged."""

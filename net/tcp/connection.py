@@ -132,8 +132,12 @@ class Connection(asyncio.BufferedProtocol, ABC):
         try:
             await self.flush()
         except asyncio.CancelledError:
-            self._rest = deque(memoryview(bytes(part)) for part in self._rest)
+            self.own_rest()
             raise
+
+    def own_rest(self) -> None:
+        """Copy what the kernel hasn't taken yet: its memory is going to change."""
+        self._rest = deque(memoryview(bytes(part)) for part in self._rest)
 
     async def flush(self) -> None:
         """Wait until the kernel has all that was written.

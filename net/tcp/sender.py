@@ -267,10 +267,18 @@ class Sender(Sends):
             if self._kept and not entry.owned:
                 await self._settled_or_owned(entry)
         except BaseException:
-            if not (self._writing and self._outstanding.first() is entry):
-                self._outstanding.withdraw(entry)
-            entry.own()
+            if self._is_at(entry) or not self._outstanding.withdraw(entry):
+                self._own(entry)
             raise
+
+    def _is_at(self, entry: Entry) -> bool:
+        return self._writing and self._outstanding.first() is entry
+
+    def _own(self, entry: Entry) -> None:
+        """The module may change its memory; what of it is being written goes out as it was."""
+        if not entry.owned and self._connection is not None and self._is_at(entry):
+            self._connection.own_rest()
+        entry.own()
 
     async def _settled_or_owned(self, entry: Entry) -> None:
         """Wait for the acknowledgement as long as a copy would take; then copy."""
@@ -279,7 +287,7 @@ class Sender(Sends):
                 while not entry.settled and not self._over:
                     await self._changed.wait()
         except TimeoutError:
-            entry.own()
+            self._own(entry)
 
     def _drop_into(self, parcel: Parcel, on_settled: Callable[[], None] | None) -> None:
         """Never wait: what can't be sent in time makes room for what is newer."""

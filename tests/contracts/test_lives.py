@@ -151,6 +151,22 @@ async def test_what_could_not_be_sent_before_the_end_is_not_called_settled(tmp_p
     assert settled == []
 
 
+async def test_the_array_of_a_cancelled_send_may_change_at_once():
+    """Half of it is on its way: the rest goes out as it was."""
+    array = np.zeros(32 * 2**20, np.uint8)
+    async with listen(queue=1) as listener, connect(listener.port) as out:
+        inbox = listener.inputs["y"]
+        await out.send("first")
+        await until(lambda: len(inbox._items) == 1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await out.send(array)
+        array[:] = 255
+        assert (await inbox.take()).value == "first"
+        value = (await inbox.take()).value
+        assert value.min() == value.max() == 0
+
+
 class Chain:
     """A module that answers: what asks it, and what takes its answers."""
 
