@@ -84,6 +84,11 @@ class BlockingInput:
         assert message is not None
         return message
 
+    def give_back(self) -> None:
+        """The script leaves: what came for it and it never saw isn't done with. In the thread."""
+        if self._kept is not None:
+            self._real.abandon()
+
     def _now(self) -> bool | None:
         message = self._take_now()
         if message is None:
@@ -154,10 +159,18 @@ class _Context:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        async def close() -> None:
+            for port in self._open_inputs():
+                port.give_back()
+            await self._hosted.close(error)
+
         try:
-            self._thread.wait(lambda: self._hosted.close(error))
+            self._thread.wait(close)
         finally:
             self._thread.__exit__(None, None, None)
+
+    def _open_inputs(self) -> Iterable[BlockingInput]:
+        return ()
 
 
 class BlockingMesh(_Context):
@@ -194,6 +207,9 @@ class BlockingMesh(_Context):
         finally:
             if self._former is not None:
                 signal.signal(signal.SIGTERM, self._former)
+
+    def _open_inputs(self) -> Iterable[BlockingInput]:
+        return self._inputs.values()
 
     def input(self, name: str) -> BlockingInput:
         """The input of that name.
@@ -263,6 +279,9 @@ class BlockingListener(_Context):
         self.inputs = {name: BlockingInput(self._thread, box) for name, box in found}
         self.port = self._real.port
         return self
+
+    def _open_inputs(self) -> Iterable[BlockingInput]:
+        return self.inputs.values()
 
 
 def mesh() -> BlockingMesh:

@@ -33,6 +33,11 @@ class ThreadedInput(Input):
             return message
         return await self._thread.call(self._receive, quick=self._receive_now, keep=self._keep)
 
+    def give_back(self) -> None:
+        """The module leaves: what came for it and it never saw isn't done with. In the thread."""
+        if self._kept is not None:
+            self._real.abandon()
+
     def receive_now(self) -> Message | None:
         """As `Input.receive_now`."""
         if self._kept is not None:
@@ -91,7 +96,8 @@ class ThreadedMesh(Mesh):
         self.__dict__.update(real.__dict__)
         self._thread, self._real = thread, real
         self._hosted = Hosted(thread, real)
-        self._inputs = {n: ThreadedInput(thread, port) for n, port in real._inputs.items()}
+        self._ports = [ThreadedInput(thread, port) for port in real._inputs.values()]
+        self._inputs = {port.name: port for port in self._ports}
         self._outputs = {n: ThreadedOutput(thread, port) for n, port in real._outputs.items()}
 
     async def ready(self) -> None:
@@ -116,4 +122,9 @@ class ThreadedMesh(Mesh):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._thread.call(lambda: self._hosted.close(error))
+        async def close() -> None:
+            for port in self._ports:
+                port.give_back()
+            await self._hosted.close(error)
+
+        await self._thread.call(close)

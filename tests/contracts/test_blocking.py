@@ -51,6 +51,21 @@ def test_waiting_has_an_end():
             assert listener.inputs["y"].receive(within_s=10).value == "late"
 
 
+def test_what_came_at_the_moment_of_a_ctrl_c_is_not_done_with_if_nobody_took_it():
+    with net.blocking.listen(HERE, 0, ["y"], timing=FAST) as listener:
+        port, inbox = listener.port, listener.inputs["y"]
+        out = net.blocking.connect(HERE, port, input="y", sender="a", timing=FAST).__enter__()
+        out.send("x")
+
+        async def come():
+            inbox._arrived(await inbox._take())
+
+        inbox._thread.wait(come)  # what an interrupted `receive` leaves
+    with net.blocking.listen(HERE, port, ["y"], timing=FAST) as listener:
+        assert listener.inputs["y"].receive(within_s=10).value == "x"
+        out.__exit__(None, None, None)
+
+
 def test_flush_waits_for_what_is_done_by_hand():
     with net.blocking.listen(HERE, 0, ["y"], timing=FAST) as listener:
         inbox = listener.inputs["y"]

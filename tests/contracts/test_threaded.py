@@ -152,6 +152,28 @@ async def test_errors_come_out_where_they_were_asked_for(thread):
         assert mesh.stats()["outputs"][0]["messages"] == 0
 
 
+async def test_what_came_as_its_taker_was_cancelled_is_left_to_the_next_life(thread, other):
+    """The module ends in order, and has never seen it."""
+    asking, answering = two_wirings()
+    async with ThreadedMesh(other, mesh_of(asking)) as peer:
+        async with ThreadedMesh(thread, mesh_of(answering)) as mesh:
+            port = mesh.input("there")
+
+            async def taken():
+                while port._real._current is None:
+                    await asyncio.sleep(0)
+
+            async with asyncio.TaskGroup() as group:
+                taking = group.create_task(port.receive())
+                await asyncio.sleep(0)
+                other.wait(lambda: peer._real.output("there").send("x"))  # our loop stands still
+                thread.wait(taken)
+                taking.cancel()
+            assert taking.cancelled()
+        async with ThreadedMesh(thread, mesh_of(answering)) as mesh_again, asyncio.timeout(10):
+            assert (await mesh_again.input("there").receive()).value == "x"
+
+
 async def test_an_error_in_main_leaves_its_message_to_its_next_life(thread):
     asking, answering = two_wirings()
     got = []
