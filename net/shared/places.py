@@ -6,8 +6,10 @@ its folder. Must not know: records, messages.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -70,8 +72,7 @@ class Place:
                 with suppress(FileNotFoundError):
                     os.unlink(name)
                 self.sock.bind(name)
-                os.chmod(name, 0o666)  # noqa: S103 - the two modules may run as different users
-                self._identity = _identity(name)
+                self._identity = open_to_all(name)
             self.sock.listen(_BACKLOG)
         except BaseException:
             self.sock.close()
@@ -83,6 +84,26 @@ class Place:
         with suppress(OSError), _short(self._path) as name:
             if _identity(name) == self._identity:
                 os.unlink(name)
+
+
+def open_to_all(path: str) -> tuple[int, int]:
+    """Let any user connect to a socket: the two modules may be different ones; its identity.
+
+    The other module may put something else in its place at any moment, a link to a file of ours for
+    example: what is found there is looked at first, and no link is followed.
+
+    Raises:
+        OSError: There is no socket there.
+    """
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        facts = os.fstat(fd)
+        if not stat.S_ISSOCK(facts.st_mode):
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK), path)
+        os.chmod(f"/proc/self/fd/{fd}", 0o666)  # noqa: S103
+    finally:
+        os.close(fd)
+    return facts.st_dev, facts.st_ino
 
 
 def _identity(path: str) -> tuple[int, int]:
