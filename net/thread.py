@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -210,8 +211,12 @@ class LoopThread:
         return job.outcome()
 
     def soon(self, what: Callable[[], object]) -> None:
-        """Have something small done in the thread, without waiting; at once if this is it."""
+        """Have something small done in the thread, without waiting; at once if this is it.
+
+        Not at all if the thread has ended.
+        """
         if self.here:
             what()
         else:
-            self.loop.call_soon_threadsafe(what)
+            with suppress(RuntimeError):  # its loop is closed
+                self.loop.call_soon_threadsafe(what)

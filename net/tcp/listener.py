@@ -202,10 +202,13 @@ class ReceivingConnection(Connection):
         """Say how far the module is, if that hasn't been said."""
         if not self._unsaid:
             return
-        self._unsaid = self._unsaid_bytes = 0
         if self._ack_timer is not None:
             self._ack_timer.cancel()
             self._ack_timer = None
+        if self.congested and self.alive and not self._ended:  # the peer reads none: one is enough
+            self._ack_timer = self.loop.call_later(self.timing.ack_s, self.acknowledge_now)
+            return
+        self._unsaid = self._unsaid_bytes = 0
         if self.alive:
             self.post(ack(self._progress.done))
 

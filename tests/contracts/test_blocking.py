@@ -66,6 +66,16 @@ def test_what_came_at_the_moment_of_a_ctrl_c_is_not_done_with_if_nobody_took_it(
         out.__exit__(None, None, None)
 
 
+def test_a_message_may_be_done_with_after_the_end():
+    with net.blocking.listen(HERE, 0, ["y"], timing=FAST) as listener:
+        listener.inputs["y"].by_hand = True
+        port = listener.port
+        with net.blocking.connect(HERE, port, input="y", sender="a", timing=FAST) as out:
+            out.send("x")
+            message = listener.inputs["y"].receive(within_s=10)
+    message.done()  # nobody hears of it
+
+
 def test_flush_waits_for_what_is_done_by_hand():
     with net.blocking.listen(HERE, 0, ["y"], timing=FAST) as listener:
         inbox = listener.inputs["y"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.shared_pair import BIG, STREAM, Pair, until
 
-from net import stream
+from net import stream, wire
 from net.errors import MessageTooLarge, StreamRefused
 from net.inbox import Inbox
 from net.mesh import Mesh
@@ -275,3 +275,58 @@ async def test_repetitions_of_a_message_that_is_at_work_hold_no_memory():
         assert [twin.value for twin in message.twins] == [None, None]
         message.done()
         await out.flush()
+
+
+async def test_a_peer_that_reads_no_acknowledgements_makes_us_keep_none():
+    async with listen() as listener:
+        peer = socket.socket()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        peer.setblocking(False)
+        loop, inbox = asyncio.get_running_loop(), listener.inputs["y"]
+        await loop.sock_connect(peer, (HERE, listener.port))
+        await loop.sock_sendall(peer, wire.hello("s", "y", "a", run=1, delivery="at-least-once"))
+        await until(lambda: inbox.edges)
+        (connection,) = listener.connections
+        connection._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+        inbox.on_message = lambda message: None
+        for first in range(1, 5001, 100):
+            said = [
+                wire.encode(
+                    Parcel(pack(b""), 1, n), seq=n, queued=0.0, sent=0.0, flags=wire.URGENT
+                )[0]
+                for n in range(first, first + 100)
+            ]
+            await loop.sock_sendall(peer, b"".join(said))
+        await until(lambda: connection._progress.done == 5000)
+        assert len(connection._rest) < 10
+        said = b""
+        while not said.endswith(wire.ack(5000)):  # the newest comes as soon as there is room
+            said += await loop.sock_recv(peer, 65536)
+        peer.close()
+        await until(lambda: not listener.connections)
+
+
+async def test_what_comes_while_a_module_fails_is_left_to_its_next_life(tmp_path):
+    """Though its streams don't end at the very same moment."""
+    with socket.socket() as sock:
+        sock.bind((HERE, 0))
+        port = sock.getsockname()[1]
+    path = str(tmp_path / "s")
+    ends = (
+        StreamEnd("a>b.x", "x", "a", HERE, port),
+        StreamEnd(STREAM, "y", "a", HERE, 1, "shm", path=path),
+    )
+    wiring = Wiring("m", "b", "h", HERE, ends)
+    async with asyncio.timeout(10):
+        mesh = await Mesh(wiring, timing=FAST).__aenter__()
+        options = {"stream": "a>b.x", "input": "x", "sender": "a", "timing": FAST}
+        async with stream.connect(HERE, port, **options):
+            out = SharedSender(path, stream=STREAM, input="y", sender="a", timing=FAST)
+            await out.open()
+            for number in range(10):
+                await out.deliver(Parcel(pack(number), out.run, number))
+            error = RuntimeError("the module fails")
+            await mesh.__aexit__(RuntimeError, error, None)
+            async with Mesh(wiring, timing=FAST) as mesh_again:
+                assert (await mesh_again.input("y").receive()).value == 0
+            out.abort()
