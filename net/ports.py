@@ -60,13 +60,9 @@ class Input:
 
         Cancellation: no message is lost.
         """
-        self._mesh.use()
-        if self._current is not None:
-            self.finish()
-        message = self._inbox.take_now()
+        message = self.receive_now()
         if message is None:
-            message = await self._inbox.take()
-        self._current = message
+            message = self._current = await self._inbox.take()
         return message
 
     def receive_now(self) -> Message | None:
@@ -81,10 +77,13 @@ class Input:
         return self
 
     async def __anext__(self) -> Message:
-        try:
-            return await self.receive()
-        except ConnectionClosed:
-            raise StopAsyncIteration from None
+        message = self.receive_now()
+        if message is None:
+            try:
+                message = self._current = await self._inbox.take()
+            except ConnectionClosed:
+                raise StopAsyncIteration from None
+        return message
 
     def finish(self) -> None:
         """The module is done with the message it took last."""

@@ -225,17 +225,18 @@ def encode(
     """
     packed = parcel.packed
     form, metadata, size = packed.form, packed.metadata, packed.nbytes
-    if parcel.reply_to is None and size < _SHORT_BYTES and form in _PLAIN_FORMS:
+    reply = parcel.reply_to.encode() if parcel.reply_to else b""
+    if size < _SHORT_BYTES and form in _PLAIN_FORMS and len(reply) <= MAX_REPLY_BYTES:
+        total = HEADER.size + len(reply) + len(metadata) + size
         if len(metadata) > MAX_METADATA_BYTES:
             raise MessageTooLarge(len(metadata), MAX_METADATA_BYTES)
-        if HEADER.size + size + len(metadata) > limit_bytes:
-            raise MessageTooLarge(HEADER.size + size + len(metadata), limit_bytes)
+        if total > limit_bytes:
+            raise MessageTooLarge(total, limit_bytes)
         head = HEADER.pack(
-            MESSAGE_START, form, flags, len(metadata), size, 0,
-            seq, parcel.run, parcel.number, parcel.made, queued, sent, parcel.expires,
+            MESSAGE_START, form, flags, len(metadata), size, len(reply), seq,
+            parcel.run, parcel.number, parcel.made, queued, sent, parcel.expires,
         )  # fmt: skip
-        return [b"".join((head, metadata, *packed.buffers))]
-    reply = parcel.reply_to.encode() if parcel.reply_to else b""
+        return [b"".join((head, reply, metadata, *packed.buffers))]
     body, zeros = _body(packed.form, packed.buffers, len(reply) + len(packed.metadata))
     length = sum(map(len, body))
     total = HEADER.size + len(reply) + len(packed.metadata) + len(zeros) + length

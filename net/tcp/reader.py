@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from net.errors import MessageTooLarge, RemoteWireError
-from net.layouts import Layout, blocks, layout
+from net.layouts import Layout, blocks, layout, text
 from net.memory import ALIGN, Block, aligned
 from net.messages import Message
 from net.values import BYTES
@@ -20,6 +20,7 @@ from net.wire import (
     FLAGS,
     HEADER,
     MAX_MESSAGE_BYTES,
+    MAX_REPLY_BYTES,
     MAX_TIME,
     MESSAGE,
     MESSAGE_START,
@@ -129,31 +130,32 @@ class Reader:
     def _next_short(self) -> Message | None:
         """The commonest of all, in as few steps as may be; None: look again, more closely.
 
-        Bytes that answer nothing, all of them here: no object but the message is made for them.
+        Bytes, all of them here: no object but the message is made for them.
         """
         at = self._at
         (
             start, form, flags, metadata, body, reply, seq, run, number, made, queued, sent, expires
         ) = HEADER.unpack_from(self._memory, at)  # fmt: skip
-        first = at + HEADER.size
+        first = at + HEADER.size + reply
         end = first + body
         if (
             form != BYTES
             or metadata
-            or reply
+            or reply > MAX_REPLY_BYTES
             or flags & ~FLAGS
             or end > self._end
-            or HEADER.size + body > self._limit
+            or end - at > self._limit
             or not seq
             or start != MESSAGE_START
             or not -MAX_TIME < made + queued + sent + expires < MAX_TIME  # false for nan, too
             or expires < 0
         ):
             return None
+        reply_to = text(bytes(self._scratch[first - reply : first])) if reply else None
         self._at = end
         return Message(
-            bytes(self._scratch[first:end]), seq, run, number, None, made, queued, sent, expires,
-            end - at, bool(flags),
+            bytes(self._scratch[first:end]), seq, run, number, reply_to, made, queued, sent,
+            expires, end - at, bool(flags),
         )  # fmt: skip
 
     def _next_small(self) -> Event | None:
