@@ -20,7 +20,7 @@ from net.datagram.incoming import Incoming
 from net.datagram.options import MAX_MESSAGE_BYTES, MIN_MTU_BYTES
 from net.datagram.receiving import Receiving
 from net.datagram.sending import DEAD_S
-from net.datagram.sockets import Address, Refused, TooLarge, UdpSocket
+from net.datagram.sockets import Address, Refused, TooLarge, UdpSocket, watch_again
 from net.errors import RemoteWireError, TransportError
 from net.inbox import DEFAULT_QUEUE, Inbox, listed
 from net.wire import Hello
@@ -124,6 +124,7 @@ class Endpoint:
             try:
                 found = opened.receive()
             except Refused:
+                watch_again(opened, self._on_readable, opened)
                 continue  # of somebody who was answered and is gone
             if found is None:
                 break

@@ -20,7 +20,7 @@ from net.datagram.control import Greeting
 from net.datagram.counters import SentCounters
 from net.datagram.options import Options
 from net.datagram.sending import Burst, Sending, State
-from net.datagram.sockets import Refused, TooLarge, UdpSocket
+from net.datagram.sockets import Refused, TooLarge, UdpSocket, watch_again
 from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
 from net.messages import Parcel
 from net.outlets import Lost
@@ -292,15 +292,18 @@ class Sender(Sends):
     def _on_readable(self) -> None:
         core, opened = self._core, self._socket
         assert core is not None
-        for _ in range(_READS):
+        for count in range(_READS):
             if opened is None or opened is not self._socket:
                 return
             try:
                 found = opened.receive()
             except Refused:
+                watch_again(opened, self._on_readable)
                 self._refused()
                 return
             if found is None:
+                if not count:
+                    watch_again(opened, self._on_readable)
                 break
             data, segment, _ = found
             for start in range(0, len(data), segment):

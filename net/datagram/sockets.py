@@ -7,10 +7,11 @@ know: asyncio, sessions, messages.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -156,3 +157,10 @@ class UdpSocket:
     def close(self) -> None:
         """Idempotent."""
         self._socket.close()
+
+
+def watch_again(opened: UdpSocket, callback: Callable[..., object], *arguments: object) -> None:
+    """Go on listening at a socket that has told of an error: uvloop looks at it no more."""
+    loop, number = asyncio.get_running_loop(), opened.fileno()
+    loop.remove_reader(number)
+    loop.add_reader(number, callback, *arguments)

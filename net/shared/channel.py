@@ -70,7 +70,7 @@ class Channel:
         self._skip = self._skipped = 0
         self._reading = False
         self._unsent: deque[tuple[bytes, int | None]] = deque()
-        self._broken = False
+        self._broken = self._reset = False
         self.cause: Exception | None = None
         self.closed = False
         if reading:
@@ -96,6 +96,12 @@ class Channel:
             self._loop.add_reader(self._fd, self._readable)
 
     def _readable(self) -> None:
+        self._read_some()
+        # Nobody may tell us again of a peer that is gone (uvloop doesn't): all of it, now.
+        while self._reset and self._reading and self._read_one():
+            pass
+
+    def _read_some(self) -> None:
         # A read that finds nothing costs as much as a record: who answers each record with another
         # is asked for one at a time, who sends many gets them read many at a time.
         if self._skipped:
@@ -126,6 +132,7 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionResetError:
+            self._reset = True
             return True  # said once, before what the peer sent while it lived
         except OSError as exc:
             self._lose(exc)

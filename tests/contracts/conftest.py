@@ -25,8 +25,11 @@ from otter_agent.runtimes.process import ProcessRuntime
 
 ON_BOTH_LOOPS = {
     "test_accounts.py",
+    "test_datagrams.py",
     "test_delivery.py",
     "test_mesh.py",
+    "test_shared_peers.py",
+    "test_shared_streams.py",
     "test_streams.py",
     "test_threaded.py",
 }

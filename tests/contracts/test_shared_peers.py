@@ -13,6 +13,7 @@ from helpers.shared_pair import BIG, FAST, MIB, STREAM, Pair, descriptors, until
 from net import wire
 from net.messages import Parcel
 from net.shared import memory, records
+from net.shared.channel import Channel
 from net.shared.sender import SharedSender
 from net.timing import Timing
 from net.values import pack
@@ -174,3 +175,21 @@ async def test_strangers_that_say_nothing_do_not_keep_others_out_for_long(tmp_pa
         assert await pair.pass_on("x") == "x"
         for sock in strangers:
             sock.close()
+
+
+async def test_a_peer_that_is_gone_with_words_unread_is_noticed_whatever_was_read_before():
+    """The kernel says so once, as an error, after which uvloop looks at the socket no more."""
+    closed = asyncio.Event()
+
+    class Owner:
+        def on_closed(self):
+            closed.set()
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    channel = Channel(ours, Owner())
+    channel._skipped = 5  # as after many turns that found a single record each
+    assert channel.push(records.head(records.FORGET, 1))
+    theirs.close()
+    async with asyncio.timeout(5):
+        await closed.wait()
