@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from types import TracebackType
 
 from net import OTTER_WIRE_VERSION
 from net.datagram import control
@@ -22,6 +21,7 @@ from net.datagram.receiving import Receiving
 from net.datagram.sending import DEAD_S
 from net.datagram.sockets import Address, Refused, TooLarge, UdpSocket, watch_again
 from net.errors import RemoteWireError, TransportError
+from net.hears import Hears
 from net.inbox import DEFAULT_QUEUE, Inbox, listed
 from net.wire import Hello
 
@@ -33,7 +33,7 @@ _LEAST_HELLO = MIN_MTU_BYTES - 28
 """Shorter ones get no answer: it might be larger, a gift to who lies about his address."""
 
 
-class Endpoint:
+class Endpoint(Hears):
     """Serves the inputs of one module. Use with `async with`, or `open` and `aclose`.
 
     Args:
@@ -102,18 +102,6 @@ class Endpoint:
         for session in self._sessions.values():
             session.detach()
         self._sessions.clear()
-
-    async def __aenter__(self) -> Endpoint:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     # --- the loop's callbacks --------------------------------------------------------------------
 

@@ -11,9 +11,9 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import TracebackType
 
 from net.errors import TransportError
+from net.hears import Hears
 from net.inbox import Inbox
 from net.shared.places import Place
 from net.shared.receiver import SharedReceiver
@@ -44,7 +44,7 @@ class Door:
     copies: bool = False
 
 
-class SharedListener:
+class SharedListener(Hears):
     """Serves streams through shared memory. Use with `async with`, or `open` and `aclose`.
 
     Args:
@@ -65,6 +65,7 @@ class SharedListener:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._doors = tuple(doors)
+        self.inputs = {door.inbox.name: door.inbox for door in self._doors}
         self.receivers: set[SharedReceiver] = set()
         self.limit_bytes, self.memory_bytes = limit_bytes, memory_bytes
         self.timing = timing or Timing()
@@ -117,15 +118,3 @@ class SharedListener:
             place.close()
         for receiver in list(self.receivers):
             receiver.close()
-
-    async def __aenter__(self) -> SharedListener:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()

@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from types import TracebackType
 
 from net import OTTER_WIRE_VERSION
 from net.delivery import DELIVERIES, Progress
 from net.errors import RemoteWireError, TransportError
+from net.hears import Hears
 from net.inbox import DEFAULT_QUEUE, Edge, Inbox, listed
 from net.messages import Message
 from net.tcp.connection import Connection
@@ -242,7 +242,7 @@ class ReceivingConnection(Connection):
             self._successor._look_for_room()
 
 
-class Listener:
+class Listener(Hears):
     """Serves the inputs of one module. Use with `async with`, or `open` and `aclose`.
 
     Attributes:
@@ -325,21 +325,6 @@ class Listener:
             connection.abort()
         for connection in open_connections:
             await connection.wait_closed()
-
-    async def __aenter__(self) -> Listener:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            for inbox in self.inputs.values():
-                inbox.abandon()
-        await self.aclose()
 
 
 def listen(

@@ -10,6 +10,7 @@ import asyncio
 import importlib.util
 import os
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def pytest_asyncio_loop_factories(item):
     return loops
 
 
-class Harness:
+class Harness(ABC):
     """What a runtime needs for the suite; commands are those of a real one with a shell.
 
     Attributes:
@@ -61,13 +62,13 @@ class Harness:
         self.layout = layout
         self.agent_id = f"t{uuid.uuid4().hex[:8]}"
 
+    @abstractmethod
     async def open(self) -> None:
         """Open `runtime`."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def close(self) -> None:
         """Let go of `runtime` without touching what it runs, as when an agent is killed."""
-        raise NotImplementedError
 
     async def reopen(self) -> None:
         """A new agent over the same machine."""
