@@ -7,13 +7,13 @@ import contextlib
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from helpers import netns, outside
 
 from otter_agent.network import Network
+from otter_agent.network.outside import lookups
 from otter_agent.network.outside.config import RESOLVER, config_of
 from otter_agent.network.outside.relay import Relay
 
@@ -108,13 +108,12 @@ async def test_the_machines_loopback_server_answers_over_udp_and_tcp(agent) -> N
             assert await asyncio.to_thread(by_tcp) == b"\0\3answer"
 
 
-async def test_where_nobody_listens_the_next_is_asked_at_once(agent) -> None:
+async def test_where_nobody_listens_the_next_is_asked_at_once(agent, monkeypatch) -> None:
+    monkeypatch.setattr(lookups, "PATIENCE_S", 600.0)  # were it waited for, `ask` would give up
     with server(SECOND, says(b"second")):
         async with relayed(agent, [FIRST, SECOND]) as pid:
-            begin = time.monotonic()
             found = await asyncio.to_thread(ask, pid, 1, 2)
             assert found == {1: b"\0\1second", 2: b"\0\2second"}
-            assert time.monotonic() - begin < 1.0
 
 
 async def test_a_silent_server_gives_way_to_the_next(agent) -> None:
@@ -124,9 +123,10 @@ async def test_a_silent_server_gives_way_to_the_next(agent) -> None:
 
 
 @pytest.mark.parametrize("servers", [[], [FIRST], [FIRST, SECOND]])
-async def test_without_any_server_the_answer_is_failure_at_once(agent, servers) -> None:
+async def test_without_any_server_the_answer_is_failure_at_once(
+    agent, servers, monkeypatch
+) -> None:
+    monkeypatch.setattr(lookups, "PATIENCE_S", 600.0)
     async with relayed(agent, servers) as pid:
-        begin = time.monotonic()
         found = await asyncio.to_thread(ask, pid, 1, 2)
         assert {n: a[3] & 0x0F for n, a in found.items()} == {1: 2, 2: 2}  # SERVFAIL
-        assert time.monotonic() - begin < 1.0
