@@ -1,49 +1,168 @@
 """What is asked of one direction of a link. Pure.
 
+A packet meets the properties in this order, whichever driver makes them true:
+
+    up? ─► loss ─► duplicate, corrupt ─► queue, drained at rate ─► delay + jitter, reorder ─► slot
+
 Must not know: tc, netlink, asyncio, which driver will do it.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+Distribution = Literal["uniform", "normal", "pareto", "paretonormal", "table"]
+Discipline = Literal["tail", "codel", "red"]
+Value = float | int | str | bool | tuple[float, ...]
+
+TABLE_LIMIT = 16_384
+"""Entries of a jitter table: what the kernel's netem takes (NETEM_DIST_MAX)."""
+_LONGEST_S = 3600.0
+_RATIOS = (
+    *("loss_ratio", "loss_correlation", "jitter_correlation", "duplicate_ratio"),
+    *("corrupt_ratio", "reorder_ratio", "reorder_correlation"),
+)
+_CHAINS = {"loss_gilbert": 4, "loss_markov": 5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSpec:
     """Properties of one direction; None: not asked for.
 
+    Order is kept whatever the jitter: a packet never overtakes another unless `reorder_ratio`
+    says so. Bytes are those of IP packets, with `overhead_bytes` more on each.
+
     Attributes:
         delay_s: One-way delay, 0 to 3600 s.
-        jitter_s: Standard deviation of the delay, at most `delay_s`.
+        jitter_s: Standard deviation of the delay, at most `delay_s`; of `uniform`: half its width.
+        jitter_distribution: `normal` unless said otherwise; no delay is below zero.
+        jitter_table: With `table`: deviations from the delay in units of `jitter_s`, drawn with
+            equal chance.
+        jitter_correlation: Of a delay with the one before, 0 to 1.
         loss_ratio: Share of packets lost, 0 to 1.
+        loss_correlation: Of a loss with the one before, 0 to 1.
+        loss_gilbert: Gilbert-Elliott, instead of `loss_ratio`: chances per packet of going bad,
+            of going good again, of loss while bad, of loss while good (tc-netem(8): p, r, 1-h,
+            1-k).
+        loss_markov: Four states, instead of `loss_ratio`: p13, p31, p32, p23, p14 of tc-netem(8).
         rate_bps: Bit/s of IP packets, over 0.
+        overhead_bytes: What the link's layer adds to each packet, at `rate_bps`.
         queue_s: Longest wait in the link's queue at `rate_bps`.
         queue_bytes: The queue's size in bytes instead.
         queue_packets: The queue's size in packets instead.
+        queue_discipline: What is dropped: `tail`, what finds the queue full; `codel` (RFC 8289);
+            `red` (Floyd and Jacobson 1993).
+        ecn: Whether `codel` and `red` mark what can be marked instead of dropping it.
+        duplicate_ratio: Share of packets that arrive twice.
+        corrupt_ratio: Share of packets with one wrong bit.
+        reorder_ratio: Share of packets that overtake those still delayed.
+        reorder_correlation: Of that with the packet before, 0 to 1.
+        slot_s: Packets leave only every so often, as on a shared radio; (shortest, longest).
+        slot_bytes: At most so many leave in one slot; None: all that wait.
+        up: False: everything is lost.
     """
 
     delay_s: float | None = None
     jitter_s: float | None = None
+    jitter_distribution: Distribution | None = None
+    jitter_table: tuple[float, ...] | None = None
+    jitter_correlation: float | None = None
     loss_ratio: float | None = None
+    loss_correlation: float | None = None
+    loss_gilbert: tuple[float, ...] | None = None
+    loss_markov: tuple[float, ...] | None = None
     rate_bps: float | None = None
+    overhead_bytes: int | None = None
     queue_s: float | None = None
     queue_bytes: int | None = None
     queue_packets: int | None = None
+    queue_discipline: Discipline | None = None
+    ecn: bool | None = None
+    duplicate_ratio: float | None = None
+    corrupt_ratio: float | None = None
+    reorder_ratio: float | None = None
+    reorder_correlation: float | None = None
+    slot_s: tuple[float, ...] | None = None
+    slot_bytes: int | None = None
+    up: bool | None = None
 
     def problems(self) -> dict[str, str]:
         """Field name -> why its value makes no sense; empty if all is well."""
+        wrong = {
+            name: "must be a finite number"
+            for name, value in self.asked().items()
+            if any(isinstance(part, float) and not math.isfinite(part) for part in _parts(value))
+        }
+        if wrong:
+            return wrong
+        for name in _RATIOS:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                wrong[name] = "must be between 0% and 100%"
+        wrong |= self._delay_problems()
+        wrong |= self._loss_problems()
+        wrong |= self._queue_problems()
+        return wrong
+
+    def asked(self) -> dict[str, Any]:
+        """Only what was asked for, by field name."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: v for k, v in values.items() if v is not None}
+
+    # --- what is wrong ----------------------------------------------------------------------------
+
+    def _delay_problems(self) -> dict[str, str]:
         wrong: dict[str, str] = {}
-        if self.delay_s is not None and not 0 <= self.delay_s <= 3600:
+        if self.delay_s is not None and not 0 <= self.delay_s <= _LONGEST_S:
             wrong["delay_s"] = "must be between 0 and 1h"
         if self.jitter_s is not None:
             if self.jitter_s < 0:
                 wrong["jitter_s"] = "must not be negative"
             elif self.jitter_s > (self.delay_s or 0.0):
                 wrong["jitter_s"] = "must not be above the delay (a packet can't arrive early)"
-        if self.loss_ratio is not None and not 0 <= self.loss_ratio <= 1:
-            wrong["loss_ratio"] = "must be between 0% and 100%"
+        elif self.jitter_correlation is not None:
+            wrong["jitter_correlation"] = "goes only with jitter"
+        elif self.jitter_distribution is not None:
+            wrong["jitter_distribution"] = "goes only with jitter"
+        if (self.jitter_distribution == "table") != (self.jitter_table is not None):
+            wrong["jitter_table"] = "goes together with the distribution `table`"
+        elif self.jitter_table is not None and not 2 <= len(self.jitter_table) <= TABLE_LIMIT:
+            wrong["jitter_table"] = f"must have 2 to {TABLE_LIMIT} numbers"
+        if self.slot_s is not None:
+            if len(self.slot_s) != 2 or not 0 < self.slot_s[0] <= self.slot_s[1] <= _LONGEST_S:
+                wrong["slot_s"] = "must be a shortest and a longest time, above 0 and at most 1h"
+        elif self.slot_bytes is not None:
+            wrong["slot_bytes"] = "goes only with slots"
+        if self.slot_bytes is not None and self.slot_bytes <= 0:
+            wrong["slot_bytes"] = "must be above 0"
+        if self.reorder_ratio and not self.delay_s:
+            wrong["reorder_ratio"] = "goes only with a delay: without one nothing can be overtaken"
+        return wrong
+
+    def _loss_problems(self) -> dict[str, str]:
+        wrong: dict[str, str] = {}
+        models = ("loss_ratio", "loss_gilbert", "loss_markov")
+        given = [name for name in models if getattr(self, name) is not None]
+        if len(given) > 1:
+            wrong[given[1]] = f"conflicts with {given[0]}: a link loses packets in one way"
+        if self.loss_correlation is not None and self.loss_ratio is None:
+            wrong["loss_correlation"] = "goes only with loss"
+        for name, count in _CHAINS.items():
+            chances = getattr(self, name)
+            if chances is None:
+                continue
+            if len(chances) != count or not all(0 <= chance <= 1 for chance in chances):
+                wrong[name] = f"must be {count} numbers between 0% and 100%"
+        return wrong
+
+    def _queue_problems(self) -> dict[str, str]:
+        wrong: dict[str, str] = {}
         if self.rate_bps is not None and not 0 < self.rate_bps <= 1e13:
             wrong["rate_bps"] = "must be above 0 and at most 10tbit"
+        if self.overhead_bytes is not None and not -1000 <= self.overhead_bytes <= 1000:
+            wrong["overhead_bytes"] = "must be between -1000 and 1000"
         sizes = ("queue_s", "queue_bytes", "queue_packets")
         queues = [name for name in sizes if getattr(self, name) is not None]
         for name in queues:
@@ -51,9 +170,10 @@ class LinkSpec:
                 wrong[name] = "must be above 0"
         if len(queues) > 1:
             wrong[queues[1]] = f"conflicts with {queues[0]}: a queue has one size"
+        if self.ecn and self.queue_discipline not in ("codel", "red"):
+            wrong["ecn"] = "goes only with the disciplines codel and red"
         return wrong
 
-    def asked(self) -> dict[str, float | int]:
-        """Only what was asked for, by field name."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: v for k, v in values.items() if v is not None}
+
+def _parts(value: Value) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)

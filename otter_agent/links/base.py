@@ -1,0 +1,131 @@
+"""What a link driver is: makes directions of links what is asked of them, and reads back. Pure.
+
+A driver is level-triggered as all else: `apply` looks at what is there and changes what differs,
+never by taking a qdisc or device away that carries packets. All methods are synchronous and
+thread-safe; the agent calls them from threads.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from net.links.spec import LinkSpec
+from otter_agent.errors import NetworkError
+
+DeviceKind = Literal["veth", "tun"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Direction:
+    """One direction of a link: from host `source` to host `target`.
+
+    Attributes:
+        source_netns: Name of the router namespace that packets leave.
+        target_netns: Name of the one that they come into.
+        device: The link's device; it has the same name in both.
+    """
+
+    mesh: str
+    link: str
+    source: str
+    target: str
+    source_netns: str
+    target_netns: str
+    device: str
+
+    def __str__(self) -> str:
+        return f"{self.mesh}/{self.link}:{self.source}>{self.target}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What probing a driver found.
+
+    Attributes:
+        usable: Whether it works here.
+        detail: Why not, and what to try; or what it rests on (`sch_netem, Linux 6.1`).
+        error_s: The error of a delay to expect, median; None: unknown.
+    """
+
+    usable: bool
+    detail: str
+    error_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Of one direction, since it was made.
+
+    Attributes:
+        packets: That left it, at its far end.
+        bytes: Of IP packets, of those.
+        dropped: Cause -> packets: `loss`, `queue`, `aqm`, `down`, `other`.
+        waiting_packets: In its queue and under way, now.
+        waiting_bytes: Of those.
+        late_max_s: By how much a packet was let go after its time, at most; None: not measured.
+        late_mean_s: On average.
+    """
+
+    packets: int = 0
+    bytes: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    duplicated: int = 0
+    corrupted: int = 0
+    marked: int = 0
+    waiting_packets: int = 0
+    waiting_bytes: int = 0
+    late_max_s: float | None = None
+    late_mean_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of asking for a direction's properties.
+
+    Attributes:
+        applied: What is in force, read back; None: it could not be set.
+        error: Why it isn't what was asked for.
+    """
+
+    applied: LinkSpec | None
+    error: NetworkError | None = None
+
+
+class LinkDriver(ABC):
+    """One way to make links scarce."""
+
+    name: ClassVar[str]
+    """In `status`: `netem`, `tun`."""
+    device_kind: ClassVar[DeviceKind]
+    """What a link's device has to be, at both ends, for this driver to shape it."""
+
+    @abstractmethod
+    def probe(self) -> Facts:
+        """Whether it works on this machine; changes nothing that stays."""
+
+    @abstractmethod
+    def refusals(self, spec: LinkSpec) -> dict[str, str]:
+        """Field name -> why this driver can't do what is asked; empty: it can do all of it."""
+
+    @abstractmethod
+    def apply(self, asked: Mapping[Direction, LinkSpec]) -> dict[Direction, Outcome]:
+        """Make directions what is asked of them, all of them even when one fails.
+
+        The devices are there and up. A direction that passes unhindered has an empty `LinkSpec`.
+        Directions that aren't named stay as they are.
+        """
+
+    @abstractmethod
+    def read(self, directions: Iterable[Direction]) -> dict[Direction, LinkSpec]:
+        """What is in force; directions without any shaping of ours have an empty `LinkSpec`."""
+
+    @abstractmethod
+    def counters(self, directions: Collection[Direction]) -> dict[Direction, Counters]:
+        """What passed and what was dropped; those that can't be told of are left out."""
+
+    @abstractmethod
+    def forget(self, mesh: str, keep: Collection[Direction] = ()) -> None:
+        """Let go of a mesh's links but `keep`; its namespaces are about to be dropped."""
