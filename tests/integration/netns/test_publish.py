@@ -185,8 +185,8 @@ def test_a_module_that_does_not_listen_is_told_by_a_reset(agent) -> None:
     outside.up(agent, spec)
     with (
         outside.module(agent, spec),
+        pytest.raises(ConnectionResetError),  # it may come before `connect` returns
         connection(port) as client,
-        pytest.raises(ConnectionResetError),
     ):
         client.recv(9)
 

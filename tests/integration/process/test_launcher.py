@@ -89,10 +89,12 @@ async def test_a_killed_launcher_ends_held_modules_and_no_running_ones(layout, r
     running = await run(runtime, runs)
     watched = runtime.watch()
     first = anext(watched)
-    os.kill(launcher_pid(layout), signal.SIGKILL)
+    launcher = launcher_pid(layout)
+    os.kill(launcher, signal.SIGKILL)
     with pytest.raises(ContainerError, match="went away") as lost:
         await first
     assert lost.value.recoverable
+    await until_gone(launcher)  # it closes its pipes before it lets go of its children
     for pid in pids:
         await until_gone(pid)  # two of them: neither kept the other's pipe open
     phases = {i.key.module: i.phase for i in await runtime.list()}
