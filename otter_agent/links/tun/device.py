@@ -1,0 +1,124 @@
+"""TUN devices that stay when nobody holds them. All act on the calling thread's network namespace.
+
+What is sent out of such a device waits in it until somebody reads it from a descriptor, and is
+dropped while nobody has one: a link whose helper is gone passes nothing. Before each IP packet
+stands a `virtio_net_hdr` of `HEADER_BYTES`, all zero unless the kernel may hand on what it hasn't
+cut into packets yet (`set_offload`). An open descriptor keeps its namespace alive.
+
+Source: Documentation/networking/tuntap.rst, linux/if_tun.h, linux/virtio_net.h, drivers/net/tun.c.
+Must not know: links, meshes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+
+from otter_agent.errors import NetworkError
+
+HEADER_BYTES = 10
+WAITING_PACKETS = 4096
+"""How many packets wait in a device for its reader; the kernel's default, 500, is less than what a
+TCP connection sends at once (a TUN device tells nobody to wait)."""
+
+_PATH = "/dev/net/tun"
+_TUNSETIFF, _TUNSETPERSIST, _TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0x400454D0
+_IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
+_CSUM, _TSO4, _TSO6, _TSO_ECN = 0x01, 0x02, 0x04, 0x08
+_SIOCSIFTXQLEN = 0x8943
+_REQUEST = struct.Struct("=16sH22x")  # ifreq: name, flags
+_LENGTH = struct.Struct("=16si20x")  # ifreq: name, queue length
+_NAME_BYTES = 15
+_HINT = "the agent needs /dev/net/tun (`modprobe tun`) and the right to make network devices"
+
+
+def make(name: str) -> None:
+    """Have a device of that name, down if it is new; one that is there stays as it is.
+
+    Raises:
+        NetworkError: The kernel refused, or the name is another kind of device's.
+    """
+    try:
+        descriptor = _attached(name)
+    except OSError as exc:
+        if exc.errno == errno.EBUSY:  # it is there, and somebody reads it
+            return
+        raise _failed("create the device", name, exc) from exc
+    try:
+        fcntl.ioctl(descriptor, _TUNSETPERSIST, 1)
+        _set_queue(name)
+    except OSError as exc:
+        raise _failed("create the device", name, exc) from exc
+    finally:
+        os.close(descriptor)
+
+
+def attach(name: str, *, offload: bool = False) -> int:
+    """A descriptor, not blocking, that reads and writes the packets of a device; only one may be.
+
+    Raises:
+        NetworkError: There is no such device (ENODEV), somebody has one already (EBUSY), …
+    """
+    try:
+        socket.if_nametoindex(name)  # else TUNSETIFF would make one
+        descriptor = _attached(name)
+    except OSError as exc:
+        raise _failed("open the device", name, exc) from exc
+    try:
+        set_offload(descriptor, offload=offload)
+    except OSError as exc:
+        os.close(descriptor)
+        raise _failed("open the device", name, exc) from exc
+    return descriptor
+
+
+def set_offload(descriptor: int, *, offload: bool) -> None:
+    """Say whether packets may come uncut, up to 64 KiB each, with their checksums to be filled in.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    features = _CSUM | _TSO4 | _TSO6 | _TSO_ECN if offload else 0
+    fcntl.ioctl(descriptor, _TUNSETOFFLOAD, features)
+
+
+def usable() -> str:
+    """Why no device can be made in the calling thread's namespace; empty: one can."""
+    name = "otter-probe"
+    try:
+        os.close(_attached(name))  # it isn't persistent: gone when closed
+    except OSError as exc:
+        return str(_failed("create a TUN device", name, exc))
+    return ""
+
+
+def _attached(name: str) -> int:
+    if not 0 < len(name.encode()) <= _NAME_BYTES:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    descriptor = os.open(_PATH, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        request = _REQUEST.pack(name.encode(), _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR)
+        fcntl.ioctl(descriptor, _TUNSETIFF, request)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _set_queue(name: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFTXQLEN, _LENGTH.pack(name.encode(), WAITING_PACKETS))
+
+
+def _failed(op: str, name: str, exc: OSError) -> NetworkError:
+    code = exc.errno or 0
+    if code in (0, errno.ENXIO):  # `if_nametoindex` gives no number in some Pythons
+        code = errno.ENODEV
+    why = f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
+    hint = _HINT if code in (errno.ENOENT, errno.EPERM, errno.EACCES) else ""
+    error = NetworkError("tun", op, name, why, hint=hint, recoverable=code == errno.EBUSY)
+    error.errno = code
+    return error
