@@ -24,6 +24,7 @@ from net.links.slots import Slots
 from net.links.spec import LinkSpec
 
 NEVER = math.inf
+_PURPOSES = ("loss", "jitter", "duplicate", "corrupt", "reorder", "red", "slot")
 ROOM_BYTES = 256 << 20
 """What one direction holds at most, queue and flight together: 5 s of 400 Mbit/s."""
 
@@ -62,7 +63,6 @@ class Model:
     def __init__(
         self, spec: LinkSpec, chances: Chances, *, start: int = 0, room_bytes: int = ROOM_BYTES
     ) -> None:
-        self._chances = chances
         self._start = start
         self._room = room_bytes
         self.tally = Tally()
@@ -79,10 +79,7 @@ class Model:
         self._codel: aqm.Codel | None = None
         self._red: aqm.RedState | None = None
         self._spec = LinkSpec()
-        self._draws = {
-            purpose: chances(purpose)
-            for purpose in ("loss", "jitter", "duplicate", "corrupt", "reorder", "red", "slot")
-        }
+        self._draws = {purpose: chances(purpose) for purpose in _PURPOSES}
         self._set_loss(spec)
         self._set_flight(spec)
         self._set_queue(spec)
@@ -113,6 +110,17 @@ class Model:
             if left is not None:
                 self._out_of_slots(left, now)
         self._spec = spec
+
+    def reseed(self, chances: Chances) -> None:
+        """Draw from elsewhere from now on, all that remembers what was drawn anew."""
+        self._draws = {purpose: chances(purpose) for purpose in _PURPOSES}
+        spec, self._spec = self._spec, LinkSpec()
+        self._set_loss(spec)
+        self._set_flight(spec)
+        self._set_queue(spec)
+        self._spec = spec
+        if self._slots is not None:
+            self._slots.draw = self._draws["slot"]
 
     def _set_loss(self, spec: LinkSpec) -> None:
         self._lost = loss.loss(spec, self._draws["loss"])

@@ -34,7 +34,7 @@ class Slots:
         start: int = 0,
     ) -> None:
         self._shortest, self._span = shortest_s, longest_s - shortest_s
-        self._size, self._draw = size_bytes, draw
+        self._size, self.draw = size_bytes, draw
         self._at = now
         self._start = start
         self._waiting: deque[bytes] = deque()
@@ -78,4 +78,4 @@ class Slots:
             self._at += self._gap()
 
     def _gap(self) -> float:
-        return self._shortest + self._span * self._draw()
+        return self._shortest + self._span * self.draw()

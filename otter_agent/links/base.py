@@ -26,6 +26,7 @@ class Direction:
         source_netns: Name of the router namespace that packets leave.
         target_netns: Name of the one that they come into.
         device: The link's device; it has the same name in both.
+        seed: The mesh's, of what is left to chance; it makes no other direction of this one.
     """
 
     mesh: str
@@ -35,6 +36,7 @@ class Direction:
     source_netns: str
     target_netns: str
     device: str
+    seed: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         return f"{self.mesh}/{self.link}:{self.source}>{self.target}"

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from otter_agent import api
+from otter_agent.beside import is_there
 from otter_agent.network.outside.config import Config, Report
 from otter_agent.network.outside.relay import Relay
 
@@ -49,7 +50,7 @@ async def _serve(listener: socket.socket, path: Path, inode: int) -> None:
             group.create_task(_talk(relay, reader, writer, stop), name="agent")
 
         server = await asyncio.start_unix_server(begin, sock=listener, limit=_LONGEST_LINE)
-        while not stop.is_set() and _is_there(path, inode):
+        while not stop.is_set() and is_there(path, inode):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await stop.wait()
@@ -87,13 +88,6 @@ async def _answer(
                 report = Report(pid=os.getpid(), problems=(why,))
             writer.write(api.encode(report) + b"\n")
             await writer.drain()
-
-
-def _is_there(path: Path, inode: int) -> bool:
-    try:
-        return os.stat(path).st_ino == inode
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

@@ -1,0 +1,324 @@
+"""The link driver `tun`: tells the helper what to carry, and has another one where it is lost.
+
+A link is carried whole: where one direction is asked for, the other passes too, unhindered until
+something is asked of it. What was asked last is remembered here and told to every new helper, each
+link's both directions at once, so that nothing ever passes unshaped.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import select
+import threading
+import time
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from net.links.spec import LinkSpec
+from otter_agent.errors import NetworkError
+from otter_agent.links.base import Counters, Direction, Facts, LinkDriver, Outcome
+from otter_agent.links.tun import device, ends, protocol
+from otter_agent.links.tun.helper import Helper, Lost
+from otter_agent.network import namespaces
+
+ERROR_S = 0.0001
+"""By how much a packet is late, median, on an idle machine: benchmarks/links.py measures it."""
+_ATTEMPTS = 3
+_PAUSES_S = (0.0, 0.1, 0.5, 2.0, 5.0)
+"""Before another helper is started, where one after the other ends."""
+_STEADY_S = 10.0
+
+
+class TunDriver(LinkDriver):
+    """Links in user space.
+
+    Args:
+        folder: In the agent's run folder, for the helper's socket and log.
+        idle_s: How long the helper lives without links.
+    """
+
+    name = "tun"
+    device_kind = "tun"
+
+    def __init__(self, folder: Path, *, idle_s: float = 60.0) -> None:
+        self._helper = Helper(folder, idle_s)
+        self._guard = threading.RLock()
+        self._asked: dict[Direction, LinkSpec] = {}
+        self._carried: dict[Direction, tuple[int, int]] = {}
+        self._lost: dict[str, float] = {}
+        self._closed = threading.Event()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._failures = 0
+        self._watcher: threading.Thread | None = None
+
+    def probe(self) -> Facts:
+        """Whether TUN devices can be made, in a namespace that is gone again."""
+
+        def look() -> str:
+            namespaces.unshare()
+            return device.usable()
+
+        try:
+            why = namespaces.in_own_thread(look)
+        except OSError as exc:
+            why = str(namespaces.failed("make a namespace for", "a TUN device", exc))
+        if why:
+            return Facts(usable=False, detail=why)
+        detail = f"TUN devices and a process that carries packets, Linux {platform.release()}"
+        return Facts(usable=True, detail=detail, error_s=ERROR_S)
+
+    def refusals(self, spec: LinkSpec) -> dict[str, str]:
+        """Only what makes no sense."""
+        return spec.problems()
+
+    def apply(self, asked: Mapping[Direction, LinkSpec]) -> dict[Direction, Outcome]:
+        """Tell the helper; what it isn't carrying yet, it is given."""
+        outcomes: dict[Direction, Outcome] = {}
+        good: dict[Direction, LinkSpec] = {}
+        for direction, spec in asked.items():
+            if wrong := self.refusals(spec):
+                why = "; ".join(f"{name} {reason}" for name, reason in wrong.items())
+                outcomes[direction] = _failure(direction, "shape", why)
+            else:
+                good[direction] = spec
+        with self._guard:
+            try:
+                outcomes |= self._told(good)
+            except NetworkError as error:
+                outcomes |= {one: Outcome(applied=None, error=error) for one in good}
+            for direction, outcome in outcomes.items():
+                if outcome.applied is not None:
+                    self._asked[direction] = outcome.applied
+        return {direction: outcomes[direction] for direction in asked}
+
+    def read(self, directions: Iterable[Direction]) -> dict[Direction, LinkSpec]:
+        """What the helper does to them; those that it doesn't carry pass nothing, or others do."""
+        wanted = tuple(directions)
+        found = {one.direction: one for one in self._seen("read", wanted)}
+        return {
+            one: found[one].spec or LinkSpec() if one in found else LinkSpec() for one in wanted
+        }
+
+    def counters(self, directions: Collection[Direction]) -> dict[Direction, Counters]:
+        """What the helper counted; since another one was started, if that was needed."""
+        seen = self._seen("count", tuple(directions))
+        return {one.direction: one.counters for one in seen if one.counters is not None}
+
+    def forget(self, mesh: str, keep: Collection[Direction] = ()) -> None:
+        """Have the helper let go of devices: while it has them open, their namespaces live."""
+        with self._guard:
+            kept = set(keep)
+            for known in (self._asked, self._carried):
+                for direction in [one for one in known if one.mesh == mesh and one not in kept]:
+                    del known[direction]
+            try:
+                if self._find():
+                    request = protocol.Request(kind="forget", mesh=mesh, directions=tuple(kept))
+                    self._helper.ask(request)
+            except Lost:
+                self._carried.clear()
+
+    def lost(self) -> dict[str, float]:
+        """Mesh -> for how many seconds its links passed nothing since this was last asked.
+
+        That is the time from the end of a helper until the next carried its links.
+        """
+        with self._guard:
+            lost, self._lost = self._lost, {}
+        return lost
+
+    def close(self) -> None:
+        """Watch over the helper no more; it goes on."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        os.eventfd_write(self._wake, 1)
+        with self._guard:
+            self._helper.hang_up()
+            watcher = self._watcher
+        if watcher is not None:
+            watcher.join()
+        os.close(self._wake)
+
+    def end(self) -> None:
+        """End the helper: nothing passes any more."""
+        self.close()
+        self._helper.end()
+
+    # --- the helper -------------------------------------------------------------------------------
+
+    def _find(self) -> bool:
+        """Whether there is a helper; one that was found says what it does."""
+        before = self._helper.pid
+        try:
+            there = self._helper.find()
+        except Lost:
+            there = False
+        if there and self._helper.pid != before:
+            self._adopt()
+        return there
+
+    def _have(self) -> None:
+        before = self._helper.pid
+        self._helper.start()
+        if self._helper.pid != before:
+            self._adopt()
+
+    def _adopt(self) -> None:
+        """Take over what a helper does, whoever told it; watch over it."""
+        self._carried.clear()
+        answer = self._helper.ask(protocol.Request(kind="read", everything=True))
+        for one in answer.found:
+            if one.spec is not None:
+                self._carried[one.direction] = one.inodes
+                self._asked.setdefault(one.direction, one.spec)
+        self._watch_over()
+
+    def _seen(self, kind: protocol.Kind, wanted: tuple[Direction, ...]) -> list[protocol.Found]:
+        """What the helper says of directions that it carries, in the namespaces of today."""
+        with self._guard:
+            try:
+                if not wanted or not self._find():
+                    return []
+                answer = self._helper.ask(protocol.Request(kind=kind, directions=wanted))
+            except Lost:
+                return []
+        today = ends.Today()
+        return [
+            one
+            for one in answer.found
+            if one.spec is not None and one.inodes == today.inodes(one.direction)
+        ]
+
+    # --- telling it -------------------------------------------------------------------------------
+
+    def _told(self, asked: Mapping[Direction, LinkSpec]) -> dict[Direction, Outcome]:
+        outcomes: dict[Direction, Outcome] = {}
+        for _ in range(_ATTEMPTS):
+            left = {one: spec for one, spec in asked.items() if one not in outcomes}
+            if not left:
+                break
+            try:
+                self._have()
+                self._tell(left, outcomes)
+            except Lost:
+                self._carried.clear()
+        gone = "the helper of links ends again and again"
+        return {one: outcomes.get(one) or _failure(one, "shape", gone) for one in asked}
+
+    def _tell(
+        self, asked: Mapping[Direction, LinkSpec], outcomes: dict[Direction, Outcome]
+    ) -> None:
+        """Tell it in parts; what it says it doesn't carry is left to be told again."""
+        today = ends.Today()
+        links: dict[ends.Link, dict[Direction, LinkSpec]] = {}
+        for direction, spec in asked.items():
+            links.setdefault(ends.link_of(direction), {})[direction] = spec
+        fresh = [
+            link
+            for link, parts in links.items()
+            if any(self._carried.get(one, None) != today.inodes(one) for one in parts)
+        ]
+        if fresh:
+            self._add_other_ways(links, set(fresh))
+        todo = list(links)
+        new = set(fresh)
+        for start in range(0, len(todo), protocol.LINKS_A_REQUEST):
+            part = {link: links[link] for link in todo[start : start + protocol.LINKS_A_REQUEST]}
+            self._tell_part(part, new & set(part), outcomes)
+
+    def _add_other_ways(
+        self, links: dict[ends.Link, dict[Direction, LinkSpec]], fresh: set[ends.Link]
+    ) -> None:
+        """What was asked of the other direction is told with the first."""
+        for direction, spec in self._asked.items():
+            link = ends.link_of(direction)
+            if link in fresh:
+                links[link].setdefault(direction, spec)
+
+    def _tell_part(
+        self,
+        links: Mapping[ends.Link, Mapping[Direction, LinkSpec]],
+        fresh: Collection[ends.Link],
+        outcomes: dict[Direction, Outcome],
+    ) -> None:
+        opened = ends.open_all({link: links[link] for link in fresh})
+        try:
+            settings, attach = [], []
+            descriptors: list[int] = []
+            for link, parts in links.items():
+                found = opened.get(link)
+                if isinstance(found, NetworkError):
+                    outcomes |= {
+                        one: _failure(one, "shape", str(found), recoverable=found.recoverable)
+                        for one in parts
+                    }
+                    continue
+                if found is not None:
+                    attach.append(found.attach)
+                    descriptors += found.descriptors
+                settings += [protocol.Setting(direction=d, spec=s) for d, s in parts.items()]
+            request = protocol.Request(kind="set", attach=tuple(attach), settings=tuple(settings))
+            answer = self._helper.ask(request, descriptors)
+        finally:
+            ends.close_all(opened)
+        for one in answer.found:
+            self._note(one, outcomes)
+
+    def _note(self, one: protocol.Found, outcomes: dict[Direction, Outcome]) -> None:
+        if one.spec is None:
+            self._carried.pop(one.direction, None)
+        else:
+            self._carried[one.direction] = one.inodes
+            outcomes[one.direction] = Outcome(applied=one.spec)
+
+    # --- watching over it -------------------------------------------------------------------------
+
+    def _watch_over(self) -> None:
+        watched = self._helper.watch()
+        if watched is not None:
+            args = (watched, self._helper.pid)
+            self._watcher = threading.Thread(
+                target=self._watch, args=args, name="otter-links", daemon=True
+            )
+            self._watcher.start()
+
+    def _watch(self, watched: int, pid: int) -> None:
+        """Have another helper when this one ends, if it had links."""
+        poll = select.poll()
+        for descriptor in (watched, self._wake):
+            poll.register(descriptor, select.POLLIN)
+        began = time.monotonic()
+        try:
+            poll.poll()
+        finally:
+            os.close(watched)
+        gone = time.monotonic()
+        if gone - began >= _STEADY_S:
+            self._failures = 0
+        while not self._closed.wait(_PAUSES_S[min(self._failures, len(_PAUSES_S) - 1)]):
+            self._failures += 1
+            with self._guard:
+                if self._closed.is_set() or not self._asked or self._tell_again(pid):
+                    break
+        meshes = {direction.mesh for direction in self._asked}
+        self._lost |= {mesh: self._lost.get(mesh, 0.0) + time.monotonic() - gone for mesh in meshes}
+
+    def _tell_again(self, pid: int) -> bool:
+        """Tell a new helper all that was asked; false: there is none yet."""
+        if self._helper.pid == pid:
+            self._helper.hang_up()
+            self._carried.clear()
+        try:
+            self._have()
+            outcomes = self._told({d: s for d, s in self._asked.items() if d not in self._carried})
+        except (NetworkError, Lost):
+            return False
+        # What can't be had is no longer there: its namespace is gone.
+        return all(one.error is None or not one.error.recoverable for one in outcomes.values())
+
+
+def _failure(direction: Direction, op: str, why: str, *, recoverable: bool = False) -> Outcome:
+    error = NetworkError("tun", op, str(direction), why, recoverable=recoverable)
+    return Outcome(applied=None, error=error)

@@ -1,0 +1,136 @@
+"""The agent's end of its links' helper: starts it, finds it again, speaks to it.
+
+Must not know: what links are asked for. Not thread-safe.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from otter_agent import api, beside
+from otter_agent.errors import NetworkError
+from otter_agent.links.tun import protocol
+
+LOG = "links.log"
+_ANSWER_S = 20.0
+_ATTEMPTS = 3
+
+
+class Lost(ConnectionError):  # noqa: N818 - a word of this folder
+    """The helper isn't the one of before, or has gone: what it carried may have to be told anew."""
+
+
+class Helper:
+    """At most one process per agent.
+
+    Args:
+        folder: For its socket and its log.
+        idle_s: How long it lives without links.
+
+    Attributes:
+        pid: Of the one spoken to; 0: none.
+    """
+
+    def __init__(self, folder: Path, idle_s: float) -> None:
+        self._path = folder / "links.s"
+        self._idle_s = idle_s
+        self._connection: socket.socket | None = None
+        self.pid = 0
+
+    def find(self) -> bool:
+        """Whether one is spoken to, after looking for one that somebody else started."""
+        if self._connection is None:
+            self._connection = beside.connected(self._path)
+            if self._connection is not None:
+                self._greet()
+        return self._connection is not None
+
+    def start(self) -> None:
+        """Have one.
+
+        Raises:
+            NetworkError: It can't be started.
+        """
+        for _ in range(_ATTEMPTS):
+            with suppress(Lost):  # it was just about to end
+                if self.find():
+                    return
+            try:
+                words = (protocol.MARK, str(self._idle_s))
+                self._connection = beside.start(self._path, __package__, words, LOG)
+            except OSError as exc:
+                raise self._failed("start the helper of links", str(exc)) from exc
+            with suppress(Lost):
+                self._greet()
+                return
+        raise self._failed("start the helper of links", f"it ends; see {self._path.parent / LOG}")
+
+    def _greet(self) -> None:
+        self.pid = self.ask(protocol.Request(kind="read")).pid
+
+    def watch(self) -> int | None:
+        """A descriptor that tells of the helper's end; None: it has gone."""
+        return beside.open_pid(self.pid) if self.pid else None
+
+    def ask(self, request: protocol.Request, descriptors: Sequence[int] = ()) -> protocol.Answer:
+        """Have something done.
+
+        Raises:
+            Lost: Nobody is spoken to any more.
+            NetworkError: It doesn't understand, or hangs.
+        """
+        connection = self._connection
+        if connection is None:
+            raise Lost("no helper")
+        connection.settimeout(_ANSWER_S)
+        try:
+            data = protocol.pack(request)
+            sent = socket.send_fds(connection, [data], list(descriptors))
+            connection.sendall(data[sent:])
+            answer = api.decode(self._receive(connection), protocol.Answer)
+        except TimeoutError as exc:
+            self.hang_up()
+            raise self._failed("ask the helper of links", "it doesn't answer") from exc
+        except msgspec.DecodeError as exc:
+            self.hang_up()
+            raise self._failed("understand the helper of links", str(exc)) from exc
+        except (OSError, EOFError) as exc:
+            self.hang_up()
+            raise Lost(str(exc)) from exc
+        if answer.problem:
+            raise self._failed("ask the helper of links", answer.problem)
+        return answer
+
+    def _receive(self, connection: socket.socket) -> bytes:
+        (length,) = protocol.LENGTH.unpack(_exactly(connection, protocol.LENGTH.size))
+        return _exactly(connection, length)
+
+    def hang_up(self) -> None:
+        """Speak to it no more; it lives on."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self.pid = None, 0
+
+    def end(self) -> None:
+        """End it, if there is one."""
+        self.hang_up()
+        beside.end(self._path, protocol.MARK, protocol.pack(protocol.Request(kind="end")))
+
+    def _failed(self, op: str, why: str) -> NetworkError:
+        return NetworkError("tun", op, os.fspath(self._path), why, recoverable=True)
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        part = connection.recv(count - len(data))
+        if not part:
+            raise EOFError("it hung up")
+        data += part
+    return bytes(data)

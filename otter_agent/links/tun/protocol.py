@@ -1,0 +1,103 @@
+"""What the agent and its links' helper say to each other over a Unix socket. Pure.
+
+     0          4 ...
+     | length   | JSON of a `Request` or an `Answer`
+
+Descriptors come with a request's first byte. One request at a time per connection, an answer to
+each. Must not know: sockets, devices.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Literal
+
+from net.links.spec import LinkSpec
+from otter_agent import api
+from otter_agent.api.base import Data
+from otter_agent.links.base import Counters, Direction
+
+LENGTH = struct.Struct("=I")
+LONGEST_BYTES = 1 << 26
+MARK = "--links"
+"""Stands in a helper's command line."""
+LINKS_A_REQUEST = 64
+"""Setting more at once would keep packets waiting, and a message takes 253 descriptors at most."""
+
+Kind = Literal["set", "read", "count", "forget", "end"]
+
+
+class End(Data, frozen=True):
+    """One end of a link that the helper shall carry, whose descriptor comes along."""
+
+    netns: str
+    inode: int
+    """Of the namespace: another one may get the same name."""
+    offload: bool
+    """Whether what is sent out there may come uncut, now."""
+
+
+class Attach(Data, frozen=True):
+    """A link to carry from now on; two descriptors come along, in the order of `ends`."""
+
+    device: str
+    ends: tuple[End, End]
+
+
+class Setting(Data, frozen=True):
+    """What is asked of a direction."""
+
+    direction: Direction
+    spec: LinkSpec
+
+
+class Request(Data, frozen=True):
+    """What the agent wants; `directions` for all kinds but `set` and `end`."""
+
+    kind: Kind
+    attach: tuple[Attach, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    directions: tuple[Direction, ...] = ()
+    mesh: str = ""
+    """`forget`: all links of this mesh but `directions`."""
+    everything: bool = False
+    """`read`: all directions."""
+
+
+class Found(Data, frozen=True):
+    """What is in force for one direction."""
+
+    direction: Direction
+    spec: LinkSpec | None
+    """None: the helper doesn't carry it."""
+    inodes: tuple[int, int] = (0, 0)
+    """Of the source's and the target's namespace."""
+    counters: Counters | None = None
+
+
+class Answer(Data, frozen=True):
+    """What came of a request."""
+
+    pid: int
+    found: tuple[Found, ...] = ()
+    problem: str = ""
+
+
+_PER_PACKET = (
+    *("jitter_s", "loss_ratio", "loss_gilbert", "loss_markov", "rate_bps"),
+    *("duplicate_ratio", "corrupt_ratio", "reorder_ratio", "slot_s"),
+)
+
+
+def uncut(spec: LinkSpec) -> bool:
+    """Whether a direction may carry packets of up to 64 KiB that are yet to be cut.
+
+    It may where nothing is done to single packets: a delay is the same for all parts of one.
+    """
+    return not any(getattr(spec, name) for name in _PER_PACKET)
+
+
+def pack(message: Request | Answer) -> bytes:
+    """A message with its length before it."""
+    body = api.encode(message)
+    return LENGTH.pack(len(body)) + body
