@@ -11,11 +11,14 @@ Must not know: links, meshes.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import fcntl
 import os
 import socket
 import struct
+import time
 
 from otter_agent.errors import NetworkError
 
@@ -31,6 +34,11 @@ _CSUM, _TSO4, _TSO6, _TSO_ECN = 0x01, 0x02, 0x04, 0x08
 _SIOCSIFTXQLEN = 0x8943
 _REQUEST = struct.Struct("=16sH22x")  # ifreq: name, flags
 _LENGTH = struct.Struct("=16si20x")  # ifreq: name, queue length
+_POINTER = struct.Struct("=16sQ16x")  # ifreq: name, address of what is asked
+_VALUE = struct.Struct("=II")  # ethtool_value
+_SIOCGIFFLAGS, _SIOCETHTOOL, _ETHTOOL_GLINK = 0x8913, 0x8946, 0x0A
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40
+_RUNNING_S = 1.0
 _NAME_BYTES = 15
 _HINT = "the agent needs /dev/net/tun (`modprobe tun`) and the right to make network devices"
 
@@ -69,10 +77,36 @@ def attach(name: str, *, offload: bool = False) -> int:
         raise _failed("open the device", name, exc) from exc
     try:
         set_offload(descriptor, offload=offload)
+        _wait_until_running(name)
     except OSError as exc:
         os.close(descriptor)
         raise _failed("open the device", name, exc) from exc
     return descriptor
+
+
+def _wait_until_running(name: str) -> None:
+    """Wait until a device that is up takes packets.
+
+    It has had no carrier while nobody read it, and the kernel takes note of the change some time
+    later (net/core/link_watch.c); until then it drops all that is sent.
+    """
+    deadline = time.monotonic() + _RUNNING_S
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        while time.monotonic() < deadline:
+            _note_carrier(any_socket, name)
+            answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, _REQUEST.pack(name.encode(), 0))
+            flags = _REQUEST.unpack(answer)[1]
+            if not flags & _IFF_UP or flags & _IFF_RUNNING:
+                return
+            time.sleep(0.0005)
+
+
+def _note_carrier(any_socket: socket.socket, name: str) -> None:
+    """Have the kernel take note now, where it can (linkwatch_sync_dev)."""
+    value = ctypes.create_string_buffer(_VALUE.pack(_ETHTOOL_GLINK, 0))
+    request = _POINTER.pack(name.encode(), ctypes.addressof(value))
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
 
 
 def set_offload(descriptor: int, *, offload: bool) -> None:
