@@ -49,7 +49,9 @@ class LinkSpec:
         loss_markov: Four states, instead of `loss_ratio`: p13, p31, p32, p23, p14 of tc-netem(8).
         rate_bps: Bit/s of IP packets, over 0.
         overhead_bytes: What the link's layer adds to each packet, at `rate_bps`.
-        queue_s: Longest wait in the link's queue at `rate_bps`.
+        queue_s: Longest wait in the link's queue at `rate_bps`. Where neither this nor one of the
+            next two is asked for: 50 ms (with `red` 200 ms, with `codel` 500 ms), and ten full
+            packets at least; see `net.links.queue`.
         queue_bytes: The queue's size in bytes instead.
         queue_packets: The queue's size in packets instead.
         queue_discipline: What is dropped: `tail`, what finds the queue full; `codel` (RFC 8289);
@@ -155,6 +157,8 @@ class LinkSpec:
                 continue
             if len(chances) != count or not all(0 <= chance <= 1 for chance in chances):
                 wrong[name] = f"must be {count} numbers between 0% and 100%"
+            elif name == "loss_markov" and (chances[0] + chances[4] > 1 or sum(chances[1:3]) > 1):
+                wrong[name] = "must leave a state with at most 100%: p13 + p14, p31 + p32"
         return wrong
 
     def _queue_problems(self) -> dict[str, str]:

@@ -311,6 +311,14 @@ def _run(*argv: str) -> None:
     assert done.returncode == 0, (argv, done.stderr)
 
 
+def wait_until(true: Callable[[], object]) -> None:
+    """Wait for something, with a deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not true():
+        assert time.monotonic() < deadline, "it never came"
+        select.select([], [], [], 0.002)
+
+
 def within_binomial(hits: int, count: int, ratio: float) -> bool:
     """Whether a share is what chance gives: within five standard deviations."""
     return abs(hits - count * ratio) <= 5 * (count * ratio * (1 - ratio)) ** 0.5

@@ -11,8 +11,6 @@ import socket
 import time
 from collections import deque
 
-import msgspec
-
 from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_agent.links.base import Direction
@@ -155,14 +153,19 @@ class _Talk:
     def _answer(self, body: bytes) -> protocol.Answer:
         try:
             request = api.decode(body, protocol.Request)
-        except msgspec.DecodeError as error:
+            if len(self._descriptors) < 2 * len(request.attach):
+                raise ValueError("links without their devices")
+            return self._control.answer(request, self._descriptors)
+        except ValueError as error:  # a `DecodeError` is one
             why = f"the helper of links doesn't understand its agent: {error}"
             return protocol.Answer(pid=os.getpid(), problem=why)
-        try:
-            return self._control.answer(request, self._descriptors)
         finally:
-            while self._descriptors:  # of links that it couldn't take
-                os.close(self._descriptors.popleft())
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Close what came and was of no use."""
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
 
     def _send(self) -> None:
         if self._unsent:
@@ -180,6 +183,5 @@ class _Talk:
         """Hang up."""
         self._carrier.unwatch(self._connection.fileno())
         self._connection.close()
-        while self._descriptors:
-            os.close(self._descriptors.popleft())
+        self._let_go()
         self._control.hung_up(self)

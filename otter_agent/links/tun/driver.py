@@ -52,6 +52,11 @@ class TunDriver(LinkDriver):
         self._failures = 0
         self._watcher: threading.Thread | None = None
 
+    @property
+    def pid(self) -> int:
+        """The helper's, for who wants to look at it; 0: there is none."""
+        return self._helper.pid
+
     def probe(self) -> Facts:
         """Whether TUN devices can be made, in a namespace that is gone again."""
 

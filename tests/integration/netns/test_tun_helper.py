@@ -1,0 +1,325 @@
+"""The helper of the link driver `tun`: killed, alone, at its end, fed with garbage."""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers import netns
+from helpers.link_bench import (
+    Bench,
+    Link,
+    in_netns,
+    make_pair,
+    numbers,
+    open_descriptors,
+    wait_until,
+)
+
+from net.links.spec import LinkSpec
+from otter_agent import beside
+from otter_agent.links.base import Direction
+from otter_agent.links.tun import device, protocol
+from otter_agent.links.tun.driver import TunDriver
+from otter_agent.network import namespaces
+
+pytestmark = pytest.mark.netns
+
+Made = Callable[[], TunDriver]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "links"
+
+
+@pytest.fixture
+def another(require, folder: Path) -> Iterator[Made]:
+    """Makes drivers over one folder, as agents one after the other."""
+    require("netns", not netns.unavailable(), netns.unavailable())
+    made: list[TunDriver] = []
+
+    def make(idle_s: float = 60.0) -> TunDriver:
+        made.append(TunDriver(folder, idle_s=idle_s))
+        return made[-1]
+
+    yield make
+    for driver in made:
+        driver.end()
+
+
+@pytest.fixture
+def bench(another: Made) -> Iterator[Bench]:
+    with Bench(another()) as made:
+        yield made
+
+
+def kill(driver: TunDriver) -> int:
+    """Kill the helper; returns when it is gone, with what its pid was."""
+    pid = driver.pid
+    watched = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        assert beside.ended(watched, 10)
+    finally:
+        os.close(watched)
+    return pid
+
+
+def test_a_helper_that_is_killed_is_replaced_and_links_are_shaped_as_before(bench: Bench):
+    shaped, plain = bench.make_link(), bench.make_link()
+    bench.apply(shaped.there, LinkSpec(delay_s=0.2))
+    bench.apply(shaped.back, LinkSpec(loss_ratio=1.0))
+    before = kill(bench.driver)
+    wait_until(lambda: bench.driver.pid not in (0, before))
+    wait_until(lambda: bench.driver.lost())
+    assert bench.read(shaped.there) == LinkSpec(delay_s=0.2)
+    assert bench.read(shaped.back) == LinkSpec(loss_ratio=1.0)
+    arrivals = bench.exchange(shaped, shaped.there, 10)
+    assert numbers(arrivals) == list(range(10))
+    assert min(arrival.delay_s for arrival in arrivals) >= 0.2
+    assert bench.exchange(shaped, shaped.back, 10) == []
+    assert numbers(bench.exchange(plain, plain.there, 10)) == list(range(10))
+
+
+def test_while_no_helper_is_there_nothing_passes(bench: Bench, another: Made):
+    link = bench.make_link()
+    bench.driver.end()
+    sender, receiver, address = link.ends(link.there)
+    for _ in range(10):
+        sender.sendto(b"x", (address, 4000))
+    bench.driver = another()
+    bench.apply(link.there, LinkSpec(delay_s=0.001))
+    assert numbers(bench.exchange(link, link.there, 5)) == list(range(5))
+    with pytest.raises(BlockingIOError):
+        receiver.recv(100)
+
+
+def test_how_long_links_were_without_a_helper_is_told_once(bench: Bench):
+    link = bench.make_link()
+    bench.apply(link.there, LinkSpec(delay_s=0.001))
+    assert bench.driver.lost() == {}
+    kill(bench.driver)
+    lost: dict[str, float] = {}
+    wait_until(lambda: lost.update(bench.driver.lost()) or lost)
+    assert set(lost) == {"mesh"}
+    assert lost["mesh"] > 0
+    assert bench.driver.lost() == {}
+
+
+def test_the_helper_goes_on_without_its_agent_and_the_next_one_finds_it(
+    bench: Bench, another: Made
+):
+    link = bench.make_link()
+    bench.apply(link.there, LinkSpec(delay_s=0.1))
+    pid = bench.driver.pid
+    bench.driver.close()
+    bench.driver = another()
+    assert bench.read(link.there) == LinkSpec(delay_s=0.1)
+    assert bench.driver.pid == pid
+    arrivals = bench.exchange(link, link.there, 10)
+    assert min(arrival.delay_s for arrival in arrivals) >= 0.1
+    # It has learnt what the other had asked: a new helper is told so.
+    kill(bench.driver)
+    wait_until(lambda: bench.driver.lost())
+    assert bench.read(link.there) == LinkSpec(delay_s=0.1)
+
+
+def test_a_change_right_after_the_helpers_death_is_had(bench: Bench):
+    links = [bench.make_link() for _ in range(3)]
+    for link in links:
+        bench.apply(link.there, LinkSpec(delay_s=0.1))
+    for step in range(3):
+        kill(bench.driver)
+        bench.apply(links[0].there, LinkSpec(delay_s=0.2 + step))
+        wait_until(lambda: bench.read(links[2].there) == LinkSpec(delay_s=0.1))
+        assert bench.read(links[0].there) == LinkSpec(delay_s=0.2 + step)
+        assert bench.read(links[1].there) == LinkSpec(delay_s=0.1)
+
+
+def test_a_helper_without_links_ends(another: Made, folder: Path):
+    with Bench(another(idle_s=0.1)) as bench:
+        bench.make_link()
+        pid = bench.driver.pid
+        watched = os.pidfd_open(pid)
+        bench.driver.forget("mesh")
+        assert beside.ended(watched, 20)
+        os.close(watched)
+        assert not (folder / "links.s").exists()
+        link = bench.make_link()  # another is started when it is needed
+        assert bench.driver.pid not in (0, pid)
+        assert numbers(bench.exchange(link, link.there, 5)) == list(range(5))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM])
+def test_a_signal_ends_the_helper_in_order(another: Made, folder: Path, number: int):
+    driver = another()
+    with Bench(driver) as bench:
+        bench.make_link()
+        watched = os.pidfd_open(driver.pid)
+        driver.close()
+        signal.pidfd_send_signal(watched, number)
+        assert beside.ended(watched, 10)
+        os.close(watched)
+        bench.driver = another()
+    assert (folder / "links.log").read_text() == ""
+
+
+def test_forgetting_lets_go_of_devices_and_so_of_namespaces(bench: Bench):
+    bench.make_link(mesh="other")
+    few = open_descriptors(bench.driver.pid)
+    ours = open_descriptors()
+    link = bench.make_link()
+    assert open_descriptors(bench.driver.pid) == few + 2
+    bench.driver.forget("mesh")
+    assert open_descriptors(bench.driver.pid) == few
+    link.close()
+    assert open_descriptors() == ours
+
+
+def test_a_device_that_was_taken_away_and_made_again_is_carried_again(bench: Bench):
+    link = bench.make_link()
+    bench.apply(link.there, LinkSpec(delay_s=0.01))
+    there = link.there
+    for name in (there.source_netns, there.target_netns):
+        netns.ip("link", "del", there.device, netns=name)
+    wait_until(lambda: bench.read(there) == LinkSpec())
+    make_pair("tun", there.source_netns, there.target_netns, there.device)
+    bench.apply(there, LinkSpec(delay_s=0.02))
+    assert bench.read(there) == LinkSpec(delay_s=0.02)
+    assert numbers(bench.exchange(link, there, 5)) == list(range(5))
+
+
+def test_a_namespace_of_the_same_name_is_another_one(bench: Bench):
+    link = bench.make_link()
+    there = link.there
+    bench.apply(there, LinkSpec(delay_s=0.01))
+    link.close()
+    for name in (there.source_netns, there.target_netns):
+        namespaces.drop(name)
+        namespaces.in_own_thread(lambda name=name: namespaces.create_router(name))
+    make_pair("tun", there.source_netns, there.target_netns, there.device)
+    assert bench.read(there) == LinkSpec()
+    bench.apply(there, LinkSpec(delay_s=0.02))
+    again = Link(there)
+    link.at_a, link.at_b = again.at_a, again.at_b
+    assert numbers(bench.exchange(link, there, 5)) == list(range(5))
+
+
+def raw_socket(name: str, interface: str) -> socket.socket:
+    """Sends bytes out of a device as they are, whatever they are."""
+    made: list[socket.socket] = []
+    in_netns(name, lambda: made.append(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x0008)))
+    in_netns(name, lambda: made[0].bind((interface, 0x0800)))
+    return made[0]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        LinkSpec(),
+        LinkSpec(rate_bps=1e8, queue_discipline="red", ecn=True, queue_packets=1000),
+        LinkSpec(corrupt_ratio=1.0, delay_s=0.001, jitter_s=0.001),
+        LinkSpec(slot_s=(0.001, 0.002), slot_bytes=100, duplicate_ratio=1.0),
+    ],
+)
+def test_garbage_harms_nobody(bench: Bench, spec: LinkSpec):
+    link = bench.make_link()
+    bench.apply(link.there, spec)
+    pid = bench.driver.pid
+    with raw_socket(link.there.source_netns, link.there.device) as raw:
+        for garbage in (b"\0", b"\x45", b"\x60" + bytes(39), b"\xff" * 1400, bytes(20), b"E" * 19):
+            for _ in range(20):
+                raw.send(garbage)
+    bench.apply(link.there, LinkSpec(delay_s=0.001))
+    wait_until(lambda: bench.counters(link.there).waiting_packets == 0)
+    assert numbers(bench.exchange(link, link.there, 50)) == list(range(50))
+    assert bench.driver.pid == pid
+
+
+def test_packets_for_a_device_that_is_down_are_counted_as_lost(bench: Bench):
+    link = bench.make_link()
+    bench.apply(link.there, LinkSpec())
+    netns.ip("link", "set", link.there.device, "down", netns=link.there.target_netns)
+    assert bench.exchange(link, link.there, 20) == []
+    assert bench.counters(link.there).dropped == {"other": 20}
+    assert bench.counters(link.there).packets == 0
+
+
+HOMELESS = protocol.pack(
+    protocol.Request(
+        kind="set",
+        attach=(
+            protocol.Attach(
+                device="l0",
+                ends=(
+                    protocol.End(netns="a", inode=1, offload=False),
+                    protocol.End(netns="b", inode=2, offload=False),
+                ),
+            ),
+        ),
+    )
+)
+"""A link without its devices."""
+
+
+@pytest.mark.parametrize(
+    "data", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\2\0\0\0{}", b"\5\0\0\0hello", HOMELESS]
+)
+def test_nonsense_at_the_socket_is_answered_or_hung_up_on(bench: Bench, folder: Path, data: bytes):
+    link = bench.make_link()
+    pid = bench.driver.pid
+    connection = beside.connected(folder / "links.s")
+    assert connection is not None
+    with connection:
+        connection.settimeout(10)
+        reader, writer = os.pipe()
+        socket.send_fds(connection, [data], [reader])
+        os.close(reader)
+        assert b"problem" in (answer := connection.recv(4096)) or answer == b""
+        # It has let go of what it couldn't use: nobody reads that pipe.
+        poll = select.poll()
+        poll.register(writer, select.POLLERR)
+        wait_until(lambda: poll.poll(0))
+        os.close(writer)
+    assert bench.driver.pid == pid
+    assert numbers(bench.exchange(link, link.there, 5)) == list(range(5))
+
+
+def test_the_helper_runs_before_others_and_keeps_its_memory(bench: Bench):
+    bench.make_link()
+    status = Path(f"/proc/{bench.driver.pid}/status").read_text()
+    locked = next(line.split()[1] for line in status.splitlines() if line.startswith("VmLck"))
+    assert int(locked) > 0
+    if resource.getrlimit(resource.RLIMIT_RTPRIO)[1] or os.geteuid() == 0:
+        policy = os.sched_getscheduler(bench.driver.pid) & ~os.SCHED_RESET_ON_FORK
+        assert policy in (os.SCHED_FIFO, os.SCHED_OTHER)  # the latter while it is very busy
+
+
+@pytest.mark.slow
+def test_a_thousand_links_are_carried(bench: Bench):
+    """All between two namespaces: what is many is links, not namespaces."""
+    link, count = bench.make_link(), 1000
+    a, b = link.there.source_netns, link.there.target_netns
+
+    def devices() -> None:
+        for number in range(count):
+            device.make(f"m{number}")
+
+    for name in (a, b):
+        in_netns(name, devices)
+    many = [Direction("mesh", f"m{n}", "a", "b", a, b, f"m{n}") for n in range(count)]
+    asked = {one: LinkSpec(delay_s=0.001 + 1e-6 * n) for n, one in enumerate(many)}
+    outcomes = bench.driver.apply(asked)
+    assert not [str(one.error) for one in outcomes.values() if one.error]
+    assert bench.driver.read(many) == asked
+    before = kill(bench.driver)
+    wait_until(lambda: bench.driver.pid not in (0, before))
+    wait_until(lambda: bench.driver.read(many) == asked)
+    assert numbers(bench.exchange(link, link.there, 5)) == list(range(5))
