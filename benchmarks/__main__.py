@@ -24,6 +24,7 @@ BENCHMARKS = {
     "datagram": "benchmarks.datagram",
     "dev": "benchmarks.dev",
     "everyday": "benchmarks.everyday",
+    "links": "benchmarks.links",
     "mesh": "benchmarks.mesh",
     "outside": "benchmarks.outside",
     "ring": "benchmarks.ring",

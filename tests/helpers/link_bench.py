@@ -7,6 +7,7 @@ of its sending.
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import select
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -100,13 +102,13 @@ class Bench:
 
     # --- links ------------------------------------------------------------------------------------
 
-    def make_link(self, mesh: str = "mesh", **options: object) -> Link:
+    def make_link(self, mesh: str = "mesh") -> Link:
         """Two namespaces, a link, addresses, both ends up."""
         self._count += 1
         name = f"l{self._count}"
         a, b = (f"{self._id}{end}{self._count}" for end in "ab")
         for netns in (a, b):
-            namespaces.in_own_thread(lambda name=netns: namespaces.create_router(name))
+            namespaces.in_own_thread(partial(namespaces.create_router, netns))
         make_pair(self.driver.device_kind, a, b, name)
         link = Link(Direction(mesh, name, "a", "b", a, b, name))
         self._links.append(link)
@@ -321,7 +323,7 @@ def wait_until(true: Callable[[], object]) -> None:
 
 def within_binomial(hits: int, count: int, ratio: float) -> bool:
     """Whether a share is what chance gives: within five standard deviations."""
-    return abs(hits - count * ratio) <= 5 * (count * ratio * (1 - ratio)) ** 0.5
+    return abs(hits - count * ratio) <= 5 * math.sqrt(count * ratio * (1 - ratio))
 
 
 def open_descriptors(pid: int | None = None) -> int:

@@ -18,6 +18,9 @@ from otter_agent.links.tun.line import Gone, Line, Way
 from otter_agent.links.tun.realtime import Guard, Timer
 
 _EVENTS = 256
+_EARLY_S = 60e-6
+"""How much sooner it wakes than a packet's time, for waking takes about so long, and then spins: at
+1,000 packets a second that is 6 % of a core at most, and not done at all by one that is busy."""
 Ready = Callable[[int], None]
 """Called with the events of a descriptor."""
 
@@ -119,9 +122,12 @@ class Carrier:
             agenda = self._agenda
             while agenda and agenda[0][0] != agenda[0][3].scheduled_s:
                 heapq.heappop(agenda)
-            self._timer.set(min(agenda[0][0], next_look) if agenda else next_look)
+            first = min(agenda[0][0], next_look) if agenda else next_look
+            self._timer.set(first - _EARLY_S if self._guard.calm else first)
             events = self._epoll.poll(-1, _EVENTS)
             now = time.monotonic()
+            if now < first <= now + _EARLY_S and self._guard.calm:
+                now = _spin(first)
             self._deliver(now)
             self._handle(events)
             if self._guard.due(now):
@@ -178,3 +184,10 @@ class Carrier:
             self.detach(line)
         self._epoll.close()
         self._timer.close()
+
+
+def _spin(until: float) -> float:
+    """Wait for a moment without letting go of the processor; the time after it."""
+    while (now := time.monotonic()) < until:
+        pass
+    return now

@@ -20,7 +20,7 @@ from types import FrameType
 _PRIORITY = 10
 _NICE = -15
 _WINDOW_S = 0.1
-_BUSY, _CALM = 0.8, 0.5
+_BUSY, _CALM, _LEISURE = 0.8, 0.5, 0.3
 _LONGEST_US = 200_000
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
 _CLOCK_MONOTONIC = 1
@@ -43,10 +43,12 @@ class Guard:
 
     Attributes:
         first: Whether it does so now.
+        calm: Whether it has time to waste: it used little of a core lately.
     """
 
     def __init__(self, now: float, used: float) -> None:
         self.first = False
+        self.calm = True
         self._allowed = True
         self._until = now + _WINDOW_S
         self._since, self._used = now, used
@@ -66,6 +68,7 @@ class Guard:
         """Decide anew; `used`: CPU seconds of this process."""
         share = (used - self._used) / max(now - self._since, 1e-9)
         self._since, self._used, self._until = now, used, now + _WINDOW_S
+        self.calm = share < _LEISURE
         if self.first and share > _BUSY:
             self._stand_back()
         elif not self.first and share < _CALM:
