@@ -64,7 +64,8 @@ class Counters:
     Attributes:
         packets: That left it, at its far end.
         bytes: Of IP packets, of those.
-        dropped: Cause -> packets: `loss`, `queue`, `aqm`, `down`, `other`.
+        dropped: Cause -> packets: `loss`, `queue`, `aqm`, `down`, `other`; `overrun`: this machine
+            was too slow to take them, which nobody asked for.
         waiting_packets: In its queue and under way, now.
         waiting_bytes: Of those.
         late_max_s: By how much a packet was let go after its time, at most; None: not measured.

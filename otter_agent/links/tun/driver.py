@@ -13,6 +13,7 @@ import select
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from net.links.spec import LinkSpec
@@ -108,7 +109,14 @@ class TunDriver(LinkDriver):
     def counters(self, directions: Collection[Direction]) -> dict[Direction, Counters]:
         """What the helper counted; since another one was started, if that was needed."""
         seen = self._seen("count", tuple(directions))
-        return {one.direction: one.counters for one in seen if one.counters is not None}
+        overruns = ends.overruns(one.direction for one in seen)
+        counted = {one.direction: one.counters for one in seen if one.counters is not None}
+        return {
+            direction: replace(found, dropped={**found.dropped, "overrun": overruns[direction]})
+            if overruns.get(direction)
+            else found
+            for direction, found in counted.items()
+        }
 
     def forget(self, mesh: str, keep: Collection[Direction] = ()) -> None:
         """Have the helper let go of devices: while it has them open, their namespaces live."""

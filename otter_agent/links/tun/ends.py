@@ -5,6 +5,7 @@ Must not know: the helper.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -70,6 +71,38 @@ def close_all(opened: Mapping[Link, Opened | NetworkError]) -> None:
         if isinstance(found, Opened):
             for descriptor in found.descriptors:
                 os.close(descriptor)
+
+
+def overruns(directions: Iterable[Direction]) -> dict[Direction, int]:
+    """How many packets found a device's own queue full, or nobody who reads it, since it was made.
+
+    Those whose namespace or device is gone are left out.
+    """
+    wanted: dict[str, list[Direction]] = {}
+    for direction in directions:
+        wanted.setdefault(direction.source_netns, []).append(direction)
+
+    def look() -> dict[Direction, int]:
+        found: dict[Direction, int] = {}
+        for netns, leaving in wanted.items():
+            with contextlib.suppress(OSError):
+                namespaces.enter(netns)
+                dropped = _dropped_now()
+                found |= {one: dropped[one.device] for one in leaving if one.device in dropped}
+        return found
+
+    return namespaces.in_own_thread(look) if wanted else {}
+
+
+def _dropped_now() -> dict[str, int]:
+    """Device -> packets that it dropped instead of sending, in the calling thread's namespace.
+
+    Source: proc(5), /proc/net/dev: after a device's name come eight numbers of what it received,
+    then bytes, packets, errors and drops of what it sent.
+    """
+    with open("/proc/thread-self/net/dev") as table:
+        lines = [line.partition(":") for line in table]
+    return {name.strip(): int(rest.split()[11]) for name, colon, rest in lines if colon}
 
 
 def _opened(link: Link, parts: Mapping[Direction, LinkSpec]) -> Opened | NetworkError:

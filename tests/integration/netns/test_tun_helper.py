@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import select
 import signal
 import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,10 +19,12 @@ from helpers import netns
 from helpers.link_bench import (
     Bench,
     Link,
+    handled,
     in_netns,
     make_pair,
     numbers,
     open_descriptors,
+    tcp_copy,
     wait_until,
 )
 
@@ -300,6 +306,85 @@ def test_the_helper_runs_before_others_and_keeps_its_memory(bench: Bench):
     if resource.getrlimit(resource.RLIMIT_RTPRIO)[1] or os.geteuid() == 0:
         policy = os.sched_getscheduler(bench.driver.pid) & ~os.SCHED_RESET_ON_FORK
         assert policy in (os.SCHED_FIFO, os.SCHED_OTHER)  # the latter while it is very busy
+
+
+def test_what_a_stopped_helper_cannot_take_is_told_as_overrun(bench: Bench):
+    """Its device holds some; the rest is lost, and said to be."""
+    link = bench.make_link()
+    bench.apply(link.there, LinkSpec(delay_s=0.001))
+    sender, _, address = link.ends(link.there)
+    count = device.WAITING_PACKETS + 500
+    os.kill(bench.driver.pid, signal.SIGSTOP)
+    try:
+        for _ in range(count):
+            sender.sendto(b"x", (address, 4000))
+    finally:
+        os.kill(bench.driver.pid, signal.SIGCONT)
+    wait_until(lambda: handled(bench.counters(link.there)) == count)
+    counted = bench.counters(link.there)
+    assert set(counted.dropped) == {"overrun"}
+    assert 0 < counted.dropped["overrun"] <= 500
+
+
+def test_a_connection_survives_changes_between_whole_and_cut_packets(bench: Bench):
+    """Packets of up to 64 KiB may be under way when something is asked of single packets."""
+    link, chance = bench.make_link(), random.Random(1)
+    specs = (LinkSpec(), LinkSpec(rate_bps=400e6, queue_packets=4000), LinkSpec(delay_s=0.001))
+    copied: list[int] = []
+    done = threading.Event()
+
+    def copy() -> None:
+        try:
+            copied.append(tcp_copy(link, 100_000_000))
+        finally:
+            done.set()
+
+    def change() -> None:
+        while not done.is_set():
+            bench.apply(link.there, chance.choice(specs))
+
+    bench.at_once([copy, change])
+    assert copied == [100_000_000]
+
+
+def test_a_helper_that_cannot_be_started_is_an_error_of_each_link(tmp_path: Path, require):
+    require("netns", not netns.unavailable(), netns.unavailable())
+    (tmp_path / "file").touch()
+    driver = TunDriver(tmp_path / "file" / "links")
+    one = Direction("mesh", "radio", "a", "b", "no-netns-a", "no-netns-b", "radio")
+    try:
+        error = driver.apply({one: LinkSpec(delay_s=0.1)})[one].error
+        assert error is not None
+        assert "start the helper of links" in str(error)
+        assert driver.read([one]) == {one: LinkSpec()}
+        driver.forget("mesh")
+    finally:
+        driver.close()
+
+
+GUARDED = """
+import os, sys, time
+from otter_agent.links.tun.realtime import Guard
+guard = Guard(time.monotonic(), time.process_time())
+if not guard.first:
+    print("not allowed")
+    sys.exit()
+end = time.monotonic() + 60
+while os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO:
+    assert time.monotonic() < end, "it keeps the machine for itself"
+    if "look" in sys.argv and guard.due(time.monotonic()):
+        guard.look(time.monotonic(), time.process_time())
+print("stands back", guard.first)
+"""
+
+
+@pytest.mark.parametrize("words", [["look"], []])
+def test_a_process_that_never_waits_stands_back(words: list[str], require):
+    require("netns", os.geteuid() == 0, "not root")
+    argv = [sys.executable, "-c", GUARDED, *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout in ("stands back False\n", "not allowed\n")
 
 
 @pytest.mark.slow
