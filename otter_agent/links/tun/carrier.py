@@ -18,6 +18,7 @@ from otter_agent.links.tun.line import Gone, Line, Way
 from otter_agent.links.tun.realtime import Guard, Timer
 
 _EVENTS = 256
+_STALE = 256
 _EARLY_S = 60e-6
 """How much sooner it wakes than a packet's time, for waking takes about so long, and then spins: at
 1,000 packets a second that is 6 % of a core at most, and not done at all by one that is busy."""
@@ -73,8 +74,7 @@ class Carrier:
             self._ways.pop(way.source, None)
             way.scheduled_s = math.inf
             self._epoll.unregister(way.source)
-        self._agenda = [entry for entry in self._agenda if entry[2] is not line]
-        heapq.heapify(self._agenda)
+        self._tidy()
         line.close()
 
     def line(self, direction: Direction) -> Line | None:
@@ -167,7 +167,6 @@ class Carrier:
                 way.write(now)
             except Gone:
                 self.detach(line)
-                agenda = self._agenda
             else:
                 self._schedule(line, way)
 
@@ -177,6 +176,13 @@ class Carrier:
             way.scheduled_s = at
             if at != math.inf:
                 heapq.heappush(self._agenda, (at, next(self._order), line, way))
+                if len(self._agenda) > 2 * len(self._ways) + _STALE:
+                    self._tidy()
+
+    def _tidy(self) -> None:
+        """Forget turns that came to be sooner or later; what is valid is one a way at most."""
+        self._agenda[:] = [one for one in self._agenda if one[0] == one[3].scheduled_s]
+        heapq.heapify(self._agenda)
 
     def close(self) -> None:
         """Let go of everything."""
