@@ -57,16 +57,18 @@ _I32 = struct.Struct("=i")
 # --- attributes -----------------------------------------------------------------------------------
 
 
-def _attr(key: int, value: bytes) -> bytes:
+def attribute(key: int, value: bytes) -> bytes:
+    """One attribute, padded."""
     length = 4 + len(value)
     return _ATTR.pack(length, key) + value + b"\0" * (-length & 3)
 
 
 def _text(key: int, value: str) -> bytes:
-    return _attr(key, value.encode() + b"\0")
+    return attribute(key, value.encode() + b"\0")
 
 
-def _attributes(data: bytes, start: int) -> Iterator[tuple[int, bytes]]:
+def attributes(data: bytes, start: int) -> Iterator[tuple[int, bytes]]:
+    """(type, value) of each from `start` on."""
     end = len(data)
     while start + 4 <= end:
         length, key = _ATTR.unpack_from(data, start)
@@ -121,16 +123,20 @@ def _delete_route(op: ops.DeleteRoute) -> Request:
     to, length = op.to
     # RT_SCOPE_NOWHERE (255) matches any scope.
     header = _ROUTE.pack(_AF_INET, length, 0, 0, _RT_TABLE_MAIN, OUR_PROTOCOL, 255, _UNICAST, 0)
-    return Request(RTM_DELROUTE, 0, header + _attr(1, to), op)
+    return Request(RTM_DELROUTE, 0, header + attribute(1, to), op)
 
 
 def _add_address(op: ops.AddAddress) -> Request:
-    body = _ADDR.pack(_AF_INET, 32, 0, 0, op.index) + _attr(2, op.address) + _attr(1, op.address)
+    body = (
+        _ADDR.pack(_AF_INET, 32, 0, 0, op.index)
+        + attribute(2, op.address)
+        + attribute(1, op.address)
+    )
     return Request(RTM_NEWADDR, F_CREATE | F_REPLACE, body, op)
 
 
 def _delete_address(op: ops.DeleteAddress) -> Request:
-    body = _ADDR.pack(_AF_INET, op.prefix, 0, 0, op.index) + _attr(2, op.address)
+    body = _ADDR.pack(_AF_INET, op.prefix, 0, 0, op.index) + attribute(2, op.address)
     return Request(RTM_DELADDR, 0, body, op)
 
 
@@ -145,9 +151,9 @@ def _delete_device(op: ops.DeleteDevice) -> Request:
 # One queue each way: the default is one per CPU of the machine, all with folders in sysfs, and a
 # veth takes no lock that more of them would spread.
 _SHAPE = (
-    _attr(_IFLA_MTU, _U32.pack(_MTU))
-    + _attr(_IFLA_NUM_TX_QUEUES, _U32.pack(1))
-    + _attr(_IFLA_NUM_RX_QUEUES, _U32.pack(1))
+    attribute(_IFLA_MTU, _U32.pack(_MTU))
+    + attribute(_IFLA_NUM_TX_QUEUES, _U32.pack(1))
+    + attribute(_IFLA_NUM_RX_QUEUES, _U32.pack(1))
 )
 
 
@@ -157,19 +163,19 @@ def _add_pair(op: ops.AddPair, peer_netns: int) -> Request:
         # Not up yet: at this moment the kernel hasn't joined the ends (veth_open: ENOTCONN).
         _LINK.pack(0, 0, op.peer_index, _IFF_NOARP, _IFF_NOARP)
         + _text(_IFLA_IFNAME, op.peer_device)
-        + _attr(_IFLA_ADDRESS, op.mac)
+        + attribute(_IFLA_ADDRESS, op.mac)
         + _SHAPE
-        + _attr(_IFLA_NET_NS_FD, _U32.pack(peer_netns))
+        + attribute(_IFLA_NET_NS_FD, _U32.pack(peer_netns))
     )
-    info = _text(_IFLA_INFO_KIND, "veth") + _attr(
-        _IFLA_INFO_DATA | _NESTED, _attr(_VETH_INFO_PEER | _NESTED, peer)
+    info = _text(_IFLA_INFO_KIND, "veth") + attribute(
+        _IFLA_INFO_DATA | _NESTED, attribute(_VETH_INFO_PEER | _NESTED, peer)
     )
     body = (
         _LINK.pack(0, 0, op.index, flags, flags)
         + _text(_IFLA_IFNAME, op.device)
-        + _attr(_IFLA_ADDRESS, op.mac)
+        + attribute(_IFLA_ADDRESS, op.mac)
         + _SHAPE
-        + _attr(_IFLA_LINKINFO | _NESTED, info)
+        + attribute(_IFLA_LINKINFO | _NESTED, info)
     )
     return Request(RTM_NEWLINK, F_CREATE | F_EXCL, body, op)
 
@@ -189,13 +195,13 @@ _ENCODERS: dict[type[Any], Callable[[Any], Request]] = {
 
 def assign_nsid(netns: int, number: int) -> Request:
     """Give a namespace (an open descriptor) a number in the socket's own namespace."""
-    body = b"\0\0\0\0" + _attr(1, _I32.pack(number)) + _attr(3, _U32.pack(netns))
+    body = b"\0\0\0\0" + attribute(1, _I32.pack(number)) + attribute(3, _U32.pack(netns))
     return Request(RTM_NEWNSID, 0, body, "watch a namespace")
 
 
 def parse_nsid(body: bytes) -> int:
     """The number in a RTM_NEWNSID or RTM_DELNSID event."""
-    return int(_I32.unpack(dict(_attributes(body, 4))[1])[0])
+    return int(_I32.unpack(dict(attributes(body, 4))[1])[0])
 
 
 # --- dumps ----------------------------------------------------------------------------------------
@@ -203,7 +209,9 @@ def parse_nsid(body: bytes) -> int:
 
 def get_links() -> tuple[int, bytes]:
     """Asks for all devices, without their counters."""
-    return RTM_GETLINK, _LINK.pack(0, 0, 0, 0, 0) + _attr(_IFLA_EXT_MASK, _U32.pack(_SKIP_STATS))
+    return RTM_GETLINK, _LINK.pack(0, 0, 0, 0, 0) + attribute(
+        _IFLA_EXT_MASK, _U32.pack(_SKIP_STATS)
+    )
 
 
 def get_addresses() -> tuple[int, bytes]:
@@ -220,7 +228,7 @@ def parse_link(body: bytes) -> state.Device:
     """A device from RTM_NEWLINK (or a RTM_DELLINK event)."""
     _, _, index, flags, _ = _LINK.unpack_from(body)
     name, kind, mac, peer = "", "", b"", 0
-    for key, value in _attributes(body, _LINK.size):
+    for key, value in attributes(body, _LINK.size):
         if key == _IFLA_IFNAME:
             name = value.rstrip(b"\0").decode(errors="replace")
         elif key == _IFLA_ADDRESS:
@@ -228,14 +236,14 @@ def parse_link(body: bytes) -> state.Device:
         elif key == _IFLA_LINK:
             peer = int(_U32.unpack(value)[0])
         elif key == _IFLA_LINKINFO:
-            kind = dict(_attributes(value, 0)).get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode()
+            kind = dict(attributes(value, 0)).get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode()
     return state.Device(index, name, bool(flags & _IFF_UP), kind, mac, peer)
 
 
 def parse_address(body: bytes) -> tuple[int, bytes, int] | None:
     """(device index, address, prefix length); None for 127.0.0.0/8."""
     _, prefix, _, _, index = _ADDR.unpack_from(body)
-    values = dict(_attributes(body, _ADDR.size))
+    values = dict(attributes(body, _ADDR.size))
     local = values.get(2) or values.get(1) or b""
     return None if not local or local[0] == 127 else (index, local, prefix)
 
@@ -248,7 +256,7 @@ def parse_route(body: bytes) -> tuple[ops.Cidr, tuple[bytes | None, int]] | None
     if kind not in (_UNICAST, _LOCAL):
         return None
     to, via, index = b"\0\0\0\0", None, 0
-    for key, value in _attributes(body, _ROUTE.size):
+    for key, value in attributes(body, _ROUTE.size):
         if key == 1:
             to = value
         elif key == 5:

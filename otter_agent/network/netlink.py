@@ -8,6 +8,7 @@ on the network namespace in which its thread was when it was opened. Must not kn
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import socket
@@ -15,7 +16,7 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from otter_agent.errors import NetworkError
 from otter_agent.network.messages import Request
@@ -30,6 +31,7 @@ _F_DUMP_INTR, _F_CAPPED, _F_ACK_TLVS = 0x10, 0x100, 0x200
 _SOL_NETLINK = 270
 _ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 1, 10, 11, 12
 _SO_RCVBUFFORCE = 33
+_SIOCGIFINDEX = 0x8933
 
 _BATCH_BYTES = 60_000
 """Below the default send buffer of 208 KiB, which bounds one send (netlink_sendmsg)."""
@@ -41,6 +43,20 @@ _PASSING = frozenset(
     {errno.EBUSY, errno.EAGAIN, errno.ENOMEM, errno.ENOBUFS, errno.EEXIST, errno.EINTR}
 )
 _DUMP_ATTEMPTS = 10
+
+
+class Answer(NamedTuple):
+    """What became of one request.
+
+    Attributes:
+        code: Error number; 0: it was carried out.
+        words: The kernel's own explanation of an error, if it gave one.
+        echo: Type and body of what it says that it has now.
+    """
+
+    code: int
+    words: str
+    echo: tuple[int, bytes] | None
 
 
 class Netlink:
@@ -55,6 +71,21 @@ class Netlink:
 
     def __enter__(self) -> Self:
         return self
+
+    def index_of(self, device: str) -> int:
+        """The index of a device; 0: there is none. Needs no message: some µs."""
+        request = struct.pack("16si20x", device.encode()[:15], 0)
+        try:
+            answer = fcntl.ioctl(self._socket.fileno(), _SIOCGIFINDEX, request)
+        except OSError as exc:
+            if exc.errno == errno.ENODEV:
+                return 0
+            raise
+        return int(struct.unpack_from("16si", answer)[1])
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._socket.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -113,6 +144,46 @@ class Netlink:
             for kind, flags, number, body in _messages(self._socket.recv(_RECEIVE_BYTES)):
                 if kind == _NLMSG_ERROR:
                     yield number, -_I32.unpack_from(body)[0], _words(flags, body)
+
+    def exchange(self, requests: Sequence[Request]) -> list[Answer]:
+        """Carry out `requests` in order and say of each what became of it; one `Answer` each.
+
+        Raises:
+            OSError: The socket itself failed.
+        """
+        answers: list[Answer] = []
+        start = 0
+        while start < len(requests):
+            first, parts, size, stop = self._sequence + 1, list[bytes](), 0, start
+            while stop < len(requests) and size < _BATCH_BYTES:
+                kind, flags, body, _ = requests[stop]
+                self._sequence += 1
+                flags |= _F_REQUEST | _F_ACK
+                parts += (_HEADER.pack(16 + len(body), kind, flags, self._sequence, 0), body)
+                parts.append(b"\0" * (-len(body) & 3))
+                size += 16 + len(body)
+                stop += 1
+            self._socket.send(b"".join(parts))
+            answers += self._one_each(first, stop - start)
+            start = stop
+        return answers
+
+    def _one_each(self, first: int, count: int) -> list[Answer]:
+        """What the kernel has then (where it was asked to tell) comes before its acknowledgement."""
+        found: list[Answer | None] = [None] * count
+        echoes: dict[int, tuple[int, bytes]] = {}
+        missing = count
+        while missing:
+            for kind, flags, number, body in _messages(self._socket.recv(_RECEIVE_BYTES)):
+                if not first <= number < first + count:
+                    continue
+                if kind != _NLMSG_ERROR:
+                    echoes[number] = kind, body
+                    continue
+                code = -_I32.unpack_from(body)[0]
+                found[number - first] = Answer(code, _words(flags, body), echoes.get(number))
+                missing -= 1
+        return [answer for answer in found if answer is not None]
 
     def dump(self, kind: int, body: bytes, target: str) -> list[bytes]:
         """All answers' bodies to a dump request, taken in one consistent moment."""
@@ -185,6 +256,11 @@ def _words(flags: int, body: bytes) -> str:
             return body[start + 4 : start + length].rstrip(b"\0").decode(errors="replace")
         start += max(4, length + 3 & ~3)
     return ""
+
+
+def refused(request: Request, answer: Answer, target: str) -> NetworkError:
+    """The error for a request that the kernel refused."""
+    return _error(request, answer.code, answer.words, target)
 
 
 def _error(request: Request, code: int, words: str, target: str) -> NetworkError:

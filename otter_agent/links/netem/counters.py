@@ -1,0 +1,114 @@
+"""What the qdiscs' statistics mean for a direction. Pure.
+
+A qdisc's drops are counted again by each above it. netem counts no duplicates and no corrupted
+packets, and none of them measures its own lateness.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+
+from otter_agent.links.base import Counters, Direction
+from otter_agent.links.netem import place as places
+from otter_agent.links.netem.place import Place
+from otter_agent.links.netem.tc import Stats
+from otter_agent.links.netem.tree import ETHERNET
+
+_RED = struct.Struct("=4I")  # tc_red_xstats: early, pdrop, other, marked
+_CODEL = struct.Struct("=I4I4I")  # tc_codel_xstats after its type
+_NONE = Stats()
+
+
+def counters_of(place: Place) -> Counters | None:
+    """None: nothing of ours is there to count. Drops while down are among those of `loss`."""
+    tree, stats = place.tree, place.stats
+    entry = stats.get(places.ENTRY, _NONE) if tree.entry is not None else _NONE
+    shares = stats.get(places.SHARES, _NONE) if place.htb else _NONE
+    wire = stats.get(places.WIRE, _NONE) if tree.wire is not None else _NONE
+    last = tree.wire if tree.wire is not None else tree.entry
+    if last is None:
+        return None
+    out = wire if tree.wire is not None else entry
+    early, marked = _managed(place)
+    dropped = {
+        "loss": max(0, entry.drops - shares.drops),
+        "queue": max(0, shares.drops - early),
+        "aqm": early,
+        "other": wire.drops,
+    }
+    overhead = (last.overhead or 0) + ETHERNET
+    return Counters(
+        packets=out.packets,
+        bytes=max(0, out.size - overhead * out.packets),
+        dropped={cause: count for cause, count in dropped.items() if count},
+        marked=marked,
+        waiting_packets=entry.waiting_packets + wire.waiting_packets,
+        waiting_bytes=entry.waiting_size + wire.waiting_size,
+    )
+
+
+def _managed(place: Place) -> tuple[int, int]:
+    """What CoDel or RED dropped before the queue was full, and what it marked."""
+    leaf = place.tree.leaf
+    if leaf is None:
+        return 0, 0
+    stats = place.stats.get(places.LEAF_HANDLES[leaf.kind], _NONE)
+    if leaf.kind == "red" and len(stats.app) >= _RED.size:
+        early, _, _, marked = _RED.unpack_from(stats.app)
+        return early, marked
+    if leaf.kind == "codel" and len(stats.app) >= _CODEL.size:
+        *_, over, marked, _, _ = _CODEL.unpack_from(stats.app)
+        return max(0, stats.drops - over), marked
+    return 0, 0
+
+
+@dataclass(slots=True)
+class _Spell:
+    """Drops of the time when a direction was down: so far, and from which count on now."""
+
+    before: int = 0
+    since: int | None = None
+
+
+class Downtimes:
+    """Tells drops while down from losses: the kernel counts them together.
+
+    What was before this process began is counted as loss.
+    """
+
+    def __init__(self) -> None:
+        self._spells: dict[Direction, _Spell] = {}
+
+    def note(self, direction: Direction, place: Place) -> None:
+        """Its first netem was changed."""
+        drops = place.stats.get(places.ENTRY, _NONE).drops
+        down = place.tree.entry is not None and bool(place.tree.entry.tag & 1)
+        spell = self._spells.get(direction)
+        if spell is None:
+            if not down:
+                return
+            spell = self._spells[direction] = _Spell()
+        if down and spell.since is None:
+            spell.since = drops
+        elif not down and spell.since is not None:
+            spell.before += max(0, drops - spell.since)
+            spell.since = None
+
+    def split(self, direction: Direction, counters: Counters) -> Counters:
+        """The counters, with what was lost while down as `down`."""
+        spell = self._spells.get(direction)
+        if spell is None:
+            return counters
+        lost = counters.dropped.get("loss", 0)
+        down = spell.before
+        if spell.since is not None:
+            below = counters.dropped.get("queue", 0) + counters.dropped.get("aqm", 0)
+            down += max(0, lost + below - spell.since)
+        down = min(down, lost)
+        dropped = {**counters.dropped, "loss": lost - down, "down": down}
+        return replace(counters, dropped={k: v for k, v in dropped.items() if v})
+
+    def forget(self, direction: Direction) -> None:
+        """It is no more."""
+        self._spells.pop(direction, None)

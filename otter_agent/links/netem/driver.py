@@ -1,0 +1,263 @@
+"""`NetemDriver`: directions of links made scarce by qdiscs on their veth pairs.
+
+It keeps in memory where a direction's qdiscs are and what they were told, so that a change costs
+one message per qdisc that differs, answered by what the kernel then has; all of that is found again
+in the kernel where memory fails: after a restart, or when a device isn't the one it was. One lock
+lets one thread at a time act: the kernel does the same (rtnl).
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+from net.links.spec import LinkSpec
+from otter_agent.errors import NetworkError
+from otter_agent.links.base import Counters, DeviceKind, Direction, Facts, LinkDriver, Outcome
+from otter_agent.links.netem import place as places
+from otter_agent.links.netem import tc, tree
+from otter_agent.links.netem.counters import Downtimes, counters_of
+from otter_agent.links.netem.observe import Observer
+from otter_agent.links.netem.place import Place, Step
+from otter_agent.links.netem.probe import Found, probe
+from otter_agent.links.netem.sockets import Sockets
+from otter_agent.network.netlink import Answer, refused
+
+_STALE = frozenset({errno.ENOENT, errno.ENODEV, errno.EINVAL, errno.EEXIST, errno.EOPNOTSUPP})
+"""Answers to a change of what isn't there as it was remembered."""
+_TOLERATED: Mapping[str, Collection[int]] = {
+    "ingress": {errno.EEXIST},
+    "detour": {errno.EEXIST},
+    "undo": {errno.ENOENT, errno.EINVAL},
+}
+
+
+class NetemDriver(LinkDriver):
+    """The kernel's queues."""
+
+    name: ClassVar[str] = "netem"
+    device_kind: ClassVar[DeviceKind] = "veth"
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._sockets = Sockets()
+        self._observer = Observer(self._sockets)
+        self._places: dict[Direction, Place] = {}
+        self._asked: dict[Direction, LinkSpec] = {}
+        self._down = Downtimes()
+        self._facts: Found | None = None
+
+    # --- the contract -----------------------------------------------------------------------------
+
+    def probe(self) -> Facts:
+        """Make all qdiscs in a namespace that ends at once; the answer is kept."""
+        return self._found().facts
+
+    def refusals(self, spec: LinkSpec) -> dict[str, str]:
+        """What netem, or this kernel, can't do."""
+        wrong = tree.refusals(spec)
+        if spec.queue_discipline in ("codel", "red"):
+            missing = self._found().missing.get(spec.queue_discipline)
+            if missing:
+                wrong["queue_discipline"] = missing
+        return wrong
+
+    def apply(self, asked: Mapping[Direction, LinkSpec]) -> dict[Direction, Outcome]:
+        """See `LinkDriver.apply`. What netem would refuse is an error of that direction."""
+        with self._lock:
+            outcomes = {d: self._unacceptable(d, spec) for d, spec in asked.items()}
+            todo = {d: spec for d, spec in asked.items() if outcomes[d] is None}
+            known = {d: spec for d, spec in todo.items() if self._is_as_remembered(d)}
+            again: dict[Direction, LinkSpec] = {}
+            for direction, found in self._change(known).items():
+                if found is None:
+                    again[direction] = todo[direction]
+                outcomes[direction] = found
+            rest = {d: spec for d, spec in todo.items() if d not in known} | again
+            outcomes |= self._observe_and_change(rest)
+            return {d: found for d, found in outcomes.items() if found is not None}
+
+    def read(self, directions: Iterable[Direction]) -> dict[Direction, LinkSpec]:
+        """See `LinkDriver.read`; directions whose devices are gone are left out."""
+        with self._lock:
+            found, _ = self._observer.observe(directions)
+            self._places |= found
+            return {d: self._spec(d, place) for d, place in found.items()}
+
+    def counters(self, directions: Collection[Direction]) -> dict[Direction, Counters]:
+        """See `LinkDriver.counters`; those through which all passes unhindered are left out."""
+        with self._lock:
+            found, _ = self._observer.observe(directions)
+            self._places |= found
+            told = {d: counters_of(place) for d, place in found.items()}
+            return {d: self._down.split(d, c) for d, c in told.items() if c is not None}
+
+    def forget(self, mesh: str, keep: Collection[Direction] = ()) -> None:
+        """Close the sockets in a mesh's namespaces, which would keep them alive."""
+        with self._lock:
+            staying = {d for d in keep if d.mesh == mesh}
+            namespaces = {n for d in staying for n in (d.source_netns, d.target_netns)}
+            for direction in [d for d in self._places if d.mesh == mesh and d not in staying]:
+                for netns in (direction.source_netns, direction.target_netns):
+                    if netns not in namespaces:
+                        self._sockets.close(netns)
+                self._forget(direction)
+
+    def close(self) -> None:
+        """Close all sockets; the qdiscs stay."""
+        with self._lock:
+            self._sockets.close()
+
+    # --- changes ----------------------------------------------------------------------------------
+
+    def _unacceptable(self, direction: Direction, spec: LinkSpec) -> Outcome | None:
+        wrong = spec.problems() or self.refusals(spec)
+        for name, why in wrong.items():
+            error = NetworkError("netem", f"set {name}", str(direction), why)
+            return Outcome(applied=None, error=error)
+        return None
+
+    def _is_as_remembered(self, direction: Direction) -> bool:
+        place = self._places.get(direction)
+        if place is None:
+            return False
+        device = direction.device
+        try:
+            with self._sockets.of(direction.source_netns) as source:
+                if source.index_of(device) != place.source:
+                    return False
+            with self._sockets.of(direction.target_netns) as target:
+                return target.index_of(device) == place.target and (
+                    not place.detour
+                    or target.index_of(places.detour_device(device)) == place.detour
+                )
+        except (NetworkError, OSError):
+            return False
+
+    def _observe_and_change(self, asked: Mapping[Direction, LinkSpec]) -> dict[Direction, Outcome]:
+        """The long way: look first; make the devices of detours that are missing."""
+        if not asked:
+            return {}
+        for direction in asked:
+            self._places.pop(direction, None)
+        found, failed = self._observer.observe(asked)
+        bare = {
+            d: place
+            for d, place in found.items()
+            if not place.detour and tree.wanted(asked[d], place.tree).wire is not None
+        }
+        failed |= self._observer.add_detours(bare)
+        found |= bare
+        outcomes = {d: Outcome(applied=None, error=error) for d, error in failed.items()}
+        self._places |= {d: place for d, place in found.items() if d not in failed}
+        ready = {d: spec for d, spec in asked.items() if d not in failed}
+        for direction, outcome in self._change(ready, last=True).items():
+            assert outcome is not None
+            outcomes[direction] = outcome
+        return outcomes
+
+    def _change(
+        self, asked: Mapping[Direction, LinkSpec], *, last: bool = False
+    ) -> dict[Direction, Outcome | None]:
+        """Send what differs, in one batch per namespace. None: look again first."""
+        wants = {d: tree.wanted(spec, self._places[d].tree) for d, spec in asked.items()}
+        outcomes: dict[Direction, Outcome | None] = {}
+        todo: defaultdict[str, list[tuple[Direction, Step]]] = defaultdict(list)
+        for direction, want in wants.items():
+            place = self._places[direction]
+            if want.wire is not None and not place.detour:
+                outcomes[direction] = None  # a device is to be made: the long way
+                continue
+            for step in places.steps(place, want):
+                netns = direction.source_netns if step.side == "source" else direction.target_netns
+                todo[netns].append((direction, step))
+        errors: dict[Direction, NetworkError] = {}
+        for netns, batch in todo.items():
+            self._send(netns, batch, errors)
+        for direction, spec in asked.items():
+            if direction in outcomes:
+                continue
+            error = errors.get(direction)
+            if error is not None and error.errno in _STALE and not last:
+                outcomes[direction] = None
+            else:
+                outcomes[direction] = self._outcome(direction, spec, wants[direction], error)
+        return outcomes
+
+    def _send(
+        self,
+        netns: str,
+        batch: list[tuple[Direction, Step]],
+        errors: dict[Direction, NetworkError],
+    ) -> None:
+        try:
+            with self._sockets.of(netns) as netlink:
+                answers = netlink.exchange([step.request for _, step in batch])
+        except OSError as exc:
+            words = Answer(exc.errno or 0, "", None)
+            errors |= {d: refused(step.request, words, str(d)) for d, step in batch}
+            return
+        except NetworkError as exc:
+            errors |= {d: exc for d, _ in batch}
+            return
+        for (direction, step), answer in zip(batch, answers, strict=True):
+            self._note(direction, step, answer, errors)
+
+    def _note(
+        self,
+        direction: Direction,
+        step: Step,
+        answer: Answer,
+        errors: dict[Direction, NetworkError],
+    ) -> None:
+        place = self._places[direction]
+        if answer.code and answer.code not in _TOLERATED.get(step.part, ()):
+            errors.setdefault(direction, refused(step.request, answer, str(direction)))
+            return
+        if step.part in ("ingress", "detour"):
+            place = replace(place, ingress=True, filtered=step.part == "detour")
+        elif answer.echo is not None:
+            place = places.absorb(place, tc.parse(*answer.echo), step.side)
+        self._places[direction] = place
+        if step.part == "entry":
+            self._down.note(direction, place)
+
+    def _outcome(
+        self, direction: Direction, spec: LinkSpec, want: tree.Tree, error: NetworkError | None
+    ) -> Outcome:
+        place = self._places[direction]
+        self._asked[direction] = spec
+        applied = self._spec(direction, place)
+        if error is None and not places.agrees(place.tree, want):
+            why = "the kernel has something else than it was told"
+            error = NetworkError("netem", "read back", str(direction), why)
+        if error is not None:
+            self._places.pop(direction, None)
+        return Outcome(applied=applied, error=error)
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def _spec(self, direction: Direction, place: Place) -> LinkSpec:
+        """As it was asked where that is what the kernel has; else in the kernel's terms."""
+        asked = self._asked.get(direction)
+        if asked is not None:
+            want = tree.wanted(asked, place.tree)
+            through = place.filtered or want.wire is None
+            if through and places.agrees(place.tree, want):
+                return asked
+        return tree.spec_of(place.tree)
+
+    def _forget(self, direction: Direction) -> None:
+        self._places.pop(direction, None)
+        self._asked.pop(direction, None)
+        self._down.forget(direction)
+
+    def _found(self) -> Found:
+        with self._lock:
+            if self._facts is None:
+                self._facts = probe()
+            return self._facts

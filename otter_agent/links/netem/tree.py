@@ -1,0 +1,297 @@
+"""From what is asked of a direction to the qdiscs that do it, and back. Pure.
+
+                source's namespace                              target's namespace
+    device ─ netem 4f01:  loss, duplicate, corrupt       device ─ clsact: all of it through
+               └ htb 4f02: rate                            s.device (ifb)
+                   └ 4f03:, 4f06: … the queue                 netem 4f04:  a packet's time at rate
+                                                               └ netem 4f05: delay, jitter,
+                                                                             reorder, slot
+
+What comes out of HTB waits no more: so the queue holds what waits for the rate and nothing else,
+by bytes or packets, and each packet comes out of it when the one before has been sent. How long
+the packet itself takes at the rate is the second netem's part: HTB lets the first one go at once.
+There the timers' lateness is made up for without a burst. A half that isn't asked for isn't there;
+one that is stays, without effect, as taking it away would lose packets.
+
+Rejected: netem's own rate and limit (packets, and those in flight count too; at a change of rate
+what waits goes on at the old one); TBF (a change of rate hands out a full bucket, and 500 Mbit/s
+need one of tens of packets); HFSC (a change of rate lets a packet go at once); police before netem
+(a change of rate hands out a full bucket; no CoDel, no RED); delay in the first netem (before the
+queue: jitter drowns in it, and a fast sender fills the memory).
+
+Must not know: netlink, namespaces.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from net.links import jitter, loss, queue
+from net.links.spec import Distribution, LinkSpec
+from otter_agent.links.netem.options import (
+    DISTANCE,
+    WHOLE,
+    ByteQueue,
+    Codel,
+    Leaf,
+    Netem,
+    PacketQueue,
+    Red,
+    Share,
+)
+
+ETHERNET = 14
+"""Bytes of a packet's header that qdiscs count, and IP doesn't."""
+UNLIMITED = 1_250_000_000_000
+"""Bytes/s of a link without a rate: 10 Tbit/s."""
+_AT_ONCE = 1 << 62
+"""Bytes/s at which no packet takes a nanosecond: netem keeps the order of packets at any rate."""
+_ROOM_PACKETS = 178_956
+"""In flight at most, beyond what the rate and the delay make: 256 MiB of full packets."""
+_HUGE = 1 << 31
+_SLOWEST_BPS = 200
+_DOWN = 1
+_SIGMA_MAX_NS = 2**31 - 1
+"""tabledist() of sch_netem.c takes an s32."""
+_DISTRIBUTIONS: tuple[Distribution, ...] = ("uniform", "normal", "pareto", "paretonormal", "table")
+_TABLE_MAX = 32767 / DISTANCE
+_IDLE_FLIGHT = Netem(rate=_AT_ONCE, limit=_ROOM_PACKETS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """Qdiscs of one direction; None: isn't there. `leaf` None in what is wanted: any will do."""
+
+    entry: Netem | None = None
+    share: Share | None = None
+    leaf: Leaf | None = None
+    wire: Netem | None = None
+    flight: Netem | None = None
+
+
+NOTHING = Tree()
+
+
+def wanted(spec: LinkSpec, have: Tree = NOTHING) -> Tree:
+    """What does as asked; the halves that `have` shows stay in any case."""
+    overhead = (spec.overhead_bytes or 0) - ETHERNET
+    entry = replace(_entry(spec), overhead=overhead)
+    rate = None if spec.rate_bps is None else max(1, round(spec.rate_bps / 8))
+    flight = _flight(spec)
+    source = entry != Netem(overhead=overhead) or rate is not None or have.entry is not None
+    target = flight is not None or rate is not None or have.wire is not None
+    share = Share(rate=rate or UNLIMITED) if rate is not None or have.share is not None else None
+    return Tree(
+        entry=entry if source else None,
+        share=share,
+        leaf=None if rate is None else _leaf(spec),
+        wire=Netem(rate=rate or 0, overhead=overhead) if target else None,
+        flight=flight or (None if have.flight is None else _IDLE_FLIGHT),
+    )
+
+
+def refusals(spec: LinkSpec) -> dict[str, str]:
+    """Field name -> why netem can't do it."""
+    wrong: dict[str, str] = {}
+    if spec.rate_bps is not None and spec.rate_bps < _SLOWEST_BPS:
+        wrong["rate_bps"] = "the kernel counts whole bytes a second: at least 200bit"
+    if spec.jitter_s and _sigma(spec)[0] > _SIGMA_MAX_NS:
+        wrong["jitter_s"] = "the kernel's netem has no jitter over 2.1s"
+    scrambled = "the kernel's netem draws each {} by itself, whatever correlation it is told"
+    if spec.jitter_s and spec.jitter_correlation:
+        wrong["jitter_correlation"] = scrambled.format("delay")
+    if spec.reorder_ratio and spec.reorder_correlation:
+        wrong["reorder_correlation"] = "the kernel's netem reorders a smaller share when correlated"
+    if spec.loss_markov is not None:
+        p13, p31, p32, _, p14 = spec.loss_markov
+        if p13 + p14 > 1 or p31 + p32 > 1:
+            wrong["loss_markov"] = "chances out of one state must not be over 100% together"
+    return wrong
+
+
+# --- the parts ------------------------------------------------------------------------------------
+
+
+def _entry(spec: LinkSpec) -> Netem:
+    shares = Netem(
+        duplicate=_chance(spec.duplicate_ratio),
+        corrupt=_chance(spec.corrupt_ratio),
+        tag=_DOWN if spec.up is False else 0,
+    )
+    if spec.up is False:
+        return replace(shares, loss=WHOLE)
+    if spec.loss_markov is not None:
+        p13, p31, p32, p23, p14 = map(_chance, spec.loss_markov)
+        return replace(shares, markov=(p13, p31, p32, p14, p23))
+    chain = spec.loss_gilbert
+    if spec.loss_ratio and spec.loss_correlation and spec.loss_ratio < 1:
+        # The kernel's own correlation averages random numbers, and so loses hardly anything.
+        chain = loss.correlated(spec.loss_ratio, spec.loss_correlation)
+    if chain is not None:
+        p, r, while_bad, while_good = chain
+        bad = WHOLE - _chance(while_bad)
+        return replace(shares, gilbert=(_chance(p), _chance(r), bad, _chance(while_good)))
+    return replace(shares, loss=_chance(spec.loss_ratio))
+
+
+def _flight(spec: LinkSpec) -> Netem | None:
+    """None: without any effect."""
+    sigma_ns, table, tag = (0, b"", 0)
+    if spec.jitter_s:
+        sigma_ns, table, tag = _sigma(spec)
+    delay_s = spec.delay_s or 0.0
+    slot = (0, 0, 0, 0)
+    if spec.slot_s is not None:
+        slot = (_ns(spec.slot_s[0]), _ns(spec.slot_s[1]), 0, min(spec.slot_bytes or 0, _HUGE - 1))
+    if not delay_s and not sigma_ns and not any(slot):
+        return None
+    return Netem(
+        limit=_room(spec),
+        latency_ns=_ns(delay_s),
+        jitter_ns=sigma_ns,
+        table=table,
+        reorder=_chance(spec.reorder_ratio),
+        rate=_AT_ONCE,
+        tag=tag,
+        slot=slot,
+    )
+
+
+def _room(spec: LinkSpec) -> int:
+    """Packets in flight: even small ones, at the link's rate."""
+    longest_s = (spec.delay_s or 0.0) + 4 * (spec.jitter_s or 0.0)
+    return min(_HUGE, max(_ROOM_PACKETS, math.ceil(longest_s * (spec.rate_bps or 0) / 8 / 64)))
+
+
+def _leaf(spec: LinkSpec) -> Leaf:
+    limit = queue.limit(spec)
+    size = limit.bytes if limit.bytes is not None else (limit.packets or 1) * queue.PACKET_BYTES
+    size, ecn = min(size, _HUGE), bool(spec.ecn)
+    if spec.queue_discipline == "codel":
+        packets = limit.packets or math.ceil(size / queue.PACKET_BYTES)
+        return Codel(limit=min(packets, _HUGE), ecn=ecn)
+    if spec.queue_discipline == "red":
+        red = queue.red(spec)
+        return Red(
+            limit=size,
+            least=red.min_bytes,
+            most=red.max_bytes,
+            weight_log2=red.weight_log2,
+            chance=_chance(red.ratio),
+            idle_ns=round(red.average_bytes * 8e9 / (spec.rate_bps or 1)),
+            ecn=ecn,
+        )
+    if limit.packets is not None:
+        return PacketQueue(limit=min(limit.packets, _HUGE))
+    return ByteQueue(limit=size)
+
+
+def _sigma(spec: LinkSpec) -> tuple[int, bytes, int]:
+    """What an entry of 8192 means in ns, the table, and the tag that tells it from others."""
+    kind = spec.jitter_distribution or "normal"
+    table, most = _table(kind, spec.jitter_table)
+    tag = 8 * (zlib.crc32(table) >> 6) + _DISTRIBUTIONS.index(kind)
+    return max(1, round((spec.jitter_s or 0.0) * 1e9 * most)), table, tag
+
+
+@lru_cache(maxsize=64)
+def _table(kind: Distribution, own: tuple[float, ...] | None) -> tuple[bytes, float]:
+    """A table in the kernel's numbers, and how much one sigma of it is in `jitter_s`.
+
+    The largest deviation becomes the largest number, so nothing is cut off or coarse.
+    """
+    spec = LinkSpec(jitter_s=1.0, jitter_distribution=kind, jitter_table=own)
+    entries = jitter.entries_of(spec)
+    most = max(max(map(abs, entries)), 1e-9) / _TABLE_MAX
+    numbers = [round(entry / most * DISTANCE) for entry in entries]
+    return struct.pack(f"={len(numbers)}h", *numbers), most
+
+
+# --- back -----------------------------------------------------------------------------------------
+
+
+def spec_of(tree: Tree) -> LinkSpec:
+    """What qdiscs do, in the terms of links. Pure numbers: a queue is one of bytes or packets."""
+    values: dict[str, object] = {}
+    if tree.entry is not None:
+        values |= _entry_spec(tree.entry)
+    if tree.share is not None and tree.share.rate != UNLIMITED:
+        values |= {"rate_bps": tree.share.rate * 8.0} | _leaf_spec(tree.leaf)
+        if tree.entry is not None and tree.entry.overhead not in (None, -ETHERNET):
+            values["overhead_bytes"] = (tree.entry.overhead or 0) + ETHERNET
+    if tree.flight is not None:
+        values |= _flight_spec(tree.flight)
+    return LinkSpec(**values)  # type: ignore[arg-type]
+
+
+def _entry_spec(entry: Netem) -> dict[str, object]:
+    values: dict[str, object] = {}
+    if entry.tag & _DOWN:
+        values["up"] = False
+    elif entry.gilbert is not None:
+        p, r, h, k1 = entry.gilbert
+        values["loss_gilbert"] = (_ratio(p), _ratio(r), _ratio(WHOLE - h), _ratio(k1))
+    elif entry.markov is not None:
+        p13, p31, p32, p14, p23 = map(_ratio, entry.markov)
+        values["loss_markov"] = (p13, p31, p32, p23, p14)
+    elif entry.loss:
+        values["loss_ratio"] = _ratio(entry.loss)
+    for name, share in (("duplicate_ratio", entry.duplicate), ("corrupt_ratio", entry.corrupt)):
+        if share:
+            values[name] = _ratio(share)
+    return values
+
+
+def _flight_spec(flight: Netem) -> dict[str, object]:
+    values: dict[str, object] = {}
+    if flight.latency_ns:
+        values["delay_s"] = flight.latency_ns / 1e9
+    if flight.jitter_ns:
+        values |= _jitter_spec(flight)
+    if flight.reorder:
+        values["reorder_ratio"] = _ratio(flight.reorder)
+    if any(flight.slot):
+        values["slot_s"] = (flight.slot[0] / 1e9, flight.slot[1] / 1e9)
+        if flight.slot[3]:
+            values["slot_bytes"] = flight.slot[3]
+    return values
+
+
+def _jitter_spec(flight: Netem) -> dict[str, object]:
+    """The kernel doesn't show its table: the tag names the distribution, a user's own is lost."""
+    number = flight.tag % 8
+    kind = _DISTRIBUTIONS[number] if number < len(_DISTRIBUTIONS) else "normal"
+    if kind == "table":
+        return {"jitter_s": flight.jitter_ns / 1e9, "jitter_distribution": "table"}
+    most = _table(kind, None)[1]
+    return {"jitter_s": flight.jitter_ns / 1e9 / most, "jitter_distribution": kind}
+
+
+def _leaf_spec(leaf: Leaf | None) -> dict[str, object]:
+    match leaf:
+        case ByteQueue(limit=size):
+            return {"queue_bytes": size}
+        case PacketQueue(limit=packets):
+            return {"queue_packets": packets}
+        case Codel(limit=packets, ecn=ecn):
+            return {"queue_packets": packets, "queue_discipline": "codel", "ecn": ecn}
+        case Red(limit=size, ecn=ecn):
+            return {"queue_bytes": size, "queue_discipline": "red", "ecn": ecn}
+    return {}
+
+
+def _chance(ratio: float | None) -> int:
+    """The kernel's chance; one that isn't 0 stays so."""
+    return 0 if not ratio else max(1, round(ratio * WHOLE))
+
+
+def _ratio(chance: int) -> float:
+    return chance / WHOLE
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
