@@ -169,7 +169,7 @@ class Netlink:
         return answers
 
     def _one_each(self, first: int, count: int) -> list[Answer]:
-        """What the kernel has then (where it was asked to tell) comes before its acknowledgement."""
+        """What the kernel has then, where it was asked to tell, comes before it acknowledges."""
         found: list[Answer | None] = [None] * count
         echoes: dict[int, tuple[int, bytes]] = {}
         missing = count

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from otter_agent.links.base import Counters, Direction
 from otter_agent.links.netem import place as places
+from otter_agent.links.netem.options import Netem
 from otter_agent.links.netem.place import Place
 from otter_agent.links.netem.tc import Stats
 from otter_agent.links.netem.tree import ETHERNET
@@ -20,16 +21,16 @@ _CODEL = struct.Struct("=I4I4I")  # tc_codel_xstats after its type
 _NONE = Stats()
 
 
-def counters_of(place: Place) -> Counters | None:
-    """None: nothing of ours is there to count. Drops while down are among those of `loss`."""
+def counters_of(place: Place) -> Counters:
+    """Drops while down are among those of `loss`.
+
+    What arrived is what came in by the target's device and doesn't wait behind it any more: so it
+    counts from when the link was made, shaped or not.
+    """
     tree, stats = place.tree, place.stats
     entry = stats.get(places.ENTRY, _NONE) if tree.entry is not None else _NONE
     shares = stats.get(places.SHARES, _NONE) if place.htb else _NONE
     wire = stats.get(places.WIRE, _NONE) if tree.wire is not None else _NONE
-    last = tree.wire if tree.wire is not None else tree.entry
-    if last is None:
-        return None
-    out = wire if tree.wire is not None else entry
     early, marked = _managed(place)
     dropped = {
         "loss": max(0, entry.drops - shares.drops),
@@ -37,15 +38,23 @@ def counters_of(place: Place) -> Counters | None:
         "aqm": early,
         "other": wire.drops,
     }
-    overhead = (last.overhead or 0) + ETHERNET
+    packets, size = place.arrived
+    before, behind = _bytes(tree.entry, entry), _bytes(tree.wire, wire)
     return Counters(
-        packets=out.packets,
-        bytes=max(0, out.size - overhead * out.packets),
+        packets=max(0, packets - wire.waiting_packets - wire.drops),
+        bytes=max(0, size - ETHERNET * packets - behind),
         dropped={cause: count for cause, count in dropped.items() if count},
         marked=marked,
         waiting_packets=entry.waiting_packets + wire.waiting_packets,
-        waiting_bytes=entry.waiting_size + wire.waiting_size,
+        waiting_bytes=before + behind,
     )
+
+
+def _bytes(netem: Netem | None, stats: Stats) -> int:
+    """What waits, in bytes of IP packets."""
+    if netem is None:
+        return 0
+    return max(0, stats.waiting_size - ((netem.overhead or 0) + ETHERNET) * stats.waiting_packets)
 
 
 def _managed(place: Place) -> tuple[int, int]:

@@ -82,19 +82,20 @@ class NetemDriver(LinkDriver):
             return {d: found for d, found in outcomes.items() if found is not None}
 
     def read(self, directions: Iterable[Direction]) -> dict[Direction, LinkSpec]:
-        """See `LinkDriver.read`; directions whose devices are gone are left out."""
+        """See `LinkDriver.read`; nothing is in force where devices are gone."""
         with self._lock:
-            found, _ = self._observer.observe(directions)
+            wanted = list(directions)
+            found, _ = self._observer.observe(wanted)
             self._places |= found
-            return {d: self._spec(d, place) for d, place in found.items()}
+            places_of = {d: found.get(d) for d in wanted}
+            return {d: self._spec(d, p) if p else LinkSpec() for d, p in places_of.items()}
 
     def counters(self, directions: Collection[Direction]) -> dict[Direction, Counters]:
-        """See `LinkDriver.counters`; those through which all passes unhindered are left out."""
+        """See `LinkDriver.counters`; those whose devices are gone are left out."""
         with self._lock:
-            found, _ = self._observer.observe(directions)
+            found, _ = self._observer.observe(directions, counting=True)
             self._places |= found
-            told = {d: counters_of(place) for d, place in found.items()}
-            return {d: self._down.split(d, c) for d, c in told.items() if c is not None}
+            return {d: self._down.split(d, counters_of(place)) for d, place in found.items()}
 
     def forget(self, mesh: str, keep: Collection[Direction] = ()) -> None:
         """Close the sockets in a mesh's namespaces, which would keep them alive."""

@@ -25,10 +25,12 @@ class View:
     """A namespace.
 
     Attributes:
+        arrived: What devices counted of what came in, where that was asked for.
         qdiscs: By index of their device; classes and filters of devices of ours among them.
     """
 
     devices: dict[str, Device] = field(default_factory=dict)
+    arrived: dict[str, tuple[int, int]] = field(default_factory=dict)
     qdiscs: defaultdict[int, list[tc.Seen]] = field(default_factory=lambda: defaultdict(list))
 
 
@@ -39,16 +41,21 @@ class Observer:
         self._sockets = sockets
 
     def observe(
-        self, directions: Iterable[Direction]
+        self, directions: Iterable[Direction], *, counting: bool = False
     ) -> tuple[dict[Direction, Place], dict[Direction, NetworkError]]:
-        """Where directions are; and why some of them can't be said to be anywhere."""
+        """Where directions are; and why some of them can't be said to be anywhere.
+
+        Args:
+            directions: Which.
+            counting: Read devices' counters, too.
+        """
         wanted = list(directions)
         devices: defaultdict[str, set[str]] = defaultdict(set)
         for direction in wanted:
             devices[direction.source_netns].add(direction.device)
             devices[direction.target_netns].add(direction.device)
         views: dict[str, View | NetworkError] = {
-            netns: self._view(netns, names) for netns, names in devices.items()
+            netns: self._view(netns, names, counting) for netns, names in devices.items()
         }
         found: dict[Direction, Place] = {}
         failed: dict[Direction, NetworkError] = {}
@@ -86,21 +93,24 @@ class Observer:
                 failed |= {d: _explained(exc, netns, d) for d in these}
         return failed
 
-    def _view(self, netns: str, devices: Iterable[str]) -> View | NetworkError:
+    def _view(self, netns: str, devices: Iterable[str], counting: bool) -> View | NetworkError:
         try:
             with self._sockets.of(netns) as netlink:
-                return _look(netlink, netns, devices)
+                return _look(netlink, netns, devices, counting)
         except NetworkError as exc:
             return exc
         except OSError as exc:
             return _explained(exc, netns, netns)
 
 
-def _look(netlink: Netlink, netns: str, devices: Iterable[str]) -> View:
+def _look(netlink: Netlink, netns: str, devices: Iterable[str], counting: bool) -> View:
     view = View()
-    for body in netlink.dump(*messages.get_links(), netns):
+    links = tc.get_counted_links() if counting else messages.get_links()
+    for body in netlink.dump(*links, netns):
         device = messages.parse_link(body)
         view.devices[device.name] = device
+        if counting:
+            view.arrived[device.name] = tc.parse_arrived(body)
     for body in netlink.dump(*tc.get_qdiscs(), netns):
         seen = tc.parse(tc.RTM_NEWQDISC, body)
         view.qdiscs[seen.index].append(seen)
@@ -121,10 +131,11 @@ def _look(netlink: Netlink, netns: str, devices: Iterable[str]) -> View:
 def _place(
     direction: Direction, source: View | NetworkError, target: View | NetworkError
 ) -> Place | NetworkError:
-    if isinstance(source, NetworkError):
-        return source
-    if isinstance(target, NetworkError):
-        return target
+    for view in (source, target):
+        if isinstance(view, NetworkError):
+            return _error(direction, str(view))
+    assert isinstance(source, View)
+    assert isinstance(target, View)
     out, in_ = source.devices.get(direction.device), target.devices.get(direction.device)
     if out is None or in_ is None:
         host = direction.source if out is None else direction.target
@@ -134,7 +145,12 @@ def _place(
     if detour is not None and detour.kind != "ifb":
         why = f"device {name} at {direction.target} is somebody else's ({detour.kind})"
         return _error(direction, why)
-    place = Place(source=out.index, target=in_.index, detour=detour.index if detour else 0)
+    place = Place(
+        source=out.index,
+        target=in_.index,
+        detour=detour.index if detour else 0,
+        arrived=target.arrived.get(direction.device, (0, 0)),
+    )
     for host, device, view, netns in (
         (direction.source, out, source, direction.source_netns),
         (direction.target, detour, target, direction.target_netns),

@@ -68,6 +68,7 @@ class Place:
         ingress: Whether the device has somewhere to put filters on what comes in.
         filtered: Whether what comes in goes through the detour.
         stats: Counters, by handle.
+        arrived: Packets and their bytes that came in at the target so far; where they were read.
     """
 
     source: int
@@ -78,6 +79,7 @@ class Place:
     htb: bool = False
     tree: Tree = field(default_factory=Tree)
     stats: dict[int, tc.Stats] = field(default_factory=dict, compare=False)
+    arrived: tuple[int, int] = field(default=(0, 0), compare=False)
 
 
 def foreign(seen: Iterable[tc.Seen], index: int) -> str:

@@ -15,6 +15,7 @@ from typing import Protocol
 from otter_agent.network.messages import (
     F_CREATE,
     F_EXCL,
+    RTM_GETLINK,
     RTM_NEWLINK,
     Request,
     attribute,
@@ -39,6 +40,7 @@ _U32 = struct.Struct("=I")
 _STAB = struct.Struct("=BBhiIIII")  # cell_log, size_log, align, overhead, linklayer, mpu, mtu, size
 _MIRRED = struct.Struct("=5IiI")  # index, capab, action, refcnt, bindcnt, eaction, ifindex
 _BASIC = struct.Struct("=QI")
+_STATS64 = struct.Struct("=4Q")  # rtnl_link_stats64: packets in, out, bytes in, out
 _QUEUE = struct.Struct("=5I")  # qlen, backlog, drops, requeues, overlimits
 
 _KIND, _OPTIONS, _STATS2, _STAB_ATTR = 1, 2, 7, 8
@@ -55,7 +57,7 @@ _PRIORITY = 0x4F54 << 16
 """Of our filter among others on the device: 'OT'."""
 
 _IFF_UP, _IFF_NOARP = 0x1, 0x80
-_IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 18, 1
+_IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_INFO_KIND, _IFLA_STATS64 = 3, 18, 1, 23
 _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 
 
@@ -183,6 +185,11 @@ def get_classes(index: int) -> tuple[int, bytes]:
     return RTM_GETTCLASS, _TC.pack(0, index, 0, 0, 0)
 
 
+def get_counted_links() -> tuple[int, bytes]:
+    """Asks for all devices, with what they counted."""
+    return RTM_GETLINK, _LINK.pack(0, 0, 0, 0, 0)
+
+
 def get_filters(index: int) -> tuple[int, bytes]:
     """Asks for the filters on what comes in by a device."""
     return RTM_GETTFILTER, _TC.pack(0, index, 0, _INGRESS_FILTERS, 0)
@@ -202,6 +209,13 @@ def parse(message: int, body: bytes) -> Seen:
     kind = at.get(_KIND, b"").rstrip(b"\0").decode(errors="replace")
     options = at.get(_OPTIONS, b"")
     return Seen(message, index, handle, parent, kind, options, overhead, _stats(at))
+
+
+def parse_arrived(body: bytes) -> tuple[int, int]:
+    """Packets and bytes (with Ethernet's header) that came in by a device, from its dump."""
+    stats = dict(attributes(body, _LINK.size)).get(_IFLA_STATS64, bytes(_STATS64.size))
+    packets, _, size, _ = _STATS64.unpack_from(stats)
+    return packets, size
 
 
 def parse_detour(body: bytes) -> Seen | None:

@@ -1,0 +1,31 @@
+"""The driver `netem` keeps to what every link driver keeps to, in a kernel that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from helpers.link_bench import Bench
+
+pytest.register_assert_rewrite("helpers.link_contract", "helpers.link_packets")
+
+from helpers.link_contract import LinkSettings  # noqa: E402 - its asserts are to explain themselves
+from helpers.link_packets import LinkPackets  # noqa: E402
+
+from otter_agent.links.netem import NetemDriver  # noqa: E402
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    driver = NetemDriver()
+    with Bench(driver) as made:
+        yield made
+    driver.close()
+
+
+class TestSettings(LinkSettings):
+    """Settings."""
+
+
+class TestPackets(LinkPackets):
+    """Packets."""
