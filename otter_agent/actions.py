@@ -55,8 +55,12 @@ class Actions:
             elif isinstance(action, policy.Outside):
                 await self._steps.open_outside(wanted.spec)
                 ground.done[name] = wanted.outside
+            elif isinstance(action, policy.Links):
+                await self._steps.make_links(book.links)
+                ground.done[name] = wanted.links
             else:
-                await self._steps.make_network(wanted.spec)
+                await self._steps.make_network(wanted.spec, book.links)
+                ground.done["Links"] = wanted.links
                 ground.done[name] = wanted.network
                 none = wanted.outside == policy.NO_OUTSIDE
                 ground.done["Outside"] = wanted.outside if none else ""  # to be looked at anew

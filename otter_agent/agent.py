@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 from net.errors import OtterError
 from otter_agent import api, dev, folders, mounts
@@ -17,6 +18,9 @@ from otter_agent.admission import Holding, admit
 from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
 from otter_agent.keeper import MeshKeeper
+from otter_agent.links.admission import admit_links
+from otter_agent.links.asking import resolve
+from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.publish import check_ports
 from otter_agent.runtimes.base import Closes, Instance, Runtime
@@ -137,7 +141,7 @@ class Agent:
         """Whether this machine has what `spec` asks of it; changes nothing.
 
         Raises:
-            AgentError: A mount that isn't allowed, `overcommit`, `port-taken`.
+            AgentError: A mount that isn't allowed, `overcommit`, `unsupported-link`, `port-taken`.
         """
         keeper = self._keepers.get(spec.name)
         before = keeper.desired if keeper is not None else None
@@ -150,6 +154,7 @@ class Agent:
             [h for h in self._holdings() if h.mesh != spec.name],
             self.machine.room,
         )
+        admit_links(self.machine.links_of(spec), spec)
         others = [d.spec for d in self._state_meshes() if d.spec.name != spec.name]
         check_ports(spec, before.spec if before else None, others)
 
@@ -189,6 +194,26 @@ class Agent:
             raise AgentError("destroying", f"mesh {mesh} is being destroyed")
         keeper.order(module, order, user_name(by))
         return next(m for m in self.modules(mesh) if m.name == module)
+
+    def links(self, mesh: str) -> LinkBook:
+        """What is asked of a mesh's links, and in force."""
+        return self._require(mesh).links
+
+    async def shape(
+        self, mesh: str, changes: Sequence[api.LinkChange], by: int | None
+    ) -> list[api.LinkStatus]:
+        """Change links by hand; returns when that is in force, with what is.
+
+        Raises:
+            AgentError: `not-found`, `bad-request`, `unsupported-link`, `destroying`: nothing was
+                changed.
+        """
+        keeper = self._require(mesh)
+        if keeper.desired.destroying:
+            raise AgentError("destroying", f"mesh {mesh} is being destroyed")
+        book = keeper.links
+        named = await book.shape(resolve(changes, book.all(), mesh), user_name(by))
+        return [book.status(way) for way in named]
 
     def owner_of(self, mesh: str) -> int | None:
         """The uid of who made a mesh; None: unknown, or there is no such mesh."""
@@ -290,9 +315,17 @@ class Agent:
 
     # --- events ------------------------------------------------------------------------------
 
-    def emit(self, mesh: str, kind: str, subject: str, text: str, state: str) -> None:
+    def emit(
+        self,
+        mesh: str,
+        kind: str,
+        subject: str,
+        text: str,
+        state: str,
+        data: dict[str, Any] | None = None,
+    ) -> None:
         """Record an event and wake those who follow."""
-        self._state.add_event(time.time(), mesh, kind, subject, text, state)
+        self._state.add_event(time.time(), mesh, kind, subject, text, state, data or {})
         self._news.set()
         self._news = asyncio.Event()
 
@@ -375,6 +408,8 @@ class Agent:
         """Remove what a killed predecessor left of meshes that are gone."""
         known = set(self._keepers)
         if not self.machine.problems.get("network"):
+            for mesh in self.machine.network.meshes() - known:
+                self.machine.let_go(mesh)
             self.machine.network.remove_others(known)
         cgroups = self.machine.cgroups
         if cgroups is not None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from otter_agent import api, states
+from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.part import Part
 from otter_agent.reconcile import Observed, Seen, Wanted
@@ -20,8 +22,21 @@ from otter_agent.state import DesiredMesh, State
 from otter_agent.status import MeshView
 from otter_agent.supervision import Supervision
 
-Emit = Callable[[str, str, str, str, str], None]
-"""(mesh, kind, subject, text, state): record an event and wake its watchers."""
+
+class Emit(Protocol):
+    """Records an event and wakes its watchers."""
+
+    def __call__(
+        self,
+        mesh: str,
+        kind: str,
+        subject: str,
+        text: str,
+        state: str,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        """Record it."""
+        ...
 
 
 @dataclass(slots=True)
@@ -37,7 +52,7 @@ class Ground:
     """
 
     done: dict[str, str] = field(
-        default_factory=lambda: {"Folders": "", "Network": "", "Outside": ""}
+        default_factory=lambda: {"Folders": "", "Network": "", "Links": "", "Outside": ""}
     )
     busy: set[str] = field(default_factory=set)
     retry: dict[str, float] = field(default_factory=dict)
@@ -59,6 +74,7 @@ class Book:
         applied_at: When it was last applied (unix seconds).
         touched: Modules of which something has changed since they were last decided about.
         news: Set when something has.
+        links: What is asked of its links, and in force.
     """
 
     def __init__(self, machine: Machine, state: State, emit: Emit, desired: DesiredMesh) -> None:
@@ -76,13 +92,22 @@ class Book:
         self.news = asyncio.Event()
         self._state = state
         self._emit = emit
+        choice = machine.links_of(desired.spec)
+        self.links = LinkBook(choice, machine.agent_id, desired.spec, state, self.tell)
         self.take_spec()
 
     # --- writing -----------------------------------------------------------------------------
 
-    def tell(self, kind: str, subject: str, text: str, state: str = "") -> None:
+    def tell(
+        self,
+        kind: str,
+        subject: str,
+        text: str,
+        state: str = "",
+        data: dict[str, Any] | None = None,
+    ) -> None:
         """Record an event."""
-        self._emit(self.name, kind, subject, text, state)
+        self._emit(self.name, kind, subject, text, state, data)
 
     def touch(self, module: str | None = None) -> None:
         """Something about a module (None: about all) has changed: it is to be decided about."""
@@ -96,6 +121,7 @@ class Book:
         """Another thing is to be true from now on."""
         if desired.spec is not self.desired.spec:
             self.wanted = Wanted.of(desired.spec)
+            self.links.take(desired.spec)
         self.desired = desired
         self.take_spec()
         self.touch()
@@ -174,6 +200,7 @@ class Book:
         return Observed(
             folders=self.ground.done["Folders"],
             network=self.ground.done["Network"],
+            links=self.ground.done["Links"],
             outside=self.ground.done["Outside"],
             modules={name: self.seen(self.parts[name]) for name in modules},
             busy=frozenset(self.ground.busy),
@@ -244,6 +271,7 @@ class Book:
             states={m.name: self.status_of(m) for m in self.desired.spec.modules},
             parts=self.parts,
             memory=self.memory,
+            links=self.links.statuses(),
         )
 
     def artifacts(self) -> dict[str, str]:

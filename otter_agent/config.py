@@ -3,8 +3,11 @@
     /etc/otter/agent.toml, or agent.toml in the folder of --root
 
     mount_roots = ["/srv/datasets"]    # modules may be shown what lies below these folders
+    link_driver = "tun"                # auto (the best that works here), netem or tun
 
-It is read whenever it matters, so a change needs no restart. A missing file allows nothing.
+
+It is read whenever it matters, so a change needs no restart; but for `link_driver`. A missing file
+allows nothing.
 Must not know: modules, drivers.
 """
 
@@ -19,7 +22,8 @@ from typing import Any
 from otter_agent.errors import AgentError
 
 DEFAULT_FILE = Path("/etc/otter/agent.toml")
-_KEYS = ("mount_roots",)
+_KEYS = ("mount_roots", "link_driver")
+LINK_DRIVERS = ("auto", "netem", "tun", "fake")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +33,12 @@ class Settings:
     Attributes:
         file: Where it is read from, whether it exists or not.
         mount_roots: Absolute folders.
+        link_driver: What makes links scarce; `auto`: the best that works.
     """
 
     file: Path
     mount_roots: tuple[Path, ...] = ()
+    link_driver: str = "auto"
 
 
 def file_of(root: Path | None) -> Path:
@@ -62,7 +68,11 @@ def read(root: Path | None) -> Settings:
             near = difflib.get_close_matches(key, _KEYS, n=1)
             meant = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(_KEYS)}"
             raise _bad(file, f"unknown key {key[:80]!r}{meant}")
-    return Settings(file, _folders(file, "mount_roots", tables.get("mount_roots", [])))
+    driver = tables.get("link_driver", "auto")
+    if driver not in LINK_DRIVERS:
+        known = ", ".join(LINK_DRIVERS)
+        raise _bad(file, f"link_driver: {str(driver)[:80]!r} is not one of {known}")
+    return Settings(file, _folders(file, "mount_roots", tables.get("mount_roots", [])), driver)
 
 
 def _folders(file: Path, key: str, value: Any) -> tuple[Path, ...]:

@@ -15,6 +15,7 @@ from otter_agent import api, supervision
 from otter_agent import reconcile as policy
 from otter_agent.actions import Actions
 from otter_agent.book import Book, Emit
+from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.part import Part
 from otter_agent.prober import Prober
@@ -42,12 +43,18 @@ class MeshKeeper:
         self._steps = Steps(machine, self.name)
         self._actions = Actions(self._book, self._steps)
         self._prober = Prober(self._book, self._probing)
+        self._book.links.remake = self._remake_network
         self._wakes: dict[str, float] = {}
         self._unsettled: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- what others tell it -----------------------------------------------------------------
+
+    @property
+    def links(self) -> LinkBook:
+        """What is asked of its links, and in force."""
+        return self._book.links
 
     @property
     def desired(self) -> DesiredMesh:
@@ -153,6 +160,7 @@ class MeshKeeper:
         book.touch()
         async with asyncio.TaskGroup() as group:
             self._group = group
+            self._spawn(book.links.run(), "leases of links", ends_with_mesh=True)
             while not book.desired.destroying:
                 book.news.clear()
                 names = self._due(time.time())
@@ -230,6 +238,10 @@ class MeshKeeper:
                     book.parts[action.module].busy = False
                 book.touch(action.module)
 
+    async def _remake_network(self) -> None:
+        """Links need other devices than they have: everything that runs keeps running."""
+        await self._steps.make_network(self._book.desired.spec, self._book.links)
+
     # --- what it tells others ----------------------------------------------------------------
 
     def _tell(self, names: Iterable[str], *, idle: bool) -> None:
@@ -273,7 +285,7 @@ class MeshKeeper:
     async def _destroy(self) -> None:
         book = self._book
         while True:
-            said = await remove_mesh(self._steps, book.parts, book.tell, book.patience)
+            said = await remove_mesh(self._steps, book.parts, book.links, book.tell, book.patience)
             if not said:
                 break
             book.ground.problems["destroy"] = said

@@ -18,8 +18,11 @@ from otter_agent.admission import Room
 from otter_agent.cgroups import Cgroups, open_cgroups
 from otter_agent.config import Settings
 from otter_agent.config import read as read_settings
+from otter_agent.errors import AgentError
 from otter_agent.images.base import ImageStore
 from otter_agent.layout import Layout
+from otter_agent.links.choose import Choice, choose
+from otter_agent.links.fake import FakeLinks
 from otter_agent.network import Network
 from otter_agent.runtimes.base import Closes, Runtime, Versioned
 from otter_agent.supervision import PATIENCE, Patience
@@ -59,6 +62,7 @@ class Machine:
     """This machine's drivers.
 
     Attributes:
+        links: What makes links scarce.
         problems: Runtime name -> why it can't be used now ("" if it can); kept by the agent.
     """
 
@@ -69,6 +73,7 @@ class Machine:
     cgroups: Cgroups | None
     runtimes: Mapping[str, Runtime]
     stores: Mapping[str, ImageStore]
+    links: Choice
     problems: dict[str, str] = field(default_factory=dict)
 
     def settings(self) -> Settings:
@@ -81,6 +86,17 @@ class Machine:
             return self.problems.get("cgroups") or "this agent has no such runtime"
         needed = "" if runtime == "fake" else self.problems.get("network", "")
         return needed or self.problems.get(runtime, "not probed yet")
+
+    def links_of(self, spec: api.MeshSpec) -> Choice:
+        """What makes the links of a mesh scarce: one of fake modules has no network to shape."""
+        if spec.modules and all(m.runtime == "fake" for m in spec.modules):
+            return Choice(driver=FakeLinks(), why="all its modules are fake")
+        return self.links
+
+    def let_go(self, mesh: str) -> None:
+        """Of a mesh's links, before its namespaces go."""
+        if self.links.driver is not None:
+            self.links.driver.forget(mesh)
 
     @property
     def room(self) -> Room:
@@ -103,6 +119,9 @@ class Machine:
             kernel=platform.release(),
             python=platform.python_version(),
             cgroup=self.cgroups.version if self.cgroups else "none",
+            link_driver=self.links.name,
+            link_drivers=self.links.told(),
+            link_driver_why=self.links.why,
             gateways=self.problems.get("network") or self.problems.get("gateways", ""),
             runtimes=tuple(
                 api.RuntimeFact(
@@ -131,6 +150,7 @@ def open_machine(config: Config, layout: Layout, agent_id: str) -> Machine:
     except OtterError as error:
         problems["cgroups"] = str(error)
     runtimes, stores = _drivers(config, layout, agent_id, cgroups)
+    links = _links(config, layout, agent_id) if usable else Choice(why=why)
     return Machine(
         layout=layout,
         config=config,
@@ -139,8 +159,17 @@ def open_machine(config: Config, layout: Layout, agent_id: str) -> Machine:
         cgroups=cgroups,
         runtimes=runtimes,
         stores=stores,
+        links=links,
         problems=problems,
     )
+
+
+def _links(config: Config, layout: Layout, agent_id: str) -> Choice:
+    try:
+        wanted = read_settings(config.root).link_driver
+    except AgentError as error:
+        return Choice(why=str(error))
+    return choose(agent_id, layout, wanted)
 
 
 def _drivers(

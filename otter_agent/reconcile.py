@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_agent.runtimes.base import Instance, Phase
 from otter_agent.supervision import Supervision
@@ -60,14 +61,16 @@ class Observed:
     Attributes:
         folders: Digest of the spec for which module folders and host budgets were last made.
         network: Digest of the spec for which namespaces, links and routes were last made.
+        links: Digest of the spec for which links were last made what is asked of them.
         outside: Digest of the spec for which gateways and published ports were last opened.
         modules: By name, also of modules that the spec no longer has.
-        busy: Mesh-wide actions under way (`Folders`, `Network`, `Outside`).
+        busy: Mesh-wide actions under way (`Folders`, `Network`, `Links`, `Outside`).
         retry_at: Mesh-wide action -> not before this moment (it failed before).
     """
 
     folders: str = ""
     network: str = ""
+    links: str = ""
     outside: str = NO_OUTSIDE
     modules: Mapping[str, Seen] = field(default_factory=dict)
     busy: frozenset[str] = frozenset()
@@ -83,6 +86,7 @@ class Wanted:
         digests: Name of each module -> `api.instance_digest`.
         folders: Changes when module folders, names or host budgets have to be looked at again.
         network: Changes when namespaces, links or routes have to be looked at again.
+        links: Changes when other properties are asked of links.
         outside: As that, of gateways and published ports; `NO_OUTSIDE`: there is none.
     """
 
@@ -91,6 +95,7 @@ class Wanted:
     digests: Mapping[str, str]
     folders: str
     network: str
+    links: str
     outside: str
 
     @classmethod
@@ -102,6 +107,7 @@ class Wanted:
             {m.name: api.instance_digest(m) for m in spec.modules},
             _folders_digest(spec),
             _network_digest(spec),
+            api.digest(api.encode((spec.links, spec.seed, spec.allow_degraded))),
             _outside_digest(spec),
         )
 
@@ -119,6 +125,10 @@ class Folders(Action):
 
 class Network(Action):
     """Make namespaces, links, addresses and routes what the spec says."""
+
+
+class Links(Action):
+    """Make links as scarce as is asked."""
 
 
 class Outside(Action):
@@ -180,7 +190,13 @@ def _folders_digest(spec: api.MeshSpec) -> str:
 def _network_digest(spec: api.MeshSpec) -> str:
     """Of all that the network is made from: budgets are the folders' affair."""
     hosts = [msgspec.structs.replace(h, cpu=None, memory_bytes=None) for h in spec.hosts]
-    return api.digest(api.encode((hosts, spec.links)))
+    links = [(x.name, x.a, x.b, _is_asked(x.forward), _is_asked(x.reverse)) for x in spec.links]
+    return api.digest(api.encode((hosts, links)))
+
+
+def _is_asked(spec: LinkSpec | None) -> bool | None:
+    """Which devices a link needs may depend on whether anything is asked of it."""
+    return None if spec is None else bool(spec.asked())
 
 
 def _outside_digest(spec: api.MeshSpec) -> str:
@@ -241,12 +257,13 @@ def _ground(
     for action, digest, have in (
         (Folders(), wanted.folders, observed.folders),
         (Network(), wanted.network, observed.network),
+        (Links(), wanted.links, observed.links),
         (Outside(), wanted.outside, observed.outside),
     ):
         name = type(action).__name__
         if have == digest:
             done.add(name)
-        elif name in observed.busy or (name == "Outside" and "Network" not in done):
+        elif name in observed.busy or (name in ("Links", "Outside") and "Network" not in done):
             continue
         elif (retry := observed.retry_at.get(name, 0.0)) > now:
             wakes[""] = min(retry, wakes.get("", retry))
@@ -279,7 +296,7 @@ def _module_step(
     if not alive:
         return _to_start(module.name, seen, memory, now, done)
     if not seen.connected:
-        return Connect(module.name) if done >= {"Network", "Outside"} else None
+        return Connect(module.name) if done >= {"Network", "Links", "Outside"} else None
     if seen.budget != budget_of(module):
         return Update(module.name)
     return None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from otter_agent.errors import explained
+from otter_agent.links.book import LinkBook
 from otter_agent.part import Part
 from otter_agent.steps import AT_ONCE, Steps, patient
 from otter_agent.supervision import Patience
@@ -26,6 +27,7 @@ class Tell(Protocol):
 async def remove_mesh(
     steps: Steps,
     parts: Mapping[str, Part],
+    links: LinkBook,
     tell: Tell,
     patience: Patience,
 ) -> str:
@@ -50,7 +52,7 @@ async def remove_mesh(
                 group.create_task(end(name, part), name=f"end of {name}")
     if not said:
         try:
-            await steps.remove_all()
+            await steps.remove_all(links)
         except Exception as error:  # noqa: BLE001 - as above
             said.append(str(explained(error)))
     for text in said:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -20,10 +22,11 @@ from otter_agent import api
 from otter_agent.errors import AgentError
 from otter_agent.supervision import Supervision
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KEEP_EVENTS = 10_000
 """Older events are forgotten: a busy mesh writes about 10 a module, so this is days of history."""
 
+_NO_DATA: Mapping[str, Any] = MappingProxyType({})
 _FULL = sqlite3.OperationalError
 """What sqlite raises on a full disk, among others."""
 
@@ -37,7 +40,11 @@ CREATE TABLE IF NOT EXISTS supervision (
     mesh TEXT NOT NULL, module TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (mesh, module));
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, mesh TEXT NOT NULL,
-    kind TEXT NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL, state TEXT NOT NULL);
+    kind TEXT NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL, state TEXT NOT NULL,
+    data TEXT NOT NULL DEFAULT '');
+CREATE TABLE IF NOT EXISTS shapes (
+    mesh TEXT NOT NULL, link TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
+    body BLOB NOT NULL, PRIMARY KEY (mesh, link, source, target));
 CREATE INDEX IF NOT EXISTS events_of_mesh ON events (mesh, seq);
 """
 
@@ -47,6 +54,9 @@ _FROM_1 = (
     "ALTER TABLE meshes ADD COLUMN changed REAL NOT NULL DEFAULT 0",
 )
 """Brings a state of schema 1 to schema 2: its meshes are nobody's until they are applied again."""
+_FROM_2 = ("ALTER TABLE events ADD COLUMN data TEXT NOT NULL DEFAULT ''",)
+"""To schema 3."""
+_UPGRADES = {1: (*_FROM_1, *_FROM_2), 2: _FROM_2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,7 @@ class State:
             self._db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
         elif int(row[0]) < SCHEMA_VERSION:
             with self._transaction():
-                for statement in _FROM_1:
+                for statement in _UPGRADES[int(row[0])]:
                     self._db.execute(statement)
                 self._db.execute("UPDATE meta SET value=? WHERE key='schema'", (SCHEMA_VERSION,))
         elif int(row[0]) > SCHEMA_VERSION:
@@ -180,6 +190,7 @@ class State:
         with _full_disk("forget the mesh"), self._transaction():
             self._db.execute("DELETE FROM meshes WHERE name=?", (name,))
             self._db.execute("DELETE FROM supervision WHERE mesh=?", (name,))
+            self._db.execute("DELETE FROM shapes WHERE mesh=?", (name,))
 
     # --- supervision ---------------------------------------------------------------------------
 
@@ -212,40 +223,86 @@ class State:
                     (mesh, module, msgspec.json.encode(memory)),
                 )
 
+    # --- links changed by hand -----------------------------------------------------------------
+
+    def shapes(self, mesh: str) -> dict[tuple[str, str, str], bytes]:
+        """(link, source, target) -> what was changed of that direction."""
+        rows = self._db.execute(
+            "SELECT link, source, target, body FROM shapes WHERE mesh=?", (mesh,)
+        )
+        return {(link, source, target): body for link, source, target, body in rows}
+
+    def put_shapes(self, mesh: str, shapes: Mapping[tuple[str, str, str], bytes | None]) -> None:
+        """Keep what was changed of some directions, all or nothing; None: forget it.
+
+        Raises:
+            AgentError: The disk is full.
+        """
+        gone = [(mesh, *way) for way, body in shapes.items() if body is None]
+        kept = [(mesh, *way, body) for way, body in shapes.items() if body is not None]
+        with _full_disk("store the change"), self._transaction():
+            self._db.executemany(
+                "DELETE FROM shapes WHERE mesh=? AND link=? AND source=? AND target=?", gone
+            )
+            self._db.executemany("INSERT OR REPLACE INTO shapes VALUES (?, ?, ?, ?, ?)", kept)
+
     # --- events --------------------------------------------------------------------------------
 
     def add_event(
-        self, time: float, mesh: str, kind: str, subject: str, text: str, state: str = ""
+        self,
+        time: float,
+        mesh: str,
+        kind: str,
+        subject: str,
+        text: str,
+        state: str = "",
+        data: Mapping[str, Any] = _NO_DATA,
     ) -> api.Event:
         """Append an event and return it with its number."""
         seq = 0
         with contextlib.suppress(_FULL):  # a full disk: work goes on untold
             cursor = self._db.execute(
-                "INSERT INTO events (time, mesh, kind, subject, text, state)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (time, mesh, kind, subject, text, state),
+                "INSERT INTO events (time, mesh, kind, subject, text, state, data)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (time, mesh, kind, subject, text, state, _json(data) if data else ""),
             )
             seq = cursor.lastrowid or 0
         if seq and seq % 1000 == 0:
             self._db.execute("DELETE FROM events WHERE seq <= ?", (seq - KEEP_EVENTS,))
         return api.Event(
-            seq=seq, time=time, mesh=mesh, kind=kind, subject=subject, text=text, state=state
+            seq=seq,
+            time=time,
+            mesh=mesh,
+            kind=kind,
+            subject=subject,
+            text=text,
+            state=state,
+            data=dict(data),
         )
 
     def events(self, *, mesh: str | None, since: int, limit: int = 1000) -> list[api.Event]:
         """Events numbered above `since`, oldest first; of one mesh or of all."""
         rows = self._db.execute(
-            "SELECT seq, time, mesh, kind, subject, text, state FROM events"
+            "SELECT seq, time, mesh, kind, subject, text, state, data FROM events"
             " WHERE seq > ? AND (? IS NULL OR mesh = ?) ORDER BY seq LIMIT ?",
             (since, mesh, mesh, limit),
         )
         names = ("seq", "time", "mesh", "kind", "subject", "text", "state")
-        return [api.Event(**dict(zip(names, row, strict=True))) for row in rows]
+        return [
+            api.Event(
+                **dict(zip(names, row, strict=True)), data=msgspec.json.decode(data) if data else {}
+            )
+            for *row, data in rows
+        ]
 
     def last_event(self) -> int:
         """Number of the newest event; 0 if there is none."""
         row = self._db.execute("SELECT max(seq) FROM events").fetchone()
         return int(row[0] or 0)
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(data).decode()
 
 
 @contextmanager

@@ -35,6 +35,7 @@ class MeshView:
     states: Mapping[str, tuple[api.ModuleState, str]]
     parts: Mapping[str, Part]
     memory: Mapping[str, Supervision]
+    links: tuple[api.LinkStatus, ...] = ()
 
 
 def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus:
@@ -49,7 +50,7 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
         machines=(api.MachineStatus(name=name, reachable=True, version=VERSION),),
         hosts=tuple(_host(machine, spec.name, h) for h in spec.hosts),
         modules=tuple(_module(view, m, _read(machine, spec.name, m)) for m in spec.modules),
-        links=tuple(s for link in spec.links for s in _directions(link)),
+        links=view.links,
         spec=spec,
         problem=view.problem,
         owner=user_name(view.desired.owner),
@@ -138,15 +139,3 @@ def _module(view: MeshView, module: api.ModuleSpec, in_force: api.Budget) -> api
         log_tail=(part.error_tail or kept.log_tail) if troubled else (),
         image=part.artifact.digest if part.artifact else kept.artifact,
     )
-
-
-def _directions(link: api.Link) -> list[api.LinkStatus]:
-    """One entry per direction that the topology asks for; nothing is applied yet."""
-    both = ((link.a, link.b, link.forward), (link.b, link.a, link.reverse))
-    return [
-        api.LinkStatus(
-            name=link.name, from_=a, to=b, driver="none", asked=dict(asked.asked()), applied=None
-        )
-        for a, b, asked in both
-        if asked is not None
-    ]

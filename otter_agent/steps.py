@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from net.errors import DriverError, OtterError
 from otter_agent import api, dev, folders, mounts, shared
 from otter_agent.images.base import BuildLog
+from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.reconcile import budget_of
 from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Workload
@@ -76,11 +77,18 @@ class Steps:
                 cgroups.kill(group)
                 cgroups.remove(group)
 
-    async def make_network(self, spec: api.MeshSpec) -> None:
+    async def make_network(self, spec: api.MeshSpec, links: LinkBook) -> None:
         """Namespaces, links, addresses, routes."""
         if spec.modules and all(m.runtime == "fake" for m in spec.modules):
-            return  # nothing real is to be joined, and a laptop may lack the right to make it
-        await asyncio.to_thread(self.machine.network.converge, spec)
+            # Nothing real is to be joined, and a laptop may lack the right to make it.
+            links.kinds()
+            links.devices_are_there()
+            return
+        await asyncio.to_thread(self.machine.network.converge, spec, links)
+
+    async def make_links(self, links: LinkBook) -> None:
+        """As scarce as is asked."""
+        await asyncio.to_thread(links.bring_into_force)
 
     async def open_outside(self, spec: api.MeshSpec) -> None:
         """Gateways and published ports."""
@@ -173,12 +181,14 @@ class Steps:
             return
         await asyncio.to_thread(self.machine.network.unplug, self.mesh, host, module)
 
-    async def remove_all(self) -> None:
+    async def remove_all(self, links: LinkBook) -> None:
         """Everything of the mesh but its instances: namespaces, groups, folders."""
+        links.close()
         await asyncio.to_thread(self._remove_all)
 
     def _remove_all(self) -> None:
         if not self.machine.problems.get("network"):
+            self.machine.let_go(self.mesh)
             self.machine.network.remove(self.mesh)
         cgroups = self.machine.cgroups
         if cgroups is not None and any(

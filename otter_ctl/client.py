@@ -194,6 +194,19 @@ class AgentClient:
         """Ask for a module to be started, stopped or restarted; its state right after that."""
         return await self._get(_mesh(mesh, "modules", module, order), api.ModuleStatus, "POST")
 
+    async def links(self, mesh: str) -> list[api.LinkStatus]:
+        """The directions of a mesh's links. Raises `AgentFault` with code `not-found`."""
+        return await self._get(_mesh(mesh, "links"), list[api.LinkStatus])
+
+    async def shape(self, mesh: str, changes: Sequence[api.LinkChange]) -> list[api.LinkStatus]:
+        """Change links by hand; the directions that were named, once that is in force.
+
+        Raises:
+            AgentFault: `not-found`, `bad-request`, `unsupported-link`: nothing was changed.
+        """
+        body = api.encode(list(changes))
+        return await self._get(_mesh(mesh, "links"), list[api.LinkStatus], "PATCH", body=body)
+
     async def put_source(
         self,
         mesh: str,

@@ -28,6 +28,7 @@ from otter_agent.api.digests import (
 )
 from otter_agent.api.machine import (
     Copied,
+    DriverFact,
     ExecRequest,
     ForwardRequest,
     ImageInfo,
@@ -64,6 +65,7 @@ from otter_agent.api.status import (
     Event,
     HostStatus,
     Latency,
+    LinkChange,
     LinkStatus,
     LogLine,
     MachineStatus,
@@ -84,6 +86,7 @@ __all__ = [
     "Build",
     "Copied",
     "Data",
+    "DriverFact",
     "Event",
     "ExecRequest",
     "File",
@@ -94,6 +97,7 @@ __all__ = [
     "Info",
     "Latency",
     "Link",
+    "LinkChange",
     "LinkStatus",
     "LogLine",
     "MachineStatus",

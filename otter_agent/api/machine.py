@@ -18,6 +18,19 @@ class RuntimeFact(Data, frozen=True):
     """Version, or what is missing and what to do."""
 
 
+class DriverFact(Data, frozen=True):
+    """Whether a link driver can be used on this machine, and why not."""
+
+    name: str
+    usable: bool
+    detail: str
+    """What it rests on, or what is missing and what to do."""
+    error_s: float | None = None
+    """The error of a delay to expect, median; None: unknown."""
+    chosen: bool = False
+    """Whether it is the one that shapes the links of meshes here."""
+
+
 class Info(Data, frozen=True):
     """The answer of `GET /v1/info`."""
 
@@ -36,6 +49,11 @@ class Info(Data, frozen=True):
     """`v1`, `v2`, or `none`."""
     runtimes: tuple[RuntimeFact, ...]
     link_driver: str = "none"
+    """The one that shapes links here; `none`: none works."""
+    link_drivers: tuple[DriverFact, ...] = ()
+    """Those that were probed, the better first."""
+    link_driver_why: str = ""
+    """Why it is this one, or none."""
     gateways: str = ""
     """Why no mesh can have a gateway here; empty if they can."""
     python: str = ""

@@ -264,6 +264,8 @@ class MeshSpec(Data, frozen=True):
     seed: int = 0
     overcommit: bool = False
     """Whether budgets may add up to more than the machine has."""
+    allow_degraded: bool = False
+    """Whether links may lack properties that the machine's link driver can't do."""
     hosts: tuple[HostSpec, ...] = ()
     links: tuple[Link, ...] = ()
     modules: tuple[ModuleSpec, ...] = ()

@@ -68,8 +68,35 @@ class LinkStatus(Data, frozen=True, rename={"from_": "from"}):
     from_: str
     to: str
     driver: str
+    """What shapes it; `none`: nothing, as nothing is asked or nothing works here."""
     asked: dict[str, Any]
+    """Now, by all layers together: fields of `net.links.spec.LinkSpec`."""
     applied: dict[str, Any] | None
+    """In force, read back; None: not known, or not there yet."""
+    layers: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    """Who asks: `topology`, `timeline`, `shape` (by hand), each over the one before. A value of
+    None takes away what the layers below ask."""
+    reverts_in_s: float | None = None
+    """When the next change by hand ends by itself; None: none does."""
+    lacks: dict[str, str] = msgspec.field(default_factory=dict)
+    """Field -> why it can't be had here, where the topology allows that."""
+    error: str = ""
+    """Why it isn't as asked."""
+
+
+class LinkChange(Data, frozen=True, omit_defaults=True):
+    """One change by hand in the body of `PATCH /v1/meshes/NAME/links`."""
+
+    link: str = "*"
+    """Name or glob."""
+    direction: str = ""
+    """`A>B`; empty: both ways."""
+    set: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Fields of `LinkSpec`; None takes away what the topology asks. All others stay."""
+    for_s: float | None = None
+    """After so long it is as if it had never been; None: it lasts."""
+    reset: bool = False
+    """Undo all former changes by hand first."""
 
 
 PARTS = ("output", "sending", "link", "queue", "total")
@@ -194,12 +221,14 @@ class Event(Data, frozen=True):
     """Seconds since 1970, UTC."""
     mesh: str
     kind: str
-    """`module`, `network`, `image`, `mesh`, `agent`."""
+    """`module`, `network`, `image`, `mesh`, `agent`, `link`."""
     subject: str
     """Name of the module, host or link; the mesh's own name otherwise."""
     text: str
     state: str = ""
     """A module's new state, if this event is a change of state."""
+    data: dict[str, Any] = msgspec.field(default_factory=dict)
+    """For programs: of a link `layer`, `requested` and `applied`, in SI units."""
 
 
 class Results(Data, frozen=True):

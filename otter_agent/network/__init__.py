@@ -2,6 +2,7 @@
 
     names       names of namespaces and devices                    pure
     state       what shall be, and what is                         pure
+    scarcity    what the network has to know of links' drivers
     plan        the operations that lead from one to the other     pure
     operations  one netlink message each, as values                pure
     messages    operations <-> rtnetlink message bodies

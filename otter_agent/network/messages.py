@@ -148,6 +148,11 @@ def _delete_device(op: ops.DeleteDevice) -> Request:
     return Request(RTM_DELLINK, 0, _LINK.pack(0, 0, op.index, 0, 0), op)
 
 
+def _rename_device(op: ops.RenameDevice) -> Request:
+    body = _LINK.pack(0, 0, op.index, 0, 0) + _text(_IFLA_IFNAME, op.name)
+    return Request(RTM_NEWLINK, 0, body, op)
+
+
 # One queue each way: the default is one per CPU of the machine, all with folders in sysfs, and a
 # veth takes no lock that more of them would spread.
 _SHAPE = (
@@ -187,6 +192,7 @@ _ENCODERS: dict[type[Any], Callable[[Any], Request]] = {
     ops.DeleteAddress: _delete_address,
     ops.BringUp: _bring_up,
     ops.DeleteDevice: _delete_device,
+    ops.RenameDevice: _rename_device,
 }
 
 

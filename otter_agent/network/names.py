@@ -15,6 +15,8 @@ from otter_agent.errors import NetworkError
 
 SEPARATOR = "+"
 PLUG_PREFIX = "m."
+RETIRED_PREFIX = "x."
+"""Of a link's device of the former kind, until the new one has its routes."""
 OUTSIDE_DEVICE = "o.outside"
 """Of the pair between a gateway's router and the namespace in which its outward traffic ends."""
 DEVICE_MAX = 15
@@ -80,6 +82,12 @@ def hardware_address(*identity: str) -> bytes:
     """
     digest = hashlib.blake2b("\0".join(identity).encode(), digest_size=6).digest()
     return bytes([digest[0] & 0xFC | 0x02]) + digest[1:]
+
+
+def retired_device(device: str) -> str:
+    """What a link's device is called while another takes its place."""
+    room = DEVICE_MAX - len(RETIRED_PREFIX)
+    return RETIRED_PREFIX + (device if len(device) <= room else _shortened(device, room))
 
 
 def _part(name: str, target: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from otter_agent.network import names, namespaces, plugs, probe, teardown
 from otter_agent.network.outside import probe as outside_probe
 from otter_agent.network.outside.client import Relays
 from otter_agent.network.outside.config import config_of
-from otter_agent.network.plan import plan
+from otter_agent.network.plan import Plan, plan
 from otter_agent.network.routers import Routers
+from otter_agent.network.scarcity import Scarcity
 from otter_agent.network.state import Desired, address, desired
 
 
@@ -54,10 +55,11 @@ class Network:
         """Why meshes can have no gateways here; empty if they can. Changes nothing."""
         return outside_probe.problem()
 
-    def converge(self, spec: api.MeshSpec) -> None:
+    def converge(self, spec: api.MeshSpec, scarcity: Scarcity | None = None) -> None:
         """Make hosts, links, addresses and routes of a mesh what `spec` says.
 
         What is wanted no more of gateways and published ports is closed; `open_outside` opens.
+        Links are made scarce by `scarcity` before a route leads over them; None: they aren't.
 
         Plugs of modules are left alone, unless their host's namespace had to be made anew: plug
         (idempotent) every running module after this.
@@ -76,7 +78,17 @@ class Network:
             elif self._relays is not None and gone:  # it has to let go of what is to be dropped
                 self._relays.apply(outside.within(present - gone))
             self._announce(gone)
-            namespaces.in_own_thread(lambda: self._converge(spec.name, want, where, gone))
+            if scarcity is not None:
+                want = desired(self._agent_id, spec, scarcity.kinds())
+                scarcity.let_go(shaped_only=False)
+            work = _Convergence(Routers(spec.name, where, self._count), want)
+            namespaces.in_own_thread(lambda: self._prepare(spec.name, work, gone))
+            if scarcity is not None:
+                scarcity.devices_are_there()
+            namespaces.in_own_thread(work.route)
+            if scarcity is not None:
+                scarcity.let_go(shaped_only=True)
+            namespaces.in_own_thread(work.retire)
 
     def open_outside(self, spec: api.MeshSpec) -> None:
         """Open the gateways and published ports of a mesh whose namespaces are there, no others.
@@ -220,15 +232,39 @@ class Network:
         if gone:
             namespaces.in_own_thread(lambda: teardown.destroy(gone, mesh, lambda: self._count(1)))
 
-    def _converge(
-        self, mesh: str, want: Desired, where: Mapping[str, str], gone: Collection[str]
-    ) -> None:
-        """In a thread of its own: enters every namespace in turn, once per step."""
+    def _prepare(self, mesh: str, work: _Convergence, gone: Collection[str]) -> None:
         namespaces.prepare_directory()
-        routers = Routers(mesh, where, self._count)
-        steps = plan(want, routers.observe())
-        routers.carry_out(steps.remove)
+        work.remove()
         self._drop(sorted(gone), mesh)
-        routers.create(steps.create)
-        routers.carry_out(steps.setup)
-        routers.carry_out(steps.route)
+        work.set_up()
+
+
+class _Convergence:
+    """One way from what is to what shall be, in stages; each enters every namespace in turn.
+
+    Call each in a thread of its own.
+    """
+
+    def __init__(self, routers: Routers, want: Desired) -> None:
+        self._routers = routers
+        self._want = want
+        self._steps = Plan()
+
+    def remove(self) -> None:
+        """Look what is there, and remove what is wanted no more."""
+        self._steps = plan(self._want, self._routers.observe())
+        self._routers.carry_out(self._steps.remove)
+
+    def set_up(self) -> None:
+        """Namespaces and devices."""
+        self._routers.create(self._steps.create)
+        self._routers.carry_out(self._steps.setup)
+        self._routers.carry_out(self._steps.up)
+
+    def route(self) -> None:
+        """What leads over the devices."""
+        self._routers.carry_out(self._steps.route)
+
+    def retire(self) -> None:
+        """Devices whose place others have taken."""
+        self._routers.carry_out(self._steps.retire)

@@ -1,6 +1,6 @@
-"""Operations in a namespace: values with a readable `str`, one netlink message each. Pure.
+"""Operations in a namespace: values with a readable `str`. Pure.
 
-messages.py turns them into bytes; plan.py says which are needed.
+messages.py turns each into a netlink message, but for `AddTun`; plan.py says which are needed.
 """
 
 from __future__ import annotations
@@ -34,6 +34,32 @@ class DeleteDevice:
 
     def __str__(self) -> str:
         return f"delete device {self.device}"
+
+
+@dataclass(frozen=True, slots=True)
+class RenameDevice:
+    """Call a device otherwise, without setting it down: its routes stay.
+
+    Where the kernel can't (before 6.2), the device goes at once, with its routes.
+    """
+
+    index: int
+    device: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"rename device {self.device} to {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddTun:
+    """Make one end of a link in user space: a TUN device that stays, still down."""
+
+    device: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"add device {self.device} (tun)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +133,17 @@ class DeleteRoute:
         return f"delete route {dotted(self.to[0])}/{self.to[1]}"
 
 
-Op = BringUp | DeleteDevice | AddPair | AddAddress | DeleteAddress | PutRoute | DeleteRoute
+Op = (
+    BringUp
+    | RenameDevice
+    | DeleteDevice
+    | AddTun
+    | AddPair
+    | AddAddress
+    | DeleteAddress
+    | PutRoute
+    | DeleteRoute
+)
 
 
 def dotted(packed: bytes) -> str:

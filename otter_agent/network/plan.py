@@ -1,8 +1,13 @@
 """The way from what is to what shall be. Pure.
 
     api.MeshSpec ──desired()──► Desired       ┐
-                                              ├─ plan() ─► Plan: remove ► create ► set up ► route
+                                              ├─ plan() ─► Plan
     namespaces ───observe()──► {host: Seen}   ┘
+
+    remove ► create ► set up ► up ► route ► retire
+
+A link that is to be of another kind loses no route: its old device is called otherwise, goes on
+carrying packets until all routes lead over the new one, and goes last.
 
 Module plugs (devices named `m.…`) and their routes are never touched here.
 """
@@ -12,29 +17,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from otter_agent.network import names
 from otter_agent.network.operations import (
     LOOPBACK,
     AddAddress,
     AddPair,
+    AddTun,
     BringUp,
     DeleteAddress,
     DeleteDevice,
     DeleteRoute,
     Op,
     PutRoute,
+    RenameDevice,
 )
-from otter_agent.network.state import Desired, Pair, Router, Seen
+from otter_agent.network.state import Desired, Device, Pair, Router, Seen
 
 
 @dataclass(slots=True)
 class Plan:
-    """Operations per host, in four steps; every step waits for the one before."""
+    """Operations per host, in six steps; every step waits for the one before."""
 
     remove: dict[str, list[Op]] = field(default_factory=dict)
     create: list[str] = field(default_factory=list)
     """Hosts whose namespace doesn't exist."""
     setup: dict[str, list[Op]] = field(default_factory=dict)
+    up: dict[str, list[Op]] = field(default_factory=dict)
+    """The other ends of pairs: then all devices are there, and none has a route yet."""
     route: dict[str, list[Op]] = field(default_factory=dict)
+    retire: dict[str, list[Op]] = field(default_factory=dict)
 
 
 def plan(want: Desired, seen: Mapping[str, Seen]) -> Plan:
@@ -45,17 +56,23 @@ def plan(want: Desired, seen: Mapping[str, Seen]) -> Plan:
     free = {host: _first_free(seen.get(host)) for host in want.routers}
     for host, router in want.routers.items():
         result.setup[host] = _own(router, seen.get(host, Seen()))
-        result.route[host] = []
     for pair in missing:
-        a, b = free[pair.a], free[pair.b]
-        free[pair.a], free[pair.b] = a + 1, b + 1
-        indices[pair.a][pair.device], indices[pair.b][pair.device] = a, b
+        ends = {}
+        for host in (pair.a, pair.b):
+            if pair.device not in indices[host]:  # else this end of a TUN link is there
+                indices[host][pair.device] = ends[host] = free[host]
+                free[host] += 1
+        if pair.kind == "tun":
+            for host, index in ends.items():
+                result.setup[host] += [AddTun(pair.device, index), BringUp(index, pair.device)]
+            continue
+        a, b = ends[pair.a], ends[pair.b]
         result.setup[pair.a].append(AddPair(pair.device, a, pair.mac, pair.b, pair.device, b))
-        result.route[pair.b].append(BringUp(b, pair.device))
+        result.up.setdefault(pair.b, []).append(BringUp(b, pair.device))
     for host, router in want.routers.items():
         before = {"lo": LOOPBACK, **kept.get(host, {})}
         after = {"lo": LOOPBACK, **indices[host]}
-        result.route[host] += _routes(router, seen.get(host, Seen()), before, after)
+        result.route[host] = _routes(router, seen.get(host, Seen()), before, after)
     return result
 
 
@@ -69,27 +86,48 @@ def _keep_pairs(
     """
     kept: dict[str, dict[str, int]] = {host: {} for host in seen}
     missing: list[Pair] = []
+    converted: set[tuple[str, str]] = set()
     for pair in want.pairs:
-        a = seen[pair.a].devices.get(pair.device) if pair.a in seen else None
-        b = seen[pair.b].devices.get(pair.device) if pair.b in seen else None
-        if a and b and a.mac == b.mac == pair.mac and (a.peer, b.peer) == (b.index, a.index):
-            kept[pair.a][pair.device], kept[pair.b][pair.device] = a.index, b.index
-        else:
+        ends = {
+            host: seen[host].devices.get(pair.device) if host in seen else None
+            for host in (pair.a, pair.b)
+        }
+        good = _good_ends(pair, ends)
+        for host in good:
+            kept[host][pair.device] = good[host]
+        if len(good) < 2:
             missing.append(pair)
+            converted |= {(h, pair.device) for h, end in ends.items() if end and h not in good}
     for host, what in seen.items():
-        # Other kinds are left alone: some (tunl0, sit0) are in every namespace and can't go.
-        stale = [
-            DeleteDevice(d.index, d.name)
-            for d in what.devices.values()
-            if d.kind == "veth" and not d.is_plug and d.name not in kept[host]
-        ]
-        down = [
-            BringUp(d.index, d.name)
-            for d in what.devices.values()
-            if d.name in kept[host] and not d.up
-        ]
-        result.remove[host] = [*stale, *down]
+        result.remove[host], result.retire[host] = [], []
+        for d in what.devices.values():
+            if d.name in kept[host]:
+                result.remove[host] += [] if d.up else [BringUp(d.index, d.name)]
+                continue
+            # Other kinds are left alone: some (tunl0, sit0) are in every namespace and can't go.
+            if d.kind not in ("veth", "tun") or d.is_plug:
+                continue
+            last = result.remove[host]
+            if d.is_retired:
+                last = result.retire[host]
+            elif (host, d.name) in converted:
+                last = result.retire[host]
+                result.remove[host].append(
+                    RenameDevice(d.index, d.name, names.retired_device(d.name))
+                )
+            last.append(DeleteDevice(d.index, d.name))
     return kept, missing
+
+
+def _good_ends(pair: Pair, ends: Mapping[str, Device | None]) -> dict[str, int]:
+    """Host -> index of those ends that are as wanted: of a veth pair both or none."""
+    there = {host: end for host, end in ends.items() if end is not None and end.kind == pair.kind}
+    if pair.kind == "veth":
+        a, b = there.get(pair.a), there.get(pair.b)
+        whole = a and b and a.mac == b.mac == pair.mac and (a.peer, b.peer) == (b.index, a.index)
+        if not whole:
+            return {}
+    return {host: end.index for host, end in there.items()}
 
 
 def _first_free(what: Seen | None) -> int:

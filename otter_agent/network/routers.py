@@ -10,11 +10,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from otter_agent.errors import NetworkError
+from otter_agent.links.tun import device as tun
 from otter_agent.network import messages, names, namespaces
 from otter_agent.network.netlink import Netlink
-from otter_agent.network.operations import AddPair, DeleteDevice, Op
+from otter_agent.network.operations import AddPair, AddTun, DeleteDevice, Op, RenameDevice
 from otter_agent.network.state import Seen
 
+_BY_THEMSELVES = (DeleteDevice, RenameDevice, AddTun, AddPair)
 _GONE = frozenset({errno.ENODEV})
 """The answer for a device whose other end has just been deleted, or was in a dying namespace."""
 
@@ -37,11 +40,26 @@ def observe(netlink: Netlink, target: str) -> Seen:
 
 
 def carry_out(netlink: Netlink, ops: Sequence[Op], target: str) -> None:
-    """Do all but `AddPair`, in one batch; deletions come first."""
+    """Do all but `AddPair`, the plain ones in one batch; deletions and renamings come first."""
     deletions = [messages.encode(op) for op in ops if isinstance(op, DeleteDevice)]
-    others = [messages.encode(op) for op in ops if not isinstance(op, DeleteDevice | AddPair)]
     netlink.send(deletions, target, tolerate=_GONE)
+    for op in ops:
+        if isinstance(op, RenameDevice):
+            _rename(netlink, op, target)
+        elif isinstance(op, AddTun):
+            tun.make(op.device, op.index)
+    others = [messages.encode(op) for op in ops if not isinstance(op, _BY_THEMSELVES)]
     netlink.send(others, target)
+
+
+def _rename(netlink: Netlink, op: RenameDevice, target: str) -> None:
+    try:
+        netlink.send([messages.encode(op)], target, tolerate=_GONE)
+    except NetworkError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        deletion = DeleteDevice(op.index, op.device)
+        netlink.send([messages.encode(deletion)], target, tolerate=_GONE)
 
 
 class Routers:

@@ -9,25 +9,34 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 
 from otter_agent import api
 from otter_agent.errors import NetworkError
+from otter_agent.links.base import DeviceKind
 from otter_agent.network import names
 from otter_agent.network.operations import Cidr
 from otter_agent.network.outside.config import RESOLVER
 
 DEFAULT: Cidr = (b"\0\0\0\0", 0)
 _OUTSIDE = bytes(map(int, RESOLVER.split(".")))
+NO_KINDS: Mapping[str, DeviceKind] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A link as devices: a name at both ends, one hardware address, two hosts."""
+    """A link as devices: a name at both ends, two hosts.
+
+    Attributes:
+        mac: Of both ends, if they are a veth pair.
+        kind: `veth`; or `tun`: a device at each end, joined by a link driver's helper.
+    """
 
     device: str
     mac: bytes
     a: str
     b: str
+    kind: DeviceKind = "veth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +58,21 @@ class Desired:
     pairs: tuple[Pair, ...]
 
 
-def desired(agent_id: str, spec: api.MeshSpec) -> Desired:
+def desired(
+    agent_id: str, spec: api.MeshSpec, kinds: Mapping[str, DeviceKind] = NO_KINDS
+) -> Desired:
     """Resolve a spec into devices.
+
+    Args:
+        agent_id: Part of every name.
+        spec: The mesh.
+        kinds: Link -> what its devices have to be; those it doesn't name are veth pairs.
 
     Raises:
         NetworkError: The spec contradicts itself: an unknown host or link, a bad address.
     """
     where = spec.name
-    pairs = tuple(_pair(agent_id, spec, link) for link in spec.links)
+    pairs = tuple(_pair(agent_id, spec, link, kinds.get(link.name, "veth")) for link in spec.links)
     hosts = {h.name for h in spec.hosts}
     ends: dict[str, set[str]] = {name: set() for name in hosts}
     for pair in pairs:
@@ -95,9 +111,9 @@ def _way_out(agent_id: str, mesh: str, host: str) -> Pair:
     return Pair(names.OUTSIDE_DEVICE, mac, host, other)
 
 
-def _pair(agent_id: str, spec: api.MeshSpec, link: api.Link) -> Pair:
+def _pair(agent_id: str, spec: api.MeshSpec, link: api.Link, kind: DeviceKind) -> Pair:
     mac = names.hardware_address(agent_id, spec.name, link.name, link.a, link.b)
-    return Pair(names.link_device(link.name), mac, link.a, link.b)
+    return Pair(names.link_device(link.name), mac, link.a, link.b, kind)
 
 
 def _router(mesh: str, host: api.HostSpec, devices: dict[str, str], ends: set[str]) -> Router:
@@ -161,6 +177,11 @@ class Device:
     mac: bytes
     peer: int
     """The index of a pair's other end, in that end's namespace."""
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether another has taken its place, or is about to."""
+        return self.name.startswith(names.RETIRED_PREFIX)
 
     @property
     def is_plug(self) -> bool:

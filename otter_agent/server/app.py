@@ -25,6 +25,7 @@ from otter_agent.server import (
     files,
     forward,
     images,
+    links,
     logs,
     meshes,
     modules,
@@ -39,9 +40,22 @@ MAX_SPEC_BYTES = 64 << 20
 _STATUS = {
     "bad-request": 400, "not-owner": 403, "not-found": 404,
     "missing-blobs": 409, "destroying": 409, "changed": 409, "overcommit": 409, "port-taken": 409,
-    "in-use": 409, "no-such-path": 404,
+    "unsupported-link": 409, "in-use": 409, "no-such-path": 404,
 }  # fmt: skip
-_ROUTES = (blobs, meshes, modules, secrets, logs, files, commands, forward, dev, images, volumes)
+_ROUTES = (
+    blobs,
+    meshes,
+    modules,
+    links,
+    secrets,
+    logs,
+    files,
+    commands,
+    forward,
+    dev,
+    images,
+    volumes,
+)
 """Modules with `ROUTES`."""
 
 

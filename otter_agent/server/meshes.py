@@ -11,6 +11,7 @@ from aiohttp import web
 
 from otter_agent import api, streams
 from otter_agent.errors import AgentError
+from otter_agent.links.admission import lacking
 from otter_agent.server.common import AGENT, answer, ndjson, number, problem
 from otter_agent.server.owners import caller, forced
 
@@ -48,11 +49,13 @@ async def _check_mesh(request: web.Request) -> web.Response:
         request.app[AGENT].check_mesh(spec)
     except AgentError as error:
         return answer((api.Problem(code=error.code, message=error.message, hint=error.hint),))
-    return answer(())
+    lacks = lacking(request.app[AGENT].machine.links_of(spec), spec)
+    return answer(tuple(api.Problem(code="degraded", message=line) for line in lacks))
 
 
 async def _mesh(request: web.Request) -> web.Response:
     agent = request.app[AGENT]
+    await asyncio.to_thread(agent.links(request.match_info["mesh"]).look)
     status = agent.mesh(request.match_info["mesh"])
     found = await asyncio.to_thread(streams.stream_statuses, agent.machine.layout, status.spec)
     return answer(msgspec.structs.replace(status, streams=found))

@@ -29,6 +29,7 @@ TCP connection sends at once (a TUN device tells nobody to wait)."""
 
 _PATH = "/dev/net/tun"
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0x400454D0
+_TUNSETIFINDEX = 0x400454DA
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 _CSUM, _TSO4, _TSO6, _TSO_ECN = 0x01, 0x02, 0x04, 0x08
 _SIOCSIFTXQLEN = 0x8943
@@ -43,14 +44,18 @@ _NAME_BYTES = 15
 _HINT = "the agent needs /dev/net/tun (`modprobe tun`) and the right to make network devices"
 
 
-def make(name: str) -> None:
+def make(name: str, index: int = 0) -> None:
     """Have a device of that name, down if it is new; one that is there stays as it is.
+
+    Args:
+        name: Its name.
+        index: Of a new one; 0: the kernel chooses.
 
     Raises:
         NetworkError: The kernel refused, or the name is another kind of device's.
     """
     try:
-        descriptor = _attached(name)
+        descriptor = _attached(name, index)
     except OSError as exc:
         if exc.errno == errno.EBUSY:  # it is there, and somebody reads it
             return
@@ -129,11 +134,13 @@ def usable() -> str:
     return ""
 
 
-def _attached(name: str) -> int:
+def _attached(name: str, index: int = 0) -> int:
     if not 0 < len(name.encode()) <= _NAME_BYTES:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     descriptor = os.open(_PATH, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        if index:  # a device that is there keeps its own
+            fcntl.ioctl(descriptor, _TUNSETIFINDEX, struct.pack("=I", index))
         request = _REQUEST.pack(name.encode(), _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR)
         fcntl.ioctl(descriptor, _TUNSETIFF, request)
     except OSError:

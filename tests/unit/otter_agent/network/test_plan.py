@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
@@ -13,17 +14,20 @@ from hypothesis import strategies as st
 
 from otter_agent import api
 from otter_agent.errors import NetworkError
+from otter_agent.links.base import DeviceKind
 from otter_agent.network import names
 from otter_agent.network.operations import (
     LOOPBACK,
     AddAddress,
     AddPair,
+    AddTun,
     BringUp,
     DeleteAddress,
     DeleteDevice,
     DeleteRoute,
     Op,
     PutRoute,
+    RenameDevice,
 )
 from otter_agent.network.plan import Plan, plan
 from otter_agent.network.state import Desired, Device, Seen, desired
@@ -37,6 +41,7 @@ class Kernel:
     def __init__(self) -> None:
         self.seen: dict[str, Seen] = {}
         self.ends: dict[tuple[str, int], tuple[str, int]] = {}
+        self.after_each: Callable[[], object] = lambda: None
 
     def converge(self, want: Desired, stop_after: int | None = None) -> int:
         """Carry a plan out, or its first operations only; returns how many there were."""
@@ -50,6 +55,7 @@ class Kernel:
                 self.seen[host] = Seen({"lo": Device(LOOPBACK, "lo", False, "", b"", 0)})
             else:
                 self._do(host, op)
+            self.after_each()
         for host in set(self.seen) - set(want.routers):
             for device in list(self.seen[host].devices.values()):
                 self._delete(host, device.index)
@@ -68,6 +74,14 @@ class Kernel:
                 self.ends[a], self.ends[b] = b, a
                 self._add(host, Device(a[1], op.device, True, "veth", op.mac, b[1]))
                 self._add(b[0], Device(b[1], op.peer_device, False, "veth", op.mac, a[1]))
+            case AddTun():
+                assert op.device not in here.devices
+                self._add(host, Device(op.index, op.device, False, "tun", b"", 0))
+            case RenameDevice():
+                assert op.name not in here.devices
+                device = here.devices.pop(op.device, None)  # it may be gone with its other end
+                if device is not None:
+                    self._add(host, dataclasses.replace(device, name=op.name))
             case DeleteDevice():
                 self._delete(host, op.index)  # it may be gone with its other end
             case BringUp():
@@ -106,8 +120,8 @@ def flatten(steps: Plan) -> list[tuple[str, Op | None]]:
     found: list[tuple[str, Op | None]] = []
     found += [(host, op) for host, ops in steps.remove.items() for op in ops]
     found += [(host, None) for host in steps.create]
-    found += [(host, op) for host, ops in steps.setup.items() for op in ops]
-    found += [(host, op) for host, ops in steps.route.items() for op in ops]
+    for step in (steps.setup, steps.up, steps.route, steps.retire):
+        found += [(host, op) for host, ops in step.items() for op in ops]
     return found
 
 
@@ -119,7 +133,7 @@ def contents(kernel: Kernel) -> object:
 def _contents(seen: Seen) -> object:
     by_index = {d.index: d.name for d in seen.devices.values()}
     return (
-        sorted((d.name, d.up, d.mac) for d in seen.devices.values()),
+        sorted((d.name, d.up, d.kind, d.mac) for d in seen.devices.values()),
         sorted(seen.addresses),
         {to: (via, by_index[index]) for to, (via, index) in seen.routes.items()},
     )
@@ -150,6 +164,17 @@ def _edges(rng: random.Random, count: int) -> Sequence[tuple[int, int]]:
     return [tuple(rng.sample(range(count), 2)) for _ in range(6)]  # type: ignore[misc]
 
 
+def random_kinds(seed: int) -> dict[str, DeviceKind]:
+    """Some links in user space."""
+    rng = random.Random(seed)
+    return {f"l{i}": "tun" for i in range(7) if rng.random() < 0.4}
+
+
+def wanted(seed: int) -> Desired:
+    """Any spec, with links of any kinds."""
+    return desired(ID, random_spec(seed), random_kinds(seed))
+
+
 def _random_host(rng: random.Random, i: int, count: int, links: Sequence[api.Link]) -> api.HostSpec:
     own = [link.name for link in links if f"h{i}" in (link.a, link.b)]
     routes = tuple(
@@ -170,7 +195,7 @@ SEEDS = st.integers(0, 10**9)
 def test_any_spec_is_reached_from_any_other(seeds: list[int]) -> None:
     kernel = Kernel()
     for seed in seeds:
-        want = desired(ID, random_spec(seed))
+        want = wanted(seed)
         kernel.converge(want)
         assert contents(kernel) == anew(want)
         assert kernel.converge(want) == 0
@@ -182,11 +207,27 @@ def test_any_spec_is_reached_from_where_others_were_cut_off(
     first: int, second: int, cut: int, cut_again: int
 ) -> None:
     kernel = Kernel()
-    kernel.converge(desired(ID, random_spec(first)), stop_after=cut)
-    want = desired(ID, random_spec(second))
+    kernel.converge(wanted(first), stop_after=cut)
+    want = wanted(second)
     kernel.converge(want, stop_after=cut_again)
     kernel.converge(want)
     assert contents(kernel) == anew(want)
+
+
+@given(SEEDS, SEEDS, SEEDS)
+@settings(max_examples=200, deadline=None)
+def test_links_that_become_of_another_kind_lose_no_route(spec: int, one: int, other: int) -> None:
+    kernel, mesh = Kernel(), random_spec(spec)
+    kernel.converge(desired(ID, mesh, random_kinds(one)))
+    want = desired(ID, mesh, random_kinds(other))
+    routes = {host: set(seen.routes) for host, seen in kernel.seen.items()}
+    kernel.after_each = lambda: _same({h: set(s.routes) for h, s in kernel.seen.items()}, routes)
+    kernel.converge(want)
+    assert contents(kernel) == anew(want)
+
+
+def _same(now: object, before: object) -> None:
+    assert now == before
 
 
 def test_plugs_and_devices_of_other_kinds_stay() -> None:

@@ -1,0 +1,68 @@
+"""Properties of a link in people's words: `delay 20ms, rate 20mbit`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from net.units import format_duration, format_rate, format_ratio, format_size
+
+
+def _ratios(values: Any) -> str:
+    return "/".join(map(format_ratio, values))
+
+
+def _packets(count: int) -> str:
+    return f"{count} packets"
+
+
+def _switch(on: bool) -> str:
+    return "on" if on else "off"
+
+
+def _slot(times: Any) -> str:
+    return "…".join(format_duration(t) for t in dict.fromkeys(times))
+
+
+_FORMS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "up": ("", lambda up: "up" if up else "down"),
+    "delay_s": ("delay", format_duration),
+    "jitter_s": ("jitter", format_duration),
+    "jitter_distribution": ("distribution", str),
+    "jitter_table": ("jitter table", lambda table: f"of {len(table)}"),
+    "jitter_correlation": ("jitter correlation", format_ratio),
+    "loss_ratio": ("loss", format_ratio),
+    "loss_correlation": ("loss correlation", format_ratio),
+    "loss_gilbert": ("loss gilbert", _ratios),
+    "loss_markov": ("loss markov", _ratios),
+    "rate_bps": ("rate", format_rate),
+    "overhead_bytes": ("overhead", lambda count: f"{count}B"),
+    "queue_s": ("queue", format_duration),
+    "queue_bytes": ("queue", format_size),
+    "queue_packets": ("queue", _packets),
+    "queue_discipline": ("discipline", str),
+    "ecn": ("ecn", _switch),
+    "duplicate_ratio": ("duplicate", format_ratio),
+    "corrupt_ratio": ("corrupt", format_ratio),
+    "reorder_ratio": ("reorder", format_ratio),
+    "reorder_correlation": ("reorder correlation", format_ratio),
+    "slot_s": ("slot", _slot),
+    "slot_bytes": ("slot size", format_size),
+}
+
+
+def link_text(properties: Mapping[str, Any]) -> str:
+    """`delay 20ms, rate 20mbit`; a property that is taken away is `no rate`; "" for none."""
+    words = []
+    for field, (name, form) in _FORMS.items():
+        if field not in properties:
+            continue
+        value = properties[field]
+        text = f"no {name or field}" if value is None else f"{name} {form(value)}"
+        words.append(text.strip())
+    return ", ".join(words)
+
+
+def name_of(field: str) -> str:
+    """What people call a field."""
+    return _FORMS[field][0] or field if field in _FORMS else field

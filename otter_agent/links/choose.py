@@ -1,0 +1,104 @@
+"""Which link driver this machine's meshes get, and why: probed once, when the agent starts.
+
+The kernel's own is taken where it works; the one in user space works nearly everywhere. Must not
+know: how a driver works, any mesh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from net.errors import OtterError
+from net.links.spec import LinkSpec
+from otter_agent import api
+from otter_agent.layout import Layout
+from otter_agent.links.base import Facts, LinkDriver
+
+AUTO = "auto"
+NONE = "none"
+"""In `status`: no driver shapes it."""
+MEND = "see `otterctl doctor`; `allow_degraded = true` runs it without"
+
+Factory = Callable[[str, Layout], LinkDriver]
+
+
+def _fake(agent_id: str, layout: Layout) -> LinkDriver:
+    from otter_agent.links.fake import FakeLinks
+
+    return FakeLinks()
+
+
+DRIVERS: Mapping[str, Factory] = {"fake": _fake}
+"""By name; the first of `ORDER` that works is chosen unless the configuration names one."""
+ORDER = ("netem", "tun")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What came of looking for a driver.
+
+    Attributes:
+        driver: None: none works here.
+        why: Why it is this one, or none.
+        facts: Driver -> what probing it found.
+    """
+
+    driver: LinkDriver | None = None
+    why: str = ""
+    facts: Mapping[str, Facts] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of the driver; `none` if there is none."""
+        return self.driver.name if self.driver else NONE
+
+    def refusals(self, spec: LinkSpec) -> dict[str, str]:
+        """Field -> why it can't be had here; empty if all can."""
+        asked = spec.asked()
+        if self.driver is None:
+            return dict.fromkeys(asked, f"no link driver works here ({self.why})")
+        refused = self.driver.refusals(spec) if asked else {}
+        return {name: f"{self.name}: {why}" for name, why in refused.items()}
+
+    def told(self) -> tuple[api.DriverFact, ...]:
+        """For `GET /v1/info`."""
+        return tuple(
+            api.DriverFact(
+                name=name,
+                usable=facts.usable,
+                detail=facts.detail,
+                error_s=facts.error_s,
+                chosen=name == self.name,
+            )
+            for name, facts in self.facts.items()
+        )
+
+
+def choose(agent_id: str, layout: Layout, wanted: str = AUTO) -> Choice:
+    """Probe the drivers, and take the one that is wanted or the best that works."""
+    names = ORDER if wanted == AUTO else (wanted,)
+    drivers: dict[str, LinkDriver] = {}
+    facts: dict[str, Facts] = {}
+    for name in names:
+        facts[name] = _probed(name, agent_id, layout, drivers)
+    usable = next((name for name in names if facts[name].usable), None)
+    failed = "; ".join(f"{name}: {facts[name].detail}" for name in names if not facts[name].usable)
+    if usable is None:
+        return Choice(why=failed, facts=facts)
+    why = f"{usable}: {facts[usable].detail}"
+    if wanted != AUTO:
+        why += " (the agent's configuration asks for it)"
+    elif failed:
+        why += f" (not {failed})"
+    return Choice(driver=drivers[usable], why=why, facts=facts)
+
+
+def _probed(name: str, agent_id: str, layout: Layout, drivers: dict[str, LinkDriver]) -> Facts:
+    if name not in DRIVERS:
+        return Facts(usable=False, detail="not built in this version")
+    try:
+        drivers[name] = DRIVERS[name](agent_id, layout)
+        return drivers[name].probe()
+    except (OtterError, OSError) as error:
+        return Facts(usable=False, detail=str(error))

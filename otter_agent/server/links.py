@@ -1,0 +1,36 @@
+"""Links: shown, and changed by hand."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from otter_agent import api
+from otter_agent.errors import AgentError
+from otter_agent.server.common import AGENT, answer
+from otter_agent.server.owners import caller
+
+MOST = 10_000
+"""Changes in one request."""
+
+
+async def _links(request: web.Request) -> web.Response:
+    book = request.app[AGENT].links(request.match_info["mesh"])
+    await asyncio.to_thread(book.look)
+    return answer(book.statuses())
+
+
+async def _shape(request: web.Request) -> web.Response:
+    agent, mesh = request.app[AGENT], request.match_info["mesh"]
+    agent.links(mesh)
+    changes = api.decode(await request.read(), list[api.LinkChange])
+    if len(changes) > MOST:
+        raise AgentError("bad-request", f"{len(changes)} changes at once, at most {MOST}")
+    return answer(await agent.shape(mesh, changes, caller(request)))
+
+
+ROUTES = (
+    web.get("/v1/meshes/{mesh}/links", _links),
+    web.patch("/v1/meshes/{mesh}/links", _shape),
+)
