@@ -73,7 +73,7 @@ class Machine:
     cgroups: Cgroups | None
     runtimes: Mapping[str, Runtime]
     stores: Mapping[str, ImageStore]
-    links: Choice
+    links: Choice = field(default_factory=Choice)
     problems: dict[str, str] = field(default_factory=dict)
 
     def settings(self) -> Settings:

@@ -253,7 +253,7 @@ class LinkBook:
         over = {way: shape.at(now) for way, shape in self._shapes.items() if shape.at(now) != shape}
         if not over:
             return
-        ended = {way: self._layers["shape"].get(way, _NOTHING) for way in over}
+        ended = {way: self._shapes[way].ended(now) for way in over}
         try:
             self._take_shapes(over, now)
         except OtterError:  # a full disk: the memory of it ends by itself, too, when it is read

@@ -89,6 +89,13 @@ class Shape:
             whole = whole.then(lease.change)
         return whole
 
+    def ended(self, now: Moment) -> Change:
+        """What has ended by now."""
+        whole = Change()
+        for lease in self.leases:
+            whole = whole if now.until(lease.end) > 0 else whole.then(lease.change)
+        return whole
+
     def next_end(self, now: Moment) -> float | None:
         """Seconds until the next lease ends; None: there is none."""
         return min((now.until(lease.end) for lease in self.leases), default=None)
@@ -101,10 +108,10 @@ def encode(shape: Shape) -> bytes:
     """To be kept."""
     return msgspec.json.encode(
         {
-            "lasting": shape.lasting.values,
+            "lasting": dict(shape.lasting.values),
             "leases": [
                 {
-                    "values": lease.change.values,
+                    "values": dict(lease.change.values),
                     "boot": lease.end.boot,
                     "boot_s": lease.end.boot_s,
                     "wall_s": lease.end.wall_s,

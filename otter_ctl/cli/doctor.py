@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import click
 
+from net.units import format_duration
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import ask, json_option, pass_session, print_json
@@ -114,9 +115,7 @@ def _machine(info: api.Info | None) -> list[Check]:
         mend = "" if runtime.usable else mends.get(runtime.name, "")
         checks.append(Check(f"runtime {runtime.name}", ok, runtime.detail or "usable", mend))
     checks.append(Check("gateways", None if info.gateways else True, info.gateways or "usable"))
-    checks.append(
-        Check("links", None, f"driver {info.link_driver}: link properties are not applied yet")
-    )
+    checks += _links(info)
     debootstrap = shutil.which("debootstrap")
     checks.append(
         Check(
@@ -126,6 +125,30 @@ def _machine(info: api.Info | None) -> list[Check]:
             "" if debootstrap else "needed only where base images can't be pulled",
         )
     )
+    return checks
+
+
+_LINK_MENDS = {
+    "netem": "a kernel with sch_netem (`modprobe sch_netem`); links in user space need none",
+    "tun": "`modprobe tun`, and an agent that may make network devices",
+}
+
+
+def _links(info: api.Info) -> list[Check]:
+    """What makes links scarce, and how exactly."""
+    checks = []
+    any_ = any(driver.chosen for driver in info.link_drivers)
+    for driver in info.link_drivers:
+        words = [driver.detail or "usable"]
+        if driver.error_s is not None:
+            words.append(f"delays are off by {format_duration(driver.error_s)} (median)")
+        if driver.chosen:
+            words.append("chosen for this machine's links")
+        ok = driver.usable or (None if any_ else False)
+        mend = "" if driver.usable else _LINK_MENDS.get(driver.name, "")
+        checks.append(Check(f"links {driver.name}", ok, "; ".join(words), mend))
+    if not info.link_drivers:
+        checks.append(Check("links", False, info.link_driver_why or "no driver", "run as root"))
     return checks
 
 

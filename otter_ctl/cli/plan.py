@@ -22,6 +22,8 @@ from otter_ctl.secrets import present
 from otter_ctl.topology import load
 
 EXIT_CHANGES = 2
+DEGRADED = "degraded"
+"""What the agent says of a property that the topology allows to be lacking."""
 
 
 @click.command(
@@ -67,11 +69,16 @@ def command(
         raise
     drawn = graph is not None and _draw(prepared, graph)
     if as_json:
-        print_json({**_document(prepared), "refused": [str(fault) for fault in refused]})
+        lacks = [fault.problem.message for fault in refused if fault.code == DEGRADED]
+        faults = [str(fault) for fault in refused if fault.code != DEGRADED]
+        print_json({**_document(prepared), "refused": faults, "degraded": lacks})
     elif not drawn:
         show(prepared)
     for fault in refused:
-        click.secho(f"apply will be refused: {fault}", fg="red", err=True)
+        if fault.code == DEGRADED:
+            click.secho(f"warning: {fault.problem.message}", fg="yellow", err=True)
+        else:
+            click.secho(f"apply will be refused: {fault}", fg="red", err=True)
     return EXIT_CHANGES if detailed_exitcode and prepared.changes else 0
 
 

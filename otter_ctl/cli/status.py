@@ -10,10 +10,10 @@ from net.units import format_size
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import ask, json_option, mesh_option, pass_session, pick_mesh, print_json
+from otter_ctl.cli.links import show_links
 from otter_ctl.cli.words import overcommitted
 from otter_ctl.client import AgentClient
 from otter_ctl.fetching import about
-from otter_ctl.planning.describe import link_text
 
 
 @click.command(
@@ -82,13 +82,7 @@ def _show(status: api.MeshStatus) -> None:
     _show_published(status)
     if status.links:
         click.echo()
-        print_table(
-            ("LINK", "FROM", "TO", "DRIVER", "ASKED", "APPLIED"),
-            [
-                (x.name, x.from_, x.to, x.driver, link_text(x.asked), link_text(x.applied or {}))
-                for x in status.links
-            ],
-        )
+        show_links(status.links)
     _show_streams(status.streams)
     show_failures(status)
 

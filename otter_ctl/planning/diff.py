@@ -118,17 +118,19 @@ def _place(change: Change) -> tuple[int, str]:
 
 
 def _mesh(current: api.MeshSpec | None, desired: api.MeshSpec | None) -> list[Change]:
-    """The mesh itself: there or not, and its seed."""
+    """The mesh itself: there or not, its seed, and what it puts up with."""
     if current is None or desired is None:
         if desired is not None:
             return [
                 Change("create", "mesh", desired.name, (FieldChange("seed", None, desired.seed),))
             ]
         return [Change("remove", "mesh", current.name)] if current is not None else []
-    if current.seed == desired.seed:
-        return []
-    seed = FieldChange("seed", current.seed, desired.seed)
-    return [Change("update", "mesh", desired.name, (seed,))]
+    fields = tuple(
+        FieldChange(name, getattr(current, name), getattr(desired, name))
+        for name in ("allow_degraded", "seed")
+        if getattr(current, name) != getattr(desired, name)
+    )
+    return [Change("update", "mesh", desired.name, fields)] if fields else []
 
 
 def _with_starts(

@@ -77,6 +77,7 @@ def plan(
         run=current.run if current else run,
         seed=topology.seed,
         overcommit=topology.overcommit,
+        allow_degraded=topology.allow_degraded,
         hosts=tuple(_hosts(topology, addresses, routes)),
         links=links,
         modules=tuple(

@@ -12,27 +12,18 @@ from typing import TypeVar
 
 from otter_ctl.errors import PlanError
 from otter_ctl.planning.model import Plan
-from otter_ctl.topology.model import Host, Link, Module, Stream, Topology
+from otter_ctl.topology.model import Host, Module, Stream, Topology
 
-T = TypeVar("T", Host, Link, Module)
+T = TypeVar("T", Host, Module)
 Groups = dict[tuple[str, bool], tuple[tuple[str, ...], int]]
 """Table (and whether it made several) -> keys that nothing acts on, and how many it made."""
 
 MOST = 8
 """Lines of one sort; then they are counted."""
 
-_PROPERTIES = {
-    "delay": ("delay_s",),
-    "jitter": ("jitter_s",),
-    "loss": ("loss_ratio",),
-    "rate": ("rate_bps",),
-    "queue": ("queue_s", "queue_bytes", "queue_packets"),
-}
-
 
 def unapplied(topology: Topology) -> Iterator[str]:
-    """Link properties, GPU shares, storage bandwidth and speeds: nothing acts on them yet."""
-    yield from _lines("link", _grouped(topology.links, _link_keys), " (driver: none)")
+    """GPU shares, storage bandwidth and speeds: nothing acts on them yet."""
     yield from _lines("host", _grouped(topology.hosts, _host_keys))
     yield from _lines("module", _grouped(topology.modules, _module_keys))
 
@@ -63,11 +54,6 @@ def unreachable(
     yield from _bounded(lines, "streams")
 
 
-def _link_keys(link: Link) -> tuple[str, ...]:
-    asked = link.forward.asked() | (link.reverse.asked() if link.reverse else {})
-    return tuple(key for key, fields in _PROPERTIES.items() if not asked.keys().isdisjoint(fields))
-
-
 def _host_keys(host: Host) -> tuple[str, ...]:
     held = {"speed": host.speed, "gpu": host.gpu, "io": host.io}
     return tuple(key for key, value in held.items() if value is not None)
@@ -88,12 +74,12 @@ def _grouped(items: Iterable[T], keys: Callable[[T], tuple[str, ...]]) -> Groups
     return found
 
 
-def _lines(what: str, groups: Groups, note: str = "") -> Iterator[str]:
+def _lines(what: str, groups: Groups) -> Iterator[str]:
     lines = []
     for (name, several), (keys, count) in groups.items():
         subject = f"{what}s {name} ({count})" if several else f"{what} {name}"
         verb = "are" if len(keys) > 1 else "is"
-        lines.append(f"{subject}: {', '.join(keys)} {verb} not applied in this version{note}")
+        lines.append(f"{subject}: {', '.join(keys)} {verb} not applied in this version")
     yield from _bounded(lines, f"{what}s")
 
 

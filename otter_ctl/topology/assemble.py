@@ -70,6 +70,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
         seed=top.get("seed", 0),
         pool=network.get("pool", POOL),
         overcommit=top.get("overcommit", False),
+        allow_degraded=top.get("allow_degraded", False),
         machines=tuple(machines.used.values()),
         hosts=tuple(hosts.values()),
         links=links,

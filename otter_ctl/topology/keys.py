@@ -126,6 +126,12 @@ TOPOLOGY = Table(
         "Whether budgets may add up to more than the machine has.",
         default=False,
     ),
+    Key(
+        "allow_degraded",
+        values.BOOLEAN,
+        "Whether links may lack what the machine's link driver can't do.",
+        default=False,
+    ),
     Key("network", kinds.table(NETWORK), "Addresses."),
     Key("machines", kinds.named_tables(MACHINE), "Computers that carry hosts."),
     Key("defaults", kinds.table(DEFAULTS), "Values for all hosts, links, modules or streams."),

@@ -257,6 +257,7 @@ class Topology:
         files: It and what it includes, what others rest on first.
         pool: CIDR that addresses are taken from.
         overcommit: Whether budgets may add up to more than the machine has.
+        allow_degraded: Whether links may lack what the machine's link driver can't do.
         machines: That its hosts name, from the file or the site file.
         expansion: What counts and globs made, table by table.
     """
@@ -267,6 +268,7 @@ class Topology:
     seed: int = 0
     pool: str = POOL
     overcommit: bool = False
+    allow_degraded: bool = False
     machines: tuple[Machine, ...] = ()
     hosts: tuple[Host, ...]
     links: tuple[Link, ...] = ()

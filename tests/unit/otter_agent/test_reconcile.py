@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_agent import reconcile as policy
 from otter_agent.reconcile import Observed, Seen, reconcile
@@ -23,7 +24,7 @@ SPEC = api.MeshSpec(
 DIGEST = api.instance_digest(MODULE)
 FRESH = {"m": Supervision(spec_digest=DIGEST)}
 WANTED = policy.Wanted.of(SPEC)
-STANDING = Observed(folders=WANTED.folders, network=WANTED.network)
+STANDING = Observed(folders=WANTED.folders, network=WANTED.network, links=WANTED.links)
 
 
 def instance(phase: Phase, digest: str = DIGEST, **more) -> Instance:
@@ -75,6 +76,24 @@ def test_no_instance_without_its_folders_and_no_release_without_network():
     assert decide(held, ground=replace(STANDING, network="old")).actions == (policy.Network(),)
 
 
+def test_no_release_before_links_are_as_asked():
+    held = Seen(artifact=True, instance=instance(Phase.HELD))
+    assert decide(held, ground=replace(STANDING, links="old")).actions == (policy.Links(),)
+    neither = replace(STANDING, links="old", network="old")
+    assert decide(held, ground=neither).actions == (policy.Network(),)
+
+
+def test_other_properties_of_a_link_touch_no_network():
+    link = api.Link(name="l", a="h", b="i", forward=LinkSpec(delay_s=0.1), reverse=LinkSpec())
+    slower = msgspec.structs.replace(link, forward=LinkSpec(delay_s=0.2))
+    free = msgspec.structs.replace(link, forward=LinkSpec())
+    before, after, unshaped = (
+        policy.Wanted.of(msgspec.structs.replace(SPEC, links=(x,))) for x in (link, slower, free)
+    )
+    assert after.network == before.network != unshaped.network
+    assert len({before.links, after.links, unshaped.links}) == 3
+
+
 def test_a_busy_module_is_left_alone():
     assert decide(Seen(busy=True)).actions == ()
 
@@ -124,7 +143,7 @@ def replace_modules(spec: api.MeshSpec, *modules: api.ModuleSpec) -> api.MeshSpe
 
 def ground_of(spec: api.MeshSpec) -> Observed:
     wanted = policy.Wanted.of(spec)
-    return Observed(folders=wanted.folders, network=wanted.network)
+    return Observed(folders=wanted.folders, network=wanted.network, links=wanted.links)
 
 
 class TestAccount:

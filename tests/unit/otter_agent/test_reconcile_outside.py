@@ -28,7 +28,9 @@ def actions(spec: api.MeshSpec, phase: Phase, **observed) -> tuple[policy.Action
     wanted = Wanted.of(spec)
     digest = wanted.digests["m"]
     seen = Seen(instance=Instance(Key("mesh", "m"), digest, phase), artifact=True)
-    ground = Observed(folders=wanted.folders, network=wanted.network, modules={"m": seen})
+    ground = Observed(
+        folders=wanted.folders, network=wanted.network, links=wanted.links, modules={"m": seen}
+    )
     memory = {"m": Supervision(spec_digest=digest)}
     return reconcile(wanted, replace(ground, **observed), memory, 1000.0).actions
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from otter_ctl.planning.describe import link_text, quantity_text
+from otter_ctl.planning.describe import quantity_text
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,3 @@ from otter_ctl.planning.describe import link_text, quantity_text
 )
 def test_quantities(field, value, text):
     assert quantity_text(field, value) == text
-
-
-def test_links():
-    asked = {"delay_s": 0.02, "loss_ratio": 0.005, "queue_packets": 100}
-    assert link_text(asked) == "delay 20ms, loss 0.5%, queue 100 packets"
-    assert link_text({}) == ""

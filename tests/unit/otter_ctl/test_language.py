@@ -252,7 +252,6 @@ def test_scarcity_is_warned_of_by_name_and_runs(read):
     )
     made = planned(topology)
     assert made.warnings == (
-        "links many-*-a (30): delay, rate are not applied in this version (driver: none)",
         "host g: speed, gpu, io are not applied in this version",
         "hosts many (30): speed is not applied in this version",
         "module m: gpu is not applied in this version",
@@ -262,12 +261,10 @@ def test_scarcity_is_warned_of_by_name_and_runs(read):
 
 
 def test_hundreds_of_warnings_are_counted(read):
-    text = TOP + "".join(
-        f'[[links]]\nname = "l{i}"\nbetween = ["a", "b"]\nrate = "1mbit"\n' for i in range(300)
-    )
+    text = TOP + "".join(f'[modules.m{i}]\nbuild = "asr"\ngpu = {{}}\n' for i in range(300))
     warnings = planned(read(text)).warnings
     assert len(warnings) == 9
-    assert warnings[-1] == "and 292 more links likewise"
+    assert warnings[-1] == "and 292 more modules likewise"
 
 
 STREAM = SCARCE + '[[streams]]\nfrom = "m.x"\nto = "n.y"\n'

@@ -1,0 +1,43 @@
+"""How links are shown: what is asked of each direction, by whom, and what is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from net.links.words import link_text, name_of
+from net.units import format_duration
+from otter_agent import api
+
+
+def show_links(links: Sequence[api.LinkStatus]) -> None:
+    """A table of directions; below it, what isn't as asked."""
+    from otter_ctl.cli.tables import print_table
+
+    print_table(
+        ("LINK", "FROM", "TO", "DRIVER", "ASKED", "APPLIED", "BY HAND"),
+        [
+            (x.name, x.from_, x.to, x.driver, link_text(x.asked), _applied(x), _by_hand(x))
+            for x in links
+        ],
+    )
+    for link in links:
+        way = f"{link.name}:{link.from_}>{link.to}"
+        if link.error:
+            click.secho(f"  {way}: {link.error}", fg="red")
+        for field, why in link.lacks.items():
+            click.secho(f"  {way}: {name_of(field)} is not made: {why}", fg="yellow")
+
+
+def _applied(link: api.LinkStatus) -> str:
+    return "?" if link.applied is None else link_text(link.applied)
+
+
+def _by_hand(link: api.LinkStatus) -> str:
+    if "shape" not in link.layers:
+        return ""
+    text = link_text(link.layers["shape"])
+    if link.reverts_in_s is None:
+        return text
+    return f"{text} (reverts in {format_duration(round(link.reverts_in_s, 1))})"
