@@ -1,0 +1,191 @@
+"""CSV with a header: `time`, and any of `rate`, `delay`, `jitter`, `loss`, `up`, `rtt`.
+
+Units stand in the header (`rate_mbit`, `delay [ms]`, `loss (%)`) or at each value (`20mbit`).
+Times without one are seconds, losses shares from 0 to 1; a rate, delay or jitter without a unit is
+refused. An empty cell: nothing new. Separated by commas, semicolons or tabs.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Mapping
+
+from net import units
+from net.links.traces.lines import Lines, Points, number, short
+from net.links.traces.rates import rate_values
+from net.links.traces.trace import LIMITS, Trace
+from net.units import UnitError
+
+_NAMES = {
+    "time": "time", "t": "time", "seconds": "time", "timestamp": "time",
+    "rate": "rate_bps", "bandwidth": "rate_bps", "throughput": "rate_bps",
+    "delay": "delay_s", "latency": "delay_s", "jitter": "jitter_s", "loss": "loss_ratio",
+    "up": "up", "rtt": "rtt",
+}  # fmt: skip
+KNOWN = "time, rate, delay, jitter, loss, up, rtt"
+_KINDS: dict[str, Callable[[str], float]] = {
+    "time": units.duration, "rate_bps": units.rate, "delay_s": units.duration,
+    "jitter_s": units.duration, "loss_ratio": units.ratio, "rtt": units.duration,
+}  # fmt: skip
+_HEADER = re.compile(
+    r"([A-Za-z]+)(?:(?:[\s_]+|(?=[\[(]))[\[(]?\s*([a-zA-Zµ%]+(?:/s)?)\s*[\])]?)?\Z"
+)
+_UNITS = {"mbps": "mbit", "kbps": "kbit", "gbps": "gbit", "bps": "bit", "mbit/s": "mbit",
+          "kbit/s": "kbit", "gbit/s": "gbit", "bit/s": "bit", "percent": "%"}  # fmt: skip
+_UP = {"1": 1.0, "true": 1.0, "up": 1.0, "0": 0.0, "false": 0.0, "down": 0.0}
+_EXAMPLES = {"rate_bps": "rate_mbit", "delay_s": "delay_ms", "jitter_s": "jitter_ms",
+             "rtt": "rtt_ms"}  # fmt: skip
+
+
+class _Column:
+    """One column: what it says and in which unit."""
+
+    def __init__(self, field: str, unit: str) -> None:
+        self.field = field
+        self.unit = unit
+
+    def value(self, lines: Lines, cell: str) -> float:
+        """A cell as an SI number."""
+        if self.field == "up":
+            up = _UP.get(cell.lower())
+            if up is None:
+                raise lines.error(f"up {short(cell)} must be 0 or 1")
+            return up
+        plain = _plain(cell)
+        if plain and self.field == "time" and not self.unit:
+            return number(lines, cell, "time")
+        if plain and self.field not in ("time", "loss_ratio") and not self.unit:
+            example = _EXAMPLES[self.field]
+            hint = f"write the unit into the header, such as `{example}`, or to each value"
+            raise lines.error(f"{self.name} {short(cell)} has no unit", hint)
+        return self._quantity(lines, f"{cell}{self.unit}" if plain else cell)
+
+    @property
+    def name(self) -> str:
+        """As it is written."""
+        return self.field.partition("_")[0]
+
+    def _quantity(self, lines: Lines, text: str) -> float:
+        try:
+            value = _KINDS[self.field](text)
+        except UnitError as exc:
+            raise lines.error(f"{self.name}: {exc.message}") from None
+        most = LIMITS.get(self.field, (0.0, 7200.0 if self.field == "rtt" else 1e12))[1]
+        if value > most:
+            raise lines.error(f"{self.name} {short(text)} is over the limit of {most:g}")
+        return value
+
+
+def _plain(cell: str) -> bool:
+    """Whether it is a number without a unit; NaN and the like are: they are refused by name."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def read(lines: Lines, columns: Mapping[str, str] | None = None) -> Trace:
+    """The trace of a file.
+
+    Args:
+        lines: Of the file.
+        columns: What headers are to be read as: `{"DL_bitrate": "rate_kbit"}`; with these, others
+            that aren't known are left out.
+
+    Raises:
+        TraceFileError: It isn't one.
+    """
+    rows = iter(lines)
+    header = next(rows, None)
+    if header is None:
+        raise lines.error("is empty: it has no header", f"columns are {KNOWN}", line=0)
+    between = next((c for c in (",", ";", "\t") if c in header), ",")
+    found = _columns(lines, _cells(lines, header, between), columns or {})
+    fields = [column.field for column in found if column is not None]
+    points = Points(lines, _fields(lines, fields))
+    for text in rows:
+        cells = _cells(lines, text, between)
+        if len(cells) != len(found):
+            reason = f"has {len(cells)} cells where the header has {len(found)}"
+            raise lines.error(reason, "each line needs them all; a cell may be empty")
+        _add(lines, points, found, cells)
+    return points.trace()
+
+
+def _fields(lines: Lines, fields: list[str]) -> tuple[str, ...]:
+    """Of the trace; what stands twice is refused."""
+    for field in fields:
+        if fields.count(field) > 1 or (field == "rtt" and "delay_s" in fields):
+            raise lines.error(f"has two columns for {field.partition('_')[0]}")
+    if "time" not in fields:
+        hint = f"columns are {KNOWN}; `columns` in the topology renames others"
+        raise lines.error("has no column `time`", hint)
+    made = {"rtt": "delay_s"}
+    names = [made.get(field, field) for field in fields if field != "time"]
+    if not names:
+        raise lines.error("has no column but `time`", f"columns are {KNOWN}")
+    return tuple(dict.fromkeys([*names, *(["up"] if "rate_bps" in names else [])]))
+
+
+def _add(lines: Lines, points: Points, found: list[_Column | None], cells: list[str]) -> None:
+    time: float | None = None
+    values: dict[str, float] = {}
+    up: float | None = None
+    for column, raw in zip(found, cells, strict=True):
+        cell = raw.strip()
+        if column is None or not cell:
+            continue
+        if _plain(cell):
+            number(lines, cell, column.name)  # finite, not negative
+        value = column.value(lines, cell)
+        if column.field == "time":
+            time = value
+        elif column.field == "rate_bps":
+            values |= rate_values(value)
+        elif column.field == "rtt":
+            values["delay_s"] = value / 2
+        elif column.field == "up":
+            up = value
+        else:
+            values[column.field] = value
+    if time is None:
+        raise lines.error("has no time", "each line needs one")
+    if up is not None:
+        values["up"] = min(up, values.get("up", 1.0))
+    points.add(time, values)
+
+
+def _cells(lines: Lines, text: str, between: str) -> list[str]:
+    try:
+        return next(csv.reader([text], delimiter=between, strict=True))
+    except csv.Error as exc:
+        raise lines.error(f"is not CSV: {exc}") from None
+
+
+def _columns(lines: Lines, header: list[str], renamed: Mapping[str, str]) -> list[_Column | None]:
+    stripped = [cell.strip() for cell in header]
+    missing = next((name for name in renamed if name not in stripped), None)
+    if missing is not None:
+        hint = f"it has {', '.join(short(cell) for cell in stripped[:8])}"
+        raise lines.error(f"has no column {short(missing)}", hint)
+    return [_column(lines, renamed.get(cell, cell), optional=bool(renamed)) for cell in stripped]
+
+
+def _column(lines: Lines, text: str, *, optional: bool) -> _Column | None:
+    said = _HEADER.match(text)
+    field = _NAMES.get(said[1].lower()) if said else None
+    if said is None or field is None:
+        if optional:
+            return None
+        hint = f"columns are {KNOWN}; `columns` in the topology renames others"
+        raise lines.error(f"unknown column {short(text)}", hint)
+    unit = said[2] or ""
+    unit = _UNITS.get(unit.lower(), unit)
+    if unit and field in _KINDS:
+        try:
+            _KINDS[field](f"0{unit}")
+        except UnitError as exc:
+            raise lines.error(f"column {short(text)}: {exc.message}") from None
+    return _Column(field, unit)
