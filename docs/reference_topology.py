@@ -43,7 +43,8 @@ KINDS = (
     (values.PATH, "path"), (values.RELATIVE, "relative path"), (values.IMAGE, "image reference"),
     (values.COMMAND, "array of strings"), (values.ENV, "table of strings"),
     (values.FILES, "table of paths"), (values.PAIR, "two hosts or globs"),
-    (values.REFERENCE, "host or glob"), (values.STREAM_END, "module.port"),
+    (values.REFERENCE, "host or glob"), (values.WAY, "link, or direction"),
+    (values.TEXTS, "table of strings"), (values.STREAM_END, "module.port"),
 )  # fmt: skip
 """What kinds are called whose schema doesn't say it."""
 
@@ -87,7 +88,7 @@ def _all(table: Table) -> Iterator[Table]:
 
 def _by_use(tables: Sequence[Table]) -> list[Table]:
     """What every file has first, what few have last."""
-    first = ["hosts", "links", "modules", "streams", "defaults", "network", "machines"]
+    first = ["hosts", "links", "modules", "streams", "events", "defaults", "network", "machines"]
     rank = {title: n for n, title in enumerate(first)}
     return sorted(tables, key=lambda table: rank.get(table.title, len(rank)))
 
@@ -101,6 +102,7 @@ def _heading(title: str) -> str:
     names = {
         "": "Top level", "hosts": "`[hosts.NAME]`", "modules": "`[modules.NAME]`",
         "machines": "`[machines.NAME]`", "links": "`[[links]]`", "streams": "`[[streams]]`",
+        "events": "`[[events]]`",
         "network": "`[network]`", "defaults": "`[defaults]`",
         "mounts": '`mounts`, by the path inside: `{ "/data" = { … } }`',
     }  # fmt: skip
@@ -126,7 +128,7 @@ def _rows(
 
 def _owner(title: str, key: str, examples: Mapping[str, Any]) -> str:
     """The table whose example a key shows: `reverse` shows those of `links`."""
-    for whose in (title, {"reverse": "links"}.get(title, title)):
+    for whose in (title, {"reverse": "links", "set": "links"}.get(title, title)):
         if key in examples.get(whose, {}):
             return whose
     raise SystemExit(f"docs/reference/examples.toml: no example of `{key}` in [{title}]")
@@ -193,7 +195,7 @@ def _later(tables: Mapping[str, Table]) -> str:
         f"`{table.title}.{key.name}`".replace("`.", "`")
         for table in tables.values()
         for key in table.keys.values()
-        if not key.built and "." not in table.title and table.title != "reverse"
+        if not key.built and "." not in table.title and table.title not in ("reverse", "set")
     }
     if not found:
         return ""

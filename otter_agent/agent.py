@@ -284,17 +284,11 @@ class Agent:
 
     def missing_blobs(self, spec: api.MeshSpec) -> list[str]:
         """Digests that have to be uploaded before `put_mesh`."""
-        wanted = {blob for module in spec.modules for blob in module.blobs()}
-        return sorted(b for b in wanted if not (self.machine.layout.blobs / b).exists())
+        return sorted(b for b in spec.blobs() if not (self.machine.layout.blobs / b).exists())
 
     def _drop_unused_blobs(self) -> None:
         """Uploads that no mesh names any more, but for the last hour's: an apply may be coming."""
-        used = {
-            blob
-            for desired in self._state_meshes()
-            for module in desired.spec.modules
-            for blob in module.blobs()
-        }
+        used = {blob for desired in self._state_meshes() for blob in desired.spec.blobs()}
         recent = time.time() - 3600
         folder = self.machine.layout.blobs
         for path in folder.iterdir() if folder.exists() else ():

@@ -76,6 +76,16 @@ from otter_agent.api.status import (
     Results,
     StreamStatus,
 )
+from otter_agent.api.timeline import (
+    Lateness,
+    TimelineChange,
+    TimelineEvent,
+    TimelineOrder,
+    TimelineSpec,
+    TimelineState,
+    TimelineStatus,
+    TraceUse,
+)
 
 __all__ = [
     "API_VERSION",
@@ -96,6 +106,7 @@ __all__ = [
     "ImageInfo",
     "Info",
     "Latency",
+    "Lateness",
     "Link",
     "LinkChange",
     "LinkStatus",
@@ -128,6 +139,13 @@ __all__ = [
     "StreamEnd",
     "StreamStatus",
     "TerminalSize",
+    "TimelineChange",
+    "TimelineEvent",
+    "TimelineOrder",
+    "TimelineSpec",
+    "TimelineState",
+    "TimelineStatus",
+    "TraceUse",
     "VolumeInfo",
     "VolumeMount",
     "Wiring",

@@ -7,6 +7,8 @@ import re
 
 import msgspec
 
+from net.links.changes import FIELDS as _FIELDS
+from net.links.spec import LinkSpec
 from otter_agent.api.spec import MeshSpec, ModuleSpec
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -50,6 +52,28 @@ def check(spec: MeshSpec) -> None:
     for link in spec.links:
         _need(link.a in hosts and link.b in hosts, f"link {link.name[:80]!r}: unknown host")
         _need(link.name.isprintable() and 0 < len(link.name) <= 200, "a link's name is no name")
+    _timeline(spec)
+
+
+def _timeline(spec: MeshSpec) -> None:
+    """Each change by itself; whether all of them go together is for whoever plays them."""
+    links = {link.name: link for link in spec.links}
+    for trace in spec.timeline.traces:
+        link, where = links.get(trace.link), f"trace {trace.name[:80]!r}"
+        asked = link and (link.forward if trace.way == "forward" else link.reverse)
+        _need(asked is not None, f"{where}: no link {trace.link[:80]!r} that way")
+        _need(_SHA256.fullmatch(trace.blob), f"{where}: blob {trace.blob[:80]!r}")
+        _need(0 <= trace.offset_s < 1e9, f"{where}: an offset of {trace.offset_s} s")
+        good = all(0 <= factor < 1e9 for factor in trace.scale.values())
+        _need(good and trace.scale.get("time", 1.0) > 1e-6, f"{where}: scale {trace.scale}"[:200])
+    for number, event in enumerate(spec.timeline.events):
+        where = f"event {event.text[:80]!r}"
+        for name in (*event.both, *event.forward, *event.reverse):
+            _need(name in links, f"{where}: no link {name[:80]!r}")
+        _need(not event.change.keys() - _FIELDS, f"{where}: no such property")
+        msgspec.convert({k: v for k, v in event.change.items() if v is not None}, LinkSpec)
+        problem = event.timed(number).problem()
+        _need(problem is None, f"{where}: {problem}")
 
 
 def _module(module: ModuleSpec) -> None:

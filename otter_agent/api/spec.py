@@ -8,6 +8,7 @@ import msgspec
 
 from net.links.spec import LinkSpec
 from otter_agent.api.base import Data, RestartPolicy, RuntimeName
+from otter_agent.api.timeline import TimelineSpec
 
 DEFAULT_ROUTE = "0.0.0.0/0"
 
@@ -271,3 +272,10 @@ class MeshSpec(Data, frozen=True):
     modules: tuple[ModuleSpec, ...] = ()
     names: dict[str, str] = msgspec.field(default_factory=dict)
     """Name of every host and module of the mesh -> IPv4 address: each module's /etc/hosts."""
+    timeline: TimelineSpec = TimelineSpec()
+    """What changes by itself while it runs."""
+
+    def blobs(self) -> set[str]:
+        """Digests of all uploads that its modules and its timeline need."""
+        found = {blob for module in self.modules for blob in module.blobs()}
+        return found | {trace.blob for trace in self.timeline.traces}

@@ -125,12 +125,43 @@ def _mesh(current: api.MeshSpec | None, desired: api.MeshSpec | None) -> list[Ch
                 Change("create", "mesh", desired.name, (FieldChange("seed", None, desired.seed),))
             ]
         return [Change("remove", "mesh", current.name)] if current is not None else []
-    fields = tuple(
+    fields = [
         FieldChange(name, getattr(current, name), getattr(desired, name))
         for name in ("allow_degraded", "seed")
         if getattr(current, name) != getattr(desired, name)
-    )
-    return [Change("update", "mesh", desired.name, fields)] if fields else []
+    ]
+    fields += timeline_changes(current.timeline, desired.timeline)
+    return [Change("update", "mesh", desired.name, tuple(fields))] if fields else []
+
+
+def timeline_changes(old: api.TimelineSpec, new: api.TimelineSpec) -> Iterable[FieldChange]:
+    """Events and traces, each on its own; they change live, and the epoch stays."""
+    before, after = ([api.to_builtins(e) for e in side.events] for side in (old, new))
+    was: Any
+    now: Any
+    for number in range(max(len(before), len(after))):
+        was, now = (side[number] if number < len(side) else None for side in (before, after))
+        if was != now:
+            texts = was and now and was.get("text") != now.get("text")
+            yield FieldChange(
+                f"events[{number}]",
+                was["text"] if was and texts else was,
+                now["text"] if now and texts else now,
+            )
+    uses = [{(t.link, t.way): t for t in side.traces} for side in (old, new)]
+    for key in sorted(uses[0].keys() | uses[1].keys()):
+        pair = [side.get(key) for side in uses]
+        if pair[0] != pair[1]:
+            was, now = (None if use is None else _trace_text(use) for use in pair)
+            yield FieldChange(f"traces.{key[0]}.{key[1]}", was, now)
+
+
+def _trace_text(use: api.TraceUse) -> str:
+    words = [use.name, use.blob[:12], "" if use.loop else "once"]
+    words += [f"from {use.offset_s:g} s" if use.offset_s else ""]
+    words += [f"{name} times {factor:g}" for name, factor in use.scale.items()]
+    words += [f"without {', '.join(use.without)}" if use.without else ""]
+    return " ".join(filter(None, words))
 
 
 def _with_starts(

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from net.links.traces.generate import Recipe
+from net.links.traces.trace import Trace
 from otter_agent.api import MeshSpec
 from otter_ctl.topology.model import Expansion
+
+Upload = Path | Trace | Recipe
+"""What becomes a blob: a build folder or file, or a trace that was read or is to be drawn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from otter_agent import api
 from otter_ctl.errors import PlanError
 from otter_ctl.planning.addresses import Addresses, allocate, dotted
 from otter_ctl.planning.machines import assign, unreached
-from otter_ctl.planning.model import Blob, Plan
+from otter_ctl.planning.model import Blob, Plan, Upload
 from otter_ctl.planning.outside import outside
 from otter_ctl.planning.placement import place
 from otter_ctl.planning.routes import Routes, compute
+from otter_ctl.planning.timeline import timeline, trace_notes
 from otter_ctl.planning.unbuilt import unapplied, unreachable
 from otter_ctl.topology.model import Module, Ready, Stream, Topology
 from otter_ctl.topology.words import fill
@@ -42,7 +43,7 @@ def plan(
     *,
     current: api.MeshSpec | None,
     runtime_default: api.RuntimeName,
-    blobs: Mapping[Path, Blob],
+    blobs: Mapping[Upload, Blob],
     run: str,
     arch: str | None = None,
 ) -> Plan:
@@ -52,7 +53,8 @@ def plan(
         topology: As loaded.
         current: The mesh of the same name as it is desired now; None: there is none.
         runtime_default: For modules that name no runtime.
-        blobs: Build folders and files by their paths in the topology (`uploads.collect`).
+        blobs: Build folders and files by their paths in the topology, and traces
+            (`uploads.collect`).
         run: Id for a new run; a running mesh keeps its own.
         arch: Kind of this machine's processors, as the kernel calls it; None: not known.
 
@@ -87,11 +89,16 @@ def plan(
             for m in topology.modules
         ),
         names=names,
+        timeline=timeline(topology, blobs),
     )
     machines = assign(topology, arch)
     return Plan(
         spec,
-        warnings=(*unapplied(topology), *unreachable(topology.streams, seats, routes.reach)),
+        warnings=(
+            *trace_notes(topology),
+            *unapplied(topology),
+            *unreachable(topology.streams, seats, routes.reach),
+        ),
         unsupported=tuple(unreached(topology, machines, arch)),
         expansion=topology.expansion,
         machines=machines,
@@ -130,7 +137,7 @@ def _module(
     names: Mapping[str, str],
     wiring: _Ends,
     runtime_default: api.RuntimeName,
-    blobs: Mapping[Path, Blob],
+    blobs: Mapping[Upload, Blob],
 ) -> api.ModuleSpec:
     runtime = module.runtime or runtime_default
     if module.image is not None and runtime == "process":
@@ -163,14 +170,14 @@ def _module(
     )
 
 
-def _blob(blobs: Mapping[Path, Blob], path: Path) -> Blob:
+def _blob(blobs: Mapping[Upload, Blob], path: Path) -> Blob:
     blob = blobs.get(path)
     if blob is None:
         raise PlanError(str(path), "was not collected for upload (a bug in otterctl)")
     return blob
 
 
-def _files(module: Module, blobs: Mapping[Path, Blob]) -> Iterable[api.File]:
+def _files(module: Module, blobs: Mapping[Upload, Blob]) -> Iterable[api.File]:
     """By target: their order in the file must not restart anything."""
     for file in sorted(module.files, key=lambda f: f.target):
         blob = _blob(blobs, file.source)

@@ -1,4 +1,4 @@
-"""Build folders and files -> blobs to upload, named by content. Reads files; not pure.
+"""Build folders, files and traces -> blobs to upload, named by content. Reads files; not pure.
 
 A folder becomes a tar that depends on nothing but names, contents, the executable bit and links:
 sorted, time 0, owner 0, so an unchanged module is never built twice, on whatever laptop.
@@ -14,10 +14,13 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from net.links.traces.codec import encode
+from net.links.traces.generate import Recipe, generate
+from net.links.traces.trace import Trace
 from otter_ctl.errors import PlanError
 from otter_ctl.planning import ignore
 from otter_ctl.planning.ignore import Ignored
-from otter_ctl.planning.model import Blob
+from otter_ctl.planning.model import Blob, Upload
 from otter_ctl.topology.model import Topology
 
 CONTEXT_LIMIT = 256 << 20
@@ -29,13 +32,13 @@ _SMALLER = "name in .dockerignore what isn't needed, or fetch large files in the
 _SKIPPED = frozenset({"__pycache__", ".git"})
 
 
-def collect(topology: Topology) -> dict[Path, Blob]:
-    """Blobs of all build folders and files, by their paths in the topology.
+def collect(topology: Topology) -> dict[Upload, Blob]:
+    """Blobs of all build folders and files, by their paths in the topology, and of all traces.
 
     Raises:
         PlanError: Something can't be read, or can't go into a build.
     """
-    blobs: dict[Path, Blob] = {}
+    blobs: dict[Upload, Blob] = {}
     for module in topology.modules:
         where = f"module {module.name}"
         if module.build is not None and module.build not in blobs:
@@ -43,10 +46,14 @@ def collect(topology: Topology) -> dict[Path, Blob]:
         for file in module.files:
             if file.source not in blobs:
                 blobs[file.source] = _guarded(where, file.source, _file_blob)
+    for link in topology.links:
+        for use in (link.forward_trace, link.reverse_trace):
+            if use is not None and use.trace not in blobs:
+                blobs[use.trace] = _trace_blob(use.trace)
     return blobs
 
 
-def contents(blobs: Mapping[Path, Blob]) -> dict[str, Callable[[], bytes]]:
+def contents(blobs: Mapping[Upload, Blob]) -> dict[str, Callable[[], bytes]]:
     """Digest -> a function that gives the content: what the agent's client asks for."""
     return {blob.digest: blob.read for blob in blobs.values()}
 
@@ -76,6 +83,15 @@ def _guarded(where: str, path: Path, make: Callable[[Path], Blob]) -> Blob:
     except OSError as exc:
         name = exc.filename or path
         raise PlanError(where, f"{name} can't be read: {exc.strerror or exc}") from exc
+
+
+def _trace_blob(trace: Trace | Recipe) -> Blob:
+    """Of what is drawn only the digest is kept: drawn again, it is the same."""
+    if isinstance(trace, Trace):
+        data = encode(trace)
+        return Blob(hashlib.sha256(data).hexdigest(), len(data), lambda: encode(trace))
+    data = encode(generate(trace))
+    return Blob(hashlib.sha256(data).hexdigest(), len(data), lambda: encode(generate(trace)))
 
 
 def _context_blob(folder: Path) -> Blob:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from otter_ctl.topology import kinds
+from otter_ctl.topology.events import read_events
 from otter_ctl.topology.globs import Names
 from otter_ctl.topology.hosts import read_hosts
 from otter_ctl.topology.keys import TOPOLOGY
@@ -21,6 +22,7 @@ from otter_ctl.topology.modules import read_modules
 from otter_ctl.topology.reader import Fields, Place
 from otter_ctl.topology.reader import Path as KeyPath
 from otter_ctl.topology.streams import read_streams
+from otter_ctl.topology.traces import Traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,9 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
     names = None
     if hosts is not None:
         names = Names("host", hosts, (host.made_from for host in hosts.values()))
-    links = read_links(top.get("links", []), defaults.get("link"), names, expansion)
+    traces = Traces(around.folder, top.get("seed", 0))
+    links = read_links(top.get("links", []), defaults.get("link"), names, expansion, traces)
+    events = read_events(top.get("events", []), links)
     modules = read_modules(
         top.get("modules", {}), defaults.get("module"), hosts, names, around.folder, expansion
     )
@@ -76,5 +80,6 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
         links=links,
         modules=tuple(modules.values()),
         streams=streams,
+        events=events,
         expansion=tuple(expansion),
     )

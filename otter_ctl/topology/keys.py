@@ -9,6 +9,7 @@ from __future__ import annotations
 from otter_ctl.topology import access, kinds, values
 from otter_ctl.topology.keys_modules import MODULE, STREAM
 from otter_ctl.topology.keys_shared import GPU, IO, PAIR, later
+from otter_ctl.topology.keys_time import TRACE_KEY, event_table
 from otter_ctl.topology.model import HOSTS_LIMIT, MESH_NAME_LIMIT, POOL
 from otter_ctl.topology.reader import Key, Table
 
@@ -49,7 +50,13 @@ _PROPERTIES = (
     Key("loss", values.RATIO, "Share of packets lost."),
     Key("rate", values.RATE, "Bit/s of IP packets."),
     Key("queue", values.QUEUE, "The queue's size: a time at `rate`, bytes, or packets."),
-    later("trace", "A file of recorded changes."),
+    TRACE_KEY,
+)
+
+SET = Table(
+    "set",
+    *(key for key in _PROPERTIES if key.name not in ("profile", "trace")),
+    Key("up", values.BOOLEAN, "false: the link is down, everything is lost."),
 )
 
 REVERSE = Table("reverse", *_PROPERTIES)
@@ -140,7 +147,7 @@ TOPOLOGY = Table(
     Key("modules", kinds.named_tables(MODULE), "The workloads."),
     Key("streams", kinds.array_of_tables(STREAM), "Data edges between modules."),
     later("cells", "Media that several hosts share."),
-    later("events", "Changes at a time."),
+    Key("events", kinds.array_of_tables(event_table(SET)), "Changes at a time."),
 )
 
 SITE = Table(

@@ -6,6 +6,8 @@ Must not know: TOML, positions, modules.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
 
 from net.links.spec import LinkSpec
 from otter_ctl.topology.globs import End, Names, is_glob, join
@@ -13,6 +15,7 @@ from otter_ctl.topology.model import LINKS_LIMIT, Expansion, Link
 from otter_ctl.topology.names import short
 from otter_ctl.topology.profiles import Way, check_profile, over_profile
 from otter_ctl.topology.reader import Fields, shown
+from otter_ctl.topology.traces import Traces
 
 _FIELDS = {"delay": "delay_s", "jitter": "jitter_s", "loss": "loss_ratio", "rate": "rate_bps"}
 _KEYS = {field: key for key, field in _FIELDS.items()}
@@ -23,6 +26,7 @@ def read_links(
     defaults: Fields | None,
     hosts: Names | None,
     expansion: list[Expansion],
+    traces: Traces,
 ) -> tuple[Link, ...]:
     """All sound links; `hosts` None: they couldn't be read, so ends aren't looked up."""
     links: dict[str, Link] = {}
@@ -34,13 +38,22 @@ def read_links(
     for own in written:
         ends = _ends(own)
         check_profile(own, "links")
-        forward = _spec(own, _merged(own, below, "up"))
+        merged = _merged(own, below, "up")
+        forward = _spec(own, merged)
         reverse = None
         if "between" in own.given:
             reverse = _reverse(own, _merged(own, below, "down"), forward)
+        played = traces.of(own, merged)
         if ends is None or ("name" in own.given and "name" not in own):
             continue
-        _add(own, ends, forward, reverse, hosts, links, expansion)
+        made = _add(own, ends, forward, reverse, hosts, links, expansion)
+        for name in made if any(played) else ():
+            forward_trace, reverse_trace = (traces.drawn(trace, name) for trace in played)
+            links[name] = replace(
+                links[name],
+                forward_trace=forward_trace,
+                reverse_trace=None if reverse is None else reverse_trace,
+            )
     return tuple(links.values())
 
 
@@ -84,11 +97,11 @@ def _add(
     hosts: Names | None,
     links: dict[str, Link],
     expansion: list[Expansion],
-) -> None:
-    """The link of a table, or all that its globs make."""
+) -> list[str]:
+    """The link of a table, or all that its globs make; returns their names."""
     globs = [is_glob(end.word) for end in ends]
     if any(globs) and hosts is None:
-        return
+        return []
     both_ways, limit = "between" in own.given, LINKS_LIMIT - len(links)
     pairs, rule = join(ends, hosts, own.get("pair"), own.place, both_ways=both_ways, limit=limit)
     name = own.get("name")
@@ -99,10 +112,10 @@ def _add(
     for a, b in pairs:
         if a == b:
             ends[1].place.report(f"joins host {shown(a)} with itself")
-            return
+            return made
         if len(links) >= LINKS_LIMIT:
             own.place.report(f"makes more than {LINKS_LIMIT} links")
-            return
+            return made
         if name is None or not made_from:
             called = name or f"{a}-{b}"
         else:
@@ -111,7 +124,7 @@ def _add(
         if called in links:
             what = "makes two links" if made_from else "there are two links"
             own.place.report(f"{what} called {shown(called)}", "give this one another `name`")
-            return
+            return made
         links[called] = Link(
             name=called, a=a, b=b, forward=forward, reverse=reverse, made_from=made_from
         )
@@ -120,6 +133,7 @@ def _add(
         expansion.append(
             Expansion(subject="links", written=short(made_from), rule=rule, names=tuple(made))
         )
+    return made
 
 
 def _reverse(own: Fields, merged: Fields, forward: LinkSpec) -> LinkSpec:
@@ -134,13 +148,25 @@ def _reverse(own: Fields, merged: Fields, forward: LinkSpec) -> LinkSpec:
     return _spec(differs, upon.over(merged), known=known)
 
 
+def values_of(fields: Fields) -> dict[str, Any]:
+    """Field of `LinkSpec` -> value, of all properties that are written."""
+    values = {field: fields[key] for key, field in _FIELDS.items() if key in fields}
+    if "queue" in fields:
+        field, size = fields["queue"]
+        values[field] = size
+    if "up" in fields:
+        values["up"] = fields["up"]
+    return values
+
+
+def key_of(field: str) -> str:
+    """How a topology calls a field of `LinkSpec`."""
+    return _KEYS.get(field, "up" if field == "up" else "queue")
+
+
 def _spec(own: Fields, merged: Fields, known: Collection[str] = ()) -> LinkSpec:
     """The values of one direction, checked together; `known` problems aren't told twice."""
-    values = {field: merged[key] for key, field in _FIELDS.items() if key in merged}
-    if "queue" in merged:
-        field, size = merged["queue"]
-        values[field] = size
-    spec = LinkSpec(**values)
+    spec = LinkSpec(**values_of(merged))
     if merged.given - merged.values.keys():  # reported already: don't judge by what is left
         return spec
     for field, reason in spec.problems().items():

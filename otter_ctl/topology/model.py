@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from net.links.changes import Change
 from net.links.spec import LinkSpec
+from net.links.traces.generate import Recipe
+from net.links.traces.trace import Manner, Trace
 
 NAME_LIMIT = 63
 """Characters of a name: it becomes a DNS label."""
@@ -19,6 +22,7 @@ HOSTS_LIMIT = 10_000
 LINKS_LIMIT = 100_000
 MODULES_LIMIT = 50_000
 STREAMS_LIMIT = 100_000
+EVENTS_LIMIT = 100_000
 """After expansion: more is a slip of a count, and would fill a laptop's memory."""
 POOL = "100.64.0.0/10"
 """The shared address space of RFC 6598: neither public nor a usual private LAN."""
@@ -105,12 +109,29 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TraceUse:
+    """A trace as one direction of a link plays it.
+
+    Attributes:
+        name: Of the file as it is written, or of the model.
+        trace: As read; or what it is to be drawn from.
+        manner: How it is played.
+    """
+
+    name: str
+    trace: Trace | Recipe
+    manner: Manner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """Joins two hosts.
 
     Attributes:
         forward: What is asked from `a` to `b`.
         reverse: What is asked from `b` to `a`; None: written with `from`/`to`, carries one way.
+        forward_trace: What changes that over time; None: nothing.
+        reverse_trace: The same, from `b` to `a`.
         made_from: The name of the table with globs that made it; empty: its own.
     """
 
@@ -119,6 +140,8 @@ class Link:
     b: str
     forward: LinkSpec
     reverse: LinkSpec | None = None
+    forward_trace: TraceUse | None = None
+    reverse_trace: TraceUse | None = None
     made_from: str = ""
 
 
@@ -232,6 +255,29 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkEvent:
+    """Something that happens to links at a time from the epoch; see `net.links.timeline.Event`.
+
+    Attributes:
+        both: Links to both of whose directions it happens.
+        forward: Those to whose direction from `a` to `b` it happens.
+        reverse: The same, from `b` to `a`.
+        text: As people read it.
+    """
+
+    at_s: float
+    both: tuple[str, ...] = ()
+    forward: tuple[str, ...] = ()
+    reverse: tuple[str, ...] = ()
+    change: Change = field(default_factory=Change)
+    reset: bool = False
+    for_s: float | None = None
+    every_s: float | None = None
+    ramp_s: float = 0.0
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expansion:
     """What a `count` or a glob stands for.
 
@@ -274,4 +320,5 @@ class Topology:
     links: tuple[Link, ...] = ()
     modules: tuple[Module, ...] = ()
     streams: tuple[Stream, ...] = ()
+    events: tuple[LinkEvent, ...] = ()
     expansion: tuple[Expansion, ...] = ()

@@ -23,11 +23,21 @@ from otter_ctl.topology.kinds import (
     text,
     whole,
 )
-from otter_ctl.topology.reader import INVALID, Bad, Kind, Place, shown, type_name
+from otter_ctl.topology.reader import (
+    INVALID,
+    Bad,
+    Kind,
+    Place,
+    Table,
+    read_table,
+    shown,
+    type_name,
+)
 
 _ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _GLOB = re.compile(r"[a-z0-9_*?\[\]!-]+\Z")
 _GLOB_LIMIT = 255
+_WAY_LIMIT = 3 * _GLOB_LIMIT
 _PACKETS = re.compile(r"\s*([0-9]{1,9})\s*packets?\s*\Z")
 _IMAGE = r"[A-Za-z0-9][A-Za-z0-9._/:@-]*"
 _IMAGE_LIMIT = 255
@@ -169,6 +179,59 @@ def _parents(path: str) -> list[str]:
     return [path[:i] for i, c in enumerate(path) if c == "/"]
 
 
+def _texts(value: object, place: Place) -> Any:
+    if not isinstance(value, dict):
+        raise Bad(f"must be a table of strings, not {type_name(value)}")
+    check_entries(value)
+    found = {key: place.child(key).read(PATH, raw) for key, raw in value.items()}
+    return INVALID if INVALID in found.values() else found
+
+
+def _way(value: object) -> tuple[str, str, str]:
+    """Link, source and target, words or globs; of both directions "" for the last two."""
+    word = text(value, _WAY_LIMIT)
+    link, colon, direction = word.partition(":")
+    source, arrow, target = direction.partition(">")
+    if not colon:
+        return _reference(link), "", ""
+    if not arrow:
+        raise Bad(f"{shown(word)} must name both ends", 'write "radio:phone>edge"')
+    return _reference(link), _reference(source), _reference(target)
+
+
+def short_table(keys: Table, first: str) -> Kind:
+    """A table, or only the value of one of its keys, a text; either way as `Fields`."""
+
+    def parse(value: object, place: Place) -> Any:
+        if isinstance(value, str):
+            return read_table(keys, {first: value}, place)
+        if not isinstance(value, dict):
+            raise Bad(f"must be a path or a table, not {type_name(value)}")
+        return read_table(keys, value, place)
+
+    return Kind(parse, {"anyOf": [TEXT, {"table": keys}]})
+
+
+def not_empty(table: Kind) -> Kind:
+    """A table with at least one key."""
+
+    def parse(value: object, place: Place) -> Any:
+        if value == {}:
+            raise Bad("must not be empty")
+        return table.parse(value, place)
+
+    return Kind(parse, table.schema)
+
+
+def one_of(plain: Kind, table: Kind) -> Kind:
+    """A table, or a value that is none."""
+
+    def parse(value: object, place: Place) -> Any:
+        return (table if isinstance(value, dict) else plain).parse(value, place)
+
+    return Kind(parse, {"anyOf": [plain.schema, table.schema]})
+
+
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
         raise Bad(f"must be true or false, not {type_name(value)}")
@@ -254,4 +317,8 @@ ENV = Kind(
 FILES = Kind(
     _files, {"type": "object", "additionalProperties": TEXT, "maxProperties": _FILES_LIMIT}
 )
+TEXTS = Kind(
+    _texts, {"type": "object", "additionalProperties": TEXT, "maxProperties": ENTRIES_LIMIT}
+)
+WAY = scalar(_way, type="string", pattern=f"^{_WORD}(:{_WORD}>{_WORD})?$", maxLength=_WAY_LIMIT)
 ANYTHING = scalar(lambda value: value)

@@ -173,8 +173,6 @@ CASES = [
     ),
     # not yet
     (f"{TOP}[cells.x] # <-\n", "cells", "`cells` is not built yet in this version"),
-    (f'events = [] # <-\n{TOP}', "events", "`events` is not built yet in this version"),
-    (f'{LINK}trace = "x.csv" # <-\n', "links.a-b.trace", "`trace` is not built yet"),
     # hostile names
     (f'{TOP}[hosts."../x"] # <-\n', "hosts.", "must be of a-z"),
     (f'{TOP}[hosts."\U0001f9a6"] # <-\n', "hosts.", "must be of a-z"),

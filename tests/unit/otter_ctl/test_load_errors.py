@@ -28,7 +28,6 @@ CASES = [
     ('name = "m"\nseed = 9223372036854775808 # <-\n[hosts.a]\n', "seed", "must be between 0 and"),
     ('name = "m"\nseed = -1 # <-\n[hosts.a]\n', "seed", "must be between 0 and"),
     ('name = "m"\nseed = true # <-\n[hosts.a]\n', "seed", "must be an integer, not a true/false"),
-    ('name = "m"\nevents = [] # <-\n[hosts.a]\n', "events", "`events` is not built yet in this"),
     ('name = "m"\ninclude = ["x"] # <-\n[hosts.a]\n', "include[0]", "there is no file `x`"),
     (f"{TOP}[cells.x] # <-\n", "cells", "`cells` is not built yet in this version"),
     # names
@@ -84,7 +83,6 @@ CASES = [
     (f'{LINK}queue = "0 packets" # <-\n', "links.a-b.queue", "must be above 0"),
     (f'{LINK}queue = "many" # <-\n', "links.a-b.queue", "is not a queue's size"),
     (f"{LINK}queue = 100 # <-\n", "links.a-b.queue", "must be a string"),
-    (f'{LINK}trace = "x.csv" # <-\n', "links.a-b.trace", "`trace` is not built yet in this"),
     (f'{LINK}reverse = {{ rat = "1mbit" }} # <-\n', "links.a-b.reverse.rat", "mean `rate`?"),
     (f'{LINK}reverse = {{ jitter = "1s" }} # <-\n', "links.a-b.reverse.jitter", "above the delay"),
     (

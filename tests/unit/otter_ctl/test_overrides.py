@@ -84,7 +84,7 @@ def test_the_last_one_wins(read):
         ("seed=1\nname='x'", "seed: must be an integer, not a string"),
         ("seed=\ud800", "isn't UTF-8"),
         ("trace=1", "trace: unknown key `trace`"),
-        ("links.radio.trace=x", "links.radio.trace: `trace` is not built yet in this version"),
+        ("links.radio.trace=x", "links.radio.trace: x: can't be read: No such file or directory"),
     ],
 )
 def test_problems_name_the_text(problems, text, message):

@@ -1,0 +1,126 @@
+"""What changes over the time of a run: desired state and what became of it. Pure data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from net.links.changes import Change
+from net.links.timeline import Event as TimedEvent
+from net.links.traces.trace import Manner
+from otter_agent.api.base import Data
+
+TimelineState = Literal["waiting", "running", "paused", "held"]
+"""`waiting` for all modules to be ready; `held` at zero until it is started."""
+TimelineOrder = Literal["start", "pause", "reset"]
+
+
+class TraceUse(Data, frozen=True):
+    """A trace that one direction of a link plays; the fields of `net.links.traces.trace.Manner`."""
+
+    link: str
+    way: Literal["forward", "reverse"]
+    name: str
+    """As people know it."""
+    blob: str
+    """SHA-256 (hex) of what `net.links.traces.codec` makes of it, uploaded as a blob."""
+    loop: bool = True
+    offset_s: float = 0.0
+    scale: dict[str, float] = msgspec.field(default_factory=dict)
+    without: tuple[str, ...] = ()
+
+    def manner(self) -> Manner:
+        """How it is played."""
+        return Manner(
+            loop=self.loop, offset_s=self.offset_s, scale=self.scale, without=self.without
+        )
+
+
+class TimelineEvent(Data, frozen=True):
+    """One `[[events]]` table; the fields of `net.links.timeline.Event`."""
+
+    at_s: float
+    both: tuple[str, ...] = ()
+    """Links to both of whose directions it happens."""
+    forward: tuple[str, ...] = ()
+    reverse: tuple[str, ...] = ()
+    change: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Fields of `LinkSpec`; None: no longer asked for."""
+    reset: bool = False
+    for_s: float | None = None
+    every_s: float | None = None
+    ramp_s: float = 0.0
+    text: str = ""
+
+    def timed(self, number: int) -> TimedEvent:
+        """As the timeline takes it; `number`: its place in the file."""
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in self.change.items()}
+        return TimedEvent(
+            number=number,
+            at_s=self.at_s,
+            change=Change(values),
+            reset=self.reset,
+            for_s=self.for_s,
+            every_s=self.every_s,
+            ramp_s=self.ramp_s,
+            text=self.text,
+        )
+
+
+class TimelineSpec(Data, frozen=True):
+    """All that changes by itself while a mesh runs, from its epoch on."""
+
+    traces: tuple[TraceUse, ...] = ()
+    events: tuple[TimelineEvent, ...] = ()
+
+
+class Lateness(Data, frozen=True):
+    """How long after its time changes came into force, seconds; over all since the epoch."""
+
+    changes: int = 0
+    failed: int = 0
+    passed: int = 0
+    """That were over before they could be made: the next one of the same direction was due."""
+    mean_s: float = 0.0
+    p99_s: float = 0.0
+    """Right within a tenth."""
+    max_s: float = 0.0
+
+
+class TimelineChange(Data, frozen=True):
+    """A change of one direction, to come or made.
+
+    Attributes:
+        change: All that differs from the topology from then on; None: no longer asked for.
+        applied_s: When it was in force; None: not yet, or it failed.
+        error: Why it failed.
+    """
+
+    at_s: float
+    link: str
+    source: str
+    target: str
+    change: dict[str, Any]
+    applied_s: float | None = None
+    error: str = ""
+
+
+class TimelineStatus(Data, frozen=True):
+    """The answer of `GET /v1/meshes/NAME/timeline`."""
+
+    mesh: str
+    state: TimelineState
+    position_s: float
+    """Seconds since the epoch; where it is held."""
+    epoch: float | None = None
+    """The epoch, seconds since 1970; what was spent in pauses is not counted. None: not yet."""
+    traces: int = 0
+    events: int = 0
+    lateness: Lateness = Lateness()
+    last: tuple[TimelineChange, ...] = ()
+    """The changes made last, newest last."""
+    next: tuple[TimelineChange, ...] = ()
+    """The changes to come."""
+    problem: str = ""
+    """Why it doesn't play, or not all of it."""

@@ -1,0 +1,366 @@
+"""What changes over time: `trace` of links and `[[events]]`, from text to what the agent gets."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import msgspec
+import pytest
+
+from net.links.changes import Change
+from net.links.traces.codec import decode
+from net.links.traces.generate import Recipe
+from otter_agent import api
+from otter_ctl.planning.diff import diff
+from otter_ctl.planning.resolve import plan
+from otter_ctl.planning.uploads import collect, contents
+from otter_ctl.topology.schema import json_schema
+
+TOP = """\
+name = "m"
+seed = 7
+[hosts.phone]
+[hosts.edge]
+[hosts.sat]
+[hosts.client]
+count = 3
+[[links]]
+name = "radio"
+between = ["phone", "edge"]
+delay = "20ms"
+jitter = "2ms"
+rate = "20mbit"
+"""
+MORE = (
+    '[[links]]\nname = "c"\nbetween = ["client-*", "edge"]\n[[links]]\nfrom = "sat"\nto = "edge"\n'
+)
+EVENT = f'{TOP}{MORE}[[events]]\nat = "1s"\nlink = "radio"\n'
+SET = f'{EVENT}set = {{ rate = "1mbit" }}\n'
+
+
+@pytest.fixture
+def traces(folder):
+    (folder / "traces").mkdir()
+    (folder / "traces" / "lte.csv").write_text("time,rate_mbit,delay_ms\n0,20,30\n1,5,60\n")
+    (folder / "traces" / "cell.mm").write_text("5\n10\n250\n")
+    (folder / "traces" / "unsorted").write_text("0 1\n2 1\n1 1\n")
+    (folder / "traces" / "gappy").write_text("".join(f"{t} 1\n" for t in (0, 1, 2, 3, 99)))
+    return folder
+
+
+def planned(topology, current=None):
+    blobs = collect(topology)
+    made = plan(topology, current=current, runtime_default="fake", blobs=blobs, run="r")
+    return made, contents(blobs)
+
+
+def test_a_trace_by_its_path_is_played_both_ways(read, traces):
+    spec, uploads = planned(read(f'{TOP}trace = "traces/lte.csv"\n'))
+    forward, reverse = spec.spec.timeline.traces
+    assert (forward.link, forward.way, reverse.way) == ("radio", "forward", "reverse")
+    assert forward.name == "traces/lte.csv"
+    assert forward.blob == reverse.blob
+    assert spec.spec.blobs() == {forward.blob} == {*uploads}
+    trace = decode(uploads[forward.blob]())
+    assert list(trace.columns["rate_bps"]) == [20e6, 5e6]
+    assert forward.loop
+    assert forward.without == ()
+
+
+def test_what_reverse_says_itself_its_trace_leaves_alone(read, traces):
+    text = f'{TOP}trace = "traces/lte.csv"\nreverse = {{ rate = "5mbit" }}\n'
+    forward, reverse = planned(read(text))[0].spec.timeline.traces
+    assert forward.without == ()
+    assert reverse.without == ("rate_bps",)
+
+
+def test_another_trace_for_the_way_back_or_none(read, traces):
+    text = f'{TOP}trace = "traces/lte.csv"\nreverse = {{ trace = "traces/cell.mm" }}\n'
+    names = [t.name for t in planned(read(text))[0].spec.timeline.traces]
+    assert names == ["traces/lte.csv", "traces/cell.mm"]
+    text = f'{TOP}trace = "traces/lte.csv"\nreverse = {{ trace = "none" }}\n'
+    assert [t.way for t in planned(read(text))[0].spec.timeline.traces] == ["forward"]
+
+
+def test_how_a_trace_is_played(read, traces):
+    text = f"""{TOP}[links.trace]
+file = "traces/lte.csv"
+loop = false
+offset = "1s"
+scale = {{ rate = 0.5, delay = 2, time = 3 }}
+"""
+    use = planned(read(text))[0].spec.timeline.traces[0]
+    assert (use.loop, use.offset_s) == (False, 1.0)
+    assert use.scale == {"rate_bps": 0.5, "delay_s": 2.0, "time": 3.0}
+    assert use.manner().scale == use.scale
+
+
+def test_traces_are_relative_to_the_file_that_names_them(read, traces):
+    (traces / "base").mkdir()
+    (traces / "traces" / "lte.csv").rename(traces / "base" / "lte.csv")
+    (traces / "base" / "base.toml").write_text('[defaults.link]\ntrace = "lte.csv"\n')
+    spec, _ = planned(read(f'include = ["base/base.toml"]\n{TOP}'))
+    assert [t.name for t in spec.spec.timeline.traces] == ["lte.csv", "lte.csv"]
+
+
+def test_opportunities_travel_with_their_rate(read, traces):
+    text = f'{TOP}trace = {{ file = "traces/cell.mm", bin = "50ms" }}\n'
+    spec, uploads = planned(read(text))
+    trace = decode(uploads[spec.spec.timeline.traces[0].blob]())
+    assert list(trace.opportunities_s) == [0.005, 0.01, 0.25]
+    assert list(trace.times_s) == [0, 0.05]
+
+
+def test_drawn_traces_differ_from_link_to_link_and_not_from_plan_to_plan(read):
+    table = 'trace = { generate = "markov", rates = ["1mbit", "9mbit"] }\n'
+    text = f'{TOP}{table}[[links]]\nbetween = ["client-*", "edge"]\n{table}'
+    uses = planned(read(text))[0].spec.timeline.traces
+    by_link = {use.link: use.blob for use in uses}
+    assert len(uses) == 8
+    assert len({*by_link.values()}) == 4  # one each, the same both ways
+    assert uses == planned(read(text))[0].spec.timeline.traces
+    others = planned(read(text.replace("seed = 7", "seed = 8")))[0].spec.timeline.traces
+    assert not {u.blob for u in others} & {u.blob for u in uses}
+
+
+def test_a_seed_of_its_own_makes_them_one(read):
+    table = 'trace = { generate = "markov", rates = ["1mbit", "9mbit"], seed = 3, every = "5s" }\n'
+    topology = read(f"{TOP}{table}[[links]]\nbetween = ['client-*', 'edge']\n{table}")
+    traces = {link.forward_trace.trace for link in topology.links}
+    assert traces == {Recipe(model="markov", rates_bps=(1e6, 9e6), seed=3, every_s=5.0)}
+    assert len({u.blob for u in planned(topology)[0].spec.timeline.traces}) == 1
+
+
+def test_gaps_are_warned_of_once(read, traces):
+    made, _ = planned(read(f'{TOP}trace = "traces/gappy"\n'))
+    assert [w for w in made.warnings if "says nothing" in w] == [
+        "traces/gappy:5: says nothing from 3 s to 99 s: what holds before goes on holding"
+    ]
+
+
+def test_events(read):
+    text = f"""{SET}for = "5s"
+every = "30s"
+[[events]]
+at = "2s"
+link = ["c-*", "radio:edge>phone", "sat-edge"]
+reset = true
+[[events]]
+at = "3s"
+link = "radio"
+set = {{ queue = "100 packets", up = false }}
+[[events]]
+at = "4s"
+link = "*:*>edge"
+set = {{ loss = "50%" }}
+ramp = "2s"
+"""
+    topology = read(text)
+    first, second, third, fourth = topology.events
+    assert (first.both, first.forward, first.reverse) == (("radio",), (), ())
+    assert (first.at_s, first.for_s, first.every_s) == (1.0, 5.0, 30.0)
+    assert first.change == Change.of(rate_bps=1e6)
+    assert first.text == "radio: rate 1mbit for 5s"
+    assert second.both == ("c-client-1", "c-client-2", "c-client-3")
+    assert (second.forward, second.reverse) == (("sat-edge",), ("radio",))
+    assert second.text == "c-*, radio:edge>phone, sat-edge: reset"
+    assert third.change.values["queue_packets"] == 100
+    assert third.change.values["up"] is False
+    assert fourth.forward == ("radio", "c-client-1", "c-client-2", "c-client-3", "sat-edge")
+    assert fourth.text == "*:*>edge: loss 50% by a ramp of 2s"
+    spec = planned(topology)[0].spec
+    api.check(spec)
+    again = api.decode(api.encode(spec), api.MeshSpec)
+    assert again == spec
+    timed = again.timeline.events[2].timed(2)
+    assert timed.change == third.change
+
+
+CASES = [
+    (f"{TOP}trace = 5 # <-\n", "links.radio.trace", "must be a path or a table"),
+    (f'{TOP}trace = "no.csv" # <-\n', "links.radio.trace", "no.csv: can't be read: No such file"),
+    (
+        f'{TOP}trace = "traces/unsorted" # <-\n', "links.radio.trace",
+        "traces/unsorted:3: time 1 comes after 2",
+    ),
+    (
+        f'{TOP}trace = {{ file = "traces/lte.csv", format = "rtt" }} # <-\n', "links.radio.trace",
+        "traces/lte.csv:1: 'time,rate_mbit,delay_ms' is not two numbers",
+    ),
+    (f"{TOP}trace = {{ loop = true }} # <-\n", "links.radio.trace", "missing key `file`"),
+    (
+        f'{TOP}trace = {{ file = "traces/lte.csv", generate = "markov" }} # <-\n', "links.radio",
+        "`file` goes not with `generate`",
+    ),
+    (
+        f'{TOP}[links.trace]\nfile = "traces/lte.csv"\nbin = "1s" # <-\n', "links.radio.trace.bin",
+        "goes only with the format mahimahi, this is csv",
+    ),
+    (
+        f'{TOP}[links.trace]\nfile = "traces/lte.csv"\nseed = 1 # <-\n', "links.radio.trace.seed",
+        "goes only with `generate`",
+    ),
+    (
+        f'{TOP}[links.trace]\ngenerate = "diurnal"\nrates = ["1mbit", "2mbit"]\n'
+        'format = "csv" # <-\n',
+        "links.radio.trace.format", "goes only with `file`",
+    ),
+    (
+        f'{TOP}[links.trace]\nfile = "traces/lte.csv"\nscale = {{ loss = 2 }} # <-\n',
+        "links.radio.trace.scale", "scales `loss`, and the trace has only delay, rate",
+    ),
+    (
+        f'{TOP}[links.trace]\nfile = "traces/lte.csv"\noffset = "1" # <-\n',
+        "links.radio.trace.offset", "a unit is missing",
+    ),
+    (
+        f'{TOP}[links.trace] # <-\ngenerate = "markov"\n', "links.radio.trace",
+        "`rates` needs at least two rates",
+    ),
+    (
+        f'{TOP}[links.trace]\ngenerate = "markov"\nrates = ["0bit", "1mbit"] # <-\n',
+        "links.radio.trace.rates", "must be above 0",
+    ),
+    (f'{TOP}trace = {{ generate = "x" }} # <-\n', "links.radio.trace.generate", "is not one of"),
+    (f"{EVENT}# <-", "events[0]", "missing key `set`"),
+    (f'{TOP}[[events]] # <-\nat = "1s"\nreset = true\n', "events[0]", "missing key `link`"),
+    (f'{TOP}[[events]] # <-\nlink = "radio"\nreset = true\n', "events[0]", "missing key `at`"),
+    (f'{EVENT}set = {{ }} # <-\n', "events[0].set", "must not be empty"),
+    (f'{EVENT}set = {{ rat = "1mbit" }} # <-\n', "events[0].set.rat", "did you mean `rate`?"),
+    (f'{EVENT}set = {{ rate = "0bit" }} # <-\n', "events[0].set.rate", "must be above 0"),
+    (f'{EVENT}set = {{ loss = "101%" }} # <-\n', "events[0].set.loss", "over the limit"),
+    (f'{EVENT}set = {{ jitter = "21ms" }} # <-\n', "events[0].set.jitter", "above the delay"),
+    (f'{EVENT}set = {{ delay = "1ms" }} # <-\n', "events[0].set", "`jitter` must not be above"),
+    (f'{EVENT}set = {{ trace = "x" }} # <-\n', "events[0].set.trace", "unknown key `trace`"),
+    (f"{EVENT}reset = false # <-\n", "events[0].reset", "must be true"),
+    (f'{EVENT}reset = true\nfor = "1s" # <-\n', "events[0].for", "goes only with `set`"),
+    (f'{SET}every = "1us" # <-\n', "events[0].every", "at least 1ms"),
+    (f'{SET}for = "1s"\nramp = "2s" # <-\n', "events[0].ramp", "no longer than `for`"),
+    (
+        f'{EVENT}set = {{ up = false }}\nramp = "2s" # <-\n', "events[0].ramp",
+        "goes only with delay, jitter, loss and rate",
+    ),
+    (
+        f'{TOP}{MORE}[[events]]\nat = "1s"\nlink = "c-client-1"\nset = {{ rate = "1mbit" }}\n'
+        'ramp = "1s" # <-\n', "events[0].ramp", "link `c-client-1` has no rate",
+    ),
+    (
+        f'{TOP}[[events]]\nat = "1s"\nlink = "rado" # <-\nreset = true\n', "events[0].link",
+        "unknown link `rado`, did you mean `radio`?",
+    ),
+    (
+        f'{TOP}[[events]]\nat = "1s"\nlink = ["radio", "x-*"] # <-\nreset = true\n',
+        "events[0].link[1]", "`x-*` matches no link",
+    ),
+    (
+        f'{TOP}[[events]]\nat = "1s"\nlink = "radio:phone>sat" # <-\nreset = true\n',
+        "events[0].link", "link `radio` has no direction `phone>sat`",
+    ),
+    (
+        f'{TOP}{MORE}[[events]]\nat = "1s"\nlink = "sat-edge:edge>sat" # <-\nreset = true\n',
+        "events[0].link", "link `sat-edge` has no direction `edge>sat`",
+    ),
+    (
+        f'{TOP}[[events]]\nat = "1s"\nlink = "radio:phone" # <-\nreset = true\n',
+        "events[0].link", "`radio:phone` must name both ends",
+    ),
+    (f"{SET}host = 'edge' # <-\n", "events[0].host", "`host` is not built yet"),
+    (f"{SET}module = 'm' # <-\n", "events[0].module", "`module` is not built yet"),
+    (f"{SET}cell = 'm' # <-\n", "events[0].cell", "`cell` is not built yet"),
+    (f"{SET}when = {{}} # <-\n", "events[0].when", "`when` is not built yet"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "key", "reason"), CASES, ids=range(len(CASES)))
+def test_one_problem(problems, traces, text, key, reason):
+    found = problems(text)
+    assert len(found) == 1, [str(error) for error in found]
+    (error,) = found
+    lines = text.split("\n")
+    marked = [i for i, line in enumerate(lines, 1) if "# <-" in line]
+    if lines[-1] == "# <-":  # told at a table further up
+        marked = [error.line]
+    assert [error.line] == marked, str(error)
+    assert error.key.startswith(key), error.key
+    assert reason in error.reason
+    assert str(error).isprintable()
+
+
+def test_a_bad_trace_is_told_at_every_link_that_names_it_but_read_once(problems, traces):
+    text = f'{TOP}trace = "traces/unsorted"\n[[links]]\nbetween = ["sat", "edge"]\n'
+    found = problems(text + 'trace = "traces/unsorted"\n')
+    assert [(e.key, "comes after" in e.reason) for e in found] == [
+        ("links.radio.trace", True), ("links.sat-edge.trace", True),
+    ]  # fmt: skip
+
+
+def test_what_changes_is_told_per_event_and_trace(read, traces):
+    plain = planned(read(TOP))[0].spec
+    timed = planned(read(f'{SET}[[events]]\nat = "2s"\nlink = "radio"\nreset = true\n'))[0].spec
+    same = diff(plain, plain)
+    assert same == []
+    fields = {f.field: (f.old, f.new) for c in diff(plain, timed) for f in c.fields}
+    assert fields["events[0]"][0] is None
+    assert fields["events[0]"][1]["text"] == "radio: rate 1mbit"
+    other = planned(read(f'{EVENT}set = {{ rate = "2mbit" }}\n'))[0].spec
+    (change,) = [c for c in diff(timed, other) if c.subject == "mesh"]
+    texts = {f.field: (f.old, f.new) for f in change.fields}
+    assert texts["events[0]"] == ("radio: rate 1mbit", "radio: rate 2mbit")
+    assert texts["events[1]"][1] is None
+    assert not change.restart
+    traced = planned(read(f'{TOP}trace = "traces/lte.csv"\n'))[0].spec
+    (change,) = diff(plain, traced)
+    assert [f.field for f in change.fields] == ["traces.radio.forward", "traces.radio.reverse"]
+
+
+def test_editors_know_the_keys(traces):
+    schema = json_schema()
+    check = jsonschema.Draft202012Validator(schema)
+    good = {
+        "name": "m", "hosts": {"a": {}, "b": {}},
+        "links": [{"between": ["a", "b"], "trace": {"generate": "markov", "rates": ["1mbit"]}}],
+        "events": [{"at": "1s", "link": "a-b:a>b", "set": {"up": False}}],
+    }  # fmt: skip
+    assert list(check.iter_errors(good)) == []
+    bad = json.loads(json.dumps(good))
+    bad["events"][0]["link"] = "a-b:a"
+    assert list(check.iter_errors(bad))
+    bad = json.loads(json.dumps(good))
+    bad["links"][0]["trace"] = {"generate": "x"}
+    assert list(check.iter_errors(bad))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"both": ("rado",)},
+        {"change": {"colour": 1}},
+        {"change": {"rate_bps": "fast"}},
+        {"change": {}},
+        {"at_s": -1.0},
+        {"ramp_s": 9.0, "for_s": 1.0},
+    ],
+)
+def test_the_agent_takes_no_events_that_make_no_sense(read, spoil):
+    spec = planned(read(SET))[0].spec
+    event = msgspec.structs.replace(spec.timeline.events[0], **spoil)
+    with pytest.raises(msgspec.ValidationError):
+        api.check(msgspec.structs.replace(spec, timeline=api.TimelineSpec(events=(event,))))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"link": "rado"},
+        {"blob": "../x"},
+        {"offset_s": -1.0},
+        {"scale": {"rate_bps": -1.0}},
+        {"scale": {"time": 0.0}},
+    ],
+)
+def test_the_agent_takes_no_traces_that_make_no_sense(read, traces, spoil):
+    spec = planned(read(f'{TOP}trace = "traces/lte.csv"\n'))[0].spec
+    trace = msgspec.structs.replace(spec.timeline.traces[0], **spoil)
+    with pytest.raises(msgspec.ValidationError):
+        api.check(msgspec.structs.replace(spec, timeline=api.TimelineSpec(traces=(trace,))))
