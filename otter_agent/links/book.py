@@ -105,7 +105,7 @@ class LinkBook:
             self._layers[layer] = {w: c for w, c in self._layers[layer].items() if w in self._base}
         now = self._now()
         self._layers["shape"] = {w: s.at(now).change() for w, s in self._shapes.items()}
-        self._directions = {w: direction(self._agent_id, self._mesh, w) for w in self._base}
+        self._directions = {w: direction(self._agent_id, spec, w) for w in self._base}
         self._outcomes = {w: o for w, o in self._outcomes.items() if w in self._base}
         self._asked = {way: self._merged(way) for way in self._base}
         self._dirty = set(self._base)

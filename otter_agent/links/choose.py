@@ -20,7 +20,15 @@ NONE = "none"
 """In `status`: no driver shapes it."""
 MEND = "see `otterctl doctor`; `allow_degraded = true` runs it without"
 
+_HELPER_IDLE_S = 2.0
+"""After the last mesh is destroyed no process stays for long."""
 Factory = Callable[[str, Layout], LinkDriver]
+
+
+def _tun(agent_id: str, layout: Layout) -> LinkDriver:
+    from otter_agent.links.tun.driver import TunDriver
+
+    return TunDriver(layout.run / "links", idle_s=_HELPER_IDLE_S)
 
 
 def _fake(agent_id: str, layout: Layout) -> LinkDriver:
@@ -29,7 +37,7 @@ def _fake(agent_id: str, layout: Layout) -> LinkDriver:
     return FakeLinks()
 
 
-DRIVERS: Mapping[str, Factory] = {"fake": _fake}
+DRIVERS: Mapping[str, Factory] = {"tun": _tun, "fake": _fake}
 """By name; the first of `ORDER` that works is chosen unless the configuration names one."""
 ORDER = ("netem", "tun")
 

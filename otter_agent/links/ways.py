@@ -34,10 +34,12 @@ def ways(spec: api.MeshSpec) -> dict[Way, LinkSpec]:
     }
 
 
-def direction(agent_id: str, mesh: str, way: Way) -> Direction:
+def direction(agent_id: str, spec: api.MeshSpec, way: Way) -> Direction:
     """A direction as a driver takes it."""
+    mesh = spec.name
     return Direction(
         mesh=mesh,
+        seed=spec.seed,
         link=way.link,
         source=way.source,
         target=way.target,
