@@ -25,6 +25,12 @@ _HELPER_IDLE_S = 2.0
 Factory = Callable[[str, Layout], LinkDriver]
 
 
+def _netem(agent_id: str, layout: Layout) -> LinkDriver:
+    from otter_agent.links.netem import NetemDriver
+
+    return NetemDriver()
+
+
 def _tun(agent_id: str, layout: Layout) -> LinkDriver:
     from otter_agent.links.tun.driver import TunDriver
 
@@ -37,7 +43,7 @@ def _fake(agent_id: str, layout: Layout) -> LinkDriver:
     return FakeLinks()
 
 
-DRIVERS: Mapping[str, Factory] = {"tun": _tun, "fake": _fake}
+DRIVERS: Mapping[str, Factory] = {"netem": _netem, "tun": _tun, "fake": _fake}
 """By name; the first of `ORDER` that works is chosen unless the configuration names one."""
 ORDER = ("netem", "tun")
 
