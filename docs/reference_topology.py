@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from otter_ctl.topology import values
+from otter_ctl.topology import properties, values
 from otter_ctl.topology.keys import FORMAT, TOPOLOGY
 from otter_ctl.topology.reader import Key, Table
 from otter_ctl.topology.schema import tables_of
@@ -44,6 +44,9 @@ KINDS = (
     (values.COMMAND, "array of strings"), (values.ENV, "table of strings"),
     (values.FILES, "table of paths"), (values.PAIR, "two hosts or globs"),
     (values.REFERENCE, "host or glob"), (values.WAY, "link, or direction"),
+    (properties.SLOT, "time, or two"), (properties.TABLE, "array of numbers"),
+    (properties.GILBERT, "array of 2 to 4 shares"), (properties.MARKOV, "array of 5 shares"),
+    (properties.SIZE, "size"),
     (values.TEXTS, "table of strings"), (values.STREAM_END, "module.port"),
 )  # fmt: skip
 """What kinds are called whose schema doesn't say it."""

@@ -140,6 +140,18 @@ def complete_module(
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
+def complete_link(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of links that start with what was typed."""
+
+    async def names(client: AgentClient) -> list[str]:
+        links = await client.links(await pick_mesh(client, ctx.params.get("mesh")))
+        return list(dict.fromkeys(link.name for link in links))
+
+    return complete_names(ctx, names, incomplete)
+
+
 mesh_option = click.option(
     "-m",
     "--mesh",

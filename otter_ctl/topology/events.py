@@ -14,9 +14,9 @@ from net.links.timeline import Event
 from net.links.words import link_text
 from net.units import format_duration
 from otter_ctl.topology.globs import Names, is_glob
-from otter_ctl.topology.links import key_of, values_of
 from otter_ctl.topology.model import EVENTS_LIMIT, Link, LinkEvent
 from otter_ctl.topology.names import short
+from otter_ctl.topology.properties import key_of, values_of
 from otter_ctl.topology.reader import Fields, Place, shown
 
 TARGETS_LIMIT = 1_000_000

@@ -11,6 +11,7 @@ from otter_ctl.topology.keys_modules import MODULE, STREAM
 from otter_ctl.topology.keys_shared import GPU, IO, PAIR, later
 from otter_ctl.topology.keys_time import TRACE_KEY, event_table
 from otter_ctl.topology.model import HOSTS_LIMIT, MESH_NAME_LIMIT, POOL
+from otter_ctl.topology.properties import PROPERTIES
 from otter_ctl.topology.reader import Key, Table
 
 FORMAT = 1
@@ -39,27 +40,19 @@ HOST = Table(
     Key("gateway", values.BOOLEAN, "The way to and from the outside world.", default=False),
 )
 
-_PROPERTIES = (
+_OF_A_LINK = (
     Key(
         "profile",
         kinds.NAME,
         "A named technology (4g, wifi-5, …), whose properties hold unless written.",
     ),
-    Key("delay", values.DURATION, "One-way delay."),
-    Key("jitter", values.DURATION, "Standard deviation of the delay, at most the delay."),
-    Key("loss", values.RATIO, "Share of packets lost."),
-    Key("rate", values.RATE, "Bit/s of IP packets."),
-    Key("queue", values.QUEUE, "The queue's size: a time at `rate`, bytes, or packets."),
+    *PROPERTIES,
     TRACE_KEY,
 )
 
-SET = Table(
-    "set",
-    *(key for key in _PROPERTIES if key.name not in ("profile", "trace")),
-    Key("up", values.BOOLEAN, "false: the link is down, everything is lost."),
-)
+SET = Table("set", *PROPERTIES)
 
-REVERSE = Table("reverse", *_PROPERTIES)
+REVERSE = Table("reverse", *_OF_A_LINK)
 
 LINK = Table(
     "links",
@@ -68,7 +61,7 @@ LINK = Table(
     Key("from", values.REFERENCE, "The sending host of a link that carries one way."),
     Key("to", values.REFERENCE, "The receiving host of a link that carries one way."),
     PAIR,
-    *_PROPERTIES,
+    *_OF_A_LINK,
     Key("reverse", kinds.table(REVERSE), "What differs from the second host to the first."),
 )
 
@@ -76,7 +69,7 @@ DEFAULTS = Table(
     "defaults",
     Key(
         "link",
-        kinds.table(Table("defaults.link", *_PROPERTIES)),
+        kinds.table(Table("defaults.link", *_OF_A_LINK)),
         "What links have that don't say otherwise.",
     ),
     Key(

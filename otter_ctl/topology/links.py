@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 from net.links.spec import LinkSpec
 from otter_ctl.topology.globs import End, Names, is_glob, join
 from otter_ctl.topology.model import LINKS_LIMIT, Expansion, Link
 from otter_ctl.topology.names import short
 from otter_ctl.topology.profiles import Way, check_profile, over_profile
+from otter_ctl.topology.properties import key_of, nearer, that_make_sense, values_of
 from otter_ctl.topology.reader import Fields, shown
 from otter_ctl.topology.traces import Traces
-
-_FIELDS = {"delay": "delay_s", "jitter": "jitter_s", "loss": "loss_ratio", "rate": "rate_bps"}
-_KEYS = {field: key for key, field in _FIELDS.items()}
 
 
 def read_links(
@@ -61,7 +58,7 @@ def _merged(own: Fields, below: dict[Way, Fields | None], way: Way) -> Fields:
     """Own keys, own profile, defaults, their profile: what is nearer wins."""
     upon = over_profile(own, "links", way)
     assert upon is not None
-    return upon.over(below[way])
+    return nearer(upon, below[way])
 
 
 def _ends(own: Fields) -> tuple[End, End] | None:
@@ -145,32 +142,16 @@ def _reverse(own: Fields, merged: Fields, forward: LinkSpec) -> LinkSpec:
     check_profile(differs, "links")
     upon = over_profile(differs, "links", "down")
     assert upon is not None
-    return _spec(differs, upon.over(merged), known=known)
-
-
-def values_of(fields: Fields) -> dict[str, Any]:
-    """Field of `LinkSpec` -> value, of all properties that are written."""
-    values = {field: fields[key] for key, field in _FIELDS.items() if key in fields}
-    if "queue" in fields:
-        field, size = fields["queue"]
-        values[field] = size
-    if "up" in fields:
-        values["up"] = fields["up"]
-    return values
-
-
-def key_of(field: str) -> str:
-    """How a topology calls a field of `LinkSpec`."""
-    return _KEYS.get(field, "up" if field == "up" else "queue")
+    return _spec(differs, nearer(upon, merged), known=known)
 
 
 def _spec(own: Fields, merged: Fields, known: Collection[str] = ()) -> LinkSpec:
     """The values of one direction, checked together; `known` problems aren't told twice."""
-    spec = LinkSpec(**values_of(merged))
+    spec = LinkSpec(**values_of(that_make_sense(merged, own)))
     if merged.given - merged.values.keys():  # reported already: don't judge by what is left
         return spec
     for field, reason in spec.problems().items():
-        key = _KEYS.get(field, "queue")
+        key = key_of(field)
         if key in own.given:
             own.place.child(key).report(reason)
         elif field not in known:

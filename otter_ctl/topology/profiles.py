@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from otter_ctl.topology import kinds, values
 from otter_ctl.topology.keys import HOST as HOST_KEYS
-from otter_ctl.topology.keys import LINK
+from otter_ctl.topology.properties import PROPERTIES, nearer
 from otter_ctl.topology.reader import Fields, Key, Place, Table, did_you_mean, shown
 
 Sort = Literal["hosts", "links"]
@@ -22,7 +22,7 @@ _ABOUT = (
     Key("title", values.PATH, "What it is, in words.", required=True),
     Key("source", kinds.array(values.PATH, least=1), "Where its numbers are from.", required=True),
 )
-_WAY = LINK.only("way", "delay", "jitter", "loss", "rate", "queue")
+_WAY = Table("way", *PROPERTIES)
 _TABLES = {
     "hosts": Table("hosts", *_ABOUT, *HOST_KEYS.only("", "cpu", "memory", "speed").keys.values()),
     "links": Table(
@@ -73,7 +73,8 @@ def over_profile(own: Fields | None, sort: Sort, way: Way = "") -> Fields | None
     if profile is None:
         return own
     held = profile.values[way].values if way else profile.values
-    return own.over(Fields(own.place, dict(held), set(held)))
+    below = Fields(own.place, dict(held), set(held))
+    return nearer(own, below) if way else own.over(below)
 
 
 def check_profile(own: Fields | None, sort: Sort) -> None:

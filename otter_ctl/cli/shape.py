@@ -1,0 +1,241 @@
+"""`otterctl shape`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from net import units
+from net.units import UnitError, format_duration
+from otter_agent import api
+from otter_ctl.cli import Session
+from otter_ctl.cli.common import (
+    ask,
+    complete_link,
+    force_option,
+    json_option,
+    mesh_option,
+    pass_session,
+    pick_mesh,
+    print_json,
+    run,
+)
+from otter_ctl.cli.links import show_links
+from otter_ctl.client import AgentClient
+from otter_ctl.shaping import chosen
+from otter_ctl.topology.properties import KEYS, read_text
+from otter_ctl.topology.reader import Bad
+
+EXIT_FAILED = 1
+_METAVARS = {
+    "delay": "TIME", "jitter": "TIME", "rate": "RATE", "queue": "SIZE", "slot": "TIME[,TIME]",
+    "jitter_distribution": "NAME", "queue_discipline": "NAME", "overhead": "BYTES",
+    "slot_size": "SIZE", "jitter_table": "N,N,…", "loss_gilbert": "P,R[,BAD[,GOOD]]",
+    "loss_markov": "P13,P31,P32,P23,P14",
+}  # fmt: skip
+_SWITCHES = {"up": ("--up/--down", "Cut the link, or put it up again."), "ecn": (
+    "--ecn/--no-ecn", "Whether codel and red mark instead of dropping.")}  # fmt: skip
+
+
+@click.group(
+    name="shape",
+    epilog="""\b
+Examples:
+  otterctl shape link radio --delay 50ms            # rate, loss and all else stay
+  otterctl shape link radio --direction phone>edge --rate 1mbit --for 30s
+  otterctl shape show
+  otterctl shape reset
+""",
+)
+def command() -> None:
+    """Change links while they run, by hand.
+
+    A change holds over whatever the topology and its timeline say, until it is reset or its time
+    is over; it survives the agent.
+    """
+
+
+def _with_properties(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for each property of a link."""
+    for key in reversed(KEYS.values()):
+        if key.name in _SWITCHES:
+            flags, text = _SWITCHES[key.name]
+            wrapped = click.option(flags, key.name, default=None, help=text)(wrapped)
+            continue
+        wrapped = click.option(
+            f"--{key.name.replace('_', '-')}",
+            key.name,
+            metavar=_METAVARS.get(key.name, "SHARE"),
+            help=key.doc,
+        )(wrapped)
+    return wrapped
+
+
+_names = click.argument("names", nargs=-1, metavar="[LINK]...", shell_complete=complete_link)
+_direction = click.option("--direction", metavar="A>B", default="", help="One way only.")
+
+
+@command.command(
+    name="link",
+    epilog="""\b
+Examples:
+  otterctl shape link radio --delay 50ms --jitter 5ms
+  otterctl shape link 'client-*' --loss 10% --for 30s    # reverts by itself
+  otterctl shape link radio --direction phone>edge --rate none
+  otterctl shape link --down --for 5s                    # every link of the mesh
+  otterctl shape link radio --set loss_gilbert=1%,30%
+""",
+)
+@_names
+@_direction
+@_with_properties
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A property by its key in topologies. Repeatable.",
+)
+@click.option("--for", "for_", metavar="TIME", help="Revert by itself after so long.")
+@mesh_option
+@force_option
+@json_option
+@pass_session
+def link(
+    session: Session,
+    /,
+    names: tuple[str, ...],
+    direction: str,
+    settings: tuple[str, ...],
+    for_: str | None,
+    mesh: str | None,
+    force: bool,
+    as_json: bool,
+    **properties: Any,
+) -> int:
+    """Change what is named, and nothing else, of links; of all links if none is named.
+
+    Returns once it is in force. `none` as a value takes a property away.
+    """
+    values = _values(properties, settings)
+    if not values:
+        raise click.UsageError("say what to change, such as --delay 50ms; --help lists it all")
+    for_s = None if for_ is None else _duration("--for", for_)
+    return _change(
+        session, names, mesh, direction, force=force, as_json=as_json, set=values, for_s=for_s
+    )
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  otterctl shape reset                 # all links
+  otterctl shape reset radio --direction phone>edge
+""",
+)
+@_names
+@_direction
+@mesh_option
+@force_option
+@json_option
+@pass_session
+def reset(
+    session: Session,
+    names: tuple[str, ...],
+    direction: str,
+    mesh: str | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Undo what was changed by hand: the topology and its timeline hold again."""
+    return _change(session, names, mesh, direction, force=force, as_json=as_json, reset=True)
+
+
+@command.command(epilog="Example: otterctl shape show radio --json")
+@_names
+@mesh_option
+@json_option
+@pass_session
+def show(session: Session, names: tuple[str, ...], mesh: str | None, as_json: bool) -> None:
+    """Show what is asked of links, by whom, and what is in force."""
+
+    async def question(client: AgentClient) -> tuple[str, list[api.LinkStatus]]:
+        name = await pick_mesh(client, mesh)
+        return name, chosen(await client.links(name), names, "", name)
+
+    name, links = ask(session, question)
+    if as_json:
+        print_json({"mesh": name, "links": links})
+    else:
+        show_links(links)
+
+
+def _change(
+    session: Session,
+    names: Sequence[str],
+    mesh: str | None,
+    direction: str,
+    *,
+    force: bool,
+    as_json: bool,
+    **change: Any,
+) -> int:
+    async def work() -> tuple[str, list[api.LinkStatus]]:
+        async with AgentClient(session.agent.socket, force=force) as client:
+            name = await pick_mesh(client, mesh)
+            ways = chosen(await client.links(name), names, direction, name)
+            changes = [
+                api.LinkChange(link=way.name, direction=f"{way.from_}>{way.to}", **change)
+                for way in ways
+            ]
+            return name, await client.shape(name, changes)
+
+    name, links = run(work())
+    if as_json:
+        print_json({"mesh": name, "links": links})
+    else:
+        _say(name, links, change)
+    return EXIT_FAILED if any(link.error for link in links) else 0
+
+
+def _say(mesh: str, links: Sequence[api.LinkStatus], change: dict[str, Any]) -> None:
+    what = "reset" if change.get("reset") else "changed"
+    for_s = change.get("for_s")
+    time = f" for {format_duration(for_s)}" if for_s is not None else ""
+    count = f"{len(links)} direction{'s' if len(links) != 1 else ''}"
+    click.echo(f"mesh {mesh}: {count} of links {what}{time}", err=True)
+    show_links(links)
+
+
+def _values(properties: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Field of `LinkSpec` -> value, of all options."""
+    values: dict[str, Any] = {}
+    for key, given in properties.items():
+        if isinstance(given, bool):
+            values[key] = given
+        elif given is not None:
+            values |= _read(f"--{key.replace('_', '-')}", key, given)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set {setting}: write KEY=VALUE, such as delay=20ms")
+        values |= _read(f"--set {setting}", key.strip(), text.strip())
+    return values
+
+
+def _read(option: str, key: str, text: str) -> dict[str, Any]:
+    try:
+        return read_text(key, text)
+    except Bad as bad:
+        raise click.UsageError(
+            f"{option}: {bad.reason}{'; ' if bad.hint else ''}{bad.hint}"
+        ) from None
+
+
+def _duration(option: str, text: str) -> float:
+    try:
+        return units.duration(text)
+    except UnitError as error:
+        raise click.UsageError(f"{option}: {error.message}") from None
