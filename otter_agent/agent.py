@@ -27,6 +27,7 @@ from otter_agent.runtimes.base import Closes, Instance, Runtime
 from otter_agent.secrets import Secrets
 from otter_agent.state import DesiredMesh, State
 from otter_agent.status import mesh_status, mesh_summary, module_statuses
+from otter_agent.timeline.player import Player
 from otter_agent.users import user_name
 
 RELIST_S = 30.0
@@ -198,6 +199,24 @@ class Agent:
     def links(self, mesh: str) -> LinkBook:
         """What is asked of a mesh's links, and in force."""
         return self._require(mesh).links
+
+    def player(self, mesh: str) -> Player:
+        """What plays a mesh's timeline."""
+        return self._require(mesh).player
+
+    def order_timeline(
+        self, mesh: str, order: api.TimelineOrder, by: int | None
+    ) -> api.TimelineStatus:
+        """Start, pause or reset a mesh's timeline; where it stands right after that.
+
+        Raises:
+            AgentError: `not-found`, `destroying`; or the disk is full: nothing was changed.
+        """
+        keeper = self._require(mesh)
+        if keeper.desired.destroying:
+            raise AgentError("destroying", f"mesh {mesh} is being destroyed")
+        keeper.player.order(order, user_name(by))
+        return keeper.player.status()
 
     async def shape(
         self, mesh: str, changes: Sequence[api.LinkChange], by: int | None

@@ -21,6 +21,7 @@ from otter_agent.secrets import Secrets
 from otter_agent.state import DesiredMesh, State
 from otter_agent.status import MeshView
 from otter_agent.supervision import Supervision
+from otter_agent.timeline.player import Around, Player
 
 
 class Emit(Protocol):
@@ -75,6 +76,7 @@ class Book:
         touched: Modules of which something has changed since they were last decided about.
         news: Set when something has.
         links: What is asked of its links, and in force.
+        player: Plays its timeline.
     """
 
     def __init__(self, machine: Machine, state: State, emit: Emit, desired: DesiredMesh) -> None:
@@ -94,7 +96,18 @@ class Book:
         self._emit = emit
         choice = machine.links_of(desired.spec)
         self.links = LinkBook(choice, machine.agent_id, desired.spec, state, self.tell)
+        self.player = Player(desired.spec, self._around_player(machine, state))
         self.take_spec()
+
+    def _around_player(self, machine: Machine, state: State) -> Around:
+        blobs = machine.layout.blobs
+        return Around(
+            links=self.links,
+            keep=state,
+            read=lambda digest: (blobs / digest).read_bytes(),
+            tell=self.tell,
+            file=machine.layout.timeline(self.name),
+        )
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -122,6 +135,7 @@ class Book:
         if desired.spec is not self.desired.spec:
             self.wanted = Wanted.of(desired.spec)
             self.links.take(desired.spec)
+            self.player.take(desired.spec)
         self.desired = desired
         self.take_spec()
         self.touch()

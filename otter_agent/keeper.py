@@ -25,6 +25,7 @@ from otter_agent.state import DesiredMesh, State
 from otter_agent.states import FINAL
 from otter_agent.status import MeshView
 from otter_agent.steps import Steps
+from otter_agent.timeline.player import Player
 
 
 class MeshKeeper:
@@ -55,6 +56,11 @@ class MeshKeeper:
     def links(self) -> LinkBook:
         """What is asked of its links, and in force."""
         return self._book.links
+
+    @property
+    def player(self) -> Player:
+        """Plays its timeline."""
+        return self._book.player
 
     @property
     def desired(self) -> DesiredMesh:
@@ -161,6 +167,8 @@ class MeshKeeper:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._spawn(book.links.run(), "leases of links", ends_with_mesh=True)
+            await book.player.begin()
+            self._spawn(book.player.run(), "timeline", ends_with_mesh=True)
             while not book.desired.destroying:
                 book.news.clear()
                 names = self._due(time.time())
@@ -265,6 +273,8 @@ class MeshKeeper:
         quiet = idle and not book.ground.busy and not self._unsettled
         if quiet and (hopeless or not book.ground.problems):
             self._settle()
+            if book.player.waits and book.mesh_state() == "ready":
+                book.player.all_ready()
 
     def _settle(self) -> None:
         book = self._book

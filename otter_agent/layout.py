@@ -157,6 +157,10 @@ class Layout:
         """The wheelhouse: Python packages that builds install from, without internet."""
         return self.lib / "wheels"
 
+    def timeline(self, mesh: str) -> Path:
+        """What a mesh's timeline requested, and when it was in force (no module has a dot)."""
+        return self.meshes / mesh / "timeline.csv"
+
     def module(self, mesh: str, module: str) -> ModulePaths:
         """The folders of one module."""
         return ModulePaths(self.meshes / mesh / module)

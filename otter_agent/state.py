@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS shapes (
     mesh TEXT NOT NULL, link TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
     body BLOB NOT NULL, PRIMARY KEY (mesh, link, source, target));
+CREATE TABLE IF NOT EXISTS timelines (mesh TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS events_of_mesh ON events (mesh, seq);
 """
 
@@ -191,6 +192,7 @@ class State:
             self._db.execute("DELETE FROM meshes WHERE name=?", (name,))
             self._db.execute("DELETE FROM supervision WHERE mesh=?", (name,))
             self._db.execute("DELETE FROM shapes WHERE mesh=?", (name,))
+            self._db.execute("DELETE FROM timelines WHERE mesh=?", (name,))
 
     # --- supervision ---------------------------------------------------------------------------
 
@@ -245,6 +247,22 @@ class State:
                 "DELETE FROM shapes WHERE mesh=? AND link=? AND source=? AND target=?", gone
             )
             self._db.executemany("INSERT OR REPLACE INTO shapes VALUES (?, ?, ?, ?, ?)", kept)
+
+    # --- timelines -----------------------------------------------------------------------------
+
+    def timeline(self, mesh: str) -> bytes | None:
+        """What is kept of a mesh's timeline."""
+        row = self._db.execute("SELECT body FROM timelines WHERE mesh=?", (mesh,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put_timeline(self, mesh: str, kept: bytes) -> None:
+        """Keep it.
+
+        Raises:
+            AgentError: The disk is full.
+        """
+        with _full_disk("store the timeline's state"):
+            self._db.execute("INSERT OR REPLACE INTO timelines VALUES (?, ?)", (mesh, kept))
 
     # --- events --------------------------------------------------------------------------------
 

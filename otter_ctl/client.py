@@ -207,6 +207,24 @@ class AgentClient:
         body = api.encode(list(changes))
         return await self._get(_mesh(mesh, "links"), list[api.LinkStatus], "PATCH", body=body)
 
+    async def timeline(
+        self, mesh: str, *, last: int = 20, following: int = 20
+    ) -> api.TimelineStatus:
+        """Where a mesh's timeline stands, with the last and the next changes."""
+        query = [("last", str(last)), ("next", str(following))]
+        return await self._get(_mesh(mesh, "timeline"), api.TimelineStatus, query=query)
+
+    async def order_timeline(self, mesh: str, order: api.TimelineOrder) -> api.TimelineStatus:
+        """Start, pause or reset it; where it stands right after that."""
+        return await self._get(_mesh(mesh, "timeline", order), api.TimelineStatus, "POST")
+
+    async def timeline_changes(self, mesh: str) -> AsyncIterator[bytes]:
+        """CSV of all that it requested, and when that was in force; nothing: nothing yet."""
+        path = _mesh(mesh, "timeline", "changes")
+        async with self._request("GET", path) as response:
+            async for chunk in response.chunks():
+                yield chunk
+
     async def put_source(
         self,
         mesh: str,

@@ -64,6 +64,7 @@ async def fetch(
         folder.record(None, status.spec)
         folder.note(await facts(client, status))
         await _events(client, status.mesh, folder)
+        await _timeline(client, status.spec, folder)
     except OtterError as error:
         failed.append(error)
     for name in modules or known:
@@ -129,6 +130,13 @@ async def _events(client: AgentClient, mesh: str, folder: RunFolder) -> None:
             else:
                 lines.append(api.encode(event))
     folder.write("events.ndjson", b"".join(line + b"\n" for line in lines))
+
+
+async def _timeline(client: AgentClient, spec: api.MeshSpec, folder: RunFolder) -> None:
+    """What events and traces requested, and when it was in force."""
+    if spec.timeline.traces or spec.timeline.events:
+        chunks = [chunk async for chunk in client.timeline_changes(spec.name)]
+        folder.write("timeline.csv", b"".join(chunks))
 
 
 async def facts(client: AgentClient, status: api.MeshStatus) -> dict[str, Any]:

@@ -24,6 +24,8 @@ RAMP_STEP_S = 0.05
 """A ramp's values are set so often: finer than what a stream of messages sees of it."""
 RAMPED = ("delay_s", "jitter_s", "loss_ratio", "rate_bps")
 """What a ramp leads to step by step; all else can only leap."""
+_MOST_STEPS = 10_000
+"""Of looking for what comes next: a loop may say the same for ever."""
 _DEEPEST = 8
 """Ramps that begin while another one is under way, counted back; older ones count as done."""
 
@@ -260,12 +262,16 @@ class Timeline(Generic[K]):
         """What differs from the topology at a moment, of every direction that has a course."""
         return {key: course.change(moment_s) for key, course in self._courses.items()}
 
-    def upcoming(self, moment_s: float, most: int) -> list[Due[K]]:
-        """The next changes after a moment, by time, then in the order of the directions."""
+    def upcoming(self, moment_s: float | None, most: int) -> list[Due[K]]:
+        """The next changes after a moment (None: from the epoch on), by time, then by direction."""
         found: list[Due[K]] = []
-        walk = Walk(self, moment_s)
-        while walk.next_s < math.inf and len(found) < most:
+        if moment_s is None:
+            moment_s = 0.0
+            found = [Due(key, 0.0, change) for key, change in self.state(0.0).items() if change]
+        walk, left = Walk(self, moment_s), _MOST_STEPS
+        while walk.next_s < math.inf and len(found) < most and left > 0:
             found += walk.to(walk.next_s)
+            left -= 1
         return found[:most]
 
     def items(self) -> Iterator[tuple[K, Course]]:
@@ -274,7 +280,7 @@ class Timeline(Generic[K]):
 
 
 class Walk(Generic[K]):
-    """One way along a timeline, from a moment on; it keeps a number per direction and no more.
+    """One way along a timeline, from a moment on; of each direction it keeps what holds, no more.
 
     Args:
         timeline: Along which.
@@ -284,6 +290,7 @@ class Walk(Generic[K]):
     def __init__(self, timeline: Timeline[K], moment_s: float) -> None:
         self._courses = list(timeline.items())
         self._heap: list[tuple[float, int]] = []
+        self._held = [course.change(moment_s) for _, course in self._courses]
         for number, (_, course) in enumerate(self._courses):
             following = course.next_change(moment_s)
             if following < math.inf:
@@ -296,7 +303,7 @@ class Walk(Generic[K]):
         return self._heap[0][0] if self._heap else math.inf
 
     def to(self, moment_s: float) -> list[Due[K]]:
-        """Go on to a moment: what is due up to it, the last of each direction, by time."""
+        """Go on to a moment: what differs then, the last change of each direction, by time."""
         found: list[tuple[float, int, Due[K]]] = []
         while self._heap and self._heap[0][0] <= moment_s:
             at, number = heapq.heappop(self._heap)
@@ -306,6 +313,9 @@ class Walk(Generic[K]):
                 at, passed = following, passed + 1
             if following < math.inf:
                 heapq.heappush(self._heap, (following, number))
-            found.append((at, number, Due(key, at, course.change(at), passed)))
+            change = course.change(at)
+            if change != self._held[number]:
+                self._held[number] = change
+                found.append((at, number, Due(key, at, change, passed)))
         found.sort(key=lambda one: one[:2])
         return [due for _, _, due in found]

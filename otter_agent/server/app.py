@@ -30,6 +30,7 @@ from otter_agent.server import (
     meshes,
     modules,
     secrets,
+    timeline,
     volumes,
 )
 from otter_agent.server.common import AGENT, problem
@@ -47,6 +48,7 @@ _ROUTES = (
     meshes,
     modules,
     links,
+    timeline,
     secrets,
     logs,
     files,

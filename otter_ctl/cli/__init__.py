@@ -36,6 +36,7 @@ VERBS = {
     "cp": "Copy files out of modules and into them.",
     "fetch": "Bring logs and outputs into the run folder.",
     "events": "Show what happened to a mesh.",
+    "timeline": "Show, start, pause or reset what changes by itself: events and traces.",
     "trace": "Show one query end to end: its messages, and where time went.",
     "volume": "List or remove named volumes.",
     "image": "List or prune images and environments.",

@@ -233,6 +233,7 @@ def test_whoever_walks_is_where_whoever_jumps_is(found, stops):
         assert [one.at_s for one in due] == sorted(one.at_s for one in due)
         for one in due:
             assert before < one.at_s <= stop
+            assert held[one.key] != one.change
             held[one.key] = one.change
         assert held == timeline.state(stop)
         before = stop
@@ -241,9 +242,10 @@ def test_whoever_walks_is_where_whoever_jumps_is(found, stops):
 def test_a_walk_that_was_held_up_tells_what_it_passed_over():
     course = Course(BASE, [event(0, 0, up=False, for_s=0.5, every_s=1.0)])
     walk = Walk(Timeline({"radio": course}), 0.0)
-    (due,) = walk.to(10.2)
-    assert (due.at_s, due.passed, due.change.asked()) == (10.0, 19, {"up": False})
-    assert walk.next_s == 10.5
+    assert walk.to(10.2) == []  # it is down again
+    (due,) = walk.to(20.7)
+    assert (due.at_s, due.passed, due.change.asked()) == (20.5, 20, {})
+    assert walk.next_s == 21.0
 
 
 def test_the_next_changes_of_all_directions_by_time():
@@ -254,4 +256,7 @@ def test_the_next_changes_of_all_directions_by_time():
         }
     )
     found = [(due.at_s, due.key) for due in timeline.upcoming(0.0, 5)]
-    assert found == [(2, "a"), (2, "b"), (3, "b"), (4, "a"), (6, "a")]
+    assert found == [(2, "a"), (2, "b"), (3, "b")]  # `a` says the same every 2 s
+    assert timeline.upcoming(None, 1)[0].at_s == 2
+    early = Timeline({"a": Course(BASE, [event(0, 0, up=False)])})
+    assert [due.at_s for due in early.upcoming(None, 5)] == [0]

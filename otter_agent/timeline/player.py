@@ -1,0 +1,315 @@
+"""Plays the timeline of one mesh: what is due is asked of its links, and what came of it noted.
+
+What holds follows from the position alone, so after whatever interruption the state of now is
+asked for, and it goes on from there. Changes that are due within a few milliseconds are asked for
+together. Must not know: HTTP, how links are made scarce.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from net.links.changes import Change
+from net.links.timeline import Due, Timeline, Walk
+from net.links.traces.trace import Trace
+from otter_agent import api
+from otter_agent.errors import AgentError, explained
+from otter_agent.links import clock
+from otter_agent.links.base import Outcome
+from otter_agent.links.leases import Moment
+from otter_agent.links.telling import Layer, Tell
+from otter_agent.links.ways import Way
+from otter_agent.timeline.compile import Compiled, Read, compile_spec, touched_links
+from otter_agent.timeline.happenings import Happenings
+from otter_agent.timeline.kept import Kept, decode, encode
+from otter_agent.timeline.record import Record
+
+TICK_S = 0.0025
+"""Between two times that it looks what is due: with it nothing is later than 5 ms, and a thousand
+changes a second are 400 calls of the driver."""
+_AFTER_FAILURE_S = 1.0
+_LOOK_AGAIN_S = 60.0
+"""The loop's clock stands still in suspend."""
+_NOTHING = Change()
+
+
+class Links(Protocol):
+    """The links of the mesh: `otter_agent.links.book.LinkBook`."""
+
+    def expect(self, links: Collection[str]) -> None:
+        """These will be changed."""
+        ...
+
+    async def change(
+        self,
+        layer: Layer,
+        changes: Mapping[Way, Change],
+        *,
+        instead: bool = False,
+        quiet: bool = False,
+    ) -> dict[Way, Outcome]:
+        """Change directions, and return when that is in force."""
+        ...
+
+
+class Keep(Protocol):
+    """Where it is kept across the agent's lives."""
+
+    def timeline(self, mesh: str) -> bytes | None:
+        """What is kept of a mesh."""
+        ...
+
+    def put_timeline(self, mesh: str, kept: bytes) -> None:
+        """Keep it. Raises `AgentError` on a full disk."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What a player works with.
+
+    Attributes:
+        links: Are told what to change.
+        keep: Where the epoch is kept.
+        read: Gives blobs.
+        tell: Records events.
+        file: Where requested against applied goes.
+        now: The clocks.
+    """
+
+    links: Links
+    keep: Keep
+    read: Read
+    tell: Tell
+    file: Path
+    now: Callable[[], Moment] = field(default=clock.now)
+
+
+class Player:
+    """Plays.
+
+    Args:
+        spec: Of the mesh.
+        around: What it works with.
+    """
+
+    def __init__(self, spec: api.MeshSpec, around: Around) -> None:
+        self._around = around
+        self._spec = spec
+        self._mesh = spec.name
+        now = around.now()
+        self._kept = decode(around.keep.timeline(self._mesh)).anchored(now)
+        self._traces: dict[str, Trace] = {}
+        self._compiled: Compiled | None = None
+        self._compiled_of: api.MeshSpec | None = None
+        self._held: dict[Way, Change] = {}
+        self._walk: Walk[Way] = Walk(Timeline({}), 0.0)
+        self._happenings = Happenings((), 0.0)
+        self._news = asyncio.Event()
+        self._said = ""
+        self.record = Record(around.file)
+        around.links.expect(touched_links(spec))
+
+    # --- what others tell it -----------------------------------------------------------------
+
+    def take(self, spec: api.MeshSpec) -> None:
+        """Another topology holds; the epoch stays."""
+        if spec is self._spec:
+            return
+        self._spec = spec
+        self._around.links.expect(touched_links(spec))
+        self._news.set()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for all modules to be ready."""
+        return self._kept.state == "waiting"
+
+    def all_ready(self) -> None:
+        """All modules are ready: that is the epoch, if there was none yet."""
+        if self.waits:
+            self._become(self._kept.all_ready(self._around.now()), "all modules are ready")
+
+    def order(self, order: api.TimelineOrder, by: str = "") -> None:
+        """Start, pause or reset it.
+
+        Raises:
+            AgentError: The disk is full: nothing was changed.
+        """
+        after = self._kept.ordered(order, self._around.now())
+        if after != self._kept:
+            self._become(after, f"{order} was asked for" + (f" by {by}" if by else ""), must=True)
+
+    def _become(self, after: Kept, why: str, *, must: bool = False) -> None:
+        before = self._kept
+        try:
+            self._around.keep.put_timeline(self._mesh, encode(after))
+        except AgentError:  # a full disk
+            if must:
+                raise
+        self._kept = after
+        if before.state in ("waiting", "held") or after.state == "held":
+            self.record.reset()
+        position = after.position(self._around.now())
+        self._news.set()
+        if not must and not touched_links(self._spec):
+            return  # nobody waits for the epoch of a mesh in which nothing changes
+        data = {"position_s": position}
+        text = f"{after.state} at {position:.3f} s: {why}"
+        self._around.tell("timeline", self._mesh, text, after.state, data)
+
+    # --- playing -----------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """Ask for what holds now, before anything else is made of the links."""
+        try:
+            await self._catch_up()
+        except Exception as error:  # noqa: BLE001 - a spec must not end the agent, again and again
+            self._failed(error)
+        if self._kept.state == "running" and self._compiled and self._compiled.timeline:
+            position = self._kept.position(self._around.now())
+            text = f"goes on at {position:.3f} s: the agent has started"
+            self._around.tell("timeline", self._mesh, text, "running", {"position_s": position})
+
+    async def run(self) -> None:
+        """Play until cancelled."""
+        try:
+            while True:
+                try:
+                    await self._play()
+                except Exception as error:  # noqa: BLE001 - as above
+                    self._failed(error)
+                    await asyncio.sleep(_AFTER_FAILURE_S)
+        finally:
+            self.record.write()
+
+    async def _play(self) -> None:
+        """Until there is news."""
+        self._news.clear()
+        await self._catch_up()
+        while not self._news.is_set():
+            await self._rest()
+            if not self._news.is_set():
+                await self._step()
+
+    def _failed(self, error: Exception) -> None:
+        text = str(explained(error))
+        if text != self._said:
+            self._around.tell("timeline", self._mesh, text, "failed")
+        self._said = text
+
+    async def _catch_up(self) -> None:
+        """Bring everything to where the timeline stands, whatever it was before."""
+        compiled = await self._compile()
+        position = self._kept.position(self._around.now())
+        begun = self._kept.begun
+        state = compiled.timeline.state(position) if begun else {}
+        wanted = {**dict.fromkeys(self._held, _NOTHING), **state}
+        changes = {w: c for w, c in wanted.items() if c != self._held.get(w, _NOTHING)}
+        self._held = state
+        self._walk = Walk(compiled.timeline, position)
+        # What begins at 0 begins with the epoch; all later ones it has passed already.
+        just = begun and position < TICK_S * 4
+        self._happenings = Happenings(compiled.events, -1.0 if just else position)
+        await self._ask([Due(w, position, c) for w, c in changes.items()])
+
+    async def _compile(self) -> Compiled:
+        spec = self._spec
+        if self._compiled is not None and self._compiled_of is spec:
+            return self._compiled
+        compiled = await asyncio.to_thread(compile_spec, spec, self._around.read, self._traces)
+        if compiled.problem:
+            self._around.tell("timeline", self._mesh, compiled.problem, "failed")
+        self._compiled, self._compiled_of = compiled, spec
+        return compiled
+
+    async def _rest(self) -> None:
+        """Until something is due, or there is news."""
+        wait = math.inf
+        if self._kept.state == "running":
+            following = min(self._walk.next_s, self._happenings.next_s)
+            wait = max(TICK_S, following - self._kept.position(self._around.now()))
+        if wait > 1.0:
+            await asyncio.to_thread(self.record.write)
+        try:
+            async with asyncio.timeout(min(wait, _LOOK_AGAIN_S)):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    async def _step(self) -> None:
+        """Do what is due."""
+        if self._kept.state != "running":
+            return
+        position = self._kept.position(self._around.now())
+        due = self._walk.to(position)
+        for one in due:
+            self._held[one.key] = one.change
+        failed = await self._ask(due)
+        for happening in self._happenings.to(position):
+            state = "failed" if failed else happening.kind
+            data = {"layer": "timeline", "at_s": happening.at_s}
+            text = f"timeline: {happening.text}" + (f"; failed: {failed}" if failed else "")
+            self._around.tell("link", happening.subject, text, state, data)
+        if self.record.full:
+            await asyncio.to_thread(self.record.write)
+
+    async def _ask(self, due: Collection[Due[Way]]) -> str:
+        """Ask the links; returns the first that went wrong."""
+        if not due:
+            return ""
+        changes = {one.key: one.change for one in due}
+        outcomes = await self._around.links.change("timeline", changes, instead=True, quiet=True)
+        now = self._around.now()
+        position = self._kept.position(now)
+        epoch = now.wall_s - position
+        made = []
+        for one in due:
+            outcome = outcomes.get(one.key)
+            error = str(outcome.error) if outcome is not None and outcome.error else ""
+            made.append(_told(one, None if error else position, error))
+        if self._kept.begun:
+            self.record.add(epoch, made, sum(one.passed for one in due))
+        return next((change.error for change in made if change.error), "")
+
+    # --- telling -----------------------------------------------------------------------------
+
+    def status(self, last: int = 20, following: int = 20) -> api.TimelineStatus:
+        """Where it stands, what was done last and what comes next."""
+        now, kept = self._around.now(), self._kept
+        position = kept.position(now)
+        compiled = self._compiled
+        upcoming = []
+        if compiled is not None and following:
+            since = position if kept.begun else None
+            upcoming = [_told(d) for d in compiled.timeline.upcoming(since, following)]
+        spec = self._spec.timeline
+        return api.TimelineStatus(
+            mesh=self._mesh,
+            state=kept.state,
+            position_s=position,
+            epoch=now.wall_s - position if kept.begun else None,
+            traces=len(spec.traces),
+            events=len(spec.events),
+            lateness=self.record.lateness(),
+            last=tuple(self.record.last)[-last:] if last else (),
+            next=tuple(upcoming),
+            problem=compiled.problem if compiled else "",
+        )
+
+
+def _told(due: Due[Way], applied_s: float | None = None, error: str = "") -> api.TimelineChange:
+    return api.TimelineChange(
+        at_s=due.at_s,
+        link=due.key.link,
+        source=due.key.source,
+        target=due.key.target,
+        change=due.change.asked(),
+        applied_s=applied_s,
+        error=error,
+    )

@@ -1,0 +1,335 @@
+"""The player: what is due comes into force in order, and it goes on wherever it was interrupted.
+
+The links are the agent's own, with the fake driver; time is real and short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+from array import array
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from net.links.spec import LinkSpec
+from net.links.traces.codec import encode
+from net.links.traces.trace import Trace
+from otter_agent import api
+from otter_agent.errors import AgentError
+from otter_agent.links import clock
+from otter_agent.links.book import LinkBook
+from otter_agent.links.choose import Choice
+from otter_agent.links.fake import FakeLinks
+from otter_agent.links.leases import Moment
+from otter_agent.links.ways import Way
+from otter_agent.state import State
+from otter_agent.timeline.happenings import Happenings
+from otter_agent.timeline.player import Around, Player
+from otter_agent.timeline.record import COLUMNS
+
+FORTH, BACK = Way("radio", "phone", "edge"), Way("radio", "edge", "phone")
+BASE = LinkSpec(delay_s=0.02, rate_bps=20e6)
+DEADLINE_S = 20.0
+
+
+def spec(*events: api.TimelineEvent, traces: tuple[api.TraceUse, ...] = ()) -> api.MeshSpec:
+    hosts = tuple(
+        api.HostSpec(name=name, address=f"100.64.{n}.1", block=f"100.64.{n}.0/24")
+        for n, name in enumerate(("phone", "edge"))
+    )
+    return api.MeshSpec(
+        name="m",
+        run="r",
+        hosts=hosts,
+        links=(api.Link(name="radio", a="phone", b="edge", forward=BASE, reverse=BASE),),
+        timeline=api.TimelineSpec(events=events, traces=traces),
+    )
+
+
+def event(at_s: float, *, text: str = "", **more: Any) -> api.TimelineEvent:
+    kept = {k: more.pop(k) for k in ("for_s", "every_s", "ramp_s", "reset") if k in more}
+    return api.TimelineEvent(
+        at_s=at_s, both=("radio",), change=more, text=text or f"radio: {more}", **kept
+    )
+
+
+class World:
+    """An agent's links, its memory and its clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = State(folder / "state.sqlite")
+        self.driver = FakeLinks()
+        self.told: list[tuple[Any, ...]] = []
+        self.blobs: dict[str, bytes] = {}
+        self.skew_s = 0.0
+        self.now: Callable[[], Moment] = lambda: clock.now().after(self.skew_s)
+        self.links: LinkBook
+
+    def tell(self, *said: Any, **more: Any) -> None:
+        self.told.append((*said, *more.values()))
+
+    def read(self, digest: str) -> bytes:
+        try:
+            return self.blobs[digest]
+        except KeyError:
+            raise FileNotFoundError(2, "No such file or directory") from None
+
+    def player(self, mesh: api.MeshSpec) -> Player:
+        choice = Choice(driver=self.driver)
+        self.links = LinkBook(choice, "a1", mesh, self.state, self.tell)
+        return Player(
+            mesh,
+            Around(
+                links=self.links,
+                keep=self.state,
+                read=self.read,
+                tell=self.tell,
+                file=self.folder / "timeline.csv",
+                now=self.now,
+            ),
+        )
+
+    @asynccontextmanager
+    async def playing(self, mesh: api.MeshSpec) -> AsyncIterator[Player]:
+        """As a keeper does it: what holds first, then the devices, then it plays."""
+        player = self.player(mesh)
+        await player.begin()
+        self.links.kinds()
+        await asyncio.to_thread(self.links.devices_are_there)
+        task = asyncio.get_running_loop().create_task(player.run())
+        try:
+            yield player
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def in_force(self, way: Way = FORTH) -> LinkSpec | None:
+        found = [s for d, s in self.driver.done.items() if (d.source, d.target) == way[1:]]
+        return found[0] if found else None
+
+    def upload(self, trace: Trace) -> str:
+        data = encode(trace)
+        digest = hashlib.sha256(data).hexdigest()
+        self.blobs[digest] = data
+        return digest
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def made(player: Player) -> list[tuple[float, str, dict[str, Any]]]:
+    return [(c.at_s, c.source, c.change) for c in player.record.last]
+
+
+async def test_nothing_happens_before_the_epoch(tmp_path):
+    world = World(tmp_path)
+    async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
+        assert world.in_force() == BASE
+        assert player.status().state == "waiting"
+        assert [c.at_s for c in player.status().next] == [0.0, 0.0]
+        player.all_ready()
+        await until(lambda: world.in_force() == replace(BASE, rate_bps=1e6))
+        assert world.in_force(BACK) == replace(BASE, rate_bps=1e6)
+        assert player.status().state == "running"
+        assert player.status().epoch is not None
+
+
+async def test_changes_come_in_order_and_are_noted(tmp_path):
+    world = World(tmp_path)
+    mesh = spec(
+        event(0.02, rate_bps=1e6, for_s=0.06), event(0.04, loss_ratio=0.5), event(0.06, reset=True)
+    )
+    async with world.playing(mesh) as player:
+        player.all_ready()
+        await until(lambda: player.status().lateness.changes >= 6)
+        forth = [(at, change) for at, source, change in made(player) if source == "phone"]
+        assert forth == [
+            (0.02, {"rate_bps": 1e6}),
+            (0.04, {"rate_bps": 1e6, "loss_ratio": 0.5}),
+            (0.06, {}),
+        ]
+        assert all(c.applied_s is not None and c.applied_s >= c.at_s for c in player.record.last)
+        assert world.in_force() == BASE
+        assert player.status().next == ()
+        links = [said[1:3] for said in world.told if said[0] == "link"]
+        assert links == [
+            ("radio", "timeline: {'rate_bps': 1000000.0}"),
+            ("radio", "timeline: {'loss_ratio': 0.5}"),
+            ("radio", "timeline: {}"),
+        ]
+    rows = list(csv.reader((tmp_path / "timeline.csv").read_text().splitlines()))
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row[1], row[4]) for row in rows[1:]][:2] == [
+        ("0.020000", "phone"),
+        ("0.020000", "edge"),
+    ]
+
+
+async def test_a_trace_plays_one_way(tmp_path):
+    world = World(tmp_path)
+    trace = Trace(
+        array("d", [0.0, 0.02]), {"rate_bps": array("d", [8e6, 9e6]), "up": array("d", [1, 0])}, 1.0
+    )
+    use = api.TraceUse(link="radio", way="forward", name="t", blob=world.upload(trace), loop=False)
+    async with world.playing(spec(traces=(use,))) as player:
+        player.all_ready()
+        await until(lambda: world.in_force() == replace(BASE, rate_bps=9e6, up=False))
+        assert world.in_force(BACK) == BASE
+
+
+async def test_a_killed_agent_goes_on_where_it_would_be(tmp_path):
+    world = World(tmp_path)
+    mesh = spec(event(0.0, rate_bps=1e6), event(100.0, rate_bps=2e6), event(200.0, rate_bps=3e6))
+    async with world.playing(mesh) as player:
+        player.all_ready()
+        await until(lambda: world.in_force() == replace(BASE, rate_bps=1e6))
+    # nothing was said to anybody: what is left is the database, and time goes by
+    again = World(tmp_path)
+    again.skew_s = 150.0
+    again.driver = world.driver
+    seen: list[LinkSpec] = []
+    apply = again.driver.apply
+
+    def noting(asked: Any) -> Any:
+        seen.extend(s for d, s in asked.items() if d.source == "phone")
+        return apply(asked)
+
+    again.driver.apply = noting  # type: ignore[method-assign]
+    async with again.playing(mesh) as player:
+        await until(lambda: again.in_force() == replace(BASE, rate_bps=2e6))
+        assert player.status().state == "running"
+        assert 150 <= player.status().position_s < 200
+        # not for a moment was it what the topology says without the timeline
+        assert {s.rate_bps for s in seen} == {2e6}
+        assert any("goes on at 150" in said[2] for said in again.told)
+
+
+async def test_pause_start_and_reset(tmp_path):
+    world = World(tmp_path)
+    async with world.playing(spec(event(0.0, rate_bps=1e6), event(50.0, rate_bps=2e6))) as player:
+        player.order("start", "ada")
+        await until(lambda: world.in_force() == replace(BASE, rate_bps=1e6))
+        player.order("pause")
+        world.skew_s = 60.0
+        status = player.status()
+        assert (status.state, status.position_s < 50) == ("paused", True)
+        assert [c.at_s for c in status.next] == [50.0, 50.0]
+        assert world.in_force() == replace(BASE, rate_bps=1e6)
+        player.order("start")
+        world.skew_s = 120.0
+        player.order("start")  # it runs: nothing changes
+        player._news.set()  # the clock leapt, which no loop notices
+        await until(lambda: world.in_force() == replace(BASE, rate_bps=2e6))
+        player.order("reset")
+        await until(lambda: world.in_force() == BASE)
+        player.all_ready()
+        assert player.status().state == "held"
+        assert player.status().lateness.changes == 0
+        said = [(said[0], said[2]) for said in world.told if said[0] == "timeline"]
+        assert said[0] == ("timeline", "running at 0.000 s: start was asked for by ada")
+        assert [text.split()[0] for _, text in said] == ["running", "paused", "running", "held"]
+
+
+async def test_a_step_of_the_wall_clock_is_no_leap(tmp_path):
+    world = World(tmp_path)
+    world.now = lambda: replace(clock.now(), wall_s=clock.now().wall_s + world.skew_s)
+    async with world.playing(spec(event(0.0, rate_bps=1e6), event(100.0, up=False))) as player:
+        player.all_ready()
+        await until(lambda: world.in_force() == replace(BASE, rate_bps=1e6))
+        world.skew_s = 3600.0
+        player._news.set()
+        assert player.status().position_s < 100
+        assert world.in_force() == replace(BASE, rate_bps=1e6)
+
+
+async def test_another_topology_keeps_the_epoch(tmp_path):
+    world = World(tmp_path)
+    async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
+        player.all_ready()
+        epoch = player.status().epoch
+        await until(lambda: world.in_force() == replace(BASE, rate_bps=1e6))
+        world.skew_s = 30.0
+        other = spec(event(10.0, loss_ratio=0.5), event(99.0, up=False))
+        world.links.take(other)
+        player.take(other)
+        await until(lambda: world.in_force() == replace(BASE, loss_ratio=0.5))
+        assert player.status().epoch == epoch or abs(player.status().epoch - epoch) < 1
+        world.links.take(spec())
+        player.take(spec())
+        await until(lambda: world.in_force() == BASE)
+
+
+async def test_a_trace_that_is_spoilt_is_told_and_the_rest_plays(tmp_path):
+    world = World(tmp_path)
+    world.blobs["a" * 64] = b"no trace"
+    uses = (
+        api.TraceUse(link="radio", way="forward", name="bad.csv", blob="a" * 64),
+        api.TraceUse(link="radio", way="reverse", name="gone.csv", blob="b" * 64),
+    )
+    async with world.playing(spec(event(0.0, rate_bps=1e6), traces=uses)) as player:
+        player.all_ready()
+        await until(lambda: world.in_force() == replace(BASE, rate_bps=1e6))
+        problem = player.status().problem
+        assert "trace bad.csv of link radio can't be played: not a trace" in problem
+        assert "gone.csv" in problem
+        assert ("timeline", "m", problem, "failed") in world.told
+
+
+async def test_what_the_driver_refuses_is_noted_as_failed(tmp_path):
+    world = World(tmp_path)
+    async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
+        world.driver.fails["radio"] = "it is broken"
+        player.all_ready()
+        await until(lambda: player.status().lateness.failed == 2)
+        assert all("it is broken" in c.error for c in player.record.last)
+        assert all(c.applied_s is None for c in player.record.last)
+
+
+async def test_an_order_that_can_t_be_kept_is_refused(tmp_path, monkeypatch):
+    world = World(tmp_path)
+
+    def full(mesh: str, kept: bytes) -> None:
+        raise AgentError("failed", "the disk is full")
+
+    async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
+        monkeypatch.setattr(world.state, "put_timeline", full)
+        with suppress(AgentError):
+            player.order("start")
+        assert player.status().state == "waiting"
+        player.all_ready()  # what nobody asked for goes on, in memory
+        assert player.status().state == "running"
+
+
+async def test_a_thousand_directions_change_together(tmp_path):
+    world = World(tmp_path)
+    links = tuple(
+        api.Link(name=f"l{n}", a="phone", b="edge", forward=BASE, reverse=BASE) for n in range(500)
+    )
+    every = api.TimelineEvent(at_s=0.01, both=tuple(x.name for x in links), change={"up": False})
+    mesh = msgspec.structs.replace(spec(every), links=links)
+    async with world.playing(mesh) as player:
+        player.all_ready()
+        await until(lambda: player.status().lateness.changes == 1000)
+        assert all(s.up is False for s in world.driver.done.values())
+        assert len(player.status(last=1000).last) == 1000
+
+
+def test_events_are_told_once_a_second_at_most():
+    fast = event(0.0, up=False, for_s=0.05, every_s=0.1, text="radio: down").timed(0)
+    happenings = Happenings((fast,), -1.0)
+    told = [h for n in range(300) for h in happenings.to(n / 100)]
+    assert [(round(h.at_s, 3), h.kind) for h in told] == [
+        (0.0, "changed"), (1.0, "changed"), (2.0, "changed"),
+    ]  # fmt: skip
+    assert told[1].text == "down (and 9 times since it was told last)"
