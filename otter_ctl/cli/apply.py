@@ -10,6 +10,7 @@ import click
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
+from otter_ctl.cli.links import warnings
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.status import show_failures
 from otter_ctl.cli.words import overcommitted, restarts
@@ -113,6 +114,8 @@ def _report(
     if as_json:
         print_json(status)
         return 0 if good else EXIT_FAILED
+    for line in warnings(status.links):
+        click.secho(line, fg="yellow", err=True)
     folder = RunFolder.of(session.runs, status.spec).path
     if status.overcommit:
         click.secho(overcommitted(status.overcommit), fg="yellow", err=True)

@@ -10,6 +10,9 @@ from net.links.words import link_text, name_of
 from net.units import format_duration
 from otter_agent import api
 
+MOST = 8
+"""Lines of one sort; then they are counted."""
+
 
 def show_links(links: Sequence[api.LinkStatus]) -> None:
     """A table of directions; below it, what isn't as asked."""
@@ -28,6 +31,22 @@ def show_links(links: Sequence[api.LinkStatus]) -> None:
             click.secho(f"  {way}: {link.error}", fg="red")
         for field, why in link.lacks.items():
             click.secho(f"  {way}: {name_of(field)} is not made: {why}", fg="yellow")
+
+
+def warnings(links: Sequence[api.LinkStatus]) -> list[str]:
+    """What keeps links from being what the topology says: lines for people, few of them."""
+    lines = [
+        f"link {x.name}:{x.from_}>{x.to}: {name_of(field)} is not made: {why}"
+        for x in links
+        for field, why in x.lacks.items()
+    ]
+    if len(lines) > MOST:
+        lines = [*lines[:MOST], f"and {len(lines) - MOST} more likewise: otterctl shape show"]
+    by_hand = [f"{x.name}:{x.from_}>{x.to}" for x in links if "shape" in x.layers]
+    if by_hand:
+        some = ", ".join(by_hand[:MOST]) + (", …" if len(by_hand) > MOST else "")
+        lines.append(f"changed by hand, and kept so: {some}; otterctl shape reset undoes it")
+    return lines
 
 
 def _applied(link: api.LinkStatus) -> str:

@@ -6,6 +6,7 @@ import random
 
 import pytest
 from helpers.otter import kill_within
+from helpers.pings import round_trip_s
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -25,6 +26,7 @@ memory = "64MiB"
 [hosts.c]
 [[links]]
 between = ["a", "b"]
+delay = "2ms"
 [[links]]
 between = ["b", "c"]
 [modules.one]
@@ -51,6 +53,7 @@ def test_apply_and_destroy_survive_kills_at_random_points(otter):
         assert {m["state"] for m in otter.json("status")["modules"]} == {"ready"}
         across = otter("exec", "one", "--", "ping", "-c1", "-W2", "three")
         assert " 0% packet loss" in across.stdout
+        assert round_trip_s(across.stdout) > 0.004
         kill_within(
             otter, chance.uniform(0, LONGEST_DESTROY_S), "destroy", "-m", "torn", "--yes",
             "--no-fetch",

@@ -187,8 +187,10 @@ class Otter:
         return found
 
     def meshes_processes(self) -> list[int]:
-        """Processes of modules: all of this root's but the agent, the launcher and relays."""
-        own = {"otter_agent.launcher", "otter_agent.network.outside", "serve"}
+        """Processes of modules: all of this root's but what is OTTER's own."""
+        own = {
+            "otter_agent.launcher", "otter_agent.network.outside", "otter_agent.links.tun", "serve",
+        }  # fmt: skip
         return [pid for pid in self.processes() if not own & set(command_line(pid))]
 
     def close(self) -> None:

@@ -1,0 +1,221 @@
+"""Links are what the topology says, are changed live, and go without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+from helpers.otter import Otter, command_line, wait_for
+from helpers.pings import received, round_trip_s
+
+pytestmark = pytest.mark.netns
+
+MESH = """
+name = "shaped"
+seed = 7
+[defaults.module]
+runtime = "process"
+[hosts.a]
+[hosts.b]
+[hosts.c]
+[[links]]
+name = "radio"
+between = ["a", "b"]
+delay = "20ms"
+rate = "10mbit"
+queue = "50ms"
+reverse = { delay = "10ms" }
+[[links]]
+name = "wire"
+between = ["b", "c"]
+[modules.near]
+host = "a"
+command = ["sleep", "1000"]
+[modules.middle]
+host = "b"
+command = ["sleep", "1000"]
+[modules.far]
+host = "c"
+command = ["sleep", "1000"]
+"""
+
+
+def ping(otter: Otter, module: str, to: str, *more: str) -> str:
+    done = otter("exec", module, "--", "ping", "-c3", "-i0.1", "-W5", *more, to, code=None)
+    return str(done.stdout)
+
+
+def links(otter: Otter, verb: tuple[str, ...] = ("status",)) -> dict[tuple[str, str], Any]:
+    return {(x["name"], x["from"]): x for x in otter.json(*verb)["links"]}
+
+
+def pids(otter: Otter) -> dict[str, int]:
+    return {name: m["pid"] for name, m in otter.modules("shaped").items()}
+
+
+@pytest.fixture
+def shaped(shared_otter: Otter) -> Otter:
+    shared_otter("apply", shared_otter.topology(MESH))
+    return shared_otter
+
+
+def test_packets_take_what_the_topology_says(shaped: Otter) -> None:
+    assert 0.030 <= round_trip_s(ping(shaped, "near", "far")) < 0.060
+    large = ping(shaped, "near", "middle", "-s", "8972")  # 9000 bytes of IP packets, both ways
+    assert round_trip_s(large) >= 0.030 + 2 * 9000 * 8 / 10e6
+    there = links(shaped)
+    assert there["radio", "a"]["asked"] == {"delay_s": 0.02, "rate_bps": 1e7, "queue_s": 0.05}
+    assert there["radio", "b"]["asked"]["delay_s"] == 0.01
+    for one in there.values():
+        for field, asked in one["asked"].items():
+            assert one["applied"][field] == pytest.approx(asked, rel=0.01)
+    assert (there["wire", "b"]["driver"], there["wire", "b"]["applied"]) == ("none", {})
+
+
+def test_only_what_is_named_changes_and_nothing_restarts(shaped: Otter) -> None:
+    before = pids(shaped)
+    said = shaped("shape", "link", "radio", "--direction", "a>b", "--delay", "100ms")
+    assert "1 direction of links changed" in said.stderr
+    assert 0.110 <= round_trip_s(ping(shaped, "near", "middle")) < 0.180
+    changed = links(shaped, ("shape", "show"))
+    assert changed["radio", "a"]["asked"] == {"delay_s": 0.1, "rate_bps": 1e7, "queue_s": 0.05}
+    assert changed["radio", "a"]["layers"]["shape"] == {"delay_s": 0.1}
+    assert changed["radio", "b"]["asked"]["delay_s"] == 0.01
+    shaped("shape", "reset", "radio")
+    assert 0.030 <= round_trip_s(ping(shaped, "near", "middle")) < 0.080
+    assert pids(shaped) == before
+
+
+def test_a_link_that_was_free_loses_nothing_when_it_is_first_shaped(shaped: Otter) -> None:
+    command = ["exec", "middle", "--", "ping", "-c100", "-i0.01", "-W5", "far"]
+    verb = shaped.popen(*command, stdout=subprocess.PIPE)
+    assert verb.stdout is not None
+    for _ in range(10):
+        verb.stdout.readline()
+    shaped("shape", "link", "wire", "--delay", "5ms")
+    assert received(verb.communicate(timeout=60)[0]) == 100
+    assert 0.010 <= round_trip_s(ping(shaped, "middle", "far")) < 0.040
+
+
+def test_without_a_name_every_link_is_cut_for_a_while(shaped: Otter) -> None:
+    said = shaped.json("shape", "link", "--down", "--for", "1s")
+    assert [x["name"] for x in said["links"]] == ["radio", "radio", "wire", "wire"]
+    assert all(0 < x["reverts_in_s"] <= 1 for x in said["links"])
+    assert all(x["asked"]["up"] is False for x in said["links"])
+    wait_for(lambda: not any("up" in x["asked"] for x in links(shaped).values()), "no revert")
+    assert received(ping(shaped, "near", "far")) == 3
+    told = [json.loads(x) for x in shaped("events", "--json").stdout.splitlines()]
+    mine = [x for x in told if x["kind"] == "link" and x["mesh"] == "shaped"]
+    ended = [x for x in mine if x["state"] == "ended"]
+    assert {x["subject"] for x in ended} >= {"radio:a>b", "radio:b>a", "wire:b>c", "wire:c>b"}
+    assert mine[-1]["data"]["requested"] == {"up": False}
+
+
+def test_another_topology_changes_links_live_and_keeps_what_was_done_by_hand(
+    shaped: Otter,
+) -> None:
+    before = pids(shaped)
+    shaped("shape", "link", "radio", "--direction", "a>b", "--loss", "0%")
+    slower = shaped.topology(MESH.replace('delay = "20ms"', 'delay = "60ms"'))
+    planned = shaped("plan", slower)
+    assert "forward.delay_s: 20ms -> 60ms" in planned.stdout
+    applied = shaped("apply", slower)
+    assert "changed by hand" in applied.stderr
+    assert 0.070 <= round_trip_s(ping(shaped, "near", "middle")) < 0.120
+    assert links(shaped)["radio", "a"]["layers"]["shape"] == {"loss_ratio": 0.0}
+    assert pids(shaped) == before
+
+
+def test_the_agent_killed_links_stay_as_they_are_and_leases_end(shaped: Otter) -> None:
+    shaped("shape", "link", "radio", "--direction", "a>b", "--delay", "50ms")
+    shaped("shape", "link", "radio", "--direction", "b>a", "--delay", "70ms", "--for", "1s")
+    shaped.kill_agent()
+    shaped.serve()
+    wait_for(lambda: (links(shaped)["radio", "b"]["applied"] or {}).get("delay_s") == 0.01, "over")
+    assert links(shaped)["radio", "a"]["asked"]["delay_s"] == 0.05
+    assert 0.060 <= round_trip_s(ping(shaped, "near", "middle")) < 0.110
+
+
+def test_what_carries_the_links_killed_they_come_back_shaped(shaped: Otter) -> None:
+    if links(shaped)["radio", "a"]["driver"] != "tun":
+        pytest.skip("the kernel carries them")
+    (helper,) = (p for p in shaped.processes() if "otter_agent.links.tun" in command_line(p))
+    os.kill(helper, signal.SIGKILL)
+    wait_for(lambda: received(ping(shaped, "near", "middle", "-W1")) == 3, "no link came back")
+    assert round_trip_s(ping(shaped, "near", "middle")) >= 0.030
+
+
+def test_nothing_is_left(shaped: Otter) -> None:
+    shaped("shape", "link", "--delay", "5ms")
+    shaped("destroy", "--yes", "--no-fetch")
+    assert shaped.leftovers() == []
+    shaped("apply", shaped.topology(MESH))  # nor what was done by hand
+    assert all("shape" not in x["layers"] for x in links(shaped).values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("rado", "--delay", "5ms"), 2, "link rado: not in mesh shaped; there are: radio, wire"),
+        (("radio", "--direction", "a>c", "--up"), 2, "has no direction a>c; there are: a>b, b>a"),
+        (("radio",), 2, "say what to change"),
+        (("radio", "--delay", "5"), 2, "--delay: '5' is not a duration (a unit is missing)"),
+        (("radio", "--delay", "-5ms"), 2, "negative"),
+        (("radio", "--delay", "2h"), 1, "delay must be between 0 and 1h"),
+        (("radio", "--loss", "101%"), 2, "over the limit of 1"),
+        (("radio", "--loss", "nan%"), 2, "is not a ratio"),
+        (("radio", "--rate", "0bit"), 1, "rate must be above 0"),
+        (("radio", "--rate", "20"), 2, "a unit is missing"),
+        (("radio", "--jitter", "1s"), 1, "jitter must not be above the delay"),
+        (("radio", "--queue", "5ms", "--set", "queue=3 packets"), 1, "a queue has one size"),
+        (("radio", "--set", "colour=red"), 2, "`colour` is no property of a link"),
+        (("radio", "--set", "delay"), 2, "write KEY=VALUE"),
+        (("radio", "--up", "--for", "0s"), 1, "no time after which a change can end"),
+        (("radio", "--up", "--for", "soon"), 2, "--for: 'soon' is not a duration"),
+        (("radio", "--up", "-m", "nowhere"), 1, "no mesh 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_is_told(
+    shaped_for_errors: Otter, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    refused = shaped_for_errors("shape", "link", *arguments, code=code)
+    assert said in refused.stderr
+    assert all("shape" not in x["layers"] for x in links(shaped_for_errors).values())
+
+
+@pytest.fixture(scope="module")
+def shaped_for_errors(require: Any) -> Any:
+    require("netns", os.geteuid() == 0, "not root")
+    otter = Otter()
+    try:
+        otter("apply", otter.topology(MESH))
+        yield otter
+    finally:
+        otter.close()
+
+
+def test_a_property_that_cannot_be_had_is_refused_by_name(otter: Otter) -> None:
+    (otter.root / "a").mkdir()
+    (otter.root / "a" / "agent.toml").write_text('link_driver = "netem"\n')
+    file = otter.topology(MESH)
+    driver = {c["name"]: c for c in otter.json("doctor")["checks"]}["links netem"]
+    if driver["ok"]:
+        pytest.skip("this kernel has netem")
+    assert driver["ok"] is False
+    refused = otter("apply", file, code=1)
+    assert "link radio:a>b: delay: no link driver works here (netem:" in refused.stderr
+    assert "allow_degraded" in refused.stderr
+    assert "apply will be refused: local: link radio:a>b" in otter("plan", file).stderr
+    file = otter.topology(f"allow_degraded = true\n{MESH}")
+    assert "warning: link radio:a>b: rate: no link driver works" in otter("plan", file).stderr
+    applied = otter("apply", file)
+    assert "link radio:a>b: delay is not made: no link driver works here" in applied.stderr
+    lacking = links(otter)["radio", "a"]
+    assert (lacking["driver"], sorted(lacking["lacks"])) == (
+        "none", ["delay_s", "queue_s", "rate_bps"],
+    )  # fmt: skip
+    assert "delay is not made" in otter("status").stdout
