@@ -57,9 +57,11 @@ class Actions:
                 ground.done[name] = wanted.outside
             elif isinstance(action, policy.Links):
                 await self._steps.make_links(book.links)
+                await book.links.see_to_cutting()
                 ground.done[name] = wanted.links
             else:
                 await self._steps.make_network(wanted.spec, book.links)
+                await book.links.see_to_cutting()
                 ground.done["Links"] = wanted.links
                 ground.done[name] = wanted.network
                 none = wanted.outside == policy.NO_OUTSIDE
@@ -160,7 +162,8 @@ class Actions:
         assert part.instance is not None
         if not self._book.memory[module.name].armed:  # started by somebody else, or adopted
             self._arm(module.name)
-        part.now_is(await self._steps.connect(spec, module, part.instance))
+        cut = self._book.links.needs_cutting
+        part.now_is(await self._steps.connect(spec, module, part.instance, cut=cut))
         part.connected = part.instance is not None and part.instance.phase is Phase.RUNNING
 
     async def _account(self, module: api.ModuleSpec, part: Part) -> None:

@@ -45,6 +45,7 @@ class MeshKeeper:
         self._actions = Actions(self._book, self._steps)
         self._prober = Prober(self._book, self._probing)
         self._book.links.remake = self._remake_network
+        self._book.links.cut = self._cut
         self._wakes: dict[str, float] = {}
         self._unsettled: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -249,6 +250,14 @@ class MeshKeeper:
     async def _remake_network(self) -> None:
         """Links need other devices than they have: everything that runs keeps running."""
         await self._steps.make_network(self._book.desired.spec, self._book.links)
+
+    async def _cut(self, shaped: bool) -> None:
+        """Whoever sends into the mesh is to hand over packets that are cut, or need not."""
+        book = self._book
+        alive = {name: part.instance for name, part in book.parts.items() if part.alive}
+        pids = {name: i.pid for name, i in alive.items() if i is not None and i.pid is not None}
+        for problem in await self._steps.cut(book.desired.spec, pids, shaped=shaped):
+            book.tell("network", self.name, problem)
 
     # --- what it tells others ----------------------------------------------------------------
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from net.errors import DriverError, OtterError
 from otter_agent import api, dev, folders, mounts, shared
+from otter_agent.errors import NetworkError
 from otter_agent.images.base import BuildLog
 from otter_agent.links.book import LinkBook
+from otter_agent.links.netem import segments
 from otter_agent.machine import Machine
+from otter_agent.network import names
 from otter_agent.reconcile import budget_of
 from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Workload
 from otter_agent.secrets import Secrets
@@ -150,10 +153,47 @@ class Steps:
         driver = self.machine.runtimes[module.runtime]
         return await driver.stop(self.key(module.name), STOP_GRACE_S)
 
+    async def cut(self, spec: api.MeshSpec, pids: Mapping[str, int], *, shaped: bool) -> list[str]:
+        """Have modules and gateways cut what they send into packets, or not; returns problems.
+
+        Args:
+            spec: The mesh.
+            pids: Module -> a process in its namespace.
+            shaped: Whether they have to.
+        """
+        real = {
+            m.name: pids[m.name] for m in spec.modules if m.runtime != "fake" and m.name in pids
+        }
+        gateways = [h.name for h in spec.hosts if h.gateway]
+        return await asyncio.to_thread(self._cut, real, gateways, shaped=shaped)
+
+    def _cut(self, pids: Mapping[str, int], gateways: Sequence[str], *, shaped: bool) -> list[str]:
+        problems = []
+        for name, pid in pids.items():
+            try:
+                segments.limit_module(pid, f"{self.mesh}/{name}", shaped=shaped)
+            except NetworkError as error:
+                problems.append(str(error))
+        for host in gateways:
+            router = names.namespace(self.machine.agent_id, self.mesh, names.outside(host))
+            target = f"{self.mesh}/{host}"
+            try:
+                segments.limit_router(router, names.OUTSIDE_DEVICE, target, shaped=shaped)
+            except NetworkError as error:
+                problems.append(str(error))
+        return problems
+
     async def connect(
-        self, spec: api.MeshSpec, module: api.ModuleSpec, instance: Instance
+        self, spec: api.MeshSpec, module: api.ModuleSpec, instance: Instance, *, cut: bool = False
     ) -> Instance:
-        """Plug the network into a held instance and let it run; check one that runs."""
+        """Plug the network into a held instance and let it run; check one that runs.
+
+        Args:
+            spec: The mesh.
+            module: Which.
+            instance: It.
+            cut: Whether what it sends has to be cut into packets.
+        """
         if instance.pid is not None and module.runtime != "fake":
             host = next(h for h in spec.hosts if h.name == module.host)
             await asyncio.to_thread(
@@ -164,6 +204,9 @@ class Steps:
                 module.address,
                 instance.pid,
             )
+            if cut:
+                target = f"{self.mesh}/{module.name}"
+                await asyncio.to_thread(segments.limit_module, instance.pid, target, shaped=True)
         return await self.machine.runtimes[module.runtime].release(self.key(module.name))
 
     async def update(self, module: api.ModuleSpec, budget: api.Budget) -> None:

@@ -104,6 +104,9 @@ class LinkDriver(ABC):
     """In `status`: `netem`, `tun`."""
     device_kind: ClassVar[DeviceKind]
     """What a link's device has to be, at both ends, for this driver to shape it."""
+    cuts_nothing: ClassVar[bool] = False
+    """Whether it takes the up to 64 KiB that TCP hands a device at once for one packet: then what
+    sends into a shaped mesh has to cut it before."""
 
     @abstractmethod
     def probe(self) -> Facts:

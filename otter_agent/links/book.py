@@ -88,7 +88,9 @@ class LinkBook:
         self._driving = threading.Lock()
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
+        self._cutting: bool | None = None
         self.remake: Callable[[], Awaitable[None]] | None = None
+        self.cut: Callable[[bool], Awaitable[None]] | None = None
         self.take(spec)
 
     # --- what is asked -----------------------------------------------------------------------
@@ -269,6 +271,10 @@ class LinkBook:
 
     async def _settle(self) -> None:
         """Bring what has changed into force; returns when it is, or when it is known why not."""
+        await self._bring_changes_into_force()
+        await self.see_to_cutting()
+
+    async def _bring_changes_into_force(self) -> None:
         async with self._turn:  # at most one of the loop's threads waits for the driver
             dirty, self._dirty = self._dirty, set()
             if not dirty or self._made is None:
@@ -279,6 +285,20 @@ class LinkBook:
                 await self._remake(dirty)
                 return
             await asyncio.to_thread(self._drive, [w for w in dirty if w.link in self._made])
+
+    @property
+    def needs_cutting(self) -> bool:
+        """Whether all that is sent into the mesh has to be cut into packets first."""
+        driver = self._choice.driver
+        shaped = any(spec.asked() for spec in self._asked.values())
+        return driver is not None and driver.cuts_nothing and shaped
+
+    async def see_to_cutting(self) -> None:
+        """Tell whoever sends into the mesh, when the first link is shaped or the last no more."""
+        needed = self.needs_cutting
+        if needed != bool(self._cutting) and self.cut is not None:
+            self._cutting = needed
+            await self.cut(needed)
 
     async def _remake(self, dirty: Collection[Way]) -> None:
         """Have the devices that links need; what is asked of all comes into force with that."""

@@ -41,6 +41,7 @@ class NetemDriver(LinkDriver):
 
     name: ClassVar[str] = "netem"
     device_kind: ClassVar[DeviceKind] = "veth"
+    cuts_nothing: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
