@@ -149,7 +149,7 @@ def _contents(name: str) -> dict[str, Any]:
         "devices": sorted(
             (
                 i["ifname"],
-                i["address"],
+                i.get("address", ""),
                 # NO-CARRIER: the kernel works it out a moment later; LOWER_UP is what counts.
                 sorted({*i["flags"]} - {"NO-CARRIER"}),
                 i["mtu"],
