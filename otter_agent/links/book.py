@@ -290,8 +290,9 @@ class LinkBook:
     def needs_cutting(self) -> bool:
         """Whether all that is sent into the mesh has to be cut into packets first."""
         driver = self._choice.driver
-        shaped = any(spec.asked() for spec in self._asked.values())
-        return driver is not None and driver.cuts_nothing and shaped
+        if driver is None or not driver.cuts_nothing:
+            return False
+        return any(spec.asked() for spec in self._asked.values())
 
     async def see_to_cutting(self) -> None:
         """Tell whoever sends into the mesh, when the first link is shaped or the last no more."""
