@@ -12,7 +12,6 @@ import errno
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import ClassVar
 
 from net.links.spec import LinkSpec
@@ -221,10 +220,9 @@ class NetemDriver(LinkDriver):
             errors.setdefault(direction, refused(step.request, answer, str(direction)))
             return
         if step.part in ("ingress", "detour"):
-            place = replace(place, ingress=True, filtered=step.part == "detour")
+            place.ingress, place.filtered = True, step.part == "detour"
         elif answer.echo is not None:
-            place = places.absorb(place, tc.parse(*answer.echo), step.side)
-        self._places[direction] = place
+            places.absorb(place, tc.parse(*answer.echo), step.side)
         if step.part == "entry":
             self._down.note(direction, place)
 
@@ -233,13 +231,13 @@ class NetemDriver(LinkDriver):
     ) -> Outcome:
         place = self._places[direction]
         self._asked[direction] = spec
-        applied = self._spec(direction, place)
-        if error is None and not places.agrees(place.tree, want):
+        if error is None and places.agrees(place.tree, want):
+            return Outcome(applied=spec)
+        if error is None:
             why = "the kernel has something else than it was told"
             error = NetworkError("netem", "read back", str(direction), why)
-        if error is not None:
-            self._places.pop(direction, None)
-        return Outcome(applied=applied, error=error)
+        self._places.pop(direction, None)
+        return Outcome(applied=tree.spec_of(place.tree), error=error)
 
     # --- reading ----------------------------------------------------------------------------------
 

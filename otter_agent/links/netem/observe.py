@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from otter_agent.errors import NetworkError
 from otter_agent.links.base import Direction
@@ -88,7 +88,7 @@ class Observer:
                         if answer.code or not index:
                             failed[d] = refused(request, answer, str(d))
                         else:
-                            bare[d] = replace(bare[d], detour=index)
+                            bare[d].detour = index
             except (NetworkError, OSError) as exc:
                 failed |= {d: _explained(exc, netns, d) for d in these}
         return failed
@@ -163,10 +163,10 @@ def _place(
             hint = f"remove it: tc -n {netns} qdisc del dev {device.name} root"
             return _error(direction, why, hint)
     for seen in source.qdiscs[place.source]:
-        place = places.absorb(place, seen, "source")
+        places.absorb(place, seen, "source")
     for index in (place.target, place.detour):
         for seen in target.qdiscs[index] if index else ():
-            place = places.absorb(place, seen, "target")
+            places.absorb(place, seen, "target")
     return place
 
 

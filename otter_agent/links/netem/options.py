@@ -105,8 +105,8 @@ class Netem:
         return b"".join(parts)
 
     @classmethod
-    def decode(cls, data: bytes) -> Netem:
-        """From a dump."""
+    def decode(cls, data: bytes, overhead: int | None = None) -> Netem:
+        """From a dump, which says the overhead elsewhere."""
         latency, limit, loss, gap, duplicate, jitter = _NETEM.unpack_from(data)
         at = dict(attributes(data, _NETEM.size))
         rate, tag, _, _ = _NETEM_RATE.unpack(at.get(_NETEM_RATE32, bytes(16)))
@@ -125,6 +125,7 @@ class Netem:
             rate=_number(_U64, at.get(_RATE64), rate),
             tag=tag,
             slot=(low, high, packets, size),
+            overhead=overhead,
         )
 
 

@@ -57,7 +57,7 @@ class Step(NamedTuple):
     request: Request
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Place:
     """One direction's devices and qdiscs as they are.
 
@@ -95,48 +95,48 @@ def foreign(seen: Iterable[tc.Seen], index: int) -> str:
     return ""
 
 
-def absorb(place: Place, seen: tc.Seen, side: Side) -> Place:
-    """The place, with what a dump or an echo says of one side's devices."""
-    return _from_source(place, seen) if side == "source" else _from_target(place, seen)
+def absorb(place: Place, seen: tc.Seen, side: Side) -> None:
+    """Take in what a dump or an echo says of one side's devices."""
+    if side == "source":
+        _from_source(place, seen)
+    else:
+        _from_target(place, seen)
 
 
-def _from_source(place: Place, seen: tc.Seen) -> Place:
+def _from_source(place: Place, seen: tc.Seen) -> None:
     tree = place.tree
     if seen.index != place.source:
-        return place
+        return
     if seen.message == tc.RTM_NEWTCLASS:
-        if seen.handle != SHARE:
-            return place
-        return replace(place, tree=replace(tree, share=Share.decode(seen.options)))
+        if seen.handle == SHARE:
+            place.tree = replace(tree, share=Share.decode(seen.options))
+        return
     if _KINDS.get(seen.handle) != seen.kind:
-        return place
-    stats = {**place.stats, seen.handle: seen.stats}
+        return
+    place.stats[seen.handle] = seen.stats
     if seen.handle == SHARES:
-        return replace(place, htb=True, stats=stats)
-    if seen.handle == ENTRY:
-        tree = replace(tree, entry=_netem(seen))
+        place.htb = True
+    elif seen.handle == ENTRY:
+        place.tree = replace(tree, entry=Netem.decode(seen.options, seen.overhead))
     elif seen.handle in LEAF_HANDLES.values():
-        tree = replace(tree, leaf=LEAVES[seen.kind].decode(seen.options))
-    return replace(place, tree=tree, stats=stats)
+        place.tree = replace(tree, leaf=LEAVES[seen.kind].decode(seen.options))
 
 
-def _from_target(place: Place, seen: tc.Seen) -> Place:
+def _from_target(place: Place, seen: tc.Seen) -> None:
     tree = place.tree
     if seen.index == place.target:
         if seen.message == tc.RTM_NEWTFILTER:
-            return replace(place, filtered=bool(place.detour) and seen.handle == place.detour)
-        return replace(place, ingress=True) if seen.parent == tc.INGRESS else place
+            place.filtered = bool(place.detour) and seen.handle == place.detour
+        elif seen.parent == tc.INGRESS:
+            place.ingress = True
+        return
     if seen.index != place.detour or _KINDS.get(seen.handle) != seen.kind:
-        return place
+        return
+    place.stats[seen.handle] = seen.stats
     if seen.handle == WIRE:
-        tree = replace(tree, wire=_netem(seen))
+        place.tree = replace(tree, wire=Netem.decode(seen.options, seen.overhead))
     elif seen.handle == FLIGHT:
-        tree = replace(tree, flight=_netem(seen))
-    return replace(place, tree=tree, stats={**place.stats, seen.handle: seen.stats})
-
-
-def _netem(seen: tc.Seen) -> Netem:
-    return replace(Netem.decode(seen.options), overhead=seen.overhead)
+        place.tree = replace(tree, flight=Netem.decode(seen.options, seen.overhead))
 
 
 def agrees(have: Tree, want: Tree) -> bool:

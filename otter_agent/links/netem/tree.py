@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from net.links import jitter, loss, queue
@@ -79,17 +79,19 @@ NOTHING = Tree()
 def wanted(spec: LinkSpec, have: Tree = NOTHING) -> Tree:
     """What does as asked; the halves that `have` shows stay in any case."""
     overhead = (spec.overhead_bytes or 0) - ETHERNET
-    entry = replace(_entry(spec), overhead=overhead)
+    chances = _entry(
+        overhead, spec.up is False, spec.loss_ratio, spec.loss_correlation, spec.loss_gilbert,
+        spec.loss_markov, spec.duplicate_ratio, spec.corrupt_ratio,
+    )  # fmt: skip
     rate = None if spec.rate_bps is None else max(1, round(spec.rate_bps / 8))
     flight = _flight(spec)
-    source = entry != Netem(overhead=overhead) or rate is not None or have.entry is not None
-    target = flight is not None or rate is not None or have.wire is not None
-    share = Share(rate=rate or UNLIMITED) if rate is not None or have.share is not None else None
+    source = rate is not None or have.entry is not None or chances != _no_chances(overhead)
+    target = rate is not None or have.wire is not None or flight is not None
     return Tree(
-        entry=entry if source else None,
-        share=share,
+        entry=chances if source else None,
+        share=_share(rate) if rate is not None or have.share is not None else None,
         leaf=None if rate is None else _leaf(spec),
-        wire=Netem(rate=rate or 0, overhead=overhead) if target else None,
+        wire=_wire(rate, overhead) if target else None,
         flight=flight or (None if have.flight is None else _IDLE_FLIGHT),
     )
 
@@ -116,26 +118,54 @@ def refusals(spec: LinkSpec) -> dict[str, str]:
 # --- the parts ------------------------------------------------------------------------------------
 
 
-def _entry(spec: LinkSpec) -> Netem:
-    shares = Netem(
-        duplicate=_chance(spec.duplicate_ratio),
-        corrupt=_chance(spec.corrupt_ratio),
-        tag=_DOWN if spec.up is False else 0,
-    )
-    if spec.up is False:
-        return replace(shares, loss=WHOLE)
-    if spec.loss_markov is not None:
-        p13, p31, p32, p23, p14 = map(_chance, spec.loss_markov)
-        return replace(shares, markov=(p13, p31, p32, p14, p23))
-    chain = spec.loss_gilbert
-    if spec.loss_ratio and spec.loss_correlation and spec.loss_ratio < 1:
+@lru_cache(maxsize=1024)
+def _entry(
+    overhead: int,
+    down: bool,
+    loss_ratio: float | None,
+    correlation: float | None,
+    chain: tuple[float, ...] | None,
+    markov: tuple[float, ...] | None,
+    duplicate: float | None,
+    corrupt: float | None,
+) -> Netem:
+    tag, lost = (_DOWN, WHOLE) if down else (0, _chance(loss_ratio))
+    states = None
+    if markov is not None:
+        p13, p31, p32, p23, p14 = map(_chance, markov)
+        states = (p13, p31, p32, p14, p23)
+    if loss_ratio and correlation and loss_ratio < 1:
         # The kernel's own correlation averages random numbers, and so loses hardly anything.
-        chain = loss.correlated(spec.loss_ratio, spec.loss_correlation)
+        chain = loss.correlated(loss_ratio, correlation)
+    gilbert = None
     if chain is not None:
-        p, r, while_bad, while_good = chain
-        bad = WHOLE - _chance(while_bad)
-        return replace(shares, gilbert=(_chance(p), _chance(r), bad, _chance(while_good)))
-    return replace(shares, loss=_chance(spec.loss_ratio))
+        p, r, while_bad, while_good = map(_chance, chain)
+        gilbert = (p, r, WHOLE - while_bad, while_good)
+    one_by_one = down or (gilbert is None and states is None)
+    return Netem(
+        loss=lost if one_by_one else 0,
+        gilbert=None if down else gilbert,
+        markov=None if down else states,
+        duplicate=_chance(duplicate),
+        corrupt=_chance(corrupt),
+        tag=tag,
+        overhead=overhead,
+    )
+
+
+@lru_cache(maxsize=64)
+def _no_chances(overhead: int) -> Netem:
+    return Netem(overhead=overhead)
+
+
+@lru_cache(maxsize=1024)
+def _share(rate: int | None) -> Share:
+    return Share(rate=rate or UNLIMITED)
+
+
+@lru_cache(maxsize=1024)
+def _wire(rate: int | None, overhead: int) -> Netem:
+    return Netem(rate=rate or 0, overhead=overhead)
 
 
 def _flight(spec: LinkSpec) -> Netem | None:
