@@ -258,14 +258,16 @@ def _words(flags: int, body: bytes) -> str:
     return ""
 
 
-def refused(request: Request, answer: Answer, target: str) -> NetworkError:
+def refused(request: Request, answer: Answer, target: str, driver: str = "network") -> NetworkError:
     """The error for a request that the kernel refused."""
-    return _error(request, answer.code, answer.words, target)
+    return _error(request, answer.code, answer.words, target, driver)
 
 
-def _error(request: Request, code: int, words: str, target: str) -> NetworkError:
+def _error(
+    request: Request, code: int, words: str, target: str, driver: str = "network"
+) -> NetworkError:
     name = errno.errorcode.get(code, str(code))
     why = f"{words} ({name})" if words else f"{os.strerror(code)} ({name})"
-    error = NetworkError("network", str(request.op), target, why, recoverable=code in _PASSING)
+    error = NetworkError(driver, str(request.op), target, why, recoverable=code in _PASSING)
     error.errno = code
     return error

@@ -46,6 +46,7 @@ class NetemDriver(LinkDriver):
         self._lock = threading.RLock()
         self._sockets = Sockets()
         self._observer = Observer(self._sockets)
+        self._namespaces: defaultdict[str, set[str]] = defaultdict(set)
         self._places: dict[Direction, Place] = {}
         self._asked: dict[Direction, LinkSpec] = {}
         self._down = Downtimes()
@@ -85,7 +86,7 @@ class NetemDriver(LinkDriver):
         """See `LinkDriver.read`; nothing is in force where devices are gone."""
         with self._lock:
             wanted = list(directions)
-            found, _ = self._observer.observe(wanted)
+            found, _ = self._observe(wanted)
             self._places |= found
             places_of = {d: found.get(d) for d in wanted}
             return {d: self._spec(d, p) if p else LinkSpec() for d, p in places_of.items()}
@@ -93,7 +94,7 @@ class NetemDriver(LinkDriver):
     def counters(self, directions: Collection[Direction]) -> dict[Direction, Counters]:
         """See `LinkDriver.counters`; those whose devices are gone are left out."""
         with self._lock:
-            found, _ = self._observer.observe(directions, counting=True)
+            found, _ = self._observe(directions, counting=True)
             self._places |= found
             return {d: self._down.split(d, counters_of(place)) for d, place in found.items()}
 
@@ -101,12 +102,15 @@ class NetemDriver(LinkDriver):
         """Close the sockets in a mesh's namespaces, which would keep them alive."""
         with self._lock:
             staying = {d for d in keep if d.mesh == mesh}
-            namespaces = {n for d in staying for n in (d.source_netns, d.target_netns)}
-            for direction in [d for d in self._places if d.mesh == mesh and d not in staying]:
-                for netns in (direction.source_netns, direction.target_netns):
-                    if netns not in namespaces:
-                        self._sockets.close(netns)
-                self._forget(direction)
+            needed = {n for d in staying for n in (d.source_netns, d.target_netns)}
+            for netns in self._namespaces[mesh] - needed:
+                self._sockets.close(netns)
+            self._namespaces[mesh] &= needed
+            if not self._namespaces[mesh]:
+                del self._namespaces[mesh]
+            for direction in {*self._places, *self._asked}:
+                if direction.mesh == mesh and direction not in staying:
+                    self._forget(direction)
 
     def close(self) -> None:
         """Close all sockets; the qdiscs stay."""
@@ -114,6 +118,14 @@ class NetemDriver(LinkDriver):
             self._sockets.close()
 
     # --- changes ----------------------------------------------------------------------------------
+
+    def _observe(
+        self, directions: Iterable[Direction], *, counting: bool = False
+    ) -> tuple[dict[Direction, Place], dict[Direction, NetworkError]]:
+        wanted = list(directions)
+        for direction in wanted:
+            self._namespaces[direction.mesh] |= {direction.source_netns, direction.target_netns}
+        return self._observer.observe(wanted, counting=counting)
 
     def _unacceptable(self, direction: Direction, spec: LinkSpec) -> Outcome | None:
         wrong = spec.problems() or self.refusals(spec)
@@ -145,7 +157,7 @@ class NetemDriver(LinkDriver):
             return {}
         for direction in asked:
             self._places.pop(direction, None)
-        found, failed = self._observer.observe(asked)
+        found, failed = self._observe(asked)
         bare = {
             d: place
             for d, place in found.items()
@@ -200,7 +212,7 @@ class NetemDriver(LinkDriver):
                 answers = netlink.exchange([step.request for _, step in batch])
         except OSError as exc:
             words = Answer(exc.errno or 0, "", None)
-            errors |= {d: refused(step.request, words, str(d)) for d, step in batch}
+            errors |= {d: refused(step.request, words, str(d), self.name) for d, step in batch}
             return
         except NetworkError as exc:
             errors |= {d: exc for d, _ in batch}
@@ -217,7 +229,7 @@ class NetemDriver(LinkDriver):
     ) -> None:
         place = self._places[direction]
         if answer.code and answer.code not in _TOLERATED.get(step.part, ()):
-            errors.setdefault(direction, refused(step.request, answer, str(direction)))
+            errors.setdefault(direction, refused(step.request, answer, str(direction), self.name))
             return
         if step.part in ("ingress", "detour"):
             place.ingress, place.filtered = True, step.part == "detour"

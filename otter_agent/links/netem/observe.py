@@ -86,7 +86,7 @@ class Observer:
                     for d, request, answer in zip(these, requests, answers, strict=True):
                         index = netlink.index_of(places.detour_device(d.device))
                         if answer.code or not index:
-                            failed[d] = refused(request, answer, str(d))
+                            failed[d] = refused(request, answer, str(d), "netem")
                         else:
                             bare[d].detour = index
             except (NetworkError, OSError) as exc:

@@ -44,12 +44,13 @@ class Sockets:
             raise
         self._give_back(netns, found)
 
-    def close(self, prefix: str = "") -> None:
-        """Let go of those of namespaces whose names start so; they may end then."""
+    def close(self, netns: str | None = None) -> None:
+        """Let go of a namespace, which may end then; None: of all."""
         with self._guard:
-            gone = [name for name in self._open if name.startswith(prefix)]
-            for name in gone:
-                self._open.pop(name)[1].close()
+            for name in [*self._open] if netns is None else [netns]:
+                found = self._open.pop(name, None)
+                if found is not None:
+                    found[1].close()
 
     def _take(self, netns: str) -> tuple[int, Netlink]:
         inode = os.stat(namespaces.NETNS_DIR / netns).st_ino
