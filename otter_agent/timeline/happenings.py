@@ -79,7 +79,7 @@ class Happenings:
         subject, _, what = event.text.partition(": ")
         more, self._untold[number] = self._untold[number], 0
         self._told[number] = at_s
-        text = what if begins else f"{what}: is over"
+        text = what if begins else f"{what} is over"
         if more:
             text += f" (and {more} times since it was told last)"
         return Happening(

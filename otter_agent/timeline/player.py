@@ -160,7 +160,7 @@ class Player:
         if not must and not touched_links(self._spec):
             return  # nobody waits for the epoch of a mesh in which nothing changes
         data = {"position_s": position}
-        text = f"{after.state} at {position:.3f} s: {why}"
+        text = f"at {position:.3f} s: {why}"
         self._around.tell("timeline", self._mesh, text, after.state, data)
 
     # --- playing -----------------------------------------------------------------------------

@@ -236,9 +236,9 @@ async def test_pause_start_and_reset(tmp_path):
         player.all_ready()
         assert player.status().state == "held"
         assert player.status().lateness.changes == 0
-        said = [(said[0], said[2]) for said in world.told if said[0] == "timeline"]
-        assert said[0] == ("timeline", "running at 0.000 s: start was asked for by ada")
-        assert [text.split()[0] for _, text in said] == ["running", "paused", "running", "held"]
+        said = [(said[0], *said[2:4]) for said in world.told if said[0] == "timeline"]
+        assert said[0] == ("timeline", "at 0.000 s: start was asked for by ada", "running")
+        assert [state for *_, state in said] == ["running", "paused", "running", "held"]
 
 
 async def test_a_step_of_the_wall_clock_is_no_leap(tmp_path):
