@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import click
 
 from net.links.words import link_text
-from net.units import format_duration
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import (
@@ -106,7 +105,7 @@ def _report(status: api.TimelineStatus, *, as_json: bool, brief: bool = False) -
     late = status.lateness
     if late.changes:
         times = (late.mean_s, late.p99_s, late.max_s)
-        mean, p99, most = (format_duration(round(time, 6)) for time in times)
+        mean, p99, most = (f"{time * 1000:.1f} ms" for time in times)
         text = (
             f"{late.changes} changes so far, late by {mean} on average, 99% {p99}, at most {most}"
         )

@@ -142,6 +142,8 @@ class Points:
         steps = [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
         step = median(steps) if steps else 1.0
         columns = {n: c for n, c in self.columns.items() if any(v == v for v in c)}
+        if len(columns) > 1 and "up" in columns and min(columns["up"]) > 0:
+            del columns["up"]  # it never is down: that needs no saying
         if not columns:
             raise self._lines.error("is empty: its columns have no values", _TEXT, line=0)
         length = max(self.times[-1] + step, math.nextafter(self.times[-1], math.inf))

@@ -1,0 +1,1 @@
+"""Sends pictures at a steady pace."""

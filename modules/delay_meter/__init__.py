@@ -1,0 +1,1 @@
+"""Tells how old what it gets is."""
