@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from otter_ctl.errors import TopologyError, TopologyErrors
 from otter_ctl.topology import source
-from otter_ctl.topology.names import NAMED
+from otter_ctl.topology.names import ADDED
 from otter_ctl.topology.reader import Path as KeyPath
 from otter_ctl.topology.reader import shown, type_name
 
@@ -73,7 +73,7 @@ class Sources:
 
     def locate(self, path: KeyPath) -> tuple[Layer, KeyPath]:
         """The file in which the value at a path of `tables` stands, and its path there."""
-        if len(path) > 1 and path[0] in NAMED and isinstance(path[1], int):
+        if len(path) > 1 and path[0] in ADDED and isinstance(path[1], int):
             name, index = str(path[0]), path[1]
             for layer in reversed(self.layers):
                 if name in layer.tables and layer.firsts.get(name, 0) <= index:
@@ -185,7 +185,7 @@ def _merge(into: dict[str, Any], layer: Layer) -> None:
     """Lay a file over what is below it; never changes the file's own tables."""
     for key, value in layer.tables.items():
         below = into.get(key)
-        if key in NAMED and isinstance(value, list) and isinstance(below, list):
+        if key in ADDED and isinstance(value, list) and isinstance(below, list):
             layer.firsts[key] = len(below)
             into[key] = below + [_copy(item) for item in value]
         else:

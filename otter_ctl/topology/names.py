@@ -37,6 +37,8 @@ def stream_name(stream: object) -> str | None:
 
 NAMED = {"links": link_name, "streams": stream_name}
 """Arrays of tables whose elements are called by a name rather than counted."""
+ADDED = frozenset({*NAMED, "events"})
+"""Arrays of tables to which a file that includes others adds its own."""
 
 
 def dotted(path: Path, tables: dict[str, Any]) -> str:

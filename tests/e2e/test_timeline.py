@@ -143,3 +143,28 @@ def test_without_anything_to_play(shared_otter):
     assert (status["state"], status["traces"], status["events"]) == ("running", 0, 0)
     assert started <= status["epoch"] <= time.time()
     assert "no mesh 'nobody' here" in otter("timeline", "show", "-m", "nobody", code=1).stderr
+
+
+@pytest.mark.slow
+def test_messages_are_as_old_as_the_trace_has_the_link_slow(shared_otter):
+    otter = shared_otter
+    trace = otter.root / "slow.csv"
+    trace.write_text("time,rate_mbit,delay_ms\n0,50,1\n2,0.5,1\n4,50,1\n")
+    file = Path(__file__).parents[2] / "topologies" / "lte-drive.toml"
+    otter(
+        "apply",
+        file,
+        "--set",
+        f"links.lte.trace={trace}",
+        "--set",
+        "defaults.module.runtime=process",
+    )
+    picture_ms = 12_000 * 8 / 0.5e6 * 1000  # at the slow rate; it can't be quicker
+
+    def delays() -> list[float]:
+        said = otter("exec", "meter", "--", "cat", "outputs/delay.csv").stdout.splitlines()[1:]
+        return [float(line.split(",")[1]) for line in said]
+
+    wait_for(lambda: delays() and max(delays()) >= picture_ms, "no message ever was slow")
+    assert min(delays()) < picture_ms / 2
+    otter("timeline", "reset")

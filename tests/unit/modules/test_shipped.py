@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from modules.delay_meter.module import Meter
 from modules.exchange_client.module import exchanges, same
 from modules.exchange_server.module import answer
 
@@ -56,3 +58,14 @@ def test_same_tells_apart_what_differs() -> None:
     assert not same(1, 1.0)
     assert not same({"a": ones}, {"a": ones * 2})
     assert not same({"a": 1}, {"a": 1, "b": 2})
+
+
+def test_the_meter_tells_each_second_that_is_over() -> None:
+    file = io.StringIO()
+    meter = Meter(file)
+    assert meter.line() == ""
+    assert meter.add(100.0, 100.04) == ""
+    assert meter.add(100.5, 100.56) == ""
+    assert meter.add(101.0, 103.5) == "   0 s:   2 pictures,   50.0 ms ######"
+    assert meter.line() == f"   3 s:   1 pictures, 2500.0 ms {'#' * 60}"
+    assert file.getvalue() == "time_s,delay_ms\n0.040,40.0\n0.560,60.0\n3.500,2500.0\n"

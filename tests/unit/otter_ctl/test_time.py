@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import jsonschema
 import msgspec
@@ -102,6 +104,22 @@ def test_traces_are_relative_to_the_file_that_names_them(read, traces):
     (traces / "base" / "base.toml").write_text('[defaults.link]\ntrace = "lte.csv"\n')
     spec, _ = planned(read(f'include = ["base/base.toml"]\n{TOP}'))
     assert [t.name for t in spec.spec.timeline.traces] == ["lte.csv", "lte.csv"]
+
+
+def test_events_of_included_files_come_first(read, folder):
+    (folder / "base.toml").write_text('[[events]]\nat = "1s"\nlink = "radio"\nreset = true\n')
+    topology = read('include = ["base.toml"]\n' + SET)
+    assert [event.text for event in topology.events] == ["radio: reset", "radio: rate 1mbit"]
+
+
+def test_the_page_of_time_is_right(read, traces):
+    page = (Path(__file__).parents[3] / "docs" / "time.md").read_text()
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (traces / "traces" / "lte-drive.csv").write_text("0 1\n1 2\n")
+    (traces / "5g.csv").write_text("Timestamp,State,DL_bitrate\n0,D,1000\n1,I,2000\n")
+    assert len(read(blocks[0]).events) == 1
+    for block in blocks[1:]:
+        assert read(TOP + block).links[0].forward_trace
 
 
 def test_opportunities_travel_with_their_rate(read, traces):
