@@ -43,7 +43,7 @@ TRACE = Table(
 TRACE_KEY = Key(
     "trace",
     values.short_table(TRACE, "file"),
-    'What the link was like over time: a file, or a model; "none": no trace.',
+    "What the link was like over time: a file, or a model; none: no trace.",
 )
 
 

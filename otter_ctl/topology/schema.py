@@ -73,7 +73,8 @@ def _key(key: Key) -> dict[str, Any]:
 def _expand(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Kinds refer to tables as `{"table": Table}`; put their schema there."""
     if "table" in schema:
-        return _table(schema["table"])
+        more = {name: value for name, value in schema.items() if name != "table"}
+        return {**_table(schema["table"]), **more}
     return {name: _value(value) for name, value in schema.items()}
 
 

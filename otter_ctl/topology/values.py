@@ -37,7 +37,7 @@ from otter_ctl.topology.reader import (
 _ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _GLOB = re.compile(r"[a-z0-9_*?\[\]!-]+\Z")
 _GLOB_LIMIT = 255
-_WAY_LIMIT = 3 * _GLOB_LIMIT
+_WAY_LIMIT = _GLOB_LIMIT
 _PACKETS = re.compile(r"\s*([0-9]{1,9})\s*packets?\s*\Z")
 _IMAGE = r"[A-Za-z0-9][A-Za-z0-9._/:@-]*"
 _IMAGE_LIMIT = 255
@@ -220,7 +220,7 @@ def not_empty(table: Kind) -> Kind:
             raise Bad("must not be empty")
         return table.parse(value, place)
 
-    return Kind(parse, table.schema)
+    return Kind(parse, {**table.schema, "minProperties": 1})
 
 
 def one_of(plain: Kind, table: Kind) -> Kind:

@@ -103,13 +103,12 @@ class World:
         await player.begin()
         self.links.kinds()
         await asyncio.to_thread(self.links.devices_are_there)
-        task = asyncio.get_running_loop().create_task(player.run())
-        try:
-            yield player
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(player.run())
+            try:
+                yield player
+            finally:
+                task.cancel()
 
     def in_force(self, way: Way = FORTH) -> LinkSpec | None:
         found = [s for d, s in self.driver.done.items() if (d.source, d.target) == way[1:]]
