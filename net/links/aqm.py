@@ -42,6 +42,11 @@ class Queue:
         self._waiting.append(one)
         self.bytes += one.cost
 
+    def unget(self, one: Waiting) -> None:
+        """Let one wait that is the next again."""
+        self._waiting.appendleft(one)
+        self.bytes += one.cost
+
     def get(self) -> Waiting | None:
         """The one that has waited longest; None: nothing waits."""
         if not self._waiting:

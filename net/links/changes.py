@@ -27,6 +27,7 @@ _GOES_WITH = {
     "loss_ratio": ("loss_correlation",),
     "slot_s": ("slot_bytes",),
     "reorder_ratio": ("reorder_correlation",),
+    "medium": ("medium_weight",),
 }
 """What makes no sense once the first is taken away."""
 _NOTHING: Mapping[str, Value | None] = MappingProxyType({})

@@ -13,17 +13,16 @@ Must not know: clocks, devices, where chance comes from.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from net.links import aqm, header, jitter, loss, queue
+from net.links.cell import NEVER, Medium, Sender
 from net.links.chance import Chances
 from net.links.slots import Slots
 from net.links.spec import LinkSpec
 
-NEVER = math.inf
 _PURPOSES = ("loss", "jitter", "duplicate", "corrupt", "reorder", "red", "slot")
 ROOM_BYTES = 256 << 20
 """What one direction holds at most, queue and flight together: 5 s of 400 Mbit/s."""
@@ -45,7 +44,7 @@ class Tally:
         self.dropped[cause] = self.dropped.get(cause, 0) + 1
 
 
-class Model:
+class Model(Sender):
     """One direction.
 
     Args:
@@ -58,6 +57,7 @@ class Model:
         tally: What became of packets.
         waiting_packets: In it now.
         waiting_bytes: Of those.
+        medium: What it shares its sending time with; None: it sends whenever it has something.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Model:
         self.tally = Tally()
         self.waiting_packets = 0
         self.waiting_bytes = 0
+        self.medium: Medium | None = None
         self._queue = aqm.Queue()
         self._serving: aqm.Waiting | None = None
         self._done_s = NEVER
@@ -92,6 +93,26 @@ class Model:
         return self._spec
 
     # --- changes ----------------------------------------------------------------------------------
+
+    def share(self, medium: Medium | None, now: float) -> None:
+        """Send on a medium from now on; None: alone again. What is being sent begins anew there.
+
+        It must have a rate while it shares one; `weight` counts at once.
+        """
+        if medium is self.medium:
+            return
+        self._advance(now)
+        if self.medium is not None:
+            self.medium.leave(self, now)
+            self.medium = None
+        if self._serving is not None:
+            self._queue.unget(self._serving)
+            self._serving, self._done_s = None, NEVER
+        self.medium = medium
+        if medium is not None:
+            medium.join(self, now)
+        elif len(self._queue):
+            self._begin(now)
 
     def change(self, spec: LinkSpec, now: float) -> None:
         """Ask for something else from now on."""
@@ -142,6 +163,7 @@ class Model:
         kept = ("queue_discipline", "queue_s", "queue_bytes", "queue_packets", "rate_bps")
         discipline = spec.queue_discipline if spec.rate_bps else None
         self._rate = spec.rate_bps
+        self.weight = spec.medium_weight or 1.0
         self._overhead = spec.overhead_bytes or 0
         self._ecn = bool(spec.ecn)
         self._limit = queue.limit(spec)
@@ -167,7 +189,10 @@ class Model:
         if self._serving is None or self._rate == old_rate:
             return
         if self._rate is not None and old_rate is not None:
-            self._done_s = now + (self._done_s - now) * (old_rate / self._rate)
+            if self.medium is not None:
+                self._done_s = self.medium.rescale(self, now, old_rate / self._rate)
+            else:
+                self._done_s = now + (self._done_s - now) * (old_rate / self._rate)
             return
         one: aqm.Waiting | None = self._serving
         self._serving, self._done_s = None, NEVER
@@ -249,6 +274,7 @@ class Model:
             first = min(first, self._flight[0][0])
         if self._serving is not None:
             early = self._deviation is not None or self._overtakes is not None
+            early = early or self.medium is not None  # others wait for it to have sent
             first = min(first, self._done_s if early else self._done_s + self._delay_s)
         return first
 
@@ -267,7 +293,7 @@ class Model:
         self.waiting_packets += 1
         self.waiting_bytes += size
         one = aqm.Waiting(packet, cost, now)
-        if self._serving is None:
+        if self._serving is None and self.medium is None:
             waiting.put(one)
             self._begin(now)
         elif (limit.bytes is not None and waiting.bytes + cost > limit.bytes) or (
@@ -276,6 +302,8 @@ class Model:
             self._discard(one, "queue")
         else:
             waiting.put(one)
+            if self.medium is not None:
+                self.medium.want(self, now)
 
     def _discard(self, one: aqm.Waiting, cause: str) -> None:
         self.tally.drop(cause)
@@ -292,6 +320,28 @@ class Model:
                 self._red.emptied(now)
         else:
             self._done_s = now + one.cost * 8 / self._rate
+
+    # --- on a shared medium: as it says -----------------------------------------------------------
+
+    @property
+    def waits(self) -> bool:
+        """Whether packets wait to be sent."""
+        return len(self._queue) > 0
+
+    def start(self, now: float) -> float:
+        """Begin to send the next; how long that takes."""
+        self._begin(now)
+        one, rate = self._serving, self._rate
+        return one.cost * 8 / rate if one is not None and rate is not None else 0.0
+
+    def finish(self, at: float) -> None:
+        """It has been sent."""
+        one = self._serving
+        assert one is not None
+        self._serving, self._done_s = None, NEVER
+        if self._red is not None and not len(self._queue):
+            self._red.emptied(at)
+        self._depart(one.packet, at)
 
     def _picked(self, codel: aqm.Codel, now: float) -> aqm.Waiting | None:
         while True:
@@ -326,6 +376,8 @@ class Model:
 
     def _advance(self, now: float) -> None:
         """Do all that happens up to and at `now`."""
+        if self.medium is not None:
+            self.medium.advance(now)
         while self._done_s <= now:
             one, at = self._serving, self._done_s
             assert one is not None

@@ -20,6 +20,8 @@ Value = float | int | str | bool | tuple[float, ...]
 TABLE_LIMIT = 16_384
 """Entries of a jitter table: what the kernel's netem takes (NETEM_DIST_MAX)."""
 _LONGEST_S = 3600.0
+_LONGEST_NAME = 200
+_HEAVIEST = 1e6
 _RATIOS = (
     *("loss_ratio", "loss_correlation", "jitter_correlation", "duplicate_ratio"),
     *("corrupt_ratio", "reorder_ratio", "reorder_correlation"),
@@ -64,6 +66,11 @@ class LinkSpec:
         slot_s: Packets leave only every so often, as on a shared radio; (shortest, longest).
         slot_bytes: At most so many leave in one slot; None: all that wait.
         up: False: everything is lost.
+        medium: Name of what it shares its sending time with, one packet at a time: all directions
+            of the mesh that name the same (`net.links.cell`). `rate_bps` is what it has while it
+            sends, so all that it gets when the others are silent.
+        medium_weight: Its part of the time that several want, against theirs; 1 unless said
+            otherwise.
     """
 
     delay_s: float | None = None
@@ -89,6 +96,8 @@ class LinkSpec:
     slot_s: tuple[float, ...] | None = None
     slot_bytes: int | None = None
     up: bool | None = None
+    medium: str | None = None
+    medium_weight: float | None = None
 
     def problems(self) -> dict[str, str]:
         """Field name -> why its value makes no sense; empty if all is well."""
@@ -106,6 +115,7 @@ class LinkSpec:
         wrong |= self._delay_problems()
         wrong |= self._loss_problems()
         wrong |= self._queue_problems()
+        wrong |= self._medium_problems()
         return wrong
 
     def asked(self) -> dict[str, Any]:
@@ -176,6 +186,19 @@ class LinkSpec:
             wrong[queues[1]] = f"conflicts with {queues[0]}: a queue has one size"
         if self.ecn and self.queue_discipline not in ("codel", "red"):
             wrong["ecn"] = "goes only with the disciplines codel and red"
+        return wrong
+
+    def _medium_problems(self) -> dict[str, str]:
+        wrong: dict[str, str] = {}
+        if self.medium is not None and self.rate_bps is None:
+            wrong["medium"] = "goes only with a rate: it shares the time that packets take"
+        if self.medium is not None and not 0 < len(self.medium) <= _LONGEST_NAME:
+            wrong["medium"] = f"must be a name of 1 to {_LONGEST_NAME} characters"
+        if self.medium_weight is not None:
+            if self.medium is None:
+                wrong["medium_weight"] = "goes only with a shared medium"
+            elif not 0 < self.medium_weight <= _HEAVIEST:
+                wrong["medium_weight"] = f"must be above 0 and at most {_HEAVIEST:g}"
         return wrong
 
 

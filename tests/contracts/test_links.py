@@ -8,9 +8,11 @@ import pytest
 from helpers import netns
 from helpers.link_bench import Bench
 
-pytest.register_assert_rewrite("helpers.link_contract", "helpers.link_packets")
+pytest.register_assert_rewrite("helpers.link_contract", "helpers.link_media")
+pytest.register_assert_rewrite("helpers.link_packets")
 
 from helpers.link_contract import LinkSettings  # noqa: E402 - its asserts are to explain themselves
+from helpers.link_media import LinkMedia  # noqa: E402
 from helpers.link_packets import LinkPackets  # noqa: E402
 
 from otter_agent.links.tun.driver import TunDriver  # noqa: E402
@@ -32,3 +34,7 @@ class TestSettings(LinkSettings):
 
 class TestPackets(LinkPackets):
     """Packets."""
+
+
+class TestMedia(LinkMedia):
+    """Media that links share."""

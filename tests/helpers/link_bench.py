@@ -198,6 +198,13 @@ class Bench:
             pass
         return arrivals
 
+    def send(self, link: Link, direction: Direction, count: int, *, size: int) -> None:
+        """Send packets, as fast as they can be, and wait for nothing."""
+        sender, _, address = link.ends(direction)
+        filling = bytes(size - HEADERS - _STAMP.size)
+        for number in range(count):
+            sender.sendto(_STAMP.pack(number, time.monotonic()) + filling, (address, _PORT))
+
     def settle(self, direction: Direction, offered: int, meanwhile: Callable[[], object]) -> None:
         """Wait until the driver has dealt with all that was offered and nothing is under way."""
         deadline = time.monotonic() + DEADLINE_S
@@ -212,6 +219,12 @@ class Bench:
 def handled(counters: Counters) -> int:
     """How many packets a direction has been offered, of which it has dealt with."""
     return counters.packets + sum(counters.dropped.values()) - counters.duplicated
+
+
+def take(link: Link, direction: Direction, arrivals: list[Arrival]) -> None:
+    """Add what has come by now."""
+    while _drain(link.ends(direction)[1], arrivals, 0.0):
+        pass
 
 
 def _drain(receiver: socket.socket, arrivals: list[Arrival], within_s: float) -> bool:

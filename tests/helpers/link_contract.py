@@ -35,6 +35,7 @@ EVERYTHING: dict[str, LinkSpec] = {
     ),
     "correlated jitter": LinkSpec(delay_s=0.02, jitter_s=0.003, jitter_correlation=0.5),
     "loss": LinkSpec(loss_ratio=0.01),
+    "medium": LinkSpec(rate_bps=1e6, medium="gnb1", medium_weight=2.0),
     "correlated loss": LinkSpec(loss_ratio=0.01, loss_correlation=0.5),
     "gilbert": LinkSpec(loss_gilbert=(0.01, 0.3, 0.8, 0.001)),
     "markov": LinkSpec(loss_markov=(0.01, 0.3, 0.2, 0.4, 0.005)),

@@ -12,6 +12,7 @@ import select
 import time
 from collections.abc import Callable, Iterable
 
+from net.links.cell import Medium, Sender
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Direction
 from otter_agent.links.tun.line import Gone, Line, Way
@@ -42,6 +43,8 @@ class Carrier:
         self.stopped = False
         self._by_end: dict[tuple[str, str], Line] = {}
         self._ways: dict[int, tuple[Line, Way]] = {}
+        self._media: dict[tuple[str, str], Medium] = {}
+        self._sharing: dict[Sender, tuple[Line, Way]] = {}
         self._others: dict[int, Ready] = {}
         self._agenda: list[tuple[float, int, Line, Way]] = []
         self._order = itertools.count()
@@ -72,6 +75,7 @@ class Carrier:
             self._by_end.pop(name, None)
         for way in line.ways:
             self._ways.pop(way.source, None)
+            self._part(way)
             way.scheduled_s = math.inf
             self._epoll.unregister(way.source)
         self._tidy()
@@ -90,13 +94,49 @@ class Carrier:
         if line is None:
             return
         way, now = line.way(direction), time.monotonic()
+        medium = self._medium(direction.mesh, spec.medium)
+        left = way.model.medium
         try:
-            way.ask(direction, spec, now)
+            way.ask(direction, spec, medium, now)
+            if medium is not None:
+                self._sharing[way.model] = line, way
+            else:
+                self._sharing.pop(way.model, None)
             way.write(now)
         except Gone:
             self.detach(line)
         else:
             self._schedule(line, way)
+        if left is not None and left is not medium:
+            self._after_parting(left)
+
+    # --- shared media -----------------------------------------------------------------------------
+
+    def _medium(self, mesh: str, name: str | None) -> Medium | None:
+        """The one of that name; it is made when it is first asked for."""
+        return None if name is None else self._media.setdefault((mesh, name), Medium())
+
+    def _part(self, way: Way) -> None:
+        """A way shares nothing any more."""
+        medium = way.model.medium
+        if medium is not None:
+            way.model.share(None, time.monotonic())
+            self._sharing.pop(way.model, None)
+            self._after_parting(medium)
+
+    def _after_parting(self, medium: Medium) -> None:
+        """Others have the time that one had; what nobody shares is forgotten."""
+        self._see_to_others(medium)
+        if not len(medium):
+            self._media = {key: one for key, one in self._media.items() if one is not medium}
+
+    def _see_to_others(self, medium: Medium) -> None:
+        """Those whose turn it was meanwhile have to be looked at, sooner or later than they said."""
+        stirred = list(medium.stirred)
+        medium.stirred.clear()
+        for sender in stirred:
+            if (found := self._sharing.get(sender)) is not None:
+                self._set_turn(*found)
 
     # --- others -----------------------------------------------------------------------------------
 
@@ -171,6 +211,11 @@ class Carrier:
                 self._schedule(line, way)
 
     def _schedule(self, line: Line, way: Way) -> None:
+        self._set_turn(line, way)
+        if way.model.medium is not None:
+            self._see_to_others(way.model.medium)
+
+    def _set_turn(self, line: Line, way: Way) -> None:
         at = way.model.next_s
         if at != way.scheduled_s:
             way.scheduled_s = at

@@ -11,6 +11,7 @@ import errno
 import os
 from dataclasses import dataclass
 
+from net.links.cell import Medium
 from net.links.chance import Chances, chances
 from net.links.model import Model
 from net.links.spec import LinkSpec
@@ -62,8 +63,8 @@ class Way:
         self._target = target
         self._offload = offload
 
-    def ask(self, direction: Direction, spec: LinkSpec, now: float) -> None:
-        """Have properties from now on.
+    def ask(self, direction: Direction, spec: LinkSpec, medium: Medium | None, now: float) -> None:
+        """Have properties from now on, and share a medium, the one that `spec` names.
 
         Raises:
             Gone: The device isn't there any more.
@@ -74,7 +75,10 @@ class Way:
         else:
             if (self.direction, self.direction.seed) != (direction, direction.seed):
                 self.model.reseed(seeds)
+            if medium is not self.model.medium:
+                self.model.share(None, now)
             self.model.change(spec, now)
+        self.model.share(medium, now)
         self.direction = direction
         uncut = protocol.uncut(spec)
         if uncut != self._offload:

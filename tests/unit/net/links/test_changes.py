@@ -38,6 +38,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "slot_s": st.tuples(_TIMES, _TIMES),
     "slot_bytes": st.integers(0, 10**6),
     "up": st.booleans(),
+    "medium": st.sampled_from(["gnb1", ""]),
+    "medium_weight": st.floats(0, 1e7),
 }
 ANYTHING = st.fixed_dictionaries({}, optional={k: st.none() | v for k, v in VALUES.items()})
 
