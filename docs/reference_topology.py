@@ -47,7 +47,8 @@ KINDS = (
     (properties.SLOT, "time, or two"), (properties.TABLE, "array of numbers"),
     (properties.GILBERT, "array of 2 to 4 shares"), (properties.MARKOV, "array of 5 shares"),
     (properties.SIZE, "size"),
-    (values.TEXTS, "table of strings"), (values.STREAM_END, "module.port"),
+    (values.TEXTS, "table of strings"), (values.NUMBERS, "table of numbers"),
+    (values.STREAM_END, "module.port"),
 )  # fmt: skip
 """What kinds are called whose schema doesn't say it."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from net.errors import OtterError
 from otter_agent import api
 from otter_agent.admission import Holding
+from otter_agent.links import cells
 from otter_agent.machine import Machine
 from otter_agent.part import Part
 from otter_agent.runtimes.base import Phase
@@ -43,6 +44,7 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
     spec = view.desired.spec
     name = machine.config.name
     return api.MeshStatus(
+        cells=cells.statuses(view.desired.spec.cells, view.links),
         mesh=spec.name,
         state=view.state,
         generation=view.desired.generation,

@@ -43,6 +43,8 @@ from otter_agent.api.machine import (
 )
 from otter_agent.api.spec import (
     Build,
+    Cell,
+    CellMember,
     File,
     HostSpec,
     Link,
@@ -62,6 +64,7 @@ from otter_agent.api.spec import (
 from otter_agent.api.status import (
     PARTS,
     Budget,
+    CellStatus,
     Event,
     HostStatus,
     Latency,
@@ -94,6 +97,9 @@ __all__ = [
     "PARTS",
     "Budget",
     "Build",
+    "Cell",
+    "CellMember",
+    "CellStatus",
     "Copied",
     "Data",
     "DriverFact",

@@ -9,7 +9,7 @@ import msgspec
 
 from net.links.changes import FIELDS as _FIELDS
 from net.links.spec import LinkSpec
-from otter_agent.api.spec import MeshSpec, ModuleSpec
+from otter_agent.api.spec import Cell, MeshSpec, ModuleSpec
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RUN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
@@ -52,7 +52,21 @@ def check(spec: MeshSpec) -> None:
     for link in spec.links:
         _need(link.a in hosts and link.b in hosts, f"link {link.name[:80]!r}: unknown host")
         _need(link.name.isprintable() and 0 < len(link.name) <= 200, "a link's name is no name")
+    for cell in spec.cells:
+        _cell(cell, spec)
     _timeline(spec)
+
+
+def _cell(cell: Cell, spec: MeshSpec) -> None:
+    """It only tells of links, which have to be there."""
+    _need(_NAME.fullmatch(cell.name), f"cell {cell.name[:80]!r} is not a valid name")
+    ends = {link.name: (link.a, link.b) for link in spec.links}
+    for member in cell.members:
+        where = f"cell {cell.name}: member {member.host[:80]!r}"
+        _need(ends.get(member.link) == (member.host, cell.host), f"{where}: no such link")
+        _need(
+            0 < member.weight < 1e9 and 0 < member.efficiency < 1e9, f"{where}: a part of nothing"
+        )
 
 
 def _timeline(spec: MeshSpec) -> None:

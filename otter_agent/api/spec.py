@@ -58,6 +58,31 @@ class Link(Data, frozen=True):
     """From `b` to `a`."""
 
 
+class CellMember(Data, frozen=True):
+    """A host that shares a cell."""
+
+    host: str
+    link: str
+    """Name of its link to the cell's host: from the member to it."""
+    weight: float = 1.0
+    """Its part of the time that several want."""
+    efficiency: float = 1.0
+    """What the cell's capacity is multiplied with while this one sends or is sent to."""
+
+
+class Cell(Data, frozen=True):
+    """A medium that several hosts share, for people to see and to change.
+
+    What is shared, and how, is said by the links of its members: `medium`, `rate_bps`.
+    """
+
+    name: str
+    host: str
+    members: tuple[CellMember, ...]
+    half_duplex: bool = False
+    """Both ways share one medium."""
+
+
 class Build(Data, frozen=True):
     """A module folder to make an image or an environment from."""
 
@@ -269,6 +294,7 @@ class MeshSpec(Data, frozen=True):
     """Whether links may lack properties that the machine's link driver can't do."""
     hosts: tuple[HostSpec, ...] = ()
     links: tuple[Link, ...] = ()
+    cells: tuple[Cell, ...] = ()
     modules: tuple[ModuleSpec, ...] = ()
     names: dict[str, str] = msgspec.field(default_factory=dict)
     """Name of every host and module of the mesh -> IPv4 address: each module's /etc/hosts."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from otter_agent.api.base import Data, MeshState, ModuleState
-from otter_agent.api.spec import MeshSpec, Publish
+from otter_agent.api.spec import CellMember, MeshSpec, Publish
 
 
 class Budget(Data, frozen=True):
@@ -82,6 +82,19 @@ class LinkStatus(Data, frozen=True, rename={"from_": "from"}):
     """Field -> why it can't be had here, where the topology allows that."""
     error: str = ""
     """Why it isn't as asked."""
+
+
+class CellStatus(Data, frozen=True):
+    """A cell in `status --json`."""
+
+    name: str
+    host: str
+    half_duplex: bool
+    uplink_bps: float | None
+    """Its capacity now, for a member of efficiency 1, from members to the host; None: members
+    differ, as some of their links were changed by themselves."""
+    downlink_bps: float | None
+    members: tuple[CellMember, ...]
 
 
 class LinkChange(Data, frozen=True, omit_defaults=True):
@@ -181,6 +194,7 @@ class MeshStatus(Data, frozen=True):
     modules: tuple[ModuleStatus, ...]
     links: tuple[LinkStatus, ...]
     spec: MeshSpec
+    cells: tuple[CellStatus, ...] = ()
     problem: str = ""
     """What keeps the mesh as a whole from converging (network, budgets); one line."""
     owner: str = ""

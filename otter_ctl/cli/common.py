@@ -152,6 +152,18 @@ def complete_link(
     return complete_names(ctx, names, incomplete)
 
 
+def complete_cell(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of cells that start with what was typed."""
+
+    async def names(client: AgentClient) -> list[str]:
+        mesh = await client.mesh(await pick_mesh(client, ctx.params.get("mesh")))
+        return [cell.name for cell in mesh.cells]
+
+    return complete_names(ctx, names, incomplete)
+
+
 mesh_option = click.option(
     "-m",
     "--mesh",

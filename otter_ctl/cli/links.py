@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from net.links.words import link_text, name_of
-from net.units import format_duration
+from net.units import format_duration, format_rate
 from otter_agent import api
 
 MOST = 8
@@ -31,6 +31,34 @@ def show_links(links: Sequence[api.LinkStatus]) -> None:
             click.secho(f"  {way}: {link.error}", fg="red")
         for field, why in link.lacks.items():
             click.secho(f"  {way}: {name_of(field)} is not made: {why}", fg="yellow")
+
+
+def show_cells(cells: Sequence[api.CellStatus]) -> None:
+    """A table of media that hosts share; none where there are none."""
+    from otter_ctl.cli.tables import print_table
+
+    if not cells:
+        return
+    click.echo()
+    print_table(
+        ("CELL", "HOST", "UPLINK", "DOWNLINK", "MEMBERS"),
+        [
+            (
+                *(x.name, x.host, _capacity(x.uplink_bps), _capacity(x.downlink_bps)),
+                _members(x.members) + (" (half duplex)" if x.half_duplex else ""),
+            )
+            for x in cells
+        ],
+    )
+
+
+def _capacity(rate_bps: float | None) -> str:
+    return "(differs)" if rate_bps is None else format_rate(rate_bps)
+
+
+def _members(members: Sequence[api.CellMember]) -> str:
+    some = ", ".join(member.host for member in members[:MOST])
+    return some if len(members) <= MOST else f"{some}, … ({len(members)})"
 
 
 def warnings(links: Sequence[api.LinkStatus]) -> list[str]:

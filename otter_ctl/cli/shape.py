@@ -13,6 +13,7 @@ from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import (
     ask,
+    complete_cell,
     complete_link,
     force_option,
     json_option,
@@ -24,7 +25,7 @@ from otter_ctl.cli.common import (
 )
 from otter_ctl.cli.links import show_links
 from otter_ctl.client import AgentClient
-from otter_ctl.shaping import chosen
+from otter_ctl.shaping import cell_changes, chosen, chosen_cells
 from otter_ctl.topology.properties import KEYS, read_text
 from otter_ctl.topology.reader import Bad
 
@@ -45,6 +46,7 @@ _SWITCHES = {"up": ("--up/--down", "Cut the link, or put it up again."), "ecn": 
 Examples:
   otterctl shape link radio --delay 50ms            # rate, loss and all else stay
   otterctl shape link radio --direction phone>edge --rate 1mbit --for 30s
+  otterctl shape cell gnb1 --uplink 5mbit
   otterctl shape show
   otterctl shape reset
 """,
@@ -57,9 +59,13 @@ def command() -> None:
     """
 
 
-def _with_properties(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+def _with_properties(
+    wrapped: Callable[..., Any], without: tuple[str, ...] = ()
+) -> Callable[..., Any]:
     """An option for each property of a link."""
     for key in reversed(KEYS.values()):
+        if key.name in without:
+            continue
         if key.name in _SWITCHES:
             flags, text = _SWITCHES[key.name]
             wrapped = click.option(flags, key.name, default=None, help=text)(wrapped)
@@ -128,6 +134,67 @@ def link(
     )
 
 
+def _with_properties_of_cells(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    return _with_properties(wrapped, without=("rate",))
+
+
+@command.command(
+    name="cell",
+    epilog="""\b
+Examples:
+  otterctl shape cell gnb1 --uplink 5mbit --downlink 50mbit
+  otterctl shape cell gnb1 --delay 30ms --for 10s
+  otterctl shape cell 'gnb*' --down --for 5s
+""",
+)
+@click.argument("names", nargs=-1, metavar="[CELL]...", shell_complete=complete_cell)
+@click.option("--uplink", metavar="RATE", help="The capacity from members to the cell's host.")
+@click.option("--downlink", metavar="RATE", help="The capacity from its host to members.")
+@_with_properties_of_cells
+@click.option("--for", "for_", metavar="TIME", help="Revert by itself after so long.")
+@mesh_option
+@force_option
+@json_option
+@pass_session
+def cell(
+    session: Session,
+    /,
+    names: tuple[str, ...],
+    uplink: str | None,
+    downlink: str | None,
+    for_: str | None,
+    mesh: str | None,
+    force: bool,
+    as_json: bool,
+    **properties: Any,
+) -> int:
+    """Change what is named, and nothing else, of cells: of the links of all their members.
+
+    All cells of the mesh if none is named. `otterctl shape reset 'gnb1-*'` undoes it.
+    """
+    given = {"uplink": uplink, "downlink": downlink}
+    capacity = {
+        side: _read(f"--{side}", "rate", text)["rate_bps"]
+        for side, text in given.items()
+        if text is not None
+    }
+    if None in capacity.values():
+        raise click.UsageError("a cell always has a capacity: `none` can't be one")
+    values = _values(properties, ())
+    if not values and not capacity:
+        raise click.UsageError("say what to change, such as --uplink 5mbit; --help lists it all")
+    for_s = None if for_ is None else _duration("--for", for_)
+
+    async def work() -> tuple[str, list[api.LinkStatus]]:
+        async with AgentClient(session.agent.socket, force=force) as client:
+            name = await pick_mesh(client, mesh)
+            cells = chosen_cells((await client.mesh(name)).cells, names, name)
+            changes = list(cell_changes(cells, capacity, values, for_s))
+            return name, await client.shape(name, changes)
+
+    return _shaped(run(work()), as_json=as_json, for_s=for_s)
+
+
 @command.command(
     epilog="""\b
 Examples:
@@ -192,7 +259,12 @@ def _change(
             ]
             return name, await client.shape(name, changes)
 
-    name, links = run(work())
+    return _shaped(run(work()), as_json=as_json, **change)
+
+
+def _shaped(done: tuple[str, list[api.LinkStatus]], *, as_json: bool, **change: Any) -> int:
+    """Tell what has changed; the exit status."""
+    name, links = done
     if as_json:
         print_json({"mesh": name, "links": links})
     else:

@@ -131,7 +131,19 @@ def _mesh(current: api.MeshSpec | None, desired: api.MeshSpec | None) -> list[Ch
         if getattr(current, name) != getattr(desired, name)
     ]
     fields += timeline_changes(current.timeline, desired.timeline)
+    fields += _cell_changes(current.cells, desired.cells)
     return [Change("update", "mesh", desired.name, tuple(fields))] if fields else []
+
+
+def _cell_changes(old: Sequence[api.Cell], new: Sequence[api.Cell]) -> Iterable[FieldChange]:
+    """What the links don't tell: capacity and efficiency may change against each other."""
+    before = {member.link: member.efficiency for cell in old for member in cell.members}
+    for cell in new:
+        for member in cell.members:
+            was = before.get(member.link, member.efficiency)
+            if was != member.efficiency:
+                name = f"cells.{cell.name}.efficiency.{member.host}"
+                yield FieldChange(name, was, member.efficiency)
 
 
 def timeline_changes(old: api.TimelineSpec, new: api.TimelineSpec) -> Iterable[FieldChange]:

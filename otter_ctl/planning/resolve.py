@@ -21,7 +21,7 @@ from otter_ctl.planning.placement import place
 from otter_ctl.planning.routes import Routes, compute
 from otter_ctl.planning.timeline import timeline, trace_notes
 from otter_ctl.planning.unbuilt import unapplied, unreachable
-from otter_ctl.topology.model import Module, Ready, Stream, Topology
+from otter_ctl.topology.model import Cell, Module, Ready, Stream, Topology
 from otter_ctl.topology.words import fill
 
 STREAM_PORT = 7070
@@ -82,6 +82,7 @@ def plan(
         allow_degraded=topology.allow_degraded,
         hosts=tuple(_hosts(topology, addresses, routes)),
         links=links,
+        cells=tuple(map(_cell, topology.cells)),
         modules=tuple(
             _module(
                 m, seats[m.name], names, wiring[m.name], kept.get(m.name, runtime_default), blobs
@@ -102,6 +103,16 @@ def plan(
         unsupported=tuple(unreached(topology, machines, arch)),
         expansion=topology.expansion,
         machines=machines,
+    )
+
+
+def _cell(cell: Cell) -> api.Cell:
+    members = (
+        api.CellMember(host=m.host, link=m.link, weight=m.weight, efficiency=m.efficiency)
+        for m in cell.members
+    )
+    return api.Cell(
+        name=cell.name, host=cell.host, members=tuple(members), half_duplex=cell.half_duplex
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from otter_ctl.topology import kinds
+from otter_ctl.topology.cells import read_cells
 from otter_ctl.topology.events import read_events
 from otter_ctl.topology.globs import Names
 from otter_ctl.topology.hosts import read_hosts
@@ -56,7 +57,9 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
         names = Names("host", hosts, (host.made_from for host in hosts.values()))
     traces = Traces(around.folder, top.get("seed", 0))
     links = read_links(top.get("links", []), defaults.get("link"), names, expansion, traces)
-    events = read_events(top.get("events", []), links)
+    cells, of_cells = read_cells(top.get("cells", {}), names, links, expansion)
+    links += of_cells
+    events = read_events(top.get("events", []), links, cells)
     modules = read_modules(
         top.get("modules", {}), defaults.get("module"), hosts, names, around.folder, expansion
     )
@@ -78,6 +81,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
         machines=tuple(machines.used.values()),
         hosts=tuple(hosts.values()),
         links=links,
+        cells=cells,
         modules=tuple(modules.values()),
         streams=streams,
         events=events,

@@ -13,8 +13,9 @@ from net.links.spec import LinkSpec
 from net.links.timeline import Event
 from net.links.words import link_text
 from net.units import format_duration
+from otter_ctl.topology.cell_events import CAPACITY, Ways, cell_parts, is_sound
 from otter_ctl.topology.globs import Names, is_glob
-from otter_ctl.topology.model import EVENTS_LIMIT, Link, LinkEvent
+from otter_ctl.topology.model import EVENTS_LIMIT, Cell, Link, LinkEvent
 from otter_ctl.topology.names import short
 from otter_ctl.topology.properties import key_of, values_of
 from otter_ctl.topology.reader import Fields, Place, shown
@@ -22,12 +23,15 @@ from otter_ctl.topology.reader import Fields, Place, shown
 TARGETS_LIMIT = 1_000_000
 """Links times events: more is a slip of a glob."""
 _KEYS = {"at_s": "at", "change": "set", "for_s": "for", "every_s": "every", "ramp_s": "ramp"}
-_Ways = dict[str, list[str]]
 
 
-def read_events(written: Sequence[Fields], links: Sequence[Link]) -> tuple[LinkEvent, ...]:
-    """All sound events, in the order of the file."""
+def read_events(
+    written: Sequence[Fields], links: Sequence[Link], cells: Sequence[Cell] = ()
+) -> tuple[LinkEvent, ...]:
+    """All sound events, in the order of the file; one of a cell is one of its members' links."""
     names = Names("link", (x.name for x in links), (x.made_from for x in links))
+    cell_names = Names("cell", (cell.name for cell in cells))
+    by_cell = {cell.name: cell for cell in cells}
     by_name = {link.name: link for link in links}
     events: list[LinkEvent] = []
     targets = 0
@@ -38,26 +42,37 @@ def read_events(written: Sequence[Fields], links: Sequence[Link]) -> tuple[LinkE
         if targets > TARGETS_LIMIT:
             own.place.report(f"events happen to more than {TARGETS_LIMIT} links, all together")
             break
-        event = _event(own, names, by_name)
-        if event is not None:
+        if not _is_whole(own):
+            continue
+        if "cell" in own:
+            parts = cell_parts(own, cell_names, by_cell)
+        else:
+            parts = [(change, _ways(own, names, by_name)) for change in _changes(own)]
+        for change, ways in parts:
+            event = _event(own, change, ways, by_name)
+            if event is None:
+                break
             events.append(event)
             targets += len(event.both) + len(event.forward) + len(event.reverse)
     return tuple(events)
 
 
-def _event(own: Fields, names: Names, links: dict[str, Link]) -> LinkEvent | None:
-    """One event; None after reporting."""
-    if "link" not in own.given:
+def _is_whole(own: Fields) -> bool:
+    """Whether it says when, what and to what; reports what is missing."""
+    if not own.given & {"link", "cell"}:
         own.place.report("missing key `link`", 'it says what happens to what: link = "radio"')
+    if {"link", "cell"} <= own.given:
+        own.place.child("cell").report("goes not together with `link`", "write two events")
+        return False
     if not own.given & {"set", "reset"}:
         own.place.report("missing key `set`", 'such as set = { rate = "1mbit" }, or reset = true')
-        return None
-    if own.given - own.values.keys() or "at" not in own or "link" not in own:
-        return None  # reported
-    change = _change(own)
-    if change is None:
-        return None
-    ways = _ways(own, names, links)
+        return False
+    whole = not own.given - own.values.keys() and "at" in own  # else reported
+    return whole and bool(own.given & {"link", "cell"})
+
+
+def _event(own: Fields, change: Change, ways: Ways, links: dict[str, Link]) -> LinkEvent | None:
+    """One event; None after reporting."""
     timed = Event(
         number=0,
         at_s=own["at"],
@@ -89,19 +104,20 @@ def _event(own: Fields, names: Names, links: dict[str, Link]) -> LinkEvent | Non
     )
 
 
-def _change(own: Fields) -> Change | None:
-    """What is set; None after reporting."""
+def _changes(own: Fields) -> list[Change]:
+    """What is set, of links; none after reporting."""
     written: Fields | None = own.get("set")
     if written is None:
-        return Change()
-    if written.given - written.values.keys():
-        return None  # reported
-    if not written.values:
-        return None  # what it holds is no key, which is reported
-    return Change.of(**values_of(written))
+        return [Change()]
+    of_cells = sorted(written.given & CAPACITY.keys())
+    for key in of_cells:
+        written.place.child(key).report("is of a cell, not of a link", "write `rate`")
+    if of_cells or not is_sound(written):
+        return []
+    return [Change.of(**values_of(written))]
 
 
-def _ways(own: Fields, names: Names, links: dict[str, Link]) -> _Ways:
+def _ways(own: Fields, names: Names, links: dict[str, Link]) -> Ways:
     """`both`, `forward` and `reverse` -> links; each direction once."""
     hit: dict[str, set[str]] = {}
     for number, (word, source, target) in enumerate(own["link"]):
@@ -115,7 +131,7 @@ def _ways(own: Fields, names: Names, links: dict[str, Link]) -> _Ways:
             hit.setdefault(name, set()).update(sides)
         if found and not matched:
             _no_direction(place, links[found[0]], source, target)
-    ways: _Ways = {"both": [], "forward": [], "reverse": []}
+    ways: Ways = {"both": [], "forward": [], "reverse": []}
     for name, sides in hit.items():
         if sides:
             ways["both" if len(sides) > 1 else next(iter(sides))].append(name)
@@ -143,7 +159,7 @@ def _no_direction(place: Place, link: Link, source: str, target: str) -> None:
     place.report(f"link {shown(link.name)} has no direction {shown(word)}", f"it has {ways}")
 
 
-def _makes_sense(own: Fields, event: Event, ways: _Ways, links: dict[str, Link]) -> bool:
+def _makes_sense(own: Fields, event: Event, ways: Ways, links: dict[str, Link]) -> bool:
     """Whether what is set goes with what the topology asks there; tells of the first that won't."""
     if "set" not in own:
         return True
@@ -179,7 +195,8 @@ def _fits(own: Fields, event: Event, link: str, spec: LinkSpec) -> bool:
 
 def _text(own: Fields, event: Event) -> str:
     """`radio: rate 1mbit, loss 5% for 5s`."""
-    words = [f"{link}:{a}>{b}" if a else link for link, a, b in own["link"]]
+    words = [f"{link}:{a}>{b}" if a else link for link, a, b in own.get("link", ())]
+    words += [f"cell {cell}" for cell in own.get("cell", ())]
     what = " and ".join(
         filter(None, ("reset" if event.reset else "", link_text(event.change.asked())))
     )

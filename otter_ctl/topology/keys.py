@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from otter_ctl.topology import access, kinds, values
 from otter_ctl.topology.keys_modules import MODULE, STREAM
-from otter_ctl.topology.keys_shared import GPU, IO, PAIR, later
+from otter_ctl.topology.keys_shared import GPU, IO, PAIR
 from otter_ctl.topology.keys_time import TRACE_KEY, event_table
 from otter_ctl.topology.model import HOSTS_LIMIT, MESH_NAME_LIMIT, POOL
 from otter_ctl.topology.properties import PROPERTIES
@@ -50,7 +50,38 @@ _OF_A_LINK = (
     TRACE_KEY,
 )
 
-SET = Table("set", *PROPERTIES)
+_CAPACITY = (
+    Key("uplink", values.RATE, "The cell's capacity from members to its host."),
+    Key("downlink", values.RATE, "The cell's capacity from its host to members."),
+)
+
+SET = Table("set", *PROPERTIES, *_CAPACITY)
+
+CELL = Table(
+    "cells",
+    Key("host", kinds.NAME, "The host at the cell's middle: the base station.", required=True),
+    Key(
+        "members",
+        kinds.array(values.REFERENCE, least=1),
+        "The hosts that share it; each has a link to `host`, called CELL-MEMBER.",
+        required=True,
+    ),
+    *_CAPACITY,
+    Key("half_duplex", values.BOOLEAN, "Whether both ways share one medium.", default=False),
+    Key(
+        "share",
+        kinds.choice("equal", "weights"),
+        "How members that want more than there is share the time.",
+        default="equal",
+    ),
+    Key("weights", values.NUMBERS, "Member or glob: its part of the time, against 1."),
+    Key(
+        "efficiency",
+        values.NUMBERS,
+        "Member or glob: what the capacity is multiplied with while it sends or is sent to.",
+    ),
+    *(key for key in _OF_A_LINK if key.name not in ("rate", "trace")),
+)
 
 REVERSE = Table("reverse", *_OF_A_LINK)
 
@@ -139,7 +170,7 @@ TOPOLOGY = Table(
     Key("links", kinds.array_of_tables(LINK), "What joins the hosts."),
     Key("modules", kinds.named_tables(MODULE), "The workloads."),
     Key("streams", kinds.array_of_tables(STREAM), "Data edges between modules."),
-    later("cells", "Media that several hosts share."),
+    Key("cells", kinds.named_tables(CELL), "Media that several hosts share."),
     Key("events", kinds.array_of_tables(event_table(SET)), "Changes at a time."),
 )
 

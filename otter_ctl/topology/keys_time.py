@@ -57,9 +57,9 @@ def event_table(properties: Table) -> Table:
             kinds.one_or_many(values.WAY),
             "The links it happens to; of one direction: `radio:phone>edge`.",
         ),
+        Key("cell", kinds.one_or_many(values.REFERENCE), "The cells it happens to."),
         later("host", "The hosts it happens to."),
         later("module", "The modules it happens to."),
-        later("cell", "The cells it happens to."),
         later("attach", "Handover to another cell."),
         later("when", "A condition instead of a time."),
         Key(

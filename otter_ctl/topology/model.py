@@ -146,6 +146,40 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A host that shares a cell.
+
+    Attributes:
+        link: The name of its link to the cell's host, which the topology has among its links.
+        weight: Its part of the time that several want.
+        efficiency: What the cell's capacity is multiplied with while this one sends or is sent to.
+    """
+
+    host: str
+    link: str
+    weight: float = 1.0
+    efficiency: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A medium that several hosts share, each over a link of its own to the cell's host.
+
+    Attributes:
+        uplink_bps: What a member of efficiency 1 has from it to the host, when it is alone.
+        downlink_bps: The same, from the host to it.
+        half_duplex: Both ways share one medium.
+    """
+
+    name: str
+    host: str
+    members: tuple[Member, ...]
+    uplink_bps: float
+    downlink_bps: float
+    half_duplex: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class File:
     """A file copied into a module: `target` is relative to its work folder."""
 
@@ -282,7 +316,7 @@ class Expansion:
     """What a `count` or a glob stands for.
 
     Attributes:
-        subject: `hosts`, `links`, `modules` or `streams`.
+        subject: `hosts`, `links`, `cells`, `modules` or `streams`.
         written: Name of the table as it stands in the file.
         rule: How it was expanded: `count`, `one per host`, `by index`, `all with all`, `mesh`.
         names: Of what it made, in order.
@@ -305,6 +339,7 @@ class Topology:
         overcommit: Whether budgets may add up to more than the machine has.
         allow_degraded: Whether links may lack what the machine's link driver can't do.
         machines: That its hosts name, from the file or the site file.
+        links: Those of `[[links]]`, then those of cells.
         expansion: What counts and globs made, table by table.
     """
 
@@ -318,6 +353,7 @@ class Topology:
     machines: tuple[Machine, ...] = ()
     hosts: tuple[Host, ...]
     links: tuple[Link, ...] = ()
+    cells: tuple[Cell, ...] = ()
     modules: tuple[Module, ...] = ()
     streams: tuple[Stream, ...] = ()
     events: tuple[LinkEvent, ...] = ()

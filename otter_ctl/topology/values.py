@@ -187,6 +187,19 @@ def _texts(value: object, place: Place) -> Any:
     return INVALID if INVALID in found.values() else found
 
 
+def _numbers(value: object, place: Place) -> Any:
+    if not isinstance(value, dict):
+        raise Bad(f"must be a table of numbers, not {type_name(value)}", 'write { "phone" = 2 }')
+    check_entries(value)
+    found = {}
+    for key, raw in value.items():
+        below = place.child(key)
+        read = below.read(REFERENCE, key), below.read(PART, raw)
+        if INVALID not in read:
+            found[key] = read[1]
+    return found
+
+
 def _way(value: object) -> tuple[str, str, str]:
     """Link, source and target, words or globs; of both directions "" for the last two."""
     word = text(value, _WAY_LIMIT)
@@ -319,6 +332,16 @@ FILES = Kind(
 )
 TEXTS = Kind(
     _texts, {"type": "object", "additionalProperties": TEXT, "maxProperties": ENTRIES_LIMIT}
+)
+PART = number(1e-3, 1000)
+NUMBERS = Kind(
+    _numbers,
+    {
+        "type": "object",
+        "propertyNames": {"pattern": f"^{_WORD}$"},
+        "additionalProperties": PART.schema,
+        "maxProperties": ENTRIES_LIMIT,
+    },
 )
 WAY = scalar(_way, type="string", pattern=f"^{_WORD}(:{_WORD}>{_WORD})?$", maxLength=_WAY_LIMIT)
 ANYTHING = scalar(lambda value: value)

@@ -131,7 +131,7 @@ class Carrier:
             self._media = {key: one for key, one in self._media.items() if one is not medium}
 
     def _see_to_others(self, medium: Medium) -> None:
-        """Those whose turn it was meanwhile have to be looked at, sooner or later than they said."""
+        """Those whose turn it was meanwhile are to be looked at at other times than they said."""
         stirred = list(medium.stirred)
         medium.stirred.clear()
         for sender in stirred:

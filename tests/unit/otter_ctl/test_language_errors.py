@@ -171,8 +171,6 @@ CASES = [
         f'{MODULE}count = 2\npublish = {{ port = 80 }} # <-\n', "modules.m1.publish",
         "tcp port 80 is published by module `m1-1` already",
     ),
-    # not yet
-    (f"{TOP}[cells.x] # <-\n", "cells", "`cells` is not built yet in this version"),
     # hostile names
     (f'{TOP}[hosts."../x"] # <-\n', "hosts.", "must be of a-z"),
     (f'{TOP}[hosts."\U0001f9a6"] # <-\n', "hosts.", "must be of a-z"),

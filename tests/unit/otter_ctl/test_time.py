@@ -285,7 +285,6 @@ CASES = [
     ),
     (f"{SET}host = 'edge' # <-\n", "events[0].host", "`host` is not built yet"),
     (f"{SET}module = 'm' # <-\n", "events[0].module", "`module` is not built yet"),
-    (f"{SET}cell = 'm' # <-\n", "events[0].cell", "`cell` is not built yet"),
     (f"{SET}when = {{}} # <-\n", "events[0].when", "`when` is not built yet"),
 ]  # fmt: skip
 
