@@ -94,6 +94,7 @@ class Book:
         self.news = asyncio.Event()
         self._state = state
         self._emit = emit
+        self._machine = machine
         choice = machine.links_of(desired.spec)
         self.links = LinkBook(choice, machine.agent_id, desired.spec, state, self.tell)
         self.player = Player(desired.spec, self._around_player(machine, state))
@@ -134,7 +135,7 @@ class Book:
         """Another thing is to be true from now on."""
         if desired.spec is not self.desired.spec:
             self.wanted = Wanted.of(desired.spec)
-            self.links.take(desired.spec)
+            self.links.take(desired.spec, self._machine.links_of(desired.spec))
             self.player.take(desired.spec)
         self.desired = desired
         self.take_spec()

@@ -23,6 +23,7 @@ from otter_agent.images.base import ImageStore
 from otter_agent.layout import Layout
 from otter_agent.links.choose import Choice, choose
 from otter_agent.links.fake import FakeLinks
+from otter_agent.links.ways import ways
 from otter_agent.network import Network
 from otter_agent.runtimes.base import Closes, Runtime, Versioned
 from otter_agent.supervision import PATIENCE, Patience
@@ -91,12 +92,13 @@ class Machine:
         """What makes the links of a mesh scarce: one of fake modules has no network to shape."""
         if spec.modules and all(m.runtime == "fake" for m in spec.modules):
             return Choice(driver=FakeLinks(), why="all its modules are fake")
-        return self.links
+        return self.links.fit_for(ways(spec).values())
 
     def let_go(self, mesh: str) -> None:
         """Of a mesh's links, before its namespaces go."""
-        if self.links.driver is not None:
-            self.links.driver.forget(mesh)
+        for choice in (self.links, self.links.spare):
+            if choice is not None and choice.driver is not None:
+                choice.driver.forget(mesh)
 
     @property
     def room(self) -> Room:

@@ -23,7 +23,7 @@ from otter_agent import api
 from otter_agent.errors import AgentError, NetworkError
 from otter_agent.links import clock, leases
 from otter_agent.links.asking import Asked
-from otter_agent.links.base import DeviceKind, Direction, Outcome
+from otter_agent.links.base import DeviceKind, Direction, LinkDriver, Outcome
 from otter_agent.links.choose import MEND, NONE, Choice
 from otter_agent.links.leases import Moment, Shape
 from otter_agent.links.telling import LAYERS, Layer, Tell, told
@@ -84,6 +84,7 @@ class LinkBook:
         self._making: frozenset[str] = frozenset()
         self._made: frozenset[str] | None = None
         self._closed = False
+        self._former: LinkDriver | None = None
         self._dirty: set[Way] = set()
         self._driving = threading.Lock()
         self._turn = asyncio.Lock()
@@ -95,8 +96,14 @@ class LinkBook:
 
     # --- what is asked -----------------------------------------------------------------------
 
-    def take(self, spec: api.MeshSpec) -> None:
-        """Another topology holds. What was changed by hand stays, where the direction does."""
+    def take(self, spec: api.MeshSpec, choice: Choice | None = None) -> None:
+        """Another topology holds. What was changed by hand stays, where the direction does.
+
+        Where it needs another driver, that one has its say once the devices it needs are there.
+        """
+        if choice is not None and choice.driver is not self._choice.driver:
+            self._former, self._choice = self._choice.driver, choice
+            self._made = None
         self._allow_degraded = spec.allow_degraded
         self._base = ways(spec)
         gone = self._shapes.keys() - self._base.keys()
@@ -390,6 +397,9 @@ class LinkBook:
         driver = self._choice.driver
         if driver is None:
             return
+        if shaped_only and self._former is not None:
+            former, self._former = self._former, None
+            former.forget(self._mesh)
         links = self._making if shaped_only else {way.link for way in self._base}
         driver.forget(self._mesh, [d for w, d in self._directions.items() if w.link in links])
 

@@ -6,7 +6,7 @@ know: how a driver works, any mesh.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from net.errors import OtterError
@@ -56,11 +56,27 @@ class Choice:
         driver: None: none works here.
         why: Why it is this one, or none.
         facts: Driver -> what probing it found.
+        spare: Another that works, for meshes whose links share media, if this one can't do that.
     """
 
     driver: LinkDriver | None = None
     why: str = ""
     facts: Mapping[str, Facts] = field(default_factory=dict)
+    spare: Choice | None = None
+
+    def fit_for(self, asked: Iterable[LinkSpec]) -> Choice:
+        """This one, or the spare one for a mesh with cells: they are had whole, or refused.
+
+        All else that a driver refuses is for the topology to change: no mesh comes to another
+        driver's timing for the sake of a single property, in silence.
+        """
+        spare = self.spare
+        if spare is None:
+            return self
+        shared = next((spec for spec in asked if spec.medium is not None), None)
+        if shared is None or "medium" not in self.refusals(shared):
+            return self
+        return self if "medium" in spare.refusals(shared) else spare
 
     @property
     def name(self) -> str:
@@ -105,7 +121,21 @@ def choose(agent_id: str, layout: Layout, wanted: str = AUTO) -> Choice:
         why += " (the agent's configuration asks for it)"
     elif failed:
         why += f" (not {failed})"
-    return Choice(driver=drivers[usable], why=why, facts=facts)
+    return Choice(
+        driver=drivers[usable], why=why, facts=facts, spare=_spare(usable, drivers, facts)
+    )
+
+
+def _spare(
+    usable: str, drivers: Mapping[str, LinkDriver], facts: Mapping[str, Facts]
+) -> Choice | None:
+    """The next one that works."""
+    others = [name for name in facts if facts[name].usable and name != usable]
+    if not others:
+        return None
+    name = others[0]
+    why = f"{name}: {facts[name].detail} (links share media, which {usable} can't)"
+    return Choice(driver=drivers[name], why=why, facts=facts)
 
 
 def _probed(name: str, agent_id: str, layout: Layout, drivers: dict[str, LinkDriver]) -> Facts:

@@ -384,3 +384,15 @@ async def test_before_the_network_is_there_nothing_is_in_force(tmp_path: Path) -
     assert "not in force yet" in world.events[0][2]
     world.make()
     assert world.done()["radio:a>b"].delay_s == 0.3
+
+
+async def test_another_driver_has_its_say_once_its_devices_are_there(world: World) -> None:
+    before, world.driver = world.driver, Tuns()
+    world.book.take(SPEC, Choice(driver=world.driver))
+    await world.shape(change("radio", delay_s=0.05))
+    assert world.done() == {}
+    assert before.done  # until then the old one's devices carry the packets
+    world.make()
+    assert world.done()["radio:a>b"].delay_s == 0.05
+    assert before.done == {}
+    assert before.calls == 1
