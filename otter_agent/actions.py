@@ -60,7 +60,7 @@ class Actions:
                 await book.links.see_to_cutting()
                 ground.done[name] = wanted.links
             else:
-                await self._steps.make_network(wanted.spec, book.links)
+                await self._steps.make_network(book.routed(wanted.spec), book.links)
                 await book.links.see_to_cutting()
                 ground.done["Links"] = wanted.links
                 ground.done[name] = wanted.network

@@ -21,6 +21,7 @@ from otter_agent.secrets import Secrets
 from otter_agent.state import DesiredMesh, State
 from otter_agent.status import MeshView
 from otter_agent.supervision import Supervision
+from otter_agent.timeline import moves
 from otter_agent.timeline.player import Around, Player
 
 
@@ -130,6 +131,10 @@ class Book:
         else:
             self.touched.add(module)
         self.news.set()
+
+    def routed(self, spec: api.MeshSpec) -> api.MeshSpec:
+        """With the routes of now, where hosts have moved."""
+        return moves.routed(spec, self.player.places)
 
     def desire(self, desired: DesiredMesh) -> None:
         """Another thing is to be true from now on."""

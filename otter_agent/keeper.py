@@ -46,6 +46,7 @@ class MeshKeeper:
         self._prober = Prober(self._book, self._probing)
         self._book.links.remake = self._remake_network
         self._book.links.cut = self._cut
+        self._book.player.reroute = self._reroute
         self._wakes: dict[str, float] = {}
         self._unsettled: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -249,7 +250,14 @@ class MeshKeeper:
 
     async def _remake_network(self) -> None:
         """Links need other devices than they have: everything that runs keeps running."""
-        await self._steps.make_network(self._book.desired.spec, self._book.links)
+        book = self._book
+        await self._steps.make_network(book.routed(book.desired.spec), book.links)
+
+    async def _reroute(self) -> None:
+        """Hosts have moved; a network that isn't there yet is made with the routes of then."""
+        book = self._book
+        if book.ground.done.get("Network"):
+            await self._steps.reroute(book.routed(book.desired.spec))
 
     async def _cut(self, shaped: bool) -> None:
         """Whoever sends into the mesh is to hand over packets that are cut, or need not."""

@@ -89,6 +89,12 @@ class Steps:
             return
         await asyncio.to_thread(self.machine.network.converge, spec, links)
 
+    async def reroute(self, spec: api.MeshSpec) -> None:
+        """Routes, and nothing else."""
+        if spec.modules and all(m.runtime == "fake" for m in spec.modules):
+            return
+        await asyncio.to_thread(self.machine.network.reroute, spec)
+
     async def make_links(self, links: LinkBook) -> None:
         """As scarce as is asked."""
         await asyncio.to_thread(links.bring_into_force)

@@ -81,6 +81,7 @@ from otter_agent.api.status import (
 )
 from otter_agent.api.timeline import (
     Lateness,
+    Move,
     TimelineChange,
     TimelineEvent,
     TimelineOrder,
@@ -126,6 +127,7 @@ __all__ = [
     "ModuleState",
     "ModuleStatus",
     "Mount",
+    "Move",
     "Order",
     "PathInfo",
     "Problem",

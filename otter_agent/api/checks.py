@@ -80,6 +80,11 @@ def _timeline(spec: MeshSpec) -> None:
         _need(0 <= trace.offset_s < 1e9, f"{where}: an offset of {trace.offset_s} s")
         good = all(0 <= factor < 1e9 for factor in trace.scale.values())
         _need(good and trace.scale.get("time", 1.0) > 1e-6, f"{where}: scale {trace.scale}"[:200])
+    for move in spec.timeline.moves:
+        link, where = links.get(move.link), f"host {move.host[:80]!r} moves"
+        _need(link and link.a == move.host, f"{where}: it has no link {move.link[:80]!r}")
+        good = 0 <= move.at_s < 1e9 and (move.every_s is None or 1e-3 <= move.every_s < 1e9)
+        _need(good, f"{where}: at {move.at_s} s, every {move.every_s} s")
     for number, event in enumerate(spec.timeline.events):
         where = f"event {event.text[:80]!r}"
         for name in (*event.both, *event.forward, *event.reverse):

@@ -95,6 +95,8 @@ class CellStatus(Data, frozen=True):
     differ, as some of their links were changed by themselves."""
     downlink_bps: float | None
     members: tuple[CellMember, ...]
+    present: tuple[str, ...] = ()
+    """Those whose link is up now: others are in another cell, or between two."""
 
 
 class LinkChange(Data, frozen=True, omit_defaults=True):

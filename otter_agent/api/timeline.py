@@ -68,11 +68,23 @@ class TimelineEvent(Data, frozen=True):
         )
 
 
+class Move(Data, frozen=True):
+    """A host comes into another cell: from then on its ways lead over that link."""
+
+    at_s: float
+    host: str
+    link: str
+    """Its own link to the cell's host."""
+    every_s: float | None = None
+
+
 class TimelineSpec(Data, frozen=True):
     """All that changes by itself while a mesh runs, from its epoch on."""
 
     traces: tuple[TraceUse, ...] = ()
     events: tuple[TimelineEvent, ...] = ()
+    moves: tuple[Move, ...] = ()
+    """Later ones in the file win over those that begin at the same moment."""
 
 
 class Lateness(Data, frozen=True):

@@ -15,10 +15,13 @@ def statuses(
 ) -> tuple[api.CellStatus, ...]:
     """Of all cells, in their order."""
     rates = {(x.name, x.from_): x.asked.get("rate_bps") for x in links} if cells else {}
-    return tuple(_status(cell, rates) for cell in cells)
+    down = {x.name for x in links if x.asked.get("up") is False}
+    return tuple(_status(cell, rates, down) for cell in cells)
 
 
-def _status(cell: api.Cell, rates: Mapping[tuple[str, str], float | None]) -> api.CellStatus:
+def _status(
+    cell: api.Cell, rates: Mapping[tuple[str, str], float | None], down_links: Collection[str]
+) -> api.CellStatus:
     up = {member: rates.get((member.link, member.host)) for member in cell.members}
     down = {member: rates.get((member.link, cell.host)) for member in cell.members}
     return api.CellStatus(
@@ -28,6 +31,7 @@ def _status(cell: api.Cell, rates: Mapping[tuple[str, str], float | None]) -> ap
         uplink_bps=_capacity(up),
         downlink_bps=_capacity(down),
         members=cell.members,
+        present=tuple(m.host for m in cell.members if m.link not in down_links),
     )
 
 

@@ -19,7 +19,7 @@ from otter_agent.network import names, namespaces, plugs, probe, teardown
 from otter_agent.network.outside import probe as outside_probe
 from otter_agent.network.outside.client import Relays
 from otter_agent.network.outside.config import config_of
-from otter_agent.network.plan import Plan, plan
+from otter_agent.network.plan import Plan, plan, routes_alone
 from otter_agent.network.routers import Routers
 from otter_agent.network.scarcity import Scarcity
 from otter_agent.network.state import Desired, address, desired
@@ -89,6 +89,22 @@ class Network:
             if scarcity is not None:
                 scarcity.let_go(shaped_only=True)
             namespaces.in_own_thread(work.retire)
+
+    def reroute(self, spec: api.MeshSpec) -> None:
+        """Make the routes of a mesh whose devices are there what `spec` says.
+
+        Raises:
+            NetworkError: What failed, where and why.
+        """
+        want = desired(self._agent_id, spec)
+        where = {h: names.namespace(self._agent_id, spec.name, h) for h in want.routers}
+
+        def work() -> None:
+            routers = Routers(spec.name, where, self._count)
+            routers.carry_out(routes_alone(want, routers.observe()))
+
+        with self._lock(spec.name):
+            namespaces.in_own_thread(work)
 
     def open_outside(self, spec: api.MeshSpec) -> None:
         """Open the gateways and published ports of a mesh whose namespaces are there, no others.

@@ -76,6 +76,22 @@ def plan(want: Desired, seen: Mapping[str, Seen]) -> Plan:
     return result
 
 
+def routes_alone(want: Desired, seen: Mapping[str, Seen]) -> dict[str, list[Op]]:
+    """What makes the routes of `seen` those of `want`, but over devices that aren't there."""
+    devices: dict[str, set[str]] = {host: set() for host in want.routers}
+    for pair in want.pairs:
+        devices[pair.a].add(pair.device)
+        devices[pair.b].add(pair.device)
+    result: dict[str, list[Op]] = {}
+    for host, what in seen.items():
+        there = {d.name: d.index for d in what.devices.values() if d.name in devices[host]}
+        indices = {"lo": LOOPBACK, **there}
+        router = want.routers[host]
+        routes = {to: hop for to, hop in router.routes.items() if hop[1] in indices}
+        result[host] = _routes(Router(router.address, routes), what, indices, indices)
+    return result
+
+
 def _keep_pairs(
     want: Desired, seen: Mapping[str, Seen], result: Plan
 ) -> tuple[dict[str, dict[str, int]], list[Pair]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,7 @@ from otter_agent.links.base import Outcome
 from otter_agent.links.leases import Moment
 from otter_agent.links.telling import Layer, Tell
 from otter_agent.links.ways import Way
+from otter_agent.timeline import moves
 from otter_agent.timeline.compile import Compiled, Read, compile_spec, touched_links
 from otter_agent.timeline.happenings import Happenings
 from otter_agent.timeline.kept import Kept, decode, encode
@@ -96,6 +97,10 @@ class Player:
     Args:
         spec: Of the mesh.
         around: What it works with.
+
+    Attributes:
+        places: Host -> the link over which its ways lead since it moved to another cell.
+        reroute: Called when that has changed.
     """
 
     def __init__(self, spec: api.MeshSpec, around: Around) -> None:
@@ -112,6 +117,8 @@ class Player:
         self._happenings = Happenings((), 0.0)
         self._news = asyncio.Event()
         self._said = ""
+        self.places: dict[str, str] = {}
+        self.reroute: Callable[[], Awaitable[None]] | None = None
         self.record = Record(around.file)
         around.links.expect(touched_links(spec))
 
@@ -217,6 +224,7 @@ class Player:
         just = begun and position < TICK_S * 4
         self._happenings = Happenings(compiled.events, -1.0 if just else position)
         await self._ask([Due(w, position, c) for w, c in changes.items()])
+        await self._move(position)
 
     async def _compile(self) -> Compiled:
         spec = self._spec
@@ -251,6 +259,7 @@ class Player:
         for one in due:
             self._held[one.key] = one.change
         failed = await self._ask(due)
+        await self._move(position)
         for happening in self._happenings.to(position):
             state = "failed" if failed else happening.kind
             data = {"layer": "timeline", "at_s": happening.at_s}
@@ -258,6 +267,14 @@ class Player:
             self._around.tell("link", happening.subject, text, state, data)
         if self.record.full:
             await asyncio.to_thread(self.record.write)
+
+    async def _move(self, position: float) -> None:
+        """Have ways lead where hosts are now."""
+        now = moves.places(self._spec, position) if self._kept.begun else {}
+        if now != self.places:
+            self.places = now
+            if self.reroute is not None:
+                await self.reroute()
 
     async def _ask(self, due: Collection[Due[Way]]) -> str:
         """Ask the links; returns the first that went wrong."""

@@ -45,7 +45,7 @@ def show_cells(cells: Sequence[api.CellStatus]) -> None:
         [
             (
                 *(x.name, x.host, _capacity(x.uplink_bps), _capacity(x.downlink_bps)),
-                _members(x.members) + (" (half duplex)" if x.half_duplex else ""),
+                _members(x.present) + (" (half duplex)" if x.half_duplex else ""),
             )
             for x in cells
         ],
@@ -56,9 +56,9 @@ def _capacity(rate_bps: float | None) -> str:
     return "(differs)" if rate_bps is None else format_rate(rate_bps)
 
 
-def _members(members: Sequence[api.CellMember]) -> str:
-    some = ", ".join(member.host for member in members[:MOST])
-    return some if len(members) <= MOST else f"{some}, … ({len(members)})"
+def _members(hosts: Sequence[str]) -> str:
+    some = ", ".join(hosts[:MOST])
+    return some if len(hosts) <= MOST else f"{some}, … ({len(hosts)})"
 
 
 def warnings(links: Sequence[api.LinkStatus]) -> list[str]:

@@ -70,7 +70,9 @@ def plan(
         api.Link(name=link.name, a=link.a, b=link.b, forward=link.forward, reverse=link.reverse)
         for link in topology.links
     )
-    routes = compute(addresses.blocks, links, {h.name for h in topology.hosts if h.gateway})
+    later = {m.link for cell in topology.cells for m in cell.members if m.visits}
+    at_first = [link for link in links if link.name not in later]
+    routes = compute(addresses.blocks, at_first, {h.name for h in topology.hosts if h.gateway})
     wiring = _wiring(topology, seats, addresses)
     names = addresses.names()
     kept = _kept_runtimes(topology, current)

@@ -19,7 +19,13 @@ def timeline(topology: Topology, blobs: Mapping[Upload, Blob]) -> api.TimelineSp
             traces.append(_trace(link.name, "forward", link.forward_trace, blobs))
         if link.reverse_trace is not None:
             traces.append(_trace(link.name, "reverse", link.reverse_trace, blobs))
-    return api.TimelineSpec(traces=tuple(traces), events=tuple(map(_event, topology.events)))
+    moves = (
+        api.Move(at_s=move.at_s, host=move.host, link=move.link, every_s=move.every_s)
+        for move in topology.moves
+    )
+    return api.TimelineSpec(
+        traces=tuple(traces), events=tuple(map(_event, topology.events)), moves=tuple(moves)
+    )
 
 
 def trace_notes(topology: Topology) -> Iterator[str]:

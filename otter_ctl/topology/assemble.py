@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from otter_ctl.topology import kinds
+from otter_ctl.topology.attach import read_moves, visits
 from otter_ctl.topology.cells import read_cells
 from otter_ctl.topology.events import read_events
 from otter_ctl.topology.globs import Names
@@ -57,9 +58,12 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
         names = Names("host", hosts, (host.made_from for host in hosts.values()))
     traces = Traces(around.folder, top.get("seed", 0))
     links = read_links(top.get("links", []), defaults.get("link"), names, expansion, traces)
-    cells, of_cells = read_cells(top.get("cells", {}), names, links, expansion)
+    written = top.get("events", [])
+    coming = visits(written, names)
+    cells, of_cells = read_cells(top.get("cells", {}), names, links, expansion, coming)
     links += of_cells
-    events = read_events(top.get("events", []), links, cells)
+    events = read_events(written, links, cells)
+    moves, of_moves = read_moves(written, names, hosts or {}, cells, links)
     modules = read_modules(
         top.get("modules", {}), defaults.get("module"), hosts, names, around.folder, expansion
     )
@@ -84,6 +88,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
         cells=cells,
         modules=tuple(modules.values()),
         streams=streams,
-        events=events,
+        events=(*events, *of_moves),
+        moves=moves,
         expansion=tuple(expansion),
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from net.links.spec import LinkSpec
@@ -32,6 +33,7 @@ def read_cells(
     hosts: Names | None,
     links: Sequence[Link],
     expansion: list[Expansion],
+    visits: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[tuple[Cell, ...], tuple[Link, ...]]:
     """All sound cells, and the links of all their members.
 
@@ -40,6 +42,7 @@ def read_cells(
         hosts: None: they couldn't be read, so nothing is looked up.
         links: What there is beside: no two links have one name.
         expansion: What globs stand for is noted there.
+        visits: Cell -> hosts that come there later.
     """
     cells: list[Cell] = []
     made: dict[str, Link] = {}
@@ -50,7 +53,8 @@ def read_cells(
         found = _members(name, own, hosts)
         if not found or None in specs.values():
             continue
-        members = tuple(_weighed(name, own, found, hosts))
+        guests = [x for x in visits.get(name, ()) if x not in found and x != own["host"]]
+        members = tuple(_weighed(name, own, [*found, *guests], hosts, frozenset(guests)))
         new = _links(own, members, specs, taken | made.keys())
         if new is None or len(taken) + len(made) + len(new) > LINKS_LIMIT:
             if new is not None:
@@ -111,7 +115,9 @@ def _members(cell: str, own: Fields, hosts: Names | None) -> list[str]:
     return list(found) if sound else []
 
 
-def _weighed(cell: str, own: Fields, names: list[str], hosts: Names | None) -> list[Member]:
+def _weighed(
+    cell: str, own: Fields, names: list[str], hosts: Names | None, guests: frozenset[str]
+) -> list[Member]:
     """With weights and efficiencies; the last word that matches a member counts."""
     if own.get("share") == "equal" and "weights" in own.given:
         own.place.child("weights").report('goes not together with share = "equal"')
@@ -132,6 +138,7 @@ def _weighed(cell: str, own: Fields, names: list[str], hosts: Names | None) -> l
             link=f"{cell}-{name}",
             weight=values["weights"].get(name, 1.0),
             efficiency=values["efficiency"].get(name, 1.0),
+            visits=name in guests,
         )
         for name in names
     ]
@@ -195,4 +202,5 @@ def _of_member(spec: LinkSpec | None, member: Member) -> LinkSpec:
     assert spec is not None
     assert spec.rate_bps is not None
     weight = None if member.weight == 1 else member.weight
-    return replace(spec, rate_bps=spec.rate_bps * member.efficiency, medium_weight=weight)
+    spec = replace(spec, rate_bps=spec.rate_bps * member.efficiency, medium_weight=weight)
+    return replace(spec, up=False) if member.visits else spec

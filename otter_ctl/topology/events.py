@@ -13,6 +13,7 @@ from net.links.spec import LinkSpec
 from net.links.timeline import Event
 from net.links.words import link_text
 from net.units import format_duration
+from otter_ctl.topology.attach import is_attach
 from otter_ctl.topology.cell_events import CAPACITY, Ways, cell_parts, is_sound
 from otter_ctl.topology.globs import Names, is_glob
 from otter_ctl.topology.model import EVENTS_LIMIT, Cell, Link, LinkEvent
@@ -42,7 +43,7 @@ def read_events(
         if targets > TARGETS_LIMIT:
             own.place.report(f"events happen to more than {TARGETS_LIMIT} links, all together")
             break
-        if not _is_whole(own):
+        if is_attach(own) or not _is_whole(own):
             continue
         if "cell" in own:
             parts = cell_parts(own, cell_names, by_cell)

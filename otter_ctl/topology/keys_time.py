@@ -47,6 +47,13 @@ TRACE_KEY = Key(
 )
 
 
+ATTACH = Table(
+    "attach",
+    Key("cell", kinds.NAME, "The cell that it comes into.", required=True),
+    Key("gap", values.DURATION, "How long it is in none.", default="0s"),
+)
+
+
 def event_table(properties: Table) -> Table:
     """`[[events]]`, whose `set` takes `properties`."""
     return Table(
@@ -58,9 +65,9 @@ def event_table(properties: Table) -> Table:
             "The links it happens to; of one direction: `radio:phone>edge`.",
         ),
         Key("cell", kinds.one_or_many(values.REFERENCE), "The cells it happens to."),
-        later("host", "The hosts it happens to."),
+        Key("host", kinds.one_or_many(values.REFERENCE), "The hosts that `attach` to a cell."),
         later("module", "The modules it happens to."),
-        later("attach", "Handover to another cell."),
+        Key("attach", kinds.table(ATTACH), "Handover of `host` to another cell."),
         later("when", "A condition instead of a time."),
         Key(
             "set",

@@ -153,12 +153,14 @@ class Member:
         link: The name of its link to the cell's host, which the topology has among its links.
         weight: Its part of the time that several want.
         efficiency: What the cell's capacity is multiplied with while this one sends or is sent to.
+        visits: It isn't there at first, but comes by an event; its link is down.
     """
 
     host: str
     link: str
     weight: float = 1.0
     efficiency: float = 1.0
+    visits: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +314,16 @@ class LinkEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostMove:
+    """A host comes into another cell: its ways lead over `link` from then on."""
+
+    at_s: float
+    host: str
+    link: str
+    every_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expansion:
     """What a `count` or a glob stands for.
 
@@ -357,4 +369,5 @@ class Topology:
     modules: tuple[Module, ...] = ()
     streams: tuple[Stream, ...] = ()
     events: tuple[LinkEvent, ...] = ()
+    moves: tuple[HostMove, ...] = ()
     expansion: tuple[Expansion, ...] = ()

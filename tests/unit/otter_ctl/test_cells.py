@@ -216,8 +216,6 @@ CASES = [
     (f'{CELL}[[events]]\nat = "1s"\ncell = "gnb2" # <-\nreset = true\n', "events[0].cell",
      "unknown cell `gnb2`, did you mean `gnb1`?"),
     (f'{EVENT}set = {{ jitter = "1s" }} # <-\n', "events[0].set.jitter", "must not be above"),
-    (f'{EVENT}set = {{ uplink = "1mbit" }}\nattach = {{ cell = "x" }} # <-\n', "events[0].attach",
-     "`attach` is not built yet"),
 ]  # fmt: skip
 
 

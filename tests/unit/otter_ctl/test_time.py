@@ -283,7 +283,7 @@ CASES = [
         f'{TOP}[[events]]\nat = "1s"\nlink = "radio:phone" # <-\nreset = true\n',
         "events[0].link", "`radio:phone` must name both ends",
     ),
-    (f"{SET}host = 'edge' # <-\n", "events[0].host", "`host` is not built yet"),
+    (f"{SET}host = 'edge' # <-\n", "events[0].host", "goes only with `attach`"),
     (f"{SET}module = 'm' # <-\n", "events[0].module", "`module` is not built yet"),
     (f"{SET}when = {{}} # <-\n", "events[0].when", "`when` is not built yet"),
 ]  # fmt: skip

@@ -1,0 +1,85 @@
+"""Hosts that move from cell to cell: where each is, and what that makes of routes. Pure.
+
+A host that moves is a leaf: nobody's way leads through it. So where it is decides about the last
+steps of the ways to it, and about nothing but its own ways from it:
+
+    others     its block ─► as to the host at the middle of its cell
+    that host  its block ─► over its link
+    itself     everything ─► over its link
+
+Must not know: how routes come into force, when.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from functools import lru_cache
+
+import msgspec
+
+from net.links.timeline import Event
+from otter_agent import api
+from otter_agent.api.spec import DEFAULT_ROUTE
+
+
+def places(spec: api.MeshSpec, moment_s: float) -> dict[str, str]:
+    """Host -> the link that it moved to last, at a moment from the epoch."""
+    last: dict[str, tuple[float, int, str]] = {}
+    for number, move in enumerate(spec.timeline.moves):
+        begun = Event(number=number, at_s=move.at_s, every_s=move.every_s).begun(moment_s)
+        if begun is not None:
+            last[move.host] = max(last.get(move.host, (-1.0, 0, "")), (begun, number, move.link))
+    return {host: link for host, (_, _, link) in last.items()}
+
+
+def routed(spec: api.MeshSpec, places: Mapping[str, str]) -> api.MeshSpec:
+    """The spec with the routes that it has while hosts are elsewhere than at first."""
+    links = {link.name: link for link in spec.links}
+    middles = {host: (link, links[link].b) for host, link in places.items() if link in links}
+    if not middles:
+        return spec
+    hosts = {host.name: host for host in spec.hosts}
+    moved = tuple(_host(host, hosts, middles) for host in spec.hosts)
+    return msgspec.structs.replace(spec, hosts=moved)
+
+
+def _host(
+    host: api.HostSpec,
+    hosts: Mapping[str, api.HostSpec],
+    middles: Mapping[str, tuple[str, str]],
+) -> api.HostSpec:
+    if host.name in middles:
+        link, middle = middles[host.name]
+        blocks = [other.block for other in hosts.values() if other is not host]
+        if any(other.gateway for other in hosts.values()):
+            blocks.append(DEFAULT_ROUTE)
+        way = api.Route(to=tuple(blocks), via=hosts[middle].address, link=link)
+        return msgspec.structs.replace(host, routes=(way,))
+    more = []
+    for name, (link, middle) in middles.items():
+        mover = hosts[name]
+        if host.name == middle:
+            more.append(api.Route(to=(mover.block,), via=mover.address, link=link))
+        elif (there := _way(host.routes, hosts[middle].address)) is not None:
+            more.append(api.Route(to=(mover.block,), via=there.via, link=there.link))
+    return msgspec.structs.replace(host, routes=(*host.routes, *more))
+
+
+def _way(routes: tuple[api.Route, ...], address: str) -> api.Route | None:
+    """The route to an address: of those that cover it the narrowest."""
+    target = int(ipaddress.IPv4Address(address))
+    found: tuple[int, api.Route] | None = None
+    for route in routes:
+        for to in route.to:
+            base, bits = _network(to)
+            narrower = found is None or bits > found[0]
+            if narrower and target >> (32 - bits) == base >> (32 - bits):
+                found = bits, route
+    return found[1] if found else None
+
+
+@lru_cache(maxsize=4096)
+def _network(cidr: str) -> tuple[int, int]:
+    network = ipaddress.IPv4Network(cidr)
+    return int(network.network_address), network.prefixlen
