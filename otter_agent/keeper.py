@@ -253,11 +253,11 @@ class MeshKeeper:
         book = self._book
         await self._steps.make_network(book.routed(book.desired.spec), book.links)
 
-    async def _reroute(self) -> None:
+    async def _reroute(self, hosts: Collection[str]) -> None:
         """Hosts have moved; a network that isn't there yet is made with the routes of then."""
         book = self._book
         if book.ground.done.get("Network"):
-            await self._steps.reroute(book.routed(book.desired.spec))
+            await self._steps.reroute(book.routed(book.desired.spec), hosts)
 
     async def _cut(self, shaped: bool) -> None:
         """Whoever sends into the mesh is to hand over packets that are cut, or need not."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -89,11 +89,11 @@ class Steps:
             return
         await asyncio.to_thread(self.machine.network.converge, spec, links)
 
-    async def reroute(self, spec: api.MeshSpec) -> None:
-        """Routes, and nothing else."""
+    async def reroute(self, spec: api.MeshSpec, hosts: Collection[str]) -> None:
+        """Routes of hosts, and nothing else."""
         if spec.modules and all(m.runtime == "fake" for m in spec.modules):
             return
-        await asyncio.to_thread(self.machine.network.reroute, spec)
+        await asyncio.to_thread(self.machine.network.reroute, spec, hosts)
 
     async def make_links(self, links: LinkBook) -> None:
         """As scarce as is asked."""

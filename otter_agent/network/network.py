@@ -90,14 +90,16 @@ class Network:
                 scarcity.let_go(shaped_only=True)
             namespaces.in_own_thread(work.retire)
 
-    def reroute(self, spec: api.MeshSpec) -> None:
-        """Make the routes of a mesh whose devices are there what `spec` says.
+    def reroute(self, spec: api.MeshSpec, hosts: Collection[str]) -> None:
+        """Make the routes of some hosts, whose devices are there, what `spec` says.
 
         Raises:
             NetworkError: What failed, where and why.
         """
         want = desired(self._agent_id, spec)
-        where = {h: names.namespace(self._agent_id, spec.name, h) for h in want.routers}
+        where = {
+            h: names.namespace(self._agent_id, spec.name, h) for h in want.routers if h in hosts
+        }
 
         def work() -> None:
             routers = Routers(spec.name, where, self._count)

@@ -44,6 +44,12 @@ def routed(spec: api.MeshSpec, places: Mapping[str, str]) -> api.MeshSpec:
     return msgspec.structs.replace(spec, hosts=moved)
 
 
+def rerouted(spec: api.MeshSpec, before: Mapping[str, str], now: Mapping[str, str]) -> set[str]:
+    """The hosts whose routes differ since hosts have moved."""
+    pairs = zip(routed(spec, before).hosts, routed(spec, now).hosts, strict=True)
+    return {new.name for old, new in pairs if old.routes != new.routes}
+
+
 def _host(
     host: api.HostSpec,
     hosts: Mapping[str, api.HostSpec],
@@ -59,11 +65,13 @@ def _host(
     more = []
     for name, (link, middle) in middles.items():
         mover = hosts[name]
-        if host.name == middle:
-            more.append(api.Route(to=(mover.block,), via=mover.address, link=link))
-        elif (there := _way(host.routes, hosts[middle].address)) is not None:
+        there: api.Route | None = api.Route(to=(), via=mover.address, link=link)
+        if host.name != middle:
+            there = _way(host.routes, hosts[middle].address)
+        now = _way(host.routes, mover.address)
+        if there is not None and (now is None or now.link != there.link):
             more.append(api.Route(to=(mover.block,), via=there.via, link=there.link))
-    return msgspec.structs.replace(host, routes=(*host.routes, *more))
+    return msgspec.structs.replace(host, routes=(*host.routes, *more)) if more else host
 
 
 def _way(routes: tuple[api.Route, ...], address: str) -> api.Route | None:

@@ -100,7 +100,7 @@ class Player:
 
     Attributes:
         places: Host -> the link over which its ways lead since it moved to another cell.
-        reroute: Called when that has changed.
+        reroute: Called when that has changed, with the hosts whose routes are others now.
     """
 
     def __init__(self, spec: api.MeshSpec, around: Around) -> None:
@@ -118,7 +118,7 @@ class Player:
         self._news = asyncio.Event()
         self._said = ""
         self.places: dict[str, str] = {}
-        self.reroute: Callable[[], Awaitable[None]] | None = None
+        self.reroute: Callable[[Collection[str]], Awaitable[None]] | None = None
         self.record = Record(around.file)
         around.links.expect(touched_links(spec))
 
@@ -272,9 +272,10 @@ class Player:
         """Have ways lead where hosts are now."""
         now = moves.places(self._spec, position) if self._kept.begun else {}
         if now != self.places:
+            hosts = moves.rerouted(self._spec, self.places, now)
             self.places = now
             if self.reroute is not None:
-                await self.reroute()
+                await self.reroute(hosts)
 
     async def _ask(self, due: Collection[Due[Way]]) -> str:
         """Ask the links; returns the first that went wrong."""

@@ -60,7 +60,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
     links = read_links(top.get("links", []), defaults.get("link"), names, expansion, traces)
     written = top.get("events", [])
     coming = visits(written, names)
-    cells, of_cells = read_cells(top.get("cells", {}), names, links, expansion, coming)
+    cells, of_cells = read_cells(top.get("cells", {}), names, links, expansion, coming, traces)
     links += of_cells
     events = read_events(written, links, cells)
     moves, of_moves = read_moves(written, names, hosts or {}, cells, links)

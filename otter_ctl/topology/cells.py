@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from net.links.spec import LinkSpec
 from otter_ctl.topology.globs import Names, is_glob
-from otter_ctl.topology.model import LINKS_LIMIT, Cell, Expansion, Link, Member
+from otter_ctl.topology.model import LINKS_LIMIT, Cell, Expansion, Link, Member, TraceUse
 from otter_ctl.topology.names import short
 from otter_ctl.topology.profiles import Way, check_profile, over_profile
 from otter_ctl.topology.properties import key_of, that_make_sense, values_of
 from otter_ctl.topology.reader import Fields, shown
+from otter_ctl.topology.traces import Traces
 
+_ONE = 1e6
+"""What is an efficiency of 1 in a trace of rates."""
 _CAPACITY: Mapping[Way, tuple[str, str]] = {
     "up": ("uplink", "downlink"),
     "down": ("downlink", "uplink"),
@@ -33,7 +35,8 @@ def read_cells(
     hosts: Names | None,
     links: Sequence[Link],
     expansion: list[Expansion],
-    visits: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    visits: Mapping[str, Sequence[str]],
+    traces: Traces,
 ) -> tuple[tuple[Cell, ...], tuple[Link, ...]]:
     """All sound cells, and the links of all their members.
 
@@ -43,6 +46,7 @@ def read_cells(
         links: What there is beside: no two links have one name.
         expansion: What globs stand for is noted there.
         visits: Cell -> hosts that come there later.
+        traces: Reads those of efficiencies.
     """
     cells: list[Cell] = []
     made: dict[str, Link] = {}
@@ -53,6 +57,7 @@ def read_cells(
         found = _members(name, own, hosts)
         if not found or None in specs.values():
             continue
+        varying = _traced(own, traces)
         guests = [x for x in visits.get(name, ()) if x not in found and x != own["host"]]
         members = tuple(_weighed(name, own, [*found, *guests], hosts, frozenset(guests)))
         new = _links(own, members, specs, taken | made.keys())
@@ -60,7 +65,7 @@ def read_cells(
             if new is not None:
                 own.place.report(f"makes more than {LINKS_LIMIT} links")
             continue
-        made |= new
+        made |= {link: _varying(one, varying, hosts, traces, specs) for link, one in new.items()}
         if any(map(is_glob, own["members"])):
             names = tuple(member.link for member in members)
             rule = "a link per member"
@@ -131,6 +136,7 @@ def _weighed(
             matching = hosts.find(word, place) if hosts is not None else ()
             if matching and not set(matching) & set(names):
                 place.report(f"{shown(word)} is no member of the cell")
+            number = 1.0 if isinstance(number, Fields) else number  # a trace: once it is played
             values[key] |= dict.fromkeys(matching, number)
     return [
         Member(
@@ -142,6 +148,47 @@ def _weighed(
         )
         for name in names
     ]
+
+
+# --- efficiency over time -------------------------------------------------------------------------
+
+
+def _traced(own: Fields, traces: Traces) -> dict[str, TraceUse | None]:
+    """Member or glob -> the trace of its efficiency; None: it is a number, or was reported."""
+    return {
+        word: traces.efficiency(value) if isinstance(value, Fields) else None
+        for word, value in own.get("efficiency", {}).items()
+    }
+
+
+def _varying(
+    link: Link,
+    varying: Mapping[str, TraceUse | None],
+    hosts: Names | None,
+    traces: Traces,
+    specs: Mapping[Way, LinkSpec | None],
+) -> Link:
+    """The link with the trace of its member, if it has one; the last word that matches counts."""
+    use = None
+    for word, one in varying.items():
+        if hosts is not None and link.a in hosts.match(word):
+            use = one
+    if use is None:
+        return link
+    use = traces.drawn(use, link.name)
+    return replace(
+        link,
+        forward_trace=_times(use, specs["up"]),
+        reverse_trace=_times(use, specs["down"]),
+    )
+
+
+def _times(use: TraceUse | None, spec: LinkSpec | None) -> TraceUse | None:
+    """A trace of efficiencies as one of rates, at a capacity."""
+    if use is None or spec is None or spec.rate_bps is None:
+        return None
+    factor = use.manner.scale.get("rate_bps", 1.0) * spec.rate_bps / _ONE
+    return replace(use, manner=replace(use.manner, scale={**use.manner.scale, "rate_bps": factor}))
 
 
 # --- links ----------------------------------------------------------------------------------------

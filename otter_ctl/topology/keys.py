@@ -57,6 +57,8 @@ _CAPACITY = (
 
 SET = Table("set", *PROPERTIES, *_CAPACITY)
 
+EFFICIENCY = values.by_reference(values.number_or(values.PART, TRACE_KEY.kind))
+
 CELL = Table(
     "cells",
     Key("host", kinds.NAME, "The host at the cell's middle: the base station.", required=True),
@@ -77,8 +79,8 @@ CELL = Table(
     Key("weights", values.NUMBERS, "Member or glob: its part of the time, against 1."),
     Key(
         "efficiency",
-        values.NUMBERS,
-        "Member or glob: what the capacity is multiplied with while it sends or is sent to.",
+        EFFICIENCY,
+        "Member or glob: what the capacity is multiplied with for it; a number, or a trace of it.",
     ),
     *(key for key in _OF_A_LINK if key.name not in ("rate", "trace")),
 )

@@ -67,6 +67,14 @@ class Traces:
             return forward, forward
         return forward, replace(forward, manner=replace(forward.manner, without=own_words))
 
+    def efficiency(self, fields: Fields) -> TraceUse | None:
+        """A trace whose rates are read as efficiencies, 1 Mbit/s as 1; None after reporting."""
+        use = self._use(fields)
+        if use is not None and not _has_rates(use.trace):
+            fields.place.report("the trace has no rates to be read as efficiencies")
+            return None
+        return use
+
     def drawn(self, use: TraceUse | None, link: str) -> TraceUse | None:
         """The same for one link: what is drawn without a seed is drawn for each by itself."""
         if use is None or isinstance(use.trace, Trace) or use.trace.seed >= 0:
@@ -129,6 +137,12 @@ class Traces:
         if isinstance(found, TraceFileError):
             raise found
         return found
+
+
+def _has_rates(trace: Trace | Recipe) -> bool:
+    if isinstance(trace, Trace):
+        return "rate_bps" in trace.columns
+    return bool(trace.rates_bps) or trace.model in _COLUMNS
 
 
 def _from_model(fields: Fields, *, back: bool) -> TraceUse | None:

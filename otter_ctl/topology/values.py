@@ -187,17 +187,32 @@ def _texts(value: object, place: Place) -> Any:
     return INVALID if INVALID in found.values() else found
 
 
-def _numbers(value: object, place: Place) -> Any:
-    if not isinstance(value, dict):
-        raise Bad(f"must be a table of numbers, not {type_name(value)}", 'write { "phone" = 2 }')
-    check_entries(value)
-    found = {}
-    for key, raw in value.items():
-        below = place.child(key)
-        read = below.read(REFERENCE, key), below.read(PART, raw)
-        if INVALID not in read:
-            found[key] = read[1]
-    return found
+def by_reference(item: Kind) -> Kind:
+    """A table of names or globs, each with a value of a kind."""
+
+    def parse(value: object, place: Place) -> Any:
+        if not isinstance(value, dict):
+            raise Bad(f"must be a table, not {type_name(value)}", 'write { "phone" = 2 }')
+        check_entries(value)
+        found = {}
+        for key, raw in value.items():
+            below = place.child(key)
+            read = below.read(REFERENCE, key), below.read(item, raw)
+            if INVALID not in read:
+                found[key] = read[1]
+        return found
+
+    names = {"propertyNames": {"pattern": f"^{_WORD}$"}, "maxProperties": ENTRIES_LIMIT}
+    return Kind(parse, {"type": "object", "additionalProperties": item.schema, **names})
+
+
+def number_or(number: Kind, other: Kind) -> Kind:
+    """A number, or something that is none."""
+
+    def parse(value: object, place: Place) -> Any:
+        return (number if isinstance(value, int | float) else other).parse(value, place)
+
+    return Kind(parse, {"anyOf": [number.schema, other.schema]})
 
 
 def _way(value: object) -> tuple[str, str, str]:
@@ -334,14 +349,6 @@ TEXTS = Kind(
     _texts, {"type": "object", "additionalProperties": TEXT, "maxProperties": ENTRIES_LIMIT}
 )
 PART = number(1e-3, 1000)
-NUMBERS = Kind(
-    _numbers,
-    {
-        "type": "object",
-        "propertyNames": {"pattern": f"^{_WORD}$"},
-        "additionalProperties": PART.schema,
-        "maxProperties": ENTRIES_LIMIT,
-    },
-)
+NUMBERS = by_reference(PART)
 WAY = scalar(_way, type="string", pattern=f"^{_WORD}(:{_WORD}>{_WORD})?$", maxLength=_WAY_LIMIT)
 ANYTHING = scalar(lambda value: value)

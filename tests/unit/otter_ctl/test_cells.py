@@ -9,6 +9,7 @@ import pytest
 
 from net.links.changes import Change
 from net.links.spec import LinkSpec
+from net.links.traces.trace import Played
 from otter_agent import api
 from otter_agent.links.cells import statuses
 from otter_ctl.errors import PlanError
@@ -80,6 +81,24 @@ def test_a_host_can_be_in_two_cells_and_links_beside(read):
 
 def test_what_links_have_by_default_is_not_for_cells(read):
     assert read(f'{CELL}[defaults.link]\nloss = "50%"\n').links[0].forward == UP
+
+
+def test_an_efficiency_over_time_is_a_trace_of_rates(read, folder):
+    (folder / "walk.txt").write_text("0 2\n1 0.5\n")
+    text = f'{CELL}efficiency = {{ "client-*" = 2, "client-2" = "walk.txt" }}\n'
+    links = read(text).links
+    assert [x.forward.rate_bps for x in links] == [100e6, 50e6, 100e6]
+    assert [x.forward_trace is not None for x in links] == [False, True, False]
+    up, down = links[1].forward_trace, links[1].reverse_trace
+    assert Played(up.trace, up.manner).values(0.5) == {"rate_bps": 100e6}
+    assert Played(down.trace, down.manner).values(1.5) == {"rate_bps": 150e6}
+
+
+def test_an_efficiency_from_a_model_is_each_members_own(read):
+    model = '{ generate = "random-walk", rates = ["1mbit", "5mbit"], scale = 0.5 }'
+    links = read(f'{CELL}efficiency = {{ "client-*" = {model} }}\n').links
+    assert len({x.forward_trace.trace.seed for x in links}) == 3
+    assert {x.forward_trace.manner.scale["rate_bps"] for x in links} == {25.0}
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -202,7 +221,7 @@ CASES = [
     (f'{CELL}weights = {{ "client-9" = 2 }} # <-\n', "cells.gnb1.weights.client-9", "unknown host"),
     (f'{CELL}weights = {{ "client-1" = 0 }} # <-\n', "cells.gnb1.weights.client-1",
      "must be between 0.001 and 1000"),
-    (f'{CELL}efficiency = 2 # <-\n', "cells.gnb1.efficiency", "must be a table of numbers"),
+    (f'{CELL}efficiency = 2 # <-\n', "cells.gnb1.efficiency", "must be a table, not an integer"),
     (f'{CELL}share = "equal"\nweights = {{ "client-1" = 2 }} # <-\n', "cells.gnb1.weights",
      "goes not together with share"),
     (f'{CELL}jitter = "1s" # <-\n', "cells.gnb1.jitter", "must not be above the delay"),
@@ -216,6 +235,10 @@ CASES = [
     (f'{CELL}[[events]]\nat = "1s"\ncell = "gnb2" # <-\nreset = true\n', "events[0].cell",
      "unknown cell `gnb2`, did you mean `gnb1`?"),
     (f'{EVENT}set = {{ jitter = "1s" }} # <-\n', "events[0].set.jitter", "must not be above"),
+    (f'{CELL}efficiency = {{ "client-1" = "none.txt" }} # <-\n', "cells.gnb1.efficiency.client-1",
+     "No such file"),
+    (f'{CELL}efficiency = {{ "client-1" = {{ generate = "handover" }} }} # <-\n',
+     "cells.gnb1.efficiency.client-1", "has no rates"),
 ]  # fmt: skip
 
 

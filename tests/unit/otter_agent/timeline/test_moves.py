@@ -7,7 +7,7 @@ import ipaddress
 import msgspec
 
 from otter_agent import api
-from otter_agent.timeline.moves import places, routed
+from otter_agent.timeline.moves import places, rerouted, routed
 
 
 def host(name: str, number: int, *routes: api.Route, gateway: bool = False) -> api.HostSpec:
@@ -122,3 +122,10 @@ def test_where_a_host_is_follows_from_the_moment_alone() -> None:
     assert places(spec, 20)["phone"] == "gnb1-phone"
     assert places(spec, 20)["tablet"] == "gnb2-tablet"  # of one moment the later in the file
     assert places(spec, 1_000_015)["phone"] == "gnb2-phone"
+
+
+def test_only_those_whose_ways_differ_are_touched() -> None:
+    away = {"phone": "gnb2-phone"}
+    assert rerouted(SPEC, {}, away) == {"phone", "m1", "m2", "core"}
+    assert "tablet" not in rerouted(SPEC, {}, away)  # over the same mast, whichever cell
+    assert rerouted(SPEC, away, away) == set()
