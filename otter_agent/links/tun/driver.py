@@ -37,13 +37,14 @@ class TunDriver(LinkDriver):
     Args:
         folder: In the agent's run folder, for the helper's socket and log.
         idle_s: How long the helper lives without links.
+        answer_s: How long it has to answer; one that hangs is killed, and another one started.
     """
 
     name = "tun"
     device_kind = "tun"
 
-    def __init__(self, folder: Path, *, idle_s: float = 60.0) -> None:
-        self._helper = Helper(folder, idle_s)
+    def __init__(self, folder: Path, *, idle_s: float = 60.0, answer_s: float = 20.0) -> None:
+        self._helper = Helper(folder, idle_s, answer_s)
         self._guard = threading.RLock()
         self._asked: dict[Direction, LinkSpec] = {}
         self._carried: dict[Direction, tuple[int, int]] = {}

@@ -18,8 +18,8 @@ from otter_agent.errors import NetworkError
 from otter_agent.links.tun import protocol
 
 LOG = "links.log"
-_ANSWER_S = 20.0
 _ATTEMPTS = 3
+_HUNG_S = 0.1
 
 
 class Lost(ConnectionError):  # noqa: N818 - a word of this folder
@@ -32,14 +32,16 @@ class Helper:
     Args:
         folder: For its socket and its log.
         idle_s: How long it lives without links.
+        answer_s: How long it has to answer; one that hangs is killed.
 
     Attributes:
         pid: Of the one spoken to; 0: none.
     """
 
-    def __init__(self, folder: Path, idle_s: float) -> None:
+    def __init__(self, folder: Path, idle_s: float, answer_s: float) -> None:
         self._path = folder / "links.s"
         self._idle_s = idle_s
+        self._answer_s = answer_s
         self._connection: socket.socket | None = None
         self.pid = 0
 
@@ -83,20 +85,20 @@ class Helper:
 
         Raises:
             Lost: Nobody is spoken to any more.
-            NetworkError: It doesn't understand, or hangs.
+            NetworkError: It doesn't understand.
         """
         connection = self._connection
         if connection is None:
             raise Lost("no helper")
-        connection.settimeout(_ANSWER_S)
+        connection.settimeout(self._answer_s)
         try:
             data = protocol.pack(request)
             sent = socket.send_fds(connection, [data], list(descriptors))
             connection.sendall(data[sent:])
             answer = api.decode(self._receive(connection), protocol.Answer)
         except TimeoutError as exc:
-            self.hang_up()
-            raise self._failed("ask the helper of links", "it doesn't answer") from exc
+            self.end(patience_s=_HUNG_S)
+            raise Lost("it didn't answer") from exc
         except msgspec.DecodeError as exc:
             self.hang_up()
             raise self._failed("understand the helper of links", str(exc)) from exc
@@ -117,10 +119,11 @@ class Helper:
             self._connection.close()
         self._connection, self.pid = None, 0
 
-    def end(self) -> None:
-        """End it, if there is one."""
+    def end(self, *, patience_s: float = 5.0) -> None:
+        """End it, if there is one; kill it if it doesn't."""
         self.hang_up()
-        beside.end(self._path, protocol.MARK, protocol.pack(protocol.Request(kind="end")))
+        request = protocol.pack(protocol.Request(kind="end"))
+        beside.end(self._path, protocol.MARK, request, patience_s=patience_s)
 
     def _failed(self, op: str, why: str) -> NetworkError:
         return NetworkError("tun", op, os.fspath(self._path), why, recoverable=True)

@@ -308,6 +308,23 @@ def test_the_helper_runs_before_others_and_keeps_its_memory(bench: Bench):
         assert policy in (os.SCHED_FIFO, os.SCHED_OTHER)  # the latter while it is very busy
 
 
+def test_a_helper_that_hangs_is_killed_and_replaced(another: Made, folder: Path):
+    driver = TunDriver(folder, answer_s=0.2)
+    try:
+        with Bench(driver) as bench:
+            link, other = bench.make_link(), bench.make_link()
+            bench.apply(other.there, LinkSpec(delay_s=0.2))
+            watched = os.pidfd_open(pid := driver.pid)
+            os.kill(pid, signal.SIGSTOP)
+            bench.apply(link.there, LinkSpec(delay_s=0.1))
+            assert beside.ended(watched, 0)
+            os.close(watched)
+            wait_until(lambda: bench.read(other.there) == LinkSpec(delay_s=0.2))
+            assert numbers(bench.exchange(link, link.there, 5)) == list(range(5))
+    finally:
+        driver.end()
+
+
 def test_what_a_stopped_helper_cannot_take_is_told_as_overrun(bench: Bench):
     """Its device holds some; the rest is lost, and said to be."""
     link = bench.make_link()
