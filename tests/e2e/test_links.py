@@ -147,6 +147,7 @@ def test_what_carries_the_links_killed_they_come_back_shaped(shaped: Otter) -> N
     os.kill(helper, signal.SIGKILL)
     wait_for(lambda: received(ping(shaped, "near", "middle", "-W1")) == 3, "no link came back")
     assert round_trip_s(ping(shaped, "near", "middle")) >= 0.030
+    wait_for(lambda: "what carries the links ended: nothing" in shaped("events").stdout, "no word")
 
 
 def test_nothing_is_left(shaped: Otter) -> None:

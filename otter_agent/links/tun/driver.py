@@ -48,6 +48,7 @@ class TunDriver(LinkDriver):
         self._guard = threading.RLock()
         self._asked: dict[Direction, LinkSpec] = {}
         self._carried: dict[Direction, tuple[int, int]] = {}
+        self._noting = threading.Lock()
         self._lost: dict[str, float] = {}
         self._closed = threading.Event()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -138,7 +139,7 @@ class TunDriver(LinkDriver):
 
         That is the time from the end of a helper until the next carried its links.
         """
-        with self._guard:
+        with self._noting:  # not the other lock: nobody shall wait for who tells a helper
             lost, self._lost = self._lost, {}
         return lost
 
@@ -316,8 +317,11 @@ class TunDriver(LinkDriver):
             with self._guard:
                 if self._closed.is_set() or not self._asked or self._tell_again(pid):
                     break
-        meshes = {direction.mesh for direction in self._asked}
-        self._lost |= {mesh: self._lost.get(mesh, 0.0) + time.monotonic() - gone for mesh in meshes}
+        with self._guard:
+            meshes = {direction.mesh for direction in self._asked}
+        gap_s = time.monotonic() - gone
+        with self._noting:
+            self._lost |= {mesh: self._lost.get(mesh, 0.0) + gap_s for mesh in meshes}
 
     def _tell_again(self, pid: int) -> bool:
         """Tell a new helper all that was asked; false: there is none yet."""
