@@ -84,8 +84,8 @@ class Helper:
         """Have something done.
 
         Raises:
-            Lost: Nobody is spoken to any more.
-            NetworkError: It doesn't understand.
+            Lost: Nobody is spoken to any more. One that hangs, doesn't understand or isn't
+                understood (it is another version's) has been ended.
         """
         connection = self._connection
         if connection is None:
@@ -100,13 +100,14 @@ class Helper:
             self.end(patience_s=_HUNG_S)
             raise Lost("it didn't answer") from exc
         except msgspec.DecodeError as exc:
-            self.hang_up()
-            raise self._failed("understand the helper of links", str(exc)) from exc
+            self.end()
+            raise Lost(f"it isn't understood: {exc}") from exc
         except (OSError, EOFError) as exc:
             self.hang_up()
             raise Lost(str(exc)) from exc
         if answer.problem:
-            raise self._failed("ask the helper of links", answer.problem)
+            self.end()
+            raise Lost(answer.problem)
         return answer
 
     def _receive(self, connection: socket.socket) -> bytes:

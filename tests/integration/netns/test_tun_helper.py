@@ -325,6 +325,29 @@ def test_a_helper_that_hangs_is_killed_and_replaced(another: Made, folder: Path)
         driver.end()
 
 
+@pytest.mark.parametrize("answer", [b'{"pid": 1, "version": 9}', b'{"pid": 1, "problem": "what?"}'])
+def test_a_helper_of_another_version_is_replaced(another: Made, folder: Path, answer: bytes):
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        with beside.short(folder / "links.s") as name:
+            listener.bind(name)
+        listener.listen()
+
+        def serve() -> None:
+            for _ in range(2):  # a question, and to be told to end
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.send(protocol.LENGTH.pack(len(answer)) + answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with Bench(another()) as bench:
+            link = bench.make_link()
+            thread.join()
+            assert numbers(bench.exchange(link, link.there, 5)) == list(range(5))
+
+
 def test_what_a_stopped_helper_cannot_take_is_told_as_overrun(bench: Bench):
     """Its device holds some; the rest is lost, and said to be."""
     link = bench.make_link()
