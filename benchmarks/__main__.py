@@ -26,6 +26,7 @@ BENCHMARKS = {
     "everyday": "benchmarks.everyday",
     "links": "benchmarks.links",
     "mesh": "benchmarks.mesh",
+    "netem": "benchmarks.netem",
     "outside": "benchmarks.outside",
     "ring": "benchmarks.ring",
     "shared-memory": "benchmarks.shared_memory",

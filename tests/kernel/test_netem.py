@@ -179,7 +179,27 @@ def test_a_forgotten_mesh_keeps_no_namespace_alive(bench: Bench) -> None:
         bench.apply(one.there, EVERYTHING)
     before = open_descriptors()
     bench.driver.forget("mesh")
-    assert before - open_descriptors() == 2
+    assert before - open_descriptors() == 4  # two at each end
+
+
+def test_a_link_that_was_made_anew_is_shaped_anew(bench: Bench) -> None:
+    """Its devices have the indices of those before, and the device of the detour has stayed."""
+    link = bench.make_link()
+    there, asked = link.there, LinkSpec(delay_s=0.1, loss_ratio=0.5)
+    for _ in range(2):
+        bench.apply(there, asked)
+    before = everything(link)
+    where, name = [there.source_netns, there.target_netns], there.device
+    a, b = (str(netns.ip("link", "show", name, netns=one)[0]["ifindex"]) for one in where)
+    ip = ["ip", "-n", where[0], "link"]
+    subprocess.run([*ip, "del", name], check=True)
+    peer = ["type", "veth", "peer", "name", name, "index", b, "netns", where[1]]
+    subprocess.run([*ip, "add", name, "index", a, *peer], check=True)
+    for one in where:
+        subprocess.run(["ip", "-n", one, "link", "set", name, "up"], check=True)
+    bench.apply(there, asked)
+    assert everything(link) == before
+    assert bench.read(there) == asked
 
 
 # --- what it does ---------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from otter_agent.links.netem import tc
@@ -40,6 +41,7 @@ _PURPOSES = {
 }
 
 
+@lru_cache(maxsize=4096)
 def detour_device(device: str) -> str:
     """Name of the device through whose queue all goes that comes in by another."""
     name = DETOUR_PREFIX + device
