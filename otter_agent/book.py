@@ -134,7 +134,7 @@ class Book:
         """Another thing is to be true from now on."""
         if desired.spec is not self.desired.spec:
             self.wanted = Wanted.of(desired.spec)
-            self.links.take(desired.spec)
+            self.links.take(desired.spec, self.machine.links_of(desired.spec))
             self.player.take(desired.spec)
         self.desired = desired
         self.take_spec()
