@@ -285,7 +285,7 @@ class Book:
             states={m.name: self.status_of(m) for m in self.desired.spec.modules},
             parts=self.parts,
             memory=self.memory,
-            links=self.links.statuses(),
+            links=self.links,
         )
 
     def artifacts(self) -> dict[str, str]:
