@@ -75,7 +75,8 @@ class Actions:
                 book.tell("network", book.name, error, "failed")
             ground.problems[name] = error
         else:
-            ground.problems.pop(name, None)
+            if ground.problems.pop(name, None) is not None and name == "Links":
+                book.tell("network", book.name, "links are as asked again")
             ground.retry.pop(name, None)
 
     # --- one module --------------------------------------------------------------------------

@@ -134,7 +134,7 @@ class Book:
         """Another thing is to be true from now on."""
         if desired.spec is not self.desired.spec:
             self.wanted = Wanted.of(desired.spec)
-            self.links.take(desired.spec)
+            self.links.take(desired.spec, self.machine.links_of(desired.spec))
             self.player.take(desired.spec)
         self.desired = desired
         self.take_spec()
@@ -285,7 +285,7 @@ class Book:
             states={m.name: self.status_of(m) for m in self.desired.spec.modules},
             parts=self.parts,
             memory=self.memory,
-            links=self.links.statuses(),
+            links=self.links,
         )
 
     def artifacts(self) -> dict[str, str]:

@@ -46,6 +46,7 @@ class MeshKeeper:
         self._prober = Prober(self._book, self._probing)
         self._book.links.remake = self._remake_network
         self._book.links.cut = self._cut
+        self._book.links.failed = self._try_links_again
         self._wakes: dict[str, float] = {}
         self._unsettled: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -250,6 +251,11 @@ class MeshKeeper:
     async def _remake_network(self) -> None:
         """Links need other devices than they have: everything that runs keeps running."""
         await self._steps.make_network(self._book.desired.spec, self._book.links)
+
+    def _try_links_again(self) -> None:
+        """Some aren't as asked: that is looked at again, and is the mesh's problem until then."""
+        self._book.ground.done["Links"] = ""
+        self._book.touch()
 
     async def _cut(self, shaped: bool) -> None:
         """Whoever sends into the mesh is to hand over packets that are cut, or need not."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from net.errors import OtterError
 from otter_agent import api
 from otter_agent.admission import Holding
+from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.part import Part
 from otter_agent.runtimes.base import Phase
@@ -35,7 +36,7 @@ class MeshView:
     states: Mapping[str, tuple[api.ModuleState, str]]
     parts: Mapping[str, Part]
     memory: Mapping[str, Supervision]
-    links: tuple[api.LinkStatus, ...] = ()
+    links: LinkBook
 
 
 def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus:
@@ -50,7 +51,7 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
         machines=(api.MachineStatus(name=name, reachable=True, version=VERSION),),
         hosts=tuple(_host(machine, spec.name, h) for h in spec.hosts),
         modules=tuple(_module(view, m, _read(machine, spec.name, m)) for m in spec.modules),
-        links=view.links,
+        links=view.links.statuses(),
         spec=spec,
         problem=view.problem,
         owner=user_name(view.desired.owner),

@@ -24,6 +24,11 @@ _RATIOS = (
     *("loss_ratio", "loss_correlation", "jitter_correlation", "duplicate_ratio"),
     *("corrupt_ratio", "reorder_ratio", "reorder_correlation"),
 )
+_LARGEST = {
+    "queue_s": (_LONGEST_S, "1h"),
+    "queue_bytes": (1 << 40, "1TiB"),
+    "queue_packets": (10**9, "10^9 packets"),
+}
 _CHAINS = {"loss_gilbert": 4, "loss_markov": 5}
 
 
@@ -170,8 +175,9 @@ class LinkSpec:
         sizes = ("queue_s", "queue_bytes", "queue_packets")
         queues = [name for name in sizes if getattr(self, name) is not None]
         for name in queues:
-            if getattr(self, name) <= 0:
-                wrong[name] = "must be above 0"
+            most, text = _LARGEST[name]
+            if not 0 < getattr(self, name) <= most:
+                wrong[name] = f"must be above 0 and at most {text}"
         if len(queues) > 1:
             wrong[queues[1]] = f"conflicts with {queues[0]}: a queue has one size"
         if self.ecn and self.queue_discipline not in ("codel", "red"):

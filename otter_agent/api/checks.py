@@ -52,6 +52,9 @@ def check(spec: MeshSpec) -> None:
     for link in spec.links:
         _need(link.a in hosts and link.b in hosts, f"link {link.name[:80]!r}: unknown host")
         _need(link.name.isprintable() and 0 < len(link.name) <= 200, "a link's name is no name")
+        for asked in (link.forward, link.reverse):
+            for name, why in asked.problems().items() if asked else ():
+                _need(None, f"link {link.name}: {name} {why}")
     _timeline(spec)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -91,16 +92,24 @@ class LinkBook:
         self._cutting: bool | None = None
         self.remake: Callable[[], Awaitable[None]] | None = None
         self.cut: Callable[[bool], Awaitable[None]] | None = None
+        self.failed: Callable[[], None] = lambda: None
         self.take(spec)
 
     # --- what is asked -----------------------------------------------------------------------
 
-    def take(self, spec: api.MeshSpec) -> None:
-        """Another topology holds. What was changed by hand stays, where the direction does."""
+    def take(self, spec: api.MeshSpec, choice: Choice | None = None) -> None:
+        """Another topology holds. What was changed by hand stays, where the direction does.
+
+        Args:
+            spec: The topology.
+            choice: The driver from now on; None: as before.
+        """
+        if choice is not None and choice is not self._choice:
+            self._choice, self._made, self._outcomes = choice, None, {}
         self._allow_degraded = spec.allow_degraded
         self._base = ways(spec)
         gone = self._shapes.keys() - self._base.keys()
-        if gone:
+        with suppress(AgentError):  # a full disk: nobody asks for them any more
             self._keep.put_shapes(self._mesh, dict.fromkeys(gone))
         self._shapes = {w: s for w, s in self._shapes.items() if w in self._base}
         for layer in LAYERS:
@@ -196,6 +205,9 @@ class LinkBook:
                 before = Shape() if asked.reset else shapes.get(way, self.shape_of(way))
                 self._check(way, before.at(now).change(), asked.change)
                 shapes[way] = before.asked(asked.change, end, now)
+                if len(shapes[way].leases) > leases.MOST:
+                    text = f"link {way}: {leases.MOST} changes wait for their end already"
+                    raise AgentError("bad-request", text, hint="otterctl shape reset undoes them")
         self._take_shapes(shapes, now)
         self._news.set()
         await self._settle()
@@ -272,6 +284,8 @@ class LinkBook:
     async def _settle(self) -> None:
         """Bring what has changed into force; returns when it is, or when it is known why not."""
         await self._bring_changes_into_force()
+        if any(outcome.error for outcome in list(self._outcomes.values())):
+            self.failed()
         await self.see_to_cutting()
 
     async def _bring_changes_into_force(self) -> None:

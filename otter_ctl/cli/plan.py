@@ -88,7 +88,9 @@ async def _prepare(
     """The plan, and why the agent would refuse it."""
     topology = load(file, overrides)
     if not session.agent.answers():
-        return prepare(file, overrides, None, session.agent.facts(), topology=topology), []
+        facts = session.agent.facts()
+        prepared = prepare(file, overrides, None, facts, topology=topology)
+        return prepared, without_agent(prepared.plan.spec, facts)
     async with AgentClient(session.agent.socket) as client:
         info = await client.info()
         current = await client.find_mesh(topology.name)
@@ -101,6 +103,20 @@ async def _prepare(
         except AgentFault as fault:
             refused.append(fault)
     return prepared, refused
+
+
+def without_agent(spec: api.MeshSpec, facts: api.Info | None) -> list[AgentFault]:
+    """Why an agent that `apply` starts here would refuse a mesh, as far as that is known before."""
+    if facts is None or facts.link_driver != "none" or spec.allow_degraded:
+        return []
+    if spec.modules and all(module.runtime == "fake" for module in spec.modules):
+        return []  # it has no network to shape
+    for link in spec.links:
+        if any(asked is not None and asked.asked() for asked in (link.forward, link.reverse)):
+            why = f"link {link.name}: no link driver works here ({facts.link_driver_why})"
+            problem = api.Problem(code="unsupported-link", message=why, hint="otterctl doctor")
+            return [AgentFault(facts.machine, problem)]
+    return []
 
 
 def _draw(prepared: Prepared, where: str) -> bool:

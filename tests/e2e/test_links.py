@@ -207,6 +207,7 @@ def test_a_property_that_cannot_be_had_is_refused_by_name(otter: Otter) -> None:
     if driver["ok"]:
         pytest.skip("this kernel has netem")
     assert driver["ok"] is False
+    assert "link radio: no link driver works here (netem:" in otter("plan", file).stderr
     refused = otter("apply", file, code=1)
     assert "link radio:a>b: delay: no link driver works here (netem:" in refused.stderr
     assert "allow_degraded" in refused.stderr
