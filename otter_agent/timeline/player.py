@@ -32,6 +32,8 @@ from otter_agent.timeline.record import Record
 TICK_S = 0.0025
 """Between two times that it looks what is due: with it nothing is later than 5 ms, and a thousand
 changes a second are 400 calls of the driver."""
+AT_ONCE = 1000
+"""Directions changed by one call; then others of the agent's tasks have their turn."""
 _AFTER_FAILURE_S = 1.0
 _LOOK_AGAIN_S = 60.0
 """The loop's clock stands still in suspend."""
@@ -207,12 +209,15 @@ class Player:
         """Bring everything to where the timeline stands, whatever it was before."""
         compiled = await self._compile()
         position = self._kept.position(self._around.now())
-        begun = self._kept.begun
-        state = compiled.timeline.state(position) if begun else {}
+        begun, timeline = self._kept.begun, compiled.timeline
+        # For thousands of directions that takes a while; the loop has others to serve.
+        state, walk = await asyncio.to_thread(
+            lambda: (timeline.state(position) if begun else {}, Walk(timeline, position))
+        )
         wanted = {**dict.fromkeys(self._held, _NOTHING), **state}
         changes = {w: c for w, c in wanted.items() if c != self._held.get(w, _NOTHING)}
         self._held = state
-        self._walk = Walk(compiled.timeline, position)
+        self._walk = walk
         # What begins at 0 begins with the epoch; all later ones it has passed already.
         just = begun and position < TICK_S * 4
         self._happenings = Happenings(compiled.events, -1.0 if just else position)
@@ -247,7 +252,7 @@ class Player:
         if self._kept.state != "running":
             return
         position = self._kept.position(self._around.now())
-        due = self._walk.to(position)
+        due = self._walk.to(position, AT_ONCE)
         for one in due:
             self._held[one.key] = one.change
         failed = await self._ask(due)
@@ -279,15 +284,20 @@ class Player:
 
     # --- telling -----------------------------------------------------------------------------
 
-    def status(self, last: int = 20, following: int = 20) -> api.TimelineStatus:
-        """Where it stands, what was done last and what comes next."""
+    async def upcoming(self, most: int) -> tuple[api.TimelineChange, ...]:
+        """The changes to come."""
+        compiled, kept = self._compiled, self._kept
+        if compiled is None or not most:
+            return ()
+        since = kept.position(self._around.now()) if kept.begun else None
+        return tuple(map(_told, await asyncio.to_thread(compiled.timeline.upcoming, since, most)))
+
+    def status(
+        self, last: int = 0, upcoming: tuple[api.TimelineChange, ...] = ()
+    ) -> api.TimelineStatus:
+        """Where it stands, with the last changes; `upcoming`: those to come."""
         now, kept = self._around.now(), self._kept
         position = kept.position(now)
-        compiled = self._compiled
-        upcoming = []
-        if compiled is not None and following:
-            since = position if kept.begun else None
-            upcoming = [_told(d) for d in compiled.timeline.upcoming(since, following)]
         spec = self._spec.timeline
         return api.TimelineStatus(
             mesh=self._mesh,
@@ -298,8 +308,8 @@ class Player:
             events=len(spec.events),
             lateness=self.record.lateness(),
             last=tuple(self.record.last)[-last:] if last else (),
-            next=tuple(upcoming),
-            problem=compiled.problem if compiled else "",
+            next=upcoming,
+            problem=self._compiled.problem if self._compiled else "",
         )
 
 
