@@ -30,6 +30,7 @@ BENCHMARKS = {
     "ring": "benchmarks.ring",
     "shared-memory": "benchmarks.shared_memory",
     "sdk": "benchmarks.sdk",
+    "timeline": "benchmarks.timeline",
     "topology": "benchmarks.topology",
     "transport": "benchmarks.transport",
 }

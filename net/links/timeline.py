@@ -225,9 +225,12 @@ def _steps(since_s: float, moment_s: float) -> int:
 
 
 def _of_trace(values: Mapping[str, float]) -> Change:
+    if "loss_ratio" not in values and "up" not in values:
+        return Change(values)  # nothing follows from these, and a trace may change often
+    asked: dict[str, float | bool] = dict(values)
     if "up" in values:
-        return Change.of(**{**values, "up": values["up"] >= 0.5})
-    return Change.of(**values)
+        asked["up"] = values["up"] >= 0.5
+    return Change.of(**asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,7 +319,9 @@ def _told(due: Due[Way], applied_s: float | None = None, error: str = "") -> api
         link=due.key.link,
         source=due.key.source,
         target=due.key.target,
-        change=due.change.asked(),
+        change=due.change.asked()
+        if None in due.change.values.values()
+        else dict(due.change.values),
         applied_s=applied_s,
         error=error,
     )

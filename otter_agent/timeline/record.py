@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import math
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
+
+import msgspec
 
 from otter_agent import api
 
@@ -63,7 +64,7 @@ class Record:
                     change.link,
                     change.source,
                     change.target,
-                    json.dumps(change.change),
+                    msgspec.json.encode(change.change).decode(),
                     change.error,
                 )
             )
