@@ -32,6 +32,7 @@ BENCHMARKS = {
     "sdk": "benchmarks.sdk",
     "timeline": "benchmarks.timeline",
     "topology": "benchmarks.topology",
+    "traces": "benchmarks.traces",
     "transport": "benchmarks.transport",
 }
 
