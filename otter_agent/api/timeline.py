@@ -74,6 +74,13 @@ class TimelineSpec(Data, frozen=True):
     traces: tuple[TraceUse, ...] = ()
     events: tuple[TimelineEvent, ...] = ()
 
+    def links(self) -> set[str]:
+        """Links that may be changed by it."""
+        found = {use.link for use in self.traces}
+        for event in self.events:
+            found.update(event.both, event.forward, event.reverse)
+        return found
+
 
 class Lateness(Data, frozen=True):
     """How long after its time changes came into force, seconds; over all since the epoch."""

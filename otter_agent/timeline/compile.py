@@ -66,14 +66,6 @@ def compile_spec(spec: api.MeshSpec, read: Read, known: dict[str, Trace]) -> Com
     return Compiled(Timeline(courses), events, "; ".join(dict.fromkeys(problems)))
 
 
-def touched_links(spec: api.MeshSpec) -> set[str]:
-    """Links that may be changed by the timeline."""
-    found = {use.link for use in spec.timeline.traces}
-    for event in spec.timeline.events:
-        found.update(event.both, event.forward, event.reverse)
-    return found
-
-
 def _targets(event: api.TimelineEvent, links: dict[str, api.Link]) -> Iterator[Way]:
     for name in (*event.both, *event.forward):
         yield Way(name, links[name].a, links[name].b)

@@ -24,7 +24,7 @@ from otter_agent.links.base import Outcome
 from otter_agent.links.leases import Moment
 from otter_agent.links.telling import Layer, Tell
 from otter_agent.links.ways import Way
-from otter_agent.timeline.compile import Compiled, Read, compile_spec, touched_links
+from otter_agent.timeline.compile import Compiled, Read, compile_spec
 from otter_agent.timeline.happenings import Happenings
 from otter_agent.timeline.kept import Kept, decode, encode
 from otter_agent.timeline.record import Record
@@ -115,7 +115,7 @@ class Player:
         self._news = asyncio.Event()
         self._said = ""
         self.record = Record(around.file)
-        around.links.expect(touched_links(spec))
+        around.links.expect(spec.timeline.links())
 
     # --- what others tell it -----------------------------------------------------------------
 
@@ -124,7 +124,7 @@ class Player:
         if spec is self._spec:
             return
         self._spec = spec
-        self._around.links.expect(touched_links(spec))
+        self._around.links.expect(spec.timeline.links())
         self._news.set()
 
     @property
@@ -159,7 +159,7 @@ class Player:
             self.record.reset()
         position = after.position(self._around.now())
         self._news.set()
-        if not must and not touched_links(self._spec):
+        if not must and not self._spec.timeline.links():
             return  # nobody waits for the epoch of a mesh in which nothing changes
         data = {"position_s": position}
         text = f"at {position:.3f} s: {why}"
