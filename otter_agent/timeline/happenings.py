@@ -22,11 +22,13 @@ class Happening:
     """One that is to be told of.
 
     Attributes:
-        subject: Links, as they are written.
+        number: The event's.
+        subject: Links or hosts, as they are written.
         kind: Whether it begins or has ended.
     """
 
     at_s: float
+    number: int
     subject: str
     text: str
     kind: Literal["changed", "ended"]
@@ -94,5 +96,9 @@ class Happenings:
         if more:
             text += f" (and {more} times since it was told last)"
         return Happening(
-            at_s=at_s, subject=subject, text=text, kind="changed" if begins else "ended"
+            at_s=at_s,
+            number=number,
+            subject=subject,
+            text=text,
+            kind="changed" if begins else "ended",
         )

@@ -24,7 +24,8 @@ from otter_agent.links.base import Outcome
 from otter_agent.links.leases import Moment
 from otter_agent.links.telling import Layer, Tell
 from otter_agent.links.ways import Way
-from otter_agent.timeline.compile import Compiled, Read, compile_spec
+from otter_agent.timeline.budgets import Budgets
+from otter_agent.timeline.compile import Compiled, Key, Read, compile_spec
 from otter_agent.timeline.happenings import Happenings
 from otter_agent.timeline.kept import Kept, decode, encode
 from otter_agent.timeline.record import Record
@@ -77,6 +78,7 @@ class Around:
 
     Attributes:
         links: Are told what to change.
+        budgets: The same, of hosts.
         keep: Where the epoch is kept.
         read: Gives blobs.
         tell: Records events.
@@ -85,6 +87,7 @@ class Around:
     """
 
     links: Links
+    budgets: Budgets
     keep: Keep
     read: Read
     tell: Tell
@@ -109,8 +112,8 @@ class Player:
         self._traces: dict[str, Trace] = {}
         self._compiled: Compiled | None = None
         self._compiled_of: api.MeshSpec | None = None
-        self._held: dict[Way, Change] = {}
-        self._walk: Walk[Way] = Walk(Timeline({}), 0.0)
+        self._held: dict[Key, Change] = {}
+        self._walk: Walk[Key] = Walk(Timeline({}), 0.0)
         self._happenings = Happenings((), 0.0)
         self._news = asyncio.Event()
         self._said = ""
@@ -159,7 +162,7 @@ class Player:
             self.record.reset()
         position = after.position(self._around.now())
         self._news.set()
-        if not must and not self._spec.timeline.links():
+        if not must and not (self._spec.timeline.traces or self._spec.timeline.events):
             return  # nobody waits for the epoch of a mesh in which nothing changes
         data = {"position_s": position}
         text = f"at {position:.3f} s: {why}"
@@ -260,27 +263,40 @@ class Player:
             state = "failed" if failed else happening.kind
             data = {"layer": "timeline", "at_s": happening.at_s}
             text = f"timeline: {happening.text}" + (f"; failed: {failed}" if failed else "")
-            self._around.tell("link", happening.subject, text, state, data)
+            hosts = self._spec.timeline.events[happening.number].hosts
+            kind = "host" if hosts else "link"
+            self._around.tell(kind, happening.subject, text, state, data)
         if self.record.full:
             await asyncio.to_thread(self.record.write)
 
-    async def _ask(self, due: Collection[Due[Way]]) -> str:
+    async def _ask(self, due: Collection[Due[Key]]) -> str:
         """Ask the links; returns the first that went wrong."""
         if not due:
             return ""
-        changes = {one.key: one.change for one in due}
-        outcomes = await self._around.links.change("timeline", changes, instead=True, quiet=True)
+        failed = await self._change({one.key: one.change for one in due})
         now = self._around.now()
         position = self._kept.position(now)
         epoch = now.wall_s - position
         made = []
         for one in due:
-            outcome = outcomes.get(one.key)
-            error = str(outcome.error) if outcome is not None and outcome.error else ""
+            error = failed.get(one.key, "")
             made.append(_told(one, None if error else position, error))
         if self._kept.begun:
             self.record.add(epoch, made, sum(one.passed for one in due))
         return next((change.error for change in made if change.error), "")
+
+    async def _change(self, changes: Mapping[Key, Change]) -> dict[Key, str]:
+        """Make it so; why it isn't, where it isn't."""
+        failed: dict[Key, str] = {}
+        links = {key: change for key, change in changes.items() if isinstance(key, Way)}
+        if links:
+            done = await self._around.links.change("timeline", links, instead=True, quiet=True)
+            failed |= {way: str(outcome.error) for way, outcome in done.items() if outcome.error}
+        hosts = {key: change for key, change in changes.items() if isinstance(key, str)}
+        if hosts:
+            known = {host.name: host for host in self._spec.hosts}
+            failed.update(await self._around.budgets.change(hosts, known))
+        return failed
 
     # --- telling -----------------------------------------------------------------------------
 
@@ -313,15 +329,19 @@ class Player:
         )
 
 
-def _told(due: Due[Way], applied_s: float | None = None, error: str = "") -> api.TimelineChange:
+def _told(due: Due[Key], applied_s: float | None = None, error: str = "") -> api.TimelineChange:
+    values = due.change.values
+    change = due.change.asked() if None in values.values() else dict(values)
+    if isinstance(due.key, str):
+        return api.TimelineChange(
+            at_s=due.at_s, host=due.key, change=change, applied_s=applied_s, error=error
+        )
     return api.TimelineChange(
         at_s=due.at_s,
         link=due.key.link,
         source=due.key.source,
         target=due.key.target,
-        change=due.change.asked()
-        if None in due.change.values.values()
-        else dict(due.change.values),
+        change=change,
         applied_s=applied_s,
         error=error,
     )

@@ -29,6 +29,7 @@ from otter_agent.links.fake import FakeLinks
 from otter_agent.links.leases import Moment
 from otter_agent.links.ways import Way
 from otter_agent.state import State
+from otter_agent.timeline.budgets import Budgets
 from otter_agent.timeline.happenings import Happenings
 from otter_agent.timeline.player import Around, Player
 from otter_agent.timeline.record import COLUMNS
@@ -88,6 +89,7 @@ class World:
             mesh,
             Around(
                 links=self.links,
+                budgets=Budgets(mesh.name, None),
                 keep=self.state,
                 read=self.read,
                 tell=self.tell,
@@ -293,6 +295,19 @@ async def test_what_the_driver_refuses_is_noted_as_failed(tmp_path):
         await until(lambda: player.status().lateness.failed == 2)
         assert all("it is broken" in c.error for c in player.record.last)
         assert all(c.applied_s is None for c in player.record.last)
+
+
+async def test_a_host_that_can_t_be_limited_is_noted_as_failed(tmp_path):
+    world = World(tmp_path)
+    slow = api.TimelineEvent(at_s=0.0, hosts=("edge",), change={"cpu": 0.5}, text="edge: cpu 0.5")
+    async with world.playing(spec(slow, event(0.0, rate_bps=1e6))) as player:
+        player.all_ready()
+        await until(lambda: player.status().lateness.changes == 3)
+        (failed,) = [c for c in player.record.last if c.error]
+        assert (failed.host, failed.change, failed.link) == ("edge", {"cpu": 0.5}, "")
+        assert "no cgroups" in failed.error
+        assert world.in_force() == replace(BASE, rate_bps=1e6)
+        await until(lambda: any(said[0] == "host" for said in world.told))
 
 
 async def test_an_order_that_can_t_be_kept_is_refused(tmp_path, monkeypatch):
