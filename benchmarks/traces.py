@@ -21,6 +21,7 @@ from net.links.traces.trace import Manner, Played, Trace
 SECONDS = 20.0
 EDGE_S = 2.0
 DELAY_S = 0.001
+RATES_BPS = (1e6, 20e6)
 OFFERED_BPS = 25e6
 GOAL = 0.03
 BINS_S = (0.1, 0.5)
@@ -86,7 +87,7 @@ def rows() -> list[Row]:
     for step_s in STEPS_S:
         trace = generate(
             Recipe(
-                model="random-walk", seed=3, rates_bps=(1e6, 20e6), length_s=SECONDS,
+                model="random-walk", seed=3, rates_bps=RATES_BPS, length_s=SECONDS,
                 step_s=step_s, change=0.3,
             )
         )  # fmt: skip
