@@ -31,7 +31,9 @@ BENCHMARKS = {
     "ring": "benchmarks.ring",
     "shared-memory": "benchmarks.shared_memory",
     "sdk": "benchmarks.sdk",
+    "timeline": "benchmarks.timeline",
     "topology": "benchmarks.topology",
+    "traces": "benchmarks.traces",
     "transport": "benchmarks.transport",
 }
 

@@ -21,6 +21,7 @@ from otter_agent.secrets import Secrets
 from otter_agent.state import DesiredMesh, State
 from otter_agent.status import MeshView
 from otter_agent.supervision import Supervision
+from otter_agent.timeline.budgets import Budgets
 from otter_agent.timeline.player import Around, Player
 
 
@@ -76,6 +77,7 @@ class Book:
         touched: Modules of which something has changed since they were last decided about.
         news: Set when something has.
         links: What is asked of its links, and in force.
+        budgets: What is asked of its hosts now.
         player: Plays its timeline.
     """
 
@@ -96,6 +98,7 @@ class Book:
         self._emit = emit
         choice = machine.links_of(desired.spec)
         self.links = LinkBook(choice, machine.agent_id, desired.spec, state, self.tell)
+        self.budgets = Budgets(self.name, machine.cgroups)
         self.player = Player(desired.spec, self._around_player(machine, state))
         self.take_spec()
 
@@ -103,6 +106,7 @@ class Book:
         blobs = machine.layout.blobs
         return Around(
             links=self.links,
+            budgets=self.budgets,
             keep=state,
             read=lambda digest: (blobs / digest).read_bytes(),
             tell=self.tell,

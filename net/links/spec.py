@@ -115,8 +115,7 @@ class LinkSpec:
 
     def asked(self) -> dict[str, Any]:
         """Only what was asked for, by field name."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: v for k, v in values.items() if v is not None}
+        return {name: v for name in _NAMES if (v := getattr(self, name)) is not None}
 
     # --- what is wrong ----------------------------------------------------------------------------
 
@@ -183,6 +182,10 @@ class LinkSpec:
         if self.ecn and self.queue_discipline not in ("codel", "red"):
             wrong["ecn"] = "goes only with the disciplines codel and red"
         return wrong
+
+
+_NAMES = tuple(f.name for f in fields(LinkSpec))
+"""Looked up once: what changes often asks for them often."""
 
 
 def _parts(value: Value) -> tuple[Any, ...]:

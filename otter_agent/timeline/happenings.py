@@ -22,11 +22,13 @@ class Happening:
     """One that is to be told of.
 
     Attributes:
-        subject: Links, as they are written.
+        number: The event's.
+        subject: Links or hosts, as they are written.
         kind: Whether it begins or has ended.
     """
 
     at_s: float
+    number: int
     subject: str
     text: str
     kind: Literal["changed", "ended"]
@@ -58,6 +60,7 @@ class Happenings:
         found = []
         while self._heap and self._heap[0][0] <= moment_s:
             at, number = heapq.heappop(self._heap)
+            at = self._last(number, at, moment_s)
             happening = self._of(number, at)
             if happening is not None:
                 found.append(happening)
@@ -69,6 +72,16 @@ class Happenings:
         following = min(event.begins_after(moment_s), event.ends_after(moment_s))
         if following < math.inf:
             heapq.heappush(self._heap, (following, number))
+
+    def _last(self, number: int, at_s: float, moment_s: float) -> float:
+        """What happened last up to a moment: who was away isn't told of each time."""
+        event = self._events[number]
+        begun = event.begun(moment_s)
+        if event.every_s is None or begun is None or begun <= at_s:
+            return at_s
+        self._untold[number] += round((begun - at_s) / event.every_s)
+        end = math.inf if event.for_s is None else begun + event.for_s
+        return end if end <= moment_s else begun
 
     def _of(self, number: int, at_s: float) -> Happening | None:
         event = self._events[number]
@@ -83,5 +96,9 @@ class Happenings:
         if more:
             text += f" (and {more} times since it was told last)"
         return Happening(
-            at_s=at_s, subject=subject, text=text, kind="changed" if begins else "ended"
+            at_s=at_s,
+            number=number,
+            subject=subject,
+            text=text,
+            kind="changed" if begins else "ended",
         )

@@ -56,7 +56,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
         names = Names("host", hosts, (host.made_from for host in hosts.values()))
     traces = Traces(around.folder, top.get("seed", 0))
     links = read_links(top.get("links", []), defaults.get("link"), names, expansion, traces)
-    events = read_events(top.get("events", []), links)
+    events = read_events(top.get("events", []), links, names)
     modules = read_modules(
         top.get("modules", {}), defaults.get("module"), hosts, names, around.folder, expansion
     )

@@ -1,4 +1,4 @@
-"""`[[events]]` -> `LinkEvent`s: what they happen to, and that it makes sense there.
+"""`[[events]]` -> `TimedEvent`s: what they happen to, and that it makes sense there.
 
 Must not know: TOML, positions, when the epoch is.
 """
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from net.links.changes import Change, problems
 from net.links.spec import LinkSpec
 from net.links.timeline import Event
-from net.links.words import link_text
+from net.links.words import host_text, link_text
 from net.units import format_duration
 from otter_ctl.topology.globs import Names, is_glob
-from otter_ctl.topology.model import EVENTS_LIMIT, Link, LinkEvent
+from otter_ctl.topology.model import EVENTS_LIMIT, Link, TimedEvent
 from otter_ctl.topology.names import short
 from otter_ctl.topology.properties import key_of, values_of
 from otter_ctl.topology.reader import Fields, Place, shown
@@ -22,14 +22,17 @@ from otter_ctl.topology.reader import Fields, Place, shown
 TARGETS_LIMIT = 1_000_000
 """Links times events: more is a slip of a glob."""
 _KEYS = {"at_s": "at", "change": "set", "for_s": "for", "every_s": "every", "ramp_s": "ramp"}
+_OF_HOSTS = {"cpu": "cpu", "memory": "memory_bytes"}
 _Ways = dict[str, list[str]]
 
 
-def read_events(written: Sequence[Fields], links: Sequence[Link]) -> tuple[LinkEvent, ...]:
-    """All sound events, in the order of the file."""
+def read_events(
+    written: Sequence[Fields], links: Sequence[Link], hosts: Names | None
+) -> tuple[TimedEvent, ...]:
+    """All sound events, in the order of the file; `hosts` None: they couldn't be read."""
     names = Names("link", (x.name for x in links), (x.made_from for x in links))
     by_name = {link.name: link for link in links}
-    events: list[LinkEvent] = []
+    events: list[TimedEvent] = []
     targets = 0
     for own in written:
         if len(events) >= EVENTS_LIMIT:
@@ -38,26 +41,58 @@ def read_events(written: Sequence[Fields], links: Sequence[Link]) -> tuple[LinkE
         if targets > TARGETS_LIMIT:
             own.place.report(f"events happen to more than {TARGETS_LIMIT} links, all together")
             break
-        event = _event(own, names, by_name)
+        event = _event(own, names, by_name, hosts)
         if event is not None:
             events.append(event)
             targets += len(event.both) + len(event.forward) + len(event.reverse)
+            targets += len(event.hosts)
     return tuple(events)
 
 
-def _event(own: Fields, names: Names, links: dict[str, Link]) -> LinkEvent | None:
+def _event(
+    own: Fields, names: Names, links: dict[str, Link], hosts: Names | None
+) -> TimedEvent | None:
     """One event; None after reporting."""
-    if "link" not in own.given:
-        own.place.report("missing key `link`", 'it says what happens to what: link = "radio"')
     if not own.given & {"set", "reset"}:
         own.place.report("missing key `set`", 'such as set = { rate = "1mbit" }, or reset = true')
         return None
-    if own.given - own.values.keys() or "at" not in own or "link" not in own:
+    if len(own.given & {"link", "host"}) != 1:
+        both = "`link` goes not with `host`" if "link" in own.given else "missing key `link`"
+        own.place.report(both, 'it happens to links or to hosts: link = "radio"')
+        return None
+    if own.given - own.values.keys() or "at" not in own:
         return None  # reported
     change = _change(own)
     if change is None:
         return None
-    ways = _ways(own, names, links)
+    timed = _timed(own, change)
+    if timed is None:
+        return None
+    ways: _Ways = {"both": [], "forward": [], "reverse": []}
+    found: dict[str, None] = {}
+    if "host" in own:
+        found = _hosts(own, hosts)
+    else:
+        ways = _ways(own, names, links)
+    if not (any(ways.values()) or found) or not _makes_sense(own, timed, ways, links):
+        return None
+    return TimedEvent(
+        at_s=timed.at_s,
+        both=tuple(ways["both"]),
+        forward=tuple(ways["forward"]),
+        reverse=tuple(ways["reverse"]),
+        hosts=tuple(found),
+        change=change,
+        reset=timed.reset,
+        for_s=timed.for_s,
+        every_s=timed.every_s,
+        ramp_s=timed.ramp_s,
+        text=_text(own, timed),
+    )
+
+
+def _timed(own: Fields, change: Change) -> Event | None:
+    """When it happens; None after reporting."""
     timed = Event(
         number=0,
         at_s=own["at"],
@@ -68,25 +103,24 @@ def _event(own: Fields, names: Names, links: dict[str, Link]) -> LinkEvent | Non
         ramp_s=own.get("ramp", 0.0),
     )
     problem = timed.problem()
-    if problem is not None:
-        key = _KEYS[problem[0]]
-        place = own.place.child(key) if key in own.given else own.place
-        place.report(problem[1] if key in own.given else f"`{key}` {problem[1]}")
-        return None
-    if not any(ways.values()) or not _makes_sense(own, timed, ways, links):
-        return None
-    return LinkEvent(
-        at_s=timed.at_s,
-        both=tuple(ways["both"]),
-        forward=tuple(ways["forward"]),
-        reverse=tuple(ways["reverse"]),
-        change=change,
-        reset=timed.reset,
-        for_s=timed.for_s,
-        every_s=timed.every_s,
-        ramp_s=timed.ramp_s,
-        text=_text(own, timed),
-    )
+    if problem is None:
+        return timed
+    key = _KEYS[problem[0]]
+    place = own.place.child(key) if key in own.given else own.place
+    place.report(problem[1] if key in own.given else f"`{key}` {problem[1]}")
+    return None
+
+
+def _hosts(own: Fields, hosts: Names | None) -> dict[str, None]:
+    """The hosts that it happens to, each once."""
+    found: dict[str, None] = {}
+    if hosts is None:
+        return found
+    for number, word in enumerate(own["host"]):
+        place = own.place.child("host")
+        place = place.child(number) if len(own["host"]) > 1 else place
+        found |= dict.fromkeys(hosts.find(word, place))
+    return found
 
 
 def _change(own: Fields) -> Change | None:
@@ -98,6 +132,16 @@ def _change(own: Fields) -> Change | None:
         return None  # reported
     if not written.values:
         return None  # what it holds is no key, which is reported
+    wrong = sorted(written.given & _OF_HOSTS.keys())
+    if "host" in own:
+        wrong = sorted(written.given - _OF_HOSTS.keys())
+    for key in wrong:
+        other = "links" if "host" in own else "hosts"
+        written.place.child(key).report(f"is of {other}")
+    if wrong:
+        return None
+    if "host" in own:
+        return Change({field: written[key] for key, field in _OF_HOSTS.items() if key in written})
     return Change.of(**values_of(written))
 
 
@@ -179,10 +223,10 @@ def _fits(own: Fields, event: Event, link: str, spec: LinkSpec) -> bool:
 
 def _text(own: Fields, event: Event) -> str:
     """`radio: rate 1mbit, loss 5% for 5s`."""
-    words = [f"{link}:{a}>{b}" if a else link for link, a, b in own["link"]]
-    what = " and ".join(
-        filter(None, ("reset" if event.reset else "", link_text(event.change.asked())))
-    )
+    words = [f"{link}:{a}>{b}" if a else link for link, a, b in own.get("link", ())]
+    words += own.get("host", ())
+    changed = (host_text if "host" in own else link_text)(event.change.asked())
+    what = " and ".join(filter(None, ("reset" if event.reset else "", changed)))
     text = f"{short(', '.join(words))}: {what}"
     if event.ramp_s:
         text += f" by a ramp of {format_duration(event.ramp_s)}"

@@ -50,7 +50,12 @@ _OF_A_LINK = (
     TRACE_KEY,
 )
 
-SET = Table("set", *PROPERTIES)
+SET = Table(
+    "set",
+    *PROPERTIES,
+    Key("cpu", values.CORES, "Of hosts: cores for all modules of the host together."),
+    Key("memory", values.MEMORY, "Of hosts: memory for all modules of the host together."),
+)
 
 REVERSE = Table("reverse", *_OF_A_LINK)
 

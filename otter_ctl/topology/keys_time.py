@@ -57,7 +57,11 @@ def event_table(properties: Table) -> Table:
             kinds.one_or_many(values.WAY),
             "The links it happens to; of one direction: `radio:phone>edge`.",
         ),
-        later("host", "The hosts it happens to."),
+        Key(
+            "host",
+            kinds.one_or_many(values.REFERENCE),
+            "The hosts it happens to, instead of `link`; globs name many.",
+        ),
         later("module", "The modules it happens to."),
         later("cell", "The cells it happens to."),
         later("attach", "Handover to another cell."),
