@@ -322,6 +322,16 @@ class AgentClient:
             async for line in self._lines(response, api.RecordLine):
                 yield line
 
+    async def verify(self, mesh: str, request: api.VerifyRequest) -> AsyncIterator[api.VerifyLine]:
+        """Measure a mesh; lines as they come. Raises `AgentFault` where it can't be."""
+        async with self._request(
+            "POST", _mesh(mesh, "verify"), body=api.encode(request), answer_s=None
+        ) as response:
+            async for line in self._lines(response, api.VerifyLine):
+                if line.problem is not None:
+                    raise AgentFault(self.machine, line.problem)
+                yield line
+
     async def files(self, mesh: str, module: str) -> AsyncIterator[bytes]:
         """The tar of a module's logs, records and outputs, as it comes."""
         path = _mesh(mesh, "modules", module, "files")

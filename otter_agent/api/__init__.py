@@ -86,6 +86,13 @@ from otter_agent.api.timeline import (
     TimelineStatus,
     TraceUse,
 )
+from otter_agent.api.verify import (
+    Effort,
+    VerifyLine,
+    VerifyRequest,
+    VerifyRow,
+    VerifyTolerance,
+)
 
 __all__ = [
     "API_VERSION",
@@ -97,6 +104,7 @@ __all__ = [
     "Copied",
     "Data",
     "DriverFact",
+    "Effort",
     "Event",
     "ExecRequest",
     "File",
@@ -146,6 +154,10 @@ __all__ = [
     "TimelineState",
     "TimelineStatus",
     "TraceUse",
+    "VerifyLine",
+    "VerifyRequest",
+    "VerifyRow",
+    "VerifyTolerance",
     "VolumeInfo",
     "VolumeMount",
     "Wiring",

@@ -31,6 +31,7 @@ from otter_agent.server import (
     modules,
     secrets,
     timeline,
+    verify,
     volumes,
 )
 from otter_agent.server.common import AGENT, problem
@@ -57,6 +58,7 @@ _ROUTES = (
     dev,
     images,
     volumes,
+    verify,
 )
 """Modules with `ROUTES`."""
 
@@ -65,6 +67,7 @@ def make_app(agent: Agent) -> web.Application:
     """All routes."""
     app = web.Application(client_max_size=MAX_SPEC_BYTES, middlewares=[_errors, owners_only])
     app[AGENT] = agent
+    app[verify.RUNNING] = set()
     for part in _ROUTES:
         app.add_routes(part.ROUTES)
     return app

@@ -1,0 +1,109 @@
+"""What probes of a link that does exactly as asked would show. Pure.
+
+Packets' chances of loss are a chain of states (tc-netem(8)); shares, lengths of bursts, and how
+much less a bursty series tells follow from the chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from net.links.spec import LinkSpec
+from net.links.verify.intervals import Numbers
+
+_LAGS = 2000
+"""Packets after which a loss no longer tells anything of the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """States that a packet may find, and the chance of loss in each."""
+
+    moves: NDArray[np.float64]
+    loss: NDArray[np.float64]
+
+    def stationary(self) -> NDArray[np.float64]:
+        """How much of the time is spent in each state."""
+        n = len(self.loss)
+        equations = np.vstack((self.moves.T - np.eye(n), np.ones(n)))
+        found = np.linalg.lstsq(equations, np.append(np.zeros(n), 1.0), rcond=None)[0]
+        return np.asarray(np.clip(found, 0.0, 1.0), float)
+
+    @property
+    def ratio(self) -> float:
+        """Share of packets lost, in the long run."""
+        return float(self.stationary() @ self.loss)
+
+    @property
+    def burst(self) -> float:
+        """Mean number of packets lost one after the other; 0 if none ever is."""
+        share = self.stationary()
+        begins = float((share * (1 - self.loss)) @ self.moves @ self.loss)
+        return self.ratio / begins if begins > 0 else 0.0
+
+    @property
+    def inflation(self) -> float:
+        """Variance of the share lost, over that of independent losses."""
+        share, ratio = self.stationary(), self.ratio
+        if not 0 < ratio < 1:
+            return 1.0
+        row, total = share * self.loss, 0.0
+        for _ in range(_LAGS):
+            row = row @ self.moves
+            covariance = float(row @ self.loss) - ratio * ratio
+            total += covariance
+            if abs(covariance) < 1e-9:
+                break
+        return max(1.0, 1 + 2 * total / (ratio * (1 - ratio)))
+
+
+def chain(asked: LinkSpec) -> Chain:
+    """The chain that a link is asked to lose packets by; one state, if they are independent."""
+    if asked.loss_gilbert is not None:
+        p, r, bad, good = asked.loss_gilbert
+        return Chain(np.array([[1 - p, p], [r, 1 - r]]), np.array([good, bad]))
+    if asked.loss_markov is not None:
+        p13, p31, p32, p23, p14 = asked.loss_markov
+        moves = np.array(
+            [
+                [1 - p13 - p14, 0, p13, p14],
+                [0, 1 - p23, p23, 0],
+                [p31, p32, 1 - p31 - p32, 0],
+                [1, 0, 0, 0],
+            ]
+        )
+        return Chain(np.clip(moves, 0, 1), np.array([0.0, 0.0, 1.0, 1.0]))
+    return Chain(np.ones((1, 1)), np.array([asked.loss_ratio or 0.0]))
+
+
+def deviations(asked: LinkSpec, count: int, seed: int) -> Numbers | None:
+    """As many independent deviations from the delay as asked for, in seconds; None: no telling.
+
+    No delay is below zero, so no deviation is below minus the delay.
+    """
+    if not asked.jitter_s:
+        return None
+    drawn = _shape(asked, count, np.random.default_rng(seed))
+    if drawn is None:
+        return None
+    return np.maximum(drawn * asked.jitter_s, -(asked.delay_s or 0.0))
+
+
+def _shape(asked: LinkSpec, count: int, generator: np.random.Generator) -> Numbers | None:
+    """In units of the jitter."""
+    kind = asked.jitter_distribution or "normal"
+    if kind == "uniform":
+        return generator.uniform(-1, 1, count)
+    if kind == "normal":
+        return generator.standard_normal(count)
+    if kind == "table" and asked.jitter_table is not None:
+        return generator.choice(np.array(asked.jitter_table), count)
+    return None
+
+
+def widest_s(asked: LinkSpec) -> float:
+    """How far apart two packets of one moment may come by the jitter, all but always."""
+    return 8.0 * (asked.jitter_s or 0.0)
