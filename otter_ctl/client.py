@@ -332,6 +332,16 @@ class AgentClient:
                     raise AgentFault(self.machine, line.problem)
                 yield line
 
+    async def capture(
+        self, mesh: str, link: str, query: Mapping[str, str | float | None]
+    ) -> AsyncIterator[bytes]:
+        """The packets of a link as a pcapng file, as they come; None in `query` is left out."""
+        asked = [(name, str(value)) for name, value in query.items() if value is not None]
+        path = _mesh(mesh, "links", link, "capture")
+        async with self._request("GET", path, query=asked, answer_s=None) as response:
+            async for chunk in response.chunks():
+                yield chunk
+
     async def files(self, mesh: str, module: str) -> AsyncIterator[bytes]:
         """The tar of a module's logs, records and outputs, as it comes."""
         path = _mesh(mesh, "modules", module, "files")

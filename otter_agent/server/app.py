@@ -20,6 +20,7 @@ from otter_agent.agent import Agent
 from otter_agent.errors import AgentError
 from otter_agent.server import (
     blobs,
+    capture,
     commands,
     dev,
     files,
@@ -59,6 +60,7 @@ _ROUTES = (
     images,
     volumes,
     verify,
+    capture,
 )
 """Modules with `ROUTES`."""
 

@@ -8,6 +8,7 @@ destination to be at its other end (ip_route_output_key_hash_rcu() in net/ipv4/r
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ _BUFFER_BYTES = 1 << 25
 _TIMESPEC = struct.Struct("qq")
 _ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
 _LONGEST = 2048
+_DOWN = frozenset({errno.ENETUNREACH, errno.ENETDOWN})
+"""Of a link that is down: sending will fail likewise, and all is lost, as it shall be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,12 @@ def _joined(tx: socket.socket, rx: socket.socket) -> Path:
     # Without a checksum a damaged packet arrives, and can be told from a lost one.
     tx.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
     rx.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-    tx.connect(rx.getsockname())
-    rx.connect(tx.getsockname())
+    for one, other in ((tx, rx), (rx, tx)):
+        try:
+            one.connect(other.getsockname())
+        except OSError as error:
+            if error.errno not in _DOWN:
+                raise
     tx.setblocking(False)
     rx.setblocking(False)
     return Path(tx, rx)

@@ -25,6 +25,8 @@ _SLOWEST = 1.02
 _LEAST_JITTER_S = 0.0005
 """Below this the machine's own unsteadiness counts in a distribution."""
 _LEAST_SAMPLE = 30
+_ETHERNET_BYTES = 14
+_HEADERS_BYTES = _ETHERNET_BYTES + records.IP_UDP_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +113,17 @@ class Judge:
         return found
 
     def verdict(
-        self, name: str, asked: float | None, estimate: Estimate | None, note: str = ""
+        self,
+        name: str,
+        asked: float | None,
+        estimate: Estimate | None,
+        note: str = "",
+        more: float = 0.0,
     ) -> Finding:
-        """A finding, judged if anything was asked for."""
+        """A finding, judged if anything was asked for; `more`: added to the tolerance."""
         if asked is None:
             return Finding(property=name, asked=None, estimate=estimate, note=note)
-        tolerance = self.tolerances[name].of(asked)
+        tolerance = self.tolerances[name].of(asked) + more
         if estimate is None:
             return Finding(
                 property=name, asked=asked, estimate=None, tolerance=tolerance, ok=False,
@@ -167,7 +174,8 @@ class Judge:
     def _loss(self, asked: LinkSpec, many: Probes, *, shaped: bool) -> Finding:
         model = chain(asked)
         estimate = intervals.proportion(many.lost, many.count, model.inflation)
-        return self.verdict("loss", model.ratio if shaped else None, estimate)
+        more, note = _header_damage(asked, many)
+        return self.verdict("loss", model.ratio if shaped else None, estimate, note, more)
 
     def _bursts(self, asked: LinkSpec, many: Probes) -> list[Finding]:
         model: Chain = chain(asked)
@@ -215,8 +223,18 @@ class Judge:
             if wanted is None and not count:
                 continue
             estimate = intervals.proportion(count, of)
-            found.append(self.verdict(name, wanted or (0.0 if shaped else None), estimate))
+            more, note = _header_damage(asked, many) if name == "corrupt" else (0.0, "")
+            usual = wanted or (0.0 if shaped else None)
+            found.append(self.verdict(name, usual, estimate, note, more))
         return found
+
+
+def _header_damage(asked: LinkSpec, many: Probes) -> tuple[float, str]:
+    """Share of packets that may be damaged in their headers, so that the kernel drops them."""
+    if not asked.corrupt_ratio or not many.count:
+        return 0.0, ""
+    share = asked.corrupt_ratio * _HEADERS_BYTES / (int(many.sizes[0]) + _ETHERNET_BYTES)
+    return share, "what is damaged in its headers is lost"
 
 
 def worth_repeating(findings: list[Finding]) -> bool:

@@ -104,9 +104,11 @@ def base(asked: LinkSpec, effort: Effort, seed: int) -> Train:
 
 def many(asked: LinkSpec, effort: Effort, seed: int) -> Train:
     """Many small probes."""
-    apart = max(effort.many_s / effort.many, _takes_s(asked, MANY_BYTES) / LOAD)
+    # Of a full packet nearly all is payload, in which damage is seen.
+    payload = FULL_BYTES if asked.corrupt_ratio else MANY_BYTES
+    apart = max(effort.many_s / effort.many, _takes_s(asked, payload) / LOAD)
     count = _count(apart, effort.many_s, effort.many)
-    payloads = np.full(count, MANY_BYTES)
+    payloads = np.full(count, payload)
     return Train("many", _at(apart, count, seed), payloads, linger_s(asked))
 
 
