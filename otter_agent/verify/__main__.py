@@ -1,7 +1,8 @@
-"""The prober's process: `python -m otter_agent.verify`, a `Job` on stdin, `VerifyLine`s on stdout.
+"""The prober: `python -m otter_agent.verify MESH FOLDER`; a `Job` on stdin, lines on stdout.
 
 A process of its own: nothing else runs between a packet and its time, and probing never holds up
-the agent. It ends when its stdin ends, so it outlives nobody.
+the agent. It ends when its stdin ends, so it outlives nobody. MESH and the agent's FOLDER are for
+whoever lists processes.
 """
 
 from __future__ import annotations

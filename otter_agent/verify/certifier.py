@@ -152,7 +152,7 @@ async def _probed(
     hosts = {host for one in job.directions for host in (one.from_, one.to)}
     with _told_of_removal(machine, spec.name, hosts, gone):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", __package__,
+            sys.executable, "-P", "-m", __package__, spec.name, str(machine.layout.run),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd="/",
             limit=_LONGEST_LINE, env=_environment(),
         )  # fmt: skip
@@ -161,11 +161,11 @@ async def _probed(
         try:
             process.stdin.write(api.encode(job) + b"\n")
             await process.stdin.drain()
-            last = api.VerifyLine()
+            last, total = api.VerifyLine(), len(job.directions) + len(job.hosts)
             while line := await _next(process.stdout, gone):
                 last = api.decode(line, api.VerifyLine)
                 yield last
-            if last.done < last.total and last.problem is None:
+            if last.done < total and last.problem is None:
                 raise _ended(spec.name, gone)
         except ConnectionError as error:
             raise _ended(spec.name, gone) from error
