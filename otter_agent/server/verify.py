@@ -39,7 +39,7 @@ async def _lines(
 ) -> AsyncIterator[list[api.VerifyLine]]:
     """What is measured; what goes wrong after the answer has begun is its last line."""
     try:
-        lines = certify(agent.machine, agent.mesh(mesh), asked)
+        lines = certify(agent.machine, lambda: agent.mesh(mesh), asked)
         async with contextlib.aclosing(lines):
             async for batch in lines:
                 yield batch
