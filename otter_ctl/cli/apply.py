@@ -9,9 +9,8 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
-from otter_ctl.cli.links import warnings
 from otter_ctl.cli.common import ask, json_option, pass_session, print_json, run, set_option
+from otter_ctl.cli.links import warnings
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.status import show_failures
 from otter_ctl.cli.words import overcommitted, restarts

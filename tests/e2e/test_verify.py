@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 
@@ -104,6 +105,36 @@ def test_apply_can_verify(otter):
     done = otter("apply", file, "--verify")
     assert "values" in done.stderr
     otter("apply", file, "--verify", "--no-wait", code=2)
+
+
+def test_shaped_links_are_judged_and_a_lie_fails(otter):
+    """What packets take is as long as asked at least, however busy the machine is."""
+    file = otter.topology(TWO.replace('name = "spare"', 'name = "spare"\ndelay = "30ms"'))
+    otter("apply", file)
+    rows = otter.json("verify", "spare", "--quick", "--tolerance", "delay=1s")
+    delays = {row["from"]: row for row in rows if row["property"] == "delay"}
+    assert {row["asked"] for row in delays.values()} == {0.03}
+    assert all(0.029 < row["measured"] < 1 for row in delays.values())
+    assert {row["asked"] for row in rows if row["property"] == "loss"} == {0.0}
+    netns = f"otter-{otter.agent_id}+pair+a"
+    command = ["tc", "-n", netns, "qdisc", "replace", "dev", "spare", "root", "pfifo", "limit", "0"]
+    subprocess.run(command, check=True)
+    lost = otter("apply", file, "--verify", code=1)
+    assert "out of tolerance (spare" in lost.stderr
+    assert otter.modules("pair")["talker"]["state"] == "ready"
+
+
+def test_what_is_changed_meanwhile_is_not_judged(otter):
+    file = otter.topology(TWO.replace('name = "spare"', 'name = "spare"\ndelay = "30ms"'))
+    otter("apply", file)
+    child = otter.popen("verify", "spare", "--quick", "--json", stdout=subprocess.PIPE)
+    wait_for(lambda: _probers(otter), "the prober")
+    otter("shape", "link", "spare", "--direction", "a>b", "--delay", "5ms")
+    rows = json.loads(child.communicate(timeout=60)[0])
+    assert child.returncode in (0, 1)  # the other direction is judged
+    changed = [row for row in rows if row["from"] == "a"]
+    assert {row["asked"] for row in changed} == {None}
+    assert all("changed while it was measured" in row["note"] for row in changed)
 
 
 def _probers(otter):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from net.links.jitter import entries_of
+from net.links.loss import correlated
 from net.links.spec import LinkSpec
 from net.links.verify.intervals import Numbers
 
@@ -76,32 +78,19 @@ def chain(asked: LinkSpec) -> Chain:
             ]
         )
         return Chain(np.clip(moves, 0, 1), np.array([0.0, 0.0, 1.0, 1.0]))
+    if asked.loss_ratio and asked.loss_ratio < 1 and asked.loss_correlation:
+        return chain(LinkSpec(loss_gilbert=correlated(asked.loss_ratio, asked.loss_correlation)))
     return Chain(np.ones((1, 1)), np.array([asked.loss_ratio or 0.0]))
 
 
-def deviations(asked: LinkSpec, count: int, seed: int) -> Numbers | None:
-    """As many independent deviations from the delay as asked for, in seconds; None: no telling.
+def deviations(asked: LinkSpec) -> Numbers | None:
+    """Deviations from the delay that are equally likely, in seconds; None: none are asked for.
 
     No delay is below zero, so no deviation is below minus the delay.
     """
     if not asked.jitter_s:
         return None
-    drawn = _shape(asked, count, np.random.default_rng(seed))
-    if drawn is None:
-        return None
-    return np.maximum(drawn * asked.jitter_s, -(asked.delay_s or 0.0))
-
-
-def _shape(asked: LinkSpec, count: int, generator: np.random.Generator) -> Numbers | None:
-    """In units of the jitter."""
-    kind = asked.jitter_distribution or "normal"
-    if kind == "uniform":
-        return generator.uniform(-1, 1, count)
-    if kind == "normal":
-        return generator.standard_normal(count)
-    if kind == "table" and asked.jitter_table is not None:
-        return generator.choice(np.array(asked.jitter_table), count)
-    return None
+    return np.maximum(np.array(entries_of(asked)) * asked.jitter_s, -(asked.delay_s or 0.0))
 
 
 def widest_s(asked: LinkSpec) -> float:

@@ -140,7 +140,7 @@ class Judge:
         delays = records.base_delays(measured.trains["base"]) - measured.beneath_s
         if asked.reorder_ratio:  # those that overtake have no delay: tc-netem(8)
             delays = delays[delays > (asked.delay_s or 0.0) / 2]
-        model = deviations(asked, 20_000, self.seed)
+        model = deviations(asked)
         note = ""
         middle = None if asked.delay_s is None else asked.delay_s
         if model is not None and middle is not None:

@@ -147,3 +147,16 @@ def test_a_rate_that_this_machine_cannot_send_is_not_judged():
     [rate] = [f for f in found if f.property == "rate"]
     assert rate.ok
     assert "couldn't send faster" in rate.note
+
+
+def test_correlated_losses_keep_their_share_and_come_in_bursts():
+    model = chain(LinkSpec(loss_ratio=0.05, loss_correlation=0.5))
+    assert model.ratio == pytest.approx(0.05)
+    assert model.burst == pytest.approx(1 / (0.95 * 0.5))
+    assert model.inflation == pytest.approx(1.5 / 0.5)
+
+
+def test_half_the_width_is_asked_of_uniform_jitter():
+    asked = LinkSpec(delay_s=0.03, jitter_s=0.003, jitter_distribution="uniform")
+    jitter = next(f for f in findings(asked, asked, 1) if f.property == "jitter")
+    assert jitter.asked == pytest.approx(0.003 / 3**0.5, rel=1e-3)
