@@ -25,6 +25,9 @@ _SLOWEST = 1.02
 _LEAST_JITTER_S = 0.0005
 """Below this the machine's own unsteadiness counts in a distribution."""
 _LEAST_SAMPLE = 30
+_UNSTEADY_S = 0.0002
+_WAITED = 0.3
+"""Share of a rate's probes that have to have waited for it to be told by them alone."""
 _ETHERNET_BYTES = 14
 _HEADERS_BYTES = _ETHERNET_BYTES + records.IP_UDP_BYTES
 
@@ -194,19 +197,15 @@ class Judge:
         probes = measured.trains.get("rate")
         if probes is None or asked.rate_bps is None:
             return []
-        overhead = asked.overhead_bytes or 0
-        whole = records.whole_rate(probes, overhead)
-        parts = intervals.mean(records.throughput(probes, overhead, BATCHES))
-        if parts is None or not whole:
+        estimate = _throughput(asked, asked.rate_bps, probes)
+        if estimate is None:
             return [self.verdict("rate", asked.rate_bps, None)]
-        half = (parts.high - parts.low) / 2
-        estimate = Estimate(whole, whole - half, whole + half, int(probes.came.sum()))
         passing = 1 - chain(asked).ratio
         if measured.send_bps * passing < asked.rate_bps * _SLOWEST:
             note = "this machine couldn't send faster: not judged"
             return [Finding(property="rate", asked=asked.rate_bps, estimate=estimate, note=note)]
         found = [self.verdict("rate", asked.rate_bps, estimate)]
-        excess = records.excess_bytes(probes, asked.rate_bps, overhead)
+        excess = records.excess_bytes(probes, asked.rate_bps, asked.overhead_bytes or 0)
         worst = Estimate(excess, excess, excess, estimate.n)
         note = f"at once beyond the rate, in bytes ({excess / (FULL_BYTES + 28):.1f} packets)"
         return [*found, Finding(property="burst", asked=None, estimate=worst, note=note)]
@@ -227,6 +226,23 @@ class Judge:
             usual = wanted or (0.0 if shaped else None)
             found.append(self.verdict(name, usual, estimate, note, more))
         return found
+
+
+def _throughput(asked: LinkSpec, rate_bps: float, probes: Probes) -> Estimate | None:
+    """Bit/s at which a train passed, while it waited."""
+    overhead = asked.overhead_bytes or 0
+    margin = FULL_BYTES * 8 / rate_bps + 3 * (asked.jitter_s or 0.0) + _UNSTEADY_S
+    bits, took = records.drained(probes, overhead, margin)
+    if len(bits) < max(2 * BATCHES, _WAITED * probes.count):  # nothing waited: it is no slower
+        bits, took = records.drained(probes, overhead)
+    if len(bits) < BATCHES or not took.sum():
+        return None
+    parts = zip(np.array_split(bits, BATCHES), np.array_split(took, BATCHES), strict=True)
+    rates = np.array([a.sum() / max(b.sum(), 1e-9) for a, b in parts])
+    spread = intervals.mean(rates)
+    assert spread is not None
+    value, half = float(bits.sum() / took.sum()), (spread.high - spread.low) / 2
+    return Estimate(value, value - half, value + half, len(bits))
 
 
 def _header_damage(asked: LinkSpec, many: Probes) -> tuple[float, str]:

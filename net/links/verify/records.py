@@ -120,27 +120,28 @@ def base_delays(probes: Probes) -> Numbers:
     return np.concatenate((a - per_byte * small, b - per_byte * large))
 
 
-def throughput(probes: Probes, overhead_bytes: int, batches: int) -> Numbers:
-    """Bit/s at which a backlog drained, in so many parts of the train; empty of too few packets.
+def drained(
+    probes: Probes, overhead_bytes: int, margin_s: float | None = None
+) -> tuple[Numbers, Numbers]:
+    """Bits of each packet that came after another, and how long after: dispersion.
 
-    Bytes that came after the first packet, over the time from its arrival: dispersion, which
-    needs no clock but the receiver's. Parts, by count, are what the certainty is drawn from.
+    Args:
+        probes: A train that was sent faster than it can pass.
+        overhead_bytes: Of the link's layer, on each packet.
+        margin_s: Leave out packets that did not wait for the one before, by so much at least: where
+            the sender was held up, the link was idle, which tells nothing of its rate. None: all.
     """
-    times, sizes = probes.arrivals()
-    if len(times) <= batches:
-        return np.empty(0)
-    edges = np.linspace(0, len(times) - 1, batches + 1).astype(int)
-    bits = np.concatenate(([0], np.cumsum((sizes + overhead_bytes)[1:]))) * 8.0
-    took = np.diff(times[edges])
-    return np.asarray(np.diff(bits[edges]) / np.where(took > 0, took, np.inf))
-
-
-def whole_rate(probes: Probes, overhead_bytes: int) -> float:
-    """Bit/s over the whole train; 0 of fewer than two packets."""
-    times, sizes = probes.arrivals()
-    if len(times) < 2 or times[-1] <= times[0]:
-        return 0.0
-    return float((sizes[1:] + overhead_bytes).sum() * 8.0 / (times[-1] - times[0]))
+    came = probes.came
+    order = np.argsort(probes.came_s[came], kind="stable")
+    times, sent = probes.came_s[came][order], probes.sent_s[came][order]
+    bits = np.asarray((probes.sizes[came][order] + overhead_bytes) * 8.0, float)
+    if len(times) < 2:
+        return np.empty(0), np.empty(0)
+    chosen = np.ones(len(times) - 1, bool)
+    if margin_s is not None:
+        # It was sent before the one ahead of it can have left the queue.
+        chosen = times[:-1] - sent[1:] > (times - sent).min() + margin_s
+    return bits[1:][chosen], np.diff(times)[chosen]
 
 
 def excess_bytes(probes: Probes, rate_bps: float, overhead_bytes: int) -> float:

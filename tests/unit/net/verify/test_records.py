@@ -52,13 +52,27 @@ def test_delays_of_two_sizes_give_the_delay_of_no_bytes():
 
 
 def test_a_backlog_drains_at_the_rate():
-    arrivals = np.arange(101) * 0.001
-    found = probes(np.zeros(101), arrivals, 1000)
-    assert records.whole_rate(found, 0) == pytest.approx(8e6)
-    assert records.whole_rate(found, 250) == pytest.approx(10e6)
-    assert records.throughput(found, 0, 20) == pytest.approx(np.full(20, 8e6))
-    assert len(records.throughput(probes([0, 1], [0, 1]), 0, 20)) == 0
-    assert records.whole_rate(probes([0], [1]), 0) == 0.0
+    found = probes(np.zeros(101), np.arange(101) * 0.001, 1000)
+    bits, took = records.drained(found, 0)
+    assert bits.sum() / took.sum() == pytest.approx(8e6)
+    bits, took = records.drained(found, 250, 0.0005)
+    assert bits.sum() / took.sum() == pytest.approx(10e6)
+    assert [len(part) for part in records.drained(probes([0], [1]), 0)] == [0, 0]
+
+
+def test_where_the_sender_was_held_up_the_link_was_idle():
+    came = np.concatenate((np.arange(51) * 0.001, 1 + np.arange(51) * 0.001))
+    found = probes(np.repeat([0.0, 1.0], 51), came, 1000)
+    bits, took = records.drained(found, 0, 0.0001)
+    assert bits.sum() / took.sum() == pytest.approx(8e6)
+    bits, took = records.drained(found, 0)
+    assert bits.sum() / took.sum() < 1e6
+
+
+def test_where_the_link_was_held_up_it_was_slow():
+    came = np.concatenate((np.arange(51) * 0.001, 1 + np.arange(51) * 0.001))
+    bits, took = records.drained(probes(np.zeros(102), came, 1000), 0, 0.0001)
+    assert bits.sum() / took.sum() < 1e6
 
 
 def test_what_comes_at_once_beyond_the_rate():
