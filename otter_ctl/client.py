@@ -7,7 +7,7 @@ Must not know: topology, how output looks, how an agent is started.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -322,7 +322,9 @@ class AgentClient:
             async for line in self._lines(response, api.RecordLine):
                 yield line
 
-    async def verify(self, mesh: str, request: api.VerifyRequest) -> AsyncIterator[api.VerifyLine]:
+    async def verify(
+        self, mesh: str, request: api.VerifyRequest
+    ) -> AsyncGenerator[api.VerifyLine, None]:
         """Measure a mesh; lines as they come. Raises `AgentFault` where it can't be."""
         async with self._request(
             "POST", _mesh(mesh, "verify"), body=api.encode(request), answer_s=None
@@ -334,7 +336,7 @@ class AgentClient:
 
     async def capture(
         self, mesh: str, link: str, query: Mapping[str, str | float | None]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The packets of a link as a pcapng file, as they come; None in `query` is left out."""
         asked = [(name, str(value)) for name, value in query.items() if value is not None]
         path = _mesh(mesh, "links", link, "capture")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -96,7 +97,8 @@ def command(
     async def work() -> None:
         async with AgentClient(session.agent.socket) as client:
             chosen = await pick_mesh(client, mesh)
-            await counted.write(client.capture(chosen, link, query), name, session)
+            async with contextlib.aclosing(client.capture(chosen, link, query)) as chunks:
+                await counted.write(chunks, name)
 
     try:
         run(work())
@@ -119,7 +121,7 @@ class _Counted:
         self._dropped: dict[int, int] = {}
         self.began = False
 
-    async def write(self, chunks: AsyncIterator[bytes], name: str, session: Session) -> None:
+    async def write(self, chunks: AsyncIterator[bytes], name: str) -> None:
         """Until the capture ends."""
         rest = bytearray()
         first = await anext(chunks)  # a link that isn't there leaves no file

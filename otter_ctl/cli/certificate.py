@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 
@@ -55,12 +56,13 @@ async def measured(
     rows: list[api.VerifyRow] = []
     live = sys.stderr.isatty() and not quiet
     try:
-        async for line in client.verify(mesh, request):
-            rows += line.rows
-            if live:
-                text = f"{line.done}/{line.total} {line.doing}"[:78]
-                sys.stderr.write("\r\x1b[K" + printable(text))
-                sys.stderr.flush()
+        async with contextlib.aclosing(client.verify(mesh, request)) as lines:
+            async for line in lines:
+                rows += line.rows
+                if live:
+                    text = f"{line.done}/{line.total} {line.doing}"[:78]
+                    sys.stderr.write("\r\x1b[K" + printable(text))
+                    sys.stderr.flush()
     finally:
         if live:
             sys.stderr.write("\r\x1b[K")
