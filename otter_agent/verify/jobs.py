@@ -54,7 +54,12 @@ def chosen(spec: api.MeshSpec, patterns: Sequence[str]) -> list[tuple[api.Link, 
     Raises:
         AgentError: A pattern stands for nothing (`not-found`).
     """
-    every = [(link, a, b) for link in spec.links for a, b in ((link.a, link.b), (link.b, link.a))]
+    every = [
+        (link, a, b)
+        for link in spec.links
+        for a, b, asked in ((link.a, link.b, link.forward), (link.b, link.a, link.reverse))
+        if asked is not None
+    ]
     if not patterns:
         return every
     found: set[int] = set()

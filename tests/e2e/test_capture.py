@@ -86,3 +86,20 @@ def test_what_cannot_be_captured_leaves_no_file(mesh):
     )
     assert not (mesh.root / "nope.pcapng").exists()
     assert not (mesh.root / "radio.pcapng").exists()
+
+
+def test_a_link_in_user_space_has_no_ethernet(otter):
+    """What its devices are depends on the driver that this kernel leaves; a capture says which."""
+    both = TWO.replace('name = "spare"', 'name = "spare"\ndelay = "9ms"')
+    otter("apply", otter.topology(both.replace('name = "radio"', 'name = "radio"\ndelay = "5ms"')))
+    drivers = {x["driver"] for x in otter.json("status")["links"] if x["name"] == "radio"}
+    otter("capture", "radio", "--packets", "4")
+    with (otter.root / "radio.pcapng").open("rb") as file:
+        reader = dpkt.pcapng.Reader(file)
+        found = [data for _, data in reader]
+    raw = dpkt.pcap.DLT_RAW, dpkt.ip.IP
+    kind, first = raw if drivers == {"tun"} else (dpkt.pcap.DLT_EN10MB, dpkt.ethernet.Ethernet)
+    assert reader.datalink() in (kind, 101)  # the same, by its number in files
+    for data in found:
+        packet = first(data)
+        assert isinstance(packet if first is dpkt.ip.IP else packet.data, dpkt.ip.IP)

@@ -147,3 +147,16 @@ def _probers(otter):
         except OSError:
             continue
     return found
+
+
+def test_shaped_links_tell_what_passed_and_what_was_dropped(otter):
+    lossy = 'name = "spare"\ndelay = "5ms"\nloss = "50%"'
+    otter("apply", otter.topology(TWO.replace('name = "spare"', lossy)))
+    otter.json("verify", "spare", "--quick", code=None)
+    links = {(x["name"], x["from"]): x["counters"] for x in otter.json("status")["links"]}
+    for source in "ab":
+        counters = links["spare", source]
+        assert counters["packets"] > 500  # of 1000 probes and more
+        assert counters["dropped"]["loss"] > 300
+    shown = [x for x in otter("status").stdout.splitlines() if x.startswith("spare")]
+    assert all("loss" in line.split()[-2] for line in shown)
