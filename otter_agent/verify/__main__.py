@@ -33,8 +33,9 @@ def main() -> int:
         for line in run(job):
             _say(line)
     except OSError as error:
-        where = f"{error.strerror or error}"
-        problem = api.Problem(code="failed", message=f"verify: can't probe: {where}")
+        why = f"verify: can't probe: {error.strerror or error}"
+        hint = "are all hosts up? see `otterctl status`"
+        problem = api.Problem(code="failed", message=why, hint=hint)
         _say(api.VerifyLine(problem=problem))
         return _CANNOT
     return 0

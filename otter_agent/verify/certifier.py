@@ -16,7 +16,7 @@ import msgspec
 import otter_agent
 from net.errors import OtterError
 from net.links.spec import LinkSpec
-from net.links.verify.judge import TOLERANCES
+from net.links.verify.tolerances import TOLERANCES
 from otter_agent import api
 from otter_agent.api import Budget
 from otter_agent.errors import AgentError

@@ -11,17 +11,16 @@ import numpy as np
 from net.links.spec import LinkSpec
 from net.links.verify import intervals, schedule
 from net.links.verify.judge import (
-    TOLERANCES,
     Finding,
     Judge,
     Measured,
-    Tolerance,
     confirmed,
     send_rate,
     worth_repeating,
 )
 from net.links.verify.records import Probes
 from net.links.verify.schedule import EFFORTS, Kind, Train
+from net.links.verify.tolerances import TOLERANCES, Tolerance
 from otter_agent import api
 from otter_agent.verify import computing, paths
 from otter_agent.verify.engine import ClockStepError, measure

@@ -17,7 +17,8 @@ from net.links.verify import intervals, records
 from net.links.verify.expected import Chain, chain, deviations
 from net.links.verify.intervals import BATCHES, CONFIDENCE, Estimate
 from net.links.verify.records import Probes
-from net.links.verify.schedule import ABOVE, FULL_BYTES, Kind
+from net.links.verify.schedule import FULL_BYTES, Kind
+from net.links.verify.tolerances import TOLERANCES, Tolerance
 
 UNTOLD = "too few probes came back"
 _SLOWEST = 1.02
@@ -30,33 +31,6 @@ _WAITED = 0.3
 """Share of a rate's probes that have to have waited for it to be told by them alone."""
 _ETHERNET_BYTES = 14
 _HEADERS_BYTES = _ETHERNET_BYTES + records.IP_UDP_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How far off is still right: the larger of the two."""
-
-    absolute: float = 0.0
-    relative: float = 0.0
-
-    def of(self, asked: float) -> float:
-        """For an asked value, in its unit."""
-        return max(self.absolute, self.relative * abs(asked))
-
-
-TOLERANCES: Mapping[str, Tolerance] = {
-    "delay": Tolerance(0.0005, 0.02),
-    "jitter": Tolerance(0.0002, 0.1),
-    "loss": Tolerance(0.001, 0.0),
-    "loss-burst": Tolerance(0.0, 0.05),
-    "rate": Tolerance(0.0, 0.02),
-    "reorder": Tolerance(0.001, 0.0),
-    "duplicate": Tolerance(0.001, 0.0),
-    "corrupt": Tolerance(0.001, 0.0),
-    "cpu": Tolerance(0.0, 0.15),
-}
-"""By property, in its SI unit and as a share of what was asked. Delay: three times the error that
-the drivers have to keep on their own; it has to hold on a machine that works, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,9 +253,3 @@ def send_rate(probes: Probes) -> float:
     """Bit/s at which a train was sent, by its times."""
     took = float(probes.sent_s[-1] - probes.sent_s[0]) if probes.count > 1 else 0.0
     return float(probes.sizes[1:].sum() * 8.0 / took) if took > 0 else math.inf
-
-
-__all__ = [
-    "ABOVE", "TOLERANCES", "Finding", "Judge", "Measured", "Tolerance", "confirmed", "send_rate",
-    "worth_repeating",
-]  # fmt: skip

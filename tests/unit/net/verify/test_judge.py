@@ -9,8 +9,9 @@ from helpers.crossing import cross, gilbert_losses
 from net.links.spec import LinkSpec
 from net.links.verify import schedule
 from net.links.verify.expected import chain
-from net.links.verify.judge import Judge, Measured, Tolerance, confirmed, send_rate, worth_repeating
+from net.links.verify.judge import Judge, Measured, confirmed, send_rate, worth_repeating
 from net.links.verify.schedule import EFFORTS
+from net.links.verify.tolerances import Tolerance
 
 NORMAL = EFFORTS["normal"]
 LINKS = {

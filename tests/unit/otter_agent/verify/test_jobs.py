@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from net.links.spec import LinkSpec
@@ -57,3 +60,10 @@ def test_what_stands_for_nothing_is_named(pattern):
 def test_tolerances_that_make_no_sense_are_refused(name, tolerance, said):
     with pytest.raises(AgentError, match=said):
         checked(api.VerifyRequest(tolerances={name: tolerance}))
+
+
+def test_the_agent_starts_without_the_statistics():
+    """numpy takes a tenth of a second, which every `apply` that starts an agent would wait for."""
+    show = "import sys, otter_agent.server.app; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
