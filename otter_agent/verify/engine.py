@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -121,23 +121,30 @@ def _near(a: bytes, b: bytes) -> bool:
     return (int.from_bytes(a, "big") ^ int.from_bytes(b, "big")).bit_count() <= 1
 
 
-def measure(pairs: Sequence[tuple[Path, Train]]) -> list[Probes]:
+def clocks_apart() -> float:
+    """By how much the clock that packets' times are of is ahead of one that nobody sets."""
+    return time.clock_gettime(time.CLOCK_REALTIME) - time.monotonic()
+
+
+def measure(
+    pairs: Sequence[tuple[Path, Train]], apart: Callable[[], float] = clocks_apart
+) -> list[Probes]:
     """Send all trains at the same time; what came of each.
+
+    Args:
+        pairs: What to send over which path.
+        apart: Tells when the clock is set.
 
     Raises:
         ClockStepError: The clock was set, again and again.
     """
     for _ in range(_ATTEMPTS):
         flows = [_Flow(path, train) for path, train in pairs]
-        before, offset = time.monotonic(), _offset()
+        before, offset = time.monotonic(), apart()
         _send_all(flows)
-        if abs(_offset() - offset) < _STEP_S + _SLEW * (time.monotonic() - before):
+        if abs(apart() - offset) < _STEP_S + _SLEW * (time.monotonic() - before):
             return [flow.probes() for flow in flows]
     raise ClockStepError
-
-
-def _offset() -> float:
-    return time.clock_gettime(time.CLOCK_REALTIME) - time.monotonic()
 
 
 def _send_all(flows: Sequence[_Flow]) -> None:

@@ -6,15 +6,19 @@ Qdiscs that every kernel has stand for drivers; what these are to do is measured
 from __future__ import annotations
 
 import contextlib
+import itertools
 import select
 
+import numpy as np
 import pytest
 from helpers import netns
 from helpers.probing import certificate, job_of, shape
 
 from net.links.spec import LinkSpec
+from net.links.verify.schedule import Train
 from otter_agent import api
 from otter_agent.verify import paths
+from otter_agent.verify.engine import ClockStepError, measure
 
 AB, BA = ("l0", "h0", "h1"), ("l0", "h1", "h0")
 NOTHING = LinkSpec()
@@ -95,3 +99,15 @@ def test_hosts_that_are_not_there_are_named(network, mesh):
     network.remove(mesh.name)
     with pytest.raises(OSError, match="No such file"):
         certificate(network, mesh, {AB: NOTHING})
+
+
+def test_what_was_sent_while_the_clock_was_set_is_sent_again(network, mesh):
+    train = Train("base", np.arange(20) * 0.001, np.full(20, 40), 1.0)
+    readings = iter([0.0, 3600.0, 3600.0, 3600.0])  # before and after, twice
+    with paths.opened(job_of(network, mesh, AB, NOTHING)) as path:
+        [probes] = measure([(path, train)], lambda: next(readings))
+        assert next(readings, None) is None
+        assert probes.lost == 0
+        always = itertools.count(0.0, 1.0)
+        with pytest.raises(ClockStepError):
+            measure([(path, train)], lambda: next(always))
