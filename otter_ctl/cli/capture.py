@@ -14,7 +14,7 @@ import click
 from net import pcapng
 from net.units import UnitError, duration, size
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import complete_names, mesh_option, pass_session, pick_mesh, run
+from otter_ctl.cli.common import complete_link, mesh_option, pass_session, pick_mesh, run
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
 
@@ -39,16 +39,6 @@ class _Quantity(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-def _complete_link(
-    ctx: click.Context, param: click.Parameter, incomplete: str
-) -> list[click.shell_completion.CompletionItem]:
-    async def names(client: AgentClient) -> list[str]:
-        status = await client.mesh(await pick_mesh(client, ctx.params.get("mesh")))
-        return [link.name for link in status.spec.links]
-
-    return complete_names(ctx, names, incomplete)
-
-
 @click.command(
     epilog="""\b
 Examples:
@@ -57,7 +47,7 @@ Examples:
   otterctl capture radio -o - | wireshark -k -i -
 """
 )
-@click.argument("link", shell_complete=_complete_link)
+@click.argument("link", shell_complete=complete_link)
 @mesh_option
 @click.option(
     "-o", "--output", metavar="FILE",

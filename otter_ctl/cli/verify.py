@@ -9,7 +9,15 @@ import click
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.certificate import Tolerance, measured, show, verdict
-from otter_ctl.cli.common import json_option, mesh_option, pass_session, pick_mesh, print_json, run
+from otter_ctl.cli.common import (
+    complete_link,
+    json_option,
+    mesh_option,
+    pass_session,
+    pick_mesh,
+    print_json,
+    run,
+)
 from otter_ctl.client import AgentClient
 
 EXIT_FAILED = 1
@@ -24,7 +32,7 @@ Examples:
   otterctl verify --json | jq '.[] | select(.ok | not)'
 """
 )
-@click.argument("links", nargs=-1, metavar="[LINK]...")
+@click.argument("links", nargs=-1, metavar="[LINK]...", shell_complete=complete_link)
 @mesh_option
 @click.option(
     "--direction", metavar="FROM>TO", help="Only this direction of the links; hosts may be globs."
