@@ -66,6 +66,7 @@ from otter_agent.api.status import (
     HostStatus,
     Latency,
     LinkChange,
+    LinkCounters,
     LinkStatus,
     LogLine,
     MachineStatus,
@@ -86,6 +87,13 @@ from otter_agent.api.timeline import (
     TimelineStatus,
     TraceUse,
 )
+from otter_agent.api.verify import (
+    Effort,
+    VerifyLine,
+    VerifyRequest,
+    VerifyRow,
+    VerifyTolerance,
+)
 
 __all__ = [
     "API_VERSION",
@@ -97,6 +105,7 @@ __all__ = [
     "Copied",
     "Data",
     "DriverFact",
+    "Effort",
     "Event",
     "ExecRequest",
     "File",
@@ -109,6 +118,7 @@ __all__ = [
     "Lateness",
     "Link",
     "LinkChange",
+    "LinkCounters",
     "LinkStatus",
     "LogLine",
     "MachineStatus",
@@ -146,6 +156,10 @@ __all__ = [
     "TimelineState",
     "TimelineStatus",
     "TraceUse",
+    "VerifyLine",
+    "VerifyRequest",
+    "VerifyRow",
+    "VerifyTolerance",
     "VolumeInfo",
     "VolumeMount",
     "Wiring",

@@ -24,7 +24,7 @@ from otter_agent import api
 from otter_agent.errors import AgentError, NetworkError
 from otter_agent.links import clock, leases
 from otter_agent.links.asking import Asked
-from otter_agent.links.base import DeviceKind, Direction, Outcome
+from otter_agent.links.base import Counters, DeviceKind, Direction, Outcome
 from otter_agent.links.choose import MEND, NONE, Choice
 from otter_agent.links.leases import Moment, Shape
 from otter_agent.links.telling import LAYERS, Layer, Tell, told
@@ -376,6 +376,19 @@ class LinkBook:
             for where, spec in found.items():
                 way = there[where]
                 self._outcomes[way] = replace(self.outcome(way), applied=spec)
+
+    def count(self) -> dict[Way, Counters]:
+        """What passed so far and what was dropped, where the driver can tell; blocking."""
+        driver, made = self._choice.driver, self._made
+        if driver is None or not made:
+            return {}
+        there = {d: w for w, d in self._directions.items() if w.link in made}
+        with self._driving:
+            try:
+                found = driver.counters(there.keys())
+            except OtterError:
+                return {}  # `look` tells why
+        return {there[where]: counters for where, counters in found.items()}
 
     # --- for the network (network/scarcity.py), from its thread ------------------------------
 
