@@ -28,7 +28,14 @@ _DONE = {
 }
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  otterctl timeline show
+  otterctl timeline pause && otterctl timeline start
+  otterctl timeline reset                           # back to 0, held there until `start`
+"""
+)
 def command() -> None:
     """Show, start, pause or reset what changes by itself: events and traces.
 
