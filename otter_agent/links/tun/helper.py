@@ -20,6 +20,8 @@ from otter_agent.links.tun import protocol
 LOG = "links.log"
 _ATTEMPTS = 3
 _HUNG_S = 0.1
+_START_S = 20.0
+"""A new process has to be loaded first, on a machine that may be busy."""
 
 
 class Lost(ConnectionError):  # noqa: N818 - a word of this folder
@@ -60,27 +62,35 @@ class Helper:
             NetworkError: It can't be started.
         """
         for _ in range(_ATTEMPTS):
-            with suppress(Lost):  # it was just about to end
+            try:
                 if self.find():
                     return
+            except Lost:  # it was just about to end, or is none; it must let go of the devices
+                self.end()
             try:
                 words = (protocol.MARK, str(self._idle_s))
                 self._connection = beside.start(self._path, __package__, words, LOG)
             except OSError as exc:
                 raise self._failed("start the helper of links", str(exc)) from exc
             with suppress(Lost):
-                self._greet()
+                self._greet(within_s=max(_START_S, self._answer_s))
                 return
         raise self._failed("start the helper of links", f"it ends; see {self._path.parent / LOG}")
 
-    def _greet(self) -> None:
-        self.pid = self.ask(protocol.Request(kind="read")).pid
+    def _greet(self, within_s: float | None = None) -> None:
+        self.pid = self.ask(protocol.Request(kind="read"), within_s=within_s).pid
 
     def watch(self) -> int | None:
         """A descriptor that tells of the helper's end; None: it has gone."""
         return beside.open_pid(self.pid) if self.pid else None
 
-    def ask(self, request: protocol.Request, descriptors: Sequence[int] = ()) -> protocol.Answer:
+    def ask(
+        self,
+        request: protocol.Request,
+        descriptors: Sequence[int] = (),
+        *,
+        within_s: float | None = None,
+    ) -> protocol.Answer:
         """Have something done.
 
         Raises:
@@ -90,11 +100,12 @@ class Helper:
         connection = self._connection
         if connection is None:
             raise Lost("no helper")
-        connection.settimeout(self._answer_s)
+        connection.settimeout(within_s or self._answer_s)
         try:
             data = protocol.pack(request)
             sent = socket.send_fds(connection, [data], list(descriptors))
-            connection.sendall(data[sent:])
+            if sent < len(data):
+                connection.sendall(data[sent:])
             answer = api.decode(self._receive(connection), protocol.Answer)
         except TimeoutError as exc:
             self.end(patience_s=_HUNG_S)
