@@ -9,11 +9,12 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from helpers import netns
-from helpers.link_bench import Bench, Link, numbers, open_descriptors
+from helpers.link_bench import Bench, Link, make_pair, numbers, open_descriptors
 
 from net.links.spec import LinkSpec
 from otter_agent.errors import NetworkError
@@ -200,6 +201,20 @@ def test_a_link_that_was_made_anew_is_shaped_anew(bench: Bench) -> None:
     bench.apply(there, asked)
     assert everything(link) == before
     assert bench.read(there) == asked
+
+
+def test_of_a_link_that_goes_nothing_stays_where_others_are(bench: Bench) -> None:
+    link = bench.make_link()
+    there = link.there
+    make_pair("veth", there.source_netns, there.target_netns, "other")
+    other = replace(there, link="other", device="other")
+    for one in (there, other):
+        bench.apply(one, LinkSpec(delay_s=0.02))
+    bench.driver.forget("mesh", keep=[there, link.back])
+    devices = {one["ifname"] for one in netns.ip("link", netns=there.target_netns)}
+    assert detour_device(there.device) in devices
+    assert detour_device("other") not in devices
+    assert bench.read(there) == LinkSpec(delay_s=0.02)
 
 
 # --- what it does ---------------------------------------------------------------------------------

@@ -100,19 +100,23 @@ class NetemDriver(LinkDriver):
             return {d: self._down.split(d, counters_of(place)) for d, place in found.items()}
 
     def forget(self, mesh: str, keep: Collection[Direction] = ()) -> None:
-        """Close the sockets in a mesh's namespaces, which would keep them alive."""
+        """Close the sockets in a mesh's namespaces, which would keep them alive.
+
+        In those that stay, what was made for links that don't is deleted: nothing passes them then.
+        """
         with self._lock:
             staying = {d for d in keep if d.mesh == mesh}
             needed = {n for d in staying for n in (d.source_netns, d.target_netns)}
-            for netns in self._namespaces[mesh] - needed:
+            gone = {d for d in {*self._places, *self._asked} if d.mesh == mesh} - staying
+            for direction in gone:
+                if direction.target_netns in needed:
+                    self._observer.drop_detour(direction)
+                self._forget(direction)
+            for netns in self._namespaces.pop(mesh, set()) - needed:
                 self._sockets.close(netns)
                 self._in.pop(netns, None)
-            self._namespaces[mesh] &= needed
-            if not self._namespaces[mesh]:
-                del self._namespaces[mesh]
-            for direction in {*self._places, *self._asked}:
-                if direction.mesh == mesh and direction not in staying:
-                    self._forget(direction)
+            if needed:
+                self._namespaces[mesh] = needed
 
     def close(self) -> None:
         """Close all sockets; the qdiscs stay."""
@@ -137,7 +141,7 @@ class NetemDriver(LinkDriver):
 
     def _moved(self, netns: str) -> None:
         """Devices in a namespace have come or gone."""
-        for direction in self._in[netns]:
+        for direction in self._in.get(netns, ()):
             self._places.pop(direction, None)
 
     def _unacceptable(self, direction: Direction, spec: LinkSpec) -> Outcome | None:

@@ -111,10 +111,6 @@ def refusals(spec: LinkSpec) -> dict[str, str]:
         wrong["jitter_correlation"] = scrambled.format("delay")
     if spec.reorder_ratio and spec.reorder_correlation:
         wrong["reorder_correlation"] = "the kernel's netem reorders a smaller share when correlated"
-    if spec.loss_markov is not None:
-        p13, p31, p32, _, p14 = spec.loss_markov
-        if p13 + p14 > 1 or p31 + p32 > 1:
-            wrong["loss_markov"] = "chances out of one state must not be over 100% together"
     return wrong
 
 

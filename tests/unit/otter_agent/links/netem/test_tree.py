@@ -180,7 +180,6 @@ def test_all_that_is_in_flight_at_a_rate_has_room_even_in_small_packets() -> Non
         (LinkSpec(delay_s=10, jitter_s=5), "jitter_s"),
         (LinkSpec(delay_s=1, jitter_s=0.1, jitter_correlation=0.5), "jitter_correlation"),
         (LinkSpec(delay_s=1, reorder_ratio=0.1, reorder_correlation=0.5), "reorder_correlation"),
-        (LinkSpec(loss_markov=(0.7, 0.1, 0.1, 0.1, 0.7)), "loss_markov"),
     ],
 )
 def test_what_the_kernel_cannot_do_is_refused(spec: LinkSpec, field: str) -> None:
