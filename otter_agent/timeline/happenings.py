@@ -1,6 +1,8 @@
 """The topology's events as they begin and end, told at most once a second each. Pure.
 
-An event that happens every 10 ms is told once a second, with how often it happened meanwhile.
+An event that happens every 10 ms is told once a second, with how often it happened meanwhile; the
+longer it has gone on the more seldom, so that a day of it doesn't push all else out of the agent's
+memory.
 Must not know: what is changed, who is told.
 """
 
@@ -15,6 +17,8 @@ from typing import Literal
 from net.links.timeline import Event
 
 LEAST_S = 1.0
+_SHARE = 1 / 50
+"""Of the time since an event first began, between two times that it is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,7 @@ class Happenings:
     def _of(self, number: int, at_s: float) -> Happening | None:
         event = self._events[number]
         begins = event.begun(at_s) == at_s
-        if at_s - self._told[number] < LEAST_S:
+        if at_s - self._told[number] < max(LEAST_S, (at_s - event.at_s) * _SHARE):
             self._untold[number] += begins
             return None
         subject, _, what = event.text.partition(": ")

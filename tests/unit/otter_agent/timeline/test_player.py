@@ -359,3 +359,11 @@ def test_events_are_told_once_a_second_at_most():
         (0.0, "changed"), (1.0, "changed"), (2.0, "changed"),
     ]  # fmt: skip
     assert told[1].text == "down (and 9 times since it was told last)"
+
+
+def test_a_day_of_an_event_is_told_some_hundred_times():
+    fast = event(0.0, up=False, for_s=5.0, every_s=10.0, text="radio: down").timed(0)
+    happenings = Happenings((fast,), -1.0)
+    told = [h for second in range(86_400) for h in happenings.to(float(second))]
+    assert len(told) < 500
+    assert [h.at_s for h in told[:4]] == [0.0, 5.0, 10.0, 15.0]
