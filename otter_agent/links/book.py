@@ -27,11 +27,19 @@ from otter_agent.links.asking import Asked
 from otter_agent.links.base import Counters, DeviceKind, Direction, Outcome
 from otter_agent.links.choose import MEND, NONE, Choice
 from otter_agent.links.leases import Moment, Shape
-from otter_agent.links.telling import LAYERS, Layer, Tell, told
+from otter_agent.links.telling import (
+    LAYERS,
+    Layer,
+    Tell,
+    as_network_error,
+    is_lost,
+    told,
+)
 from otter_agent.links.ways import Way, direction, ways
 
 _LOOK_AGAIN_S = 60.0
-"""A lease's end is looked at this often at least: the loop's clock stands still in suspend."""
+"""Leases' ends are looked at this often at least (the loop's clock stands still in suspend), and
+what is in force, where no lease is sooner."""
 _NOTHING = Change()
 _PLAIN = LinkSpec()
 
@@ -250,7 +258,7 @@ class LinkBook:
             self._dirty.add(way)
 
     async def run(self) -> None:
-        """End leases when their time has come, until cancelled."""
+        """End leases when their time has come, see that all is in force still; until cancelled."""
         while True:
             self._news.clear()
             await self._end_leases()
@@ -260,7 +268,8 @@ class LinkBook:
                 async with asyncio.timeout(min(max(wait, 0.0), _LOOK_AGAIN_S)):
                     await self._news.wait()
             except TimeoutError:
-                continue
+                if wait >= _LOOK_AGAIN_S:
+                    await self.look_again()
 
     async def _end_leases(self) -> None:
         now = self._now()
@@ -356,9 +365,23 @@ class LinkBook:
             try:
                 outcomes = driver.apply({d: spec for d, (_, spec) in wants.items()})
             except OtterError as error:
-                outcomes = {d: Outcome(applied=None, error=_told(error)) for d in wants}
+                outcomes = {d: Outcome(applied=None, error=as_network_error(error)) for d in wants}
             for where, outcome in outcomes.items():
                 self._outcomes[wants[where][0]] = outcome
+
+    async def look_again(self) -> None:
+        """Read back what is in force; what somebody took away is asked for again."""
+        await asyncio.to_thread(self.look)
+        known = self._known()
+        lost = [way for way, o in known if is_lost(self._possible(self._asked[way]), o)]
+        if lost:
+            text = "nothing is in force any more: made anew"
+            self._tell("link", str(lost[0]) if len(lost) == 1 else self._mesh, text, "failed")
+            self.failed()
+
+    def _known(self) -> list[tuple[Way, Outcome]]:
+        made = self._made or frozenset()
+        return [(w, o) for w, o in self._outcomes.items() if w in self._asked and w.link in made]
 
     def look(self) -> None:
         """Read back what is in force; blocking."""
@@ -372,7 +395,7 @@ class LinkBook:
             except OtterError as error:
                 found = {}
                 for way in there.values():
-                    self._outcomes[way] = Outcome(applied=None, error=_told(error))
+                    self._outcomes[way] = Outcome(applied=None, error=as_network_error(error))
             for where, spec in found.items():
                 way = there[where]
                 self._outcomes[way] = replace(self.outcome(way), applied=spec)
@@ -466,9 +489,3 @@ class LinkBook:
             if change:
                 found[layer] = change.asked()
         return found
-
-
-def _told(error: OtterError) -> NetworkError:
-    return (
-        error if isinstance(error, NetworkError) else NetworkError("links", "shape", "", str(error))
-    )

@@ -18,7 +18,7 @@ MOST = 10_000
 
 async def _links(request: web.Request) -> web.Response:
     book = request.app[AGENT].links(request.match_info["mesh"])
-    await asyncio.to_thread(book.look)
+    await book.look_again()
     counters = await asyncio.to_thread(book.count)
     return answer(counted(book.statuses(), counters))
 

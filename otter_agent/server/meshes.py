@@ -57,7 +57,7 @@ async def _check_mesh(request: web.Request) -> web.Response:
 async def _mesh(request: web.Request) -> web.Response:
     agent = request.app[AGENT]
     book = agent.links(request.match_info["mesh"])
-    await asyncio.to_thread(book.look)
+    await book.look_again()
     counters = await asyncio.to_thread(book.count)
     status = agent.mesh(request.match_info["mesh"])
     found = await asyncio.to_thread(streams.stream_statuses, agent.machine.layout, status.spec)

@@ -71,11 +71,16 @@ def warnings(links: Sequence[api.LinkStatus]) -> list[str]:
     ]
     if len(lines) > MOST:
         lines = [*lines[:MOST], f"and {len(lines) - MOST} more likewise: otterctl shape show"]
-    by_hand = [f"{x.name}:{x.from_}>{x.to}" for x in links if "shape" in x.layers]
-    if by_hand:
-        some = ", ".join(by_hand[:MOST]) + (", …" if len(by_hand) > MOST else "")
-        lines.append(f"changed by hand, and kept so: {some}; otterctl shape reset undoes it")
-    return lines
+    return [*lines, *by_hand(links)]
+
+
+def by_hand(links: Sequence[api.LinkStatus]) -> list[str]:
+    """That links were changed by hand, which an apply keeps: a line, or none."""
+    ways = [f"{x.name}:{x.from_}>{x.to}" for x in links if "shape" in x.layers]
+    if not ways:
+        return []
+    some = ", ".join(ways[:MOST]) + (", …" if len(ways) > MOST else "")
+    return [f"changed by hand, and kept so: {some}; otterctl shape reset undoes it"]
 
 
 def _dropped(counters: api.LinkCounters | None) -> str:

@@ -10,6 +10,7 @@ import click
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
+from otter_ctl.cli.links import by_hand
 from otter_ctl.cli.words import causes
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import Prepared, prepare, with_secrets
@@ -140,6 +141,8 @@ def show(prepared: Prepared) -> None:
         click.secho(f"warning: {warning}", fg="yellow", err=True)
     for line in prepared.plan.unsupported:
         click.secho(f"apply will refuse: {line}", fg="red", err=True)
+    for line in by_hand(prepared.current.links) if prepared.current else ():
+        click.secho(line, fg="yellow", err=True)
     for line in expansion_lines(prepared.plan.expansion):
         click.echo(line)
     if not prepared.changes:

@@ -123,6 +123,7 @@ def test_another_topology_changes_links_live_and_keeps_what_was_done_by_hand(
     slower = shaped.topology(MESH.replace('delay = "20ms"', 'delay = "60ms"'))
     planned = shaped("plan", slower)
     assert "forward.delay_s: 20ms -> 60ms" in planned.stdout
+    assert "changed by hand, and kept so: radio:a>b" in planned.stderr
     applied = shaped("apply", slower)
     assert "changed by hand" in applied.stderr
     assert 0.070 <= round_trip_s(ping(shaped, "near", "middle")) < 0.120

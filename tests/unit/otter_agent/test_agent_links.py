@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 from helpers.world import World, module, settled, spec, until, until_text
@@ -81,6 +83,22 @@ async def test_a_change_that_fails_is_tried_again_and_ends_no_module(tmp_path):
         await until_text(agent, "links are as asked again", event.seq)
         assert radio(agent).error == ""
         assert radio(agent).applied == {"delay_s": 0.5, "rate_bps": 1e6}
+        assert [m.pid for m in agent.mesh("mesh").modules] == before
+
+
+async def test_what_somebody_took_away_is_made_again(tmp_path):
+    async with World(tmp_path).agent() as agent:
+        agent.put_mesh(mesh())
+        before = [m.pid for m in (await settled(agent)).modules]
+        calls = driver(agent).calls
+        await agent.links("mesh").look_again()
+        assert driver(agent).calls == calls
+        driver(agent).done.clear()
+        await agent.links("mesh").look_again()
+        assert (await until(agent, "mesh", "link", "failed")).subject == "radio:h>i"
+        async with asyncio.timeout(10):
+            while radio(agent).applied != {"delay_s": 0.02, "rate_bps": 1e6}:
+                await asyncio.sleep(0)
         assert [m.pid for m in agent.mesh("mesh").modules] == before
 
 
