@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import msgspec
 from aiohttp import web
 
 from net.errors import OtterError
 from otter_agent import api
 from otter_agent.agent import Agent
 from otter_agent.errors import AgentError
+from otter_agent.links.counting import counted
 from otter_agent.server.common import AGENT, ndjson
 from otter_agent.verify.certifier import certify, checked
 from otter_agent.verify.jobs import chosen
@@ -38,8 +41,14 @@ async def _lines(
     agent: Agent, mesh: str, asked: api.VerifyRequest
 ) -> AsyncIterator[list[api.VerifyLine]]:
     """What is measured; what goes wrong after the answer has begun is its last line."""
+
+    async def look() -> api.MeshStatus:
+        counters = await asyncio.to_thread(agent.links(mesh).count)
+        status = agent.mesh(mesh)
+        return msgspec.structs.replace(status, links=counted(status.links, counters))
+
     try:
-        lines = certify(agent.machine, lambda: agent.mesh(mesh), asked)
+        lines = certify(agent.machine, look, asked)
         async with contextlib.aclosing(lines):
             async for batch in lines:
                 yield batch

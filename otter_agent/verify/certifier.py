@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -23,28 +22,30 @@ from otter_agent.errors import AgentError
 from otter_agent.machine import Machine
 from otter_agent.network import names
 from otter_agent.verify.jobs import DirectionJob, HostJob, Job, chosen
+from otter_agent.verify.telling import asked_of, told
+
+Look = Callable[[], Awaitable[api.MeshStatus]]
 
 _GROUP = "otter.verify"
 """Below a host's; no module is called so."""
 _LONGEST_LINE = 1 << 24
-CHANGED = "changed while it was measured: not judged"
 _ENDED = "the prober ended in the middle"
 
 
 async def certify(
-    machine: Machine, look: Callable[[], api.MeshStatus], request: api.VerifyRequest
+    machine: Machine, look: Look, request: api.VerifyRequest
 ) -> AsyncGenerator[list[api.VerifyLine], None]:
     """Measure a mesh; lines as they come. Closing it ends the measuring, with all it made.
 
     Args:
         machine: Where it is.
-        look: The mesh's status at this moment.
+        look: The mesh's status at this moment, with what links counted.
         request: What to measure.
 
     Raises:
         AgentError: Something is named that isn't there.
     """
-    status = look()
+    status = await look()
     spec = status.spec
     directions = _directions(machine, status, request)
     hosts = [h for h in spec.hosts if h.cpu is not None or _any_module(spec, h.name)]
@@ -59,7 +60,7 @@ async def certify(
         )
         async with contextlib.aclosing(_probed(machine, spec, job)) as lines:
             async for line in lines:
-                yield [_told(line, status, look) if line.rows else line]
+                yield [told(line, status, await look()) if line.rows else line]
 
 
 def checked(request: api.VerifyRequest) -> api.VerifyRequest:
@@ -84,7 +85,7 @@ def _directions(
     spec = status.spec
     if not request.links_too:
         return []
-    asked = _asked(status)
+    asked = asked_of(status)
     addresses = {host.name: host.address for host in spec.hosts}
     return [
         DirectionJob(
@@ -100,25 +101,6 @@ def _directions(
         )
         for link, source, target in chosen(spec, request.links)
     ]
-
-
-def _asked(status: api.MeshStatus) -> dict[tuple[str, str, str], Any]:
-    return {(one.name, one.from_, one.to): one.asked for one in status.links}
-
-
-def _told(
-    line: api.VerifyLine, before: api.MeshStatus, look: Callable[[], api.MeshStatus]
-) -> api.VerifyLine:
-    """A line, without verdicts on directions of which something else is asked by now."""
-    was, now = _asked(before), _asked(look())
-
-    def told(row: api.VerifyRow) -> api.VerifyRow:
-        key = (row.link, row.from_, row.to)
-        if was.get(key) == now.get(key):
-            return row
-        return msgspec.structs.replace(row, asked=None, error=None, ok=True, note=CHANGED)
-
-    return msgspec.structs.replace(line, rows=tuple(map(told, line.rows)))
 
 
 # --- computing ---------------------------------------------------------------------------------
