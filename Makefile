@@ -20,7 +20,7 @@ PIP_INSTALL = PYTHONWARNINGS=ignore:::setuptools.command.editable_wheel $(BIN)/p
 	--disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 
 .PHONY: help setup setup-dev setup-tests check format test test-unit test-contracts test-netns \
-	test-docker test-process test-kernel test-e2e demo fuzz bench bench-transport setup-bench docs clean
+	test-docker test-process test-kernel test-e2e test-kills demo fuzz bench bench-transport setup-bench docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
@@ -100,6 +100,9 @@ test-kernel: setup-tests  ## netem and cgroup v2, in a guest kernel
 
 test-e2e: setup-tests  ## the installed commands, the examples and the README
 	@$(PYTEST) tests/e2e $(ARGS)
+
+test-kills: setup-dev  ## each delivery's promise while every role is killed 100 times (some minutes)
+	@OTTER_KILLS=100 $(PYTEST) tests/contracts/test_kills.py tests/contracts/test_shared_kills.py $(ARGS)
 
 fuzz: setup-dev  ## a million damaged inputs for every decoder that reads what a peer wrote
 	@$(BIN)/python -m tests.fuzz $(ARGS)

@@ -26,11 +26,14 @@ BENCHMARKS = {
     "everyday": "benchmarks.everyday",
     "links": "benchmarks.links",
     "mesh": "benchmarks.mesh",
+    "netem": "benchmarks.netem",
     "outside": "benchmarks.outside",
     "ring": "benchmarks.ring",
     "shared-memory": "benchmarks.shared_memory",
     "sdk": "benchmarks.sdk",
+    "timeline": "benchmarks.timeline",
     "topology": "benchmarks.topology",
+    "traces": "benchmarks.traces",
     "transport": "benchmarks.transport",
 }
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.row import NotHere, Row
 from net.links.spec import LinkSpec
-from otter_agent.links.base import Direction
+from otter_agent.links.base import Counters, Direction
 from otter_agent.links.tun import device
 from otter_agent.links.tun.driver import TunDriver
 from tests.helpers.link_bench import Bench, Link, handled, in_netns, tcp_copy
@@ -30,6 +30,7 @@ from tests.helpers.link_bench import Bench, Link, handled, in_netns, tcp_copy
 _DELAYS_S = (0.001, 0.01, 0.1, 0.3)
 _PROBES, _GAP_S = 500, 0.004
 _FLOOD_S = 3.0
+_RATES_BPS, _RATE_S = (1e6, 10e6, 100e6, 500e6), 5.0
 _TCP_BYTES = 1_000_000_000
 _IDLE_LINKS, _IDLE_S = 200, 5.0
 _CHANGES = 2000
@@ -66,6 +67,7 @@ def _rows(bench: Bench, driver: TunDriver) -> list[Row]:
         "rate": LinkSpec(rate_bps=10e9),
     }.items():
         found += _flood(bench, link, driver, what, spec)
+    found += [_rate(bench, rate_bps) for rate_bps in _RATES_BPS]
     found += [_tcp(bench, link), _changes(bench, link), _idle(bench, link, driver)]
     return found
 
@@ -148,12 +150,12 @@ def _flood(bench: Bench, link: Link, driver: TunDriver, what: str, spec: LinkSpe
     sender.setblocking(True)
     sender.setsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT, 1372)
     train = bytes(1372 * 40)
-    before, used = handled(bench.counters(link.there)), _cpu_s(driver.pid)
+    before, used = _carried(bench.counters(link.there)), _cpu_s(driver.pid)
     begun = time.monotonic()
     while time.monotonic() - begun < _FLOOD_S:
         sender.sendto(train, (address, 4000))
     passed_s = time.monotonic() - begun
-    count = handled(bench.counters(link.there)) - before
+    count = _carried(bench.counters(link.there)) - before
     used_s = _cpu_s(driver.pid) - used
     sender.setsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT, 0)
     sender.setblocking(False)
@@ -162,6 +164,33 @@ def _flood(bench: Bench, link: Link, driver: TunDriver, what: str, spec: LinkSpe
         _row(f"tun: packets/s with {what}", "1/s", count / passed_s, 100_000, 1, note, "higher"),
         _row(f"tun: CPU per packet with {what}", "s", used_s / count, None, 1, note),
     ]
+
+
+def _carried(counters: Counters) -> int:
+    """Packets that the helper has dealt with: all but those that it never saw."""
+    return handled(counters) - counters.dropped.get("overrun", 0)
+
+
+def _rate(bench: Bench, rate_bps: float) -> Row:
+    """A third more than the rate, for some seconds: by how much what is delivered is off."""
+    link = bench.make_link()
+    bench.apply(link.there, LinkSpec(rate_bps=rate_bps))
+    sender, _, address = link.ends(link.there)
+    sender.setblocking(True)
+    train = 20 if rate_bps > 50e6 else 1
+    sender.setsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT, 1372)
+    data, sent = bytes(1372 * train), 0
+    begun = time.monotonic()
+    while (passed_s := time.monotonic() - begun) < _RATE_S:
+        if sent * 1400 * 8 < 1.33 * rate_bps * passed_s + 50_000:
+            sender.sendto(data, (address, 4000))
+            sent += train
+        else:
+            time.sleep(0.0005)
+    delivered = bench.counters(link.there).bytes * 8 / passed_s
+    bench.apply(link.there, LinkSpec(up=False))
+    name = f"tun: error of a rate of {rate_bps / 1e6:g} Mbit/s"
+    return _row(name, "1", abs(delivered / rate_bps - 1), 0.02, 1, "")
 
 
 def _tcp(bench: Bench, link: Link) -> Row:

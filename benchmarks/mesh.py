@@ -103,14 +103,14 @@ def run(otterctl: list[str], *arguments: str) -> float:
 def at_rest(folder: Path) -> tuple[float, float]:
     """Resident bytes of the agent, and its share of a core over a while of doing nothing."""
     pid = int((folder / "a" / "run" / "agent.pid").read_text())
-    before = _cpu_s(pid)
+    before = cpu_s(pid)
     time.sleep(REST_S)
-    share = (_cpu_s(pid) - before) / REST_S
+    share = (cpu_s(pid) - before) / REST_S
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * float(os.sysconf("SC_PAGE_SIZE")), share
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
 

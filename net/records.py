@@ -11,10 +11,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from net.messages import Message, message_id
+import numpy as np
+
+from net.messages import DERIVED, Message, message_id
 from net.outlets import Lost
+from net.stamps import stamps
 from net.traces import COLUMNS, MAX_RECORDS_BYTES
 
 RECORDS_FILE = "messages.csv"
@@ -25,6 +29,8 @@ WRITE_AT = 512
 """So many lines aren't waited with."""
 
 _MOST_NAMES = 1000
+_MANY = 32
+"""So many times are written together."""
 
 _Row = tuple[
     str, int, int, str | None, str, str, float, float, float, float, float, float, int, str
@@ -56,7 +62,7 @@ class Records:
         self._size = 0
         self._file = -1
         self._rows: list[_Row] = []
-        self._names: dict[tuple[str, str, str], str] = {}
+        self._names: dict[tuple[str, int, str, str], tuple[str, str]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, message: Message, done: float, outcome: str = "done") -> None:
@@ -108,26 +114,30 @@ class Records:
         rows, self._rows = self._rows, []
         if rows and self._path is not None:
             try:
-                self._append("".join(map(self._line, rows)).encode())
+                self._append("".join(self._lines(rows)).encode())
             except OSError as exc:
                 self._give_up(f"can't write {self._path}: {exc.strerror or exc}")
 
-    def _line(self, row: _Row) -> str:
-        source, run, number, reply_to, stream, to, made, queued, sent, received, taken, done = row[
-            :12
-        ]
-        names = self._names.get((stream, source, to))
-        if names is None:
-            names = ",".join(map(_cell, (stream, source, to)))
-            if len(self._names) < _MOST_NAMES:  # peers name themselves
-                self._names[stream, source, to] = names
-        id_ = message_id(source, run, number)
-        head = f"{_cell(id_)},{_cell(reply_to) if reply_to else ''},{names},"
-        if made and queued and sent and received and taken and done:
-            times = f"{made:.6f},{queued:.6f},{sent:.6f},{received:.6f},{taken:.6f},{done:.6f}"
-        else:
-            times = ",".join([f"{time:.6f}" if time else "" for time in row[6:12]])
-        return f"{head}{times},{row[12]},{row[13]}{self._tail}"
+    def _lines(self, rows: list[_Row]) -> Iterator[str]:
+        times = stamps(np.array([row[6:12] for row in rows])) if len(rows) >= _MANY else None
+        if times is None:
+            times = [_times(row[6:12]) for row in rows]
+        known, tail = self._names, self._tail
+        for row, its_times in zip(rows, times, strict=True):
+            source, run, number, reply_to, stream, to = row[:6]
+            names = known.get((source, run, stream, to)) or self._name(source, run, stream, to)
+            id_ = f"{names[0]}{number}" if names[0] else _cell(message_id(source, run, number))
+            reply = _cell(reply_to) if reply_to else ""
+            yield f"{id_},{reply},{names[1]},{its_times}{row[12]},{row[13]}{tail}"
+
+    def _name(self, source: str, run: int, stream: str, to: str) -> tuple[str, str]:
+        """How ids of that run begin (empty: they have to be made one by one), and the names."""
+        id_ = message_id(source, run, 0)
+        begins = id_[:-1] if not run & DERIVED and _cell(id_) == id_ else ""
+        names = begins, ",".join(map(_cell, (stream, source, to)))
+        if len(self._names) < _MOST_NAMES:  # peers name themselves
+            self._names[source, run, stream, to] = names
+        return names
 
     def _append(self, lines: bytes) -> None:
         """One write: readers may follow the file."""
@@ -158,6 +168,10 @@ class Records:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _times(times: tuple[float, ...]) -> str:
+    return "".join([f"{time:.6f}," if time else "," for time in times])
 
 
 def _cell(text: str) -> str:

@@ -50,7 +50,7 @@ class Actions:
         try:
             if isinstance(action, policy.Folders):
                 hosts = {p.host for p in book.parts.values() if p.instance is not None}
-                await self._steps.make_folders(wanted.spec, hosts)
+                await self._steps.make_folders(wanted.spec, hosts, book.budgets)
                 ground.done[name] = wanted.folders
             elif isinstance(action, policy.Outside):
                 await self._steps.open_outside(wanted.spec)
@@ -75,7 +75,8 @@ class Actions:
                 book.tell("network", book.name, error, "failed")
             ground.problems[name] = error
         else:
-            ground.problems.pop(name, None)
+            if ground.problems.pop(name, None) is not None and name == "Links":
+                book.tell("network", book.name, "links are as asked again")
             ground.retry.pop(name, None)
 
     # --- one module --------------------------------------------------------------------------

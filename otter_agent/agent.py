@@ -437,12 +437,17 @@ class Agent:
                 folders.remove(self.machine.layout, path.name)
 
     async def _watch_outside(self) -> None:
-        """A mesh whose relay was ended by somebody else gets another."""
+        """A mesh whose relay was ended gets another; that a helper of links was, is told."""
         while True:
             await asyncio.sleep(OUTSIDE_CHECK_S)
             for mesh in self.machine.network.lost():
                 if mesh in self._keepers:
                     self._keepers[mesh].lost_outside()
+            driver = self.machine.links.driver
+            for mesh, gap_s in (driver.lost() if driver else {}).items():
+                if mesh in self._keepers:
+                    text = f"what carries the links ended: nothing passed for {gap_s:.3f} s"
+                    self.emit(mesh, "link", "", text, "lost", {"gap_s": gap_s})
 
     async def _watch_idle(self) -> None:
         limit = self.machine.config.idle_exit_s

@@ -89,20 +89,21 @@ def connected(path: Path) -> socket.socket | None:
     return made
 
 
-def end(path: Path, mark: str, request: bytes) -> None:
+def end(path: Path, mark: str, request: bytes, *, patience_s: float = _END_S) -> None:
     """End the process of a socket, if there is one; returns when it is gone with all it opened.
 
     Args:
         path: Of its socket.
         mark: In its command line.
         request: What tells it to end; it hangs up when it has closed everything.
+        patience_s: How long it has for that before it is killed.
     """
     connection = connected(path)
     if connection is not None:
         with connection:
             watched = open_pid(listener_of(connection, path, mark))
             try:
-                _ask_to_end(connection, watched, request)
+                _ask_to_end(connection, watched, request, patience_s)
             finally:
                 if watched is not None:
                     os.close(watched)
@@ -123,14 +124,16 @@ def listener_of(connection: socket.socket, path: Path, mark: str) -> int | None:
     return pid if os.fsencode(path) in words and mark.encode() in words else None
 
 
-def _ask_to_end(connection: socket.socket, watched: int | None, request: bytes) -> None:
+def _ask_to_end(
+    connection: socket.socket, watched: int | None, request: bytes, patience_s: float
+) -> None:
     """Tell it to end; wait until it has; kill it if it doesn't."""
-    connection.settimeout(_END_S)
+    connection.settimeout(patience_s)
     with suppress(OSError):
         connection.sendall(request)
         while connection.recv(4096):
             pass
-    if watched is not None and not ended(watched, _END_S):
+    if watched is not None and not ended(watched, patience_s):
         signal.pidfd_send_signal(watched, signal.SIGKILL)
         ended(watched, _END_S)
 

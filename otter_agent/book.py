@@ -22,6 +22,7 @@ from otter_agent.state import DesiredMesh, State
 from otter_agent.status import MeshView
 from otter_agent.supervision import Supervision
 from otter_agent.timeline import moves
+from otter_agent.timeline.budgets import Budgets
 from otter_agent.timeline.player import Around, Player
 
 
@@ -77,6 +78,7 @@ class Book:
         touched: Modules of which something has changed since they were last decided about.
         news: Set when something has.
         links: What is asked of its links, and in force.
+        budgets: What is asked of its hosts now.
         player: Plays its timeline.
     """
 
@@ -95,9 +97,9 @@ class Book:
         self.news = asyncio.Event()
         self._state = state
         self._emit = emit
-        self._machine = machine
         choice = machine.links_of(desired.spec)
         self.links = LinkBook(choice, machine.agent_id, desired.spec, state, self.tell)
+        self.budgets = Budgets(self.name, machine.cgroups)
         self.player = Player(desired.spec, self._around_player(machine, state))
         self.take_spec()
 
@@ -105,6 +107,7 @@ class Book:
         blobs = machine.layout.blobs
         return Around(
             links=self.links,
+            budgets=self.budgets,
             keep=state,
             read=lambda digest: (blobs / digest).read_bytes(),
             tell=self.tell,
@@ -140,7 +143,7 @@ class Book:
         """Another thing is to be true from now on."""
         if desired.spec is not self.desired.spec:
             self.wanted = Wanted.of(desired.spec)
-            self.links.take(desired.spec, self._machine.links_of(desired.spec))
+            self.links.take(desired.spec, self.machine.links_of(desired.spec))
             self.player.take(desired.spec)
         self.desired = desired
         self.take_spec()
@@ -291,7 +294,7 @@ class Book:
             states={m.name: self.status_of(m) for m in self.desired.spec.modules},
             parts=self.parts,
             memory=self.memory,
-            links=self.links.statuses(),
+            links=self.links,
         )
 
     def artifacts(self) -> dict[str, str]:

@@ -47,6 +47,7 @@ class MeshKeeper:
         self._book.links.remake = self._remake_network
         self._book.links.cut = self._cut
         self._book.player.reroute = self._reroute
+        self._book.links.failed = self._try_links_again
         self._wakes: dict[str, float] = {}
         self._unsettled: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -258,6 +259,11 @@ class MeshKeeper:
         book = self._book
         if book.ground.done.get("Network"):
             await self._steps.reroute(book.routed(book.desired.spec), hosts)
+
+    def _try_links_again(self) -> None:
+        """Some aren't as asked: that is looked at again, and is the mesh's problem until then."""
+        self._book.ground.done["Links"] = ""
+        self._book.touch()
 
     async def _cut(self, shaped: bool) -> None:
         """Whoever sends into the mesh is to hand over packets that are cut, or need not."""

@@ -75,6 +75,9 @@ class Machine:
     runtimes: Mapping[str, Runtime]
     stores: Mapping[str, ImageStore]
     links: Choice = field(default_factory=Choice)
+    fake_links: Choice = field(
+        default_factory=lambda: Choice(driver=FakeLinks(), why="all its modules are fake")
+    )
     problems: dict[str, str] = field(default_factory=dict)
 
     def settings(self) -> Settings:
@@ -91,7 +94,7 @@ class Machine:
     def links_of(self, spec: api.MeshSpec) -> Choice:
         """What makes the links of a mesh scarce: one of fake modules has no network to shape."""
         if spec.modules and all(m.runtime == "fake" for m in spec.modules):
-            return Choice(driver=FakeLinks(), why="all its modules are fake")
+            return self.fake_links
         return self.links.fit_for(ways(spec).values())
 
     def let_go(self, mesh: str) -> None:

@@ -190,7 +190,11 @@ def _folders_digest(spec: api.MeshSpec) -> str:
 def _network_digest(spec: api.MeshSpec) -> str:
     """Of all that the network is made from: budgets are the folders' affair."""
     hosts = [msgspec.structs.replace(h, cpu=None, memory_bytes=None) for h in spec.hosts]
-    links = [(x.name, x.a, x.b, _is_asked(x.forward), _is_asked(x.reverse)) for x in spec.links]
+    changed = spec.timeline.links()
+    links = [
+        (x.name, x.a, x.b, _is_asked(x.forward), _is_asked(x.reverse), x.name in changed)
+        for x in spec.links
+    ]
     ways = [way for x in spec.links for way in (x.forward, x.reverse) if way is not None]
     # Which driver makes them scarce, and so all their devices, may depend on this.
     shared = any(way.medium is not None for way in ways)

@@ -10,6 +10,7 @@ from net.errors import OtterError
 from otter_agent import api
 from otter_agent.admission import Holding
 from otter_agent.links import cells
+from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.part import Part
 from otter_agent.runtimes.base import Phase
@@ -36,15 +37,15 @@ class MeshView:
     states: Mapping[str, tuple[api.ModuleState, str]]
     parts: Mapping[str, Part]
     memory: Mapping[str, Supervision]
-    links: tuple[api.LinkStatus, ...] = ()
+    links: LinkBook
 
 
 def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus:
     """The answer of `GET /v1/meshes/NAME`; `excess`: what all meshes ask beyond the machine."""
     spec = view.desired.spec
     name = machine.config.name
+    links = view.links.statuses()
     return api.MeshStatus(
-        cells=cells.statuses(view.desired.spec.cells, view.links),
         mesh=spec.name,
         state=view.state,
         generation=view.desired.generation,
@@ -52,7 +53,8 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
         machines=(api.MachineStatus(name=name, reachable=True, version=VERSION),),
         hosts=tuple(_host(machine, spec.name, h) for h in spec.hosts),
         modules=tuple(_module(view, m, _read(machine, spec.name, m)) for m in spec.modules),
-        links=view.links,
+        links=links,
+        cells=cells.statuses(spec.cells, links),
         spec=spec,
         problem=view.problem,
         owner=user_name(view.desired.owner),

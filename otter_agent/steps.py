@@ -23,6 +23,7 @@ from otter_agent.network import names
 from otter_agent.reconcile import budget_of
 from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Workload
 from otter_agent.secrets import Secrets
+from otter_agent.timeline.budgets import Budgets
 from otter_agent.volumes import Volumes
 
 STOP_GRACE_S = 5.0
@@ -48,15 +49,17 @@ class Steps:
         """The budget group of a host, relative to the agent's own."""
         return f"{self.mesh}/{host}"
 
-    async def make_folders(self, spec: api.MeshSpec, in_use: set[str | None]) -> None:
+    async def make_folders(
+        self, spec: api.MeshSpec, in_use: set[str | None], budgets: Budgets
+    ) -> None:
         """Module folders, hosts files, and the hosts' budgets.
 
         The group of a host that is wanted no more stays while the host is `in_use`: its modules
         are still to be asked to end.
         """
-        await asyncio.to_thread(self._make_folders, spec, in_use)
+        await asyncio.to_thread(self._make_folders, spec, in_use, budgets)
 
-    def _make_folders(self, spec: api.MeshSpec, in_use: set[str | None]) -> None:
+    def _make_folders(self, spec: api.MeshSpec, in_use: set[str | None], budgets: Budgets) -> None:
         outward = {host.name for host in spec.hosts if host.reaches_out}
         hosts = folders.hosts_file(spec.names)
         for module in spec.modules:
@@ -69,9 +72,7 @@ class Steps:
         if cgroups is None:
             return
         for host in spec.hosts:
-            cgroups.ensure(
-                self.group(host.name), api.Budget(cpu=host.cpu, memory_bytes=host.memory_bytes)
-            )
+            budgets.ensure(host)
         wanted = {self.group(h.name) for h in spec.hosts}
         for group in cgroups.groups():
             mesh, _, below = group.partition("/")

@@ -7,7 +7,7 @@ Must not know: topology, how output looks, how an agent is started.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -321,6 +321,28 @@ class AgentClient:
         async with self._request("GET", where, query=query, answer_s=None) as response:
             async for line in self._lines(response, api.RecordLine):
                 yield line
+
+    async def verify(
+        self, mesh: str, request: api.VerifyRequest
+    ) -> AsyncGenerator[api.VerifyLine, None]:
+        """Measure a mesh; lines as they come. Raises `AgentFault` where it can't be."""
+        async with self._request(
+            "POST", _mesh(mesh, "verify"), body=api.encode(request), answer_s=None
+        ) as response:
+            async for line in self._lines(response, api.VerifyLine):
+                if line.problem is not None:
+                    raise AgentFault(self.machine, line.problem)
+                yield line
+
+    async def capture(
+        self, mesh: str, link: str, query: Mapping[str, str | float | None]
+    ) -> AsyncGenerator[bytes, None]:
+        """The packets of a link as a pcapng file, as they come; None in `query` is left out."""
+        asked = [(name, str(value)) for name, value in query.items() if value is not None]
+        path = _mesh(mesh, "links", link, "capture")
+        async with self._request("GET", path, query=asked, answer_s=None) as response:
+            async for chunk in response.chunks():
+                yield chunk
 
     async def files(self, mesh: str, module: str) -> AsyncIterator[bytes]:
         """The tar of a module's logs, records and outputs, as it comes."""

@@ -2,7 +2,9 @@
 
     sender                              receiver
     HELLO (padded to the path's size) ─►
-                                      ◄─ ACCEPT, or REFUSE
+                                      ◄─ CHALLENGE: a token, or REFUSE
+    HELLO, with the token             ─►
+                                      ◄─ ACCEPT
     FRAGMENT …, PROBE when quiet      ─►
                                       ◄─ REPORT: what came, what is done, what is missing
     END                               ─►
@@ -20,6 +22,7 @@ from typing import Any
 
 from net.datagram.fragment import (
     ACCEPT,
+    CHALLENGE,
     END,
     ENDED,
     GONE,
@@ -33,6 +36,7 @@ from net.datagram.fragment import (
     VERSION,
 )
 from net.datagram.options import MAX_DEADLINE_S
+from net.datagram.tokens import TOKEN_BYTES
 from net.errors import RemoteWireError
 
 MAX_NAME = 300
@@ -47,11 +51,17 @@ _REPORT = struct.Struct("!IQQQIIIQIHH")
 _ENTRY = struct.Struct("!QIH")
 _PROBE = struct.Struct("!QQ")
 _END = struct.Struct("!Q")
+_CHALLENGE = struct.Struct(f"!{TOKEN_BYTES}sH")
 
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """The first thing a sender says. `wire` is its version of what messages look like."""
+    """The first thing a sender says.
+
+    Attributes:
+        wire: Its version of what messages look like.
+        token: What the receiver's challenge said; empty: there was none yet.
+    """
 
     wire: int
     stream: str
@@ -60,6 +70,7 @@ class Greeting:
     deadline_s: float
     partial: bool
     retransmit: bool
+    token: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +157,7 @@ def plain(kind: int, session: int) -> bytes:
 
 def hello(session: int, greeting: Greeting, datagram_bytes: int) -> bytes:
     """The sender's first words, padded with zeros so that they show what passes the path."""
-    fields = {
+    fields: dict[str, Any] = {
         "wire": greeting.wire,
         "stream": greeting.stream,
         "input": greeting.input,
@@ -155,6 +166,8 @@ def hello(session: int, greeting: Greeting, datagram_bytes: int) -> bytes:
         "partial": greeting.partial,
         "retransmit": greeting.retransmit,
     }
+    if greeting.token:
+        fields["token"] = greeting.token.hex()
     return _with_json(HELLO, session, fields).ljust(datagram_bytes, b"\0")
 
 
@@ -178,7 +191,36 @@ def read_hello(data: bytes | memoryview) -> Greeting:
         float(deadline_s),  # type: ignore[arg-type]
         fields.get("partial") is True,
         fields.get("retransmit") is True,
+        _token(fields),
     )
+
+
+def _token(fields: dict[str, Any]) -> bytes:
+    text = fields.get("token", "")
+    try:
+        token = bytes.fromhex(text)
+    except (TypeError, ValueError) as exc:
+        raise RemoteWireError("a hello whose token is none") from exc
+    if len(token) not in (0, TOKEN_BYTES):
+        raise RemoteWireError(f"a hello with a token of {len(token)} bytes")
+    return token
+
+
+def challenge(session: int, token: bytes, datagram_bytes: int) -> bytes:
+    """Say hello again, with this: so that the receiver knows that it is heard there."""
+    return plain(CHALLENGE, session) + _CHALLENGE.pack(token, datagram_bytes)
+
+
+def read_challenge(data: bytes | memoryview) -> tuple[bytes, int]:
+    """The token, and the size of the HELLO that it answers: that much passes the path.
+
+    Raises:
+        RemoteWireError: It is cut short.
+    """
+    if len(data) != PREFIX.size + _CHALLENGE.size:
+        raise RemoteWireError(f"a challenge of {len(data)} bytes")
+    token, datagram_bytes = _CHALLENGE.unpack_from(data, PREFIX.size)
+    return token, datagram_bytes
 
 
 def accept(session: int, accepted: Accepted) -> bytes:

@@ -2,13 +2,15 @@
 
 Each session says hello first, as which stream it comes and to which input it goes. A stream whose
 origin is known is taken from that address alone, and of a session datagrams count only from the
-address that it began at. What nobody has asked for costs one look-up and at most a shorter answer.
+address that it began at, after what was answered there has been said back: before that nothing is
+kept of it. What nobody has asked for costs one look-up and at most a shorter answer.
 Everything happens in the event loop's callbacks: no tasks. Must not know: modules, files, wiring.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Iterable
 
@@ -20,6 +22,7 @@ from net.datagram.options import MAX_MESSAGE_BYTES, MIN_MTU_BYTES
 from net.datagram.receiving import Receiving
 from net.datagram.sending import DEAD_S
 from net.datagram.sockets import Address, Refused, TooLarge, UdpSocket, watch_again
+from net.datagram.tokens import Tokens
 from net.errors import RemoteWireError, TransportError
 from net.hears import Hears
 from net.inbox import DEFAULT_QUEUE, Inbox, listed
@@ -61,6 +64,7 @@ class Endpoint(Hears):
         self.ignored = 0
         self._sockets: list[UdpSocket] = []
         self._sessions: dict[int, Incoming] = {}
+        self._tokens = Tokens(secrets.token_bytes(32))
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
 
@@ -148,19 +152,28 @@ class Endpoint(Hears):
         session = self._sessions.get(number)
         if session is not None and session.address != address:
             raise RemoteWireError("somebody else's session")
-        if session is None:
-            greeting = control.read_hello(data)
-            inbox = self._find(greeting)
-            why = self._why_not(greeting, inbox, address[0])
-            if why or inbox is None:
-                self.send(opened, control.refuse(number, why), address)
-                return
-            core = Receiving(number, greeting, self.limit_bytes, opened.window_bytes, now)
-            session = Incoming(self, opened, address, core, inbox)
-            self._sessions[number] = session
-            self.wake_at(now + DEAD_S)
-        accepted = control.Accepted(self.limit_bytes, opened.window_bytes, len(data))
-        self.send(opened, control.accept(number, accepted), address)
+        answer = b"" if session is not None else self._meet(opened, number, data, address, now)
+        if not answer:
+            accepted = control.Accepted(self.limit_bytes, opened.window_bytes, len(data))
+            answer = control.accept(number, accepted)
+        self.send(opened, answer, address)
+
+    def _meet(
+        self, opened: UdpSocket, number: int, data: bytes, address: Address, now: float
+    ) -> bytes:
+        """Begin a session; or why not, or what has to be said before that."""
+        greeting = control.read_hello(data)
+        inbox = self._find(greeting)
+        why = self._why_not(greeting, inbox, address[0])
+        if why or inbox is None:
+            return control.refuse(number, why)
+        if not self._tokens.proves(greeting.token, address, number, now):
+            token = self._tokens.give(address, number, now)
+            return control.challenge(number, token, len(data))
+        core = Receiving(number, greeting, self.limit_bytes, opened.window_bytes, now)
+        self._sessions[number] = Incoming(self, opened, address, core, inbox)
+        self.wake_at(now + DEAD_S)
+        return b""
 
     def _find(self, greeting: control.Greeting) -> Inbox | None:
         """Where a stream goes: to the input that waits for it, else to the one it names."""

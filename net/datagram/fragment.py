@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from net.errors import RemoteWireError
 
 MAGIC = b"OD"
-VERSION = 1
+VERSION = 2
 IP_UDP_BYTES = 28
 """Of an IPv4 packet without options: 20 + 8."""
 MAX_DATAGRAM = 65507
 """Most that UDP over IPv4 carries."""
 
-FRAGMENT, HELLO, ACCEPT, REFUSE, REPORT, PROBE, END, ENDED, GONE = range(1, 10)
+FRAGMENT, HELLO, ACCEPT, REFUSE, REPORT, PROBE, END, ENDED, GONE, CHALLENGE = range(1, 11)
 """Kinds of datagrams."""
 RETRANSMITTED = 1
 """Flag of a fragment."""

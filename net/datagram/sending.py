@@ -1,6 +1,6 @@
 """The sending end of one session: messages in, datagrams out. Pure: `now` passed in.
 
-    greeting ── accept ──► open ── finish ──► ending ── ended ──► ended
+    greeting ── challenge, accept ──► open ── finish ──► ending ── ended ──► ended
        └─ refuse ─► refused  └── silence, gone ──► lost: the shell greets anew, as another session
 
 Fragments of one message leave in order, paced; what is asked for again goes first. Must not know:
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -20,6 +20,7 @@ from net.datagram import control
 from net.datagram.counters import SentCounters
 from net.datagram.fragment import (
     ACCEPT,
+    CHALLENGE,
     ENDED,
     GONE,
     IP_UDP_BYTES,
@@ -44,6 +45,7 @@ KEEP_ALIVE_S = 1.0
 DEAD_S = 5.0
 """Silence after which the other end is given up."""
 _FIRST_HELLO_S, _LONGEST_HELLO_S = 0.05, 0.5
+_LEAST_DATAGRAM = MIN_MTU_BYTES - IP_UDP_BYTES
 _IPV6_LEAST = 1252
 """Datagram of the 1,280 bytes that tunnels usually leave."""
 
@@ -183,13 +185,15 @@ class Sending:
             self._on_report(control.read_report(data), now)
         elif kind == ACCEPT and self.state is State.GREETING:
             self._on_accept(control.read_accept(data), now)
+        elif kind == CHALLENGE and self.state is State.GREETING:
+            self._on_challenge(*control.read_challenge(data), now)
         elif kind == REFUSE:
             self.state, self.reason = State.REFUSED, control.read_refuse(data)
         elif kind == ENDED and self.state is State.ENDING:
             self.state = State.ENDED
         elif kind == GONE and self.state in (State.OPEN, State.ENDING):
             self.lose()
-        elif kind not in (REPORT, ACCEPT, ENDED, GONE):
+        elif kind not in (REPORT, ACCEPT, ENDED, GONE, CHALLENGE):
             raise RemoteWireError(f"a datagram of kind {kind} from a receiver")
 
     def lose(self) -> None:
@@ -200,6 +204,13 @@ class Sending:
         self._kept.clear()
         self._again.clear()
         self.sent = self._number
+
+    def _on_challenge(self, token: bytes, datagram_bytes: int, now: float) -> None:
+        """Say hello again at once, as large as one that came."""
+        if token != self._greeting.token:  # not one that answers a repeated hello
+            self._greeting = replace(self._greeting, token=token)
+            self._datagram = min(self._datagram, max(datagram_bytes, _LEAST_DATAGRAM))
+            self._hellos, self._hello_at = 0, now
 
     def _on_accept(self, accepted: control.Accepted, now: float) -> None:
         self.state, self._heard, self._quiet_since = State.OPEN, now, now
@@ -285,7 +296,7 @@ class Sending:
     def _greet(self, now: float) -> list[Burst]:
         if now < self._hello_at:
             return []
-        sizes = (self._datagram,) * 3 + (_IPV6_LEAST, MIN_MTU_BYTES - IP_UDP_BYTES)
+        sizes = (self._datagram,) * 3 + (_IPV6_LEAST, _LEAST_DATAGRAM)
         size = min(sizes[self._hellos % len(sizes)], self._datagram)
         self._hello_at = now + min(_FIRST_HELLO_S * 2**self._hellos, _LONGEST_HELLO_S)
         self._hellos += 1

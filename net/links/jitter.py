@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from statistics import NormalDist, fmean, pstdev
+from statistics import NormalDist
 
 from net.links.chance import Draw
 from net.links.spec import Distribution, LinkSpec
@@ -22,10 +22,13 @@ from net.links.spec import Distribution, LinkSpec
 Deviation = Callable[[], float]
 """The next packet's deviation from the delay, in seconds."""
 
+DISTRIBUTIONS: tuple[Distribution, ...] = ("uniform", "normal", "pareto", "paretonormal")
+"""Those that have a table."""
 ENTRIES = 4096
 BOUND = 4.0
 """Largest deviation in units of `jitter_s`."""
 _SHAPE = 3.0
+_NEARLY = 1 + 1e-5
 
 
 def deviation(spec: LinkSpec, draw: Draw) -> Deviation | None:
@@ -37,17 +40,17 @@ def deviation(spec: LinkSpec, draw: Draw) -> Deviation | None:
     kind = spec.jitter_distribution or "normal"
     if kind == "uniform" and not correlation:
         return lambda: scale * (2 * draw() - 1)
-    entries = [scale * entry for entry in entries_of(spec)]
+    entries = entries_of(spec)
     count = len(entries)
     if not correlation:
-        return lambda: entries[int(draw() * count)]
-    return _correlated(entries, correlation, draw)
+        return lambda: scale * entries[int(draw() * count)]
+    return _correlated(entries, scale, correlation, draw)
 
 
 def entries_of(spec: LinkSpec) -> Sequence[float]:
-    """The table of a direction that has jitter, sorted."""
+    """The table of a direction that has jitter."""
     if spec.jitter_table is not None:
-        return sorted(spec.jitter_table)
+        return spec.jitter_table
     return table(spec.jitter_distribution or "normal")
 
 
@@ -74,21 +77,24 @@ def table(distribution: Distribution) -> tuple[float, ...]:
 def _scaled(values: list[float]) -> tuple[float, ...]:
     """Mean 0, standard deviation 1, within ±BOUND: cutting off changes both, so again and again."""
     for _ in range(50):
-        mean, spread = fmean(values), pstdev(values)
+        mean = math.fsum(values) / len(values)
+        spread = math.sqrt(math.fsum([(value - mean) ** 2 for value in values]) / len(values))
         values = [(value - mean) / spread for value in values]
-        if max(values) <= BOUND and min(values) >= -BOUND:
+        if max(max(values), -min(values)) <= BOUND * _NEARLY:
             break
         values = [min(BOUND, max(-BOUND, value)) for value in values]
     return tuple(min(BOUND, max(-BOUND, value)) for value in values)
 
 
-def _correlated(entries: list[float], correlation: float, draw: Draw) -> Deviation:
+def _correlated(
+    entries: Sequence[float], scale: float, correlation: float, draw: Draw
+) -> Deviation:
     """Each deviation correlated with the last, all together distributed as the table says.
 
     A normal variable remembers (autoregressive, of order 1); its quantile is the table's: a
     Gaussian copula. Averaging with the last, as the kernel does, narrows the distribution.
     """
-    normal = table("normal")
+    normal, entries = table("normal"), sorted(entries)
     count, fresh = len(entries), math.sqrt(1 - correlation * correlation)
     state = normal[int(draw() * ENTRIES)]
 
@@ -96,6 +102,6 @@ def _correlated(entries: list[float], correlation: float, draw: Draw) -> Deviati
         nonlocal state
         state = correlation * state + fresh * normal[int(draw() * ENTRIES)]
         share = 0.5 * (1 + math.erf(state / math.sqrt(2)))
-        return entries[min(count - 1, int(share * count))]
+        return scale * entries[min(count - 1, int(share * count))]
 
     return next_one

@@ -26,6 +26,11 @@ _RATIOS = (
     *("loss_ratio", "loss_correlation", "jitter_correlation", "duplicate_ratio"),
     *("corrupt_ratio", "reorder_ratio", "reorder_correlation"),
 )
+_LARGEST = {
+    "queue_s": (_LONGEST_S, "1h"),
+    "queue_bytes": (1 << 40, "1TiB"),
+    "queue_packets": (10**9, "10^9 packets"),
+}
 _CHAINS = {"loss_gilbert": 4, "loss_markov": 5}
 
 
@@ -120,8 +125,7 @@ class LinkSpec:
 
     def asked(self) -> dict[str, Any]:
         """Only what was asked for, by field name."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: v for k, v in values.items() if v is not None}
+        return {name: v for name in _NAMES if (v := getattr(self, name)) is not None}
 
     # --- what is wrong ----------------------------------------------------------------------------
 
@@ -180,8 +184,9 @@ class LinkSpec:
         sizes = ("queue_s", "queue_bytes", "queue_packets")
         queues = [name for name in sizes if getattr(self, name) is not None]
         for name in queues:
-            if getattr(self, name) <= 0:
-                wrong[name] = "must be above 0"
+            most, text = _LARGEST[name]
+            if not 0 < getattr(self, name) <= most:
+                wrong[name] = f"must be above 0 and at most {text}"
         if len(queues) > 1:
             wrong[queues[1]] = f"conflicts with {queues[0]}: a queue has one size"
         if self.ecn and self.queue_discipline not in ("codel", "red"):
@@ -200,6 +205,10 @@ class LinkSpec:
             elif not 0 < self.medium_weight <= _HEAVIEST:
                 wrong["medium_weight"] = f"must be above 0 and at most {_HEAVIEST:g}"
         return wrong
+
+
+_NAMES = tuple(f.name for f in fields(LinkSpec))
+"""Looked up once: what changes often asks for them often."""
 
 
 def _parts(value: Value) -> tuple[Any, ...]:

@@ -26,6 +26,8 @@ RAMPED = ("delay_s", "jitter_s", "loss_ratio", "rate_bps")
 """What a ramp leads to step by step; all else can only leap."""
 _MOST_STEPS = 10_000
 """Of looking for what comes next: a loop may say the same for ever."""
+_MOST_PASSED = 64
+"""Changes of one direction that are passed over one by one."""
 _DEEPEST = 8
 """Ramps that begin while another one is under way, counted back; older ones count as done."""
 
@@ -223,9 +225,12 @@ def _steps(since_s: float, moment_s: float) -> int:
 
 
 def _of_trace(values: Mapping[str, float]) -> Change:
+    if "loss_ratio" not in values and "up" not in values:
+        return Change(values)  # nothing follows from these, and a trace may change often
+    asked: dict[str, float | bool] = dict(values)
     if "up" in values:
-        return Change.of(**{**values, "up": values["up"] >= 0.5})
-    return Change.of(**values)
+        asked["up"] = values["up"] >= 0.5
+    return Change.of(**asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +241,7 @@ class Due(Generic[K]):
         key: Of the direction.
         at_s: When it was to be; the last one, if several were due.
         change: All that differs from the topology then.
-        passed: Others before it that are over already.
+        passed: Others before it that are over already; of very many some aren't counted.
     """
 
     key: K
@@ -302,15 +307,23 @@ class Walk(Generic[K]):
         """When something is due next; infinite: never again."""
         return self._heap[0][0] if self._heap else math.inf
 
-    def to(self, moment_s: float) -> list[Due[K]]:
-        """Go on to a moment: what differs then, the last change of each direction, by time."""
+    def to(self, moment_s: float, most: int = 1 << 30) -> list[Due[K]]:
+        """Go on to a moment: what differs then, the last change of each direction, by time.
+
+        Args:
+            moment_s: To where.
+            most: Directions to look at; there are more if `next_s` isn't after the moment then.
+        """
         found: list[tuple[float, int, Due[K]]] = []
-        while self._heap and self._heap[0][0] <= moment_s:
+        while self._heap and self._heap[0][0] <= moment_s and most > 0:
+            most -= 1
             at, number = heapq.heappop(self._heap)
             key, course = self._courses[number]
             passed = 0
             while (following := course.next_change(at)) <= moment_s:
-                at, passed = following, passed + 1
+                passed += 1
+                # Who is that late, or changes that often, isn't helped by knowing each of them.
+                at = following if passed < _MOST_PASSED else moment_s
             if following < math.inf:
                 heapq.heappush(self._heap, (following, number))
             change = course.change(at)

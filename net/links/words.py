@@ -68,3 +68,11 @@ def link_text(properties: Mapping[str, Any]) -> str:
 def name_of(field: str) -> str:
     """What people call a field."""
     return _FORMS[field][0] or field if field in _FORMS else field
+
+
+def host_text(budget: Mapping[str, Any]) -> str:
+    """`cpu 0.5, memory 512MiB`; "" for none."""
+    words = [f"cpu {budget['cpu']:g}"] if budget.get("cpu") is not None else []
+    if budget.get("memory_bytes") is not None:
+        words.append(f"memory {format_size(budget['memory_bytes'])}")
+    return ", ".join(words)

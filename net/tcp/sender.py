@@ -142,13 +142,17 @@ class Sender(Sends):
             on_settled: Called once the receiver has acknowledged it.
         """
         short = parcel.packed.nbytes < JOIN_BYTES and not parcel.expires and not self._deadline_s
+        begun = False
         while short and (burst := self._clear) is not None:
             if not (self._outstanding.full or burst.congested):
                 self._at_once(burst, parcel, on_settled)
                 return
             if self._drops or not burst.alive:
                 break
+            begun = True
             await self._room(burst)
+        if self._ending and not begun:
+            self._raise_closed()
         if self._deadline_s and not parcel.expires:
             parcel = replace(parcel, expires=parcel.made + self._deadline_s)
         if self._group is None:
@@ -164,16 +168,25 @@ class Sender(Sends):
                     await self._change()
                 await self._hand(self._entry(parcel, on_settled))
         finally:
-            self._queued -= 1
+            self._left_the_queue()
             self._look_whether_clear()
 
     async def _room(self, burst: Burst) -> None:
         """Wait for what is in the way of a short message."""
-        if self._outstanding.full:
-            await self._change()
-        else:
-            with suppress(ConnectionClosed):
-                await burst.drained()
+        self._queued += 1
+        try:
+            if self._outstanding.full:
+                await self._change()
+            else:
+                with suppress(ConnectionClosed):
+                    await burst.drained()
+        finally:
+            self._left_the_queue()
+
+    def _left_the_queue(self) -> None:
+        self._queued -= 1
+        if self._ending:  # the last word waits for those who have begun
+            self._work.ring()
 
     def _look_whether_clear(self) -> None:
         """From now on short messages go at once, if nothing is in front of them."""
@@ -192,6 +205,9 @@ class Sender(Sends):
 
     async def aclose(self) -> bool:
         """Say that nothing more comes, and wait until all has been acknowledged. Idempotent.
+
+        A `send` that has begun is still heard; one that begins from now on raises
+        `ConnectionClosed`.
 
         Returns:
             Whether the receiver confirmed it; False if it isn't there.
@@ -425,7 +441,7 @@ class Sender(Sends):
             entry = self._outstanding.first()
             if entry is not None:
                 await self._write_first(connection, entry)
-            elif self._ending and not said:
+            elif self._ending and not (said or self._queued):
                 said = True
                 self._flush_burst()
                 await connection.write([LAST_WORD])

@@ -69,6 +69,7 @@ from otter_agent.api.status import (
     HostStatus,
     Latency,
     LinkChange,
+    LinkCounters,
     LinkStatus,
     LogLine,
     MachineStatus,
@@ -90,6 +91,13 @@ from otter_agent.api.timeline import (
     TimelineStatus,
     TraceUse,
 )
+from otter_agent.api.verify import (
+    Effort,
+    VerifyLine,
+    VerifyRequest,
+    VerifyRow,
+    VerifyTolerance,
+)
 
 __all__ = [
     "API_VERSION",
@@ -104,6 +112,7 @@ __all__ = [
     "Copied",
     "Data",
     "DriverFact",
+    "Effort",
     "Event",
     "ExecRequest",
     "File",
@@ -116,6 +125,7 @@ __all__ = [
     "Lateness",
     "Link",
     "LinkChange",
+    "LinkCounters",
     "LinkStatus",
     "LogLine",
     "MachineStatus",
@@ -154,6 +164,10 @@ __all__ = [
     "TimelineState",
     "TimelineStatus",
     "TraceUse",
+    "VerifyLine",
+    "VerifyRequest",
+    "VerifyRow",
+    "VerifyTolerance",
     "VolumeInfo",
     "VolumeMount",
     "Wiring",

@@ -52,9 +52,17 @@ def check(spec: MeshSpec) -> None:
     for link in spec.links:
         _need(link.a in hosts and link.b in hosts, f"link {link.name[:80]!r}: unknown host")
         _need(link.name.isprintable() and 0 < len(link.name) <= 200, "a link's name is no name")
+        for asked in (link.forward, link.reverse):
+            for name, why in asked.problems().items() if asked else ():
+                _need(None, f"link {link.name}: {name} {why}")
     for cell in spec.cells:
         _cell(cell, spec)
     _timeline(spec)
+
+
+class _HostChange(msgspec.Struct, forbid_unknown_fields=True):
+    cpu: float | None = None
+    memory_bytes: int | None = None
 
 
 def _cell(cell: Cell, spec: MeshSpec) -> None:
@@ -72,6 +80,7 @@ def _cell(cell: Cell, spec: MeshSpec) -> None:
 def _timeline(spec: MeshSpec) -> None:
     """Each change by itself; whether all of them go together is for whoever plays them."""
     links = {link.name: link for link in spec.links}
+    hosts = {host.name for host in spec.hosts}
     for trace in spec.timeline.traces:
         link, where = links.get(trace.link), f"trace {trace.name[:80]!r}"
         asked = link and (link.forward if trace.way == "forward" else link.reverse)
@@ -89,8 +98,15 @@ def _timeline(spec: MeshSpec) -> None:
         where = f"event {event.text[:80]!r}"
         for name in (*event.both, *event.forward, *event.reverse):
             _need(name in links, f"{where}: no link {name[:80]!r}")
-        _need(not event.change.keys() - _FIELDS, f"{where}: no such property")
-        msgspec.convert({k: v for k, v in event.change.items() if v is not None}, LinkSpec)
+        _need(not event.hosts or not {*event.both, *event.forward, *event.reverse}, where)
+        if event.hosts:
+            _need(all(name in hosts for name in event.hosts), f"{where}: no such host")
+            change = msgspec.convert(event.change, _HostChange)
+            _budget(where, change.cpu, change.memory_bytes)
+        else:
+            _need(not event.change.keys() - _FIELDS, f"{where}: no such property")
+            said = {k: v for k, v in event.change.items() if v is not None}
+            msgspec.convert(said, LinkSpec)
         problem = event.timed(number).problem()
         _need(problem is None, f"{where}: {problem}")
 

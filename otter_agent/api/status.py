@@ -61,6 +61,27 @@ class ModuleStatus(Data, frozen=True):
     """What runs: image id, or environment id."""
 
 
+class LinkCounters(Data, frozen=True):
+    """What one direction of a link did since it was made, as its driver counts it."""
+
+    packets: int = 0
+    """That left it, at its far end."""
+    bytes: int = 0
+    """Of IP packets, of those."""
+    dropped: dict[str, int] = msgspec.field(default_factory=dict)
+    """Cause -> packets: `loss`, `queue`, `aqm`, `down`, `other`; `overrun`: this machine was too
+    slow to take them, which nobody asked for."""
+    duplicated: int = 0
+    corrupted: int = 0
+    marked: int = 0
+    waiting_packets: int = 0
+    """In its queue and under way, now."""
+    waiting_bytes: int = 0
+    late_max_s: float | None = None
+    """By how much a packet was let go after its time, at most; None: not measured."""
+    late_mean_s: float | None = None
+
+
 class LinkStatus(Data, frozen=True, rename={"from_": "from"}):
     """One direction of a link in `status --json`."""
 
@@ -82,6 +103,8 @@ class LinkStatus(Data, frozen=True, rename={"from_": "from"}):
     """Field -> why it can't be had here, where the topology allows that."""
     error: str = ""
     """Why it isn't as asked."""
+    counters: LinkCounters | None = None
+    """Only in the answers of `GET`, and where the driver can tell."""
 
 
 class CellStatus(Data, frozen=True):

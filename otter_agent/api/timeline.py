@@ -45,8 +45,10 @@ class TimelineEvent(Data, frozen=True):
     """Links to both of whose directions it happens."""
     forward: tuple[str, ...] = ()
     reverse: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    """Hosts to which it happens; then there are no links."""
     change: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Fields of `LinkSpec`; None: no longer asked for."""
+    """Fields of `LinkSpec`; None: no longer asked for. Of hosts: `cpu`, `memory_bytes`."""
     reset: bool = False
     for_s: float | None = None
     every_s: float | None = None
@@ -86,6 +88,13 @@ class TimelineSpec(Data, frozen=True):
     moves: tuple[Move, ...] = ()
     """Later ones in the file win over those that begin at the same moment."""
 
+    def links(self) -> set[str]:
+        """Links that may be changed by it."""
+        found = {use.link for use in self.traces}
+        for event in self.events:
+            found.update(event.both, event.forward, event.reverse)
+        return found
+
 
 class Lateness(Data, frozen=True):
     """How long after its time changes came into force, seconds; over all since the epoch."""
@@ -101,19 +110,21 @@ class Lateness(Data, frozen=True):
 
 
 class TimelineChange(Data, frozen=True):
-    """A change of one direction, to come or made.
+    """A change of one direction or host, to come or made.
 
     Attributes:
         change: All that differs from the topology from then on; None: no longer asked for.
+        host: Of a host; then there is no link.
         applied_s: When it was in force; None: not yet, or it failed.
         error: Why it failed.
     """
 
     at_s: float
-    link: str
-    source: str
-    target: str
     change: dict[str, Any]
+    link: str = ""
+    source: str = ""
+    target: str = ""
+    host: str = ""
     applied_s: float | None = None
     error: str = ""
 

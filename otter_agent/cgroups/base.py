@@ -104,6 +104,10 @@ class Cgroups(ABC):
     def oom_file(self, group: str) -> Path:
         """The file for `members.oom_kills`."""
 
+    @abstractmethod
+    def usage_file(self, group: str) -> Path | None:
+        """What tells the CPU time used in the group: nanoseconds (v1), or cpu.stat (v2)."""
+
     def pids(self, group: str) -> set[int]:
         """All processes in the group and below it."""
         return members.pids(str(self.kill_directory(group)))

@@ -71,6 +71,12 @@ class CgroupsV1(Cgroups):
         """See base."""
         return self._file("memory", group, "memory.oom_control")
 
+    def usage_file(self, group: str) -> Path | None:
+        """See base; None where no tree accounts for CPU time."""
+        if "cpuacct" not in self._controllers:
+            return None
+        return self._file("cpuacct", group, "cpuacct.usage")
+
     def _trees(self) -> list[Path]:
         return self._all
 

@@ -63,6 +63,10 @@ class CgroupsV2(Cgroups):
         """See base."""
         return self._path(group) / "memory.events"
 
+    def usage_file(self, group: str) -> Path | None:
+        """See base."""
+        return self._path(group) / "cpu.stat"
+
     def _trees(self) -> list[Path]:
         return self._all
 

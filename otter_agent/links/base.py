@@ -135,3 +135,10 @@ class LinkDriver(ABC):
     @abstractmethod
     def forget(self, mesh: str, keep: Collection[Direction] = ()) -> None:
         """Let go of a mesh's links but `keep`; its namespaces are about to be dropped."""
+
+    def lost(self) -> Mapping[str, float]:
+        """Mesh -> for how many seconds its links passed nothing, since this was last asked.
+
+        For drivers whose packets pass through something that may end; it is there again by then.
+        """
+        return {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -23,14 +24,22 @@ from otter_agent import api
 from otter_agent.errors import AgentError, NetworkError
 from otter_agent.links import clock, leases
 from otter_agent.links.asking import Asked
-from otter_agent.links.base import DeviceKind, Direction, LinkDriver, Outcome
+from otter_agent.links.base import Counters, DeviceKind, Direction, LinkDriver, Outcome
 from otter_agent.links.choose import MEND, NONE, Choice
 from otter_agent.links.leases import Moment, Shape
-from otter_agent.links.telling import LAYERS, Layer, Tell, told
+from otter_agent.links.telling import (
+    LAYERS,
+    Layer,
+    Tell,
+    as_network_error,
+    is_lost,
+    told,
+)
 from otter_agent.links.ways import Way, direction, ways
 
 _LOOK_AGAIN_S = 60.0
-"""A lease's end is looked at this often at least: the loop's clock stands still in suspend."""
+"""Leases' ends are looked at this often at least (the loop's clock stands still in suspend), and
+what is in force, where no lease is sooner."""
 _NOTHING = Change()
 _PLAIN = LinkSpec()
 
@@ -92,6 +101,7 @@ class LinkBook:
         self._cutting: bool | None = None
         self.remake: Callable[[], Awaitable[None]] | None = None
         self.cut: Callable[[bool], Awaitable[None]] | None = None
+        self.failed: Callable[[], None] = lambda: None
         self.take(spec)
 
     # --- what is asked -----------------------------------------------------------------------
@@ -100,14 +110,18 @@ class LinkBook:
         """Another topology holds. What was changed by hand stays, where the direction does.
 
         Where it needs another driver, that one has its say once the devices it needs are there.
+
+        Args:
+            spec: The topology.
+            choice: The driver from now on; None: as before.
         """
         if choice is not None and choice.driver is not self._choice.driver:
             self._former, self._choice = self._choice.driver, choice
-            self._made = None
+            self._made, self._outcomes = None, {}
         self._allow_degraded = spec.allow_degraded
         self._base = ways(spec)
         gone = self._shapes.keys() - self._base.keys()
-        if gone:
+        with suppress(AgentError):  # a full disk: nobody asks for them any more
             self._keep.put_shapes(self._mesh, dict.fromkeys(gone))
         self._shapes = {w: s for w, s in self._shapes.items() if w in self._base}
         for layer in LAYERS:
@@ -203,6 +217,9 @@ class LinkBook:
                 before = Shape() if asked.reset else shapes.get(way, self.shape_of(way))
                 self._check(way, before.at(now).change(), asked.change)
                 shapes[way] = before.asked(asked.change, end, now)
+                if len(shapes[way].leases) > leases.MOST:
+                    text = f"link {way}: {leases.MOST} changes wait for their end already"
+                    raise AgentError("bad-request", text, hint="otterctl shape reset undoes them")
         self._take_shapes(shapes, now)
         self._news.set()
         await self._settle()
@@ -245,7 +262,7 @@ class LinkBook:
             self._dirty.add(way)
 
     async def run(self) -> None:
-        """End leases when their time has come, until cancelled."""
+        """End leases when their time has come, see that all is in force still; until cancelled."""
         while True:
             self._news.clear()
             await self._end_leases()
@@ -255,7 +272,8 @@ class LinkBook:
                 async with asyncio.timeout(min(max(wait, 0.0), _LOOK_AGAIN_S)):
                     await self._news.wait()
             except TimeoutError:
-                continue
+                if wait >= _LOOK_AGAIN_S:
+                    await self.look_again()
 
     async def _end_leases(self) -> None:
         now = self._now()
@@ -279,6 +297,8 @@ class LinkBook:
     async def _settle(self) -> None:
         """Bring what has changed into force; returns when it is, or when it is known why not."""
         await self._bring_changes_into_force()
+        if any(outcome.error for outcome in list(self._outcomes.values())):
+            self.failed()
         await self.see_to_cutting()
 
     async def _bring_changes_into_force(self) -> None:
@@ -349,9 +369,23 @@ class LinkBook:
             try:
                 outcomes = driver.apply({d: spec for d, (_, spec) in wants.items()})
             except OtterError as error:
-                outcomes = {d: Outcome(applied=None, error=_told(error)) for d in wants}
+                outcomes = {d: Outcome(applied=None, error=as_network_error(error)) for d in wants}
             for where, outcome in outcomes.items():
                 self._outcomes[wants[where][0]] = outcome
+
+    async def look_again(self) -> None:
+        """Read back what is in force; what somebody took away is asked for again."""
+        await asyncio.to_thread(self.look)
+        known = self._known()
+        lost = [way for way, o in known if is_lost(self._possible(self._asked[way]), o)]
+        if lost:
+            text = "nothing is in force any more: made anew"
+            self._tell("link", str(lost[0]) if len(lost) == 1 else self._mesh, text, "failed")
+            self.failed()
+
+    def _known(self) -> list[tuple[Way, Outcome]]:
+        made = self._made or frozenset()
+        return [(w, o) for w, o in self._outcomes.items() if w in self._asked and w.link in made]
 
     def look(self) -> None:
         """Read back what is in force; blocking."""
@@ -365,10 +399,23 @@ class LinkBook:
             except OtterError as error:
                 found = {}
                 for way in there.values():
-                    self._outcomes[way] = Outcome(applied=None, error=_told(error))
+                    self._outcomes[way] = Outcome(applied=None, error=as_network_error(error))
             for where, spec in found.items():
                 way = there[where]
                 self._outcomes[way] = replace(self.outcome(way), applied=spec)
+
+    def count(self) -> dict[Way, Counters]:
+        """What passed so far and what was dropped, where the driver can tell; blocking."""
+        driver, made = self._choice.driver, self._made
+        if driver is None or not made:
+            return {}
+        there = {d: w for w, d in self._directions.items() if w.link in made}
+        with self._driving:
+            try:
+                found = driver.counters(there.keys())
+            except OtterError:
+                return {}  # `look` tells why
+        return {there[where]: counters for where, counters in found.items()}
 
     # --- for the network (network/scarcity.py), from its thread ------------------------------
 
@@ -449,9 +496,3 @@ class LinkBook:
             if change:
                 found[layer] = change.asked()
         return found
-
-
-def _told(error: OtterError) -> NetworkError:
-    return (
-        error if isinstance(error, NetworkError) else NetworkError("links", "shape", "", str(error))
-    )

@@ -17,7 +17,7 @@ import msgspec
 from net.links.changes import Change
 from net.links.spec import Value
 
-MOST_LEASES = 64
+MOST = 64
 """Of one direction, beside each other: each is shorter than the one before."""
 
 

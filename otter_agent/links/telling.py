@@ -1,17 +1,24 @@
-"""Events of links: what was requested, and what is in force. Pure."""
+"""What is told of links: events, and what became of what was asked. Pure."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
+from net.errors import OtterError
 from net.links.changes import Change
+from net.links.spec import LinkSpec
 from net.links.words import link_text
+from otter_agent.errors import NetworkError
 from otter_agent.links.base import Outcome
 from otter_agent.links.ways import Way
 
 Layer = Literal["timeline", "shape"]
 LAYERS: tuple[Layer, ...] = ("timeline", "shape")
 """From below; the topology is beneath both."""
+
+
+_LEAST = 1e-6
+"""Of a delay or loss that is asked: less may be nothing to a driver."""
 
 
 class Tell(Protocol):
@@ -65,3 +72,22 @@ def told(
     state = "failed" if outcome.error else "ended" if ended else "changed"
     data = {"layer": layer, "requested": change.asked(), "applied": applied}
     return "link", str(way), f"{' '.join(filter(None, words))}; {result}", state, data
+
+
+def is_lost(asked: LinkSpec, outcome: Outcome) -> bool:
+    """Whether something of what would be felt isn't in force, though nobody said why."""
+    applied = outcome.applied
+    if applied is None or outcome.error is not None:
+        return False
+    felt = ("delay_s", "loss_ratio", "rate_bps")
+    missing = any(
+        (getattr(asked, name) or 0.0) > _LEAST and getattr(applied, name) is None for name in felt
+    )
+    return missing or (asked.up is False and applied.up is not False)
+
+
+def as_network_error(error: OtterError) -> NetworkError:
+    """A driver's error as the contract has it."""
+    if isinstance(error, NetworkError):
+        return error
+    return NetworkError("links", "shape", "", str(error))

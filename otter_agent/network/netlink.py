@@ -221,6 +221,19 @@ class Netlink:
         for group in groups:
             self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
 
+    def pending(self) -> bool:
+        """Whether there were events since the last call; they are thrown away."""
+        found = False
+        while True:
+            try:
+                self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return found
+            except OSError as exc:
+                if exc.errno != errno.ENOBUFS:  # there were so many that some were lost
+                    raise
+            found = True
+
     def events(self, deadline: float) -> list[tuple[int, bytes]]:
         """Wait for events: (message type, body); empty when `deadline` (monotonic) has passed."""
         poll = select.poll()  # not select(): it refuses descriptors over 1023

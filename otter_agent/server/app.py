@@ -20,6 +20,7 @@ from otter_agent.agent import Agent
 from otter_agent.errors import AgentError
 from otter_agent.server import (
     blobs,
+    capture,
     commands,
     dev,
     files,
@@ -31,6 +32,7 @@ from otter_agent.server import (
     modules,
     secrets,
     timeline,
+    verify,
     volumes,
 )
 from otter_agent.server.common import AGENT, problem
@@ -57,6 +59,8 @@ _ROUTES = (
     dev,
     images,
     volumes,
+    verify,
+    capture,
 )
 """Modules with `ROUTES`."""
 
@@ -65,6 +69,7 @@ def make_app(agent: Agent) -> web.Application:
     """All routes."""
     app = web.Application(client_max_size=MAX_SPEC_BYTES, middlewares=[_errors, owners_only])
     app[AGENT] = agent
+    app[verify.RUNNING] = set()
     for part in _ROUTES:
         app.add_routes(part.ROUTES)
     return app

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from otter_agent import api
 from otter_agent.errors import AgentError
+from otter_agent.links.counting import counted
 from otter_agent.server.common import AGENT, answer
 from otter_agent.server.owners import caller
 
@@ -17,8 +18,9 @@ MOST = 10_000
 
 async def _links(request: web.Request) -> web.Response:
     book = request.app[AGENT].links(request.match_info["mesh"])
-    await asyncio.to_thread(book.look)
-    return answer(book.statuses())
+    await book.look_again()
+    counters = await asyncio.to_thread(book.count)
+    return answer(counted(book.statuses(), counters))
 
 
 async def _shape(request: web.Request) -> web.Response:

@@ -12,6 +12,7 @@ from aiohttp import web
 from otter_agent import api, streams
 from otter_agent.errors import AgentError
 from otter_agent.links.admission import lacking
+from otter_agent.links.counting import counted
 from otter_agent.server.common import AGENT, answer, ndjson, number, problem
 from otter_agent.server.owners import caller, forced
 
@@ -55,10 +56,13 @@ async def _check_mesh(request: web.Request) -> web.Response:
 
 async def _mesh(request: web.Request) -> web.Response:
     agent = request.app[AGENT]
-    await asyncio.to_thread(agent.links(request.match_info["mesh"]).look)
+    book = agent.links(request.match_info["mesh"])
+    await book.look_again()
+    counters = await asyncio.to_thread(book.count)
     status = agent.mesh(request.match_info["mesh"])
     found = await asyncio.to_thread(streams.stream_statuses, agent.machine.layout, status.spec)
-    return answer(msgspec.structs.replace(status, streams=found))
+    links = counted(status.links, counters)
+    return answer(msgspec.structs.replace(status, streams=found, links=links))
 
 
 async def _messages(request: web.Request) -> web.StreamResponse:

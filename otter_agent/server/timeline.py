@@ -23,7 +23,8 @@ def _count(request: web.Request, name: str) -> int:
 
 async def _timeline(request: web.Request) -> web.Response:
     player = request.app[AGENT].player(request.match_info["mesh"])
-    return answer(player.status(_count(request, "last"), _count(request, "next")))
+    upcoming = await player.upcoming(_count(request, "next"))
+    return answer(player.status(_count(request, "last"), upcoming))
 
 
 async def _order(request: web.Request) -> web.Response:

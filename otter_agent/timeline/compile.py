@@ -13,6 +13,8 @@ from net.links.traces.trace import Played, Trace
 from otter_agent import api
 from otter_agent.links.ways import Way, ways
 
+Key = Way | str
+"""What has a course: a direction of a link, or a host by its name."""
 Read = Callable[[str], bytes]
 """Digest of a blob -> its content; raises `OSError`."""
 
@@ -26,7 +28,7 @@ class Compiled:
         problem: Why not all of it can be; "" if it can.
     """
 
-    timeline: Timeline[Way]
+    timeline: Timeline[Key]
     events: tuple[Event, ...] = ()
     problem: str = ""
 
@@ -62,16 +64,11 @@ def compile_spec(spec: api.MeshSpec, read: Read, known: dict[str, Trace]) -> Com
         for way in _targets(written, links):
             of_way[way].append(event)
     touched = [way for way in base if way in played or way in of_way]
-    courses = {w: Course(base[w] or LinkSpec(), of_way[w], played.get(w)) for w in touched}
+    courses: dict[Key, Course] = {w: Course(base[w], of_way[w], played.get(w)) for w in touched}
+    for host in {name for written in spec.timeline.events for name in written.hosts}:
+        pairs = zip(events, spec.timeline.events, strict=True)
+        courses[host] = Course(LinkSpec(), [e for e, written in pairs if host in written.hosts])
     return Compiled(Timeline(courses), events, "; ".join(dict.fromkeys(problems)))
-
-
-def touched_links(spec: api.MeshSpec) -> set[str]:
-    """Links that may be changed by the timeline."""
-    found = {use.link for use in spec.timeline.traces}
-    for event in spec.timeline.events:
-        found.update(event.both, event.forward, event.reverse)
-    return found
 
 
 def _targets(event: api.TimelineEvent, links: dict[str, api.Link]) -> Iterator[Way]:

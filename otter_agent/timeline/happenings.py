@@ -1,6 +1,8 @@
 """The topology's events as they begin and end, told at most once a second each. Pure.
 
-An event that happens every 10 ms is told once a second, with how often it happened meanwhile.
+An event that happens every 10 ms is told once a second, with how often it happened meanwhile; the
+longer it has gone on the more seldom, so that a day of it doesn't push all else out of the agent's
+memory.
 Must not know: what is changed, who is told.
 """
 
@@ -15,6 +17,8 @@ from typing import Literal
 from net.links.timeline import Event
 
 LEAST_S = 1.0
+_SHARE = 1 / 50
+"""Of the time since an event first began, between two times that it is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +26,13 @@ class Happening:
     """One that is to be told of.
 
     Attributes:
-        subject: Links, as they are written.
+        number: The event's.
+        subject: Links or hosts, as they are written.
         kind: Whether it begins or has ended.
     """
 
     at_s: float
+    number: int
     subject: str
     text: str
     kind: Literal["changed", "ended"]
@@ -58,6 +64,7 @@ class Happenings:
         found = []
         while self._heap and self._heap[0][0] <= moment_s:
             at, number = heapq.heappop(self._heap)
+            at = self._last(number, at, moment_s)
             happening = self._of(number, at)
             if happening is not None:
                 found.append(happening)
@@ -70,10 +77,20 @@ class Happenings:
         if following < math.inf:
             heapq.heappush(self._heap, (following, number))
 
+    def _last(self, number: int, at_s: float, moment_s: float) -> float:
+        """What happened last up to a moment: who was away isn't told of each time."""
+        event = self._events[number]
+        begun = event.begun(moment_s)
+        if event.every_s is None or begun is None or begun <= at_s:
+            return at_s
+        self._untold[number] += round((begun - at_s) / event.every_s)
+        end = math.inf if event.for_s is None else begun + event.for_s
+        return end if end <= moment_s else begun
+
     def _of(self, number: int, at_s: float) -> Happening | None:
         event = self._events[number]
         begins = event.begun(at_s) == at_s
-        if at_s - self._told[number] < LEAST_S:
+        if at_s - self._told[number] < max(LEAST_S, (at_s - event.at_s) * _SHARE):
             self._untold[number] += begins
             return None
         subject, _, what = event.text.partition(": ")
@@ -83,5 +100,9 @@ class Happenings:
         if more:
             text += f" (and {more} times since it was told last)"
         return Happening(
-            at_s=at_s, subject=subject, text=text, kind="changed" if begins else "ended"
+            at_s=at_s,
+            number=number,
+            subject=subject,
+            text=text,
+            kind="changed" if begins else "ended",
         )

@@ -25,7 +25,8 @@ from otter_agent.links.leases import Moment
 from otter_agent.links.telling import Layer, Tell
 from otter_agent.links.ways import Way
 from otter_agent.timeline import moves
-from otter_agent.timeline.compile import Compiled, Read, compile_spec, touched_links
+from otter_agent.timeline.budgets import Budgets
+from otter_agent.timeline.compile import Compiled, Key, Read, compile_spec
 from otter_agent.timeline.happenings import Happenings
 from otter_agent.timeline.kept import Kept, decode, encode
 from otter_agent.timeline.record import Record
@@ -33,6 +34,8 @@ from otter_agent.timeline.record import Record
 TICK_S = 0.0025
 """Between two times that it looks what is due: with it nothing is later than 5 ms, and a thousand
 changes a second are 400 calls of the driver."""
+AT_ONCE = 1000
+"""Directions changed by one call; then others of the agent's tasks have their turn."""
 _AFTER_FAILURE_S = 1.0
 _LOOK_AGAIN_S = 60.0
 """The loop's clock stands still in suspend."""
@@ -76,6 +79,7 @@ class Around:
 
     Attributes:
         links: Are told what to change.
+        budgets: The same, of hosts.
         keep: Where the epoch is kept.
         read: Gives blobs.
         tell: Records events.
@@ -84,6 +88,7 @@ class Around:
     """
 
     links: Links
+    budgets: Budgets
     keep: Keep
     read: Read
     tell: Tell
@@ -112,15 +117,15 @@ class Player:
         self._traces: dict[str, Trace] = {}
         self._compiled: Compiled | None = None
         self._compiled_of: api.MeshSpec | None = None
-        self._held: dict[Way, Change] = {}
-        self._walk: Walk[Way] = Walk(Timeline({}), 0.0)
+        self._held: dict[Key, Change] = {}
+        self._walk: Walk[Key] = Walk(Timeline({}), 0.0)
         self._happenings = Happenings((), 0.0)
         self._news = asyncio.Event()
         self._said = ""
         self.places: dict[str, str] = {}
         self.reroute: Callable[[Collection[str]], Awaitable[None]] | None = None
         self.record = Record(around.file)
-        around.links.expect(touched_links(spec))
+        around.links.expect(spec.timeline.links())
 
     # --- what others tell it -----------------------------------------------------------------
 
@@ -129,7 +134,7 @@ class Player:
         if spec is self._spec:
             return
         self._spec = spec
-        self._around.links.expect(touched_links(spec))
+        self._around.links.expect(spec.timeline.links())
         self._news.set()
 
     @property
@@ -164,7 +169,7 @@ class Player:
             self.record.reset()
         position = after.position(self._around.now())
         self._news.set()
-        if not must and not touched_links(self._spec):
+        if not must and not (self._spec.timeline.traces or self._spec.timeline.events):
             return  # nobody waits for the epoch of a mesh in which nothing changes
         data = {"position_s": position}
         text = f"at {position:.3f} s: {why}"
@@ -214,12 +219,15 @@ class Player:
         """Bring everything to where the timeline stands, whatever it was before."""
         compiled = await self._compile()
         position = self._kept.position(self._around.now())
-        begun = self._kept.begun
-        state = compiled.timeline.state(position) if begun else {}
+        begun, timeline = self._kept.begun, compiled.timeline
+        # For thousands of directions that takes a while; the loop has others to serve.
+        state, walk = await asyncio.to_thread(
+            lambda: (timeline.state(position) if begun else {}, Walk(timeline, position))
+        )
         wanted = {**dict.fromkeys(self._held, _NOTHING), **state}
         changes = {w: c for w, c in wanted.items() if c != self._held.get(w, _NOTHING)}
         self._held = state
-        self._walk = Walk(compiled.timeline, position)
+        self._walk = walk
         # What begins at 0 begins with the epoch; all later ones it has passed already.
         just = begun and position < TICK_S * 4
         self._happenings = Happenings(compiled.events, -1.0 if just else position)
@@ -255,7 +263,7 @@ class Player:
         if self._kept.state != "running":
             return
         position = self._kept.position(self._around.now())
-        due = self._walk.to(position)
+        due = self._walk.to(position, AT_ONCE)
         for one in due:
             self._held[one.key] = one.change
         failed = await self._ask(due)
@@ -264,7 +272,9 @@ class Player:
             state = "failed" if failed else happening.kind
             data = {"layer": "timeline", "at_s": happening.at_s}
             text = f"timeline: {happening.text}" + (f"; failed: {failed}" if failed else "")
-            self._around.tell("link", happening.subject, text, state, data)
+            hosts = self._spec.timeline.events[happening.number].hosts
+            kind = "host" if hosts else "link"
+            self._around.tell(kind, happening.subject, text, state, data)
         if self.record.full:
             await asyncio.to_thread(self.record.write)
 
@@ -277,35 +287,51 @@ class Player:
             if self.reroute is not None:
                 await self.reroute(hosts)
 
-    async def _ask(self, due: Collection[Due[Way]]) -> str:
+    async def _ask(self, due: Collection[Due[Key]]) -> str:
         """Ask the links; returns the first that went wrong."""
         if not due:
             return ""
-        changes = {one.key: one.change for one in due}
-        outcomes = await self._around.links.change("timeline", changes, instead=True, quiet=True)
+        failed = await self._change({one.key: one.change for one in due})
         now = self._around.now()
         position = self._kept.position(now)
         epoch = now.wall_s - position
         made = []
         for one in due:
-            outcome = outcomes.get(one.key)
-            error = str(outcome.error) if outcome is not None and outcome.error else ""
+            error = failed.get(one.key, "")
             made.append(_told(one, None if error else position, error))
         if self._kept.begun:
             self.record.add(epoch, made, sum(one.passed for one in due))
         return next((change.error for change in made if change.error), "")
 
+    async def _change(self, changes: Mapping[Key, Change]) -> dict[Key, str]:
+        """Make it so; why it isn't, where it isn't."""
+        failed: dict[Key, str] = {}
+        links = {key: change for key, change in changes.items() if isinstance(key, Way)}
+        if links:
+            done = await self._around.links.change("timeline", links, instead=True, quiet=True)
+            failed |= {way: str(outcome.error) for way, outcome in done.items() if outcome.error}
+        hosts = {key: change for key, change in changes.items() if isinstance(key, str)}
+        if hosts:
+            known = {host.name: host for host in self._spec.hosts}
+            failed.update(await self._around.budgets.change(hosts, known))
+        return failed
+
     # --- telling -----------------------------------------------------------------------------
 
-    def status(self, last: int = 20, following: int = 20) -> api.TimelineStatus:
-        """Where it stands, what was done last and what comes next."""
+    async def upcoming(self, most: int) -> tuple[api.TimelineChange, ...]:
+        """The changes to come."""
+        compiled, kept = self._compiled, self._kept
+        if compiled is None or not most:
+            return ()
+        since = kept.position(self._around.now()) if kept.begun else None
+        return tuple(map(_told, await asyncio.to_thread(compiled.timeline.upcoming, since, most)))
+
+    def status(
+        self, last: int = 0, upcoming: tuple[api.TimelineChange, ...] = ()
+    ) -> api.TimelineStatus:
+        """Where it stands, with the last changes; `upcoming`: those to come."""
         now, kept = self._around.now(), self._kept
         position = kept.position(now)
-        compiled = self._compiled
-        upcoming = []
-        if compiled is not None and following:
-            since = position if kept.begun else None
-            upcoming = [_told(d) for d in compiled.timeline.upcoming(since, following)]
         spec = self._spec.timeline
         return api.TimelineStatus(
             mesh=self._mesh,
@@ -316,18 +342,24 @@ class Player:
             events=len(spec.events),
             lateness=self.record.lateness(),
             last=tuple(self.record.last)[-last:] if last else (),
-            next=tuple(upcoming),
-            problem=compiled.problem if compiled else "",
+            next=upcoming,
+            problem=self._compiled.problem if self._compiled else "",
         )
 
 
-def _told(due: Due[Way], applied_s: float | None = None, error: str = "") -> api.TimelineChange:
+def _told(due: Due[Key], applied_s: float | None = None, error: str = "") -> api.TimelineChange:
+    values = due.change.values
+    change = due.change.asked() if None in values.values() else dict(values)
+    if isinstance(due.key, str):
+        return api.TimelineChange(
+            at_s=due.at_s, host=due.key, change=change, applied_s=applied_s, error=error
+        )
     return api.TimelineChange(
         at_s=due.at_s,
         link=due.key.link,
         source=due.key.source,
         target=due.key.target,
-        change=due.change.asked(),
+        change=change,
         applied_s=applied_s,
         error=error,
     )

@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import math
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from otter_agent import api
 
-COLUMNS = ("epoch", "at_s", "applied_s", "link", "from", "to", "change", "error")
+COLUMNS = ("epoch", "at_s", "applied_s", "link", "from", "to", "host", "change", "error")
 """`epoch`: seconds since 1970; then seconds from it."""
 KEEP = 1000
 """The last changes, in memory."""
@@ -63,7 +64,8 @@ class Record:
                     change.link,
                     change.source,
                     change.target,
-                    json.dumps(change.change),
+                    change.host,
+                    msgspec.json.encode(change.change).decode(),
                     change.error,
                 )
             )

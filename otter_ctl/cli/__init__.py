@@ -35,6 +35,8 @@ VERBS = {
     "forward": "Let a local port lead to a port of a module.",
     "cp": "Copy files out of modules and into them.",
     "fetch": "Bring logs and outputs into the run folder.",
+    "verify": "Measure links and hosts of a mesh: are they what was asked for?",
+    "capture": "Record the packets of a link, for Wireshark.",
     "events": "Show what happened to a mesh.",
     "timeline": "Show, start, pause or reset what changes by itself: events and traces.",
     "trace": "Show one query end to end: its messages, and where time went.",

@@ -9,7 +9,7 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
+from otter_ctl.cli.common import ask, json_option, pass_session, print_json, run, set_option
 from otter_ctl.cli.links import warnings
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.status import show_failures
@@ -41,6 +41,10 @@ Examples:
     is_flag=True,
     help="Also if the mesh is somebody else's, or was changed since this was planned.",
 )
+@click.option(
+    "--verify", "verified", is_flag=True,
+    help="Measure all links then, as `verify --quick`; exit with 1 if any is out of tolerance.",
+)  # fmt: skip
 @json_option
 @pass_session
 def command(
@@ -49,6 +53,7 @@ def command(
     overrides: tuple[str, ...],
     no_wait: bool,
     force: bool,
+    verified: bool,
     as_json: bool,
 ) -> int:
     """Make a topology real: start what is missing, change what differs, remove what is gone.
@@ -56,6 +61,8 @@ def command(
     Returns when every module is ready (or done); exits with 1 if one failed. Applying the same
     file again changes nothing but to start what was stopped. Starts an agent if none answers.
     """
+    if verified and no_wait:
+        raise click.UsageError("--verify measures what is ready, --no-wait doesn't wait: pick one")
     topology = load(file, overrides)  # before anything is started: a bad file changes nothing
     if not session.agent.answers():
         pid, mine = session.agent.start()
@@ -104,7 +111,24 @@ def command(
             return prepared, status
 
     prepared, status = run(work())
-    return _report(session, prepared, status, as_json=as_json, waited=not no_wait)
+    code = _report(session, prepared, status, as_json=as_json, waited=not no_wait)
+    return code or (_verify(session, status.mesh, as_json=as_json) if verified else 0)
+
+
+def _verify(session: Session, mesh: str, *, as_json: bool) -> int:
+    """Measure what was made; it stays, whatever comes of it."""
+    from otter_ctl.cli.certificate import measured, show, verdict
+
+    request = api.VerifyRequest(effort="quick", cpu=False)
+
+    async def question(client: AgentClient) -> list[api.VerifyRow]:
+        return await measured(client, mesh, request, quiet=as_json)
+
+    rows = ask(session, question)
+    if not as_json:
+        show(rows)
+    click.echo(verdict(rows), err=True)
+    return 0 if all(row.ok for row in rows) else EXIT_FAILED
 
 
 def _report(

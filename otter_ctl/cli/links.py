@@ -10,6 +10,8 @@ from net.links.words import link_text, name_of
 from net.units import format_duration, format_rate
 from otter_agent import api
 
+LATE_S = 0.001
+"""Mean lateness of a link's packets that tells of an overloaded machine."""
 MOST = 8
 """Lines of one sort; then they are counted."""
 
@@ -19,9 +21,13 @@ def show_links(links: Sequence[api.LinkStatus]) -> None:
     from otter_ctl.cli.tables import print_table
 
     print_table(
-        ("LINK", "FROM", "TO", "DRIVER", "ASKED", "APPLIED", "BY HAND"),
+        ("LINK", "FROM", "TO", "DRIVER", "ASKED", "APPLIED", "BY HAND", "PASSED", "DROPPED"),
         [
-            (x.name, x.from_, x.to, x.driver, link_text(x.asked), _applied(x), _by_hand(x))
+            (
+                *(x.name, x.from_, x.to, x.driver, link_text(x.asked), _applied(x), _by_hand(x)),
+                x.counters.packets if x.counters else "",
+                _dropped(x.counters),
+            )
             for x in links
         ],
     )
@@ -31,6 +37,29 @@ def show_links(links: Sequence[api.LinkStatus]) -> None:
             click.secho(f"  {way}: {link.error}", fg="red")
         for field, why in link.lacks.items():
             click.secho(f"  {way}: {name_of(field)} is not made: {why}", fg="yellow")
+    for line in too_slow(links):
+        click.secho(f"  {line}", fg="yellow")
+
+
+def too_slow(links: Sequence[api.LinkStatus]) -> list[str]:
+    """Links that were something else than asked, as this machine couldn't keep up: a line each."""
+    lines = []
+    for link in links:
+        told = link.counters
+        if told is None:
+            continue
+        words = []
+        if overrun := told.dropped.get("overrun"):
+            words.append(f"{overrun} packets were lost on the way to it")
+        if (told.late_mean_s or 0.0) > LATE_S:
+            words.append(f"packets were {_ms(told.late_mean_s)} late on average")
+        if words:
+            why = " and ".join(words)
+            way = f"{link.name}:{link.from_}>{link.to}"
+            lines.append(f"{way}: this machine is too slow: {why}; what was measured is its lack")
+    if len(lines) > MOST:
+        lines = [*lines[:MOST], f"and {len(lines) - MOST} more likewise"]
+    return lines
 
 
 def show_cells(cells: Sequence[api.CellStatus]) -> None:
@@ -70,11 +99,26 @@ def warnings(links: Sequence[api.LinkStatus]) -> list[str]:
     ]
     if len(lines) > MOST:
         lines = [*lines[:MOST], f"and {len(lines) - MOST} more likewise: otterctl shape show"]
-    by_hand = [f"{x.name}:{x.from_}>{x.to}" for x in links if "shape" in x.layers]
-    if by_hand:
-        some = ", ".join(by_hand[:MOST]) + (", …" if len(by_hand) > MOST else "")
-        lines.append(f"changed by hand, and kept so: {some}; otterctl shape reset undoes it")
-    return lines
+    return [*lines, *by_hand(links)]
+
+
+def by_hand(links: Sequence[api.LinkStatus]) -> list[str]:
+    """That links were changed by hand, which an apply keeps: a line, or none."""
+    ways = [f"{x.name}:{x.from_}>{x.to}" for x in links if "shape" in x.layers]
+    if not ways:
+        return []
+    some = ", ".join(ways[:MOST]) + (", …" if len(ways) > MOST else "")
+    return [f"changed by hand, and kept so: {some}; otterctl shape reset undoes it"]
+
+
+def _dropped(counters: api.LinkCounters | None) -> str:
+    """`loss 12, queue 3`."""
+    told = counters.dropped if counters else {}
+    return ", ".join(f"{cause} {count}" for cause, count in told.items() if count)
+
+
+def _ms(seconds: float | None) -> str:
+    return f"{(seconds or 0.0) * 1000:.3g} ms"
 
 
 def _applied(link: api.LinkStatus) -> str:

@@ -10,6 +10,7 @@ import click
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
+from otter_ctl.cli.links import by_hand
 from otter_ctl.cli.words import causes
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import Prepared, prepare, with_secrets
@@ -88,7 +89,9 @@ async def _prepare(
     """The plan, and why the agent would refuse it."""
     topology = load(file, overrides)
     if not session.agent.answers():
-        return prepare(file, overrides, None, session.agent.facts(), topology=topology), []
+        facts = session.agent.facts()
+        prepared = prepare(file, overrides, None, facts, topology=topology)
+        return prepared, without_agent(prepared.plan.spec, facts)
     async with AgentClient(session.agent.socket) as client:
         info = await client.info()
         current = await client.find_mesh(topology.name)
@@ -101,6 +104,20 @@ async def _prepare(
         except AgentFault as fault:
             refused.append(fault)
     return prepared, refused
+
+
+def without_agent(spec: api.MeshSpec, facts: api.Info | None) -> list[AgentFault]:
+    """Why an agent that `apply` starts here would refuse a mesh, as far as that is known before."""
+    if facts is None or facts.link_driver != "none" or spec.allow_degraded:
+        return []
+    if spec.modules and all(module.runtime == "fake" for module in spec.modules):
+        return []  # it has no network to shape
+    for link in spec.links:
+        if any(asked is not None and asked.asked() for asked in (link.forward, link.reverse)):
+            why = f"link {link.name}: no link driver works here ({facts.link_driver_why})"
+            problem = api.Problem(code="unsupported-link", message=why, hint="otterctl doctor")
+            return [AgentFault(facts.machine, problem)]
+    return []
 
 
 def _draw(prepared: Prepared, where: str) -> bool:
@@ -124,6 +141,8 @@ def show(prepared: Prepared) -> None:
         click.secho(f"warning: {warning}", fg="yellow", err=True)
     for line in prepared.plan.unsupported:
         click.secho(f"apply will refuse: {line}", fg="red", err=True)
+    for line in by_hand(prepared.current.links) if prepared.current else ():
+        click.secho(line, fg="yellow", err=True)
     for line in expansion_lines(prepared.plan.expansion):
         click.echo(line)
     if not prepared.changes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from net.links.words import link_text
+from net.links.words import host_text, link_text
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import (
@@ -28,7 +28,14 @@ _DONE = {
 }
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  otterctl timeline show
+  otterctl timeline pause && otterctl timeline start
+  otterctl timeline reset                           # back to 0, held there until `start`
+"""
+)
 def command() -> None:
     """Show, start, pause or reset what changes by itself: events and traces.
 
@@ -124,12 +131,15 @@ def _table(title: str, changes: Sequence[api.TimelineChange]) -> None:
 
     if changes:
         print_table(
-            (title, "LINK", "THEN DIFFERS BY", "LATE"),
+            (title, "LINK OR HOST", "THEN DIFFERS BY", "LATE"),
             [
                 (
                     f"{change.at_s:.3f} s",
-                    f"{change.link}:{change.source}>{change.target}",
-                    change.error or link_text(change.change) or "nothing",
+                    change.host or f"{change.link}:{change.source}>{change.target}",
+                    change.error
+                    or link_text(change.change)
+                    or host_text(change.change)
+                    or "nothing",
                     _late(change),
                 )
                 for change in changes

@@ -8,7 +8,7 @@ from typing import Literal
 from net.links.traces.trace import Trace
 from otter_agent import api
 from otter_ctl.planning.model import Blob, Upload
-from otter_ctl.topology.model import LinkEvent, Topology, TraceUse
+from otter_ctl.topology.model import TimedEvent, Topology, TraceUse
 
 
 def timeline(topology: Topology, blobs: Mapping[Upload, Blob]) -> api.TimelineSpec:
@@ -57,12 +57,13 @@ def _trace(
     )
 
 
-def _event(event: LinkEvent) -> api.TimelineEvent:
+def _event(event: TimedEvent) -> api.TimelineEvent:
     return api.TimelineEvent(
         at_s=event.at_s,
         both=event.both,
         forward=event.forward,
         reverse=event.reverse,
+        hosts=event.hosts,
         change={
             name: list(value) if isinstance(value, tuple) else value
             for name, value in event.change.values.items()

@@ -62,7 +62,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
     coming = visits(written, names)
     cells, of_cells = read_cells(top.get("cells", {}), names, links, expansion, coming, traces)
     links += of_cells
-    events = read_events(written, links, cells)
+    events = read_events(written, links, names, cells)
     moves, of_moves = read_moves(written, names, hosts or {}, cells, links)
     modules = read_modules(
         top.get("modules", {}), defaults.get("module"), hosts, names, around.folder, expansion

@@ -14,15 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from net.links.changes import Change
 from net.units import format_duration
 from otter_ctl.topology.globs import Names
-from otter_ctl.topology.model import Cell, Host, HostMove, Link, LinkEvent
+from otter_ctl.topology.model import Cell, Host, HostMove, Link, TimedEvent
 from otter_ctl.topology.reader import Bad, Fields, Place, did_you_mean, shown
 
 _NOT_WITH = ("link", "cell", "set", "reset", "for", "ramp")
 
 
 def is_attach(own: Fields) -> bool:
-    """Whether an event is of hosts."""
-    return bool(own.given & {"host", "attach"})
+    """Whether an event moves hosts."""
+    return "attach" in own.given
 
 
 def visits(written: Sequence[Fields], hosts: Names | None) -> dict[str, list[str]]:
@@ -46,10 +46,10 @@ def read_moves(
     hosts: Mapping[str, Host],
     cells: Sequence[Cell],
     links: Sequence[Link],
-) -> tuple[tuple[HostMove, ...], tuple[LinkEvent, ...]]:
+) -> tuple[tuple[HostMove, ...], tuple[TimedEvent, ...]]:
     """All sound moves, and what they are for links, in the order of the file."""
     moves: list[HostMove] = []
-    events: list[LinkEvent] = []
+    events: list[TimedEvent] = []
     known = {cell.name: cell for cell in cells}
     for own in written:
         if not is_attach(own):
@@ -66,7 +66,7 @@ def _moves(
     hosts: Mapping[str, Host],
     cells: Mapping[str, Cell],
     links: Sequence[Link],
-) -> Iterator[tuple[HostMove, list[LinkEvent]]]:
+) -> Iterator[tuple[HostMove, list[TimedEvent]]]:
     if not _is_whole(own) or names is None:
         return
     place = own.place.child("host")
@@ -92,9 +92,6 @@ def _moves(
 
 def _is_whole(own: Fields) -> bool:
     """Whether it says who goes where, and nothing else."""
-    if "attach" not in own.given:
-        own.place.child("host").report("goes only with `attach` in this version")
-        return False
     if "host" not in own.given:
         own.place.report("missing key `host`", "it says who moves")
         return False
@@ -132,15 +129,15 @@ def _can_move(place: Place, host: Host, cells: Mapping[str, Cell], links: Sequen
 
 def _move(
     own: Fields, host: str, cell: Cell, link: str, cells: Mapping[str, Cell]
-) -> tuple[HostMove, list[LinkEvent]]:
+) -> tuple[HostMove, list[TimedEvent]]:
     at, every, gap = own["at"], own.get("every"), own["attach"].get("gap", 0.0)
     everywhere = tuple(m.link for c in cells.values() for m in c.members if m.host == host)
     text = f"{host}: attaches to {cell.name}"
-    leaves = LinkEvent(
+    leaves = TimedEvent(
         at_s=at, both=everywhere, change=Change.of(up=False), every_s=every,
         text=f"{text} after {format_duration(gap)}" if gap else text,
     )  # fmt: skip
-    comes = LinkEvent(
+    comes = TimedEvent(
         at_s=at + gap, both=(link,), change=Change.of(up=True), every_s=every,
         text=f"{host}: is attached to {cell.name}",
     )  # fmt: skip

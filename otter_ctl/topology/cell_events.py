@@ -21,6 +21,13 @@ CAPACITY: Mapping[str, Side] = {"uplink": "forward", "downlink": "reverse"}
 """Key -> the direction of a member's link that has a part of it."""
 
 
+_OF_OTHERS = {
+    "rate": ("is of a link, not of a cell", "write `uplink`, `downlink` or both"),
+    "cpu": ("is of hosts", ""),
+    "memory": ("is of hosts", ""),
+}
+
+
 def is_sound(written: Fields) -> bool:
     """Whether all that is set could be read, and something was; else that has been reported."""
     return bool(written.values) and not written.given - written.values.keys()
@@ -35,9 +42,8 @@ def cell_parts(own: Fields, names: Names, cells: Mapping[str, Cell]) -> list[tup
             names.find(word, place.child(number) if len(own["cell"]) > 1 else place)
         )
     written: Fields | None = own.get("set")
-    if written is not None and "rate" in written.given:
-        hint = "write `uplink`, `downlink` or both"
-        written.place.child("rate").report("is of a link, not of a cell", hint)
+    for key in sorted(_OF_OTHERS.keys() & (written.given if written is not None else set())):
+        own.place.child("set", key).report(*_OF_OTHERS[key])
         return []
     if written is not None and not is_sound(written):
         return []

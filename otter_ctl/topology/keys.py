@@ -55,7 +55,13 @@ _CAPACITY = (
     Key("downlink", values.RATE, "The cell's capacity from its host to members."),
 )
 
-SET = Table("set", *PROPERTIES, *_CAPACITY)
+SET = Table(
+    "set",
+    *PROPERTIES,
+    *_CAPACITY,
+    Key("cpu", values.CORES, "Of hosts: cores for all modules of the host together."),
+    Key("memory", values.MEMORY, "Of hosts: memory for all modules of the host together."),
+)
 
 EFFICIENCY = values.by_reference(values.number_or(values.PART, TRACE_KEY.kind))
 

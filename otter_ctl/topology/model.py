@@ -291,13 +291,17 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinkEvent:
-    """Something that happens to links at a time from the epoch; see `net.links.timeline.Event`.
+class TimedEvent:
+    """Something that happens to links or hosts at a time from the epoch.
+
+    Times are those of `net.links.timeline.Event`.
 
     Attributes:
         both: Links to both of whose directions it happens.
         forward: Those to whose direction from `a` to `b` it happens.
         reverse: The same, from `b` to `a`.
+        hosts: Hosts to which it happens; then there are no links.
+        change: Fields of `LinkSpec`, or of hosts `cpu` and `memory_bytes`.
         text: As people read it.
     """
 
@@ -305,6 +309,7 @@ class LinkEvent:
     both: tuple[str, ...] = ()
     forward: tuple[str, ...] = ()
     reverse: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     change: Change = field(default_factory=Change)
     reset: bool = False
     for_s: float | None = None
@@ -368,6 +373,6 @@ class Topology:
     cells: tuple[Cell, ...] = ()
     modules: tuple[Module, ...] = ()
     streams: tuple[Stream, ...] = ()
-    events: tuple[LinkEvent, ...] = ()
+    events: tuple[TimedEvent, ...] = ()
     moves: tuple[HostMove, ...] = ()
     expansion: tuple[Expansion, ...] = ()

@@ -8,6 +8,7 @@ import random
 import socket
 import struct
 import tracemalloc
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from helpers.relay import HERE, Relay
 
 from net import datagram
 from net.datagram import control
-from net.datagram.fragment import FRAGMENT, HEADER, MAGIC, VERSION
+from net.datagram.fragment import ACCEPT, CHALLENGE, FRAGMENT, HEADER, MAGIC, VERSION
 from net.errors import (
     ConnectionClosed,
     LocalWireError,
@@ -311,10 +312,28 @@ async def test_an_address_that_is_none_is_named():
 # --- hostile peers -------------------------------------------------------------------------------
 
 
-def greet(sock, port, session, stream="h>y", **changed):
+def say_hello(sock, port, session, stream="h>y", **changed):
     fields = {"deadline_s": 1.0, "partial": False, "retransmit": True, **changed}
     greeting = control.Greeting(2, stream, "y", "h", **fields)
     sock.sendto(control.hello(session, greeting, 600), (HERE, port))
+
+
+async def answer_to(sock):
+    """The next datagram for a socket by hand."""
+    sock.setblocking(False)
+    while True:
+        with suppress(BlockingIOError):
+            return sock.recv(2000)
+        await asyncio.sleep(0)
+
+
+async def greet(sock, port, session, **changed):
+    """Begin a session: say hello, and say back what that is answered with."""
+    say_hello(sock, port, session, **changed)
+    token, size = control.read_challenge(await answer_to(sock))
+    assert size == 600
+    say_hello(sock, port, session, token=token, **changed)
+    control.read_accept(await answer_to(sock))
 
 
 def fragment(session, packet, number, length, index, payload, blocks=1, parity=0, size=256):
@@ -337,11 +356,13 @@ async def test_noise_and_claims_do_no_harm():
     chance = random.Random(3)
     async with listen(limit_bytes=2**20) as endpoint:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            await greet(sock, endpoint.port, 1)
+            await greet(sock, endpoint.port, 2)
             tracemalloc.start()
             for i in range(2000):
                 session = chance.choice([1, 2, chance.getrandbits(64)])
                 if i % 50 == 0:
-                    greet(sock, endpoint.port, session)
+                    say_hello(sock, endpoint.port, session)
                 lengths = (10, 5000, 2**20, 2**32 - 1)
                 sizes = (0, 256, 1424, 65456, 65535)
                 claims = fragment(
@@ -366,11 +387,10 @@ async def test_a_session_is_its_own_addresss_only():
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as owner,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief,
         ):
-            greet(owner, endpoint.port, 5)
-            await works(endpoint)
+            await greet(owner, endpoint.port, 5)
             before = endpoint.ignored
             thief.sendto(fragment(5, 1, 1, 256, 0, bytes(256)), (HERE, endpoint.port))
-            greet(thief, endpoint.port, 5)
+            say_hello(thief, endpoint.port, 5)
             await works(endpoint)
             assert endpoint.ignored == before + 2
 
@@ -412,4 +432,31 @@ async def test_sessions_that_come_and_go_are_forgotten():
             session._core.heard -= 100.0  # as if that much time had passed
         endpoint._on_timer()
         assert len(endpoint._sessions) == 0
+        await works(endpoint)
+
+
+async def test_who_does_not_hear_us_where_he_says_he_is_takes_no_room():
+    """Whoever writes the addresses of others on his datagrams doesn't get their answers."""
+    async with listen() as endpoint:
+        forged = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
+        with forged[0] as mine, forged[1] as another, forged[2] as third:
+            for session in range(1, 50):
+                say_hello(mine, endpoint.port, session)
+            tokens = {}
+            for session in range(1, 50):
+                answer = await answer_to(mine)
+                assert len(answer) < 40
+                assert control.read_prefix(answer) == (CHALLENGE, session)
+                tokens[session], _ = control.read_challenge(answer)
+            assert not endpoint._sessions
+            # Neither for another address, nor for another session, nor made up.
+            say_hello(another, endpoint.port, 1, token=tokens[1])
+            say_hello(third, endpoint.port, 99, token=tokens[2])
+            say_hello(third, endpoint.port, 3, token=bytes(8))
+            for sock in (another, third, third):
+                assert control.read_prefix(await answer_to(sock))[0] == CHALLENGE
+            assert not endpoint._sessions
+            say_hello(mine, endpoint.port, 1, token=tokens[1])
+            assert control.read_prefix(await answer_to(mine)) == (ACCEPT, 1)
+            assert list(endpoint._sessions) == [1]
         await works(endpoint)

@@ -237,3 +237,64 @@ async def test_exactly_once_drops_what_another_life_of_the_sender_sent():
                 inbox.finish()
         assert got == [str(n) for n in range(6)]
         assert inbox.edges["a>y"].stats.duplicates == 4 + 5
+
+
+async def until_ending(out, closing):
+    """The task has run up to its first wait: from now on the sender is closing."""
+    while not out._ending:
+        await asyncio.sleep(0)
+    assert not closing.done()
+
+
+async def test_what_is_sent_after_closing_has_begun_is_an_error():
+    async with listen(queue=1) as listener, connect(listener.port) as out:
+        inbox = listener.inputs["y"]
+        inbox.by_hand = True
+        await out.send("first")
+        async with asyncio.TaskGroup() as group:
+            closing = group.create_task(out.aclose())
+            await until_ending(out, closing)
+            for late in ("small", np.zeros(2**18)):
+                with pytest.raises(ConnectionClosed, match="closed here"):
+                    await out.send(late)
+            message = await inbox.take()
+            message.done()
+        assert message.value == "first"
+        assert closing.result() is True
+        with pytest.raises(ConnectionClosed):
+            await inbox.take()
+
+
+@pytest.mark.parametrize("words", [2**17, 100])
+async def test_what_was_being_sent_when_closing_began_arrives(words):
+    """Several wait for their turn, large ones for each other and small ones for the receiver."""
+    async with listen(queue=1) as listener, connect(listener.port) as out:
+        inbox = listener.inputs["y"]
+        blocker = np.full(2**21, -1)
+        count = 5
+        async with asyncio.TaskGroup() as group:
+            group.create_task(out.send(blocker))
+            sends = [group.create_task(out.send(np.full(words, n))) for n in range(count)]
+            while out._queued < count:
+                await asyncio.sleep(0)
+            closing = group.create_task(out.aclose())
+            await until_ending(out, closing)
+            got = [message.value[0] async for message in inbox]
+        assert closing.result() is True
+        assert got == [-1, *range(count)]
+        assert all(task.result() for task in sends)
+
+
+async def test_small_messages_that_wait_for_the_kernel_when_closing_begins_arrive():
+    async with listen(queue=1) as listener, connect(listener.port) as out:
+        value = bytes(30_000)
+        async with asyncio.TaskGroup() as group:
+            sends = []
+            while not out._queued:
+                sends.append(group.create_task(out.send(value)))
+                await asyncio.sleep(0)
+            closing = group.create_task(out.aclose())
+            await until_ending(out, closing)
+            got = [len(message.value) async for message in listener.inputs["y"]]
+        assert closing.result() is True
+        assert got == [len(value)] * len(sends)

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from helpers import chain
 
-KILLS = int(os.environ.get("OTTER_KILLS", "100"))
-"""Of each module."""
+KILLS = int(os.environ.get("OTTER_KILLS", "20"))
+"""Of each module; `make test-kills` has more."""
 DEADLINE_S = 120.0
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(max(400, 10 * KILLS)), pytest.mark.slow]
 
 
 def free_port():
@@ -35,12 +35,12 @@ def free_port():
 class Chain:
     """The modules that run, and how to kill one."""
 
-    def __init__(self, folder: Path, delivery: str, roles: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, delivery: str, transport: str, roles: tuple[str, ...]) -> None:
         self.folder, self.roles = folder, roles
         first = free_port()
         second = free_port() if "middle" in roles else first
         self.nursery = subprocess.Popen(
-            [sys.executable, chain.__file__, folder, delivery, str(first), str(second)],
+            [sys.executable, chain.__file__, folder, delivery, transport, str(first), str(second)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.pids = {role: self.start(role) for role in roles}
@@ -96,8 +96,8 @@ class Chain:
 def run(tmp_path):
     started = []
 
-    def start(delivery, *roles):
-        started.append(Chain(tmp_path, delivery, roles))
+    def start(delivery, transport, *roles):
+        started.append(Chain(tmp_path, delivery, transport, roles))
         return started[-1]
 
     yield start
@@ -117,8 +117,9 @@ def kill_each(modules: Chain, seed: int) -> None:
     modules.finish()
 
 
-def test_exactly_once_over_a_chain(run):
-    modules = run("exactly-once", "source", "middle", "sink")
+@pytest.mark.parametrize("transport", ["tcp", "shm"])
+def test_exactly_once_over_a_chain(run, transport):
+    modules = run("exactly-once", transport, "source", "middle", "sink")
     kill_each(modules, 1)
     acknowledged = [int(line) for line in modules.lines("acknowledged")]
     heard = collections.Counter(int(line.split()[1]) for line in modules.lines("heard"))
@@ -128,8 +129,9 @@ def test_exactly_once_over_a_chain(run):
     assert len(acknowledged) > KILLS
 
 
-def test_at_least_once_loses_nothing_that_was_acknowledged(run):
-    modules = run("at-least-once", "source", "sink")
+@pytest.mark.parametrize("transport", ["tcp", "shm"])
+def test_at_least_once_loses_nothing_that_was_acknowledged(run, transport):
+    modules = run("at-least-once", transport, "source", "sink")
     kill_each(modules, 2)
     acknowledged = {int(line) for line in modules.lines("acknowledged")}
     heard = {int(line.split()[1]) for line in modules.lines("heard")}
@@ -137,8 +139,9 @@ def test_at_least_once_loses_nothing_that_was_acknowledged(run):
     assert len(acknowledged) > KILLS
 
 
-def test_at_most_once_repeats_nothing(run):
-    modules = run("at-most-once", "source", "sink")
+@pytest.mark.parametrize("transport", ["tcp", "shm"])
+def test_at_most_once_repeats_nothing(run, transport):
+    modules = run("at-most-once", transport, "source", "sink")
     kill_each(modules, 3)
     heard = collections.Counter(line.split()[0] for line in modules.lines("heard"))
     assert [name for name, count in heard.items() if count > 1] == []

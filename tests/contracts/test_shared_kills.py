@@ -20,8 +20,9 @@ from net.shared.listener import Door, SharedListener
 from net.shared.sender import SharedSender
 from net.values import pack
 
-pytestmark = pytest.mark.timeout(120)
-KILLS = 20
+KILLS = int(os.environ.get("OTTER_KILLS", "20"))
+"""Of each role; `make test-kills` has more."""
+pytestmark = pytest.mark.timeout(max(120, 5 * KILLS))
 MIB = 2**20
 PEER = Path(shared_peer.__file__)
 

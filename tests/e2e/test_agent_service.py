@@ -102,6 +102,7 @@ def test_state_of_a_newer_version_is_not_touched(otter):
     agent.wait(30)
     path = otter.root / "a" / "lib" / "state.sqlite"
     with sqlite3.connect(path) as database:
+        (mine,) = database.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
         database.execute("UPDATE meta SET value='99' WHERE key='schema'")
     database.close()
     command = [BIN / "otter-agent", "serve", "--root", otter.root / "a"]
@@ -109,7 +110,7 @@ def test_state_of_a_newer_version_is_not_touched(otter):
     assert done.returncode == 1
     assert "newer otter-agent" in done.stderr
     with sqlite3.connect(path) as database:
-        database.execute("UPDATE meta SET value='2' WHERE key='schema'")
+        database.execute("UPDATE meta SET value=? WHERE key='schema'", (mine,))
     database.close()
 
 

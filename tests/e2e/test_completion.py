@@ -18,6 +18,10 @@ name = "two"
 [defaults.module]
 runtime = "process"
 [hosts.a]
+[hosts.b]
+[[links]]
+name = "radio"
+between = ["a", "b"]
 [modules.front]
 host = "a"
 command = ["sleep", "1000"]
@@ -48,6 +52,8 @@ def test_names_of_modules_and_meshes(shared_otter):
     otter("apply", otter.topology(TWO))
     for verb in ("logs", "exec", "dev", "restart", "fetch"):
         assert completed(otter, verb, "f") == ["far", "front"]
+    for words in (("link",), ("show",), ("reset", "-m", "two")):
+        assert completed(otter, "shape", *words, "r") == ["radio"]
     assert completed(otter, "logs", "-m", "t") == ["two"]
     assert completed(otter, "logs", "-m", "two", "b") == ["back"]
     assert completed(otter, "logs", "-m", "none", "") == []

@@ -123,6 +123,7 @@ def test_another_topology_changes_links_live_and_keeps_what_was_done_by_hand(
     slower = shaped.topology(MESH.replace('delay = "20ms"', 'delay = "60ms"'))
     planned = shaped("plan", slower)
     assert "forward.delay_s: 20ms -> 60ms" in planned.stdout
+    assert "changed by hand, and kept so: radio:a>b" in planned.stderr
     applied = shaped("apply", slower)
     assert "changed by hand" in applied.stderr
     assert 0.070 <= round_trip_s(ping(shaped, "near", "middle")) < 0.120
@@ -147,6 +148,7 @@ def test_what_carries_the_links_killed_they_come_back_shaped(shaped: Otter) -> N
     os.kill(helper, signal.SIGKILL)
     wait_for(lambda: received(ping(shaped, "near", "middle", "-W1")) == 3, "no link came back")
     assert round_trip_s(ping(shaped, "near", "middle")) >= 0.030
+    wait_for(lambda: "what carries the links ended: nothing" in shaped("events").stdout, "no word")
 
 
 def test_nothing_is_left(shaped: Otter) -> None:
@@ -206,6 +208,7 @@ def test_a_property_that_cannot_be_had_is_refused_by_name(otter: Otter) -> None:
     if driver["ok"]:
         pytest.skip("this kernel has netem")
     assert driver["ok"] is False
+    assert "link radio: no link driver works here (netem:" in otter("plan", file).stderr
     refused = otter("apply", file, code=1)
     assert "link radio:a>b: delay: no link driver works here (netem:" in refused.stderr
     assert "allow_degraded" in refused.stderr

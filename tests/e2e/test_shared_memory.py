@@ -75,6 +75,49 @@ transport = "shm"
 """
 )
 
+BUILT = """
+name = "shared"
+[hosts.h]
+[defaults.module]
+runtime = "docker"
+host = "h"
+restart = "on-failure"
+[modules.camera]
+build = "camera"
+[modules.viewer]
+build = "viewer"
+[[streams]]
+from = "camera.frames"
+to = "viewer.frames"
+transport = "shm"
+[[streams]]
+from = "viewer.means"
+to = "camera.means"
+transport = "shm"
+"""
+ASKING = """
+import asyncio, net, numpy as np
+async def main(mesh):
+    n = 0
+    while True:
+        frame = mesh.output("frames").empty((480, 640, 3), "u1")
+        frame[:] = n % 256
+        await mesh.output("frames").send(frame)
+        mean = await mesh.input("means").receive()
+        if mean.value.tolist() == [n % 256] * 3:  # else: of a frame of a former life
+            n += 1
+net.run(main)
+"""
+ANSWERING = """
+import net
+async def main(mesh):
+    async for message in mesh.input("frames"):
+        kind = "copy" if message.value.flags.writeable else "view"
+        await mesh.output("means").send(message.value.mean(axis=(0, 1)), reply_to=message)
+        print(kind, flush=True)
+net.run(main)
+"""
+
 
 def shared_folder(otter):
     return otter.root / "a/lib/meshes/shared/.shared"
@@ -145,3 +188,35 @@ def test_containers_see_the_folders_of_their_own_streams_only(docker_otter, busy
     assert otter("exec", "b", "--", "cat", f"{place}/s").stdout == "through\n"
     assert f"{place}/s" in otter("exec", "b", "--", "cat", "/run/otter/wiring.json").stdout
     assert otter("exec", "c", "--", "ls", "/run/otter-shm", code=1).stdout == ""
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_modules_in_containers_exchange_arrays_and_outlive_any_kill(docker_otter, python_root):
+    """Each container has its own view of processes and files: memory crosses by descriptors."""
+    otter = docker_otter
+    for name, program in (("camera", ASKING), ("viewer", ANSWERING)):
+        folder = otter.root / name
+        folder.mkdir()
+        (folder / "module.py").write_text(program)
+    otter("apply", otter.topology(BUILT))
+
+    def seen():
+        return otter("logs", "viewer").stdout.count("view")
+
+    wait_for(lambda: seen() > 20, "no frames")
+    assert {stream["transport"] for stream in otter.json("status")["streams"]} == {"shm"}
+    for victim in ("camera", "viewer"):
+        before = otter.modules("shared")
+        assert all(memories(module["pid"]) for module in before.values())
+        os.kill(before[victim]["pid"], signal.SIGKILL)
+        wait_for(
+            lambda v=victim, b=before: otter.modules("shared")[v]["pid"] not in (None, b[v]["pid"]),
+            f"{victim} isn't started again",
+        )
+        count = seen()
+        wait_for(lambda c=count: seen() > c + 20, f"no frames after {victim} was killed")
+    assert "copy" not in otter("logs", "viewer").stdout
+    otter("destroy", "--yes", "--no-fetch")
+    assert not shared_folder(otter).exists()

@@ -124,6 +124,32 @@ def test_a_killed_agent_and_another_apply_leave_the_epoch_alone(timed):
     assert "nothing to change" in otter("apply", otter.file).stdout
 
 
+def test_a_host_gets_less_and_what_it_had_again(shared_otter):
+    otter = shared_otter
+    event = '[[events]]\nat = "0.5s"\nhost = "phone"\nset = { cpu = 0.25 }\n'
+    plain = MESH.replace('trace = { file = "far.csv", loop = false }', "")
+    text = plain.replace("[hosts.phone]", "[hosts.phone]\ncpu = 0.5")
+    otter("apply", otter.topology(text + event))
+
+    def cores() -> float:
+        (host,) = [h for h in otter.json("status")["hosts"] if h["name"] == "phone"]
+        return float(host["in_force"]["cpu"])
+
+    wait_for(lambda: cores() == 0.25, "the event never came into force")
+    pid = otter.modules("timed")["near"]["pid"]
+    otter.kill_agent()
+    otter.serve()
+    assert cores() == 0.25
+    otter("apply", otter.topology(text + event.replace("0.25", "0.3")))
+    wait_for(lambda: cores() == 0.3, "the new event never came into force")
+    otter("timeline", "reset")
+    wait_for(lambda: cores() == 0.5, "the host never was as the topology says")
+    assert otter.modules("timed")["near"]["pid"] == pid
+    assert ("host", "phone", "changed") in [
+        (e["kind"], e["subject"], e["state"]) for e in events(otter)
+    ]
+
+
 def test_a_trace_that_can_t_be_read_stops_the_apply_before_anything(shared_otter):
     otter = shared_otter
     (otter.root / "far.csv").write_text("time,delay_ms\n1,40\n0,80\n")

@@ -103,7 +103,8 @@ def session() -> list[bytes]:
     path.sender.submit([content(9000)], path.now)
     said = [d for burst in path.sender.poll(path.now + 1) for d in datagrams(burst)]
     report = control.Report(*[1] * (len(control.Report.__dataclass_fields__) - 2))
-    return [*said, control.probe(7, 3, 1), control.end(7, 1), control.report(7, report),
+    return [*said, control.probe(7, 3, 1), control.end(7, 1),
+            control.challenge(7, bytes(8), 1400), control.report(7, report),
             control.accept(7, control.Accepted(LIMIT_BYTES, LIMIT_BYTES, 1400)),
             control.refuse(7, "no"), control.hello(7, GREETING, 600)]  # fmt: skip
 
@@ -115,7 +116,8 @@ def datagram(data: bytes, chance: random.Random) -> None:
     receiver.receive(np.frombuffer(data, np.uint8), segment, 0.1)
     receiver.expire(9.0)
     for read in (control.read_hello, control.read_accept, control.read_refuse,
-                 control.read_report, control.read_probe, control.read_end):  # fmt: skip
+                 control.read_report, control.read_probe, control.read_end,
+                 control.read_challenge):  # fmt: skip
         with suppress(RemoteWireError, MessageTooLarge):
             read(data)
 

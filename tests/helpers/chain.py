@@ -1,10 +1,12 @@
 """A chain of modules, each a process that can be killed and started again within milliseconds.
 
-    python chain.py FOLDER DELIVERY PORT PORT     reads roles from stdin, forks one for each line
+    python chain.py FOLDER DELIVERY TRANSPORT PORT PORT
 
+Reads roles from stdin and forks one for each line:
 `source` sends numbers until `FOLDER/stop` is there, and writes down what was acknowledged;
 `middle` doubles them; `sink` writes down what it gets, with its id, and drops ids that it has.
-Without a middle (at-least-once is a promise per hop) the source sends to the sink.
+Without a middle (at-least-once is a promise per hop) the source sends to the sink. Through shared
+memory some of the numbers are large arrays, which lie there.
 """
 
 from __future__ import annotations
@@ -14,7 +16,11 @@ import os
 import signal
 import sys
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from net.mesh import Mesh
 from net.timing import Timing
@@ -36,63 +42,92 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def _mesh(role: str, delivery: str, ins: int | None, outs: int | None) -> Mesh:
-    def end(port: int, name: str, peer: str) -> tuple[StreamEnd, ...]:
-        stream = f"x.out>y{port}.in"
-        return (StreamEnd(stream, name, peer, HERE, port, delivery=delivery),)
+@dataclass(frozen=True)
+class Chain:
+    """How the modules are joined.
 
-    wiring = Wiring(
-        "chain", role, "h", HERE,
-        inputs=end(ins, "in", "x") if ins else (), outputs=end(outs, "out", "y") if outs else (),
-    )  # fmt: skip
-    return Mesh(wiring, timing=FAST)
+    Attributes:
+        ports: Of the first hop and the second; with a single hop they are the same.
+    """
+
+    folder: Path
+    delivery: str
+    transport: str
+    ports: tuple[int, int]
+
+    def mesh(self, role: str, ins: int | None, outs: int | None) -> Mesh:
+        wiring = Wiring(
+            "chain", role, "h", HERE,
+            inputs=self._end(ins, "in", "x") if ins else (),
+            outputs=self._end(outs, "out", "y") if outs else (),
+        )  # fmt: skip
+        return Mesh(wiring, timing=FAST)
+
+    def _end(self, port: int, name: str, peer: str) -> tuple[StreamEnd, ...]:
+        stream, path = f"x.out>y{port}.in", str(self.folder / f"s{port}")
+        return (
+            StreamEnd(
+                stream, name, peer, HERE, port, delivery=self.delivery, transport=self.transport,
+                path=path if self.transport == "shm" else "",
+            ),
+        )  # fmt: skip
+
+    def value(self, n: int) -> Any:
+        """What a number is sent as."""
+        return np.full(20_000, n) if self.transport == "shm" and n % 3 == 0 else n
 
 
-async def source(folder: Path, delivery: str, port: int) -> None:
+def number_of(value: Any) -> int:
+    """The number that it was sent for, all of it."""
+    array = np.asarray(value)
+    assert array.min() == array.max()
+    return int(array.min())
+
+
+async def source(chain: Chain) -> None:
     """Every number again until it was acknowledged; the number is the message's key."""
-    acknowledged = folder / "acknowledged"
-    async with _mesh("source", delivery, None, port) as mesh:
+    acknowledged = chain.folder / "acknowledged"
+    keyed = chain.delivery == "exactly-once"
+    async with chain.mesh("source", None, chain.ports[0]) as mesh:
         out, number = mesh.output("out"), len(_lines(acknowledged))
-        while not (folder / "stop").exists():
+        while not (chain.folder / "stop").exists():
             few = range(number, number + FLUSH_EVERY)
             for n in few:
-                await out.send(n, key=str(n) if delivery == "exactly-once" else None)
+                await out.send(chain.value(n), key=str(n) if keyed else None)
             await out.flush()
             _append(acknowledged, "".join(f"{n}\n" for n in few))
             number += FLUSH_EVERY
 
 
-async def middle(folder: Path, delivery: str, ins: int, outs: int) -> None:
-    async with _mesh("middle", delivery, ins, outs) as mesh:
+async def middle(chain: Chain) -> None:
+    async with chain.mesh("middle", *chain.ports) as mesh:
         async for message in mesh.input("in"):
             await mesh.output("out").send(2 * message.value, reply_to=message)
 
 
-async def sink(folder: Path, delivery: str, port: int) -> None:
-    heard = folder / "heard"
+async def sink(chain: Chain) -> None:
+    heard = chain.folder / "heard"
     known = {line.split()[0] for line in _lines(heard)}
-    async with _mesh("sink", delivery, port, None) as mesh:
+    async with chain.mesh("sink", chain.ports[1], None) as mesh:
         async for message in mesh.input("in"):
-            if delivery == "exactly-once" and message.id in known:
+            if chain.delivery == "exactly-once" and message.id in known:
                 continue
             known.add(message.id)
-            _append(heard, f"{message.id} {message.value}\n")
+            _append(heard, f"{message.id} {number_of(message.value)}\n")
 
 
-def main(folder: str, delivery: str, first: str, second: str) -> None:
+def main(folder: str, delivery: str, transport: str, first: str, second: str) -> None:
     """The nursery: modules are forked, so that starting one doesn't take an interpreter's start."""
-    path, ports = Path(folder), (int(first), int(second))
+    chain = Chain(Path(folder), delivery, transport, (int(first), int(second)))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    hop = {"source": (path, delivery, ports[0]), "sink": (path, delivery, ports[1])}
     for line in sys.stdin:
         role = line.strip()
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             work = {"source": source, "middle": middle, "sink": sink}[role]
-            arguments = hop.get(role, (path, delivery, *ports))
             try:
-                asyncio.run(work(*arguments))
+                asyncio.run(work(chain))
             except BaseException:  # noqa: BLE001 - a fork must not go on as the nursery
                 traceback.print_exc()
                 os._exit(1)

@@ -9,11 +9,12 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from helpers import netns
-from helpers.link_bench import Bench, Link, numbers, open_descriptors
+from helpers.link_bench import Bench, Link, make_pair, numbers, open_descriptors
 
 from net.links.spec import LinkSpec
 from otter_agent.errors import NetworkError
@@ -179,7 +180,41 @@ def test_a_forgotten_mesh_keeps_no_namespace_alive(bench: Bench) -> None:
         bench.apply(one.there, EVERYTHING)
     before = open_descriptors()
     bench.driver.forget("mesh")
-    assert before - open_descriptors() == 2
+    assert before - open_descriptors() == 4  # two at each end
+
+
+def test_a_link_that_was_made_anew_is_shaped_anew(bench: Bench) -> None:
+    """Its devices have the indices of those before, and the device of the detour has stayed."""
+    link = bench.make_link()
+    there, asked = link.there, LinkSpec(delay_s=0.1, loss_ratio=0.5)
+    for _ in range(2):
+        bench.apply(there, asked)
+    before = everything(link)
+    where, name = [there.source_netns, there.target_netns], there.device
+    a, b = (str(netns.ip("link", "show", name, netns=one)[0]["ifindex"]) for one in where)
+    ip = ["ip", "-n", where[0], "link"]
+    subprocess.run([*ip, "del", name], check=True)
+    peer = ["type", "veth", "peer", "name", name, "index", b, "netns", where[1]]
+    subprocess.run([*ip, "add", name, "index", a, *peer], check=True)
+    for one in where:
+        subprocess.run(["ip", "-n", one, "link", "set", name, "up"], check=True)
+    bench.apply(there, asked)
+    assert everything(link) == before
+    assert bench.read(there) == asked
+
+
+def test_of_a_link_that_goes_nothing_stays_where_others_are(bench: Bench) -> None:
+    link = bench.make_link()
+    there = link.there
+    make_pair("veth", there.source_netns, there.target_netns, "other")
+    other = replace(there, link="other", device="other")
+    for one in (there, other):
+        bench.apply(one, LinkSpec(delay_s=0.02))
+    bench.driver.forget("mesh", keep=[there, link.back])
+    devices = {one["ifname"] for one in netns.ip("link", netns=there.target_netns)}
+    assert detour_device(there.device) in devices
+    assert detour_device("other") not in devices
+    assert bench.read(there) == LinkSpec(delay_s=0.02)
 
 
 # --- what it does ---------------------------------------------------------------------------------

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import pytest
 from helpers import netns
-from helpers.otter import Otter
+from helpers.otter import Otter, wait_for
 from helpers.pings import round_trip_s
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -57,6 +58,9 @@ def test_shaped_by_the_kernel_live_and_back(otter: Otter) -> None:
     otter("exec", "near", "--", "true")
     otter("restart", "far")
     assert segments(otter) == [1, 1, 1]  # a new life, too
+    router = f"otter-{otter.agent_id}+shaped+a"
+    subprocess.run(["tc", "-n", router, "qdisc", "del", "dev", "radio", "root"], check=True)
+    wait_for(lambda: radio(otter)["applied"].get("rate_bps"), "what was taken away isn't back")
     otter("shape", "reset")
     assert radio(otter)["applied"] == {}
     assert min(segments(otter)) > 1

@@ -8,6 +8,7 @@ refused. An empty cell: nothing new. Separated by commas, semicolons or tabs.
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Callable, Mapping
 
@@ -43,7 +44,10 @@ class _Column:
 
     def __init__(self, field: str, unit: str) -> None:
         self.field = field
-        self.unit = unit
+        self.name = field.partition("_")[0]
+        self._unit = unit
+        self._most = LIMITS.get(field, (0.0, 7200.0 if field == "rtt" else 1e12))[1]
+        self._factor = _factor(field, unit)
 
     def value(self, lines: Lines, cell: str) -> float:
         """A cell as an SI number."""
@@ -52,38 +56,38 @@ class _Column:
             if up is None:
                 raise lines.error(f"up {short(cell)} must be 0 or 1")
             return up
-        plain = _plain(cell)
-        if plain and self.field == "time" and not self.unit:
-            return number(lines, cell, "time")
-        if plain and self.field not in ("time", "loss_ratio") and not self.unit:
-            example = _EXAMPLES[self.field]
-            hint = f"write the unit into the header, such as `{example}`, or to each value"
-            raise lines.error(f"{self.name} {short(cell)} has no unit", hint)
-        return self._quantity(lines, f"{cell}{self.unit}" if plain else cell)
-
-    @property
-    def name(self) -> str:
-        """As it is written."""
-        return self.field.partition("_")[0]
+        try:
+            plain = float(cell)
+        except ValueError:
+            value = self._quantity(lines, cell)
+        else:
+            if not 0 <= plain < math.inf:
+                number(lines, cell, self.name)  # says what is wrong
+            if self._factor is None:
+                hint = f"write the unit into the header, such as `{_EXAMPLES[self.field]}`, or to"
+                raise lines.error(f"{self.name} {short(cell)} has no unit", f"{hint} each value")
+            # As the text would be read: 10 ms are 0.01 s, not 0.010000000000000002.
+            small = self._factor < 1
+            value = plain / round(1 / self._factor) if small else plain * self._factor
+        if value > self._most:
+            reason = f"{self.name} {short(cell + self._unit)} is over the limit of {self._most:g}"
+            raise lines.error(reason)
+        return value
 
     def _quantity(self, lines: Lines, text: str) -> float:
         try:
-            value = _KINDS[self.field](text)
+            return _KINDS[self.field](text)
         except UnitError as exc:
             raise lines.error(f"{self.name}: {exc.message}") from None
-        most = LIMITS.get(self.field, (0.0, 7200.0 if self.field == "rtt" else 1e12))[1]
-        if value > most:
-            raise lines.error(f"{self.name} {short(text)} is over the limit of {most:g}")
-        return value
 
 
-def _plain(cell: str) -> bool:
-    """Whether it is a number without a unit; NaN and the like are: they are refused by name."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _factor(field: str, unit: str) -> float | None:
+    """What a number of the column is multiplied with; None: it needs a unit."""
+    if field == "up":
+        return 1.0
+    if unit:
+        return _KINDS[field](f"1{unit}")
+    return 1.0 if field in ("time", "loss_ratio") else None
 
 
 def read(lines: Lines, columns: Mapping[str, str] | None = None) -> Trace:
@@ -137,8 +141,6 @@ def _add(lines: Lines, points: Points, found: list[_Column | None], cells: list[
         cell = raw.strip()
         if column is None or not cell:
             continue
-        if _plain(cell):
-            number(lines, cell, column.name)  # finite, not negative
         value = column.value(lines, cell)
         if column.field == "time":
             time = value
@@ -158,6 +160,8 @@ def _add(lines: Lines, points: Points, found: list[_Column | None], cells: list[
 
 
 def _cells(lines: Lines, text: str, between: str) -> list[str]:
+    if '"' not in text:
+        return text.split(between)
     try:
         return next(csv.reader([text], delimiter=between, strict=True))
     except csv.Error as exc:

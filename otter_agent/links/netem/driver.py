@@ -44,9 +44,10 @@ class NetemDriver(LinkDriver):
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._sockets = Sockets()
+        self._sockets = Sockets(self._moved)
         self._observer = Observer(self._sockets)
         self._namespaces: defaultdict[str, set[str]] = defaultdict(set)
+        self._in: defaultdict[str, set[Direction]] = defaultdict(set)
         self._places: dict[Direction, Place] = {}
         self._asked: dict[Direction, LinkSpec] = {}
         self._down = Downtimes()
@@ -72,7 +73,9 @@ class NetemDriver(LinkDriver):
         with self._lock:
             outcomes = {d: self._unacceptable(d, spec) for d, spec in asked.items()}
             todo = {d: spec for d, spec in asked.items() if outcomes[d] is None}
-            known = {d: spec for d, spec in todo.items() if self._is_as_remembered(d)}
+            for netns in {n for d in todo for n in (d.source_netns, d.target_netns)}:
+                self._sockets.look(netns)
+            known = {d: spec for d, spec in todo.items() if d in self._places}
             again: dict[Direction, LinkSpec] = {}
             for direction, found in self._change(known).items():
                 if found is None:
@@ -87,7 +90,6 @@ class NetemDriver(LinkDriver):
         with self._lock:
             wanted = list(directions)
             found, _ = self._observe(wanted)
-            self._places |= found
             places_of = {d: found.get(d) for d in wanted}
             return {d: self._spec(d, p) if p else LinkSpec() for d, p in places_of.items()}
 
@@ -95,22 +97,26 @@ class NetemDriver(LinkDriver):
         """See `LinkDriver.counters`; those whose devices are gone are left out."""
         with self._lock:
             found, _ = self._observe(directions, counting=True)
-            self._places |= found
             return {d: self._down.split(d, counters_of(place)) for d, place in found.items()}
 
     def forget(self, mesh: str, keep: Collection[Direction] = ()) -> None:
-        """Close the sockets in a mesh's namespaces, which would keep them alive."""
+        """Close the sockets in a mesh's namespaces, which would keep them alive.
+
+        In those that stay, what was made for links that don't is deleted: nothing passes them then.
+        """
         with self._lock:
             staying = {d for d in keep if d.mesh == mesh}
             needed = {n for d in staying for n in (d.source_netns, d.target_netns)}
-            for netns in self._namespaces[mesh] - needed:
+            gone = {d for d in {*self._places, *self._asked} if d.mesh == mesh} - staying
+            for direction in gone:
+                if direction.target_netns in needed:
+                    self._observer.drop_detour(direction)
+                self._forget(direction)
+            for netns in self._namespaces.pop(mesh, set()) - needed:
                 self._sockets.close(netns)
-            self._namespaces[mesh] &= needed
-            if not self._namespaces[mesh]:
-                del self._namespaces[mesh]
-            for direction in {*self._places, *self._asked}:
-                if direction.mesh == mesh and direction not in staying:
-                    self._forget(direction)
+                self._in.pop(netns, None)
+            if needed:
+                self._namespaces[mesh] = needed
 
     def close(self) -> None:
         """Close all sockets; the qdiscs stay."""
@@ -122,10 +128,21 @@ class NetemDriver(LinkDriver):
     def _observe(
         self, directions: Iterable[Direction], *, counting: bool = False
     ) -> tuple[dict[Direction, Place], dict[Direction, NetworkError]]:
+        """Look, and remember where they are."""
         wanted = list(directions)
         for direction in wanted:
-            self._namespaces[direction.mesh] |= {direction.source_netns, direction.target_netns}
-        return self._observer.observe(wanted, counting=counting)
+            self._places.pop(direction, None)
+            for netns in (direction.source_netns, direction.target_netns):
+                self._namespaces[direction.mesh].add(netns)
+                self._in[netns].add(direction)
+        found, failed = self._observer.observe(wanted, counting=counting)
+        self._places |= found
+        return found, failed
+
+    def _moved(self, netns: str) -> None:
+        """Devices in a namespace have come or gone."""
+        for direction in self._in.get(netns, ()):
+            self._places.pop(direction, None)
 
     def _unacceptable(self, direction: Direction, spec: LinkSpec) -> Outcome | None:
         wrong = spec.problems() or self.refusals(spec)
@@ -134,29 +151,10 @@ class NetemDriver(LinkDriver):
             return Outcome(applied=None, error=error)
         return None
 
-    def _is_as_remembered(self, direction: Direction) -> bool:
-        place = self._places.get(direction)
-        if place is None:
-            return False
-        device = direction.device
-        try:
-            with self._sockets.of(direction.source_netns) as source:
-                if source.index_of(device) != place.source:
-                    return False
-            with self._sockets.of(direction.target_netns) as target:
-                return target.index_of(device) == place.target and (
-                    not place.detour
-                    or target.index_of(places.detour_device(device)) == place.detour
-                )
-        except (NetworkError, OSError):
-            return False
-
     def _observe_and_change(self, asked: Mapping[Direction, LinkSpec]) -> dict[Direction, Outcome]:
         """The long way: look first; make the devices of detours that are missing."""
         if not asked:
             return {}
-        for direction in asked:
-            self._places.pop(direction, None)
         found, failed = self._observe(asked)
         bare = {
             d: place
@@ -164,9 +162,7 @@ class NetemDriver(LinkDriver):
             if not place.detour and tree.wanted(asked[d], place.tree).wire is not None
         }
         failed |= self._observer.add_detours(bare)
-        found |= bare
         outcomes = {d: Outcome(applied=None, error=error) for d, error in failed.items()}
-        self._places |= {d: place for d, place in found.items() if d not in failed}
         ready = {d: spec for d, spec in asked.items() if d not in failed}
         for direction, outcome in self._change(ready, last=True).items():
             assert outcome is not None
@@ -267,6 +263,9 @@ class NetemDriver(LinkDriver):
         self._places.pop(direction, None)
         self._asked.pop(direction, None)
         self._down.forget(direction)
+        for netns in (direction.source_netns, direction.target_netns):
+            if netns in self._in:
+                self._in[netns].discard(direction)
 
     def _found(self) -> Found:
         with self._lock:

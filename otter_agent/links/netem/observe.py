@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from otter_agent.errors import NetworkError
@@ -17,6 +18,7 @@ from otter_agent.links.netem.place import Place
 from otter_agent.links.netem.sockets import Sockets
 from otter_agent.network import messages
 from otter_agent.network.netlink import Netlink, refused
+from otter_agent.network.operations import DeleteDevice
 from otter_agent.network.state import Device
 
 
@@ -92,6 +94,14 @@ class Observer:
             except (NetworkError, OSError) as exc:
                 failed |= {d: _explained(exc, netns, d) for d in these}
         return failed
+
+    def drop_detour(self, direction: Direction) -> None:
+        """Delete the device of a link that is about to go; what is gone already is fine."""
+        name = places.detour_device(direction.device)
+        with suppress(NetworkError, OSError), self._sockets.of(direction.target_netns) as netlink:
+            device = _look(netlink, direction.target_netns, (), counting=False).devices.get(name)
+            if device is not None and device.kind == "ifb":
+                netlink.exchange([messages.encode(DeleteDevice(device.index, name))])
 
     def _view(self, netns: str, devices: Iterable[str], counting: bool) -> View | NetworkError:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from otter_agent.links.netem import tc
@@ -40,6 +41,7 @@ _PURPOSES = {
 }
 
 
+@lru_cache(maxsize=4096)
 def detour_device(device: str) -> str:
     """Name of the device through whose queue all goes that comes in by another."""
     name = DETOUR_PREFIX + device
@@ -145,11 +147,19 @@ def agrees(have: Tree, want: Tree) -> bool:
 
 
 def _differing(have: Tree, want: Tree) -> set[str]:
-    return {
-        part
-        for part in ("entry", "share", "leaf", "wire", "flight")
-        if getattr(want, part) is not None and getattr(want, part) != getattr(have, part)
-    }
+    """Written out: each change asks twice."""
+    parts = set()
+    if want.entry is not None and want.entry != have.entry:
+        parts.add("entry")
+    if want.share is not None and want.share != have.share:
+        parts.add("share")
+    if want.leaf is not None and want.leaf != have.leaf:
+        parts.add("leaf")
+    if want.wire is not None and want.wire != have.wire:
+        parts.add("wire")
+    if want.flight is not None and want.flight != have.flight:
+        parts.add("flight")
+    return parts
 
 
 def steps(place: Place, want: Tree) -> list[Step]:

@@ -34,6 +34,7 @@ from net.links import jitter, loss, queue
 from net.links.spec import Distribution, LinkSpec
 from otter_agent.links.netem.options import (
     DISTANCE,
+    TICK_NS,
     WHOLE,
     ByteQueue,
     Codel,
@@ -54,6 +55,8 @@ _ROOM_PACKETS = 178_956
 """In flight at most, beyond what the rate and the delay make: 256 MiB of full packets."""
 _HUGE = 1 << 31
 _SLOWEST_BPS = 200
+_LATE_LEAST_NS, _LATE_TAIL_NS, _LATE_MANAGED_NS = 1_000_000, 100_000_000, 10_000_000
+"""How late HTB's timer may be without loss of rate: a fifth of the queue, within these bounds."""
 _DOWN = 1
 _SIGMA_MAX_NS = 2**31 - 1
 """tabledist() of sch_netem.c takes an s32."""
@@ -89,7 +92,7 @@ def wanted(spec: LinkSpec, have: Tree = NOTHING) -> Tree:
     target = rate is not None or have.wire is not None or flight is not None
     return Tree(
         entry=chances if source else None,
-        share=_share(rate) if rate is not None or have.share is not None else None,
+        share=_share(spec, rate) if rate is not None or have.share is not None else None,
         leaf=None if rate is None else _leaf(spec),
         wire=_wire(rate, overhead) if target else None,
         flight=flight or (None if have.flight is None else _IDLE_FLIGHT),
@@ -110,10 +113,6 @@ def refusals(spec: LinkSpec) -> dict[str, str]:
         wrong["jitter_correlation"] = scrambled.format("delay")
     if spec.reorder_ratio and spec.reorder_correlation:
         wrong["reorder_correlation"] = "the kernel's netem reorders a smaller share when correlated"
-    if spec.loss_markov is not None:
-        p13, p31, p32, _, p14 = spec.loss_markov
-        if p13 + p14 > 1 or p31 + p32 > 1:
-            wrong["loss_markov"] = "chances out of one state must not be over 100% together"
     return wrong
 
 
@@ -160,9 +159,18 @@ def _no_chances(overhead: int) -> Netem:
     return Netem(overhead=overhead)
 
 
-@lru_cache(maxsize=1024)
-def _share(rate: int | None) -> Share:
-    return Share(rate=rate or UNLIMITED)
+def _share(spec: LinkSpec, rate: int | None) -> Share:
+    """What HTB's timer is late by beyond the burst is lost of the rate.
+
+    What goes at once after a pause waits behind HTB, beside what waits in the queue.
+    """
+    if rate is None:
+        return Share(rate=UNLIMITED)
+    limit = queue.limit(spec)
+    size = limit.bytes if limit.bytes is not None else (limit.packets or 1) * queue.PACKET_BYTES
+    most_ns = _LATE_TAIL_NS if spec.queue_discipline in (None, "tail") else _LATE_MANAGED_NS
+    burst_ns = min(most_ns, max(_LATE_LEAST_NS, size * 10**9 // rate // 5))
+    return Share(rate=rate, burst_ns=burst_ns // TICK_NS * TICK_NS)
 
 
 @lru_cache(maxsize=1024)

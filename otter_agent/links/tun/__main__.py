@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from net.links import jitter
 from otter_agent.beside import is_there
 from otter_agent.links.tun import realtime
 from otter_agent.links.tun.carrier import Carrier
@@ -43,6 +44,8 @@ def main() -> None:
             if idle or not is_there(path, inode):
                 carrier.stopped = True
 
+        for distribution in jitter.DISTRIBUTIONS:
+            jitter.table(distribution)  # later it would keep packets waiting
         realtime.settle()
         carrier.run(_LOOK_S, look)
         if is_there(path, inode):

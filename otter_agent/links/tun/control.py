@@ -37,6 +37,7 @@ class Control:
         self._talks: set[_Talk] = set()
         self.idle_since_s: float | None = time.monotonic()
         listener.setblocking(False)
+        listener.listen()  # anew: who connects is told by it whose socket this is
         carrier.watch(listener.fileno(), select.EPOLLIN, self._accept)
 
     def _accept(self, events: int) -> None:

@@ -37,16 +37,18 @@ class TunDriver(LinkDriver):
     Args:
         folder: In the agent's run folder, for the helper's socket and log.
         idle_s: How long the helper lives without links.
+        answer_s: How long it has to answer; one that hangs is killed, and another one started.
     """
 
     name = "tun"
     device_kind = "tun"
 
-    def __init__(self, folder: Path, *, idle_s: float = 60.0) -> None:
-        self._helper = Helper(folder, idle_s)
+    def __init__(self, folder: Path, *, idle_s: float = 60.0, answer_s: float = 20.0) -> None:
+        self._helper = Helper(folder, idle_s, answer_s)
         self._guard = threading.RLock()
         self._asked: dict[Direction, LinkSpec] = {}
         self._carried: dict[Direction, tuple[int, int]] = {}
+        self._noting = threading.Lock()
         self._lost: dict[str, float] = {}
         self._closed = threading.Event()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -137,7 +139,7 @@ class TunDriver(LinkDriver):
 
         That is the time from the end of a helper until the next carried its links.
         """
-        with self._guard:
+        with self._noting:  # not the other lock: nobody shall wait for who tells a helper
             lost, self._lost = self._lost, {}
         return lost
 
@@ -315,8 +317,11 @@ class TunDriver(LinkDriver):
             with self._guard:
                 if self._closed.is_set() or not self._asked or self._tell_again(pid):
                     break
-        meshes = {direction.mesh for direction in self._asked}
-        self._lost |= {mesh: self._lost.get(mesh, 0.0) + time.monotonic() - gone for mesh in meshes}
+        with self._guard:
+            meshes = {direction.mesh for direction in self._asked}
+        gap_s = time.monotonic() - gone
+        with self._noting:
+            self._lost |= {mesh: self._lost.get(mesh, 0.0) + gap_s for mesh in meshes}
 
     def _tell_again(self, pid: int) -> bool:
         """Tell a new helper all that was asked; false: there is none yet."""

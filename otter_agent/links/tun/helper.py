@@ -18,8 +18,10 @@ from otter_agent.errors import NetworkError
 from otter_agent.links.tun import protocol
 
 LOG = "links.log"
-_ANSWER_S = 20.0
 _ATTEMPTS = 3
+_HUNG_S = 0.1
+_START_S = 20.0
+"""A new process has to be loaded first, on a machine that may be busy."""
 
 
 class Lost(ConnectionError):  # noqa: N818 - a word of this folder
@@ -32,14 +34,16 @@ class Helper:
     Args:
         folder: For its socket and its log.
         idle_s: How long it lives without links.
+        answer_s: How long it has to answer; one that hangs is killed.
 
     Attributes:
         pid: Of the one spoken to; 0: none.
     """
 
-    def __init__(self, folder: Path, idle_s: float) -> None:
+    def __init__(self, folder: Path, idle_s: float, answer_s: float) -> None:
         self._path = folder / "links.s"
         self._idle_s = idle_s
+        self._answer_s = answer_s
         self._connection: socket.socket | None = None
         self.pid = 0
 
@@ -58,53 +62,63 @@ class Helper:
             NetworkError: It can't be started.
         """
         for _ in range(_ATTEMPTS):
-            with suppress(Lost):  # it was just about to end
+            try:
                 if self.find():
                     return
+            except Lost:  # it was just about to end, or is none; it must let go of the devices
+                self.end()
             try:
                 words = (protocol.MARK, str(self._idle_s))
                 self._connection = beside.start(self._path, __package__, words, LOG)
             except OSError as exc:
                 raise self._failed("start the helper of links", str(exc)) from exc
             with suppress(Lost):
-                self._greet()
+                self._greet(within_s=max(_START_S, self._answer_s))
                 return
         raise self._failed("start the helper of links", f"it ends; see {self._path.parent / LOG}")
 
-    def _greet(self) -> None:
-        self.pid = self.ask(protocol.Request(kind="read")).pid
+    def _greet(self, within_s: float | None = None) -> None:
+        self.pid = self.ask(protocol.Request(kind="read"), within_s=within_s).pid
 
     def watch(self) -> int | None:
         """A descriptor that tells of the helper's end; None: it has gone."""
         return beside.open_pid(self.pid) if self.pid else None
 
-    def ask(self, request: protocol.Request, descriptors: Sequence[int] = ()) -> protocol.Answer:
+    def ask(
+        self,
+        request: protocol.Request,
+        descriptors: Sequence[int] = (),
+        *,
+        within_s: float | None = None,
+    ) -> protocol.Answer:
         """Have something done.
 
         Raises:
-            Lost: Nobody is spoken to any more.
-            NetworkError: It doesn't understand, or hangs.
+            Lost: Nobody is spoken to any more. One that hangs, doesn't understand or isn't
+                understood (it is another version's) has been ended.
         """
         connection = self._connection
         if connection is None:
             raise Lost("no helper")
-        connection.settimeout(_ANSWER_S)
+        connection.settimeout(within_s or self._answer_s)
         try:
             data = protocol.pack(request)
             sent = socket.send_fds(connection, [data], list(descriptors))
-            connection.sendall(data[sent:])
+            if sent < len(data):
+                connection.sendall(data[sent:])
             answer = api.decode(self._receive(connection), protocol.Answer)
         except TimeoutError as exc:
-            self.hang_up()
-            raise self._failed("ask the helper of links", "it doesn't answer") from exc
+            self.end(patience_s=_HUNG_S)
+            raise Lost("it didn't answer") from exc
         except msgspec.DecodeError as exc:
-            self.hang_up()
-            raise self._failed("understand the helper of links", str(exc)) from exc
+            self.end()
+            raise Lost(f"it isn't understood: {exc}") from exc
         except (OSError, EOFError) as exc:
             self.hang_up()
             raise Lost(str(exc)) from exc
         if answer.problem:
-            raise self._failed("ask the helper of links", answer.problem)
+            self.end()
+            raise Lost(answer.problem)
         return answer
 
     def _receive(self, connection: socket.socket) -> bytes:
@@ -117,10 +131,11 @@ class Helper:
             self._connection.close()
         self._connection, self.pid = None, 0
 
-    def end(self) -> None:
-        """End it, if there is one."""
+    def end(self, *, patience_s: float = 5.0) -> None:
+        """End it, if there is one; kill it if it doesn't."""
         self.hang_up()
-        beside.end(self._path, protocol.MARK, protocol.pack(protocol.Request(kind="end")))
+        request = protocol.pack(protocol.Request(kind="end"))
+        beside.end(self._path, protocol.MARK, request, patience_s=patience_s)
 
     def _failed(self, op: str, why: str) -> NetworkError:
         return NetworkError("tun", op, os.fspath(self._path), why, recoverable=True)

@@ -308,6 +308,47 @@ def test_the_helper_runs_before_others_and_keeps_its_memory(bench: Bench):
         assert policy in (os.SCHED_FIFO, os.SCHED_OTHER)  # the latter while it is very busy
 
 
+def test_a_helper_that_hangs_is_killed_and_replaced(another: Made, folder: Path):
+    driver = TunDriver(folder, answer_s=1.0)
+    try:
+        with Bench(driver) as bench:
+            link, other = bench.make_link(), bench.make_link()
+            bench.apply(other.there, LinkSpec(delay_s=0.2))
+            watched = os.pidfd_open(pid := driver.pid)
+            os.kill(pid, signal.SIGSTOP)
+            bench.apply(link.there, LinkSpec(delay_s=0.1))
+            assert beside.ended(watched, 0)
+            os.close(watched)
+            wait_until(lambda: bench.read(other.there) == LinkSpec(delay_s=0.2))
+            assert numbers(bench.exchange(link, link.there, 5)) == list(range(5))
+    finally:
+        driver.end()
+
+
+@pytest.mark.parametrize("answer", [b'{"pid": 1, "version": 9}', b'{"pid": 1, "problem": "what?"}'])
+def test_a_helper_of_another_version_is_replaced(another: Made, folder: Path, answer: bytes):
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        with beside.short(folder / "links.s") as name:
+            listener.bind(name)
+        listener.listen()
+
+        def serve() -> None:
+            asked = b""
+            while b'"end"' not in asked:
+                connection, _ = listener.accept()
+                with connection:
+                    asked = connection.recv(4096)
+                    connection.send(protocol.LENGTH.pack(len(answer)) + answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with Bench(another()) as bench:
+            link = bench.make_link()
+            thread.join()
+            assert numbers(bench.exchange(link, link.there, 5)) == list(range(5))
+
+
 def test_what_a_stopped_helper_cannot_take_is_told_as_overrun(bench: Bench):
     """Its device holds some; the rest is lost, and said to be."""
     link = bench.make_link()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import csv
 
+import numpy as np
 import pytest
 
 from net import records as under_test
-from net.messages import Message
+from net.messages import DERIVED, Message
 from net.outlets import Lost
 from net.records import Records, say_ready
-from net.traces import COLUMNS
+from net.stamps import stamps
+from net.traces import COLUMNS, TIMES
 
 
 def message(number=1, **fields):
@@ -143,3 +145,43 @@ def test_ready_is_one_file(tmp_path):
     say_ready(tmp_path)
     say_ready(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["ready"]
+
+
+def test_lines_are_the_same_however_many_are_written_together(tmp_path):
+    """Times of our days are written many at once, others one by one."""
+    begin = 1.8e9 + 0.9999995
+    times = [begin + n * 0.1234567 for n in range(500)]
+    fields = ("made", "queued", "sent", "received", "taken")
+    rows = [
+        message(n, reply_to=f"c:1:{n}" if n % 2 else None, source="a" if n % 3 else 'a"b',
+                run=n % 5 | (DERIVED if n % 7 == 0 else 0),
+                **{field: at + i for i, field in enumerate(fields)})
+        for n, at in enumerate(times)
+    ]  # fmt: skip
+    texts = []
+    for together in (1, len(rows)):
+        folder = tmp_path / str(together)
+        folder.mkdir()
+        records = Records(folder, "b")
+        for number, each in enumerate(rows):
+            each.recorded = False
+            records.add(each, each.taken + 1)
+            if number % together == 0:
+                records.flush()
+        records.close()
+        texts.append((folder / "messages.csv").read_text())
+    one, other = (list(csv.DictReader(text.splitlines())) for text in texts)
+    for ours, theirs in zip(one, other, strict=True):
+        for name in COLUMNS:
+            if name in TIMES:  # half a microsecond may go either way
+                assert abs(float(ours.pop(name)) - float(theirs.pop(name))) < 1.5e-6
+        assert ours == theirs
+    assert ",1800000001.000000," in texts[1].splitlines()[1]
+
+
+@pytest.mark.parametrize("odd", [0.0, 1.0, -5.0, 1e15, float("nan"), float("inf")])
+def test_times_that_are_none_of_our_days_are_written_one_by_one(odd):
+    times = np.full((3, 2), 1.8e9)
+    assert stamps(times) == ["1800000000.000000,1800000000.000000,"] * 3
+    times[1, 1] = odd
+    assert stamps(times) is None

@@ -124,7 +124,9 @@ async def test_a_state_of_the_first_schema_is_taken_over(tmp_path):
     with sqlite3.connect(world.layout.database) as old:
         old.executescript("""
             ALTER TABLE meshes DROP COLUMN owner; ALTER TABLE meshes DROP COLUMN author;
-            ALTER TABLE meshes DROP COLUMN changed; UPDATE meta SET value='1' WHERE key='schema';
+            ALTER TABLE meshes DROP COLUMN changed; ALTER TABLE events DROP COLUMN data;
+            DROP TABLE shapes; DROP TABLE timelines;
+            UPDATE meta SET value='1' WHERE key='schema';
         """)
     old.close()
     async with world.agent() as agent:

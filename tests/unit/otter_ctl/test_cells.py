@@ -231,7 +231,7 @@ CASES = [
      "there are two links called `gnb1-sat`"),
     (f'{EVENT}set = {{ rate = "1mbit" }} # <-\n', "events[0].set.rate", "is of a link, not of a"),
     (f'{CELL}[[events]]\nat = "1s"\nlink = "gnb1-client-1"\nset = {{ uplink = "1mbit" }} # <-\n',
-     "events[0].set.uplink", "is of a cell, not of a link"),
+     "events[0].set.uplink", "is of cells"),
     (f'{CELL}[[events]]\nat = "1s"\ncell = "gnb2" # <-\nreset = true\n', "events[0].cell",
      "unknown cell `gnb2`, did you mean `gnb1`?"),
     (f'{EVENT}set = {{ jitter = "1s" }} # <-\n', "events[0].set.jitter", "must not be above"),
@@ -260,4 +260,4 @@ def test_an_unknown_host_and_both_targets(problems):
         "unknown host `egde`, did you mean `edge`?",
     )
     (error,) = problems(f'{EVENT}link = "gnb1-client-1"\nreset = true\n')
-    assert "goes not together with `link`" in error.reason
+    assert "`link` goes not with `cell`" in error.reason

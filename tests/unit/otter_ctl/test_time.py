@@ -38,6 +38,7 @@ MORE = (
     '[[links]]\nname = "c"\nbetween = ["client-*", "edge"]\n[[links]]\nfrom = "sat"\nto = "edge"\n'
 )
 EVENT = f'{TOP}{MORE}[[events]]\nat = "1s"\nlink = "radio"\n'
+HOST = f'{TOP}[[events]]\nat = "1s"\nhost = "edge"\n'
 SET = f'{EVENT}set = {{ rate = "1mbit" }}\n'
 
 
@@ -195,6 +196,27 @@ ramp = "2s"
     assert timed.change == third.change
 
 
+def test_events_of_hosts(read):
+    text = f"""{TOP}[[events]]
+at = "1s"
+host = ["client-*", "edge"]
+set = {{ cpu = 0.5, memory = "512MiB" }}
+for = "5s"
+"""
+    topology = read(text)
+    (event,) = topology.events
+    assert event.hosts == ("client-1", "client-2", "client-3", "edge")
+    assert event.change.values == {"cpu": 0.5, "memory_bytes": 512 << 20}
+    assert event.text == "client-*, edge: cpu 0.5, memory 512MiB for 5s"
+    spec = planned(topology)[0].spec
+    api.check(spec)
+    assert api.decode(api.encode(spec), api.MeshSpec) == spec
+    for wrong in ({"cpu": -1.0}, {"cpu": "much"}, {"rate_bps": 1e6}):
+        spoilt = msgspec.structs.replace(spec.timeline.events[0], change=wrong)
+        with pytest.raises(msgspec.ValidationError):
+            api.check(msgspec.structs.replace(spec, timeline=api.TimelineSpec(events=(spoilt,))))
+
+
 CASES = [
     (f"{TOP}trace = 5 # <-\n", "links.radio.trace", "must be a path or a table"),
     (f'{TOP}trace = "no.csv" # <-\n', "links.radio.trace", "no.csv: can't be read: No such file"),
@@ -283,7 +305,18 @@ CASES = [
         f'{TOP}[[events]]\nat = "1s"\nlink = "radio:phone" # <-\nreset = true\n',
         "events[0].link", "`radio:phone` must name both ends",
     ),
-    (f"{SET}host = 'edge' # <-\n", "events[0].host", "goes only with `attach`"),
+    (
+        f'{TOP}[[events]] # <-\nat = "1s"\nlink = "radio"\nhost = "edge"\nreset = true\n',
+        "events[0]", "`link` goes not with `host`",
+    ),
+    (f'{HOST}set = {{ cpu = 0 }} # <-\n', "events[0].set.cpu", "must be between"),
+    (f'{HOST}set = {{ rate = "1mbit" }} # <-\n', "events[0].set.rate", "is of links"),
+    (f'{EVENT}set = {{ cpu = 0.5 }} # <-\n', "events[0].set.cpu", "is of hosts"),
+    (f'{HOST}set = {{ cpu = 0.5 }}\nramp = "1s" # <-\n', "events[0].ramp", "goes only with delay"),
+    (
+        f'{TOP}[[events]]\nat = "1s"\nhost = ["edge", "x-*"] # <-\nreset = true\n',
+        "events[0].host[1]", "`x-*` matches no host",
+    ),
     (f"{SET}module = 'm' # <-\n", "events[0].module", "`module` is not built yet"),
     (f"{SET}when = {{}} # <-\n", "events[0].when", "`when` is not built yet"),
 ]  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,21 +20,34 @@ READERS = {
     5: control.read_report,
     6: control.read_probe,
     7: control.read_end,
+    10: control.read_challenge,
 }
 names = st.text(min_size=1, max_size=100)
+tokens = st.one_of(st.just(b""), st.binary(min_size=8, max_size=8))
 u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 
 
-@given(names, names, names, st.floats(0.001, 60), st.booleans(), st.booleans(), u64)
-def test_hello(stream, name, sender, deadline_s, partial, retransmit, session):
-    greeting = control.Greeting(2, stream, name, sender, deadline_s, partial, retransmit)
+@given(names, names, names, st.floats(0.001, 60), st.booleans(), st.booleans(), u64, tokens)
+def test_hello(stream, name, sender, deadline_s, partial, retransmit, session, token):
+    greeting = control.Greeting(2, stream, name, sender, deadline_s, partial, retransmit, token)
     data = control.hello(session, greeting, 1472)
     assert len(data) >= 1472
     assert control.read_prefix(data) == (2, session)
     assert control.read_hello(data) == greeting
 
 
-def test_accept_and_refuse():
+@pytest.mark.parametrize("token", ["00", "00" * 9, "xx" * 8, 5, None, ["00" * 8]])
+def test_a_token_that_is_none_is_refused(token):
+    greeting = control.Greeting(2, "s", "y", "a", 1.0, False, True, bytes(8))
+    said = control.hello(1, greeting, 0)
+    fields = json.loads(said[14:])
+    damaged = json.dumps({**fields, "token": token}).encode()
+    with pytest.raises(RemoteWireError, match="token"):
+        control.read_hello(said[:12] + struct.pack("!H", len(damaged)) + damaged)
+
+
+def test_accept_refuse_and_challenge():
+    assert control.read_challenge(control.challenge(9, b"12345678", 1472)) == (b"12345678", 1472)
     accepted = control.Accepted(1, 2, 3)
     assert control.read_accept(control.accept(9, accepted)) == accepted
     assert control.read_refuse(control.refuse(9, "no")) == "no"

@@ -232,6 +232,29 @@ def test_a_path_that_narrows_costs_one_message():
     assert path.sender.counters.expired == 1
 
 
+def hellos(sender, now):
+    """Of what it says now: their tokens and sizes."""
+    said = [bytes(part) for burst in sender.poll(now) for part in burst.buffers]
+    return [(control.read_hello(each).token, len(each)) for each in said]
+
+
+def test_a_challenge_is_answered_at_once_with_a_hello_of_the_size_that_came():
+    sender = Sending(1, GREETING, Options(), 9000, 0.0)
+    assert hellos(sender, 0.0) == [(b"", 8972)]
+    assert hellos(sender, 0.04) == []
+    sender.receive(control.challenge(1, b"12345678", 1252), 0.04)
+    assert hellos(sender, 0.04) == [(b"12345678", 1252)]
+    sender.receive(control.challenge(1, b"12345678", 1252), 0.05)  # of a repeated hello
+    assert hellos(sender, 0.05) == []
+    assert hellos(sender, 0.5) == [(b"12345678", 1252)]  # nothing came back
+    sender.receive(control.challenge(1, b"87654321", 1252), 0.6)  # the other one is too old
+    assert hellos(sender, 0.6) == [(b"87654321", 1252)]
+    sender.receive(control.accept(1, control.Accepted(10**6, 10**6, 1252)), 0.7)
+    assert sender.state is State.OPEN
+    sender.receive(control.challenge(1, b"00000000", 1252), 0.7)
+    assert sender.state is State.OPEN
+
+
 def test_only_asked_in_the_right_state():
     sender = Sending(1, GREETING, Options(), 1500, 0.0)
     with pytest.raises(LocalWireError, match="greeting"):

@@ -304,7 +304,7 @@ def replay(spec: LinkSpec, steps: list[Step], looks: list[float]) -> tuple[Model
     return model, out + model.take(1e9)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(spec=specs(), steps=histories(), looks=st.lists(st.floats(0, 10), max_size=20))
 def test_what_arrives_does_not_depend_on_when_one_looks(spec, steps, looks):
     once, alone = replay(spec, steps, [])
@@ -313,7 +313,7 @@ def test_what_arrives_does_not_depend_on_when_one_looks(spec, steps, looks):
     assert often.tally == once.tally
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(spec=specs(), steps=histories())
 def test_every_packet_is_accounted_for(spec, steps):
     model, out = replay(spec, steps, [])
@@ -326,7 +326,7 @@ def test_every_packet_is_accounted_for(spec, steps):
     assert [at for at, _ in out] == sorted(at for at, _ in out)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(spec=specs(), steps=histories())
 def test_one_who_looks_only_when_told_to_is_never_late(spec, steps):
     """`next_s` is no later than the next arrival."""

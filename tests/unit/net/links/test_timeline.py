@@ -260,3 +260,21 @@ def test_the_next_changes_of_all_directions_by_time():
     assert timeline.upcoming(None, 1)[0].at_s == 2
     early = Timeline({"a": Course(BASE, [event(0, 0, up=False)])})
     assert [due.at_s for due in early.upcoming(None, 5)] == [0]
+
+
+def test_a_long_way_is_gone_in_one_step():
+    course = Course(BASE, [event(0, 0, up=False, for_s=0.001, every_s=0.002)])
+    walk = Walk(Timeline({"radio": course}), 0.0)
+    (due,) = walk.to(1e6 + 0.0015)
+    assert due.change == course.change(1e6 + 0.0015) == Change()
+    assert due.passed == 64
+    assert walk.next_s > 1e6
+
+
+def test_a_step_may_be_taken_in_parts():
+    down = [event(0, 1, up=False)]
+    walk = Walk(Timeline({n: Course(BASE, down) for n in range(5)}), 0.0)
+    assert [due.key for due in walk.to(1.0, 3)] == [0, 1, 2]
+    assert walk.next_s == 1.0
+    assert [due.key for due in walk.to(1.0, 3)] == [3, 4]
+    assert walk.next_s == math.inf

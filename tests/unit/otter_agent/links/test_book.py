@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -43,6 +44,12 @@ class Tuns(FakeLinks):
     """As the one in user space: links need devices of its own."""
 
     device_kind = "tun"
+
+
+class Queues(FakeLinks):
+    """As the kernel's: takes what TCP hands over at once for one packet."""
+
+    cuts_nothing = True
 
 
 class World:
@@ -224,10 +231,11 @@ async def told(world: World, state: str) -> None:
             await world.heard.wait()
 
 
+@pytest.mark.slow
 async def test_any_calls_end_in_exactly_what_was_asked_last(world: World) -> None:
     rng = random.Random(7)
     model: dict[Way, Change] = {}
-    for _ in range(2000):
+    for _ in range(10_000):
         link = rng.choice(["radio", "wire", "down", "*", "r*"])
         values = {
             name: draw()
@@ -291,6 +299,9 @@ async def test_a_caller_that_goes_away_undoes_nothing(world: World) -> None:
         (change("radio", loss_ratio=1.01), "bad-request", "loss must be between 0% and 100%"),
         (change("radio", rate_bps=0), "bad-request", "rate must be above 0"),
         (change("radio", rate_bps=2.0**60), "bad-request", "rate must be above 0 and at most"),
+        (change("radio", queue_packets=2**63), "bad-request", "at most 10^9 packets"),
+        (change("radio", queue_bytes=2**90), "bad-request", "at most 1TiB"),
+        (change("radio", queue_s=1e300), "bad-request", "queue must be above 0 and at most 1h"),
         (change("radio", jitter_s=0.5), "bad-request", "jitter must not be above the delay"),
         (change("radio", loss_gilbert=[0.1]), "bad-request", "must be 4 numbers"),
         (change("radio", queue_s=1.0, queue_bytes=1), "bad-request", "a queue has one size"),
@@ -301,7 +312,7 @@ async def test_a_caller_that_goes_away_undoes_nothing(world: World) -> None:
 )
 async def test_what_cannot_be(world: World, asked: api.LinkChange, code: str, text: str) -> None:
     before = world.done()
-    with pytest.raises(AgentError, match=text.replace("*", r"\*")) as refused:
+    with pytest.raises(AgentError, match=re.escape(text)) as refused:
         await world.shape(change("wire", delay_s=0.1), asked)
     assert refused.value.code == code
     assert world.done() == before  # all or nothing
@@ -336,6 +347,54 @@ async def test_a_driver_that_fails_is_told_of(world: World) -> None:
     world.book.bring_into_force()
     assert world.book.status(AB).error == ""
     assert world.done()["radio:a>b"].delay_s == 0.3
+
+
+async def test_changes_that_wait_for_their_end_are_bounded(world: World) -> None:
+    for n in range(64):
+        await world.shape(api.LinkChange(link="radio", set={"delay_s": 0.3}, for_s=1000.0 - n))
+    with pytest.raises(AgentError, match="64 changes wait for their end"):
+        await world.shape(api.LinkChange(link="radio", set={"delay_s": 0.3}, for_s=1.0))
+    await world.shape(api.LinkChange(link="radio", reset=True))
+    assert world.done()["radio:a>b"] == RADIO
+
+
+async def test_a_failure_is_to_be_tried_again(world: World) -> None:
+    tries: list[str] = []
+    world.book.failed = lambda: tries.append("again")
+    await world.shape(change("radio", delay_s=0.2))
+    assert tries == []
+    world.driver.fails = {"radio": "busy"}
+    await world.shape(change("radio", delay_s=0.3))
+    assert tries == ["again"]
+
+
+async def test_another_driver_is_told_all_of_it(world: World) -> None:
+    await world.shape(change("radio", delay_s=0.3))
+    other = FakeLinks()
+    world.book.take(SPEC, Choice(driver=other))
+    assert world.book.status(AB).applied is None
+    world.driver = other
+    world.make()
+    assert world.done()["radio:a>b"] == replace(RADIO, delay_s=0.3)
+
+
+async def test_what_sends_is_told_when_packets_have_to_be_cut(tmp_path: Path) -> None:
+    world = World(tmp_path / "state.db", Queues())
+    told: list[bool] = []
+
+    async def cut(shaped: bool) -> None:
+        told.append(shaped)
+
+    world.book.cut = cut
+    world.make()
+    await world.book.see_to_cutting()
+    assert told == [True]
+    free = tuple(msgspec.structs.replace(x, forward=LinkSpec(), reverse=None) for x in SPEC.links)
+    world.book.take(msgspec.structs.replace(SPEC, links=free))
+    await world.shape(change("radio", delay_s=0.3))
+    assert told == [True]
+    await world.shape(api.LinkChange(reset=True))
+    assert told == [True, False]
 
 
 # --- devices -------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from otter_agent.links.fake import FakeLinks
 from otter_agent.links.leases import Moment
 from otter_agent.links.ways import Way
 from otter_agent.state import State
+from otter_agent.timeline.budgets import Budgets
 from otter_agent.timeline.happenings import Happenings
 from otter_agent.timeline.player import Around, Player
 from otter_agent.timeline.record import COLUMNS
@@ -88,6 +89,7 @@ class World:
             mesh,
             Around(
                 links=self.links,
+                budgets=Budgets(mesh.name, None),
                 keep=self.state,
                 read=self.read,
                 tell=self.tell,
@@ -136,7 +138,7 @@ async def test_nothing_happens_before_the_epoch(tmp_path):
     async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
         assert world.in_force() == BASE
         assert player.status().state == "waiting"
-        assert [c.at_s for c in player.status().next] == [0.0, 0.0]
+        assert [c.at_s for c in await player.upcoming(5)] == [0.0, 0.0]
         player.all_ready()
         await until(lambda: world.in_force() == replace(BASE, rate_bps=1e6))
         assert world.in_force(BACK) == replace(BASE, rate_bps=1e6)
@@ -160,7 +162,7 @@ async def test_changes_come_in_order_and_are_noted(tmp_path):
         ]
         assert all(c.applied_s is not None and c.applied_s >= c.at_s for c in player.record.last)
         assert world.in_force() == BASE
-        assert player.status().next == ()
+        assert await player.upcoming(5) == ()
         links = [said[1:3] for said in world.told if said[0] == "link"]
         assert links == [
             ("radio", "timeline: {'rate_bps': 1000000.0}"),
@@ -223,7 +225,7 @@ async def test_pause_start_and_reset(tmp_path):
         world.skew_s = 60.0
         status = player.status()
         assert (status.state, status.position_s < 50) == ("paused", True)
-        assert [c.at_s for c in status.next] == [50.0, 50.0]
+        assert [c.at_s for c in await player.upcoming(5)] == [50.0, 50.0]
         assert world.in_force() == replace(BASE, rate_bps=1e6)
         player.order("start")
         world.skew_s = 120.0
@@ -295,6 +297,19 @@ async def test_what_the_driver_refuses_is_noted_as_failed(tmp_path):
         assert all(c.applied_s is None for c in player.record.last)
 
 
+async def test_a_host_that_can_t_be_limited_is_noted_as_failed(tmp_path):
+    world = World(tmp_path)
+    slow = api.TimelineEvent(at_s=0.0, hosts=("edge",), change={"cpu": 0.5}, text="edge: cpu 0.5")
+    async with world.playing(spec(slow, event(0.0, rate_bps=1e6))) as player:
+        player.all_ready()
+        await until(lambda: player.status().lateness.changes == 3)
+        (failed,) = [c for c in player.record.last if c.error]
+        assert (failed.host, failed.change, failed.link) == ("edge", {"cpu": 0.5}, "")
+        assert "no cgroups" in failed.error
+        assert world.in_force() == replace(BASE, rate_bps=1e6)
+        await until(lambda: any(said[0] == "host" for said in world.told))
+
+
 async def test_an_order_that_can_t_be_kept_is_refused(tmp_path, monkeypatch):
     world = World(tmp_path)
 
@@ -316,12 +331,24 @@ async def test_a_thousand_directions_change_together(tmp_path):
         api.Link(name=f"l{n}", a="phone", b="edge", forward=BASE, reverse=BASE) for n in range(500)
     )
     every = api.TimelineEvent(at_s=0.01, both=tuple(x.name for x in links), change={"up": False})
+    every = msgspec.structs.replace(every, text="all: down")
     mesh = msgspec.structs.replace(spec(every), links=links)
     async with world.playing(mesh) as player:
         player.all_ready()
         await until(lambda: player.status().lateness.changes == 1000)
         assert all(s.up is False for s in world.driver.done.values())
         assert len(player.status(last=1000).last) == 1000
+
+
+async def test_what_changes_more_often_than_it_can_be_made_leaves_the_agent_alive(tmp_path):
+    world = World(tmp_path)
+    fast = event(0.0, up=False, for_s=0.001, every_s=0.002)
+    async with world.playing(spec(fast)) as player:
+        player.all_ready()
+        await until(lambda: player.status().lateness.passed > 10)
+        world.skew_s = 1e6  # as if it had slept for days
+        await until(lambda: player.record.last and player.record.last[-1].at_s > 1e6 - 1)
+        assert player.status().lateness.failed == 0
 
 
 def test_events_are_told_once_a_second_at_most():
@@ -332,3 +359,11 @@ def test_events_are_told_once_a_second_at_most():
         (0.0, "changed"), (1.0, "changed"), (2.0, "changed"),
     ]  # fmt: skip
     assert told[1].text == "down (and 9 times since it was told last)"
+
+
+def test_a_day_of_an_event_is_told_some_hundred_times():
+    fast = event(0.0, up=False, for_s=5.0, every_s=10.0, text="radio: down").timed(0)
+    happenings = Happenings((fast,), -1.0)
+    told = [h for second in range(86_400) for h in happenings.to(float(second))]
+    assert len(told) < 500
+    assert [h.at_s for h in told[:4]] == [0.0, 5.0, 10.0, 15.0]

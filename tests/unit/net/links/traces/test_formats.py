@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from net.links.traces import lines as bounds
 from net.links.traces.codec import decode, encode
-from net.links.traces.read import guess, read
+from net.links.traces.read import FORMATS, guess, read
 from net.links.traces.trace import TraceFileError
 
 
@@ -238,3 +240,32 @@ def test_bytes_that_are_no_trace_are_refused(written, spoil):
     except ValueError:
         return
     assert trace.problem() == ""
+
+
+numbers = st.floats(allow_nan=True).map(repr) | st.integers(-5, 10**20).map(str)
+cells = numbers | st.sampled_from(["", "1mbit", "5ms", "2%", '"', "x", "up", "time", "1e999", "-0"])
+tables = st.lists(st.lists(cells, min_size=1, max_size=4).map(",".join), max_size=8).map("\n".join)
+headers = st.sampled_from(["", "time,rate_mbit\n", "time_ms;delay [ms]\n", "t,up,loss,rtt_ms\n"])
+
+
+@given(
+    content=st.binary(max_size=200)
+    | st.text(max_size=200).map(lambda text: text.encode(errors="replace"))
+    | st.builds(lambda head, rows: (head + rows).encode(), headers, tables),
+    kind=st.none() | st.sampled_from(FORMATS),
+)
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_file_holds_it_is_a_trace_or_an_error_with_its_place(tmp_path, content, kind):
+    path = tmp_path / "t"
+    path.write_bytes(content)
+    said = ""
+    try:
+        trace = read(path, kind)
+    except TraceFileError as error:
+        said = str(error)
+    if said:
+        assert said.startswith(str(path))
+        assert said.isprintable()
+    else:
+        assert trace.problem() == ""
+        assert encode(decode(encode(trace))) == encode(trace)

@@ -48,9 +48,23 @@ def test_a_loss_needs_only_the_half_where_packets_leave() -> None:
 
 def test_a_rate_needs_both_and_a_queue() -> None:
     want = wanted(LinkSpec(rate_bps=1e6, queue_bytes=15_000))
-    assert want.share == Share(rate=125_000)
+    assert want.share == Share(rate=125_000, burst_ns=24_000_000)
     assert want.leaf == ByteQueue(limit=15_000)
     assert want.wire == Netem(rate=125_000, overhead=-14)
+
+
+@pytest.mark.parametrize(
+    ("size", "discipline", "burst_ns"),
+    [
+        (500, None, 1_000_000),
+        (2500, None, 4_000_000),
+        (150_000, "tail", 100_000_000),
+        (150_000, "codel", 10_000_000),
+    ],
+)
+def test_a_late_timer_is_made_up_for_within_a_part_of_the_queue(size, discipline, burst_ns) -> None:
+    want = wanted(LinkSpec(rate_bps=1e6, queue_bytes=size, queue_discipline=discipline))
+    assert want.share == Share(rate=125_000, burst_ns=burst_ns)
 
 
 def test_what_is_there_stays_without_effect() -> None:
@@ -167,7 +181,6 @@ def test_all_that_is_in_flight_at_a_rate_has_room_even_in_small_packets() -> Non
         (LinkSpec(delay_s=1, jitter_s=0.1, jitter_correlation=0.5), "jitter_correlation"),
         (LinkSpec(delay_s=1, reorder_ratio=0.1, reorder_correlation=0.5), "reorder_correlation"),
         (LinkSpec(rate_bps=1e6, medium="gnb1"), "medium"),
-        (LinkSpec(loss_markov=(0.7, 0.1, 0.1, 0.1, 0.7)), "loss_markov"),
     ],
 )
 def test_what_the_kernel_cannot_do_is_refused(spec: LinkSpec, field: str) -> None:

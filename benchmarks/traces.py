@@ -1,0 +1,154 @@
+"""How well a link follows a rate trace: the area between asked and delivered rate, in bins.
+
+A sender offers more than any rate of the trace by UDP for 20 s; the receiver's kernel stamps each
+packet. The area is the sum over bins of |delivered - asked|, as a share of all that was asked; the
+first and last 2 s are left out, and bins begin the link's delay later than the trace's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from benchmarks.mesh import agent, run
+from benchmarks.row import NotHere, Row
+from net.links.traces.generate import Recipe, generate
+from net.links.traces.trace import Manner, Played, Trace
+
+SECONDS = 20.0
+EDGE_S = 2.0
+DELAY_S = 0.001
+RATES_BPS = (1e6, 20e6)
+OFFERED_BPS = 25e6
+GOAL = 0.03
+BINS_S = (0.1, 0.5)
+STEPS_S = (0.5, 0.1)
+
+MESH = """
+name = "traced"
+[defaults.module]
+runtime = "process"
+[hosts.a]
+[hosts.b]
+[[links]]
+name = "radio"
+between = ["a", "b"]
+delay = "1ms"
+rate = "5mbit"
+queue = "50ms"
+trace = { file = "walk.csv", loop = false }
+reverse = { trace = "none" }
+[modules.near]
+host = "a"
+command = ["sleep", "1000000"]
+[modules.far]
+host = "b"
+command = ["sleep", "1000000"]
+"""
+RECEIVE = """
+import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+s.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
+s.bind(("0.0.0.0", 9000))
+print("bound", flush=True)
+found = []
+while True:
+    try:
+        data, ancillary, _, _ = s.recvmsg(2048, 256)
+    except TimeoutError:
+        break
+    s.settimeout(3)
+    seconds, nanos = struct.unpack("qq", ancillary[0][2])
+    found.append(f"{seconds + nanos * 1e-9:.6f} {len(data) + 28}")
+print("\\n".join(found))
+"""
+SEND = f"""
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(("far", 9000))
+start, count, payload = time.monotonic(), 0, bytes(1172)
+while (now := time.monotonic() - start) < {SECONDS + 1}:
+    while count < now * {OFFERED_BPS} / 8 / 1200:
+        s.send(payload)
+        count += 1
+    time.sleep(0.001)
+"""
+
+
+def rows() -> list[Row]:
+    """Areas for a rate that changes every 0.5 s and every 0.1 s."""
+    if os.geteuid() != 0:
+        raise NotHere("needs root")
+    found: list[Row] = []
+    for step_s in STEPS_S:
+        trace = generate(
+            Recipe(
+                model="random-walk", seed=3, rates_bps=RATES_BPS, length_s=SECONDS,
+                step_s=step_s, change=0.3,
+            )
+        )  # fmt: skip
+        with agent() as (otterctl, folder):
+            driver, epoch, packets = measure(otterctl, folder, trace)
+        found += [
+            Row(
+                name=f"rate trace, a step each {step_s:g} s: area in bins of {bin_s:g} s",
+                unit="1", better="lower", ours=area(trace, epoch, packets, bin_s), peers={},
+                limit=None, goal=GOAL, n=1, note=f"link driver {driver}",
+            )
+            for bin_s in BINS_S
+        ]  # fmt: skip
+    return found
+
+
+def measure(
+    otterctl: list[str], folder: Path, trace: Trace
+) -> tuple[str, float, list[tuple[float, int]]]:
+    """The link driver, the epoch, and all packets that came: when, and their IP bytes."""
+    points = zip(trace.times_s, trace.columns["rate_bps"], strict=True)
+    lines = [f"{time_s!r},{rate!r}bit" for time_s, rate in points]
+    (folder / "walk.csv").write_text("\n".join(["time,rate", *lines]) + "\n")
+    (folder / "mesh.toml").write_text(MESH)
+    run(otterctl, "apply", str(folder / "mesh.toml"))
+    run(otterctl, "timeline", "reset")
+    inside = [*otterctl, "exec"]
+    with subprocess.Popen(
+        [*inside, "far", "--", "python3", "-c", RECEIVE], stdout=subprocess.PIPE, text=True
+    ) as receiver:
+        assert receiver.stdout is not None
+        assert receiver.stdout.readline() == "bound\n"
+        with subprocess.Popen([*inside, "near", "--", "python3", "-c", SEND]):
+            time.sleep(0.2)  # the queue is full when the trace begins
+            told = subprocess.run(
+                [*otterctl, "timeline", "start", "--json"], capture_output=True, check=True
+            )
+        received = receiver.stdout.read()
+    shown = subprocess.run([*otterctl, "status", "--json"], capture_output=True, check=True)
+    driver = json.loads(shown.stdout)["links"][0]["driver"]
+    packets = [(float(at), int(size)) for at, size in map(str.split, received.splitlines())]
+    return driver, float(json.loads(told.stdout)["epoch"]), packets
+
+
+def area(trace: Trace, epoch: float, packets: list[tuple[float, int]], bin_s: float) -> float:
+    """Between asked and delivered, as a share of all that was asked."""
+    count = round((SECONDS - 2 * EDGE_S) / bin_s)
+    delivered = [0.0] * count
+    for at, size in packets:
+        place = int((at - epoch - DELAY_S - EDGE_S) // bin_s)
+        if 0 <= place < count:
+            delivered[place] += size * 8
+    asked = [_asked(trace, EDGE_S + n * bin_s, EDGE_S + (n + 1) * bin_s) for n in range(count)]
+    return sum(abs(a - b) for a, b in zip(asked, delivered, strict=True)) / sum(asked)
+
+
+def _asked(trace: Trace, start_s: float, end_s: float) -> float:
+    """Bits that a trace lets through from one moment to another."""
+    played, total, now = Played(trace, Manner(loop=False)), 0.0, start_s
+    while now < end_s:
+        following = min(played.next_change(now), end_s)
+        total += played.values(now)["rate_bps"] * (following - now)
+        now = following
+    return total

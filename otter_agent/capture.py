@@ -1,0 +1,225 @@
+"""Packets of a link as they arrive, in both directions or one, as pcapng.
+
+Each direction is heard at its far end, so a capture shows what the link let through, when: the
+times are the kernel's, of the arrival there. Must not know: HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+from net import pcapng
+from otter_agent import api
+from otter_agent.errors import AgentError
+from otter_agent.machine import Machine
+from otter_agent.network import names, namespaces
+
+LONGEST_SNAP = 65_535
+_ALL = 0x0003
+"""ETH_P_ALL: linux/if_ether.h."""
+_SOL_PACKET, _STATISTICS, _IGNORE_OUTGOING = 263, 6, 23
+"""linux/if_packet.h; the last since Linux 4.20."""
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
+_BUFFER_BYTES = 1 << 24
+_ETHERNET = 1
+"""ARPHRD_ETHER; a TUN device has none of it, and its packets begin with the IP header."""
+_TIMESPEC = struct.Struct("qq")
+_ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
+_WAIT_S = 0.2
+_AT_ONCE = 512
+_BLOCK_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be captured.
+
+    Attributes:
+        direction: `from>to`; empty: both.
+        snap_bytes: Of each packet, at most.
+        packets: End after so many; None: when the caller goes.
+        seconds: End after so long.
+    """
+
+    direction: str = ""
+    snap_bytes: int = LONGEST_SNAP
+    packets: int | None = None
+    seconds: float | None = None
+
+
+class _Tap:
+    """One direction's far end; what is read is of its device only.
+
+    Raises:
+        OSError: There is no such namespace or device.
+    """
+
+    def __init__(self, netns: str, device: str, name: str) -> None:
+        def open_() -> socket.socket:
+            namespaces.enter(netns)
+            made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            try:
+                made.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+                made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+                made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+                made.setblocking(False)
+                made.bind((device, _ALL))
+            except OSError:
+                made.close()
+                raise
+            return made
+
+        self.name = name
+        self._dropped = 0
+        self.socket = namespaces.in_own_thread(open_)
+        hardware = self.socket.getsockname()[3]
+        self.link_type = pcapng.ETHERNET if hardware == _ETHERNET else pcapng.RAW_IP
+
+    def read(self, number: int, room: bytearray, most: int) -> list[bytes]:
+        """Blocks of the packets that wait, as many as `most`."""
+        found: list[bytes] = []
+        view = memoryview(room)
+        while len(found) < most:
+            try:
+                length, ancillary, _, _ = self.socket.recvmsg_into(
+                    [view], _ANCILLARY, socket.MSG_TRUNC
+                )
+            except BlockingIOError:
+                break
+            kept = bytes(view[: min(length, len(room))])
+            found.append(pcapng.packet(number, _time_of(ancillary), kept, length))
+        return found
+
+    def dropped(self) -> int:
+        """Packets that could not be kept so far, if there are more of them; else 0."""
+        told = self.socket.getsockopt(_SOL_PACKET, _STATISTICS, 8)  # since it was asked last
+        new = int(struct.unpack("II", told)[1])
+        self._dropped += new
+        return self._dropped if new else 0
+
+
+def _time_of(ancillary: list[tuple[int, int, bytes]]) -> int:
+    for level, kind, value in ancillary:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIMESPEC.unpack(value[: _TIMESPEC.size])
+            return int(seconds * 1_000_000_000 + nanoseconds)
+    return time.time_ns()
+
+
+class Capture:
+    """Taps of a link and what they hear. Its methods block, and are called from threads."""
+
+    def __init__(self, taps: Sequence[_Tap], wanted: Wanted) -> None:
+        self._taps = taps
+        self._left = wanted.packets
+        self._snap = wanted.snap_bytes
+        self._until = None if wanted.seconds is None else time.monotonic() + wanted.seconds
+        self._room = bytearray(wanted.snap_bytes)
+        self._guard = threading.Lock()
+        self._closed = False
+
+    def head(self) -> bytes:
+        """What the file begins with."""
+        blocks = [pcapng.section("OTTER")]
+        blocks += [pcapng.interface(t.link_type, self._snap, t.name, "at its far end")
+                   for t in self._taps]  # fmt: skip
+        return b"".join(blocks)
+
+    def read(self) -> bytes | None:
+        """What has come, within a moment; None: that was all."""
+        with self._guard:
+            if self._closed or self._left == 0:
+                return None
+            wait = _WAIT_S
+            if self._until is not None:
+                wait = min(wait, self._until - time.monotonic())
+                if wait <= 0:
+                    self._left = 0
+            ready = select.select([t.socket for t in self._taps], (), (), max(0.0, wait))[0]
+            return b"".join(self._blocks(ready))
+
+    def _blocks(self, ready: list[socket.socket]) -> list[bytes]:
+        blocks: list[bytes] = []
+        for number, tap in enumerate(self._taps):
+            if tap.socket in ready:
+                most = _AT_ONCE if self._left is None else min(_AT_ONCE, self._left)
+                found = tap.read(number, self._room, most)
+                if self._left is not None:
+                    self._left -= len(found)
+                blocks += found
+            if lost := tap.dropped():
+                blocks.append(pcapng.statistics(number, time.time_ns(), lost))
+        return blocks
+
+    def close(self) -> None:
+        """Let go of the namespaces."""
+        with self._guard:
+            self._closed = True
+            for tap in self._taps:
+                tap.socket.close()
+
+
+async def captured(
+    machine: Machine, spec: api.MeshSpec, link_name: str, wanted: Wanted
+) -> AsyncGenerator[bytes, None]:
+    """The file, as it comes; closing it ends the capture, and so does the end of a host.
+
+    Raises:
+        AgentError: `not-found`: no such link, direction, or its hosts aren't up.
+    """
+    directions = _directions(spec, link_name, wanted.direction)
+    capture = await asyncio.to_thread(_opened, machine, spec.name, link_name, directions, wanted)
+    gone = threading.Event()
+    with contextlib.ExitStack() as stack:
+        for host in {host for direction in directions for host in direction}:
+            stack.enter_context(machine.network.on_removal(spec.name, host, gone.set))
+        try:
+            yield capture.head()
+            while not gone.is_set():
+                data = await asyncio.to_thread(capture.read)
+                if data is None:
+                    return
+                if data:
+                    yield data
+        finally:
+            await asyncio.shield(asyncio.to_thread(capture.close))
+
+
+def _directions(spec: api.MeshSpec, name: str, direction: str) -> list[tuple[str, str]]:
+    for link in spec.links:
+        if link.name == name:
+            both = [(link.a, link.b), (link.b, link.a)]
+            chosen = [(a, b) for a, b in both if direction in ("", f"{a}>{b}")]
+            if chosen:
+                return chosen
+            text = f"link {name} has no direction {direction!r}"
+            hint = f"there are: {link.a}>{link.b}, {link.b}>{link.a}"
+            raise AgentError("not-found", text, hint=hint)
+    known = ", ".join(link.name for link in spec.links[:20]) or "none"
+    raise AgentError(
+        "not-found", f"no link {name!r} in mesh {spec.name}", hint=f"there are: {known}"
+    )
+
+
+def _opened(
+    machine: Machine, mesh: str, link: str, directions: list[tuple[str, str]], wanted: Wanted
+) -> Capture:
+    taps: list[_Tap] = []
+    try:
+        for source, target in directions:
+            netns = names.namespace(machine.agent_id, mesh, target)
+            taps.append(_Tap(netns, names.link_device(link), f"{link}:{source}>{target}"))
+    except OSError as error:
+        for tap in taps:
+            tap.socket.close()
+        why = f"link {link} of mesh {mesh} isn't up ({error.strerror})"
+        raise AgentError("not-found", why) from error
+    return Capture(taps, wanted)

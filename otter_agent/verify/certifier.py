@@ -1,0 +1,221 @@
+"""The agent's side of `verify`: says what to measure, runs the prober, hands on what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+import otter_agent
+from net.errors import OtterError
+from net.links.spec import LinkSpec
+from net.links.verify.tolerances import TOLERANCES
+from otter_agent import api
+from otter_agent.api import Budget
+from otter_agent.errors import AgentError
+from otter_agent.machine import Machine
+from otter_agent.network import names
+from otter_agent.verify.jobs import DirectionJob, HostJob, Job, chosen
+from otter_agent.verify.telling import asked_of, told
+
+Look = Callable[[], Awaitable[api.MeshStatus]]
+
+_GROUP = "otter.verify"
+"""Below a host's; no module is called so."""
+_LONGEST_LINE = 1 << 24
+_ENDED = "the prober ended in the middle"
+
+
+async def certify(
+    machine: Machine, look: Look, request: api.VerifyRequest
+) -> AsyncGenerator[list[api.VerifyLine], None]:
+    """Measure a mesh; lines as they come. Closing it ends the measuring, with all it made.
+
+    Args:
+        machine: Where it is.
+        look: The mesh's status at this moment, with what links counted.
+        request: What to measure.
+
+    Raises:
+        AgentError: Something is named that isn't there.
+    """
+    status = await look()
+    spec = status.spec
+    directions = _directions(machine, status, request)
+    hosts = [h for h in spec.hosts if h.cpu is not None or _any_module(spec, h.name)]
+    measured = [h.name for h in hosts] if request.cpu and not request.links else []
+    async with _groups(machine, spec.name, measured):
+        job = Job(
+            effort=request.effort,
+            directions=tuple(directions),
+            hosts=tuple(_host(machine, spec.name, h) for h in hosts if h.name in measured),
+            tolerances=request.tolerances,
+            seed=spec.seed,
+        )
+        async with contextlib.aclosing(_probed(machine, spec, job)) as lines:
+            async for line in lines:
+                yield [told(line, status, await look()) if line.rows else line]
+
+
+def checked(request: api.VerifyRequest) -> api.VerifyRequest:
+    """The request, if it makes sense.
+
+    Raises:
+        AgentError: `bad-request`.
+    """
+    for name, tolerance in request.tolerances.items():
+        if name not in TOLERANCES:
+            why = f"no tolerance {name!r}; there are: {', '.join(TOLERANCES)}"
+            raise AgentError("bad-request", why)
+        if not (0 <= tolerance.absolute < 1e12 and 0 <= tolerance.relative < 1e3):
+            raise AgentError("bad-request", f"tolerance of {name}: must not be negative")
+    return request
+
+
+def _directions(
+    machine: Machine, status: api.MeshStatus, request: api.VerifyRequest
+) -> list[DirectionJob]:
+    """The directions that are asked for, with what is asked of them now."""
+    spec = status.spec
+    if not request.links_too:
+        return []
+    asked = asked_of(status)
+    addresses = {host.name: host.address for host in spec.hosts}
+    return [
+        DirectionJob(
+            link=link.name,
+            from_=source,
+            to=target,
+            source_netns=names.namespace(machine.agent_id, spec.name, source),
+            target_netns=names.namespace(machine.agent_id, spec.name, target),
+            source_address=addresses[source],
+            target_address=addresses[target],
+            device=names.link_device(link.name),
+            asked=msgspec.convert(asked.get((link.name, source, target), {}), LinkSpec),
+        )
+        for link, source, target in chosen(spec, request.links)
+    ]
+
+
+# --- computing ---------------------------------------------------------------------------------
+
+
+def _any_module(spec: api.MeshSpec, host: str) -> bool:
+    return any(module.host == host and module.runtime != "fake" for module in spec.modules)
+
+
+def _host(machine: Machine, mesh: str, host: api.HostSpec) -> HostJob:
+    cgroups = machine.cgroups
+    assert cgroups is not None
+    usage = cgroups.usage_file(f"{mesh}/{host.name}")
+    return HostJob(
+        name=host.name,
+        cores=host.cpu,
+        procs_files=tuple(map(str, cgroups.procs_files(f"{mesh}/{host.name}/{_GROUP}"))),
+        usage_file=str(usage or ""),
+    )
+
+
+@contextlib.asynccontextmanager
+async def _groups(machine: Machine, mesh: str, hosts: list[str]) -> AsyncIterator[None]:
+    """A group below each host's, for as long as the block."""
+    cgroups = machine.cgroups
+    if cgroups is None:
+        hosts.clear()
+    groups = [f"{mesh}/{host}/{_GROUP}" for host in hosts]
+
+    def make() -> None:
+        assert cgroups is not None
+        for group in groups:
+            cgroups.ensure(group, Budget())
+
+    def remove() -> None:
+        assert cgroups is not None
+        for group in groups:
+            cgroups.kill(group)
+            cgroups.remove(group)
+
+    try:
+        if groups:
+            await asyncio.to_thread(make)
+        yield
+    finally:
+        if groups:
+            with contextlib.suppress(OtterError):
+                await asyncio.shield(asyncio.to_thread(remove))
+
+
+# --- the prober --------------------------------------------------------------------------------
+
+
+async def _probed(
+    machine: Machine, spec: api.MeshSpec, job: Job
+) -> AsyncGenerator[api.VerifyLine, None]:
+    gone = asyncio.Event()
+    hosts = {host for one in job.directions for host in (one.from_, one.to)}
+    with _told_of_removal(machine, spec.name, hosts, gone):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", __package__, spec.name, str(machine.layout.run),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd="/",
+            limit=_LONGEST_LINE, env=_environment(),
+        )  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(api.encode(job) + b"\n")
+            await process.stdin.drain()
+            last, total = api.VerifyLine(), len(job.directions) + len(job.hosts)
+            while line := await _next(process.stdout, gone):
+                last = api.decode(line, api.VerifyLine)
+                yield last
+            if last.done < total and last.problem is None:
+                raise _ended(spec.name, gone)
+        except ConnectionError as error:
+            raise _ended(spec.name, gone) from error
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def _ended(mesh: str, gone: asyncio.Event) -> AgentError:
+    why = "a host was removed meanwhile" if gone.is_set() else _ENDED
+    return AgentError("failed", f"verify of mesh {mesh}: {why}", hint="see the agent's log")
+
+
+async def _next(lines: asyncio.StreamReader, gone: asyncio.Event) -> bytes:
+    """The next line; empty at the end, or when a host goes."""
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(lines.readline(), name="verify: read")
+        going = group.create_task(gone.wait(), name="verify: a host goes")
+        await asyncio.wait((reading, going), return_when=asyncio.FIRST_COMPLETED)
+        line = reading.result() if reading.done() else b""
+        reading.cancel()
+        going.cancel()
+    return line
+
+
+@contextmanager
+def _told_of_removal(
+    machine: Machine, mesh: str, hosts: set[str], gone: asyncio.Event
+) -> Iterator[None]:
+    """Set `gone` if one of the hosts is to go: the prober's sockets would hold its namespace."""
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as stack:
+        for host in hosts:
+            stack.enter_context(
+                machine.network.on_removal(mesh, host, lambda: loop.call_soon_threadsafe(gone.set))
+            )
+        yield
+
+
+def _environment() -> dict[str, str]:
+    package = str(Path(otter_agent.__file__).parent.parent)
+    single = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": package, **single}

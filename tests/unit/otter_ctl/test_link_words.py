@@ -1,0 +1,48 @@
+"""What links counted, in words: drops by cause, and a machine that was too slow."""
+
+from __future__ import annotations
+
+from otter_agent import api
+from otter_agent.links.base import Counters
+from otter_agent.links.counting import counted
+from otter_agent.links.ways import Way
+from otter_ctl.cli.links import show_links, too_slow
+
+
+def link(name="radio", driver="tun"):
+    return api.LinkStatus(name=name, from_="a", to="b", driver=driver, asked={}, applied={})
+
+
+def test_counters_go_to_their_direction():
+    counters = {Way("radio", "a", "b"): Counters(packets=7, dropped={"loss": 2})}
+    one, other = counted((link(), link("wire")), counters)
+    assert one.counters.packets == 7
+    assert one.counters.dropped == {"loss": 2}
+    assert other.counters is None
+    [plain] = counted((link(driver="none"),), counters)
+    assert plain.counters is None
+
+
+def test_drops_are_shown_by_cause(capsys):
+    counters = {Way("radio", "a", "b"): Counters(packets=7, dropped={"loss": 2, "queue": 0})}
+    show_links(counted((link(),), counters))
+    shown = capsys.readouterr().out
+    assert shown.split("\n")[1].endswith("7       loss 2")
+    assert "too slow" not in shown
+
+
+def test_a_machine_that_is_too_slow_is_told():
+    slow = Counters(packets=7, dropped={"overrun": 3}, late_mean_s=0.004)
+    [line] = too_slow(counted((link(),), {Way("radio", "a", "b"): slow}))
+    assert line.startswith("radio:a>b: this machine is too slow: 3 packets were lost on the way")
+    assert "4 ms late on average" in line
+    quick = Counters(packets=7, late_mean_s=0.0001, late_max_s=0.02)
+    assert too_slow(counted((link(),), {Way("radio", "a", "b"): quick})) == []
+
+
+def test_of_many_such_links_some_are_named():
+    slow = Counters(dropped={"overrun": 1})
+    links = [link(f"l{i}") for i in range(30)]
+    lines = too_slow(counted(links, {Way(x.name, "a", "b"): slow for x in links}))
+    assert len(lines) == 9
+    assert lines[-1] == "and 22 more likewise"
