@@ -105,7 +105,7 @@ class _Prober:
         names = ", ".join(f"{one.link}:{one.from_}>{one.to}" for one in list(opened)[:3])
         for kind in kinds:
             planned = self._planned(kind, list(opened), again)
-            for together in _together(planned):
+            for together in batches(planned):
                 yield f"{kind} of {names}"
                 pairs = [(opened[one], train) for one, train in together]
                 for (one, _), probes in zip(together, _measured(pairs), strict=True):
@@ -140,21 +140,30 @@ def _train(kind: Kind, asked: LinkSpec, effort: schedule.Effort, seed: int) -> T
     return None if asked.up is False else schedule.rate(asked, effort)
 
 
-def _together(
+def batches(
     planned: Sequence[tuple[DirectionJob, Train]],
 ) -> Iterator[list[tuple[DirectionJob, Train]]]:
-    """What may be sent at the same time: as much as this machine surely carries."""
-    group: list[tuple[DirectionJob, Train]] = []
-    load = 0.0
-    for one, train in planned:
-        asks = train.bytes * 8 / max(float(train.at_s[-1]), 1e-3)
-        if group and load + asks > TOGETHER_BPS:
-            yield group
-            group, load = [], 0.0
-        group.append((one, train))
-        load += asks
-    if group:
+    """What may be sent at the same time: as much as this machine surely carries.
+
+    Of those that share a medium one at a time, or each would measure its share.
+    """
+    left = list(planned)
+    while left:
+        group: list[tuple[DirectionJob, Train]] = []
+        later: list[tuple[DirectionJob, Train]] = []
+        media: set[str] = set()
+        load = 0.0
+        for one, train in left:
+            asks = train.bytes * 8 / max(float(train.at_s[-1]), 1e-3)
+            medium = one.asked.medium
+            if group and (load + asks > TOGETHER_BPS or medium in media):
+                later.append((one, train))
+                continue
+            group.append((one, train))
+            media |= set() if medium is None else {medium}
+            load += asks
         yield group
+        left = later
 
 
 def _measured(pairs: Sequence[tuple[Path, Train]]) -> list[Probes]:
