@@ -104,6 +104,30 @@ pair = "index"
 [[links]]
 from = "client-*"
 to = "cloud"
+[hosts.rover]
+[cells.gnb1]
+host = "edge"
+members = ["client-[12]", "rover"]
+profile = "5g-mid"
+uplink = "50mbit"
+share = "weights"
+weights = { "client-*" = 2 }
+efficiency = { rover = 0.5 }
+[cells.wifi]
+host = "cloud"
+members = ["client-4"]
+uplink = "20mbit"
+half_duplex = true
+[[events]]
+at = "1s"
+cell = "*"
+set = { uplink = "5mbit", delay = "9ms" }
+for = "2s"
+[[events]]
+at = "2s"
+host = "rover"
+attach = { cell = "wifi", gap = "40ms" }
+every = "9s"
 [modules.asr]
 build = "asr"
 host = "client-*"
