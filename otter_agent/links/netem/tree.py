@@ -106,8 +106,9 @@ def refusals(spec: LinkSpec) -> dict[str, str]:
         wrong["rate_bps"] = "the kernel counts whole bytes a second: at least 200bit"
     if spec.jitter_s and _sigma(spec)[0] > _SIGMA_MAX_NS:
         wrong["jitter_s"] = "the kernel's netem has no jitter over 2.1s"
-    if spec.medium is not None:
-        wrong["medium"] = "the kernel's queues share nothing between links: the driver `tun` does"
+    for name in ("medium", "medium_weight"):
+        if getattr(spec, name) is not None:
+            wrong[name] = "the kernel's queues share nothing between links: the driver `tun` does"
     scrambled = "the kernel's netem draws each {} by itself, whatever correlation it is told"
     if spec.jitter_s and spec.jitter_correlation:
         wrong["jitter_correlation"] = scrambled.format("delay")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -186,6 +187,12 @@ def test_all_that_is_in_flight_at_a_rate_has_room_even_in_small_packets() -> Non
 def test_what_the_kernel_cannot_do_is_refused(spec: LinkSpec, field: str) -> None:
     assert not spec.problems()
     assert set(refusals(spec)) == {field}
+
+
+def test_nothing_of_a_shared_medium_is_left_where_it_is_refused() -> None:
+    shared = LinkSpec(rate_bps=1e6, medium="gnb1", medium_weight=2.0)
+    left = replace(shared, **dict.fromkeys(refusals(shared)))
+    assert left == LinkSpec(rate_bps=1e6)
 
 
 def test_what_it_can_do_is_not_refused() -> None:
