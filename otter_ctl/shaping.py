@@ -1,10 +1,10 @@
-"""Which directions of links are meant by names, globs and `A>B`. Pure."""
+"""Which directions of links are meant by names, globs and `FROM>TO`. Pure."""
 
 from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from otter_agent import api
 from otter_ctl.errors import PlanError
@@ -15,27 +15,31 @@ def chosen(
 ) -> list[api.LinkStatus]:
     """The directions that are meant, in the mesh's order; no name: those of all links.
 
+    Args:
+        known: All there are.
+        names: Of links, each with the one direction that is meant or without: `radio:a>b`; globs.
+        direction: What names without one mean; empty: both.
+        mesh: Its name.
+
     Raises:
         PlanError: A name stands for nothing, or none of its links has that direction.
     """
     if not known:
         raise PlanError(f"mesh {mesh}", "has no links")
     links = list(dict.fromkeys(way.name for way in known))
-    found: set[str] = set()
-    for name in names or links:
-        matching = [name] if name in links else fnmatch.filter(links, name)
-        if not matching:
-            raise PlanError(f"link {name}", f"not in mesh {mesh}", hint=_there_are(links))
-        if direction and names and not _ways(known, matching, direction):
-            there = [f"{w.from_}>{w.to}" for w in known if w.name in matching]
-            reason = f"has no direction {direction}"
-            raise PlanError(f"link {name}", reason, hint=_there_are(dict.fromkeys(there)))
-        found.update(matching)
-    ways = _ways(known, found, direction)
-    if not ways:
-        all_ways = dict.fromkeys(f"{w.from_}>{w.to}" for w in known)
-        raise PlanError(f"mesh {mesh}", f"has no direction {direction}", hint=_there_are(all_ways))
-    return ways
+    if not names:
+        ways = [way for way in known if _goes(way, direction)]
+        return ways or _no_direction(f"mesh {mesh}", known, direction)
+    found: set[tuple[str, str, str]] = set()
+    for name in names:
+        link, _, ends = name.partition(":")
+        there = [way for way in known if fnmatch.fnmatchcase(way.name, link)]
+        if not there:
+            raise PlanError(f"link {link}", f"not in mesh {mesh}", hint=_there_are(links))
+        ways = [way for way in there if _goes(way, ends or direction)]
+        ways = ways or _no_direction(f"link {link}", there, ends or direction)
+        found.update((way.name, way.from_, way.to) for way in ways)
+    return [way for way in known if (way.name, way.from_, way.to) in found]
 
 
 def chosen_cells(
@@ -88,10 +92,15 @@ def cell_changes(
                     )
 
 
-def _ways(
-    known: Sequence[api.LinkStatus], links: Sequence[str] | set[str], direction: str
-) -> list[api.LinkStatus]:
-    return [w for w in known if w.name in links and direction in ("", f"{w.from_}>{w.to}")]
+def _goes(way: api.LinkStatus, direction: str) -> bool:
+    source, arrow, target = direction.partition(">")
+    there = fnmatch.fnmatchcase(way.from_, source) and fnmatch.fnmatchcase(way.to, target)
+    return not direction or (bool(arrow) and there)
+
+
+def _no_direction(where: str, ways: Sequence[api.LinkStatus], direction: str) -> NoReturn:
+    there = dict.fromkeys(f"{way.from_}>{way.to}" for way in ways)
+    raise PlanError(where, f"has no direction {direction}", hint=_there_are(there))
 
 
 def _there_are(names: Sequence[str] | dict[str, None]) -> str:

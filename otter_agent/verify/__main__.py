@@ -47,7 +47,8 @@ def _say(line: api.VerifyLine) -> None:
 
 
 def _end_with_stdin() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # `sys.stdin` has a lock; held at the end, that is fatal to Python
+        pass
     os._exit(_CANNOT)  # whoever asked has gone
 
 

@@ -185,8 +185,10 @@ async def _probed(
 
 
 def _ended(mesh: str, gone: asyncio.Event) -> AgentError:
-    why = "a host was removed meanwhile" if gone.is_set() else _ENDED
-    return AgentError("failed", f"verify of mesh {mesh}: {why}", hint="see the agent's log")
+    why, hint = _ENDED, "see the agent's log"
+    if gone.is_set():
+        why, hint = "a host was removed meanwhile", "verify again what is left, if anything is"
+    return AgentError("failed", f"verify of mesh {mesh}: {why}", hint=hint)
 
 
 async def _next(lines: asyncio.StreamReader, gone: asyncio.Event) -> bytes:

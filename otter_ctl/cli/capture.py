@@ -150,4 +150,5 @@ def _opened(name: str) -> BinaryIO:
             return open(os.dup(sys.stdout.fileno()), "wb")
         return Path(name).open("wb")
     except OSError as error:
-        raise RemoteError("local", f"{name}: {error.strerror}") from error
+        why = f"{name} can't be written: {error.strerror}"
+        raise RemoteError("local", why, hint="-o names another file") from error

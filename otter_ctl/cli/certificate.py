@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from net.links.verify.tolerances import TOLERANCES
 from net.units import UnitError, duration, rate, ratio
 from otter_agent import api
 from otter_ctl.client import AgentClient
@@ -25,12 +26,14 @@ class Tolerance(click.ParamType["tuple[str, api.VerifyTolerance]"]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, api.VerifyTolerance]:
-        """Read what the user wrote; the agent knows which properties there are."""
+        """Read what the user wrote."""
         if isinstance(value, tuple):
             return value
         name, equals, text = str(value).partition("=")
         if not equals:
             self.fail(f"{value!r} is not PROPERTY=VALUE, such as delay=1ms or rate=5%", param, ctx)
+        if name not in TOLERANCES:
+            self.fail(f"no tolerance {name!r}; there are: {', '.join(TOLERANCES)}", param, ctx)
         absolute = relative = 0.0
         try:
             for part in text.split(","):
@@ -46,7 +49,13 @@ class Tolerance(click.ParamType["tuple[str, api.VerifyTolerance]"]):
 def _amount(name: str, text: str) -> float:
     if name in _TIMES:
         return duration(text)
-    return ratio(text) if name in _SHARES else rate(text)
+    if name == "rate":
+        return rate(text)
+    if name in _SHARES:
+        return ratio(text)
+    if not text.strip().replace(".", "", 1).isdecimal():
+        raise UnitError(f"{text!r} is not a number; write one, or a percentage")
+    return float(text)
 
 
 async def measured(
@@ -135,6 +144,8 @@ def _form(name: str) -> Callable[[float], str]:
         return _time
     if name in _SHARES:
         return lambda share: f"{share * 100:.3g}%"
+    if name == "burst":
+        return lambda count: f"{count:.0f}B"
     return _bits if name == "rate" else lambda number: f"{number:.3g}"
 
 

@@ -20,17 +20,15 @@ def show_links(links: Sequence[api.LinkStatus]) -> None:
     """A table of directions; below it, what isn't as asked."""
     from otter_ctl.cli.tables import print_table
 
-    print_table(
-        ("LINK", "FROM", "TO", "DRIVER", "ASKED", "APPLIED", "BY HAND", "PASSED", "DROPPED"),
-        [
-            (
-                *(x.name, x.from_, x.to, x.driver, link_text(x.asked), _applied(x), _by_hand(x)),
-                x.counters.packets if x.counters else "",
-                _dropped(x.counters),
-            )
-            for x in links
-        ],
-    )
+    titles: tuple[str, ...] = ("LINK", "FROM", "TO", "DRIVER", "ASKED", "APPLIED", "BY HAND")
+    rows: list[tuple[object, ...]] = [
+        (x.name, x.from_, x.to, x.driver, link_text(x.asked), _applied(x), _by_hand(x))
+        for x in links
+    ]
+    if any(x.counters for x in links):  # a change's answer tells none
+        titles = (*titles, "PASSED", "DROPPED")
+        rows = [(*row, *_counted(x.counters)) for row, x in zip(rows, links, strict=True)]
+    print_table(titles, rows)
     for link in links:
         way = f"{link.name}:{link.from_}>{link.to}"
         if link.error:
@@ -111,10 +109,12 @@ def by_hand(links: Sequence[api.LinkStatus]) -> list[str]:
     return [f"changed by hand, and kept so: {some}; otterctl shape reset undoes it"]
 
 
-def _dropped(counters: api.LinkCounters | None) -> str:
-    """`loss 12, queue 3`."""
-    told = counters.dropped if counters else {}
-    return ", ".join(f"{cause} {count}" for cause, count in told.items() if count)
+def _counted(counters: api.LinkCounters | None) -> tuple[object, str]:
+    """What passed, and `loss 12, queue 3`."""
+    if counters is None:
+        return "", ""
+    told = counters.dropped.items()
+    return counters.packets, ", ".join(f"{cause} {count}" for cause, count in told if count)
 
 
 def _ms(seconds: float | None) -> str:

@@ -45,7 +45,7 @@ _SWITCHES = {"up": ("--up/--down", "Cut the link, or put it up again."), "ecn": 
     epilog="""\b
 Examples:
   otterctl shape link radio --delay 50ms            # rate, loss and all else stay
-  otterctl shape link radio --direction phone>edge --rate 1mbit --for 30s
+  otterctl shape link radio --direction 'phone>edge' --rate 1mbit --for 30s
   otterctl shape cell gnb1 --uplink 5mbit
   otterctl shape show
   otterctl shape reset
@@ -80,7 +80,9 @@ def _with_properties(
 
 
 _names = click.argument("names", nargs=-1, metavar="[LINK]...", shell_complete=complete_link)
-_direction = click.option("--direction", metavar="A>B", default="", help="One way only.")
+_direction = click.option(
+    "--direction", metavar="FROM>TO", default="", help="One way only; hosts may be globs."
+)
 
 
 @command.command(
@@ -89,7 +91,7 @@ _direction = click.option("--direction", metavar="A>B", default="", help="One wa
 Examples:
   otterctl shape link radio --delay 50ms --jitter 5ms
   otterctl shape link 'client-*' --loss 10% --for 30s    # reverts by itself
-  otterctl shape link radio --direction phone>edge --rate none
+  otterctl shape link radio --direction 'phone>edge' --rate none
   otterctl shape link --down --for 5s                    # every link of the mesh
   otterctl shape link radio --set loss_gilbert=1%,30%
 """,
@@ -123,7 +125,8 @@ def link(
 ) -> int:
     """Change what is named, and nothing else, of links; of all links if none is named.
 
-    Returns once it is in force. `none` as a value takes a property away.
+    LINK is a name or a glob, or NAME:FROM>TO. Returns once it is in force. `none` as a value takes
+    a property away.
     """
     values = _values(properties, settings)
     if not values:
@@ -199,7 +202,7 @@ def cell(
     epilog="""\b
 Examples:
   otterctl shape reset                 # all links
-  otterctl shape reset radio --direction phone>edge
+  otterctl shape reset radio --direction 'phone>edge'
 """,
 )
 @_names
@@ -230,7 +233,8 @@ def show(session: Session, names: tuple[str, ...], mesh: str | None, as_json: bo
 
     async def question(client: AgentClient) -> tuple[str, list[api.LinkStatus]]:
         name = await pick_mesh(client, mesh)
-        return name, chosen(await client.links(name), names, "", name)
+        links = await client.links(name)
+        return name, chosen(links, names, "", name) if links or names else links
 
     name, links = ask(session, question)
     if as_json:

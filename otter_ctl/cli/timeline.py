@@ -20,6 +20,7 @@ from otter_ctl.cli.common import (
 )
 from otter_ctl.client import AgentClient
 
+_FEW = click.IntRange(0, 1000)
 _DONE = {
     "waiting": "waits for all modules to be ready",
     "running": "plays",
@@ -51,8 +52,13 @@ Examples:
 """
 )
 @mesh_option
-@click.option("--last", type=click.IntRange(0, 1000), default=5, help="Changes made last.")
-@click.option("--next", "following", type=click.IntRange(0, 1000), default=5, help="… to come.")
+@click.option(
+    "--last", type=_FEW, default=5, show_default=True, metavar="N", help="Changes made last."
+)
+@click.option(
+    "--next", "following", type=_FEW, default=5, show_default=True, metavar="N",
+    help="Changes to come.",
+)  # fmt: skip
 @json_option
 @pass_session
 def show(session: Session, mesh: str | None, last: int, following: int, as_json: bool) -> None:
@@ -103,8 +109,9 @@ def _report(status: api.TimelineStatus, *, as_json: bool, brief: bool = False) -
     if as_json:
         print_json(status)
         return
-    what = f"{status.traces} traces, {status.events} events"
-    click.echo(f"mesh {status.mesh}: timeline {_DONE[status.state]}, {_where(status)}; {what}")
+    what = f"{_some(status.traces, 'trace')}, {_some(status.events, 'event')}"
+    where = f"at {status.position_s:.3f} s"
+    click.echo(f"mesh {status.mesh}: timeline {_DONE[status.state]}, {where}; {what}")
     if status.problem:
         click.secho(status.problem, fg="red", err=True)
     if brief:
@@ -122,8 +129,8 @@ def _report(status: api.TimelineStatus, *, as_json: bool, brief: bool = False) -
     _table("NEXT", status.next)
 
 
-def _where(status: api.TimelineStatus) -> str:
-    return f"at {status.position_s:.3f} s"
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _table(title: str, changes: Sequence[api.TimelineChange]) -> None:

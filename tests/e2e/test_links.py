@@ -49,6 +49,17 @@ def ping(otter: Otter, module: str, to: str, *more: str) -> str:
     return str(done.stdout)
 
 
+def takes(otter: Otter, module: str, to: str, at_least_s: float, below_s: float) -> None:
+    """No round trip is quicker than that; one is below the other as soon as the machine lets it."""
+
+    def once() -> bool:
+        shortest = round_trip_s(ping(otter, module, to))
+        assert shortest >= at_least_s
+        return shortest < below_s
+
+    wait_for(once, f"no round trip within {below_s} s")
+
+
 def links(otter: Otter, verb: tuple[str, ...] = ("status",)) -> dict[tuple[str, str], Any]:
     return {(x["name"], x["from"]): x for x in otter.json(*verb)["links"]}
 
@@ -64,7 +75,7 @@ def shaped(shared_otter: Otter) -> Otter:
 
 
 def test_packets_take_what_the_topology_says(shaped: Otter) -> None:
-    assert 0.030 <= round_trip_s(ping(shaped, "near", "far")) < 0.060
+    takes(shaped, "near", "far", 0.030, 0.060)
     large = ping(shaped, "near", "middle", "-s", "8972")  # 9000 bytes of IP packets, both ways
     assert round_trip_s(large) >= 0.030 + 2 * 9000 * 8 / 10e6
     there = links(shaped)
@@ -80,13 +91,13 @@ def test_only_what_is_named_changes_and_nothing_restarts(shaped: Otter) -> None:
     before = pids(shaped)
     said = shaped("shape", "link", "radio", "--direction", "a>b", "--delay", "100ms")
     assert "1 direction of links changed" in said.stderr
-    assert 0.110 <= round_trip_s(ping(shaped, "near", "middle")) < 0.180
+    takes(shaped, "near", "middle", 0.110, 0.180)
     changed = links(shaped, ("shape", "show"))
     assert changed["radio", "a"]["asked"] == {"delay_s": 0.1, "rate_bps": 1e7, "queue_s": 0.05}
     assert changed["radio", "a"]["layers"]["shape"] == {"delay_s": 0.1}
     assert changed["radio", "b"]["asked"]["delay_s"] == 0.01
     shaped("shape", "reset", "radio")
-    assert 0.030 <= round_trip_s(ping(shaped, "near", "middle")) < 0.080
+    takes(shaped, "near", "middle", 0.030, 0.080)
     assert pids(shaped) == before
 
 
@@ -98,13 +109,13 @@ def test_a_link_that_was_free_loses_nothing_when_it_is_first_shaped(shaped: Otte
         verb.stdout.readline()
     shaped("shape", "link", "wire", "--delay", "5ms")
     assert received(verb.communicate(timeout=60)[0]) == 100
-    assert 0.010 <= round_trip_s(ping(shaped, "middle", "far")) < 0.040
+    takes(shaped, "middle", "far", 0.010, 0.040)
 
 
 def test_without_a_name_every_link_is_cut_for_a_while(shaped: Otter) -> None:
-    said = shaped.json("shape", "link", "--down", "--for", "1s")
+    said = shaped.json("shape", "link", "--down", "--for", "3s")
     assert [x["name"] for x in said["links"]] == ["radio", "radio", "wire", "wire"]
-    assert all(0 < x["reverts_in_s"] <= 1 for x in said["links"])
+    assert all(0 < x["reverts_in_s"] <= 3 for x in said["links"])
     assert all(x["asked"]["up"] is False for x in said["links"])
     wait_for(lambda: not any("up" in x["asked"] for x in links(shaped).values()), "no revert")
     assert received(ping(shaped, "near", "far")) == 3
@@ -126,7 +137,7 @@ def test_another_topology_changes_links_live_and_keeps_what_was_done_by_hand(
     assert "changed by hand, and kept so: radio:a>b" in planned.stderr
     applied = shaped("apply", slower)
     assert "changed by hand" in applied.stderr
-    assert 0.070 <= round_trip_s(ping(shaped, "near", "middle")) < 0.120
+    takes(shaped, "near", "middle", 0.070, 0.120)
     assert links(shaped)["radio", "a"]["layers"]["shape"] == {"loss_ratio": 0.0}
     assert pids(shaped) == before
 
@@ -138,7 +149,7 @@ def test_the_agent_killed_links_stay_as_they_are_and_leases_end(shaped: Otter) -
     shaped.serve()
     wait_for(lambda: (links(shaped)["radio", "b"]["applied"] or {}).get("delay_s") == 0.01, "over")
     assert links(shaped)["radio", "a"]["asked"]["delay_s"] == 0.05
-    assert 0.060 <= round_trip_s(ping(shaped, "near", "middle")) < 0.110
+    takes(shaped, "near", "middle", 0.060, 0.110)
 
 
 def test_what_carries_the_links_killed_they_come_back_shaped(shaped: Otter) -> None:

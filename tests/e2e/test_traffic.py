@@ -52,7 +52,8 @@ def test_a_constant_rate_arrives(reports):
     sender, sink = reports('OTTER_TRAFFIC_RATE = "2mbit", OTTER_TRAFFIC_SIZE = "500"')
     sent = sender["to"]["sink"]
     [arrived] = sink["udp"].values()
-    assert sent["packets"] == pytest.approx(500, abs=25)
+    due = 500 * (1 - sent["skipped_s"])  # what a busy machine was too late for is skipped, and told
+    assert sent["packets"] == pytest.approx(due, abs=25)
     assert arrived["packets"] == sent["packets"]
     assert arrived["bytes"] == sent["bytes"] == 500 * sent["packets"]
     assert (arrived["lost"], arrived["copies"], arrived["late"]) == (0, 0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 
@@ -13,7 +14,6 @@ TWO = """
 otter = 1
 name = "pair"
 [hosts.a]
-cpu = 0.5
 [hosts.b]
 [[links]]
 name = "radio"
@@ -26,6 +26,7 @@ host = "a"
 runtime = "process"
 command = ["ping", "-i", "0.1", "b"]
 """
+"""No budgets: what a busy machine leaves of computing is out of tolerance."""
 COLUMNS = {"link", "from", "to", "property", "asked", "measured", "error", "ok"}
 
 
@@ -50,7 +51,7 @@ def test_links_and_directions_are_chosen(mesh):
     assert "there are: radio, spare" in mesh("verify", "nope", code=1).stderr
     mesh("verify", "radio", "--direction", "b", code=2)
     mesh("verify", "--tolerance", "delay=1", code=2)
-    assert "no tolerance 'colour'" in mesh("verify", "--tolerance", "colour=1bit", code=1).stderr
+    assert "no tolerance 'colour'" in mesh("verify", "--tolerance", "colour=1bit", code=2).stderr
 
 
 def test_the_table_says_how_sure_it_is(mesh):
@@ -60,13 +61,15 @@ def test_the_table_says_how_sure_it_is(mesh):
     assert "as measured" in shown.stderr
 
 
-def test_computing_is_certified_too(mesh):
-    """Half a core; how far off depends on what else this machine does now."""
-    rows = [row for row in mesh.json("verify", "--quick", code=None) if row["property"] == "cpu"]
-    assert {row["from"] for row in rows} == {"a"}
+def test_computing_is_certified_too(otter):
+    """Half a core at most; how much less depends on what else this machine does now."""
+    mesh = otter
+    mesh("apply", mesh.topology(TWO.replace("[hosts.a]", "[hosts.a]\ncpu = 0.5")))
+    found = mesh.json("verify", "--quick", code=None)
+    rows = [row for row in found if row["property"] == "cpu" and row["from"] == "a"]
     assert {row["asked"] for row in rows} == {0.01, 0.04, 0.1, 0.4}
     longest = max(rows, key=lambda row: row["asked"])
-    assert 0.3 < longest["measured"] < 4
+    assert longest["measured"] > 0.3
     assert [path for path in mesh.leftovers() if "otter.verify" in path] == []
 
 
@@ -86,7 +89,7 @@ def test_destroying_ends_it(mesh):
     mesh("destroy", "--yes", "--no-fetch")
     _, said = first.communicate(timeout=60)
     assert first.returncode == 1
-    assert "a host was removed meanwhile" in said
+    assert "a host was removed meanwhile; verify again what is left" in said
 
 
 def test_a_killed_agent_takes_the_prober_along(mesh):
@@ -129,7 +132,10 @@ def test_what_is_changed_meanwhile_is_not_judged(otter):
     otter("apply", file)
     child = otter.popen("verify", "spare", "--quick", "--json", stdout=subprocess.PIPE)
     wait_for(lambda: _probers(otter), "the prober")
+    (prober,) = _probers(otter)
+    os.kill(int(prober), signal.SIGSTOP)  # so it can't be done before
     otter("shape", "link", "spare", "--direction", "a>b", "--delay", "5ms")
+    os.kill(int(prober), signal.SIGCONT)
     rows = json.loads(child.communicate(timeout=60)[0])
     assert child.returncode in (0, 1)  # the other direction is judged
     changed = [row for row in rows if row["from"] == "a"]

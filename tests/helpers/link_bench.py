@@ -334,6 +334,18 @@ def wait_until(true: Callable[[], object]) -> None:
         select.select([], [], [], 0.002)
 
 
+def orders(found: Sequence[int]) -> int:
+    """Into how few ascending sequences it can be split."""
+    last: list[int] = []
+    for number in found:
+        fitting = [at for at, before in enumerate(last) if before < number]
+        if fitting:
+            last[max(fitting, key=last.__getitem__)] = number
+        else:
+            last.append(number)
+    return len(last)
+
+
 def within_binomial(hits: int, count: int, ratio: float) -> bool:
     """Whether a share is what chance gives: within five standard deviations."""
     return abs(hits - count * ratio) <= 5 * math.sqrt(count * ratio * (1 - ratio))

@@ -11,7 +11,7 @@ import statistics
 import time
 
 import pytest
-from helpers.link_bench import HEADERS, Bench, numbers, tcp_copy, within_binomial
+from helpers.link_bench import HEADERS, Bench, numbers, orders, tcp_copy, within_binomial
 
 from net.links.spec import LinkSpec
 
@@ -151,10 +151,8 @@ class LinkPackets:
         bench.apply(link.there, LinkSpec(delay_s=0.3, reorder_ratio=0.3))
         arrivals = bench.exchange(link, link.there, count)
         assert sorted(numbers(arrivals)) == list(range(count))
-        first, *_ = [n for n in numbers(arrivals) if arrivals[0].delay_s >= 0.3] or [-1]
-        assert first == -1, "nobody overtook the first of them"
-        slow = [arrival.number for arrival in arrivals if arrival.delay_s >= 0.3]
-        assert slow == sorted(slow)
+        # Those that overtake, and those that don't: two orders, each kept, however late they are.
+        assert orders(numbers(arrivals)) == 2
 
     def test_a_link_that_is_down_passes_nothing_until_it_is_up_again(self, bench: Bench):
         link = bench.make_link()
@@ -201,7 +199,7 @@ class LinkPackets:
         self.skip_if_refused(bench, asked)
         link = bench.make_link()
         bench.apply(link.there, asked)
-        arrivals = bench.exchange(link, link.there, 500, size=1000, gap_s=0.002, burst=1000)
+        arrivals = bench.exchange(link, link.there, 500, size=1000, burst=1000)
         assert len(arrivals) < 500  # it dropped some, though there was room for all
 
     def test_tcp_survives_a_bad_link_whole(self, bench: Bench):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,16 @@ def generate(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_made_from_the_code_is_current():
     done = generate(ROOT, "--check")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_examples_may_be_pasted_into_a_shell():
+    """`>` outside quotes would write into a file of a host's name."""
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md"), ROOT / "docs/reference/commands.md"]
+    lines = [x.strip() for page in pages for x in page.read_text().splitlines()]
+    commands = [x for x in lines if x.startswith("otterctl ")]
+    assert len(commands) > 100
+    bare = [re.sub(r"'[^']*'|#.*", "", x) for x in commands]
+    assert [x for x in bare if re.search(r"\w>\w", x)] == []
 
 
 def test_what_is_stale_is_named_and_mended(tmp_path):

@@ -31,6 +31,11 @@ def test_drops_are_shown_by_cause(capsys):
     assert "too slow" not in shown
 
 
+def test_an_answer_that_tells_no_counters_has_no_columns_of_them(capsys):
+    show_links([link()])
+    assert "PASSED" not in capsys.readouterr().out
+
+
 def test_a_machine_that_is_too_slow_is_told():
     slow = Counters(packets=7, dropped={"overrun": 3}, late_mean_s=0.004)
     [line] = too_slow(counted((link(),), {Way("radio", "a", "b"): slow}))

@@ -26,6 +26,11 @@ WAYS = [
         (("wireless", "radio"), "", [0, 1, 4]),
         ((), "a>b", [0]),
         (("radio",), "b>a", [1]),
+        (("radio:b>a",), "", [1]),
+        (("radio:b>a", "wire"), "b>*", [1, 2]),
+        (("w*",), "*>c", [2, 4]),
+        (("*:*>b",), "", [0, 3]),
+        ((), "a>*", [0, 4]),
     ],
 )
 def test_directions_that_are_meant(
@@ -39,6 +44,8 @@ def test_directions_that_are_meant(
     [
         (("rado",), "", "link rado: not in mesh m; there are: radio, wire, wireless"),
         (("r*", "x*"), "", "link x*: not in mesh m"),
+        (("radio",), "a", "link radio: has no direction a; there are: a>b, b>a"),
+        (("radio:a>c",), "", "link radio: has no direction a>c; there are: a>b, b>a"),
         (("radio",), "a>c", "link radio: has no direction a>c; there are: a>b, b>a"),
         ((), "c>a", "mesh m: has no direction c>a; there are: a>b, b>a, b>c, c>b, a>c"),
     ],
