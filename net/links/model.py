@@ -167,7 +167,10 @@ class Model:
         if self._serving is None or self._rate == old_rate:
             return
         if self._rate is not None and old_rate is not None:
-            self._done_s = now + (self._done_s - now) * (old_rate / self._rate)
+            left_s = (self._done_s - now) * (old_rate / self._rate)
+            if not math.isfinite(left_s):  # it was so slow that no clock reaches that far
+                left_s = self._serving.cost * 8 / self._rate
+            self._done_s = now + left_s
             return
         one: aqm.Waiting | None = self._serving
         self._serving, self._done_s = None, NEVER

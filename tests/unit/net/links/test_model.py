@@ -168,6 +168,13 @@ def test_a_rate_that_changes_goes_on_with_the_packet_being_sent():
     assert numbered(model.take(9.0)) == [(0.75, 0), (1.25, 1)]
 
 
+def test_a_rate_next_to_nothing_holds_nothing_for_ever():
+    model = Model(LinkSpec(rate_bps=1e-320, queue_packets=10), chances(1))
+    model.offer([packet(0), packet(1)], 0.0)
+    model.change(LinkSpec(rate_bps=1600, queue_packets=10), 0.5)
+    assert numbered(model.take(9.0)) == [(1.0, 0), (1.5, 1)]
+
+
 def test_without_a_rate_all_that_waits_leaves():
     model = Model(LinkSpec(rate_bps=800, queue_packets=10), chances(1))
     model.offer([packet(n) for n in range(5)], 0.0)
