@@ -113,7 +113,7 @@ def _time_of(ancillary: list[tuple[int, int, bytes]]) -> int:
 
 
 class Capture:
-    """Taps of a link and what they hear. All methods but `wait` block, and are called from threads."""
+    """Taps of a link and what they hear. All methods but `wait` block: call them from threads."""
 
     def __init__(self, taps: Sequence[_Tap], wanted: Wanted) -> None:
         self._taps = taps

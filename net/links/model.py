@@ -27,6 +27,8 @@ NEVER = math.inf
 _PURPOSES = ("loss", "jitter", "duplicate", "corrupt", "reorder", "red", "slot")
 ROOM_BYTES = 256 << 20
 """What one direction holds at most, queue and flight together: 5 s of 400 Mbit/s."""
+KEEPING_BYTES = 180
+"""What it costs to keep a packet beside its bytes: a flood of tiny ones fills memory with that."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class Model:
         room_bytes: What it holds at most.
 
     Attributes:
+        room_bytes: The same; whoever shares memory out may change it.
         tally: What became of packets.
         waiting_packets: In it now.
         waiting_bytes: Of those.
@@ -64,7 +67,7 @@ class Model:
         self, spec: LinkSpec, chances: Chances, *, start: int = 0, room_bytes: int = ROOM_BYTES
     ) -> None:
         self._start = start
-        self._room = room_bytes
+        self.room_bytes = room_bytes
         self.tally = Tally()
         self.waiting_packets = 0
         self.waiting_bytes = 0
@@ -90,6 +93,11 @@ class Model:
     def spec(self) -> LinkSpec:
         """What is asked of it now."""
         return self._spec
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of its room is taken."""
+        return self.waiting_bytes + KEEPING_BYTES * self.waiting_packets
 
     # --- changes ----------------------------------------------------------------------------------
 
@@ -195,7 +203,8 @@ class Model:
         if len(self._out) > self._settled:
             self._settle()
         lost, rate, corrupt = self._lost, self._rate, self._corrupt
-        duplicate, start, room = self._duplicate, self._start, self._room
+        duplicate, start = self._duplicate, self._start
+        room, keeping = self.room_bytes - KEEPING_BYTES, KEEPING_BYTES
         tally = self.tally
         for packet in packets:
             if self._down:
@@ -213,7 +222,7 @@ class Model:
                 packet = header.with_wrong_bit(packet, self._draws["corrupt"](), start)
             for _ in range(copies):
                 size = len(packet) - start
-                if self.waiting_bytes + size > room:
+                if self.waiting_bytes + keeping * self.waiting_packets + size > room:
                     tally.drop("other")
                     continue
                 if rate is not None:
