@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
 import socket
 import struct
 import threading
@@ -33,7 +32,6 @@ _ETHERNET = 1
 """ARPHRD_ETHER; a TUN device has none of it, and its packets begin with the IP header."""
 _TIMESPEC = struct.Struct("qq")
 _ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
-_WAIT_S = 0.2
 _AT_ONCE = 512
 _BLOCK_BYTES = 1 << 18
 
@@ -115,7 +113,7 @@ def _time_of(ancillary: list[tuple[int, int, bytes]]) -> int:
 
 
 class Capture:
-    """Taps of a link and what they hear. Its methods block, and are called from threads."""
+    """Taps of a link and what they hear. All methods but `wait` block: call them from threads."""
 
     def __init__(self, taps: Sequence[_Tap], wanted: Wanted) -> None:
         self._taps = taps
@@ -134,27 +132,41 @@ class Capture:
         return b"".join(blocks)
 
     def read(self) -> bytes | None:
-        """What has come, within a moment; None: that was all."""
+        """What has come; None: that was all."""
         with self._guard:
             if self._closed or self._left == 0:
                 return None
-            wait = _WAIT_S
-            if self._until is not None:
-                wait = min(wait, self._until - time.monotonic())
-                if wait <= 0:
-                    self._left = 0
-            ready = select.select([t.socket for t in self._taps], (), (), max(0.0, wait))[0]
-            return b"".join(self._blocks(ready))
+            if self._until is not None and time.monotonic() >= self._until:
+                self._left = 0
+            return b"".join(self._blocks())
 
-    def _blocks(self, ready: list[socket.socket]) -> list[bytes]:
+    async def wait(self, news: asyncio.Event) -> None:
+        """Until there is something to read, time is over, or `news` is set by somebody else.
+
+        In the loop: a thread that waits for each capture would leave none for anything else.
+        """
+        loop = asyncio.get_running_loop()
+        left = None if self._until is None else max(0.0, self._until - time.monotonic())
+        for tap in self._taps:
+            loop.add_reader(tap.socket, news.set)
+        try:
+            async with asyncio.timeout(left):
+                await news.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for tap in self._taps:
+                loop.remove_reader(tap.socket)
+            news.clear()
+
+    def _blocks(self) -> list[bytes]:
         blocks: list[bytes] = []
         for number, tap in enumerate(self._taps):
-            if tap.socket in ready:
-                most = _AT_ONCE if self._left is None else min(_AT_ONCE, self._left)
-                found = tap.read(number, self._room, most)
-                if self._left is not None:
-                    self._left -= len(found)
-                blocks += found
+            most = _AT_ONCE if self._left is None else min(_AT_ONCE, self._left)
+            found = tap.read(number, self._room, most)
+            if self._left is not None:
+                self._left -= len(found)
+            blocks += found
             if lost := tap.dropped():
                 blocks.append(pcapng.statistics(number, time.time_ns(), lost))
         return blocks
@@ -177,10 +189,15 @@ async def captured(
     """
     directions = _directions(spec, link_name, wanted.direction)
     capture = await asyncio.to_thread(_opened, machine, spec.name, link_name, directions, wanted)
-    gone = threading.Event()
+    gone, news, loop = threading.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+    def end() -> None:
+        gone.set()
+        loop.call_soon_threadsafe(news.set)
+
     with contextlib.ExitStack() as stack:
         for host in {host for direction in directions for host in direction}:
-            stack.enter_context(machine.network.on_removal(spec.name, host, gone.set))
+            stack.enter_context(machine.network.on_removal(spec.name, host, end))
         try:
             yield capture.head()
             while not gone.is_set():
@@ -189,6 +206,8 @@ async def captured(
                     return
                 if data:
                     yield data
+                else:
+                    await capture.wait(news)
         finally:
             await asyncio.shield(asyncio.to_thread(capture.close))
 

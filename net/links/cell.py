@@ -110,13 +110,14 @@ class Medium:
                 self._queue_up(sender)
             self._begin(at)
 
-    def rescale(self, sender: Sender, now: float, factor: float) -> float:
-        """What it is sending takes `factor` times as long from now on; when it will be done."""
+    def reschedule(self, sender: Sender, done_s: float, now: float) -> None:
+        """What it is sending will be done at another time than was said."""
         assert sender is self._sending
-        left_s = self._done_s - now
-        self._tags[sender] += left_s * (factor - 1) / sender.weight
-        self._done_s = now + left_s * factor
-        return self._done_s
+        tag = self._tags[sender] + (done_s - self._done_s) / sender.weight
+        if not math.isfinite(tag):  # its rate was so low that no clock reached that far
+            tag = self._virtual_s + (done_s - now) / sender.weight
+        self._tags[sender] = tag
+        self._done_s = done_s
 
     def _queue_up(self, sender: Sender) -> None:
         tag = self._tags[sender] = max(self._tags[sender], self._virtual_s)

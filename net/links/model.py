@@ -13,6 +13,7 @@ Must not know: clocks, devices, where chance comes from.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from net.links.spec import LinkSpec
 _PURPOSES = ("loss", "jitter", "duplicate", "corrupt", "reorder", "red", "slot")
 ROOM_BYTES = 256 << 20
 """What one direction holds at most, queue and flight together: 5 s of 400 Mbit/s."""
+KEEPING_BYTES = 180
+"""What it costs to keep a packet beside its bytes: a flood of tiny ones fills memory with that."""
 
 
 @dataclass(slots=True)
@@ -54,6 +57,7 @@ class Model(Sender):
         room_bytes: What it holds at most.
 
     Attributes:
+        room_bytes: The same; whoever shares memory out may change it.
         tally: What became of packets.
         waiting_packets: In it now.
         waiting_bytes: Of those.
@@ -64,7 +68,7 @@ class Model(Sender):
         self, spec: LinkSpec, chances: Chances, *, start: int = 0, room_bytes: int = ROOM_BYTES
     ) -> None:
         self._start = start
-        self._room = room_bytes
+        self.room_bytes = room_bytes
         self.tally = Tally()
         self.waiting_packets = 0
         self.waiting_bytes = 0
@@ -91,6 +95,11 @@ class Model(Sender):
     def spec(self) -> LinkSpec:
         """What is asked of it now."""
         return self._spec
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of its room is taken."""
+        return self.waiting_bytes + KEEPING_BYTES * self.waiting_packets
 
     # --- changes ----------------------------------------------------------------------------------
 
@@ -189,10 +198,12 @@ class Model(Sender):
         if self._serving is None or self._rate == old_rate:
             return
         if self._rate is not None and old_rate is not None:
+            left_s = (self._done_s - now) * (old_rate / self._rate)
+            if not math.isfinite(left_s):  # it was so slow that no clock reaches that far
+                left_s = self._serving.cost * 8 / self._rate
+            self._done_s = now + left_s
             if self.medium is not None:
-                self._done_s = self.medium.rescale(self, now, old_rate / self._rate)
-            else:
-                self._done_s = now + (self._done_s - now) * (old_rate / self._rate)
+                self.medium.reschedule(self, self._done_s, now)
             return
         one: aqm.Waiting | None = self._serving
         self._serving, self._done_s = None, NEVER
@@ -217,7 +228,8 @@ class Model(Sender):
         if len(self._out) > self._settled:
             self._settle()
         lost, rate, corrupt = self._lost, self._rate, self._corrupt
-        duplicate, start, room = self._duplicate, self._start, self._room
+        duplicate, start = self._duplicate, self._start
+        room, keeping = self.room_bytes - KEEPING_BYTES, KEEPING_BYTES
         tally = self.tally
         for packet in packets:
             if self._down:
@@ -235,7 +247,7 @@ class Model(Sender):
                 packet = header.with_wrong_bit(packet, self._draws["corrupt"](), start)
             for _ in range(copies):
                 size = len(packet) - start
-                if self.waiting_bytes + size > room:
+                if self.waiting_bytes + keeping * self.waiting_packets + size > room:
                     tally.drop("other")
                     continue
                 if rate is not None:

@@ -19,9 +19,13 @@ Value = float | int | str | bool | tuple[float, ...]
 
 TABLE_LIMIT = 16_384
 """Entries of a jitter table: what the kernel's netem takes (NETEM_DIST_MAX)."""
+TABLE_RANGE = 1000.0
+"""Largest entry of a jitter table: it is multiplied by a jitter, and has to stay a time."""
 _LONGEST_S = 3600.0
 _LONGEST_NAME = 200
 _HEAVIEST = 1e6
+_SHORTEST_SLOT_S = 1e-6
+"""Clocks have to be able to add it up."""
 _RATIOS = (
     *("loss_ratio", "loss_correlation", "jitter_correlation", "duplicate_ratio"),
     *("corrupt_ratio", "reorder_ratio", "reorder_correlation"),
@@ -146,9 +150,12 @@ class LinkSpec:
             wrong["jitter_table"] = "goes together with the distribution `table`"
         elif self.jitter_table is not None and not 2 <= len(self.jitter_table) <= TABLE_LIMIT:
             wrong["jitter_table"] = f"must have 2 to {TABLE_LIMIT} numbers"
+        elif self.jitter_table is not None and max(map(abs, self.jitter_table)) > TABLE_RANGE:
+            wrong["jitter_table"] = f"must hold numbers of at most ±{TABLE_RANGE:g}"
         if self.slot_s is not None:
-            if len(self.slot_s) != 2 or not 0 < self.slot_s[0] <= self.slot_s[1] <= _LONGEST_S:
-                wrong["slot_s"] = "must be a shortest and a longest time, above 0 and at most 1h"
+            slot = self.slot_s
+            if len(slot) != 2 or not _SHORTEST_SLOT_S <= slot[0] <= slot[1] <= _LONGEST_S:
+                wrong["slot_s"] = "must be a shortest and a longest time, from 1us to 1h"
         elif self.slot_bytes is not None:
             wrong["slot_bytes"] = "goes only with slots"
         if self.slot_bytes is not None and self.slot_bytes <= 0:

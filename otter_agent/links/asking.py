@@ -22,6 +22,11 @@ from otter_agent.links.ways import Way
 
 LONGEST_S = 30 * 86400.0
 """Of a change that ends by itself."""
+MOST_DIRECTIONS = 20_000
+"""Changed by one request, each as often as it is named: about two seconds of the agent's time."""
+MOST_GLOBS = 100
+_LONGEST_GLOB = 300
+"""A link's name has 200 characters at most; a long pattern takes long to be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,18 +50,51 @@ def resolve(changes: Sequence[api.LinkChange], ways: Iterable[Way], mesh: str) -
     Raises:
         AgentError: `not-found`: no such link or direction; `bad-request`: a value that is none.
     """
-    known = list(ways)
-    return [_resolved(change, known, mesh) for change in changes]
+    index = _Index(ways, mesh)
+    found, count = [], 0
+    for change in changes:
+        found.append(_resolved(change, index))
+        count += len(found[-1].ways)
+        if count > MOST_DIRECTIONS:
+            text = f"more than {MOST_DIRECTIONS} directions changed at once"
+            raise AgentError("bad-request", text, hint="ask for less at a time")
+    return found
 
 
-def _resolved(change: api.LinkChange, known: Sequence[Way], mesh: str) -> Asked:
-    links = list(dict.fromkeys(way.link for way in known))
-    matching = {change.link} if change.link in links else {*fnmatch.filter(links, change.link)}
-    if not matching:
+class _Index:
+    """What names and globs of links stand for; each glob is looked up once."""
+
+    def __init__(self, ways: Iterable[Way], mesh: str) -> None:
+        self._mesh = mesh
+        self._by_link: dict[str, list[Way]] = {}
+        for way in ways:
+            self._by_link.setdefault(way.link, []).append(way)
+        self._globs: dict[str, list[Way]] = {}
+
+    def ways(self, pattern: str) -> list[Way]:
+        """All directions. Raises `AgentError` if it stands for none."""
+        found = self._by_link.get(pattern) or self._globs.get(pattern)
+        if found is None:
+            found = self._globs[pattern] = self._matching(pattern)
+        if found:
+            return found
+        links = list(self._by_link)
         some = ", ".join(links[:20]) + (", …" if links[20:] else "")
         hint = f"there are: {some}" if links else "it has no links"
-        raise AgentError("not-found", f"no link {change.link[:80]!r} in mesh {mesh}", hint=hint)
-    found = [way for way in known if way.link in matching]
+        text = f"no link {pattern[:80]!r} in mesh {self._mesh}"
+        raise AgentError("not-found", text, hint=hint)
+
+    def _matching(self, glob: str) -> list[Way]:
+        if len(self._globs) >= MOST_GLOBS:
+            raise AgentError("bad-request", f"more than {MOST_GLOBS} globs at once")
+        if len(glob) > _LONGEST_GLOB:
+            return []
+        links = fnmatch.filter(self._by_link, glob)
+        return [way for link in links for way in self._by_link[link]]
+
+
+def _resolved(change: api.LinkChange, index: _Index) -> Asked:
+    found = index.ways(change.link)
     if change.direction:
         found = _one_way(change, found)
     if change.for_s is not None and not 0 < change.for_s <= LONGEST_S:

@@ -70,6 +70,7 @@ def make_app(agent: Agent) -> web.Application:
     app = web.Application(client_max_size=MAX_SPEC_BYTES, middlewares=[_errors, owners_only])
     app[AGENT] = agent
     app[verify.RUNNING] = set()
+    app[capture.RUNNING] = set()
     for part in _ROUTES:
         app.add_routes(part.ROUTES)
     return app

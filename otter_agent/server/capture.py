@@ -7,16 +7,35 @@ import math
 
 from aiohttp import web
 
+from otter_agent.agent import Agent
 from otter_agent.capture import LONGEST_SNAP, Wanted, captured
 from otter_agent.errors import AgentError
 from otter_agent.server.common import AGENT, number
+from otter_agent.server.owners import check_owner
 
+MOST = 16
+"""At the same time: the kernel keeps up to 32 MiB for each direction."""
+RUNNING = web.AppKey("captures", set[object])
+"""Those under way."""
 _TYPE = "application/x-pcapng"
 _LEAST_SNAP = 14
 
 
 async def _capture(request: web.Request) -> web.StreamResponse:
-    agent = request.app[AGENT]
+    check_owner(request)  # what others' modules say to each other is theirs
+    agent, running = request.app[AGENT], request.app[RUNNING]
+    if len(running) >= MOST:
+        text = f"{MOST} captures are under way already"
+        raise AgentError("in-use", text, hint="wait for one to end")
+    mark = object()
+    running.add(mark)
+    try:
+        return await _captured(request, agent)
+    finally:
+        running.discard(mark)
+
+
+async def _captured(request: web.Request, agent: Agent) -> web.StreamResponse:
     spec = agent.mesh(request.match_info["mesh"]).spec
     chunks = captured(agent.machine, spec, request.match_info["link"], _wanted(request))
     async with contextlib.aclosing(chunks):

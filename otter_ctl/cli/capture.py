@@ -14,7 +14,14 @@ import click
 from net import pcapng
 from net.units import UnitError, duration, size
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import complete_link, mesh_option, pass_session, pick_mesh, run
+from otter_ctl.cli.common import (
+    complete_link,
+    force_option,
+    mesh_option,
+    pass_session,
+    pick_mesh,
+    run,
+)
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
 
@@ -61,6 +68,7 @@ Examples:
 @click.option(
     "--snap", type=_Quantity("size"), metavar="SIZE", help="Keep so much of each packet: 96B."
 )
+@force_option
 @pass_session
 def command(
     session: Session,
@@ -71,6 +79,7 @@ def command(
     for_s: float | None,
     packets: int | None,
     snap: float | None,
+    force: bool,
 ) -> None:
     """Record the packets of a link as they arrive, until Ctrl-C, as pcapng.
 
@@ -85,7 +94,7 @@ def command(
     counted = _Counted()
 
     async def work() -> None:
-        async with AgentClient(session.agent.socket) as client:
+        async with AgentClient(session.agent.socket, force=force) as client:
             chosen = await pick_mesh(client, mesh)
             async with contextlib.aclosing(client.capture(chosen, link, query)) as chunks:
                 await counted.write(chunks, name)

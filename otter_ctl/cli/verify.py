@@ -11,6 +11,7 @@ from otter_ctl.cli import Session
 from otter_ctl.cli.certificate import Tolerance, measured, show, verdict
 from otter_ctl.cli.common import (
     complete_link,
+    force_option,
     json_option,
     mesh_option,
     pass_session,
@@ -48,6 +49,7 @@ Examples:
     help="How far off is still right: delay=1ms, rate=5%, or both, the larger counts. Repeatable.",
 )  # fmt: skip
 @click.option("--no-cpu", is_flag=True, help="Leave out the hosts' computing.")
+@force_option
 @json_option
 @pass_session
 def command(
@@ -58,6 +60,7 @@ def command(
     effort: api.Effort | None,
     tolerances: tuple[tuple[str, api.VerifyTolerance], ...],
     no_cpu: bool,
+    force: bool,
     as_json: bool,
 ) -> int:
     """Measure every link in both directions, and computing; say whether that is what was asked.
@@ -73,7 +76,7 @@ def command(
     )
 
     async def work() -> list[api.VerifyRow]:
-        async with AgentClient(session.agent.socket) as client:
+        async with AgentClient(session.agent.socket, force=force) as client:
             return await measured(client, await pick_mesh(client, mesh), request, quiet=as_json)
 
     rows = run(work())

@@ -8,11 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from net import units
-from net.links.spec import TABLE_LIMIT
+from net.links.spec import TABLE_LIMIT, TABLE_RANGE
 from otter_ctl.topology import kinds, values
 from otter_ctl.topology.reader import INVALID, Bad, Fields, Key, Kind, Place, shown
-
-_TABLE_RANGE = 1000.0
 
 
 def _chances(least: int, rest: tuple[float, ...]) -> Kind:
@@ -43,7 +41,7 @@ def _slot(value: object, place: Place) -> Any:
 def _table(value: object, place: Place) -> Any:
     if not isinstance(value, list) or not 2 <= len(value) <= TABLE_LIMIT:
         raise Bad(f"must be an array of 2 to {TABLE_LIMIT} numbers")
-    number = kinds.number(-_TABLE_RANGE, _TABLE_RANGE)
+    number = kinds.number(-TABLE_RANGE, TABLE_RANGE)
     found = [place.child(i).read(number, raw) for i, raw in enumerate(value)]
     return INVALID if INVALID in found else tuple(found)
 

@@ -111,3 +111,32 @@ def test_a_link_in_user_space_has_no_ethernet(otter):
     for data in found:
         packet = first(data)
         assert isinstance(packet if first is dpkt.ip.IP else packet.data, dpkt.ip.IP)
+
+
+def test_captures_that_hear_nothing_hold_up_nobody(mesh):
+    """A thread each would leave the agent none for anything else; and there is an end to them."""
+    before = threads_that_poll(mesh.agent_pid)
+    children = [
+        mesh.popen("capture", "spare", "-o", f"quiet{i}", stderr=subprocess.PIPE) for i in range(16)
+    ]
+    try:
+        for i in range(16):
+            wait_for((mesh.root / f"quiet{i}").exists, "the file")
+        refused = mesh("capture", "radio", "--packets", "1", "-o", "more", code=1)
+        assert "16 captures are under way already" in refused.stderr
+        assert threads_that_poll(mesh.agent_pid) <= before
+    finally:
+        for child in children:
+            child.send_signal(signal.SIGINT)
+        for child in children:
+            child.communicate(timeout=30)
+    mesh("capture", "radio", "--packets", "1", "-o", "more")
+
+
+def threads_that_poll(pid):
+    """How many threads of a process wait in `select` or `poll`; the loop has an epoll."""
+    found = 0
+    for thread in os.scandir(f"/proc/{pid}/task"):
+        with open(f"{thread.path}/wchan") as wchan:
+            found += wchan.read().startswith("poll_schedule_timeout")
+    return found

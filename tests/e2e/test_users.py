@@ -20,6 +20,10 @@ name = "{name}"
 {top}
 [hosts.a]
 {host}
+[hosts.b]
+[[links]]
+name = "l"
+between = ["a", "b"]
 [modules.m]
 runtime = "process"
 host = "a"
@@ -88,6 +92,8 @@ def test_another_users_mesh_is_listed_and_left_alone(otter, guest):
     for words in (
         ("apply", file), ("apply", file, "--set", "modules.m.env.X=2"), ("stop", "m"),
         ("start", "m"), ("restart", "m"), ("destroy", "--yes"), ("exec", "m", "--", "true"),
+        ("shape", "link", "l", "--delay", "1ms"), ("shape", "reset"), ("timeline", "reset"),
+        ("verify", "l"), ("capture", "l", "--for", "1ms"),
     ):  # fmt: skip
         refused = guest(*words, code=1 if words != ("apply", file) else 0)
         if words != ("apply", file):  # nothing to change is nothing to refuse
@@ -98,6 +104,7 @@ def test_another_users_mesh_is_listed_and_left_alone(otter, guest):
 
     assert guest("exec", "--force", "m", "--", "printenv", "X").stdout == "1\n"
     guest("restart", "m", "--force")
+    guest("capture", "l", "--force", "--for", "1ms")
     assert otter.modules("mine")["m"]["pid"] != before
     guest("apply", file, "--force", "--set", "modules.m.env.X=2")
     status = otter.json("status")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from net.links.cell import Medium, Sender
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Direction
-from otter_agent.links.tun.line import Gone, Line, Way
+from otter_agent.links.tun.line import Gone, Line, Room, Way
 from otter_agent.links.tun.realtime import Guard, Timer
 
 _EVENTS = 256
@@ -38,11 +38,13 @@ class Carrier:
 
     Attributes:
         lines: What it carries.
+        room: What that may hold.
         stopped: Set it to end `run`.
     """
 
     def __init__(self, guard: Guard) -> None:
         self.lines: dict[frozenset[tuple[str, str]], Line] = {}
+        self.room = Room()
         self.stopped = False
         self._by_end: dict[tuple[str, str], Line] = {}
         self._ways: dict[int, tuple[Line, Way]] = {}

@@ -70,7 +70,7 @@ class Control:
         """Do what is asked; takes what it needs of `descriptors`."""
         for wanted in request.attach:
             both = descriptors.popleft(), descriptors.popleft()
-            line = Line(wanted.device, wanted.ends, both)
+            line = Line(wanted.device, wanted.ends, both, self._carrier.room)
             self._carrier.attach(line)
         for setting in request.settings:
             self._carrier.ask(setting.direction, setting.spec)

@@ -309,7 +309,7 @@ class TunDriver(LinkDriver):
             poll.poll()
         finally:
             os.close(watched)
-        gone = time.monotonic()
+        gone = self._helper.hung.pop(pid, time.monotonic())
         if gone - began >= _STEADY_S:
             self._failures = 0
         while not self._closed.wait(_PAUSES_S[min(self._failures, len(_PAUSES_S) - 1)]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,7 @@ class Helper:
 
     Attributes:
         pid: Of the one spoken to; 0: none.
+        hung: Who was ended since it didn't answer -> since when (monotonic seconds).
     """
 
     def __init__(self, folder: Path, idle_s: float, answer_s: float) -> None:
@@ -46,6 +48,7 @@ class Helper:
         self._answer_s = answer_s
         self._connection: socket.socket | None = None
         self.pid = 0
+        self.hung: dict[int, float] = {}
 
     def find(self) -> bool:
         """Whether one is spoken to, after looking for one that somebody else started."""
@@ -101,6 +104,7 @@ class Helper:
         if connection is None:
             raise Lost("no helper")
         connection.settimeout(within_s or self._answer_s)
+        asked_s = time.monotonic()
         try:
             data = protocol.pack(request)
             sent = socket.send_fds(connection, [data], list(descriptors))
@@ -108,6 +112,7 @@ class Helper:
                 connection.sendall(data[sent:])
             answer = api.decode(self._receive(connection), protocol.Answer)
         except TimeoutError as exc:
+            self.hung[self.pid] = asked_s
             self.end(patience_s=_HUNG_S)
             raise Lost("it didn't answer") from exc
         except msgspec.DecodeError as exc:

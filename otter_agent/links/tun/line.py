@@ -13,17 +13,32 @@ from dataclasses import dataclass
 
 from net.links.cell import Medium
 from net.links.chance import Chances, chances
-from net.links.model import Model
+from net.links.model import ROOM_BYTES, Model
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Counters, Direction
 from otter_agent.links.tun import device, protocol
 
 _BATCH = 64
 """Packets read at once: then others have their turn."""
+_SHARE = 8
+"""One part in so many of the machine's memory."""
 _LONGEST = device.HEADER_BYTES + 65_535
 
 _buffer = bytearray(_LONGEST)
 _view = memoryview(_buffer)
+
+
+class Room:
+    """What all links of a helper hold together at most: their packets are locked in memory.
+
+    Attributes:
+        left_bytes: What is still free.
+    """
+
+    def __init__(self, total_bytes: int | None = None) -> None:
+        if total_bytes is None:
+            total_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _SHARE
+        self.left_bytes = total_bytes
 
 
 class Gone(Exception):  # noqa: N818 - a word of this file
@@ -54,13 +69,15 @@ class Way:
         scheduled_s: When its turn is; infinite: nothing waits.
     """
 
-    def __init__(self, source: int, target: int, *, offload: bool) -> None:
+    def __init__(self, source: int, target: int, room: Room, *, offload: bool) -> None:
         self.direction: Direction | None = None
         self.model = Model(LinkSpec(), chances(0), start=device.HEADER_BYTES)
         self.lateness = Lateness()
         self.scheduled_s = float("inf")
         self.source = source
         self._target = target
+        self._room = room
+        self._taken_bytes = 0
         self._offload = offload
 
     def ask(self, direction: Direction, spec: LinkSpec, medium: Medium | None, now: float) -> None:
@@ -103,7 +120,15 @@ class Way:
             pass
         except OSError as exc:
             raise Gone from exc
-        self.model.offer(packets, now)
+        model = self.model
+        model.room_bytes = min(ROOM_BYTES, self._taken_bytes + max(0, self._room.left_bytes))
+        model.offer(packets, now)
+        self.account(model.held_bytes)
+
+    def account(self, held_bytes: int) -> None:
+        """Take of the room, or give back, what is held more or less than before."""
+        self._room.left_bytes -= held_bytes - self._taken_bytes
+        self._taken_bytes = held_bytes
 
     def write(self, now: float) -> None:
         """Hand what has arrived to the target's device.
@@ -113,6 +138,7 @@ class Way:
         """
         tally = self.model.tally
         arrived = self.model.take(now)
+        self.account(self.model.held_bytes)
         for at, packet in arrived:
             if at < now:
                 self.lateness.add(now - at)
@@ -147,13 +173,20 @@ class Line:
     """A link that is carried; owns its two descriptors."""
 
     def __init__(
-        self, name: str, ends: tuple[protocol.End, protocol.End], descriptors: tuple[int, int]
+        self,
+        name: str,
+        ends: tuple[protocol.End, protocol.End],
+        descriptors: tuple[int, int],
+        room: Room,
     ) -> None:
         self.device = name
         self.ends = ends
         self.descriptors = descriptors
         a, b = descriptors
-        self.ways = (Way(a, b, offload=ends[0].offload), Way(b, a, offload=ends[1].offload))
+        self.ways = (
+            Way(a, b, room, offload=ends[0].offload),
+            Way(b, a, room, offload=ends[1].offload),
+        )
 
     @property
     def names(self) -> frozenset[tuple[str, str]]:
@@ -171,6 +204,8 @@ class Line:
 
     def close(self) -> None:
         """Let go of the devices: nothing passes any more, and they stay."""
+        for way in self.ways:
+            way.account(0)
         for descriptor in self.descriptors:
             os.close(descriptor)
 

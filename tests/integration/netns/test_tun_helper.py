@@ -319,6 +319,9 @@ def test_a_helper_that_hangs_is_killed_and_replaced(another: Made, folder: Path)
             bench.apply(link.there, LinkSpec(delay_s=0.1))
             assert beside.ended(watched, 0)
             os.close(watched)
+            lost: dict[str, float] = {}
+            wait_until(lambda: lost.update(driver.lost()) or lost)
+            assert all(gap_s >= 1.0 for gap_s in lost.values())  # it hung, before it was ended
             wait_until(lambda: bench.read(other.there) == LinkSpec(delay_s=0.2))
             assert numbers(bench.exchange(link, link.there, 5)) == list(range(5))
     finally:

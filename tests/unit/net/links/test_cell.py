@@ -117,6 +117,17 @@ def test_a_rate_that_changes_goes_on_with_the_packet_being_sent():
     assert b[0][0] == pytest.approx(0.030)
 
 
+def test_a_rate_next_to_nothing_holds_up_the_medium_only_until_it_changes():
+    cell = Cell(spec(1e-320), spec())
+    cell.fill(0, 3)
+    cell.fill(1, 3)
+    assert cell.take(5.0) == [[], []]
+    cell.models[0].change(spec(), 5.0)
+    a, b = cell.take(6.0)
+    assert [at for at, _ in a] == pytest.approx([5.012, 5.036, 5.060])
+    assert [at for at, _ in b] == pytest.approx([5.024, 5.048, 5.072])
+
+
 def test_who_leaves_sends_alone_and_the_others_go_on():
     cell = Cell(spec(), spec(), spec())
     cell.fill(0, 2)

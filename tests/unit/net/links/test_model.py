@@ -1,6 +1,7 @@
 """The model of one direction: exact in time, and the same however often one looks."""
 
 import statistics
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from net.links.chance import chances
-from net.links.model import NEVER, Model
+from net.links.model import KEEPING_BYTES, NEVER, Model
 from net.links.spec import LinkSpec
 
 Step = tuple[float, object]
@@ -153,9 +154,24 @@ def test_slots_differ_in_length_as_asked():
 
 
 def test_a_direction_holds_no_more_than_its_room():
-    model, arrived = run(LinkSpec(delay_s=10.0), every(0.001, 50), room_bytes=1000)
+    room = 10 * (100 + KEEPING_BYTES)
+    model, arrived = run(LinkSpec(delay_s=10.0), every(0.001, 50), room_bytes=room)
     assert len(arrived) == 10
     assert model.tally.dropped == {"other": 40}
+
+
+def test_what_it_says_a_packet_takes_is_what_it_takes_of_memory():
+    model = Model(LinkSpec(delay_s=10.0), chances(1))
+    count = 20_000
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            model.offer([packet(number, 28)], number * 1e-6)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert model.waiting_packets == count
+    assert taken <= model.held_bytes <= 2 * taken
 
 
 # --- changes -------------------------------------------------------------------------------------
@@ -166,6 +182,13 @@ def test_a_rate_that_changes_goes_on_with_the_packet_being_sent():
     model.offer([packet(0), packet(1)], 0.0)  # a second each
     model.change(LinkSpec(rate_bps=1600, queue_packets=10), 0.5)
     assert numbered(model.take(9.0)) == [(0.75, 0), (1.25, 1)]
+
+
+def test_a_rate_next_to_nothing_holds_nothing_for_ever():
+    model = Model(LinkSpec(rate_bps=1e-320, queue_packets=10), chances(1))
+    model.offer([packet(0), packet(1)], 0.0)
+    model.change(LinkSpec(rate_bps=1600, queue_packets=10), 0.5)
+    assert numbered(model.take(9.0)) == [(1.0, 0), (1.5, 1)]
 
 
 def test_without_a_rate_all_that_waits_leaves():
