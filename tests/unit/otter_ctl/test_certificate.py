@@ -47,9 +47,15 @@ def test_every_value_has_its_unit(capsys):
     values = {"delay": 0.02, "loss": 0.005, "rate": 2e7, "burst": 1540.4}
     rows = [
         api.VerifyRow(
-            link="radio", from_="a", to="b", property=name,
-            asked=None, measured=value, error=None, ok=True,
-        )  # fmt: skip
+            link="radio",
+            from_="a",
+            to="b",
+            property=name,
+            asked=None,
+            measured=value,
+            error=None,
+            ok=True,
+        )
         for name, value in values.items()
     ]
     show(rows)
