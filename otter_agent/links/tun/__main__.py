@@ -50,8 +50,8 @@ def main() -> None:
         carrier.run(_LOOK_S, look)
         if is_there(path, inode):
             path.unlink(missing_ok=True)
+        control.close()  # it still has to do with the carrier
         carrier.close()
-        control.close()
 
 
 def _stop_on_signals(carrier: Carrier) -> None:

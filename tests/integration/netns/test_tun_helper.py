@@ -158,6 +158,7 @@ def test_a_helper_without_links_ends(another: Made, folder: Path):
         assert beside.ended(watched, 20)
         os.close(watched)
         assert not (folder / "links.s").exists()
+        assert (folder / "links.log").read_text() == ""  # though its agent hadn't hung up
         link = bench.make_link()  # another is started when it is needed
         assert bench.driver.pid not in (0, pid)
         assert numbers(bench.exchange(link, link.there, 5)) == list(range(5))
