@@ -16,8 +16,9 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from net import pcapng
-from otter_agent import api
+from otter_agent import api, arrivals
 from otter_agent.errors import AgentError
+from otter_agent.links.ways import ways
 from otter_agent.machine import Machine
 from otter_agent.network import names, namespaces
 
@@ -26,12 +27,10 @@ _ALL = 0x0003
 """ETH_P_ALL: linux/if_ether.h."""
 _SOL_PACKET, _STATISTICS, _IGNORE_OUTGOING = 263, 6, 23
 """linux/if_packet.h; the last since Linux 4.20."""
-_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
+_SO_RCVBUFFORCE = 33
 _BUFFER_BYTES = 1 << 24
 _ETHERNET = 1
 """ARPHRD_ETHER; a TUN device has none of it, and its packets begin with the IP header."""
-_TIMESPEC = struct.Struct("qq")
-_ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
 _AT_ONCE = 512
 _BLOCK_BYTES = 1 << 18
 
@@ -67,7 +66,7 @@ class _Tap:
             try:
                 made.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
                 made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-                made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+                arrivals.tell_times(made)
                 made.setblocking(False)
                 made.bind((device, _ALL))
             except OSError:
@@ -88,12 +87,13 @@ class _Tap:
         while len(found) < most:
             try:
                 length, ancillary, _, _ = self.socket.recvmsg_into(
-                    [view], _ANCILLARY, socket.MSG_TRUNC
+                    [view], arrivals.ROOM, socket.MSG_TRUNC
                 )
             except BlockingIOError:
                 break
             kept = bytes(view[: min(length, len(room))])
-            found.append(pcapng.packet(number, _time_of(ancillary), kept, length))
+            came = arrivals.time_of(ancillary) or time.time_ns()
+            found.append(pcapng.packet(number, came, kept, length))
         return found
 
     def dropped(self) -> int:
@@ -102,14 +102,6 @@ class _Tap:
         new = int(struct.unpack("II", told)[1])
         self._dropped += new
         return self._dropped if new else 0
-
-
-def _time_of(ancillary: list[tuple[int, int, bytes]]) -> int:
-    for level, kind, value in ancillary:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-            seconds, nanoseconds = _TIMESPEC.unpack(value[: _TIMESPEC.size])
-            return int(seconds * 1_000_000_000 + nanoseconds)
-    return time.time_ns()
 
 
 class Capture:
@@ -213,19 +205,17 @@ async def captured(
 
 
 def _directions(spec: api.MeshSpec, name: str, direction: str) -> list[tuple[str, str]]:
-    for link in spec.links:
-        if link.name == name:
-            both = [(link.a, link.b), (link.b, link.a)]
-            chosen = [(a, b) for a, b in both if direction in ("", f"{a}>{b}")]
-            if chosen:
-                return chosen
-            text = f"link {name} has no direction {direction!r}"
-            hint = f"there are: {link.a}>{link.b}, {link.b}>{link.a}"
-            raise AgentError("not-found", text, hint=hint)
-    known = ", ".join(link.name for link in spec.links[:20]) or "none"
-    raise AgentError(
-        "not-found", f"no link {name!r} in mesh {spec.name}", hint=f"there are: {known}"
-    )
+    there = [(way.source, way.target) for way in ways(spec) if way.link == name]
+    chosen = [(a, b) for a, b in there if direction in ("", f"{a}>{b}")]
+    if chosen:
+        return chosen
+    if there:
+        text = f"link {name} has no direction {direction!r}"
+        known = ", ".join(f"{a}>{b}" for a, b in there)
+    else:
+        text = f"no link {name!r} in mesh {spec.name}"
+        known = ", ".join(link.name for link in spec.links[:20]) or "none"
+    raise AgentError("not-found", text, hint=f"there are: {known}")
 
 
 def _opened(

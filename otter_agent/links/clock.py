@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from functools import cache
-from pathlib import Path
 
+from otter_agent.launcher import records
 from otter_agent.links.leases import Moment
 
 
@@ -14,6 +14,4 @@ def now() -> Moment:
     return Moment(boot=_boot(), boot_s=time.clock_gettime(time.CLOCK_BOOTTIME), wall_s=time.time())
 
 
-@cache
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+_boot = cache(records.boot_id)

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,8 +20,8 @@ from net.links.verify.tolerances import TOLERANCES
 from otter_agent import api
 from otter_agent.api import Budget
 from otter_agent.errors import AgentError
+from otter_agent.links.ways import Way, direction
 from otter_agent.machine import Machine
-from otter_agent.network import names
 from otter_agent.verify.jobs import DirectionJob, HostJob, Job, chosen
 from otter_agent.verify.telling import asked_of, told
 
@@ -88,19 +89,30 @@ def _directions(
     asked = asked_of(status)
     addresses = {host.name: host.address for host in spec.hosts}
     return [
-        DirectionJob(
-            link=link.name,
-            from_=source,
-            to=target,
-            source_netns=names.namespace(machine.agent_id, spec.name, source),
-            target_netns=names.namespace(machine.agent_id, spec.name, target),
-            source_address=addresses[source],
-            target_address=addresses[target],
-            device=names.link_device(link.name),
-            asked=msgspec.convert(asked.get((link.name, source, target), {}), LinkSpec),
-        )
-        for link, source, target in chosen(spec, request.links)
+        _job(machine, status, way, asked.get(way, {}), addresses)
+        for way in chosen(spec, request.links)
     ]
+
+
+def _job(
+    machine: Machine,
+    status: api.MeshStatus,
+    way: Way,
+    asked: Mapping[str, Any],
+    addresses: Mapping[str, str],
+) -> DirectionJob:
+    at = direction(machine.agent_id, status.spec, way)
+    return DirectionJob(
+        link=way.link,
+        from_=way.source,
+        to=way.target,
+        source_netns=at.source_netns,
+        target_netns=at.target_netns,
+        source_address=addresses[way.source],
+        target_address=addresses[way.target],
+        device=at.device,
+        asked=msgspec.convert(asked, LinkSpec),
+    )
 
 
 # --- computing ---------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_agent.api.base import Data
 from otter_agent.errors import AgentError
+from otter_agent.links.ways import Way, ways
 
 
 class DirectionJob(Data, frozen=True, rename={"from_": "from"}):
@@ -48,36 +49,31 @@ class Job(Data, frozen=True):
     seed: int = 0
 
 
-def chosen(spec: api.MeshSpec, patterns: Sequence[str]) -> list[tuple[api.Link, str, str]]:
-    """The directions that patterns stand for, each once: (link, from, to).
+def chosen(spec: api.MeshSpec, patterns: Sequence[str]) -> list[Way]:
+    """The directions that patterns stand for, each once.
 
     Raises:
         AgentError: A pattern stands for nothing (`not-found`).
     """
-    every = [
-        (link, a, b)
-        for link in spec.links
-        for a, b, asked in ((link.a, link.b, link.forward), (link.b, link.a, link.reverse))
-        if asked is not None
-    ]
+    every = list(ways(spec))
     if not patterns:
         return every
-    found: set[int] = set()
+    found: set[Way] = set()
     for pattern in patterns:
-        hits = {i for i, direction in enumerate(every) if _fits(direction, pattern)}
+        hits = {way for way in every if _fits(way, pattern)}
         if not hits:
             known = ", ".join(link.name for link in spec.links[:20]) or "none"
             raise AgentError(
                 "not-found", f"no link {pattern!r} in mesh {spec.name}", hint=f"there are: {known}"
             )
         found |= hits
-    return [every[i] for i in sorted(found)]
+    return [way for way in every if way in found]
 
 
-def _fits(direction: tuple[api.Link, str, str], pattern: str) -> bool:
-    link, source, target = direction
+def _fits(way: Way, pattern: str) -> bool:
     name, _, ends = pattern.partition(":")
-    if not fnmatchcase(link.name, name):
+    if not fnmatchcase(way.link, name):
         return False
     first, arrow, second = ends.partition(">")
-    return not ends or (bool(arrow) and fnmatchcase(source, first) and fnmatchcase(target, second))
+    there = fnmatchcase(way.source, first) and fnmatchcase(way.target, second)
+    return not ends or (bool(arrow) and there)

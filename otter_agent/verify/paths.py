@@ -10,20 +10,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from otter_agent import arrivals
 from otter_agent.network import namespaces
 from otter_agent.verify.jobs import DirectionJob
 
-_SO_NO_CHECK, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 11, 32, 33, 35
+_SO_NO_CHECK, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 11, 32, 33
 """Source: asm-generic/socket.h; Python names none of them."""
 _BUFFER_BYTES = 1 << 25
 """What a delaying qdisc holds counts as unsent, so the sender needs room for the whole link."""
-_TIMESPEC = struct.Struct("qq")
-_ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
 _LONGEST = 2048
 _DOWN = frozenset({errno.ENETUNREACH, errno.ENETDOWN})
 """Of a link that is down: sending will fail likewise, and all is lost, as it shall be."""
@@ -39,14 +37,10 @@ class Path:
     def receive(self) -> tuple[bytes, int] | None:
         """A packet and when it came (nanoseconds, CLOCK_REALTIME); None: there is none now."""
         try:
-            data, ancillary, _, _ = self.rx.recvmsg(_LONGEST, _ANCILLARY)
+            data, ancillary, _, _ = self.rx.recvmsg(_LONGEST, arrivals.ROOM)
         except BlockingIOError:
             return None
-        for level, kind, value in ancillary:
-            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-                seconds, nanoseconds = _TIMESPEC.unpack(value[: _TIMESPEC.size])
-                return data, seconds * 1_000_000_000 + nanoseconds
-        return data, 0
+        return data, arrivals.time_of(ancillary)
 
 
 @contextmanager
@@ -93,7 +87,7 @@ def _joined(tx: socket.socket, rx: socket.socket) -> Path:
     rx.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
     # Without a checksum a damaged packet arrives, and can be told from a lost one.
     tx.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
-    rx.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    arrivals.tell_times(rx)
     for one, other in ((tx, rx), (rx, tx)):
         try:
             one.connect(other.getsockname())

@@ -36,7 +36,7 @@ SPEC = api.MeshSpec(
     ],
 )  # fmt: skip
 def test_what_patterns_stand_for(patterns, found):
-    assert [f"{link.name}:{a}>{b}" for link, a, b in chosen(SPEC, patterns)] == found.split()
+    assert list(map(str, chosen(SPEC, patterns))) == found.split()
 
 
 @pytest.mark.parametrize(
