@@ -26,6 +26,8 @@ RAMPED = ("delay_s", "jitter_s", "loss_ratio", "rate_bps")
 """What a ramp leads to step by step; all else can only leap."""
 _MOST_STEPS = 10_000
 """Of looking for what comes next: a loop may say the same for ever."""
+_MOST_LOOKS = 300_000
+"""… at events, in all steps together: about a second."""
 _MOST_PASSED = 64
 """Changes of one direction that are passed over one by one."""
 _DEEPEST = 8
@@ -150,6 +152,11 @@ class Course:
         self._events = tuple(events)
         self._played = played
 
+    @property
+    def events(self) -> int:
+        """How many there are."""
+        return len(self._events)
+
     def change(self, moment_s: float) -> Change:
         """What is other than the topology asks, at a moment from the epoch."""
         return self._fold(moment_s, self._active(moment_s), {}, 0)
@@ -273,7 +280,8 @@ class Timeline(Generic[K]):
         if moment_s is None:
             moment_s = 0.0
             found = [Due(key, 0.0, change) for key, change in self.state(0.0).items() if change]
-        walk, left = Walk(self, moment_s), _MOST_STEPS
+        events = max((course.events for course in self._courses.values()), default=0)
+        walk, left = Walk(self, moment_s), min(_MOST_STEPS, _MOST_LOOKS // max(1, events))
         while walk.next_s < math.inf and len(found) < most and left > 0:
             found += walk.to(walk.next_s)
             left -= 1

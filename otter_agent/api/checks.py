@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 
 import msgspec
 
@@ -21,6 +22,8 @@ _TAKEN = (
 )  # fmt: skip
 """Where the runtimes put things of their own: nothing goes there, or above, hiding them."""
 MAX_CORES = 10_000.0
+MAX_EVENTS = 1000
+"""Of one direction or host: each is looked at for every change, each millisecond at worst."""
 
 
 def check(spec: MeshSpec) -> None:
@@ -94,6 +97,7 @@ def _timeline(spec: MeshSpec) -> None:
         _need(link and link.a == move.host, f"{where}: it has no link {move.link[:80]!r}")
         good = 0 <= move.at_s < 1e9 and (move.every_s is None or 1e-3 <= move.every_s < 1e9)
         _need(good, f"{where}: at {move.at_s} s, every {move.every_s} s")
+    _count_events(spec)
     for number, event in enumerate(spec.timeline.events):
         where = f"event {event.text[:80]!r}"
         for name in (*event.both, *event.forward, *event.reverse):
@@ -109,6 +113,16 @@ def _timeline(spec: MeshSpec) -> None:
             msgspec.convert(said, LinkSpec)
         problem = event.timed(number).problem()
         _need(problem is None, f"{where}: {problem}")
+
+
+def _count_events(spec: MeshSpec) -> None:
+    count = Counter(f"link {move.link}" for move in spec.timeline.moves)
+    for event in spec.timeline.events:
+        count.update(f"link {name}" for name in {*event.both, *event.forward, *event.reverse})
+        count.update(f"host {name}" for name in {*event.hosts})
+    for name, events in count.items():
+        why = f"{events} events, at most {MAX_EVENTS}: what changes that often is a trace"
+        _need(events <= MAX_EVENTS, f"{name[:80]}: {why}")
 
 
 def _module(module: ModuleSpec) -> None:
