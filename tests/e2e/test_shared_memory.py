@@ -220,3 +220,4 @@ def test_modules_in_containers_exchange_arrays_and_outlive_any_kill(docker_otter
     assert "copy" not in otter("logs", "viewer").stdout
     otter("destroy", "--yes", "--no-fetch")
     assert not shared_folder(otter).exists()
+    otter("image", "prune")  # the engine is other tests', too

@@ -42,8 +42,16 @@ def goes_to_guest(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks all tests of this folder, before `-m` selects."""
-    for item in filter(is_here, items):
+    """Marks all tests of this folder, before `-m` selects.
+
+    Those of the machine come last: what pytest set up for one of them it takes down before the
+    next test that it runs itself, and a replayed one would come between.
+    """
+    places = [place for place, item in enumerate(items) if is_here(item)]
+    ours = sorted((items[place] for place in places), key=lambda item: not goes_to_guest(item))
+    for place, item in zip(places, ours, strict=True):
+        items[place] = item
+    for item in ours:
         item.add_marker(pytest.mark.kernel)
         if goes_to_guest(item):
             # The first of them waits for the run of all.

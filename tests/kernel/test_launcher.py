@@ -93,3 +93,13 @@ def test_what_it_cannot_fetch_is_named(guest: Guest, tmp_path: Path) -> None:
     assert process.returncode == CANNOT_BOOT
     assert err.startswith(b"guest: cannot fetch user-mode-linux: ")
     assert err.count(b"\n") == 1
+
+
+def test_tests_of_the_machine_come_after_those_of_the_guest() -> None:
+    """What pytest set up for one of them would else stay until a test elsewhere fails on it."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/kernel"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    names = [line for line in done.stdout.splitlines() if "::" in line]
+    here = ["test_launcher.py" in name for name in names]
+    assert len(set(here)) == 2
+    assert here == sorted(here)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
+from contextlib import aclosing
 
 import pytest
 from helpers.dockerd import Dockerd
@@ -248,18 +249,18 @@ async def test_prune_keeps_what_is_kept_or_in_use(store, runtime, layout):
 
 async def test_prune_removes_bases_that_nothing_uses(store, layout, docker_url, shared_wheels):
     keeper = DockerImages(docker_url, layout, Wheelhouse(shared_wheels), KEEPER)
-    removed = (await keeper.prune(frozenset())).removed
-    assert [tag.partition(":")[0] for tag in removed] == [
-        "otter/base-python", "otter/packages-python",
-    ]  # fmt: skip
-    log = Log()
-    made = await keeper.ensure(module(layout, {"module.py": HELLO}), log)
-    assert log.has("making the base image")
-    kept = await keeper.prune(frozenset({made.digest}))
-    assert kept.removed == ()
-    await keeper.prune(frozenset())
-    await keeper._bases.ensure(find_base("python"), log)
-    await keeper.aclose()
+    async with aclosing(keeper):
+        removed = (await keeper.prune(frozenset())).removed
+        assert [tag.partition(":")[0] for tag in removed] == [
+            "otter/base-python", "otter/packages-python",
+        ]  # fmt: skip
+        log = Log()
+        made = await keeper.ensure(module(layout, {"module.py": HELLO}), log)
+        assert log.has("making the base image")
+        kept = await keeper.prune(frozenset({made.digest}))
+        assert kept.removed == ()
+        await keeper.prune(frozenset())
+        await keeper._bases.ensure(find_base("python"), log)
 
 
 async def test_builds_of_a_killed_agent_are_swept(store, dockerd, layout, busybox_image):
