@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from net.links.spec import LinkSpec
+from otter_agent.api import LinkCounters
 from otter_agent.errors import NetworkError
 
 DeviceKind = Literal["veth", "tun"]
+Counters = LinkCounters
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,33 +57,6 @@ class Facts:
     usable: bool
     detail: str
     error_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
-    """Of one direction, since it was made.
-
-    Attributes:
-        packets: That left it, at its far end.
-        bytes: Of IP packets, of those.
-        dropped: Cause -> packets: `loss`, `queue`, `aqm`, `down`, `other`; `overrun`: this machine
-            was too slow to take them, which nobody asked for.
-        waiting_packets: In its queue and under way, now.
-        waiting_bytes: Of those.
-        late_max_s: By how much a packet was let go after its time, at most; None: not measured.
-        late_mean_s: On average.
-    """
-
-    packets: int = 0
-    bytes: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    duplicated: int = 0
-    corrupted: int = 0
-    marked: int = 0
-    waiting_packets: int = 0
-    waiting_bytes: int = 0
-    late_max_s: float | None = None
-    late_mean_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,16 +21,4 @@ def counted(
 def _with(link: api.LinkStatus, counters: Counters | None) -> api.LinkStatus:
     if counters is None or link.driver == "none":
         return link
-    told = api.LinkCounters(
-        packets=counters.packets,
-        bytes=counters.bytes,
-        dropped=dict(counters.dropped),
-        duplicated=counters.duplicated,
-        corrupted=counters.corrupted,
-        marked=counters.marked,
-        waiting_packets=counters.waiting_packets,
-        waiting_bytes=counters.waiting_bytes,
-        late_max_s=counters.late_max_s,
-        late_mean_s=counters.late_mean_s,
-    )
-    return msgspec.structs.replace(link, counters=told)
+    return msgspec.structs.replace(link, counters=counters)

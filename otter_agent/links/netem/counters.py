@@ -7,7 +7,9 @@ packets, and none of them measures its own lateness.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from otter_agent.links.base import Counters, Direction
 from otter_agent.links.netem import place as places

@@ -13,8 +13,9 @@ import select
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from net.links.spec import LinkSpec
 from otter_agent.errors import NetworkError

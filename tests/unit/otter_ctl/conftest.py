@@ -182,6 +182,29 @@ def problems(read: Callable[..., Topology]) -> Callable[..., list[TopologyError]
 
 
 @pytest.fixture
+def one_problem(
+    problems: Callable[..., list[TopologyError]],
+) -> Callable[[str, str, str], None]:
+    """Checks that one thing is wrong with a text, at its line marked `# <-`, and what is said.
+
+    A mark that is all of the last line: at a table further up.
+    """
+
+    def check(text: str, key: str, reason: str) -> None:
+        found = problems(text)
+        assert len(found) == 1, [str(error) for error in found]
+        (error,) = found
+        lines = text.split("\n")
+        marked = [i for i, line in enumerate(lines, 1) if "# <-" in line]
+        assert lines[-1] == "# <-" or [error.line] == marked, str(error)
+        assert error.key.startswith(key), error.key
+        assert reason in error.reason
+        assert str(error).isprintable()
+
+    return check
+
+
+@pytest.fixture
 def full() -> str:
     """A topology that uses every key of this version."""
     return FULL
