@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
 from otter_ctl.cli.links import by_hand
+from otter_ctl.cli.reasons import reasons_document, show_reasons
 from otter_ctl.cli.words import causes
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import Prepared, prepare, with_secrets
@@ -18,6 +20,7 @@ from otter_ctl.errors import AgentFault
 from otter_ctl.planning.describe import quantity_text
 from otter_ctl.planning.diff import Change
 from otter_ctl.planning.expansion import expansion_lines
+from otter_ctl.planning.prediction import Forecast
 from otter_ctl.printable import printable
 from otter_ctl.secrets import present
 from otter_ctl.topology import load
@@ -32,6 +35,7 @@ DEGRADED = "degraded"
 Examples:
   otterctl plan topology.toml
   otterctl plan topology.toml --set hosts.edge.cpu=0.5
+  otterctl plan topology.toml --explain             # why modules are where they are
   otterctl plan topology.toml --detailed-exitcode   # 0 nothing to do, 1 error, 2 changes
   otterctl plan topology.toml --graph plan.svg      # a picture, with what changes in colour
 """
@@ -42,6 +46,9 @@ Examples:
     "--detailed-exitcode",
     is_flag=True,
     help="Exit with 2 if something would change, 1 on any error.",
+)
+@click.option(
+    "--explain", is_flag=True, help="Say why modules are where they are, and what to expect."
 )
 @click.option(
     "--graph",
@@ -55,6 +62,7 @@ def command(
     file: Path,
     overrides: tuple[str, ...],
     detailed_exitcode: bool,
+    explain: bool,
     graph: str | None,
     as_json: bool,
 ) -> int:
@@ -63,18 +71,22 @@ def command(
         prepared, refused = run(_prepare(session, file, overrides))
     except Exception as error:
         if detailed_exitcode:
-            from otter_ctl.__main__ import EXIT_FAILED, explain
+            from otter_ctl.__main__ import EXIT_FAILED
+            from otter_ctl.__main__ import explain as say
 
-            explain(error)
+            say(error)
             return EXIT_FAILED
         raise
     drawn = graph is not None and _draw(prepared, graph)
     if as_json:
         lacks = [fault.problem.message for fault in refused if fault.code == DEGRADED]
         faults = [str(fault) for fault in refused if fault.code != DEGRADED]
-        print_json({**_document(prepared), "refused": faults, "degraded": lacks})
+        document = {**_document(prepared), "refused": faults, "degraded": lacks}
+        print_json({**document, **(reasons_document(prepared.plan) if explain else {})})
     elif not drawn:
         show(prepared)
+        if explain:
+            show_reasons(prepared.plan)
     for fault in refused:
         if fault.code == DEGRADED:
             click.secho(f"warning: {fault.problem.message}", fg="yellow", err=True)
@@ -204,5 +216,11 @@ def _document(prepared: Prepared) -> dict[str, object]:
         "warnings": prepared.plan.warnings,
         "unsupported": prepared.plan.unsupported,
         "expansion": prepared.plan.expansion,
+        "forecast": _forecast(prepared.plan.forecast),
         "spec": prepared.plan.spec,
     }
+
+
+def _forecast(forecast: Forecast) -> dict[str, object]:
+    links = [{**asdict(link), "utilisation": link.utilisation} for link in forecast.links]
+    return {"streams": forecast.streams, "links": links}

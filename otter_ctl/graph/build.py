@@ -11,7 +11,7 @@ from typing import Any
 from otter_agent import api
 from otter_ctl.graph.model import ChangeKind, Host, Link, Module, Picture, Stream
 from otter_ctl.planning.diff import Change
-from otter_ctl.planning.placement import place
+from otter_ctl.planning.resolve import seated
 from otter_ctl.topology.model import LOCAL, Topology
 from otter_ctl.topology.model import Module as Asked
 
@@ -25,7 +25,7 @@ def of_topology(topology: Topology) -> Picture:
     Raises:
         PlacementError: A module fits nowhere.
     """
-    seats = place(topology.hosts, topology.modules, {})
+    seats = seated(topology)[0].seats
     inside: dict[str, list[Module]] = defaultdict(list)
     for module in topology.modules:
         inside[seats[module.name]].append(

@@ -1,108 +1,153 @@
-"""Modules without a host -> hosts: first fit by free cpu and memory. Pure.
+"""Modules -> hosts: what a topology says of them, as a question to `otter_ctl.placing`. Pure.
 
-What names its host is seated first, whether it fits or not: that was the author's choice. Then
-what runs already stays where it is, also where it has become crowded, since moving means
-restarting; unless the host is gone or has less than the module asks for by itself. Then the rest
-in the order of the file, on the first host of the file with room. Must not know: addresses, links.
+A module's needs are its budgets, as a room a host has its own; where hosts have GPUs, a module
+that needs one fits only there. Streams are the flows: a message of what `expect` says, or of a
+kilobyte, weighs as much as there are a second. Must not know: addresses, agents.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from net.units import format_size
 from otter_ctl.errors import PlacementError
-from otter_ctl.topology.model import Host, Module
+from otter_ctl.placing import Flow, Item, Reason, Request, Room, UnplacedError
+from otter_ctl.placing import explain as explained
+from otter_ctl.placing import place as placed
+from otter_ctl.placing.request import CrossS
+from otter_ctl.planning.prediction import DEFAULT_BYTES
+from otter_ctl.topology.access import ARCHITECTURES
+from otter_ctl.topology.model import Gpu, Host, Machine, Module, On, Stream
+
+NO_GPU = {"gpu": 0.0, "gpu_memory": 0.0}
 
 
-@dataclass(slots=True)
-class _Free:
-    """What is left of a host."""
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where all modules are.
 
-    cpu: float
-    memory_bytes: float
+    Attributes:
+        seats: Module -> host, in the order of the file.
+        request: What was asked, to explain it.
+    """
 
-    def take(self, module: Module) -> None:
-        self.cpu -= module.cpu or 0.0
-        self.memory_bytes -= module.memory_bytes or 0
+    seats: Mapping[str, str]
+    request: Request
 
-    def refusal(self, module: Module) -> str:
-        """Why the module doesn't fit; empty if it does."""
-        if (module.cpu or 0.0) > self.cpu + 1e-9:
-            return f"has {max(self.cpu, 0):g} of {module.cpu:g} cores free"
-        if (module.memory_bytes or 0) > self.memory_bytes:
-            free = format_size(max(int(self.memory_bytes), 0))
-            return f"has {free} of {format_size(module.memory_bytes or 0)} memory free"
-        return ""
+    def reasons(self) -> list[Reason]:
+        """Why each is there, and nowhere else."""
+        return explained(self.request, self.seats)
+
+
+def offered(machine: Machine | None, arch: str | None) -> frozenset[str]:
+    """What a host offers by being on a machine: its labels and its processors' kind."""
+    labels = machine.labels if machine else ()
+    return frozenset((*(f"label {label}" for label in labels), *([f"arch {arch}"] if arch else [])))
 
 
 def place(
-    hosts: Sequence[Host], modules: Sequence[Module], current: Mapping[str, str]
-) -> dict[str, str]:
-    """Module -> host, in the order of `modules`.
+    hosts: Sequence[Host],
+    modules: Sequence[Module],
+    streams: Sequence[Stream],
+    current: Mapping[str, str],
+    *,
+    cross_s: CrossS,
+    offers: Mapping[str, frozenset[str]],
+    placer: str = "greedy",
+) -> Placement:
+    """Place every module.
 
     Args:
         hosts: In the order of the file; at least one.
         modules: In the order of the file.
-        current: Where running modules are.
+        streams: Between them.
+        current: Module -> host, where running modules are.
+        cross_s: Latency of a message between two hosts.
+        offers: Host -> what `offered` says of its machine.
+        placer: As `placement` of the topology.
 
     Raises:
         PlacementError: A module fits on no host; says why for each.
+        OtterError: The placer failed.
     """
-    whole = {h.name: h for h in hosts}
-    free = {h.name: _all_of(h) for h in hosts}
-    seats = {m.name: m.host for m in modules if m.host is not None}
-    for module in modules:
-        if module.host is not None:
-            free[module.host].take(module)
-    homeless = [m for m in modules if m.host is None]
-    if len(hosts) == 1:
-        return {m.name: _only(hosts[0], m) for m in modules}
-    for module in homeless:
-        host = current.get(module.name, "")
-        if host in whole and not _all_of(whole[host]).refusal(module):
-            seats[module.name] = host
-            free[host].take(module)
-    cursors: dict[tuple[float | None, int | None], int] = {}
-    in_order = list(free.items())
-    for module in homeless:
-        if module.name not in seats:
-            seats[module.name] = _first_fit(module, in_order, cursors)
-    return {m.name: seats[m.name] for m in modules}
+    none: frozenset[str] = frozenset()
+    gpus = any(host.gpu for host in hosts)
+    rooms = (Room(name=h.name, has=_has(h, gpus), offers=offers.get(h.name, none)) for h in hosts)
+    only = hosts[0].name if len(hosts) == 1 else None
+    request = Request(
+        rooms=tuple(rooms),
+        items=tuple(_item(m, current.get(m.name, ""), only) for m in modules),
+        flows=tuple(_flow(s) for s in streams),
+        cross_s=cross_s,
+    )
+    if only is not None:
+        _check_only(hosts[0], request)
+    try:
+        return Placement(placed(request, placer), request)
+    except UnplacedError as error:
+        raise PlacementError(error.item, error.rejected) from None
 
 
-def _all_of(host: Host) -> _Free:
-    return _Free(
-        math.inf if host.cpu is None else host.cpu,
-        math.inf if host.memory_bytes is None else host.memory_bytes,
+def _has(host: Host, gpus: bool) -> dict[str, float]:
+    """What a host has; `gpus`: some host says that it has one, so others have none."""
+    budget = {"cpu": host.cpu, "memory": host.memory_bytes}
+    if gpus:
+        budget |= _gpu(host.gpu, whole=True)
+    return {kind: float(has) for kind, has in budget.items() if has is not None}
+
+
+def _gpu(gpu: Gpu | None, *, whole: bool = False) -> dict[str, float | None]:
+    """Of a host without a GPU: none of it; of one that says not how much: all of it."""
+    if gpu is None:
+        return dict(NO_GPU) if whole else {}
+    share = gpu.share if gpu.share is not None or not whole else 1.0
+    return {"gpu": share, "gpu_memory": gpu.memory_bytes}
+
+
+def _item(module: Module, now: str, only: str | None) -> Item:
+    needs = {"cpu": module.cpu, "memory": module.memory_bytes, **_gpu(module.gpu)}
+    return Item(
+        name=module.name,
+        needs={kind: float(need) for kind, need in needs.items() if need},
+        wants=_wants(module.on),
+        room=module.host or only,
+        among=None if module.among is None else frozenset(module.among),
+        beside=module.beside,
+        apart=module.apart,
+        now=now,
     )
 
 
-def _only(host: Host, module: Module) -> str:
-    """Where there is no choice modules share, as if each had named the host."""
-    why = _all_of(host).refusal(module)
-    if why:
-        raise PlacementError(module.name, {host.name: why})
-    return host.name
+def _wants(on: On | None) -> frozenset[str]:
+    if on is None:
+        return frozenset()
+    wants = {f"label {label}" for label in on.labels}
+    if on.arch is not None:
+        wants.add(f"arch {ARCHITECTURES.get(on.arch, on.arch)}")
+    return frozenset(wants)
 
 
-def _first_fit(
-    module: Module,
-    free: Sequence[tuple[str, _Free]],
-    cursors: dict[tuple[float | None, int | None], int],
-) -> str:
-    """The first host with room.
+def _flow(stream: Stream) -> Flow:
+    size = DEFAULT_BYTES if stream.expect_bytes is None else stream.expect_bytes
+    return Flow(
+        name=stream.name,
+        source=stream.source,
+        target=stream.target,
+        message_bytes=float(size),
+        weight=stream.expect_per_s or 1.0,
+    )
 
-    Rooms only shrink: a host that had none for such a module has none for the next, so `cursors`
-    remember where the search for such ones got to.
-    """
-    such = (module.cpu, module.memory_bytes)
-    for at in range(cursors.get(such, 0), len(free)):
-        host, left = free[at]
-        if not left.refusal(module):
-            left.take(module)
-            cursors[such] = at
-            return host
-    raise PlacementError(module.name, {host: left.refusal(module) for host, left in free})
+
+def _check_only(host: Host, request: Request) -> None:
+    """Where there is no choice modules share, as if each had named the host; but each must fit."""
+    room = request.rooms[0]
+    for item in request.items:
+        alone = Request(
+            rooms=(room,),
+            items=(Item(name=item.name, needs=item.needs, wants=item.wants),),
+            cross_s=request.cross_s,
+        )
+        try:
+            placed(alone)
+        except UnplacedError as error:
+            raise PlacementError(error.item, error.rejected) from None

@@ -14,14 +14,16 @@ from pathlib import Path
 from otter_agent import api
 from otter_ctl.errors import PlanError
 from otter_ctl.planning.addresses import Addresses, allocate, dotted
+from otter_ctl.planning.crossing import Crossing
 from otter_ctl.planning.machines import assign, unreached
 from otter_ctl.planning.model import Blob, Plan, Upload
 from otter_ctl.planning.outside import outside
-from otter_ctl.planning.placement import place
+from otter_ctl.planning.placement import Placement, offered, place
+from otter_ctl.planning.prediction import forecast
 from otter_ctl.planning.routes import Routes, compute
 from otter_ctl.planning.timeline import timeline, trace_notes
 from otter_ctl.planning.unbuilt import unapplied, unreachable
-from otter_ctl.topology.model import Cell, Module, Ready, Stream, Topology
+from otter_ctl.topology.model import LOCAL, Cell, Link, Module, Ready, Stream, Topology
 from otter_ctl.topology.words import fill
 
 STREAM_PORT = 7070
@@ -61,17 +63,15 @@ def plan(
     Raises:
         PlanError: Something can't be had together; `PlacementError` for a module without room.
     """
-    seats = _place(topology, current)
+    links = tuple(map(_link, topology.links))
+    machines = assign(topology, arch)
+    at_first = _at_first(topology, links)
+    placement, crossing = seated(topology, current, arch)
+    seats = placement.seats
     placed: dict[str, list[str]] = {host.name: [] for host in topology.hosts}
     for module, host in seats.items():
         placed[host].append(module)
     addresses = allocate(placed, current, topology.pool)
-    links = tuple(
-        api.Link(name=link.name, a=link.a, b=link.b, forward=link.forward, reverse=link.reverse)
-        for link in topology.links
-    )
-    later = {m.link for cell in topology.cells for m in cell.members if m.visits}
-    at_first = [link for link in links if link.name not in later]
     routes = compute(addresses.blocks, at_first, {h.name for h in topology.hosts if h.gateway})
     wiring = _wiring(topology, seats, addresses)
     names = addresses.names()
@@ -94,17 +94,20 @@ def plan(
         names=names,
         timeline=timeline(topology, blobs),
     )
-    machines = assign(topology, arch)
+    expected = forecast(topology.streams, seats, crossing)
     return Plan(
         spec,
         warnings=(
             *trace_notes(topology),
             *unapplied(topology),
             *unreachable(topology.streams, seats, routes.reach),
+            *expected.warnings(),
         ),
         unsupported=tuple(unreached(topology, machines, arch)),
         expansion=topology.expansion,
         machines=machines,
+        placement=placement,
+        forecast=expected,
     )
 
 
@@ -118,9 +121,42 @@ def _cell(cell: Cell) -> api.Cell:
     )
 
 
-def _place(topology: Topology, current: api.MeshSpec | None) -> dict[str, str]:
-    now = {m.name: m.host for m in current.modules} if current else {}
-    return place(topology.hosts, topology.modules, now)
+def _link(link: Link) -> api.Link:
+    return api.Link(name=link.name, a=link.a, b=link.b, forward=link.forward, reverse=link.reverse)
+
+
+def _at_first(topology: Topology, links: Iterable[api.Link]) -> list[api.Link]:
+    """Without those of members that come to a cell later."""
+    later = {m.link for cell in topology.cells for m in cell.members if m.visits}
+    return [link for link in links if link.name not in later]
+
+
+def seated(
+    topology: Topology, current: api.MeshSpec | None = None, arch: str | None = None
+) -> tuple[Placement, Crossing]:
+    """Where modules go, and what messages take from host to host; arguments as of `plan`.
+
+    Raises:
+        PlacementError: A module fits nowhere.
+    """
+    hosts = [host.name for host in topology.hosts]
+    crossing = Crossing(hosts, _at_first(topology, map(_link, topology.links)))
+    machines = assign(topology, arch)
+    known = {machine.name: machine for machine in topology.machines}
+    offers = {
+        host: offered(known.get(name), arch if name == LOCAL else None)
+        for host, name in machines.items()
+    }
+    placement = place(
+        topology.hosts,
+        topology.modules,
+        topology.streams,
+        {m.name: m.host for m in current.modules} if current else {},
+        cross_s=crossing.message_s,
+        offers=offers,
+        placer=topology.placement,
+    )
+    return placement, crossing
 
 
 def _kept_runtimes(topology: Topology, current: api.MeshSpec | None) -> dict[str, api.RuntimeName]:

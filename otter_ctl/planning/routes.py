@@ -63,7 +63,7 @@ class Routes:
 
 
 @dataclass(slots=True)
-class _Graph:
+class Graph:
     """Hosts numbered by their addresses; the steps out of each."""
 
     names: list[str]
@@ -77,38 +77,38 @@ def compute(
 ) -> Routes:
     """Routes from every host to every other's block that it can reach, and to a gateway."""
     names = sorted(blocks, key=lambda name: blocks[name].base)
-    graph = _graph(names, links)
-    towards = first_steps(graph.steps)
+    made = graph(names, links)
+    towards = first_steps(made.steps)
     ranges = Ranges([blocks[name] for name in names])
     via = {name: dotted(block.host) for name, block in blocks.items()}
     tables = {
         name: tuple(
             Route(to=ranges.cover(by_hop[rank]), via=via[hop.host], link=hop.link)
             for rank in sorted(by_hop)
-            for hop in (graph.hops[rank],)
+            for hop in (made.hops[rank],)
         )
         for name, by_hop in zip(names, towards, strict=True)
     }
-    for name, hop in _outward(graph, gateways):
+    for name, hop in _outward(made, gateways):
         tables[name] += (Route(to=(DEFAULT,), via=via[hop.host], link=hop.link),)
     return Routes(tables, Reach(names, towards))
 
 
-def _outward(graph: _Graph, gateways: Collection[str]) -> Iterable[tuple[str, Hop]]:
+def _outward(made: Graph, gateways: Collection[str]) -> Iterable[tuple[str, Hop]]:
     """The next hop of every host towards the outside world; none of a gateway, which is there.
 
     The outside is one more node behind all gateways, so everybody's nearest is found at once.
     """
     if not gateways:
         return
-    inside, outside = len(graph.hops), len(graph.names)
+    inside, outside = len(made.hops), len(made.names)
     steps: list[list[Step]] = [
         [*out, (0, outside, inside)] if name in gateways else out
-        for name, out in zip(graph.names, graph.steps, strict=True)
+        for name, out in zip(made.names, made.steps, strict=True)
     ]
     for number, rank in one_target([*steps, []], outside):
         if rank < inside:
-            yield graph.names[number], graph.hops[rank]
+            yield made.names[number], made.hops[rank]
 
 
 class Ranges:
@@ -151,15 +151,16 @@ def _aligned(base: int, end: int) -> Iterable[Block]:
         base += size
 
 
-def _graph(names: list[str], links: Sequence[Link]) -> _Graph:
+def graph(names: list[str], links: Sequence[Link]) -> Graph:
+    """Hosts in the order of their addresses, and the directions of links out of each."""
     number = {name: i for i, name in enumerate(names)}
     ends = [end for link in links for end in _directions(link)]
     ends.sort(key=lambda end: (end[1].host, end[1].link))
-    graph = _Graph(names, [[] for _ in names])
+    made = Graph(names, [[] for _ in names])
     for rank, (source, hop, delay_ns) in enumerate(ends):
-        graph.hops.append(hop)
-        graph.steps[number[source]].append((delay_ns, number[hop.host], rank))
-    return graph
+        made.hops.append(hop)
+        made.steps[number[source]].append((delay_ns, number[hop.host], rank))
+    return made
 
 
 def _directions(link: Link) -> Iterable[tuple[str, Hop, int]]:

@@ -21,6 +21,7 @@ from otter_ctl.topology.links import read_links
 from otter_ctl.topology.machines import Known, Machines, read_machines
 from otter_ctl.topology.model import POOL, Expansion, Topology
 from otter_ctl.topology.modules import read_modules
+from otter_ctl.topology.neighbours import read_neighbours
 from otter_ctl.topology.reader import Fields, Place
 from otter_ctl.topology.reader import Path as KeyPath
 from otter_ctl.topology.streams import read_streams
@@ -67,6 +68,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
     modules = read_modules(
         top.get("modules", {}), defaults.get("module"), hosts, names, around.folder, expansion
     )
+    read_neighbours(top.get("modules", {}), modules, names)
     unread = "modules" in top.given and "modules" not in top
     streams = read_streams(
         top.get("streams", []), defaults.get("stream"), None if unread else modules, expansion
@@ -82,6 +84,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
         pool=network.get("pool", POOL),
         overcommit=top.get("overcommit", False),
         allow_degraded=top.get("allow_degraded", False),
+        placement=top.get("placement", "greedy"),
         machines=tuple(machines.used.values()),
         hosts=tuple(hosts.values()),
         links=links,

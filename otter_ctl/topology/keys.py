@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from otter_ctl.topology import access, kinds, values
 from otter_ctl.topology.keys_modules import MODULE, STREAM
+from otter_ctl.topology.keys_placing import ON, PLACEMENT
 from otter_ctl.topology.keys_shared import GPU, IO, PAIR
 from otter_ctl.topology.keys_time import TRACE_KEY, event_table
 from otter_ctl.topology.model import HOSTS_LIMIT, MESH_NAME_LIMIT, POOL
@@ -16,12 +17,6 @@ from otter_ctl.topology.reader import Key, Table
 
 FORMAT = 1
 """The newest format that this version reads."""
-
-ON = Table(
-    "on",
-    Key("arch", access.ARCH, "Its processors' kind: arm64 or amd64."),
-    Key("label", kinds.one_or_many(access.LABEL), "A label of it, or several that it all has."),
-)
 
 HOST = Table(
     "hosts",
@@ -171,6 +166,7 @@ TOPOLOGY = Table(
         "Whether links may lack what the machine's link driver can't do.",
         default=False,
     ),
+    PLACEMENT,
     Key("network", kinds.table(NETWORK), "Addresses."),
     Key("machines", kinds.named_tables(MACHINE), "Computers that carry hosts."),
     Key("defaults", kinds.table(DEFAULTS), "Values for all hosts, links, modules or streams."),

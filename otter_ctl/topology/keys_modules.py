@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from otter_ctl.topology import access, kinds, values
+from otter_ctl.topology.keys_placing import EXPECTED, OF_MODULES
 from otter_ctl.topology.keys_shared import GPU, IO, PAIR
 from otter_ctl.topology.model import MODULES_LIMIT
 from otter_ctl.topology.reader import Key, Table
@@ -39,6 +40,7 @@ MODULE = Table(
     Key("command", values.COMMAND, "Command instead of the image's or the build's own."),
     Key("runtime", kinds.choice("docker", "process", "fake"), "What runs the module."),
     Key("host", values.REFERENCE, "The host that it runs on; a glob makes one instance per host."),
+    *OF_MODULES,
     Key("count", kinds.integer(1, MODULES_LIMIT), "Makes so many: NAME-1, NAME-2, …"),
     Key("cpu", values.CORES, "Cores at most."),
     Key("memory", values.MEMORY, "Memory at most."),
@@ -107,4 +109,5 @@ STREAM = Table(
         default=False,
     ),
     Key("rate", values.RATE, "With udp: bit/s to send at; default: what the path carries."),
+    EXPECTED,
 )

@@ -236,11 +236,19 @@ class Module:
         runtime: None: the machine's default.
         secrets: Names of variables of the caller.
         ready: None: as the planner sees fit.
+        among: Hosts that it may be placed on; None: any.
+        on: What the machine of its host must have, where it is placed.
+        beside: Modules on whose host it must be.
+        apart: Modules on whose host it must not be.
         made_from: The table with a `count` or a glob that made it; empty: its own.
     """
 
     name: str
     host: str | None = None
+    among: tuple[str, ...] | None = None
+    on: On | None = None
+    beside: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
     build: Path | None = None
     base: str = "python"
     image: str | None = None
@@ -283,6 +291,10 @@ class Stream:
     partial: bool = False
     rate_bps: float = 0.0
     """0: what the path carries. These three: udp only."""
+    expect_bytes: int | None = None
+    """Of a message; None: nothing is said."""
+    expect_per_s: float | None = None
+    """Messages a second; None: nothing is said."""
 
     @property
     def name(self) -> str:
@@ -355,6 +367,7 @@ class Topology:
         pool: CIDR that addresses are taken from.
         overcommit: Whether budgets may add up to more than the machine has.
         allow_degraded: Whether links may lack what the machine's link driver can't do.
+        placement: Who places modules: a name of `placing.find.PLACERS`, or package:function.
         machines: That its hosts name, from the file or the site file.
         links: Those of `[[links]]`, then those of cells.
         expansion: What counts and globs made, table by table.
@@ -367,6 +380,7 @@ class Topology:
     pool: str = POOL
     overcommit: bool = False
     allow_degraded: bool = False
+    placement: str = "greedy"
     machines: tuple[Machine, ...] = ()
     hosts: tuple[Host, ...]
     links: tuple[Link, ...] = ()

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from otter_ctl.topology.globs import Names, is_glob
-from otter_ctl.topology.hosts import instance_names, read_gpu, read_io
+from otter_ctl.topology.hosts import instance_names, read_gpu, read_io, read_on
 from otter_ctl.topology.model import MODULES_LIMIT, Expansion, File, Host, Module, Ready
 from otter_ctl.topology.outside import Published, read_mounts, read_publish
 from otter_ctl.topology.reader import Fields, shown
@@ -84,6 +84,7 @@ def _module(name: str, own: Fields, merged: Fields, ready: Ready | None, folder:
         runtime=merged.get("runtime"),
         cpu=merged.get("cpu"),
         memory_bytes=merged.get("memory"),
+        on=read_on(own),
         gpu=read_gpu(merged),
         io=read_io(merged),
         env=env,

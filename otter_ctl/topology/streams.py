@@ -6,7 +6,7 @@ Must not know: TOML, positions, addresses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 from otter_ctl.topology.globs import End, Names, is_glob, join
 from otter_ctl.topology.model import STREAMS_LIMIT, Delivery, Expansion, Module, Stream
@@ -71,6 +71,7 @@ def _add(
             fec_ratio=merged.get("fec", 0.0),
             partial=merged.get("partial", False),
             rate_bps=merged.get("rate", 0.0),
+            **_expected(merged.get("expect")),
         )
         if len(streams) >= STREAMS_LIMIT:
             own.place.report(f"makes more than {STREAMS_LIMIT} streams")
@@ -90,6 +91,14 @@ def _add(
         expansion.append(
             Expansion(subject="streams", written=written, rule=rule, names=tuple(made))
         )
+
+
+def _expected(expect: Fields | None) -> dict[str, Any]:
+    """What a stream is said to carry."""
+    if expect is None or "message" not in expect:
+        return {}
+    every = expect.get("every")
+    return {"expect_bytes": expect["message"], "expect_per_s": 1 / every if every else None}
 
 
 def _delivery(merged: Fields, own: Fields) -> Delivery:

@@ -1,0 +1,172 @@
+"""Whether an item may be in a room, and why not. Pure.
+
+Items that must share a room are one `Group`: placed, moved and refused together. Must not know:
+costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from net.units import format_size
+from otter_ctl.placing.request import Item, Request, Room
+
+SLACK = 1e-9
+"""Tenths of cores add up to a whole one."""
+
+
+@dataclass(slots=True)
+class Group:
+    """Items that share a room.
+
+    Attributes:
+        fixed: Where it must be; empty: to be found.
+        members: Names, in the order of the file.
+    """
+
+    members: list[str]
+    needs: dict[str, float] = field(default_factory=dict)
+    wants: frozenset[str] = frozenset()
+    among: frozenset[str] | None = None
+    apart: set[str] = field(default_factory=set)
+    fixed: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of its first member."""
+        return self.members[0]
+
+
+def groups(request: Request) -> list[Group]:
+    """All items, those that must be together as one; in the order of the file."""
+    leader = {item.name: item.name for item in request.items}
+
+    def find(name: str) -> str:
+        while leader[name] != name:
+            leader[name] = leader[leader[name]]
+            name = leader[name]
+        return name
+
+    order = {item.name: number for number, item in enumerate(request.items)}
+    for item in request.items:
+        for other in item.beside:
+            first, second = sorted((find(item.name), find(other)), key=order.__getitem__)
+            leader[second] = first
+    made: dict[str, Group] = {}
+    for item in request.items:
+        _join(made.setdefault(find(item.name), Group([])), item)
+    return list(made.values())
+
+
+def _join(group: Group, item: Item) -> None:
+    group.members.append(item.name)
+    for kind, needs in item.needs.items():
+        group.needs[kind] = group.needs.get(kind, 0.0) + needs
+    group.wants |= item.wants
+    if item.among is not None:
+        group.among = item.among if group.among is None else group.among & item.among
+    group.apart.update(item.apart)
+    if item.room is not None:
+        group.fixed = item.room
+
+
+@dataclass(slots=True)
+class Rooms:
+    """What is seated where so far."""
+
+    by_name: dict[str, Room]
+    used: dict[str, dict[str, float]]
+    seated: dict[str, str] = field(default_factory=dict)
+    """Item -> room."""
+    enemies: dict[str, set[str]] = field(default_factory=dict)
+    """Item -> items that must not share its room, whichever of the two said so."""
+
+    @classmethod
+    def of(cls, request: Request) -> Rooms:
+        """Empty ones."""
+        enemies: dict[str, set[str]] = {}
+        for item in request.items:
+            for other in item.apart:
+                enemies.setdefault(item.name, set()).add(other)
+                enemies.setdefault(other, set()).add(item.name)
+        by_name = {room.name: room for room in request.rooms}
+        return cls(by_name, {name: {} for name in by_name}, enemies=enemies)
+
+    def take(self, group: Group, room: str) -> None:
+        """Seat a group, whether it fits or not."""
+        used = self.used[room]
+        for kind, needs in group.needs.items():
+            used[kind] = used.get(kind, 0.0) + needs
+        for member in group.members:
+            self.seated[member] = room
+
+    def leave(self, group: Group) -> str:
+        """Take a group out of its room, and say which that was."""
+        room = self.seated[group.name]
+        used = self.used[room]
+        for kind, needs in group.needs.items():
+            used[kind] -= needs
+        for member in group.members:
+            del self.seated[member]
+        return room
+
+    def fits(self, group: Group, room: str) -> bool:
+        """Whether a group may be in a room as things are."""
+        at = self.by_name[room]
+        has, used = at.has, self.used[room]
+        for kind, needs in group.needs.items():
+            if kind in has and needs > has[kind] - used.get(kind, 0.0) + SLACK:
+                return False
+        return (
+            (group.among is None or room in group.among)
+            and group.wants <= at.offers
+            and self._enemy(group, room) is None
+        )
+
+    def alone(self, group: Group, room: str) -> bool:
+        """Whether it could be there if nobody else were."""
+        at = self.by_name.get(room)
+        return (
+            at is not None
+            and (group.among is None or room in group.among)
+            and group.wants <= at.offers
+            and self._lacking(group, at, {}) is None
+        )
+
+    def refusal(self, group: Group, room: str) -> str:
+        """Why a group can't be in a room; empty if it can."""
+        at = self.by_name[room]
+        if group.among is not None and room not in group.among:
+            return "isn't among the hosts that it may be on"
+        if not group.wants <= at.offers:
+            return f"lacks {', '.join(sorted(group.wants - at.offers))}"
+        kind = self._lacking(group, at, self.used[room])
+        if kind is not None:
+            free = max(at.has[kind] - self.used[room].get(kind, 0.0), 0.0)
+            return f"has {_amounts(kind, free, group.needs[kind])} free"
+        enemy = self._enemy(group, room)
+        return "" if enemy is None else f"has {enemy}, which it must be apart from"
+
+    def _lacking(self, group: Group, room: Room, used: Mapping[str, float]) -> str | None:
+        for kind, needs in group.needs.items():
+            has = room.has.get(kind)
+            if has is not None and needs > has - used.get(kind, 0.0) + SLACK:
+                return kind
+        return None
+
+    def _enemy(self, group: Group, room: str) -> str | None:
+        if not self.enemies:
+            return None
+        others: Iterable[str] = (e for m in group.members for e in self.enemies.get(m, ()))
+        return next((e for e in sorted(others) if self.seated.get(e) == room), None)
+
+
+def _amounts(kind: str, free: float, needs: float) -> str:
+    """`0.5 of 0.75 cores`."""
+    if kind == "cpu":
+        return f"{free:g} of {needs:g} cores"
+    if kind == "gpu":
+        return f"{free:.0%} of {needs:.0%} of a GPU"
+    words = kind.replace("_", " ")
+    return f"{format_size(int(free))} of {format_size(int(needs))} {words}"
