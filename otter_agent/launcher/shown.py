@@ -50,6 +50,19 @@ def show(binds: list[Shown], secrets: Mapping[str, str]) -> None:
         places.close()
 
 
+def make_place(target: str, *, folder: bool) -> str:
+    """A mount point in this process's mount namespace; returns its path without links.
+
+    Raises:
+        OSError: It can't be had.
+    """
+    places = _Places()
+    try:
+        return places.make(target, folder=folder)
+    finally:
+        places.close()
+
+
 @contextlib.contextmanager
 def _naming(key: str) -> Iterator[None]:
     try:
@@ -68,11 +81,7 @@ def _bind(source: int, target: str, readonly: bool) -> None:
     """Of one file system: what is mounted below the source isn't shown, so `readonly` holds."""
     path = f"/proc/self/fd/{source}"
     linux.mount(path, target, None, linux.MS_BIND)
-    flags = linux.MS_BIND | linux.MS_REMOUNT | linux.MS_NOSUID | linux.MS_NODEV
-    held = os.statvfs(target).f_flag
-    flags |= linux.MS_RDONLY if readonly or held & os.ST_RDONLY else 0
-    flags |= linux.MS_NOEXEC if held & os.ST_NOEXEC else 0
-    linux.mount(None, target, None, flags)
+    linux.restrict(target, linux.MS_NOSUID | linux.MS_NODEV | (linux.MS_RDONLY if readonly else 0))
 
 
 def _write(target: str, secrets: Mapping[str, str]) -> None:

@@ -215,7 +215,8 @@ def try_mount() -> None:
     """
     _check(_libc.unshare(_CLONE_NEWNS | _CLONE_FS))
     _check(_libc.mount(b"none", b"/", b"none", _MS_PRIVATE | _MS_REC, None))
-    _check(_libc.mount(b"/proc", b"/proc", b"none", _MS_BIND, None))
+    # With what is below: in a user namespace, no mount can be taken from another's cover.
+    _check(_libc.mount(b"/proc", b"/proc", b"none", _MS_BIND | _MS_REC, None))
 
 
 def _is_shared() -> bool:
