@@ -8,13 +8,16 @@ Source: cgroups(7), systemd.resource-control(5), https://systemd.io/CGROUP_DELEG
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 NEEDED = ("cpu", "memory", "pids")
 LEAF = "otter-agents"
+_LEAVING_S = 2.0
 _HINT = "budgets need root, or a cgroup v2 of the user's own (systemd-run --user -p Delegate=yes)"
 
 
@@ -55,7 +58,16 @@ def leave(base: Path) -> None:
     with contextlib.suppress(OSError):
         _write(base / "cgroup.subtree_control", " ".join(f"-{c}" for c in NEEDED))
         _write(base / "cgroup.procs", str(os.getpid()))
-        (base / LEAF).rmdir()
+    deadline = time.monotonic() + _LEAVING_S  # who has gone still counts for a moment
+    while time.monotonic() < deadline:
+        try:
+            (base / LEAF).rmdir()
+        except OSError as exc:
+            if exc.errno != errno.EBUSY or _read(base / LEAF / "cgroup.procs"):
+                return
+            time.sleep(0.005)
+        else:
+            return
 
 
 def _first(ready: Callable[[Path], str]) -> Delegated:

@@ -8,7 +8,7 @@ of the machine's for those inside, who could make none. Standard library only.
     {"op": "socket", "kind": …, "protocol": …} ──► {} + the socket, or {"errno": …}
 
 A connection that has entered stays open while its agent lives. Without one, and without a name in
-/run/netns, so without a mesh, the holder ends; with a mesh it outlives the agent.
+/run/netns, so without a mesh, the holder is the last to go; with a mesh it outlives the agent.
 """
 
 from __future__ import annotations
@@ -39,13 +39,16 @@ class Holder:
     """Serves until nobody needs the namespaces.
 
     Args:
+        name: Of its namespaces.
         listener: Where to ask, SOCK_SEQPACKET.
         network: Descriptor of the network namespace that agents enter.
         given: The cgroups that budgets can be made in.
     """
 
-    def __init__(self, listener: socket.socket, network: int, given: delegation.Delegated) -> None:
-        self._listener, self._given = listener, given
+    def __init__(
+        self, name: str, listener: socket.socket, network: int, given: delegation.Delegated
+    ) -> None:
+        self._name, self._listener, self._given = name, listener, given
         self._namespaces = [*map(_own, ("user", "mnt")), network]
         self._inside: set[socket.socket] = set()
         self._selector = selectors.DefaultSelector()
@@ -56,8 +59,8 @@ class Holder:
         while True:
             busy = bool(self._inside or os.listdir(userns.NETNS))
             events = self._selector.select(None if busy else IDLE_S)
-            if not events and not busy:
-                return
+            if not events and not userns.who_is_in(self._name) - {os.getpid()}:
+                return  # also launcher and helpers have gone, some time after the last module
             for key, _ in events:
                 if key.fileobj is self._listener:
                     self._accept()
@@ -123,7 +126,7 @@ def main(argv: list[str]) -> int:
         os._exit(0)
     _detach()
     try:
-        Holder(listener, network, given).serve()
+        Holder(run, listener, network, given).serve()
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(run, SOCKET).unlink()

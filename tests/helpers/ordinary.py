@@ -1,12 +1,13 @@
 """An ordinary user of this machine, without any capability, and `otterctl` as that user runs it.
 
-Made for one test and gone after it: an entry in /etc/passwd that only the user's own mount namespace
-shows, where the Python of these tests can be reached, and /dev/net/tun opened. Nothing falls back
-to root: what is run here runs with the user's id from the first instruction on.
+Made for one test and gone after it: an entry in /etc/passwd that only the user's own mount
+namespace shows, where the Python of these tests can be reached, and /dev/net/tun opened. Nothing
+falls back to root: what is run here has the user's id from its first instruction on.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from typing import Any
 from helpers.otter import BIN, wait_for
 
 ROOT = Path(__file__).parents[2]
+_numbers = itertools.count()
 _SETUP = r"""
 set -e
 mount --make-rprivate /
@@ -58,7 +60,7 @@ class Ordinary:
     """
 
     def __init__(self, *, tun: str = "666", setup: str = "") -> None:
-        self.uid = 200_000 + os.getpid() % 100_000
+        self.uid = 200_000 + os.getpid() % 10_000 * 100 + next(_numbers)
         self.name = f"otter{self.uid}"
         self.home = Path(tempfile.mkdtemp(prefix="otter-user-"))
         self.run = self.home / "run" / "otter"
@@ -131,7 +133,7 @@ class Ordinary:
         return {m["name"]: m for m in self.json("status")["modules"]}
 
     def pid_of(self, what: str) -> int:
-        """Of the agent (`serve`) or of another process of OTTER's, by a word of its command line."""
+        """Of the agent (`serve`) or another process of OTTER's, by a word of its command line."""
         (pid,) = [pid for pid, words in self.processes().items() if what in words]
         return pid
 
