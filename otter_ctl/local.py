@@ -107,7 +107,7 @@ class LocalAgent:
             begin = self._log.stat().st_size if self._log.exists() else 0
             child = self._spawn()
         except OSError as error:
-            hint = "keep everything in a folder of yours: otterctl --root DIR …"
+            hint = "run as root, or keep everything in a folder of yours: otterctl --root DIR …"
             raise AgentNotStarted("local", f"{self.run}: {error.strerror}", hint=hint) from error
         started = time.monotonic()
         deadline = started + START_DEADLINE_S

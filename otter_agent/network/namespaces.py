@@ -228,14 +228,18 @@ def _is_shared() -> bool:
     return False
 
 
+def hint_for(code: int) -> str:
+    """What to try where the kernel says that this process may not."""
+    if code not in (errno.EPERM, errno.EACCES):
+        return ""
+    return "the agent must be root, with the right to make network namespaces and mounts"
+
+
 def failed(op: str, target: str, exc: OSError) -> NetworkError:
     """The error for a refused system call."""
     code = exc.errno or 0
     why = f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
-    hint = "the agent must be root, with the right to make network namespaces and mounts"
-    error = NetworkError(
-        "network", op, target, why, hint=hint if code in (errno.EPERM, errno.EACCES) else ""
-    )
+    error = NetworkError("network", op, target, why, hint=hint_for(code))
     error.errno = code
     return error
 

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from otter_agent.errors import NetworkError
-from otter_agent.network import buffers
+from otter_agent.network import buffers, namespaces
 from otter_agent.network.messages import Request
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
@@ -285,6 +285,9 @@ def _error(
 ) -> NetworkError:
     name = errno.errorcode.get(code, str(code))
     why = f"{words} ({name})" if words else f"{os.strerror(code)} ({name})"
-    error = NetworkError(driver, str(request.op), target, why, recoverable=code in _PASSING)
+    error = NetworkError(
+        driver, str(request.op), target, why, recoverable=code in _PASSING,
+        hint=namespaces.hint_for(code),
+    )  # fmt: skip
     error.errno = code
     return error

@@ -7,11 +7,13 @@ import shutil
 import socket
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers.ordinary import Ordinary, ordinary
 from helpers.otter import BIN, wait_for
 from helpers.pings import round_trip_s
+from kernel.guest import parts
 
 pytestmark = pytest.mark.netns
 
@@ -179,3 +181,29 @@ def test_where_parts_of_sys_are_hidden(possible: None) -> None:
 def test_who_is_not_there_is_not_entered(user: Ordinary) -> None:
     nobody = user.sh(BIN / "otter-agent", "enter", "--", "true", code=1)
     assert nobody.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def uidmap() -> Path:
+    """A folder with newuidmap and newgidmap, set-uid root as their package installs them."""
+    if found := shutil.which("newuidmap"):
+        return Path(found).parent
+    cache = parts.default_cache()
+    cache.mkdir(parents=True, exist_ok=True)
+    unpacked = parts._made(cache / "uidmap", lambda at: parts._unpack("uidmap", at))
+    return unpacked / "usr/bin"
+
+
+def test_further_ids_where_the_machine_gives_the_user_some(possible: None, uidmap: Path) -> None:
+    give = 'for f in subuid subgid; do echo "${line%%:*}:700000:1000" >$hold/$f; touch /etc/$f;'
+    with ordinary(setup=f"{give} mount --bind $hold/$f /etc/$f; done", set_uid=True) as user:
+        tools = user.home / "bin"
+        tools.mkdir()
+        for name in ("newuidmap", "newgidmap"):
+            shutil.copy(uidmap / name, tools)
+            (tools / name).chmod(0o4755)
+        user.env["PATH"] = f"{tools}:{user.env['PATH']}"
+        user("apply", user.topology(mesh(free_port())))
+        maps = [line.split() for line in user.inside("cat", "/proc/self/uid_map").splitlines()]
+        assert maps == [["0", str(user.uid), "1"], ["1", "700000", "1000"]]
+        assert user("exec", "--user", "12:34", "near", "--", "id", "-u").stdout == "12\n"

@@ -57,9 +57,11 @@ class Ordinary:
     Args:
         tun: Mode of /dev/net/tun.
         setup: Further commands of root's in the user's mount namespace, before anything runs.
+        set_uid: Let programs that are somebody else's take effect, as on any machine.
     """
 
-    def __init__(self, *, tun: str = "666", setup: str = "") -> None:
+    def __init__(self, *, tun: str = "666", setup: str = "", set_uid: bool = False) -> None:
+        self._bounds = () if set_uid else ("--bounding-set=-all",)
         self.uid = 200_000 + os.getpid() % 10_000 * 100 + next(_numbers)
         self.name = f"otter{self.uid}"
         self.home = Path(tempfile.mkdtemp(prefix="otter-user-"))
@@ -92,7 +94,7 @@ class Ordinary:
         return [
             "nsenter", f"--mount=/proc/{self._place.pid}/ns/mnt", f"--wdns={self.home}",
             "setpriv", "--reuid", number, "--regid", number, "--clear-groups",
-            "--inh-caps=-all", "--bounding-set=-all", *map(str, argv),
+            "--inh-caps=-all", *self._bounds, *map(str, argv),
         ]  # fmt: skip
 
     def sh(
