@@ -206,4 +206,4 @@ def test_further_ids_where_the_machine_gives_the_user_some(possible: None, uidma
         user("apply", user.topology(mesh(free_port())))
         maps = [line.split() for line in user.inside("cat", "/proc/self/uid_map").splitlines()]
         assert maps == [["0", str(user.uid), "1"], ["1", "700000", "1000"]]
-        assert user("exec", "--user", "12:34", "near", "--", "id", "-u").stdout == "12\n"
+        assert user("exec", "-w", "/", "--user", "12:34", "near", "--", "id", "-u").stdout == "12\n"
