@@ -9,6 +9,7 @@ mounts, beside the new name (snapd does the same and calls it a writable mimic).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -135,8 +136,7 @@ class _Places:
         facts = os.fstat(origin)
         place = _STAGE if folder == "/" else folder
         covered = os.open(place, os.O_PATH | os.O_DIRECTORY)
-        options = f"mode={stat.S_IMODE(facts.st_mode):o},uid={facts.st_uid},gid={facts.st_gid}"
-        linux.mount("otter-mimic", place, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
+        _tmpfs(place, facts)
         linux.mount(None, place, None, linux.MS_UNBINDABLE)  # not to be found in itself
         for name in names:
             hidden = place != folder and f"/{name}" == place
@@ -149,6 +149,19 @@ class _Places:
             linux.pivot_root(place, f"{place}/{_OLD_ROOT}")
             os.chdir("/")
         self._mimicked.add(folder)
+
+
+def _tmpfs(place: str, like: os.stat_result) -> None:
+    """Mount one there whose top folder is like another, as far as its owner is somebody here."""
+    flags = linux.MS_NOSUID | linux.MS_NODEV
+    options = f"mode={stat.S_IMODE(like.st_mode):o}"
+    try:
+        owned = f"{options},uid={like.st_uid},gid={like.st_gid}"
+        linux.mount("otter-mimic", place, "tmpfs", flags, owned)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+        linux.mount("otter-mimic", place, "tmpfs", flags, options)  # nobody of this user namespace
 
 
 def _again(source: str, target: str, *, folder: bool) -> None:

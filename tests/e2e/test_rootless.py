@@ -153,6 +153,30 @@ def test_budgets_are_refused_by_name_unless_allowed(user: Ordinary) -> None:
     assert (host["asked"]["cpu"], host["in_force"]["cpu"]) == (0.5, None)
 
 
+MOUNTS = """
+name = "mine"
+[hosts.a]
+[modules.m]
+runtime = "process"
+host = "a"
+secrets = ["KEY"]
+mounts = { "/otter-data" = { from = "%s", readonly = false } }
+command = ["sh", "-c", "cat /otter-data/in /run/secrets/KEY; exec sleep 1000"]
+"""
+
+
+def test_mounts_and_secrets(user: Ordinary) -> None:
+    """Also at a new name in `/`, which isn't the user's."""
+    data, settings = user.home / "data", user.home / ".config/otter/agent.toml"
+    user.sh("sh", "-c", f"mkdir {data}; echo shown >{data}/in; mkdir -p {settings.parent}")
+    settings.write_text(f'mount_roots = ["{data}"]\n')
+    user.env["KEY"] = "sesame"
+    user("apply", user.topology(MOUNTS % data))
+    assert [line.split("| ")[1] for line in user("logs").stdout.splitlines()] == ["shown", "sesame"]
+    user("exec", "m", "--", "sh", "-c", "echo more >/otter-data/out")
+    assert (data / "out").stat().st_uid == user.uid
+
+
 def test_doctor_tells_what_there_is_without_an_agent(user: Ordinary) -> None:
     checks = {c["name"]: c for c in user.json("doctor")["checks"]}
     assert user.name in checks["privileges"]["detail"]
@@ -207,3 +231,21 @@ def test_further_ids_where_the_machine_gives_the_user_some(possible: None, uidma
         maps = [line.split() for line in user.inside("cat", "/proc/self/uid_map").splitlines()]
         assert maps == [["0", str(user.uid), "1"], ["1", "700000", "1000"]]
         assert user("exec", "-w", "/", "--user", "12:34", "near", "--", "id", "-u").stdout == "12\n"
+
+
+def test_the_machines_agent_is_used_where_it_lets_users_in(possible: None) -> None:
+    """And the user's own, as soon as that is there."""
+    own = "for d in /run /var/lib /etc/otter; do mkdir -p $d; mount -t tmpfs otter-test $d; done"
+    with ordinary(setup=own) as user:  # nobody made /run/netns there
+
+        def agent() -> str:
+            (check,) = [c for c in user.json("doctor")["checks"] if c["name"] == "agent"]
+            return str(check["detail"])
+
+        assert agent() == f"none answers at {user.run}/agent.sock"
+        with user.machines_agent():
+            assert "/run/otter/agent.sock" in agent()
+            assert user.json("ls") == []
+        user("apply", user.topology(mesh(free_port())))
+        with user.machines_agent():
+            assert f"at {user.run}/agent.sock" in agent()

@@ -123,6 +123,22 @@ class Ordinary:
         """What a command prints in the namespaces of the user's agent."""
         return str(self.sh(BIN / "otter-agent", "enter", "--", *argv).stdout)
 
+    @contextmanager
+    def machines_agent(self) -> Iterator[None]:
+        """An agent of root's with its usual folders, as this user sees them; open to all."""
+        socket = Path(f"/proc/{self._place.pid}/root/run/otter/agent.sock")
+        agent = subprocess.Popen(
+            ["nsenter", f"--mount=/proc/{self._place.pid}/ns/mnt", BIN / "otter-agent", "serve"],
+            env=self.env, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            wait_for(socket.exists, "no agent")
+            socket.chmod(0o666)
+            yield
+        finally:
+            agent.terminate()
+            agent.wait(20)
+
     def topology(self, text: str) -> Path:
         """Write a topology file."""
         path = self.home / "topology.toml"
