@@ -28,8 +28,9 @@ def _arguments() -> argparse.ArgumentParser:
             "--root",
             type=Path,
             metavar="DIR",
-            help="keep everything below DIR instead of /run/otter and"
-            " /var/lib/otter; agents with different roots live side by side",
+            help="keep everything below DIR instead of /run/otter and /var/lib/otter (or, of an"
+            " ordinary user's agent, below $XDG_RUNTIME_DIR and $XDG_STATE_HOME); agents with"
+            " different roots live side by side",
         )
         verb.add_argument(
             "--docker",
@@ -54,6 +55,11 @@ def _arguments() -> argparse.ArgumentParser:
         " configuration file (/etc/otter/agent.toml, or agent.toml in --root). Repeatable.",
     )
     serve.add_argument("--debug", action="store_true", help="show tracebacks, warn of slow steps")
+    enter = verbs.add_parser(
+        "enter", help="run a command in the namespaces of an ordinary user's agent, as root there"
+    )
+    enter.add_argument("--root", type=Path, metavar="DIR", help="of that agent")
+    enter.add_argument("command", nargs="+", metavar="CMD", help="after --")
     verbs.add_parser("unit", help="print a systemd unit file for this installation")
     return parser
 
@@ -72,6 +78,8 @@ def main() -> None:
         from otter_agent.machine import Config, facts
 
         print(facts(Config(root=given.root, docker=given.docker)).decode())
+    elif given.verb == "enter":
+        sys.exit(_enter(given))
     elif given.verb == "serve":
         sys.exit(_serve(given))
     else:
@@ -82,6 +90,21 @@ def main() -> None:
 def _unit() -> str:
     text = (Path(__file__).parent / "systemd" / "otter-agent.service").read_text()
     return text.replace("@AGENT@", str(Path(sys.argv[0]).resolve()))
+
+
+def _enter(given: argparse.Namespace) -> int:
+    """Become the command, or say in one line why not."""
+    from otter_agent.api.places import places_of
+    from otter_agent.ground.asking import enter
+    from otter_agent.ground.userns import NoNamespaces
+
+    try:
+        if os.geteuid():
+            enter(places_of(given.root, os.geteuid(), os.environ).run, start=False)
+        os.execvp(given.command[0], given.command)  # noqa: S606 - no shell on purpose
+    except (NoNamespaces, OSError) as error:
+        print(f"otter-agent: {error}", file=sys.stderr)
+    return EXIT_FAILED
 
 
 def _serve(given: argparse.Namespace) -> int:

@@ -89,6 +89,18 @@ def admit(asked: Holding, before: Holding | None, others: Sequence[Holding], roo
     )
 
 
+def admit_without_budgets(spec: api.MeshSpec, why: str) -> None:
+    """Refuse what asks for budgets on a machine without, unless the topology allows that.
+
+    Modules that aren't real need none.
+
+    Raises:
+        AgentError: `unsupported-budget`, with who asks for what.
+    """
+    if problem := api.no_budgets(spec, why):
+        raise AgentError(problem.code, problem.message, hint=problem.hint)
+
+
 def _holds(holding: Holding) -> str:
     owner = f" of {user_name(holding.owner)}" if holding.owner is not None else ""
     return f"mesh {holding.mesh}{owner} {_amounts(holding)}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from net.errors import OtterError
 from otter_agent import api, dev, folders, mounts
-from otter_agent.admission import Holding, admit
+from otter_agent.admission import Holding, admit, admit_without_budgets
 from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
 from otter_agent.keeper import MeshKeeper
@@ -155,6 +155,8 @@ class Agent:
             [h for h in self._holdings() if h.mesh != spec.name],
             self.machine.room,
         )
+        if self.machine.cgroups is None:
+            admit_without_budgets(spec, self.machine.problems.get("cgroups", "no cgroups"))
         admit_links(self.machine.links_of(spec), spec)
         others = [d.spec for d in self._state_meshes() if d.spec.name != spec.name]
         check_ports(spec, before.spec if before else None, others)

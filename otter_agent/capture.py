@@ -20,14 +20,13 @@ from otter_agent import api, arrivals
 from otter_agent.errors import AgentError
 from otter_agent.links.ways import ways
 from otter_agent.machine import Machine
-from otter_agent.network import names, namespaces
+from otter_agent.network import buffers, names, namespaces
 
 LONGEST_SNAP = 65_535
 _ALL = 0x0003
 """ETH_P_ALL: linux/if_ether.h."""
 _SOL_PACKET, _STATISTICS, _IGNORE_OUTGOING = 263, 6, 23
 """linux/if_packet.h; the last since Linux 4.20."""
-_SO_RCVBUFFORCE = 33
 _BUFFER_BYTES = 1 << 24
 _ETHERNET = 1
 """ARPHRD_ETHER; a TUN device has none of it, and its packets begin with the IP header."""
@@ -65,7 +64,7 @@ class _Tap:
             made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             try:
                 made.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
-                made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+                buffers.widen_receiving(made, _BUFFER_BYTES)
                 arrivals.tell_times(made)
                 made.setblocking(False)
                 made.bind((device, _ALL))

@@ -1,6 +1,7 @@
 """What the machine's owner allows OTTER: the agent's configuration file, TOML.
 
-    /etc/otter/agent.toml, or agent.toml in the folder of --root
+    /etc/otter/agent.toml, of an ordinary user's agent ~/.config/otter/agent.toml, or agent.toml in
+    the folder of --root
 
     mount_roots = ["/srv/datasets"]    # modules may be shown what lies below these folders
     link_driver = "tun"                # auto (the best that works here), netem or tun
@@ -21,7 +22,6 @@ from typing import Any
 
 from otter_agent.errors import AgentError
 
-DEFAULT_FILE = Path("/etc/otter/agent.toml")
 _KEYS = ("mount_roots", "link_driver")
 LINK_DRIVERS = ("auto", "netem", "tun", "fake")
 
@@ -41,18 +41,12 @@ class Settings:
     link_driver: str = "auto"
 
 
-def file_of(root: Path | None) -> Path:
-    """The configuration file of an agent with this `--root`."""
-    return DEFAULT_FILE if root is None else root.absolute() / "agent.toml"
-
-
-def read(root: Path | None) -> Settings:
-    """Read it.
+def read(file: Path) -> Settings:
+    """Read it: `Places.config`.
 
     Raises:
         AgentError: `bad-config`: it can't be read or says nonsense.
     """
-    file = file_of(root)
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,16 +1,12 @@
 """Where an agent keeps its things: every path it uses, derived from `--root`. Pure.
 
-With the default root: sockets, locks and FIFOs under /run/otter, durable state under
-/var/lib/otter. With `--root DIR`: DIR/run and DIR/lib, so two agents never meet.
+Sockets, locks and FIFOs are under `run`, durable state under `lib`: see `otter_agent.api.places`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-DEFAULT_RUN = Path("/run/otter")
-DEFAULT_LIB = Path("/var/lib/otter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +91,8 @@ class Layout:
     lib: Path
 
     @classmethod
-    def at(cls, root: str | Path | None) -> Layout:
-        """The layout under `root`, or the default one for None."""
-        if root is None:
-            return cls(DEFAULT_RUN, DEFAULT_LIB)
+    def at(cls, root: str | Path) -> Layout:
+        """The layout under a `--root`."""
         base = Path(root).absolute()
         return cls(base / "run", base / "lib")
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from net.errors import OtterError
 from otter_agent import api
 from otter_agent.admission import Room
-from otter_agent.cgroups import Cgroups, open_cgroups
+from otter_agent.cgroups import Cgroups
 from otter_agent.config import Settings
 from otter_agent.config import read as read_settings
 from otter_agent.errors import AgentError
+from otter_agent.ground.ground import Ground, visit
 from otter_agent.images.base import ImageStore
 from otter_agent.layout import Layout
 from otter_agent.links.choose import Choice, choose
@@ -37,7 +38,7 @@ class Config:
     """What the command line says.
 
     Attributes:
-        root: Folder for all state; None: /run/otter and /var/lib/otter.
+        root: Folder for all state; None: see `otter_agent.api.places`.
         docker: URL of the Docker engine; None: `DOCKER_HOST`, else the default socket.
         idle_exit_s: End this long after the last mesh is gone; None: never.
         name: The machine's name in status and plans.
@@ -67,7 +68,7 @@ class Machine:
         problems: Runtime name -> why it can't be used now ("" if it can); kept by the agent.
     """
 
-    layout: Layout
+    ground: Ground
     config: Config
     agent_id: str
     network: Network
@@ -80,14 +81,20 @@ class Machine:
     )
     problems: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def layout(self) -> Layout:
+        """The agent's paths."""
+        return self.ground.layout
+
     def settings(self) -> Settings:
         """What the configuration file says now. Raises `AgentError`."""
-        return read_settings(self.config.root)
+        return read_settings(self.ground.places.config)
 
     def problem_of(self, runtime: str) -> str:
         """Why modules of a runtime can't run here now; "" if they can."""
         if runtime not in self.runtimes:
-            return self.problems.get("cgroups") or "this agent has no such runtime"
+            lacks = {"docker": self.ground.no_engine or self.problems.get("cgroups")}
+            return lacks.get(runtime) or "this agent has no such runtime"
         needed = "" if runtime == "fake" else self.problems.get("network", "")
         return needed or self.problems.get(runtime, "not probed yet")
 
@@ -104,6 +111,21 @@ class Machine:
                 choice.driver.forget(mesh)
 
     @property
+    def lacks(self) -> tuple[str, ...]:
+        """What an agent without root hasn't got of what one of root's would, a line each."""
+        if not self.ground.user:
+            return ()
+        links = "" if self.links.driver or self.ground.lacks else self.links.why
+        named = {
+            "network": self.problems.get("network", ""),
+            "links": links,
+            "budgets": "" if self.ground.lacks else self.problems.get("cgroups", ""),
+            "gateways": self.problems.get("gateways", ""),
+            "docker": self.ground.no_engine,
+        }
+        return tuple(f"{name}: {why}" for name, why in named.items() if why)
+
+    @property
     def room(self) -> Room:
         """What there is to be shared out."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -117,6 +139,8 @@ class Machine:
             api_version=api.API_VERSION,
             pid=os.getpid(),
             root=str(self.config.root or "/"),
+            user=self.ground.user,
+            lacks=self.lacks,
             machine=self.config.name,
             cpus=self.room.cpus,
             memory_bytes=self.room.memory_bytes,
@@ -124,6 +148,7 @@ class Machine:
             kernel=platform.release(),
             python=platform.python_version(),
             cgroup=self.cgroups.version if self.cgroups else "none",
+            cgroup_why=self.problems.get("cgroups", ""),
             link_driver=self.links.name,
             link_drivers=self.links.told(),
             link_driver_why=self.links.why,
@@ -135,15 +160,16 @@ class Machine:
                     detail=self.problem_of(name)
                     or (runtime.version if isinstance(runtime, Versioned) else ""),
                 )
-                for name, runtime in self.runtimes.items()
+                for name in sorted({*self.runtimes, "docker"})
+                for runtime in (self.runtimes.get(name),)
             ),
         )
 
 
-def open_machine(config: Config, layout: Layout, agent_id: str) -> Machine:
+def open_machine(config: Config, ground: Ground, agent_id: str) -> Machine:
     """Open every driver; those that can't work here say so in `problems`, not by raising."""
-    network = Network(agent_id, layout.run)
-    usable, why = network.usable()
+    network = Network(agent_id, ground.layout.run, ground.holder)
+    usable, why = (False, ground.lacks) if ground.lacks else network.usable()
     problems: dict[str, str] = {}
     if not usable:
         problems["network"] = why
@@ -151,13 +177,15 @@ def open_machine(config: Config, layout: Layout, agent_id: str) -> Machine:
         problems["gateways"] = why
     cgroups: Cgroups | None = None
     try:
-        cgroups = open_cgroups(agent_id)
+        cgroups = None if ground.no_budgets else ground.cgroups(agent_id)
     except OtterError as error:
         problems["cgroups"] = str(error)
-    runtimes, stores = _drivers(config, layout, agent_id, cgroups)
-    links = _links(config, layout, agent_id) if usable else Choice(why=why)
+    if ground.no_budgets:
+        problems["cgroups"] = ground.no_budgets
+    runtimes, stores = _drivers(config, ground, agent_id, cgroups)
+    links = _links(ground, agent_id) if usable else Choice(why=why)
     return Machine(
-        layout=layout,
+        ground=ground,
         config=config,
         agent_id=agent_id,
         network=network,
@@ -169,17 +197,18 @@ def open_machine(config: Config, layout: Layout, agent_id: str) -> Machine:
     )
 
 
-def _links(config: Config, layout: Layout, agent_id: str) -> Choice:
+def _links(ground: Ground, agent_id: str) -> Choice:
     try:
-        wanted = read_settings(config.root).link_driver
+        wanted = read_settings(ground.places.config).link_driver
     except AgentError as error:
         return Choice(why=str(error))
-    return choose(agent_id, layout, wanted)
+    return choose(agent_id, ground.layout, wanted)
 
 
 def _drivers(
-    config: Config, layout: Layout, agent_id: str, cgroups: Cgroups | None
+    config: Config, ground: Ground, agent_id: str, cgroups: Cgroups | None
 ) -> tuple[dict[str, Runtime], dict[str, ImageStore]]:
+    from otter_agent.cgroups.ungrouped import Ungrouped
     from otter_agent.images.docker import DockerImages
     from otter_agent.images.environments import EnvironmentStore
     from otter_agent.images.fake import FakeImages
@@ -188,14 +217,15 @@ def _drivers(
     from otter_agent.runtimes.fake import FakeRuntime
     from otter_agent.runtimes.process import ProcessRuntime
 
+    layout = ground.layout
     wheelhouse = Wheelhouse(layout.wheels)
     runtimes: dict[str, Runtime] = {"fake": FakeRuntime()}
     stores: dict[str, ImageStore] = {"fake": FakeImages()}
-    if cgroups is not None:
+    if cgroups is not None and not ground.no_engine:
         runtimes["docker"] = DockerRuntime(config.docker_url, agent_id, layout, cgroups)
         stores["docker"] = DockerImages(config.docker_url, layout, wheelhouse, agent_id)
-        runtimes["process"] = ProcessRuntime(layout, agent_id, cgroups)
-        stores["process"] = EnvironmentStore(layout, wheelhouse)
+    runtimes["process"] = ProcessRuntime(layout, agent_id, cgroups or Ungrouped(layout))
+    stores["process"] = EnvironmentStore(layout, wheelhouse)
     return runtimes, stores
 
 
@@ -213,6 +243,6 @@ def facts(config: Config) -> bytes:
             if isinstance(runtime, Closes):
                 await runtime.aclose()
 
-    machine = open_machine(config, Layout.at(config.root), "probe0")
+    machine = open_machine(config, visit(config.root), "probe0")
     asyncio.run(probe(machine))
     return api.encode(machine.info())

@@ -15,6 +15,7 @@ from typing import TextIO
 
 from otter_agent.agent import Agent
 from otter_agent.errors import AgentError
+from otter_agent.ground.ground import find, stand
 from otter_agent.layout import Layout
 from otter_agent.machine import Config, Machine, open_machine
 from otter_agent.server import serving
@@ -35,7 +36,8 @@ def serve(config: Config, *, debug: bool = False) -> None:
         AgentError: Another agent serves this root (`in-use`), or its state is newer than this.
         OSError: The root can't be written.
     """
-    layout = Layout.at(config.root)
+    places = find(config.root)
+    layout = Layout(places.run, places.lib)
     if len(os.fsencode(layout.socket)) > LONGEST_SOCKET_PATH:
         raise AgentError(
             "bad-request",
@@ -47,9 +49,10 @@ def serve(config: Config, *, debug: bool = False) -> None:
     # Module folders are writable for images' own users, and the database holds modules' variables.
     layout.lib.chmod(0o700)
     with _only_one(layout):
+        ground = stand(places)
         state = State(layout.database)
         try:
-            machine = open_machine(config, layout, state.agent_id())
+            machine = open_machine(config, ground, state.agent_id())
             asyncio.run(_serve(machine, state), debug=debug)
         finally:
             state.close()

@@ -50,7 +50,15 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
         state=view.state,
         generation=view.desired.generation,
         settled=view.settled,
-        machines=(api.MachineStatus(name=name, reachable=True, version=VERSION),),
+        machines=(
+            api.MachineStatus(
+                name=name,
+                reachable=True,
+                version=VERSION,
+                user=machine.ground.user,
+                lacks=machine.lacks,
+            ),
+        ),
         hosts=tuple(_host(machine, spec.name, h) for h in spec.hosts),
         modules=tuple(_module(view, m, _read(machine, spec.name, m)) for m in spec.modules),
         links=links,

@@ -1,10 +1,11 @@
-"""Finds this machine's agent, and starts one where none answers.
+"""Finds this machine's agent, or an ordinary user's own, and starts one where none answers.
 
 Must not know: topology, HTTP.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import subprocess
@@ -19,17 +20,29 @@ from otter_ctl.secrets import environment_of_agent
 
 if TYPE_CHECKING:  # `otterctl --help` shouldn't pay for msgspec
     from otter_agent.api import Info
+    from otter_agent.api.places import Places
 
 IDLE_EXIT_S = 60
 """An agent that `apply` started ends this long after its last mesh."""
 START_DEADLINE_S = 20.0
+SOCKET = "agent.sock"
 _EXIT_IN_USE = 3
 """Of `otter-agent serve`: another one serves that root."""
 _AGAIN_S = 1.0
 """One that serves but doesn't answer by then is ending: try again."""
 
 
-@dataclass(frozen=True, slots=True)
+def _answers(run: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(5.0)
+        try:
+            probe.connect(str(run / SOCKET))
+        except OSError:
+            return False
+    return True
+
+
+@dataclass(frozen=True)
 class LocalAgent:
     """Where the agent of this machine is to be found.
 
@@ -41,31 +54,34 @@ class LocalAgent:
     root: Path | None = None
     docker: str | None = None
 
+    @functools.cached_property
+    def _places(self) -> Places:
+        """An ordinary user's own agent, unless it isn't there and the machine's lets them in."""
+        from otter_agent.api.places import HOLDER, MACHINE, places_of
+
+        own = places_of(self.root, os.geteuid(), os.environ)
+        if own == MACHINE or self.root or (own.run / HOLDER).exists() or not _answers(MACHINE.run):
+            return own
+        return own if _answers(own.run) else MACHINE
+
     @property
     def run(self) -> Path:
         """The folder of its socket."""
-        return self.root.absolute() / "run" if self.root else Path("/run/otter")
+        return self._places.run
 
     @property
     def socket(self) -> Path:
         """Its API."""
-        return self.run / "agent.sock"
+        return self.run / SOCKET
 
     @property
     def ran_before(self) -> bool:
         """Whether an agent with this root has left its state: there may be meshes."""
-        lib = self.root.absolute() / "lib" if self.root else Path("/var/lib/otter")
-        return (lib / "state.sqlite").exists()
+        return (self._places.lib / "state.sqlite").exists()
 
     def answers(self) -> bool:
         """Whether somebody listens at the socket."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(5.0)
-            try:
-                probe.connect(str(self.socket))
-            except OSError:
-                return False
-        return True
+        return _answers(self.run)
 
     def _command(self, verb: str) -> list[str]:
         command = [sys.executable, "-m", "otter_agent", verb]

@@ -21,6 +21,7 @@ from otter_agent.api.base import (
 from otter_agent.api.checks import (
     MAX_CORES,
     check,
+    no_budgets,
 )
 from otter_agent.api.digests import (
     LIVE_FIELDS,
@@ -176,5 +177,6 @@ __all__ = [
     "digest",
     "encode",
     "instance_digest",
+    "no_budgets",
     "to_builtins",
 ]

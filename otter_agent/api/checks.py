@@ -10,6 +10,7 @@ import msgspec
 
 from net.links.changes import FIELDS as _FIELDS
 from net.links.spec import LinkSpec
+from otter_agent.api.machine import Problem
 from otter_agent.api.spec import Cell, MeshSpec, ModuleSpec
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -222,3 +223,26 @@ def _address(text: str) -> None:
 def _need(good: object, otherwise: str) -> None:
     if not good:
         raise msgspec.ValidationError(otherwise)
+
+
+def no_budgets(spec: MeshSpec, why: str) -> Problem | None:
+    """What to say of a mesh on a machine that has no budgets to give; None: it may run without.
+
+    Args:
+        spec: The mesh. Modules that aren't real need none.
+        why: Why the machine has none.
+    """
+    real = [module for module in spec.modules if module.runtime != "fake"]
+    hosts = {module.host for module in real}
+    asking = [
+        *(f"host {h.name}" for h in spec.hosts if h.name in hosts and (h.cpu or h.memory_bytes)),
+        *(f"module {m.name}" for m in real if m.cpu or m.memory_bytes),
+    ]
+    if spec.allow_degraded or not asking:
+        return None
+    others = f" and {len(asking) - 1} more" if len(asking) > 1 else ""
+    return Problem(
+        code="unsupported-budget",
+        message=f"mesh {spec.name}: {asking[0]}{others} can't have the cpu or memory asked: {why}",
+        hint="ask for none, or say `allow_degraded = true` in the topology to run it without",
+    )

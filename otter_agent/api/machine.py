@@ -48,6 +48,12 @@ class Info(Data, frozen=True):
     cgroup: str
     """`v1`, `v2`, or `none`."""
     runtimes: tuple[RuntimeFact, ...]
+    cgroup_why: str = ""
+    """Why no budgets can be had here; empty if they can."""
+    user: str = ""
+    """Who runs the agent, where that isn't root: meshes are in a user namespace of theirs."""
+    lacks: tuple[str, ...] = ()
+    """What an agent without root lacks here, a line each: `budgets: …`."""
     link_driver: str = "none"
     """The one that shapes links here; `none`: none works."""
     link_drivers: tuple[DriverFact, ...] = ()

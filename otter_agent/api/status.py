@@ -204,6 +204,10 @@ class MachineStatus(Data, frozen=True):
     name: str
     reachable: bool
     version: str
+    user: str = ""
+    """Who runs its agent, where that isn't root."""
+    lacks: tuple[str, ...] = ()
+    """What such an agent lacks there, a line each: `budgets: …`."""
 
 
 class MeshStatus(Data, frozen=True):

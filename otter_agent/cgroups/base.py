@@ -33,11 +33,11 @@ class Cgroups(ABC):
     """The control groups of one agent.
 
     Attributes:
-        version: ``v1`` or ``v2``.
+        version: ``v1`` or ``v2``; ``none`` where nothing can be limited.
         root: Name of the agent's own group.
     """
 
-    version: ClassVar[Literal["v1", "v2"]]
+    version: ClassVar[Literal["v1", "v2", "none"]]
 
     def __init__(self, agent_id: str) -> None:
         self.root = f"otter-{_name(agent_id, agent_id)}"

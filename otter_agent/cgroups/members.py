@@ -1,6 +1,7 @@
 """Who is in a control group, and how to end them all. Standard library only, import-light.
 
-Shared with the process launcher, which is why it knows directories and not `Cgroups`.
+Shared with the process launcher, which is why it knows directories and not `Cgroups`. Where there
+are no control groups, `see:FILE` stands for one: those who see that file as their /etc/hosts.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ import contextlib
 import os
 import signal
 
+SEEING = "see:"
+
 
 def pids(directory: str) -> set[int]:
     """Processes in the group at `directory` and below; zombies don't count. Absent: empty."""
+    if directory.startswith(SEEING):
+        return _seeing(directory.removeprefix(SEEING))
     found: set[int] = set()
     for path in _walk(directory):
         with contextlib.suppress(OSError), open(f"{path}/cgroup.procs") as procs:
@@ -82,6 +87,19 @@ def oom_kills(path: str) -> int:
             if name == "oom_kill":
                 return int(value)
     return 0
+
+
+def _seeing(file: str) -> set[int]:
+    """Who is shown a file as /etc/hosts; not who sees it under its own name only."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        wanted = os.stat(file)
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            with contextlib.suppress(OSError):  # it ended, is a zombie, or somebody else's
+                there = os.stat(f"/proc/{name}/root/etc/hosts")
+                if os.path.samestat(wanted, there):
+                    found.add(int(name))
+    return found
 
 
 def _walk(directory: str) -> list[str]:

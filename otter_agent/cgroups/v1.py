@@ -34,7 +34,7 @@ class CgroupsV1(Cgroups):
         trees: Mount points of all trees, also those without a controller.
     """
 
-    version: ClassVar[Literal["v1", "v2"]] = "v1"
+    version: ClassVar[Literal["v1", "v2", "none"]] = "v1"
 
     def __init__(self, agent_id: str, controllers: dict[str, Path], trees: list[Path]) -> None:
         super().__init__(agent_id)

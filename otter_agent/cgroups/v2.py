@@ -28,7 +28,7 @@ class CgroupsV2(Cgroups):
         others: Mount points of further trees in which an engine may leave groups.
     """
 
-    version: ClassVar[Literal["v1", "v2"]] = "v2"
+    version: ClassVar[Literal["v1", "v2", "none"]] = "v2"
 
     def __init__(self, agent_id: str, mount: Path, others: list[Path] | None = None) -> None:
         super().__init__(agent_id)

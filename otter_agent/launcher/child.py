@@ -146,11 +146,23 @@ def _mounts(work: Work) -> None:
             linux.mount(ours, theirs, None, linux.MS_BIND)
     for path in work["readonly"]:
         linux.mount(path, path, None, linux.MS_BIND | linux.MS_REC)
-        linux.mount(None, path, None, linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY)
-    # A fresh /sys shows the devices of this network namespace, and no control groups: a module
-    # that runs as root could write itself another budget there.
+        linux.restrict(path, linux.MS_RDONLY)
+    _own_sys()
+
+
+def _own_sys() -> None:
+    """A fresh /sys shows the devices of this network namespace, and no control groups.
+
+    A module that runs as root could write itself another budget there. Where a container hides
+    parts of its /sys, the kernel gives a user namespace no fresh one: that one stays, read-only.
+    """
     flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-    linux.mount("sysfs", "/sys", "sysfs", flags)
+    try:
+        linux.mount("sysfs", "/sys", "sysfs", flags)
+    except PermissionError:
+        linux.mount("/sys", "/sys", None, linux.MS_BIND | linux.MS_REC)
+        linux.restrict("/sys", flags)
+        linux.mount("otter-hidden", "/sys/fs/cgroup", "tmpfs", flags)
 
 
 def _read_secrets(fd: int) -> dict[str, str]:

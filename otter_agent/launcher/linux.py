@@ -10,9 +10,11 @@ import struct
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
+CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_UNBINDABLE, MS_PRIVATE = 32, 4096, 16384, 1 << 17, 1 << 18
+MS_SLAVE = 1 << 19
 MNT_DETACH = 2
 PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 36, 38, 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
@@ -63,6 +65,24 @@ def mount(
         None if text is None else os.fsencode(text) for text in (source, kind, options)
     )
     _check(_libc.mount(src, os.fsencode(target), fs, ctypes.c_ulong(flags), data), target)
+
+
+_KEPT_FLAGS = (
+    (os.ST_RDONLY, MS_RDONLY), (os.ST_NOSUID, MS_NOSUID), (os.ST_NODEV, MS_NODEV),
+    (os.ST_NOEXEC, MS_NOEXEC),
+    (os.ST_NOATIME, 1 << 10), (os.ST_NODIRATIME, 1 << 11), (os.ST_RELATIME, 1 << 21),
+)  # fmt: skip
+"""As statvfs tells of a mount, and as mount takes it."""
+
+
+def restrict(target: str, flags: int) -> None:
+    """Forbid more of a bind mount (MS_RDONLY, …); what its source didn't allow stays forbidden.
+
+    In a user namespace the kernel refuses a change that would allow any of it.
+    """
+    there = os.statvfs(target).f_flag
+    kept = sum(flag for told, flag in _KEPT_FLAGS if there & told)
+    mount(None, target, None, MS_BIND | MS_REMOUNT | kept | flags)
 
 
 def pivot_root(new: str, old: str) -> None:

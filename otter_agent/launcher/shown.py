@@ -9,6 +9,7 @@ mounts, beside the new name (snapd does the same and calls it a writable mimic).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -50,6 +51,19 @@ def show(binds: list[Shown], secrets: Mapping[str, str]) -> None:
         places.close()
 
 
+def make_place(target: str, *, folder: bool) -> str:
+    """A mount point in this process's mount namespace; returns its path without links.
+
+    Raises:
+        OSError: It can't be had.
+    """
+    places = _Places()
+    try:
+        return places.make(target, folder=folder)
+    finally:
+        places.close()
+
+
 @contextlib.contextmanager
 def _naming(key: str) -> Iterator[None]:
     try:
@@ -68,11 +82,7 @@ def _bind(source: int, target: str, readonly: bool) -> None:
     """Of one file system: what is mounted below the source isn't shown, so `readonly` holds."""
     path = f"/proc/self/fd/{source}"
     linux.mount(path, target, None, linux.MS_BIND)
-    flags = linux.MS_BIND | linux.MS_REMOUNT | linux.MS_NOSUID | linux.MS_NODEV
-    held = os.statvfs(target).f_flag
-    flags |= linux.MS_RDONLY if readonly or held & os.ST_RDONLY else 0
-    flags |= linux.MS_NOEXEC if held & os.ST_NOEXEC else 0
-    linux.mount(None, target, None, flags)
+    linux.restrict(target, linux.MS_NOSUID | linux.MS_NODEV | (linux.MS_RDONLY if readonly else 0))
 
 
 def _write(target: str, secrets: Mapping[str, str]) -> None:
@@ -126,8 +136,7 @@ class _Places:
         facts = os.fstat(origin)
         place = _STAGE if folder == "/" else folder
         covered = os.open(place, os.O_PATH | os.O_DIRECTORY)
-        options = f"mode={stat.S_IMODE(facts.st_mode):o},uid={facts.st_uid},gid={facts.st_gid}"
-        linux.mount("otter-mimic", place, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
+        _tmpfs(place, facts)
         linux.mount(None, place, None, linux.MS_UNBINDABLE)  # not to be found in itself
         for name in names:
             hidden = place != folder and f"/{name}" == place
@@ -140,6 +149,19 @@ class _Places:
             linux.pivot_root(place, f"{place}/{_OLD_ROOT}")
             os.chdir("/")
         self._mimicked.add(folder)
+
+
+def _tmpfs(place: str, like: os.stat_result) -> None:
+    """Mount one there whose top folder is like another, as far as its owner is somebody here."""
+    flags = linux.MS_NOSUID | linux.MS_NODEV
+    options = f"mode={stat.S_IMODE(like.st_mode):o}"
+    try:
+        owned = f"{options},uid={like.st_uid},gid={like.st_gid}"
+        linux.mount("otter-mimic", place, "tmpfs", flags, owned)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+        linux.mount("otter-mimic", place, "tmpfs", flags, options)  # nobody of this user namespace
 
 
 def _again(source: str, target: str, *, folder: bool) -> None:

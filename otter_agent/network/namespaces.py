@@ -215,7 +215,8 @@ def try_mount() -> None:
     """
     _check(_libc.unshare(_CLONE_NEWNS | _CLONE_FS))
     _check(_libc.mount(b"none", b"/", b"none", _MS_PRIVATE | _MS_REC, None))
-    _check(_libc.mount(b"/proc", b"/proc", b"none", _MS_BIND, None))
+    # With what is below: in a user namespace, no mount can be taken from another's cover.
+    _check(_libc.mount(b"/proc", b"/proc", b"none", _MS_BIND | _MS_REC, None))
 
 
 def _is_shared() -> bool:
@@ -227,14 +228,18 @@ def _is_shared() -> bool:
     return False
 
 
+def hint_for(code: int) -> str:
+    """What to try where the kernel says that this process may not."""
+    if code not in (errno.EPERM, errno.EACCES):
+        return ""
+    return "the agent must be root, with the right to make network namespaces and mounts"
+
+
 def failed(op: str, target: str, exc: OSError) -> NetworkError:
     """The error for a refused system call."""
     code = exc.errno or 0
     why = f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
-    hint = "the agent must be root, with the right to make network namespaces and mounts"
-    error = NetworkError(
-        "network", op, target, why, hint=hint if code in (errno.EPERM, errno.EACCES) else ""
-    )
+    error = NetworkError("network", op, target, why, hint=hint_for(code))
     error.errno = code
     return error
 

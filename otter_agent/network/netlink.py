@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from otter_agent.errors import NetworkError
+from otter_agent.network import buffers, namespaces
 from otter_agent.network.messages import Request
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
@@ -30,14 +31,15 @@ _F_REQUEST, _F_ACK, _F_DUMP = 0x1, 0x4, 0x300
 _F_DUMP_INTR, _F_CAPPED, _F_ACK_TLVS = 0x10, 0x100, 0x200
 _SOL_NETLINK = 270
 _ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 1, 10, 11, 12
-_SO_RCVBUFFORCE = 33
 _SIOCGIFINDEX = 0x8933
 
 _BATCH_BYTES = 60_000
 """Below the default send buffer of 208 KiB, which bounds one send (netlink_sendmsg)."""
 _RECEIVE_BYTES = 1 << 18
 _RECEIVE_BUFFER = 8 << 20
-"""Room for one error per message of a batch."""
+"""Room for one error per message of a batch; where less is had, batches are smaller."""
+_ANSWER_BYTES = 1280
+"""What an answer takes of it at most, the kernel's own accounting included."""
 
 _PASSING = frozenset(
     {errno.EBUSY, errno.EAGAIN, errno.ENOMEM, errno.ENOBUFS, errno.EEXIST, errno.EINTR}
@@ -65,7 +67,9 @@ class Netlink:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._sequence = 0
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        buffers.widen_receiving(self._socket, _RECEIVE_BUFFER)
+        room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._most = max(1, room // _ANSWER_BYTES)
         for option in (_CAP_ACK, _EXT_ACK, _STRICT_CHECK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
 
@@ -116,13 +120,13 @@ class Netlink:
         first = self._sequence + 1
         parts: list[bytes] = []
         size, stop = 0, start
-        while stop < len(requests) and size < _BATCH_BYTES:
+        while stop < len(requests) and size < _BATCH_BYTES and stop - start < self._most:
             kind, flags, body, _ = requests[stop]
             length = 16 + len(body)
             size += length
             stop += 1
             self._sequence += 1
-            last = stop == len(requests) or size >= _BATCH_BYTES
+            last = stop == len(requests) or size >= _BATCH_BYTES or stop - start == self._most
             flags |= _F_REQUEST | _F_ACK if last else _F_REQUEST
             parts += (_HEADER.pack(length, kind, flags, self._sequence, 0), body)
         failed: tuple[Request, int, str] | None = None
@@ -155,7 +159,7 @@ class Netlink:
         start = 0
         while start < len(requests):
             first, parts, size, stop = self._sequence + 1, list[bytes](), 0, start
-            while stop < len(requests) and size < _BATCH_BYTES:
+            while stop < len(requests) and size < _BATCH_BYTES and stop - start < self._most:
                 kind, flags, body, _ = requests[stop]
                 self._sequence += 1
                 flags |= _F_REQUEST | _F_ACK
@@ -281,6 +285,9 @@ def _error(
 ) -> NetworkError:
     name = errno.errorcode.get(code, str(code))
     why = f"{words} ({name})" if words else f"{os.strerror(code)} ({name})"
-    error = NetworkError(driver, str(request.op), target, why, recoverable=code in _PASSING)
+    error = NetworkError(
+        driver, str(request.op), target, why, recoverable=code in _PASSING,
+        hint=namespaces.hint_for(code),
+    )  # fmt: skip
     error.errno = code
     return error

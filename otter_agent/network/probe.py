@@ -18,7 +18,7 @@ def usable() -> tuple[bool, str]:
     except OSError as exc:
         return False, str(namespaces.failed("make a namespace", "this machine", exc))
     except NetworkError as exc:
-        return False, f"{exc}; does the kernel have veth (CONFIG_VETH)?"
+        return False, str(exc) if exc.hint else f"{exc}; does the kernel have veth (CONFIG_VETH)?"
     return True, "network namespaces and veth devices work"
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from otter_agent.errors import AgentError
 from otter_agent.server.common import AGENT, flag
-from otter_agent.users import user_name
+from otter_agent.users import machine_uid, user_name
 
 _UCRED = struct.Struct("3i")
 """pid, uid, gid: unix(7), SO_PEERCRED."""
@@ -27,7 +27,7 @@ def caller(request: web.Request) -> int | None:
     if peer is None or peer.family != socket.AF_UNIX:
         return None
     _, uid, _ = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return int(uid)
+    return machine_uid(int(uid))
 
 
 def forced(request: web.Request) -> bool:

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from otter_agent import arrivals
-from otter_agent.network import namespaces
+from otter_agent.network import buffers, namespaces
 from otter_agent.verify.jobs import DirectionJob
 
-_SO_NO_CHECK, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 11, 32, 33
+_SO_NO_CHECK = 11
 """Source: asm-generic/socket.h; Python names none of them."""
 _BUFFER_BYTES = 1 << 25
 """What a delaying qdisc holds counts as unsent, so the sender needs room for the whole link."""
@@ -83,8 +83,8 @@ def _bound(netns: str, address: str, device: str) -> socket.socket:
 
 
 def _joined(tx: socket.socket, rx: socket.socket) -> Path:
-    tx.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER_BYTES)
-    rx.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+    buffers.widen_sending(tx, _BUFFER_BYTES)
+    buffers.widen_receiving(rx, _BUFFER_BYTES)
     # Without a checksum a damaged packet arrives, and can be told from a lost one.
     tx.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
     arrivals.tell_times(rx)

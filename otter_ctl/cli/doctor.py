@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ def command(session: Session, as_json: bool) -> int:
     """
     running = session.agent.answers()
     info = _ask_info(session) if running else session.agent.facts()
-    checks = [_python(), _root(), _agent(session, info if running else None)]
+    checks = [_python(), _privileges(info), _agent(session, info if running else None)]
     checks += _machine(info)
     usable = info is not None and any(r.usable for r in info.runtimes if r.name != "fake")
     if as_json:
@@ -61,15 +60,15 @@ def _python() -> Check:
     return Check("python", sys.version_info >= (3, 11), version, "3.11 or newer is needed")
 
 
-def _root() -> Check:
-    if os.geteuid() == 0:
+def _privileges(info: api.Info | None) -> Check:
+    """As whom meshes run: the agent tells, which may be another's than who asks."""
+    if info is None or not info.user:
         return Check("privileges", True, "root")
-    return Check(
-        "privileges",
-        None,
-        "not root: only an agent that root runs can be used",
-        "run otterctl as root, or run otter-agent as a service",
-    )
+    network = next((line for line in info.lacks if line.startswith("network: ")), "")
+    if network:
+        why = network.removeprefix("network: ")
+        return Check("privileges", False, f"{info.user}, without namespaces", why)
+    return Check("privileges", True, f"without root: in namespaces of {info.user}")
 
 
 def _agent(session: Session, info: api.Info | None) -> Check:
@@ -101,18 +100,18 @@ def _machine(info: api.Info | None) -> list[Check]:
             True,
             f"{info.cpus} CPUs, {memory}, {info.arch}, Linux {info.kernel}",
         ),
-        Check("cgroups", info.cgroup != "none", info.cgroup, "mount cgroup v1 or v2"),
+        _budgets(info),
     ]
     mends = {
         "docker": "install and start an engine (apt-get install docker.io), or use the process "
         "runtime: it needs none",
-        "process": "run as root",
+        "process": "run as root, or where ordinary users may make user namespaces",
     }
     for runtime in info.runtimes:
         if runtime.name == "fake":
             continue
         ok = runtime.usable or (None if runtime.name == "docker" else False)
-        mend = "" if runtime.usable else mends.get(runtime.name, "")
+        mend = "" if runtime.usable or info.user else mends.get(runtime.name, "")
         checks.append(Check(f"runtime {runtime.name}", ok, runtime.detail or "usable", mend))
     checks.append(Check("gateways", None if info.gateways else True, info.gateways or "usable"))
     checks += _links(info)
@@ -132,6 +131,13 @@ _LINK_MENDS = {
     "netem": "a kernel with sch_netem (`modprobe sch_netem`); links in user space need none",
     "tun": "`modprobe tun`, and an agent that may make network devices",
 }
+
+
+def _budgets(info: api.Info) -> Check:
+    if info.cgroup != "none":
+        return Check("cgroups", True, info.cgroup)
+    mend = "ask for no cpu and memory, or say `allow_degraded = true` in the topology"
+    return Check("cgroups", None, info.cgroup_why or "none", mend)
 
 
 def _links(info: api.Info) -> list[Check]:

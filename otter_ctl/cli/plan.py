@@ -120,10 +120,14 @@ async def _prepare(
 
 def without_agent(spec: api.MeshSpec, facts: api.Info | None) -> list[AgentFault]:
     """Why an agent that `apply` starts here would refuse a mesh, as far as that is known before."""
-    if facts is None or facts.link_driver != "none" or spec.allow_degraded:
+    if facts is None or spec.allow_degraded:
         return []
     if spec.modules and all(module.runtime == "fake" for module in spec.modules):
         return []  # it has no network to shape
+    if facts.cgroup == "none" and (lack := api.no_budgets(spec, facts.cgroup_why)):
+        return [AgentFault(facts.machine, lack)]
+    if facts.link_driver != "none":
+        return []
     for link in spec.links:
         if any(asked is not None and asked.asked() for asked in (link.forward, link.reverse)):
             why = f"link {link.name}: no link driver works here ({facts.link_driver_why})"

@@ -52,6 +52,8 @@ def _show(status: api.MeshStatus) -> None:
         click.secho(f"  {overcommitted(status.overcommit)}", fg="yellow")
     if status.problem:
         click.secho(f"  {status.problem}", fg="red")
+    for machine in status.machines:
+        _show_rootless(machine)
     click.echo()
     print_table(
         ("HOST", "MACHINE", "ADDRESS", *_LIMITS),
@@ -86,6 +88,14 @@ def _show(status: api.MeshStatus) -> None:
     show_cells(status.cells)
     _show_streams(status.streams)
     show_failures(status)
+
+
+def _show_rootless(machine: api.MachineStatus) -> None:
+    """What is said of a machine whose agent isn't root's."""
+    if machine.user:
+        click.echo(f"  {machine.name}: without root, in namespaces of {machine.user}")
+        for lack in machine.lacks:
+            click.secho(f"  {machine.name}: no {lack}", fg="yellow")
 
 
 def _show_streams(streams: Sequence[api.StreamStatus]) -> None:

@@ -163,7 +163,7 @@ TOPOLOGY = Table(
     Key(
         "allow_degraded",
         values.BOOLEAN,
-        "Whether links may lack what the machine's link driver can't do.",
+        "Whether links, and budgets of hosts and modules, may lack what the machine can't do.",
         default=False,
     ),
     PLACEMENT,

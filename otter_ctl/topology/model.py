@@ -366,7 +366,7 @@ class Topology:
         files: It and what it includes, what others rest on first.
         pool: CIDR that addresses are taken from.
         overcommit: Whether budgets may add up to more than the machine has.
-        allow_degraded: Whether links may lack what the machine's link driver can't do.
+        allow_degraded: Whether links, and hosts' budgets, may lack what the machine can't do.
         placement: Who places modules: a name of `placing.find.PLACERS`, or package:function.
         machines: That its hosts name, from the file or the site file.
         links: Those of `[[links]]`, then those of cells.

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 
 from otter_agent import api
 from otter_agent.agent import Agent
+from otter_agent.api.places import places_of
 from otter_agent.errors import ImageError
+from otter_agent.ground.ground import Ground
 from otter_agent.images.fake import FakeImages
 from otter_agent.layout import Layout
 from otter_agent.machine import Config, Machine
@@ -51,7 +53,8 @@ class World:
     """An agent that can be started and ended as often as a test likes; its runtime lives on."""
 
     def __init__(self, tmp_path, images=None):
-        self.layout = Layout.at(tmp_path)
+        self.places = places_of(tmp_path, 0, {})
+        self.layout = Layout(self.places.run, self.places.lib)
         self.runtime = FakeRuntime()
         self.images = images or FakeImages()
 
@@ -59,7 +62,7 @@ class World:
     async def agent(self, idle=None):
         state = State(self.layout.database)
         machine = Machine(
-            layout=self.layout, config=Config(idle_exit_s=idle, patience=HASTE),
+            ground=Ground(places=self.places), config=Config(idle_exit_s=idle, patience=HASTE),
             agent_id=state.agent_id(),
             network=Network(state.agent_id()), cgroups=None, runtimes={"fake": self.runtime},
             stores={"fake": self.images}, problems={"network": "none here"},

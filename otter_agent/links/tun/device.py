@@ -21,6 +21,8 @@ import struct
 import time
 
 from otter_agent.errors import NetworkError
+from otter_agent.network.messages import Request
+from otter_agent.network.netlink import Netlink
 
 HEADER_BYTES = 10
 WAITING_PACKETS = 4096
@@ -32,9 +34,10 @@ _TUNSETIFF, _TUNSETPERSIST, _TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0x400454D0
 _TUNSETIFINDEX = 0x400454DA
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 _CSUM, _TSO4, _TSO6, _TSO_ECN = 0x01, 0x02, 0x04, 0x08
-_SIOCSIFTXQLEN = 0x8943
+_RTM_NEWLINK, _IFLA_TXQLEN = 16, 13
 _REQUEST = struct.Struct("=16sH22x")  # ifreq: name, flags
-_LENGTH = struct.Struct("=16si20x")  # ifreq: name, queue length
+_LINK = struct.Struct("=4xi8x")  # ifinfomsg: index
+_LENGTH = struct.Struct("=HHI")  # an attribute: queue length
 _POINTER = struct.Struct("=16sQ16x")  # ifreq: name, address of what is asked
 _VALUE = struct.Struct("=II")  # ethtool_value
 _SIOCGIFFLAGS, _SIOCETHTOOL, _ETHTOOL_GLINK = 0x8913, 0x8946, 0x0A
@@ -150,8 +153,10 @@ def _attached(name: str, index: int = 0) -> int:
 
 
 def _set_queue(name: str) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, _SIOCSIFTXQLEN, _LENGTH.pack(name.encode(), WAITING_PACKETS))
+    """By netlink: the ioctl for it is root's of the machine only, not of a user namespace."""
+    body = _LINK.pack(socket.if_nametoindex(name)) + _LENGTH.pack(8, _IFLA_TXQLEN, WAITING_PACKETS)
+    with Netlink() as netlink:
+        netlink.send([Request(_RTM_NEWLINK, 0, body, "set the queue")], name)
 
 
 def _failed(op: str, name: str, exc: OSError) -> NetworkError:
@@ -159,7 +164,9 @@ def _failed(op: str, name: str, exc: OSError) -> NetworkError:
     if code in (0, errno.ENXIO):  # `if_nametoindex` gives no number in some Pythons
         code = errno.ENODEV
     why = f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
-    hint = _HINT if code in (errno.ENOENT, errno.EPERM, errno.EACCES) else ""
+    hint = _HINT if code in (errno.ENOENT, errno.EPERM) else ""
+    if code == errno.EACCES:
+        hint = f"ordinary users must be let at it: sudo chmod 0666 {_PATH}"
     error = NetworkError("tun", op, name, why, hint=hint, recoverable=code == errno.EBUSY)
     error.errno = code
     return error

@@ -35,7 +35,11 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-    _libc.mlockall(_MCL_CURRENT | _MCL_FUTURE)  # where it isn't allowed, pages may come late
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY:
+        _libc.mlockall(_MCL_CURRENT | _MCL_FUTURE)
+    # Where it isn't allowed, pages may come late; up to a limit, none would come beyond that.
 
 
 class Guard:

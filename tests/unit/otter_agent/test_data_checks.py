@@ -23,12 +23,12 @@ def spec(**fields):
 
 
 def test_no_configuration_allows_nothing(tmp_path):
-    assert read(tmp_path).mount_roots == ()
+    assert read(tmp_path / "agent.toml").mount_roots == ()
 
 
 def test_configured_roots(tmp_path):
     (tmp_path / "agent.toml").write_text('mount_roots = ["/srv/a", "/srv/b"]')
-    assert [str(path) for path in read(tmp_path).mount_roots] == ["/srv/a", "/srv/b"]
+    assert [str(path) for path in read(tmp_path / "agent.toml").mount_roots] == ["/srv/a", "/srv/b"]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_configured_roots(tmp_path):
 def test_configuration_that_says_nonsense(tmp_path, text, said):
     (tmp_path / "agent.toml").write_text(text)
     with pytest.raises(AgentError, match=r"agent\.toml") as caught:
-        read(tmp_path)
+        read(tmp_path / "agent.toml")
     assert said in str(caught.value)
 
 

@@ -1,0 +1,107 @@
+"""An ordinary user's meshes where the kernel has netem and cgroup v2; and where it forbids them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from helpers.ordinary import Ordinary, ordinary
+from helpers.otter import wait_for
+from helpers.pings import round_trip_s
+
+pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+
+CGROUPS = Path("/sys/fs/cgroup")
+MAX = Path("/proc/sys/user/max_user_namespaces")
+MESH = """
+name = "mine"
+[defaults.module]
+runtime = "process"
+[hosts.a]
+cpu = 0.5
+memory = "200MiB"
+[hosts.b]
+[[links]]
+name = "radio"
+between = ["a", "b"]
+delay = "20ms"
+rate = "10mbit"
+[modules.near]
+host = "a"
+cpu = 0.2
+command = ["sh", "-c", "echo begun; exec sleep 1000"]
+[modules.far]
+host = "b"
+command = ["sleep", "1000"]
+"""
+
+
+@contextmanager
+def delegated(user: Ordinary) -> Iterator[Path]:
+    """A part of the cgroup tree that is the user's, who starts in a group below it.
+
+    That is what systemd makes of `Delegate=yes`.
+    """
+    given = CGROUPS / f"given-{user.uid}"
+    (CGROUPS / "cgroup.subtree_control").write_text("+cpu +memory +pids")
+    for group in (given, given / "session"):
+        group.mkdir()
+        for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
+            os.chown(group / name, user.uid, user.uid)
+
+    def enter() -> None:
+        (given / "session" / "cgroup.procs").write_text(str(os.getpid()))
+
+    user.before = enter
+    try:
+        yield given
+    finally:
+        user.before = None
+        (given / "session").rmdir()
+        given.rmdir()  # nothing of OTTER's is in it
+
+
+def test_netem_and_budgets_without_root() -> None:
+    with ordinary() as user, delegated(user) as given:
+        user("apply", user.topology(MESH))
+        status = user.json("status")
+        assert {link["driver"] for link in status["links"]} == {"netem"}
+        host = status["hosts"][0]
+        assert (host["in_force"]["cpu"], host["in_force"]["memory_bytes"]) == (0.5, 200 << 20)
+        assert user.modules()["near"]["in_force"]["cpu"] == pytest.approx(0.2)
+        (machine,) = status["machines"]
+        assert "budgets" not in {line.split(":")[0] for line in machine["lacks"]}
+        assert "begun" in user("logs", "near").stdout
+        ping = ("exec", "near", "--", "ping", "-c3", "-i0.1", "far")
+        assert 0.040 <= round_trip_s(user(*ping).stdout) < 0.080
+        user("shape", "link", "radio", "--delay", "5ms")
+        assert 0.010 <= round_trip_s(user(*ping).stdout) < 0.040
+        rows = user.json("verify", "--quick", "--no-cpu", "--direction", "a>b")
+        assert [row for row in rows if row["ok"] is False] == []
+        before = {name: m["pid"] for name, m in user.modules().items()}
+        user.kill("serve")
+        user("apply", user.topology(MESH))
+        assert {name: m["pid"] for name, m in user.modules().items()} == before
+        assert user.json("status")["hosts"][0]["in_force"]["cpu"] == 0.5
+        user("destroy", "--yes", "--no-fetch")
+        assert user.inside("ls", "/run/netns") == ""
+        assert not list(given.glob("otter-*/mine"))
+        os.kill(user.pid_of("serve"), 15)
+        wait_for(lambda: not user.processes(), "something of it still runs")
+
+
+def test_where_user_namespaces_are_forbidden_one_line_says_so() -> None:
+    before = MAX.read_text()
+    with ordinary() as user:
+        MAX.write_text("0")
+        try:
+            refused = user("apply", user.topology(MESH), code=1)
+            (check,) = [c for c in user.json("doctor", code=1)["checks"] if c["ok"] is False][:1]
+        finally:
+            MAX.write_text(before)
+    (line,) = [x for x in refused.stderr.splitlines() if "max_user_namespaces" in x]
+    assert "run as root, or have root allow it: sysctl -w user.max_user_namespaces=" in line
+    assert "max_user_namespaces is 0" in check["mend"]
