@@ -117,6 +117,8 @@ class Actions:
         if isinstance(action, policy.Create):
             await self._create(module, part)
         elif isinstance(action, policy.Start):
+            if part.budget is None or part.budget != self._book.budget_of(module.name):
+                await self.limit(module, part)  # what it has is of its last life
             self._arm(module.name)  # a new life: an order to end was about an earlier one
             part.now_is(await self._steps.start(module))
         elif isinstance(action, policy.Connect):
@@ -126,11 +128,22 @@ class Actions:
             self._book.remember(module.name, replace(memory, halting=True, armed=True))
             part.now_is(await self._steps.halt(module))
         elif isinstance(action, policy.Update):
-            budget = policy.budget_of(module)
-            await self._steps.update(module, budget)
-            part.budget = budget
+            await self.limit(module, part)
         elif isinstance(action, policy.Account):
             await self._account(module, part)
+
+    async def limit(self, module: api.ModuleSpec, part: Part) -> None:
+        """Bring the limits that are asked of a module now into force.
+
+        Raises:
+            OtterError: They can't be; it keeps those that it has.
+        """
+        budget = self._book.budget_of(module.name)
+        await self._steps.update(module, budget)
+        part.budget = budget
+        if part.limits_error:
+            part.overdue = "" if part.overdue == part.limits_error else part.overdue
+            part.limits_error, part.retry_at = "", 0.0
 
     async def _prepare(self, module: api.ModuleSpec, part: Part) -> None:
         path = self._book.machine.layout.module(self._book.name, module.name).build_log
@@ -149,8 +162,9 @@ class Actions:
         assert part.artifact is not None
         memory = self._book.memory[module.name]
         self._book.remember(module.name, replace(memory, artifact=part.artifact.digest))
-        part.now_is(await self._steps.create(module, part.artifact))
-        part.budget = policy.budget_of(module)
+        budget = self._book.budget_of(module.name)
+        part.now_is(await self._steps.create(module, part.artifact, budget))
+        part.budget = budget
         part.host = module.host
 
     def _arm(self, name: str) -> None:
@@ -224,7 +238,8 @@ class Actions:
             part.artifact_error = str(error)
             part.error_tail = error.tail if isinstance(error, ImageError) else ()
         elif isinstance(action, policy.Update):
-            part.overdue = str(error)  # it lives on, with the limits that it had
+            # It lives on, with the limits that it had.
+            part.overdue = part.limits_error = str(error)
             part.retry_at = time.time() + book.patience.backoff_max_s
         elif memory is None or isinstance(action, policy.Remove | policy.Halt):
             part.retry_at = time.time() + book.patience.ground_s

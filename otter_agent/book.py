@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from otter_agent import api, states
+from otter_agent.budgets.book import BudgetBook
+from otter_agent.budgets.subjects import Subject
 from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.part import Part
@@ -22,7 +24,6 @@ from otter_agent.state import DesiredMesh, State
 from otter_agent.status import MeshView
 from otter_agent.supervision import Supervision
 from otter_agent.timeline import moves
-from otter_agent.timeline.budgets import Budgets
 from otter_agent.timeline.player import Around, Player
 
 
@@ -78,7 +79,7 @@ class Book:
         touched: Modules of which something has changed since they were last decided about.
         news: Set when something has.
         links: What is asked of its links, and in force.
-        budgets: What is asked of its hosts now.
+        budgets: What is asked of its hosts and modules now.
         player: Plays its timeline.
     """
 
@@ -99,7 +100,7 @@ class Book:
         self._emit = emit
         choice = machine.links_of(desired.spec)
         self.links = LinkBook(choice, machine.agent_id, desired.spec, state, self.tell)
-        self.budgets = Budgets(self.name, machine.cgroups)
+        self.budgets = BudgetBook(machine.cgroups, desired.spec, state, self.tell)
         self.player = Player(desired.spec, self._around_player(machine, state))
         self.take_spec()
 
@@ -144,6 +145,7 @@ class Book:
         if desired.spec is not self.desired.spec:
             self.wanted = Wanted.of(desired.spec)
             self.links.take(desired.spec, self.machine.links_of(desired.spec))
+            self.budgets.take(desired.spec)
             self.player.take(desired.spec)
         self.desired = desired
         self.take_spec()
@@ -225,10 +227,18 @@ class Book:
             network=self.ground.done["Network"],
             links=self.ground.done["Links"],
             outside=self.ground.done["Outside"],
-            modules={name: self.seen(self.parts[name]) for name in modules},
+            modules={name: self._observed(name) for name in modules},
             busy=frozenset(self.ground.busy),
             retry_at=dict(self.ground.retry),
         )
+
+    def budget_of(self, module: str) -> api.Budget:
+        """The limits that are asked of a module now."""
+        return self.budgets.of(Subject("module", module))
+
+    def _observed(self, name: str) -> Seen:
+        seen = self.seen(self.parts[name])
+        return replace(seen, wants=self.budget_of(name)) if name in self.wanted.modules else seen
 
     def seen(self, part: Part) -> Seen:
         """One module, as the policy sees it."""
@@ -295,6 +305,7 @@ class Book:
             parts=self.parts,
             memory=self.memory,
             links=self.links,
+            budgets=self.budgets,
         )
 
     def artifacts(self) -> dict[str, str]:

@@ -11,10 +11,12 @@ import asyncio
 import time
 from collections.abc import Collection, Coroutine, Iterable
 
+from net.errors import OtterError
 from otter_agent import api, supervision
 from otter_agent import reconcile as policy
 from otter_agent.actions import Actions
 from otter_agent.book import Book, Emit
+from otter_agent.budgets.book import BudgetBook
 from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.part import Part
@@ -48,6 +50,7 @@ class MeshKeeper:
         self._book.links.cut = self._cut
         self._book.player.reroute = self._reroute
         self._book.links.failed = self._try_links_again
+        self._book.budgets.limit = self._limit
         self._wakes: dict[str, float] = {}
         self._unsettled: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -59,6 +62,11 @@ class MeshKeeper:
     def links(self) -> LinkBook:
         """What is asked of its links, and in force."""
         return self._book.links
+
+    @property
+    def budgets(self) -> BudgetBook:
+        """What is asked of its hosts and modules, and in force."""
+        return self._book.budgets
 
     @property
     def player(self) -> Player:
@@ -170,6 +178,7 @@ class MeshKeeper:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._spawn(book.links.run(), "leases of links", ends_with_mesh=True)
+            self._spawn(book.budgets.run(), "leases of budgets", ends_with_mesh=True)
             await book.player.begin()
             self._spawn(book.player.run(), "timeline", ends_with_mesh=True)
             while not book.desired.destroying:
@@ -259,6 +268,23 @@ class MeshKeeper:
         book = self._book
         if book.ground.done.get("Network"):
             await self._steps.reroute(book.routed(book.desired.spec), hosts)
+
+    async def _limit(self, name: str) -> str:
+        """Bring new limits of a module that runs into force; one that starts gets them then."""
+        book = self._book
+        part, module = book.parts.get(name), book.wanted.modules.get(name)
+        if part is None or module is None or part.busy or not (part.alive and part.connected):
+            book.touch(name)
+            return ""
+        part.busy = True
+        try:
+            await self._actions.limit(module, part)
+        except OtterError as error:
+            return str(error)
+        finally:
+            part.busy = False
+            book.touch(name)
+        return ""
 
     def _try_links_again(self) -> None:
         """Some aren't as asked: that is looked at again, and is the mesh's problem until then."""

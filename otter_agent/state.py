@@ -45,6 +45,9 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS shapes (
     mesh TEXT NOT NULL, link TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
     body BLOB NOT NULL, PRIMARY KEY (mesh, link, source, target));
+CREATE TABLE IF NOT EXISTS budgets (
+    mesh TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (mesh, kind, name));
 CREATE TABLE IF NOT EXISTS timelines (mesh TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS events_of_mesh ON events (mesh, seq);
 """
@@ -192,6 +195,7 @@ class State:
             self._db.execute("DELETE FROM meshes WHERE name=?", (name,))
             self._db.execute("DELETE FROM supervision WHERE mesh=?", (name,))
             self._db.execute("DELETE FROM shapes WHERE mesh=?", (name,))
+            self._db.execute("DELETE FROM budgets WHERE mesh=?", (name,))
             self._db.execute("DELETE FROM timelines WHERE mesh=?", (name,))
 
     # --- supervision ---------------------------------------------------------------------------
@@ -247,6 +251,25 @@ class State:
                 "DELETE FROM shapes WHERE mesh=? AND link=? AND source=? AND target=?", gone
             )
             self._db.executemany("INSERT OR REPLACE INTO shapes VALUES (?, ?, ?, ?, ?)", kept)
+
+    # --- budgets changed by hand ---------------------------------------------------------------
+
+    def budgets(self, mesh: str) -> dict[tuple[str, str], bytes]:
+        """(kind, name) -> what was changed of that host or module."""
+        rows = self._db.execute("SELECT kind, name, body FROM budgets WHERE mesh=?", (mesh,))
+        return {(kind, name): body for kind, name, body in rows}
+
+    def put_budgets(self, mesh: str, budgets: Mapping[tuple[str, str], bytes | None]) -> None:
+        """Keep what was changed of some hosts and modules, all or nothing; None: forget it.
+
+        Raises:
+            AgentError: The disk is full.
+        """
+        gone = [(mesh, *subject) for subject, body in budgets.items() if body is None]
+        kept = [(mesh, *subject, body) for subject, body in budgets.items() if body is not None]
+        with _full_disk("store the change"), self._transaction():
+            self._db.executemany("DELETE FROM budgets WHERE mesh=? AND kind=? AND name=?", gone)
+            self._db.executemany("INSERT OR REPLACE INTO budgets VALUES (?, ?, ?, ?)", kept)
 
     # --- timelines -----------------------------------------------------------------------------
 

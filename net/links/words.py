@@ -71,8 +71,13 @@ def name_of(field: str) -> str:
 
 
 def host_text(budget: Mapping[str, Any]) -> str:
-    """`cpu 0.5, memory 512MiB`; "" for none."""
-    words = [f"cpu {budget['cpu']:g}"] if budget.get("cpu") is not None else []
-    if budget.get("memory_bytes") is not None:
-        words.append(f"memory {format_size(budget['memory_bytes'])}")
-    return ", ".join(words)
+    """`cpu 0.5, memory 512MiB`, `cpu unlimited`; "" for none."""
+    forms: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "cpu": ("cpu", lambda cores: f"{cores:g}"),
+        "memory_bytes": ("memory", format_size),
+    }
+    return ", ".join(
+        f"{name} {'unlimited' if budget[field] is None else form(budget[field])}"
+        for field, (name, form) in forms.items()
+        if field in budget
+    )

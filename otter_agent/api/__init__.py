@@ -18,6 +18,10 @@ from otter_agent.api.base import (
     encode,
     to_builtins,
 )
+from otter_agent.api.budgets import (
+    BudgetChange,
+    BudgetStatus,
+)
 from otter_agent.api.checks import (
     MAX_CORES,
     check,
@@ -105,6 +109,8 @@ __all__ = [
     "MAX_CORES",
     "PARTS",
     "Budget",
+    "BudgetChange",
+    "BudgetStatus",
     "Build",
     "Cell",
     "CellMember",

@@ -110,11 +110,12 @@ class Lateness(Data, frozen=True):
 
 
 class TimelineChange(Data, frozen=True):
-    """A change of one direction or host, to come or made.
+    """A change of one direction, host or module, to come or made.
 
     Attributes:
         change: All that differs from the topology from then on; None: no longer asked for.
         host: Of a host; then there is no link.
+        module: Of a module; likewise.
         applied_s: When it was in force; None: not yet, or it failed.
         error: Why it failed.
     """
@@ -125,6 +126,7 @@ class TimelineChange(Data, frozen=True):
     source: str = ""
     target: str = ""
     host: str = ""
+    module: str = ""
     applied_s: float | None = None
     error: str = ""
 

@@ -11,10 +11,11 @@ from net.links.timeline import Course, Event, Timeline
 from net.links.traces.codec import decode
 from net.links.traces.trace import Played, Trace
 from otter_agent import api
+from otter_agent.budgets.subjects import Subject
 from otter_agent.links.ways import Way, ways
 
-Key = Way | str
-"""What has a course: a direction of a link, or a host by its name."""
+Key = Way | Subject
+"""What has a course: a direction of a link, a host or a module."""
 Read = Callable[[str], bytes]
 """Digest of a blob -> its content; raises `OSError`."""
 
@@ -67,7 +68,9 @@ def compile_spec(spec: api.MeshSpec, read: Read, known: dict[str, Trace]) -> Com
     courses: dict[Key, Course] = {w: Course(base[w], of_way[w], played.get(w)) for w in touched}
     for host in {name for written in spec.timeline.events for name in written.hosts}:
         pairs = zip(events, spec.timeline.events, strict=True)
-        courses[host] = Course(LinkSpec(), [e for e, written in pairs if host in written.hosts])
+        courses[Subject("host", host)] = Course(
+            LinkSpec(), [e for e, written in pairs if host in written.hosts]
+        )
     return Compiled(Timeline(courses), events, "; ".join(dict.fromkeys(problems)))
 
 

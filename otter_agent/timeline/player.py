@@ -18,6 +18,7 @@ from net.links.changes import Change
 from net.links.timeline import Due, Timeline, Walk
 from net.links.traces.trace import Trace
 from otter_agent import api
+from otter_agent.budgets.subjects import Subject
 from otter_agent.errors import AgentError, explained
 from otter_agent.links import clock
 from otter_agent.links.base import Outcome
@@ -25,7 +26,6 @@ from otter_agent.links.leases import Moment
 from otter_agent.links.telling import Layer, Tell
 from otter_agent.links.ways import Way
 from otter_agent.timeline import moves
-from otter_agent.timeline.budgets import Budgets
 from otter_agent.timeline.compile import Compiled, Key, Read, compile_spec
 from otter_agent.timeline.happenings import Happenings
 from otter_agent.timeline.kept import Kept, decode, encode
@@ -61,6 +61,14 @@ class Links(Protocol):
         ...
 
 
+class Budgets(Protocol):
+    """Of the mesh's hosts and modules: `otter_agent.budgets.book.BudgetBook`."""
+
+    async def change(self, changes: Mapping[Subject, Change]) -> dict[Subject, str]:
+        """Change them, and return when that is in force; why it isn't, of those it isn't of."""
+        ...
+
+
 class Keep(Protocol):
     """Where it is kept across the agent's lives."""
 
@@ -79,7 +87,7 @@ class Around:
 
     Attributes:
         links: Are told what to change.
-        budgets: The same, of hosts.
+        budgets: The same, of hosts and modules.
         keep: Where the epoch is kept.
         read: Gives blobs.
         tell: Records events.
@@ -310,10 +318,10 @@ class Player:
         if links:
             done = await self._around.links.change("timeline", links, instead=True, quiet=True)
             failed |= {way: str(outcome.error) for way, outcome in done.items() if outcome.error}
-        hosts = {key: change for key, change in changes.items() if isinstance(key, str)}
-        if hosts:
-            known = {host.name: host for host in self._spec.hosts}
-            failed.update(await self._around.budgets.change(hosts, known))
+        budgets = {key: change for key, change in changes.items() if isinstance(key, Subject)}
+        if budgets:
+            for subject, error in (await self._around.budgets.change(budgets)).items():
+                failed[subject] = error
         return failed
 
     # --- telling -----------------------------------------------------------------------------
@@ -350,9 +358,14 @@ class Player:
 def _told(due: Due[Key], applied_s: float | None = None, error: str = "") -> api.TimelineChange:
     values = due.change.values
     change = due.change.asked() if None in values.values() else dict(values)
-    if isinstance(due.key, str):
+    if isinstance(due.key, Subject):
         return api.TimelineChange(
-            at_s=due.at_s, host=due.key, change=change, applied_s=applied_s, error=error
+            at_s=due.at_s,
+            host=due.key.name if due.key.kind == "host" else "",
+            module=due.key.name if due.key.kind == "module" else "",
+            change=change,
+            applied_s=applied_s,
+            error=error,
         )
     return api.TimelineChange(
         at_s=due.at_s,

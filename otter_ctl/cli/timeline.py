@@ -138,11 +138,13 @@ def _table(title: str, changes: Sequence[api.TimelineChange]) -> None:
 
     if changes:
         print_table(
-            (title, "LINK OR HOST", "THEN DIFFERS BY", "LATE"),
+            (title, "WHAT", "THEN DIFFERS BY", "LATE"),
             [
                 (
                     f"{change.at_s:.3f} s",
-                    change.host or f"{change.link}:{change.source}>{change.target}",
+                    change.host
+                    or change.module
+                    or f"{change.link}:{change.source}>{change.target}",
                     change.error
                     or link_text(change.change)
                     or host_text(change.change)
