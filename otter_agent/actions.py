@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import time
 from dataclasses import replace
 
@@ -126,6 +127,7 @@ class Actions:
         elif isinstance(action, policy.Halt):
             memory = self._book.memory[module.name]
             self._book.remember(module.name, replace(memory, halting=True, armed=True))
+            await self._go_on(module.name, part)
             part.now_is(await self._steps.halt(module))
         elif isinstance(action, policy.Update):
             await self.limit(module, part)
@@ -144,6 +146,12 @@ class Actions:
         if part.limits_error:
             part.overdue = "" if part.overdue == part.limits_error else part.overdue
             part.limits_error, part.retry_at = "", 0.0
+
+    async def _go_on(self, name: str, part: Part) -> None:
+        """What is held up can't end in its own way."""
+        pid = part.instance.pid if part.instance is not None else None
+        if self._book.runs.is_paused(name, pid):
+            await self._steps.signal(name, part.runtime, signal.SIGCONT)
 
     async def _prepare(self, module: api.ModuleSpec, part: Part) -> None:
         path = self._book.machine.layout.module(self._book.name, module.name).build_log
@@ -209,6 +217,7 @@ class Actions:
 
     async def _remove(self, name: str, part: Part, module: api.ModuleSpec | None) -> None:
         book = self._book
+        await self._go_on(name, part)
         await self._steps.remove(name, part.runtime, part.host, dev.grace_s(module, STOP_GRACE_S))
         part.now_is(None)
         part.budget = None

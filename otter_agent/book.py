@@ -20,11 +20,15 @@ from otter_agent.machine import Machine
 from otter_agent.part import Part
 from otter_agent.reconcile import Observed, Seen, Wanted
 from otter_agent.secrets import Secrets
+from otter_agent.senses import MeshSenses
 from otter_agent.state import DesiredMesh, State
 from otter_agent.status import MeshView
 from otter_agent.supervision import Supervision
 from otter_agent.timeline import moves
 from otter_agent.timeline.player import Around, Player
+from otter_agent.timeline.runs import Runs
+from otter_agent.timeline.watch import Watch
+from otter_agent.timeline.workers import Workers
 
 
 class Emit(Protocol):
@@ -80,7 +84,9 @@ class Book:
         news: Set when something has.
         links: What is asked of its links, and in force.
         budgets: What is asked of its hosts and modules now.
+        runs: Which of its modules the timeline has stopped or paused.
         player: Plays its timeline.
+        watch: Looks whether what events wait for has become so.
     """
 
     def __init__(self, machine: Machine, state: State, emit: Emit, desired: DesiredMesh) -> None:
@@ -101,18 +107,36 @@ class Book:
         choice = machine.links_of(desired.spec)
         self.links = LinkBook(choice, machine.agent_id, desired.spec, state, self.tell)
         self.budgets = BudgetBook(machine.cgroups, desired.spec, state, self.tell)
+        self.runs = Runs(self.name, state)
         self.player = Player(desired.spec, self._around_player(machine, state))
+        self.watch = Watch(
+            desired.spec, self._senses(machine), state, self.tell, self.player.position
+        )
+        self.watch.changed = self.player.look_again
+        self.player.fired = lambda: self.watch.fired
+        self.player.conditions = self.watch.statuses
+        self.player.began_again = self.watch.begin_again
         self.take_spec()
 
     def _around_player(self, machine: Machine, state: State) -> Around:
         blobs = machine.layout.blobs
         return Around(
             links=self.links,
-            budgets=self.budgets,
+            workers=Workers(self.budgets, self.runs),
             keep=state,
             read=lambda digest: (blobs / digest).read_bytes(),
             tell=self.tell,
             file=machine.layout.timeline(self.name),
+        )
+
+    def _senses(self, machine: Machine) -> MeshSenses:
+        return MeshSenses(
+            self.name,
+            lambda: self.desired.spec,
+            self,
+            self.links,
+            machine.layout,
+            machine.cgroups,
         )
 
     # --- writing -----------------------------------------------------------------------------
@@ -147,6 +171,8 @@ class Book:
             self.links.take(desired.spec, self.machine.links_of(desired.spec))
             self.budgets.take(desired.spec)
             self.player.take(desired.spec)
+            self.watch.take(desired.spec)
+            self.runs.forget(self.wanted.modules)
         self.desired = desired
         self.take_spec()
         self.touch()
@@ -254,9 +280,19 @@ class Book:
         state, reason = states.module_state(digest, self.seen(part), memory)
         if state in ("running", "ready") and part.overdue:
             return state, part.overdue
+        if self.runs.is_paused(module.name, part.instance.pid if part.instance else None):
+            return state, "paused by the timeline"
         if state == "running" and not reason:
             reason = f"waits for {states.waits_for(module.ready)}"
         return state, reason
+
+    def state(self, module: str) -> api.ModuleState:
+        """Of a module of the topology, by its name. Raises `KeyError`."""
+        return self.state_of(self.wanted.modules[module])[0]
+
+    def restarts(self, module: str) -> int:
+        """How often it was started again. Raises `KeyError`."""
+        return self.memory[module].restarts
 
     def status_of(self, module: api.ModuleSpec) -> tuple[api.ModuleState, str]:
         """`state_of`, with what went wrong when it was last asked whether it is ready."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Coroutine, Iterable
+from signal import SIGCONT
 
 from net.errors import OtterError
 from otter_agent import api, supervision
@@ -51,6 +52,7 @@ class MeshKeeper:
         self._book.player.reroute = self._reroute
         self._book.links.failed = self._try_links_again
         self._book.budgets.limit = self._limit
+        self._book.runs.modules = self
         self._wakes: dict[str, float] = {}
         self._unsettled: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -113,6 +115,29 @@ class MeshKeeper:
             part.retry_at = 0.0
             book.applied_at = time.time()
         book.tell("module", module, f"{order} was asked for" + (f" by {by}" if by else ""))
+
+    def is_stopped(self, module: str) -> bool:
+        """Whether somebody has asked for it not to run."""
+        memory = self._book.memory.get(module)
+        return memory is not None and memory.stopped
+
+    def pid(self, module: str) -> int | None:
+        """Of its first process; None: it doesn't run."""
+        part = self._book.parts.get(module)
+        return part.instance.pid if part and part.instance and part.alive else None
+
+    async def signal(self, module: str, number: int) -> str:
+        """Send a signal to all its processes; why that can't be, or ""; one that ended has none."""
+        part = self._book.parts.get(module)
+        if part is None or not part.alive:
+            return ""
+        try:
+            await self._steps.signal(module, part.runtime, number)
+        except OtterError as error:
+            return str(error)
+        finally:
+            self._book.touch(module)
+        return ""
 
     def secrets_came(self, changed: Collection[str]) -> None:
         """The caller sent secrets; `changed` are the modules that ran with another value."""
@@ -179,6 +204,7 @@ class MeshKeeper:
             self._group = group
             self._spawn(book.links.run(), "leases of links", ends_with_mesh=True)
             self._spawn(book.budgets.run(), "leases of budgets", ends_with_mesh=True)
+            self._spawn(book.watch.run(), "conditions", ends_with_mesh=True)
             await book.player.begin()
             self._spawn(book.player.run(), "timeline", ends_with_mesh=True)
             while not book.desired.destroying:
@@ -343,6 +369,8 @@ class MeshKeeper:
 
     async def _destroy(self) -> None:
         book = self._book
+        for name in book.runs.paused():
+            await self.signal(name, SIGCONT)  # what is held up can't end in its own way
         while True:
             said = await remove_mesh(self._steps, book.parts, book.links, book.tell, book.patience)
             if not said:

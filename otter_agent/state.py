@@ -48,6 +48,8 @@ CREATE TABLE IF NOT EXISTS shapes (
 CREATE TABLE IF NOT EXISTS budgets (
     mesh TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (mesh, kind, name));
+CREATE TABLE IF NOT EXISTS notes (
+    mesh TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (mesh, name));
 CREATE TABLE IF NOT EXISTS timelines (mesh TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS events_of_mesh ON events (mesh, seq);
 """
@@ -196,6 +198,7 @@ class State:
             self._db.execute("DELETE FROM supervision WHERE mesh=?", (name,))
             self._db.execute("DELETE FROM shapes WHERE mesh=?", (name,))
             self._db.execute("DELETE FROM budgets WHERE mesh=?", (name,))
+            self._db.execute("DELETE FROM notes WHERE mesh=?", (name,))
             self._db.execute("DELETE FROM timelines WHERE mesh=?", (name,))
 
     # --- supervision ---------------------------------------------------------------------------
@@ -286,6 +289,21 @@ class State:
         """
         with _full_disk("store the timeline's state"):
             self._db.execute("INSERT OR REPLACE INTO timelines VALUES (?, ?)", (mesh, kept))
+
+    def note(self, mesh: str, name: str) -> bytes | None:
+        """What a part of a mesh's timeline kept under its name."""
+        words = "SELECT body FROM notes WHERE mesh=? AND name=?"
+        row = self._db.execute(words, (mesh, name)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put_note(self, mesh: str, name: str, body: bytes) -> None:
+        """Keep it.
+
+        Raises:
+            AgentError: The disk is full.
+        """
+        with _full_disk("store the timeline's state"):
+            self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (mesh, name, body))
 
     # --- events --------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from otter_agent.links.book import LinkBook
 from otter_agent.links.netem import segments
 from otter_agent.machine import Machine
 from otter_agent.network import names
-from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Workload
+from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Signals, Workload
 from otter_agent.secrets import Secrets
 from otter_agent.volumes import Volumes
 
@@ -162,6 +162,17 @@ class Steps:
         """Ask a module to end, and see that it does; its folders stay."""
         driver = self.machine.runtimes[module.runtime]
         return await driver.stop(self.key(module.name), STOP_GRACE_S)
+
+    async def signal(self, module: str, runtime: str, number: int) -> None:
+        """Send a signal to all processes of a module.
+
+        Raises:
+            OtterError: That can't be done.
+        """
+        driver = self.machine.runtimes[runtime]
+        if not isinstance(driver, Signals):
+            raise DriverError(runtime, "signal", f"{self.mesh}/{module}", "this runtime can't")
+        await driver.signal(self.key(module), number)
 
     async def cut(self, spec: api.MeshSpec, pids: Mapping[str, int], *, shaped: bool) -> list[str]:
         """Have modules and gateways cut what they send into packets, or not; returns problems.

@@ -81,3 +81,21 @@ def host_text(budget: Mapping[str, Any]) -> str:
         for field, (name, form) in forms.items()
         if field in budget
     )
+
+
+_VALUES: Mapping[str, Callable[[Any], str]] = {
+    "queue_delay": format_duration,
+    "use": format_ratio,
+    "bytes": format_size,
+    "memory": format_size,
+}
+"""What conditions look at, where it isn't a plain number."""
+
+
+def value_text(test: str, value: float) -> str:
+    """A value that a condition looks at: `50ms` of `queue_delay_above`."""
+    name = test.removesuffix("_above").removesuffix("_below")
+    form = _VALUES.get(name)
+    if form is format_size:
+        return format_size(round(value))
+    return f"{value:.6g}" if form is None else form(value)

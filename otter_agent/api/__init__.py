@@ -85,6 +85,7 @@ from otter_agent.api.status import (
     StreamStatus,
 )
 from otter_agent.api.timeline import (
+    ConditionStatus,
     Lateness,
     Move,
     TimelineChange,
@@ -115,6 +116,7 @@ __all__ = [
     "Cell",
     "CellMember",
     "CellStatus",
+    "ConditionStatus",
     "Copied",
     "Data",
     "DriverFact",

@@ -30,6 +30,7 @@ from otter_agent.timeline.compile import Compiled, Key, Read, compile_spec
 from otter_agent.timeline.happenings import Happenings
 from otter_agent.timeline.kept import Kept, decode, encode
 from otter_agent.timeline.record import Record
+from otter_agent.timeline.strikes import Strikes
 
 TICK_S = 0.0025
 """Between two times that it looks what is due: with it nothing is later than 5 ms, and a thousand
@@ -61,11 +62,15 @@ class Links(Protocol):
         ...
 
 
-class Budgets(Protocol):
-    """Of the mesh's hosts and modules: `otter_agent.budgets.book.BudgetBook`."""
+class Workers(Protocol):
+    """The mesh's hosts and modules: `otter_agent.timeline.workers.Workers`."""
 
     async def change(self, changes: Mapping[Subject, Change]) -> dict[Subject, str]:
         """Change them, and return when that is in force; why it isn't, of those it isn't of."""
+        ...
+
+    async def strike(self, action: str, modules: Collection[str]) -> str:
+        """Restart or kill modules; the first that can't be, or ""."""
         ...
 
 
@@ -87,7 +92,7 @@ class Around:
 
     Attributes:
         links: Are told what to change.
-        budgets: The same, of hosts and modules.
+        workers: The same, of hosts and modules.
         keep: Where the epoch is kept.
         read: Gives blobs.
         tell: Records events.
@@ -96,7 +101,7 @@ class Around:
     """
 
     links: Links
-    budgets: Budgets
+    workers: Workers
     keep: Keep
     read: Read
     tell: Tell
@@ -114,6 +119,9 @@ class Player:
     Attributes:
         places: Host -> the link over which its ways lead since it moved to another cell.
         reroute: Called when that has changed, with the hosts whose routes are others now.
+        fired: Gives the events whose conditions have become so, by key, and when.
+        conditions: Tells of what events wait for.
+        began_again: Called when there is another epoch.
     """
 
     def __init__(self, spec: api.MeshSpec, around: Around) -> None:
@@ -128,10 +136,15 @@ class Player:
         self._held: dict[Key, Change] = {}
         self._walk: Walk[Key] = Walk(Timeline({}), 0.0)
         self._happenings = Happenings((), 0.0)
+        self._strikes = Strikes((), 0.0)
+        self._told_to: float | None = None
         self._news = asyncio.Event()
         self._said = ""
         self.places: dict[str, str] = {}
         self.reroute: Callable[[Collection[str]], Awaitable[None]] | None = None
+        self.fired: Callable[[], Mapping[str, float]] = dict
+        self.conditions: Callable[[], tuple[api.ConditionStatus, ...]] = tuple
+        self.began_again: Callable[[], None] = lambda: None
         self.record = Record(around.file)
         around.links.expect(spec.timeline.links())
 
@@ -144,6 +157,16 @@ class Player:
         self._spec = spec
         self._around.links.expect(spec.timeline.links())
         self._news.set()
+
+    def look_again(self) -> None:
+        """What an event waited for has become so."""
+        self._compiled_of = None
+        self._news.set()
+
+    def position(self) -> float | None:
+        """Seconds since the epoch while it plays."""
+        running = self._kept.state == "running"
+        return self._kept.position(self._around.now()) if running else None
 
     @property
     def waits(self) -> bool:
@@ -175,6 +198,10 @@ class Player:
         self._kept = after
         if before.state in ("waiting", "held") or after.state == "held":
             self.record.reset()
+            self._told_to = -1.0
+        if after.state == "held":
+            self.began_again()
+            self.look_again()
         position = after.position(self._around.now())
         self._news.set()
         if not must and not (self._spec.timeline.traces or self._spec.timeline.events):
@@ -236,9 +263,12 @@ class Player:
         changes = {w: c for w, c in wanted.items() if c != self._held.get(w, _NOTHING)}
         self._held = state
         self._walk = walk
-        # What begins at 0 begins with the epoch; all later ones it has passed already.
-        just = begun and position < TICK_S * 4
-        self._happenings = Happenings(compiled.events, -1.0 if just else position)
+        # What begins at 0 begins with the epoch; what has begun before the agent did isn't told.
+        since = position if self._told_to is None else self._told_to
+        self._happenings = Happenings(compiled.events, since)
+        self._strikes = Strikes(compiled.events, since)
+        if begun:
+            self._told_to = since
         await self._ask([Due(w, position, c) for w, c in changes.items()])
         await self._move(position)
 
@@ -246,7 +276,9 @@ class Player:
         spec = self._spec
         if self._compiled is not None and self._compiled_of is spec:
             return self._compiled
-        compiled = await asyncio.to_thread(compile_spec, spec, self._around.read, self._traces)
+        compiled = await asyncio.to_thread(
+            compile_spec, spec, self._around.read, self._traces, self.fired()
+        )
         if compiled.problem:
             self._around.tell("timeline", self._mesh, compiled.problem, "failed")
         self._compiled, self._compiled_of = compiled, spec
@@ -276,15 +308,26 @@ class Player:
             self._held[one.key] = one.change
         failed = await self._ask(due)
         await self._move(position)
+        struck = await self._strike(position)
+        self._told_to = position
         for happening in self._happenings.to(position):
-            state = "failed" if failed else happening.kind
+            error = failed or struck.get(happening.number, "")
+            state = "failed" if error else happening.kind
             data = {"layer": "timeline", "at_s": happening.at_s}
-            text = f"timeline: {happening.text}" + (f"; failed: {failed}" if failed else "")
-            hosts = self._spec.timeline.events[happening.number].hosts
-            kind = "host" if hosts else "link"
+            text = f"timeline: {happening.text}" + (f"; failed: {error}" if error else "")
+            event = self._spec.timeline.events[happening.number]
+            kind = "host" if event.hosts else "module" if event.modules else "link"
             self._around.tell(kind, happening.subject, text, state, data)
         if self.record.full:
             await asyncio.to_thread(self.record.write)
+
+    async def _strike(self, position: float) -> dict[int, str]:
+        """Restart and kill what is due to be; why that can't be, by the event's number."""
+        failed = {}
+        for strike in self._strikes.to(position):
+            event = self._spec.timeline.events[strike.number]
+            failed[strike.number] = await self._around.workers.strike(event.action, event.modules)
+        return failed
 
     async def _move(self, position: float) -> None:
         """Have ways lead where hosts are now."""
@@ -320,7 +363,7 @@ class Player:
             failed |= {way: str(outcome.error) for way, outcome in done.items() if outcome.error}
         budgets = {key: change for key, change in changes.items() if isinstance(key, Subject)}
         if budgets:
-            for subject, error in (await self._around.budgets.change(budgets)).items():
+            for subject, error in (await self._around.workers.change(budgets)).items():
                 failed[subject] = error
         return failed
 
@@ -351,6 +394,7 @@ class Player:
             lateness=self.record.lateness(),
             last=tuple(self.record.last)[-last:] if last else (),
             next=upcoming,
+            conditions=self.conditions(),
             problem=self._compiled.problem if self._compiled else "",
         )
 

@@ -125,8 +125,26 @@ def _report(status: api.TimelineStatus, *, as_json: bool, brief: bool = False) -
         )
         text += f"; {late.failed} failed" if late.failed else ""
         click.echo(text + (f"; {late.passed} passed over" if late.passed else ""))
+    _conditions(status.conditions)
     _table("LAST", status.last)
     _table("NEXT", status.next)
+
+
+def _conditions(conditions: Sequence[api.ConditionStatus]) -> None:
+    from otter_ctl.cli.tables import print_table
+
+    if conditions:
+        rows = [
+            (
+                told.when,
+                told.event,
+                told.value if not isinstance(told.value, float) else f"{told.value:.6g}",
+                "" if told.fired_s is None else f"{told.fired_s:.3f} s",
+                told.fired or "",
+            )
+            for told in conditions
+        ]
+        print_table(("WHEN", "THEN", "NOW", "HAPPENED", "TIMES"), rows)
 
 
 def _some(count: int, what: str) -> str:

@@ -33,6 +33,8 @@ from otter_agent.state import State
 from otter_agent.timeline.happenings import Happenings
 from otter_agent.timeline.player import Around, Player
 from otter_agent.timeline.record import COLUMNS
+from otter_agent.timeline.runs import Runs
+from otter_agent.timeline.workers import Workers
 
 FORTH, BACK = Way("radio", "phone", "edge"), Way("radio", "edge", "phone")
 BASE = LinkSpec(delay_s=0.02, rate_bps=20e6)
@@ -103,7 +105,9 @@ class World:
             mesh,
             Around(
                 links=self.links,
-                budgets=BudgetBook(None, mesh, self.state, self.tell),
+                workers=Workers(
+                    BudgetBook(None, mesh, self.state, self.tell), Runs(mesh.name, self.state)
+                ),
                 keep=self.state,
                 read=self.read,
                 tell=self.tell,
