@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import time
 from dataclasses import replace
 
@@ -117,6 +118,8 @@ class Actions:
         if isinstance(action, policy.Create):
             await self._create(module, part)
         elif isinstance(action, policy.Start):
+            if part.budget is None or part.budget != self._book.budget_of(module.name):
+                await self.limit(module, part)  # what it has is of its last life
             self._arm(module.name)  # a new life: an order to end was about an earlier one
             part.now_is(await self._steps.start(module))
         elif isinstance(action, policy.Connect):
@@ -124,13 +127,31 @@ class Actions:
         elif isinstance(action, policy.Halt):
             memory = self._book.memory[module.name]
             self._book.remember(module.name, replace(memory, halting=True, armed=True))
+            await self._go_on(module.name, part)
             part.now_is(await self._steps.halt(module))
         elif isinstance(action, policy.Update):
-            budget = policy.budget_of(module)
-            await self._steps.update(module, budget)
-            part.budget = budget
+            await self.limit(module, part)
         elif isinstance(action, policy.Account):
             await self._account(module, part)
+
+    async def limit(self, module: api.ModuleSpec, part: Part) -> None:
+        """Bring the limits that are asked of a module now into force.
+
+        Raises:
+            OtterError: They can't be; it keeps those that it has.
+        """
+        budget = self._book.budget_of(module.name)
+        await self._steps.update(module, budget)
+        part.budget = budget
+        if part.limits_error:
+            part.overdue = "" if part.overdue == part.limits_error else part.overdue
+            part.limits_error, part.retry_at = "", 0.0
+
+    async def _go_on(self, name: str, part: Part) -> None:
+        """What is held up can't end in its own way."""
+        pid = part.instance.pid if part.instance is not None else None
+        if self._book.runs.is_paused(name, pid):
+            await self._steps.signal(name, part.runtime, signal.SIGCONT)
 
     async def _prepare(self, module: api.ModuleSpec, part: Part) -> None:
         path = self._book.machine.layout.module(self._book.name, module.name).build_log
@@ -149,8 +170,9 @@ class Actions:
         assert part.artifact is not None
         memory = self._book.memory[module.name]
         self._book.remember(module.name, replace(memory, artifact=part.artifact.digest))
-        part.now_is(await self._steps.create(module, part.artifact))
-        part.budget = policy.budget_of(module)
+        budget = self._book.budget_of(module.name)
+        part.now_is(await self._steps.create(module, part.artifact, budget))
+        part.budget = budget
         part.host = module.host
 
     def _arm(self, name: str) -> None:
@@ -195,6 +217,7 @@ class Actions:
 
     async def _remove(self, name: str, part: Part, module: api.ModuleSpec | None) -> None:
         book = self._book
+        await self._go_on(name, part)
         await self._steps.remove(name, part.runtime, part.host, dev.grace_s(module, STOP_GRACE_S))
         part.now_is(None)
         part.budget = None
@@ -224,7 +247,8 @@ class Actions:
             part.artifact_error = str(error)
             part.error_tail = error.tail if isinstance(error, ImageError) else ()
         elif isinstance(action, policy.Update):
-            part.overdue = str(error)  # it lives on, with the limits that it had
+            # It lives on, with the limits that it had.
+            part.overdue = part.limits_error = str(error)
             part.retry_at = time.time() + book.patience.backoff_max_s
         elif memory is None or isinstance(action, policy.Remove | policy.Halt):
             part.retry_at = time.time() + book.patience.ground_s

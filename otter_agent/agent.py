@@ -15,6 +15,9 @@ from typing import Any
 from net.errors import OtterError
 from otter_agent import api, dev, folders, mounts
 from otter_agent.admission import Holding, admit, admit_without_budgets
+from otter_agent.budgets.asking import resolve as resolve_budgets
+from otter_agent.budgets.book import BudgetBook
+from otter_agent.budgets.subjects import with_hosts
 from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
 from otter_agent.keeper import MeshKeeper
@@ -235,6 +238,33 @@ class Agent:
         book = keeper.links
         named = await book.shape(resolve(changes, book.all(), mesh), user_name(by))
         return [book.status(way) for way in named]
+
+    def budgets(self, mesh: str) -> BudgetBook:
+        """What is asked of a mesh's hosts and modules, and in force."""
+        return self._require(mesh).budgets
+
+    async def shape_budgets(
+        self, mesh: str, changes: Sequence[api.BudgetChange], by: int | None
+    ) -> list[api.BudgetStatus]:
+        """Change budgets by hand; returns when that is in force, with what is.
+
+        Raises:
+            AgentError: `not-found`, `bad-request`, `overcommit`, `destroying`: nothing was changed.
+        """
+        keeper = self._require(mesh)
+        if keeper.desired.destroying:
+            raise AgentError("destroying", f"mesh {mesh} is being destroyed")
+        spec, book = keeper.desired.spec, keeper.budgets
+
+        def admitted(hosts: Mapping[str, api.Budget]) -> None:
+            others = [h for h in self._holdings() if h.mesh != mesh]
+            asked = Holding.of(with_hosts(spec, {**book.hosts(), **hosts}))
+            admit(asked, Holding.of(with_hosts(spec, book.hosts())), others, self.machine.room)
+
+        named = await book.shape(
+            resolve_budgets(changes, book.all(), mesh), user_name(by), admitted
+        )
+        return [book.status(subject, error) for subject, error in named.items()]
 
     def owner_of(self, mesh: str) -> int | None:
         """The uid of who made a mesh; None: unknown, or there is no such mesh."""

@@ -13,17 +13,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from otter_agent import api, states
+from otter_agent.budgets.book import BudgetBook
+from otter_agent.budgets.subjects import Subject
 from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.part import Part
 from otter_agent.reconcile import Observed, Seen, Wanted
 from otter_agent.secrets import Secrets
+from otter_agent.senses import MeshSenses
 from otter_agent.state import DesiredMesh, State
 from otter_agent.status import MeshView
 from otter_agent.supervision import Supervision
 from otter_agent.timeline import moves
-from otter_agent.timeline.budgets import Budgets
 from otter_agent.timeline.player import Around, Player
+from otter_agent.timeline.runs import Runs
+from otter_agent.timeline.watch import Watch
+from otter_agent.timeline.workers import Workers
 
 
 class Emit(Protocol):
@@ -78,8 +83,10 @@ class Book:
         touched: Modules of which something has changed since they were last decided about.
         news: Set when something has.
         links: What is asked of its links, and in force.
-        budgets: What is asked of its hosts now.
+        budgets: What is asked of its hosts and modules now.
+        runs: Which of its modules the timeline has stopped or paused.
         player: Plays its timeline.
+        watch: Looks whether what events wait for has become so.
     """
 
     def __init__(self, machine: Machine, state: State, emit: Emit, desired: DesiredMesh) -> None:
@@ -99,19 +106,37 @@ class Book:
         self._emit = emit
         choice = machine.links_of(desired.spec)
         self.links = LinkBook(choice, machine.agent_id, desired.spec, state, self.tell)
-        self.budgets = Budgets(self.name, machine.cgroups)
+        self.budgets = BudgetBook(machine.cgroups, desired.spec, state, self.tell)
+        self.runs = Runs(self.name, state)
         self.player = Player(desired.spec, self._around_player(machine, state))
+        self.watch = Watch(
+            desired.spec, self._senses(machine), state, self.tell, self.player.position
+        )
+        self.watch.changed = self.player.look_again
+        self.player.fired = lambda: self.watch.fired
+        self.player.conditions = self.watch.statuses
+        self.player.began_again = self.watch.begin_again
         self.take_spec()
 
     def _around_player(self, machine: Machine, state: State) -> Around:
         blobs = machine.layout.blobs
         return Around(
             links=self.links,
-            budgets=self.budgets,
+            workers=Workers(self.budgets, self.runs),
             keep=state,
             read=lambda digest: (blobs / digest).read_bytes(),
             tell=self.tell,
             file=machine.layout.timeline(self.name),
+        )
+
+    def _senses(self, machine: Machine) -> MeshSenses:
+        return MeshSenses(
+            self.name,
+            lambda: self.desired.spec,
+            self,
+            self.links,
+            machine.layout,
+            machine.cgroups,
         )
 
     # --- writing -----------------------------------------------------------------------------
@@ -144,7 +169,10 @@ class Book:
         if desired.spec is not self.desired.spec:
             self.wanted = Wanted.of(desired.spec)
             self.links.take(desired.spec, self.machine.links_of(desired.spec))
+            self.budgets.take(desired.spec)
             self.player.take(desired.spec)
+            self.watch.take(desired.spec)
+            self.runs.forget(self.wanted.modules)
         self.desired = desired
         self.take_spec()
         self.touch()
@@ -225,10 +253,18 @@ class Book:
             network=self.ground.done["Network"],
             links=self.ground.done["Links"],
             outside=self.ground.done["Outside"],
-            modules={name: self.seen(self.parts[name]) for name in modules},
+            modules={name: self._observed(name) for name in modules},
             busy=frozenset(self.ground.busy),
             retry_at=dict(self.ground.retry),
         )
+
+    def budget_of(self, module: str) -> api.Budget:
+        """The limits that are asked of a module now."""
+        return self.budgets.of(Subject("module", module))
+
+    def _observed(self, name: str) -> Seen:
+        seen = self.seen(self.parts[name])
+        return replace(seen, wants=self.budget_of(name)) if name in self.wanted.modules else seen
 
     def seen(self, part: Part) -> Seen:
         """One module, as the policy sees it."""
@@ -244,9 +280,19 @@ class Book:
         state, reason = states.module_state(digest, self.seen(part), memory)
         if state in ("running", "ready") and part.overdue:
             return state, part.overdue
+        if self.runs.is_paused(module.name, part.instance.pid if part.instance else None):
+            return state, "paused by the timeline"
         if state == "running" and not reason:
             reason = f"waits for {states.waits_for(module.ready)}"
         return state, reason
+
+    def state(self, module: str) -> api.ModuleState:
+        """Of a module of the topology, by its name. Raises `KeyError`."""
+        return self.state_of(self.wanted.modules[module])[0]
+
+    def restarts(self, module: str) -> int:
+        """How often it was started again. Raises `KeyError`."""
+        return self.memory[module].restarts
 
     def status_of(self, module: api.ModuleSpec) -> tuple[api.ModuleState, str]:
         """`state_of`, with what went wrong when it was last asked whether it is ready."""
@@ -295,6 +341,7 @@ class Book:
             parts=self.parts,
             memory=self.memory,
             links=self.links,
+            budgets=self.budgets,
         )
 
     def artifacts(self) -> dict[str, str]:

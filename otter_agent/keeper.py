@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Coroutine, Iterable
+from signal import SIGCONT
 
+from net.errors import OtterError
 from otter_agent import api, supervision
 from otter_agent import reconcile as policy
 from otter_agent.actions import Actions
 from otter_agent.book import Book, Emit
+from otter_agent.budgets.book import BudgetBook
 from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.part import Part
@@ -48,6 +51,8 @@ class MeshKeeper:
         self._book.links.cut = self._cut
         self._book.player.reroute = self._reroute
         self._book.links.failed = self._try_links_again
+        self._book.budgets.limit = self._limit
+        self._book.runs.modules = self
         self._wakes: dict[str, float] = {}
         self._unsettled: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
@@ -59,6 +64,11 @@ class MeshKeeper:
     def links(self) -> LinkBook:
         """What is asked of its links, and in force."""
         return self._book.links
+
+    @property
+    def budgets(self) -> BudgetBook:
+        """What is asked of its hosts and modules, and in force."""
+        return self._book.budgets
 
     @property
     def player(self) -> Player:
@@ -105,6 +115,29 @@ class MeshKeeper:
             part.retry_at = 0.0
             book.applied_at = time.time()
         book.tell("module", module, f"{order} was asked for" + (f" by {by}" if by else ""))
+
+    def is_stopped(self, module: str) -> bool:
+        """Whether somebody has asked for it not to run."""
+        memory = self._book.memory.get(module)
+        return memory is not None and memory.stopped
+
+    def pid(self, module: str) -> int | None:
+        """Of its first process; None: it doesn't run."""
+        part = self._book.parts.get(module)
+        return part.instance.pid if part and part.instance and part.alive else None
+
+    async def signal(self, module: str, number: int) -> str:
+        """Send a signal to all its processes; why that can't be, or ""; one that ended has none."""
+        part = self._book.parts.get(module)
+        if part is None or not part.alive:
+            return ""
+        try:
+            await self._steps.signal(module, part.runtime, number)
+        except OtterError as error:
+            return str(error)
+        finally:
+            self._book.touch(module)
+        return ""
 
     def secrets_came(self, changed: Collection[str]) -> None:
         """The caller sent secrets; `changed` are the modules that ran with another value."""
@@ -170,6 +203,8 @@ class MeshKeeper:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._spawn(book.links.run(), "leases of links", ends_with_mesh=True)
+            self._spawn(book.budgets.run(), "leases of budgets", ends_with_mesh=True)
+            self._spawn(book.watch.run(), "conditions", ends_with_mesh=True)
             await book.player.begin()
             self._spawn(book.player.run(), "timeline", ends_with_mesh=True)
             while not book.desired.destroying:
@@ -260,6 +295,23 @@ class MeshKeeper:
         if book.ground.done.get("Network"):
             await self._steps.reroute(book.routed(book.desired.spec), hosts)
 
+    async def _limit(self, name: str) -> str:
+        """Bring new limits of a module that runs into force; one that starts gets them then."""
+        book = self._book
+        part, module = book.parts.get(name), book.wanted.modules.get(name)
+        if part is None or module is None or part.busy or not (part.alive and part.connected):
+            book.touch(name)
+            return ""
+        part.busy = True
+        try:
+            await self._actions.limit(module, part)
+        except OtterError as error:
+            return str(error)
+        finally:
+            part.busy = False
+            book.touch(name)
+        return ""
+
     def _try_links_again(self) -> None:
         """Some aren't as asked: that is looked at again, and is the mesh's problem until then."""
         self._book.ground.done["Links"] = ""
@@ -317,6 +369,8 @@ class MeshKeeper:
 
     async def _destroy(self) -> None:
         book = self._book
+        for name in book.runs.paused():
+            await self.signal(name, SIGCONT)  # what is held up can't end in its own way
         while True:
             said = await remove_mesh(self._steps, book.parts, book.links, book.tell, book.patience)
             if not said:

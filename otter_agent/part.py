@@ -24,6 +24,7 @@ class Part:
         trouble: What went wrong when it was last asked whether it is ready; "": nothing.
         lacks: What it can't start without and that only the caller can bring: secrets; "": nothing.
         overdue: Why it counts as not ready in time; "" if it doesn't.
+        limits_error: Why it hasn't the limits that are asked of it; "" if it has.
         busy: An action on it is under way.
         probing: It is being asked whether it is ready.
         said: State and reason that watchers were told last.
@@ -43,6 +44,7 @@ class Part:
     lacks: str = ""
     overdue: str = ""
     budget: api.Budget | None = None
+    limits_error: str = ""
     retry_at: float = 0.0
     busy: bool = False
     probing: bool = False

@@ -34,6 +34,7 @@ class Seen:
         connected: Its network is known to be plugged in and it was released.
         ready: It is known to be ready.
         budget: Limits known to be in force.
+        wants: Limits that are asked of it now; None: those of its spec.
         busy: An action on it is under way: decide nothing.
         retry_at: Its last action failed: no other before this moment.
         runtime_problem: Why its runtime can't be used now; "" if it can.
@@ -45,6 +46,7 @@ class Seen:
     connected: bool = False
     ready: bool = False
     budget: api.Budget | None = None
+    wants: api.Budget | None = None
     busy: bool = False
     retry_at: float = 0.0
     runtime_problem: str = ""
@@ -304,7 +306,7 @@ def _module_step(
         return _to_start(module.name, seen, memory, now, done)
     if not seen.connected:
         return Connect(module.name) if done >= {"Network", "Links", "Outside"} else None
-    if seen.budget != budget_of(module):
+    if seen.budget != (seen.wants or budget_of(module)):
         return Update(module.name)
     return None
 

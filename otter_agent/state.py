@@ -45,6 +45,11 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS shapes (
     mesh TEXT NOT NULL, link TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
     body BLOB NOT NULL, PRIMARY KEY (mesh, link, source, target));
+CREATE TABLE IF NOT EXISTS budgets (
+    mesh TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (mesh, kind, name));
+CREATE TABLE IF NOT EXISTS notes (
+    mesh TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (mesh, name));
 CREATE TABLE IF NOT EXISTS timelines (mesh TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS events_of_mesh ON events (mesh, seq);
 """
@@ -192,6 +197,8 @@ class State:
             self._db.execute("DELETE FROM meshes WHERE name=?", (name,))
             self._db.execute("DELETE FROM supervision WHERE mesh=?", (name,))
             self._db.execute("DELETE FROM shapes WHERE mesh=?", (name,))
+            self._db.execute("DELETE FROM budgets WHERE mesh=?", (name,))
+            self._db.execute("DELETE FROM notes WHERE mesh=?", (name,))
             self._db.execute("DELETE FROM timelines WHERE mesh=?", (name,))
 
     # --- supervision ---------------------------------------------------------------------------
@@ -248,6 +255,25 @@ class State:
             )
             self._db.executemany("INSERT OR REPLACE INTO shapes VALUES (?, ?, ?, ?, ?)", kept)
 
+    # --- budgets changed by hand ---------------------------------------------------------------
+
+    def budgets(self, mesh: str) -> dict[tuple[str, str], bytes]:
+        """(kind, name) -> what was changed of that host or module."""
+        rows = self._db.execute("SELECT kind, name, body FROM budgets WHERE mesh=?", (mesh,))
+        return {(kind, name): body for kind, name, body in rows}
+
+    def put_budgets(self, mesh: str, budgets: Mapping[tuple[str, str], bytes | None]) -> None:
+        """Keep what was changed of some hosts and modules, all or nothing; None: forget it.
+
+        Raises:
+            AgentError: The disk is full.
+        """
+        gone = [(mesh, *subject) for subject, body in budgets.items() if body is None]
+        kept = [(mesh, *subject, body) for subject, body in budgets.items() if body is not None]
+        with _full_disk("store the change"), self._transaction():
+            self._db.executemany("DELETE FROM budgets WHERE mesh=? AND kind=? AND name=?", gone)
+            self._db.executemany("INSERT OR REPLACE INTO budgets VALUES (?, ?, ?, ?)", kept)
+
     # --- timelines -----------------------------------------------------------------------------
 
     def timeline(self, mesh: str) -> bytes | None:
@@ -263,6 +289,21 @@ class State:
         """
         with _full_disk("store the timeline's state"):
             self._db.execute("INSERT OR REPLACE INTO timelines VALUES (?, ?)", (mesh, kept))
+
+    def note(self, mesh: str, name: str) -> bytes | None:
+        """What a part of a mesh's timeline kept under its name."""
+        words = "SELECT body FROM notes WHERE mesh=? AND name=?"
+        row = self._db.execute(words, (mesh, name)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put_note(self, mesh: str, name: str, body: bytes) -> None:
+        """Keep it.
+
+        Raises:
+            AgentError: The disk is full.
+        """
+        with _full_disk("store the timeline's state"):
+            self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (mesh, name, body))
 
     # --- events --------------------------------------------------------------------------------
 

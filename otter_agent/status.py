@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from net.errors import OtterError
 from otter_agent import api
 from otter_agent.admission import Holding
+from otter_agent.budgets.book import BudgetBook
+from otter_agent.budgets.subjects import Subject
 from otter_agent.links import cells
 from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
@@ -38,6 +38,7 @@ class MeshView:
     parts: Mapping[str, Part]
     memory: Mapping[str, Supervision]
     links: LinkBook
+    budgets: BudgetBook
 
 
 def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus:
@@ -59,8 +60,8 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
                 lacks=machine.lacks,
             ),
         ),
-        hosts=tuple(_host(machine, spec.name, h) for h in spec.hosts),
-        modules=tuple(_module(view, m, _read(machine, spec.name, m)) for m in spec.modules),
+        hosts=tuple(_host(name, view.budgets, h) for h in spec.hosts),
+        modules=tuple(_module(view, m, _read(view, m)) for m in spec.modules),
         links=links,
         cells=cells.statuses(spec.cells, links),
         spec=spec,
@@ -100,38 +101,33 @@ def _overcommit(view: MeshView, excess: str) -> str:
     return excess or ("allowed" if view.desired.spec.overcommit else "")
 
 
-def _host(machine: Machine, mesh: str, host: api.HostSpec) -> api.HostStatus:
-    asked = api.Budget(cpu=host.cpu, memory_bytes=host.memory_bytes)
-    in_force = api.Budget()
-    if machine.cgroups is not None:
-        try:
-            in_force = machine.cgroups.read(f"{mesh}/{host.name}")
-        except OtterError:
-            in_force = api.Budget()  # not made yet
+def _host(machine: str, budgets: BudgetBook, host: api.HostSpec) -> api.HostStatus:
+    told = budgets.status(Subject("host", host.name))
     return api.HostStatus(
         name=host.name,
-        machine=machine.config.name,
+        machine=machine,
         address=host.address,
-        cpu=in_force.cpu,
-        memory_bytes=in_force.memory_bytes,
-        asked=asked,
-        in_force=in_force,
+        cpu=told.in_force.cpu,
+        memory_bytes=told.in_force.memory_bytes,
+        asked=told.asked,
+        in_force=told.in_force,
         gateway=host.gateway,
+        layers=told.layers,
+        reverts_in_s=told.reverts_in_s,
+        error=told.error,
     )
 
 
-def _read(machine: Machine, mesh: str, module: api.ModuleSpec) -> api.Budget:
+def _read(view: MeshView, module: api.ModuleSpec) -> api.Budget:
     """A module's limits in force; none where it has no group (yet, or any more)."""
-    if machine.cgroups is not None:
-        with contextlib.suppress(OtterError):
-            return machine.cgroups.read(f"{mesh}/{module.host}/{module.name}")
-    return api.Budget()
+    return view.budgets.in_force(Subject("module", module.name))
 
 
 def _module(view: MeshView, module: api.ModuleSpec, in_force: api.Budget) -> api.ModuleStatus:
     state, reason = view.states[module.name]
     part = view.parts[module.name]
     kept = view.memory.get(module.name, Supervision())
+    subject = Subject("module", module.name)
     alive = part.instance is not None and part.instance.phase in (Phase.HELD, Phase.RUNNING)
     troubled = state in ("failed", "restarting")
     return api.ModuleStatus(
@@ -146,8 +142,10 @@ def _module(view: MeshView, module: api.ModuleSpec, in_force: api.Budget) -> api
         reason=reason,
         published=module.publish,
         overdue=bool(part.overdue),
-        asked=api.Budget(cpu=module.cpu, memory_bytes=module.memory_bytes),
+        asked=view.budgets.of(subject),
         in_force=in_force,
+        layers=view.budgets.layers(subject),
+        reverts_in_s=view.budgets.reverts_in_s(subject),
         log_tail=(part.error_tail or kept.log_tail) if troubled else (),
         image=part.artifact.digest if part.artifact else kept.artifact,
     )

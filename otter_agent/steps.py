@@ -14,16 +14,15 @@ from dataclasses import dataclass
 
 from net.errors import DriverError, OtterError
 from otter_agent import api, dev, folders, mounts, shared
+from otter_agent.budgets.book import BudgetBook
 from otter_agent.errors import NetworkError
 from otter_agent.images.base import BuildLog
 from otter_agent.links.book import LinkBook
 from otter_agent.links.netem import segments
 from otter_agent.machine import Machine
 from otter_agent.network import names
-from otter_agent.reconcile import budget_of
-from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Workload
+from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Signals, Workload
 from otter_agent.secrets import Secrets
-from otter_agent.timeline.budgets import Budgets
 from otter_agent.volumes import Volumes
 
 STOP_GRACE_S = 5.0
@@ -50,7 +49,7 @@ class Steps:
         return f"{self.mesh}/{host}"
 
     async def make_folders(
-        self, spec: api.MeshSpec, in_use: set[str | None], budgets: Budgets
+        self, spec: api.MeshSpec, in_use: set[str | None], budgets: BudgetBook
     ) -> None:
         """Module folders, hosts files, and the hosts' budgets.
 
@@ -59,7 +58,9 @@ class Steps:
         """
         await asyncio.to_thread(self._make_folders, spec, in_use, budgets)
 
-    def _make_folders(self, spec: api.MeshSpec, in_use: set[str | None], budgets: Budgets) -> None:
+    def _make_folders(
+        self, spec: api.MeshSpec, in_use: set[str | None], budgets: BudgetBook
+    ) -> None:
         outward = {host.name for host in spec.hosts if host.reaches_out}
         hosts = folders.hosts_file(spec.names)
         for module in spec.modules:
@@ -110,7 +111,9 @@ class Steps:
         """Find or build what the module runs."""
         return await self.machine.stores[module.runtime].ensure(module, log)
 
-    async def create(self, module: api.ModuleSpec, artifact: Artifact) -> Instance:
+    async def create(
+        self, module: api.ModuleSpec, artifact: Artifact, budget: api.Budget
+    ) -> Instance:
         """Fresh folders and a new instance, not started."""
         layout = self.machine.layout
         binds = await asyncio.to_thread(self._furnish, module, artifact)
@@ -123,7 +126,7 @@ class Steps:
                 argv=module.command,
                 env=dict(module.env),
                 cgroup=self.group(module.host),
-                budget=budget_of(module),
+                budget=budget,
                 paths=layout.module(self.mesh, module.name),
                 binds=binds,
                 devices=module.devices,
@@ -159,6 +162,17 @@ class Steps:
         """Ask a module to end, and see that it does; its folders stay."""
         driver = self.machine.runtimes[module.runtime]
         return await driver.stop(self.key(module.name), STOP_GRACE_S)
+
+    async def signal(self, module: str, runtime: str, number: int) -> None:
+        """Send a signal to all processes of a module.
+
+        Raises:
+            OtterError: That can't be done.
+        """
+        driver = self.machine.runtimes[runtime]
+        if not isinstance(driver, Signals):
+            raise DriverError(runtime, "signal", f"{self.mesh}/{module}", "this runtime can't")
+        await driver.signal(self.key(module), number)
 
     async def cut(self, spec: api.MeshSpec, pids: Mapping[str, int], *, shaped: bool) -> list[str]:
         """Have modules and gateways cut what they send into packets, or not; returns problems.

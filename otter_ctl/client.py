@@ -207,6 +207,21 @@ class AgentClient:
         body = api.encode(list(changes))
         return await self._get(_mesh(mesh, "links"), list[api.LinkStatus], "PATCH", body=body)
 
+    async def budgets(self, mesh: str) -> list[api.BudgetStatus]:
+        """The hosts, then the modules of a mesh. Raises `AgentFault` with code `not-found`."""
+        return await self._get(_mesh(mesh, "budgets"), list[api.BudgetStatus])
+
+    async def shape_budgets(
+        self, mesh: str, changes: Sequence[api.BudgetChange]
+    ) -> list[api.BudgetStatus]:
+        """Change hosts and modules by hand; those that were named, once that is in force.
+
+        Raises:
+            AgentFault: `not-found`, `bad-request`, `overcommit`: nothing was changed.
+        """
+        body = api.encode(list(changes))
+        return await self._get(_mesh(mesh, "budgets"), list[api.BudgetStatus], "PATCH", body=body)
+
     async def timeline(
         self, mesh: str, *, last: int = 20, following: int = 20
     ) -> api.TimelineStatus:

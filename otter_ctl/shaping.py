@@ -1,4 +1,4 @@
-"""Which directions of links are meant by names, globs and `FROM>TO`. Pure."""
+"""Which links, hosts and modules are meant by names, globs and `FROM>TO`. Pure."""
 
 from __future__ import annotations
 
@@ -60,6 +60,63 @@ def chosen_cells(
             raise PlanError(f"cell {name}", f"not in mesh {mesh}", hint=_there_are(there))
         found.update(matching)
     return [cell for cell in known if cell.name in found]
+
+
+def chosen_budgets(
+    known: Sequence[api.BudgetStatus], kind: str, names: Sequence[str], mesh: str
+) -> list[api.BudgetStatus]:
+    """The hosts or modules that are meant by names and globs, in the mesh's order; no name: all.
+
+    Raises:
+        PlanError: A name stands for nothing.
+    """
+    there = [budget.name for budget in known if budget.kind == kind]
+    if not there:
+        raise PlanError(f"mesh {mesh}", f"has no {kind}s")
+    found: set[str] = set()
+    for name in names or ["*"]:
+        matching = fnmatch.filter(there, name)
+        if not matching:
+            raise PlanError(f"{kind} {name}", f"not in mesh {mesh}", hint=_there_are(there))
+        found.update(matching)
+    return [budget for budget in known if budget.kind == kind and budget.name in found]
+
+
+def chosen_anything(
+    links: Sequence[api.LinkStatus],
+    budgets: Sequence[api.BudgetStatus],
+    names: Sequence[str],
+    direction: str,
+    mesh: str,
+) -> tuple[list[api.LinkStatus], list[api.BudgetStatus]]:
+    """All that names and globs stand for: links, hosts and modules; no name: everything.
+
+    Args:
+        links: All there are.
+        budgets: Of all hosts and modules.
+        names: As for `chosen`.
+        direction: Of links; then hosts and modules aren't meant.
+        mesh: Its name.
+
+    Raises:
+        PlanError: A name stands for nothing.
+    """
+    if not names and not direction:
+        return list(links), list(budgets)
+    if direction:
+        return chosen(links, names, direction, mesh), []
+    of_links = [
+        name
+        for name in names
+        if any(fnmatch.fnmatchcase(way.name, name.partition(":")[0]) for way in links)
+    ]
+    meant = [x for x in budgets if any(fnmatch.fnmatchcase(x.name, name) for name in names)]
+    for name in names:
+        if name not in of_links and not any(fnmatch.fnmatchcase(x.name, name) for x in meant):
+            there = [*dict.fromkeys(way.name for way in links), *(x.name for x in budgets)]
+            what = "no link, host or module of that name"
+            raise PlanError(name, f"{what} in mesh {mesh}", hint=_there_are(there))
+    return chosen(links, of_links, "", mesh) if of_links else [], meant
 
 
 def cell_changes(

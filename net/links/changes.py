@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
+from net.links.limits import Limits
 from net.links.spec import LinkSpec, Value
 
+Asked = TypeVar("Asked", bound=LinkSpec | Limits)
 FIELDS = frozenset(f.name for f in fields(LinkSpec))
 _ONE_OF = (
     ("loss_ratio", "loss_gilbert", "loss_markov"),
@@ -60,7 +62,7 @@ class Change:
         gone = frozenset(names)
         return Change({name: v for name, v in self.values.items() if name not in gone})
 
-    def over(self, spec: LinkSpec) -> LinkSpec:
+    def over(self, spec: Asked) -> Asked:
         """What is asked for once this has changed it; may make no sense: see `sound`."""
         return replace(spec, **self.values) if self.values else spec  # type: ignore[arg-type]
 

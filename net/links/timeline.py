@@ -17,13 +17,16 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from net.links.changes import Change
+from net.links.limits import Limits
 from net.links.spec import LinkSpec
 from net.links.traces.trace import Played
 
 RAMP_STEP_S = 0.05
 """A ramp's values are set so often: finer than what a stream of messages sees of it."""
-RAMPED = ("delay_s", "jitter_s", "loss_ratio", "rate_bps")
+RAMPED = ("delay_s", "jitter_s", "loss_ratio", "rate_bps", "cpu")
 """What a ramp leads to step by step; all else can only leap."""
+_FROM_SOMETHING = ("rate_bps", "cpu")
+"""Of these, what has no beginning where nothing was asked: unlimited."""
 _MOST_STEPS = 10_000
 """Of looking for what comes next: a loop may say the same for ever."""
 _MOST_LOOKS = 300_000
@@ -42,12 +45,13 @@ class Event:
 
     Attributes:
         number: Its place in the file.
-        at_s: When it first begins, from the epoch.
+        at_s: When it first begins, from the epoch; infinite: nobody knows yet.
         change: What it sets.
         reset: Whether what earlier events have set ends with it.
         for_s: How long it holds; None: until something else is said.
         every_s: After which it begins again; None: it happens once.
         ramp_s: For how long its values are led to what `change` says.
+        action: What is done to modules at each beginning, beside that; "": nothing.
         text: As people read it.
     """
 
@@ -58,26 +62,28 @@ class Event:
     for_s: float | None = None
     every_s: float | None = None
     ramp_s: float = 0.0
+    action: str = ""
     text: str = ""
 
     def problem(self) -> tuple[str, str] | None:
         """The field that makes no sense and why; None: all is well."""
         if not 0 <= self.at_s <= 1e9:
             return "at_s", "must be a time from the epoch on"
-        if not self.change and not self.reset:
+        if not self.change and not self.reset and not self.action:
             return "change", "must set or reset something"
         if self.for_s is not None and not 1e-3 <= self.for_s <= 1e9:
             return "for_s", "must be at least 1ms"
         if self.every_s is not None and not 1e-3 <= self.every_s <= 1e9:
             return "every_s", "must be at least 1ms"
         if self.for_s is not None and not self.change:
-            return "for_s", "goes only with `set`: a reset lasts"
+            why = "a reset lasts" if not self.action else f"nothing of `{self.action}` lasts"
+            return "for_s", f"goes only with `set`: {why}"
         if not 0 <= self.ramp_s <= min(self.for_s or 1e9, self.every_s or 1e9):
             return "ramp_s", "must be no longer than `for` and `every`"
         if self.ramp_s and any(
             name not in RAMPED or value is None for name, value in self.change.asked().items()
         ):
-            return "ramp_s", "goes only with delay, jitter, loss and rate"
+            return "ramp_s", "goes only with delay, jitter, loss, rate and cpu"
         return None
 
     def begun(self, moment_s: float, *, before: bool = False) -> float | None:
@@ -146,7 +152,7 @@ class Course:
     """
 
     def __init__(
-        self, base: LinkSpec, events: Sequence[Event] = (), played: Played | None = None
+        self, base: LinkSpec | Limits, events: Sequence[Event] = (), played: Played | None = None
     ) -> None:
         self._base = base
         self._events = tuple(events)
@@ -205,8 +211,8 @@ class Course:
         share = min(1.0, _steps(active.since_s, moment_s) * RAMP_STEP_S / event.ramp_s)
         values = dict(event.change.values)
         for name in RAMPED:
-            goal, start = values.get(name), getattr(spec, name)
-            if goal is not None and (start is not None or name != "rate_bps"):
+            goal, start = values.get(name), getattr(spec, name, None)
+            if goal is not None and (start is not None or name not in _FROM_SOMETHING):
                 assert isinstance(goal, int | float)
                 values[name] = (start or 0.0) + (goal - (start or 0.0)) * share
         return Change(values)

@@ -71,8 +71,31 @@ def name_of(field: str) -> str:
 
 
 def host_text(budget: Mapping[str, Any]) -> str:
-    """`cpu 0.5, memory 512MiB`; "" for none."""
-    words = [f"cpu {budget['cpu']:g}"] if budget.get("cpu") is not None else []
-    if budget.get("memory_bytes") is not None:
-        words.append(f"memory {format_size(budget['memory_bytes'])}")
-    return ", ".join(words)
+    """`cpu 0.5, memory 512MiB`, `cpu unlimited`; "" for none."""
+    forms: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "cpu": ("cpu", lambda cores: f"{cores:g}"),
+        "memory_bytes": ("memory", format_size),
+    }
+    return ", ".join(
+        f"{name} {'unlimited' if budget[field] is None else form(budget[field])}"
+        for field, (name, form) in forms.items()
+        if field in budget
+    )
+
+
+_VALUES: Mapping[str, Callable[[Any], str]] = {
+    "queue_delay": format_duration,
+    "use": format_ratio,
+    "bytes": format_size,
+    "memory": format_size,
+}
+"""What conditions look at, where it isn't a plain number."""
+
+
+def value_text(test: str, value: float) -> str:
+    """A value that a condition looks at: `50ms` of `queue_delay_above`."""
+    name = test.removesuffix("_above").removesuffix("_below")
+    form = _VALUES.get(name)
+    if form is format_size:
+        return format_size(round(value))
+    return f"{value:.6g}" if form is None else form(value)

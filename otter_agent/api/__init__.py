@@ -18,6 +18,10 @@ from otter_agent.api.base import (
     encode,
     to_builtins,
 )
+from otter_agent.api.budgets import (
+    BudgetChange,
+    BudgetStatus,
+)
 from otter_agent.api.checks import (
     MAX_CORES,
     check,
@@ -82,6 +86,7 @@ from otter_agent.api.status import (
     StreamStatus,
 )
 from otter_agent.api.timeline import (
+    ConditionStatus,
     Lateness,
     Move,
     TimelineChange,
@@ -106,10 +111,13 @@ __all__ = [
     "MAX_CORES",
     "PARTS",
     "Budget",
+    "BudgetChange",
+    "BudgetStatus",
     "Build",
     "Cell",
     "CellMember",
     "CellStatus",
+    "ConditionStatus",
     "Copied",
     "Data",
     "DriverFact",

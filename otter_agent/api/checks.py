@@ -8,10 +8,13 @@ from collections import Counter
 
 import msgspec
 
+from net.conditions import MOST_CONDITIONS, Condition
 from net.links.changes import FIELDS as _FIELDS
+from net.links.limits import Run
 from net.links.spec import LinkSpec
 from otter_agent.api.machine import Problem
 from otter_agent.api.spec import Cell, MeshSpec, ModuleSpec
+from otter_agent.api.timeline import TimelineEvent
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RUN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
@@ -64,9 +67,10 @@ def check(spec: MeshSpec) -> None:
     _timeline(spec)
 
 
-class _HostChange(msgspec.Struct, forbid_unknown_fields=True):
+class _LimitChange(msgspec.Struct, forbid_unknown_fields=True):
     cpu: float | None = None
     memory_bytes: int | None = None
+    run: Run | None = None
 
 
 def _cell(cell: Cell, spec: MeshSpec) -> None:
@@ -85,6 +89,7 @@ def _timeline(spec: MeshSpec) -> None:
     """Each change by itself; whether all of them go together is for whoever plays them."""
     links = {link.name: link for link in spec.links}
     hosts = {host.name for host in spec.hosts}
+    modules = {module.name for module in spec.modules}
     for trace in spec.timeline.traces:
         link, where = links.get(trace.link), f"trace {trace.name[:80]!r}"
         asked = link and (link.forward if trace.way == "forward" else link.reverse)
@@ -101,19 +106,49 @@ def _timeline(spec: MeshSpec) -> None:
     _count_events(spec)
     for number, event in enumerate(spec.timeline.events):
         where = f"event {event.text[:80]!r}"
-        for name in (*event.both, *event.forward, *event.reverse):
+        ways = (*event.both, *event.forward, *event.reverse)
+        for name in ways:
             _need(name in links, f"{where}: no link {name[:80]!r}")
-        _need(not event.hosts or not {*event.both, *event.forward, *event.reverse}, where)
-        if event.hosts:
-            _need(all(name in hosts for name in event.hosts), f"{where}: no such host")
-            change = msgspec.convert(event.change, _HostChange)
-            _budget(where, change.cpu, change.memory_bytes)
-        else:
-            _need(not event.change.keys() - _FIELDS, f"{where}: no such property")
-            said = {k: v for k, v in event.change.items() if v is not None}
-            msgspec.convert(said, LinkSpec)
+        _need(sum(map(bool, (ways, event.hosts, event.modules))) <= 1, where)
+        _need(all(name in hosts for name in event.hosts), f"{where}: no such host")
+        _need(all(name in modules for name in event.modules), f"{where}: no such module")
+        _changed(event, where)
+        if event.when is not None:
+            _condition(event.when, spec, where)
         problem = event.timed(number).problem()
         _need(problem is None, f"{where}: {problem}")
+    waiting = sum(event.when is not None for event in spec.timeline.events)
+    _need(waiting <= MOST_CONDITIONS, f"{waiting} conditions, at most {MOST_CONDITIONS}")
+
+
+def _changed(event: TimelineEvent, where: str) -> None:
+    """What an event sets, of the types that it is for."""
+    if event.hosts or event.modules:
+        change = msgspec.convert(event.change, _LimitChange)
+        _budget(where, change.cpu, change.memory_bytes)
+        only = "only modules can be made to run, or not"
+        _need(event.modules or (change.run is None and not event.action), f"{where}: {only}")
+        return
+    _need(not event.action, f"{where}: {event.action} of a link")
+    _need(not event.change.keys() - _FIELDS, f"{where}: no such property")
+    said = {k: v for k, v in event.change.items() if v is not None}
+    msgspec.convert(said, LinkSpec)
+
+
+def _condition(when: Condition, spec: MeshSpec, where: str) -> None:
+    """What it looks at has to be there."""
+    there: set[str]
+    if when.kind == "stream":
+        there = {end.stream for module in spec.modules for end in module.streams_in}
+    elif when.kind == "module":
+        there = {module.name for module in spec.modules}
+    elif when.kind == "link":
+        there = {link.name for link in spec.links}
+    else:
+        there = {host.name for host in spec.hosts}
+    _need(when.name in there, f"{where}: when: no {when.kind} {when.name[:80]!r}")
+    problem = when.problem()
+    _need(not problem, f"{where}: when: {problem}")
 
 
 def _count_events(spec: MeshSpec) -> None:
@@ -121,6 +156,7 @@ def _count_events(spec: MeshSpec) -> None:
     for event in spec.timeline.events:
         count.update(f"link {name}" for name in {*event.both, *event.forward, *event.reverse})
         count.update(f"host {name}" for name in {*event.hosts})
+        count.update(f"module {name}" for name in {*event.modules})
     for name, events in count.items():
         why = f"{events} events, at most {MAX_EVENTS}: what changes that often is a trace"
         _need(events <= MAX_EVENTS, f"{name[:80]}: {why}")

@@ -32,6 +32,12 @@ class HostStatus(Data, frozen=True):
     asked: Budget
     in_force: Budget
     gateway: bool = False
+    layers: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    """Who asks what, as in `BudgetStatus`."""
+    reverts_in_s: float | None = None
+    """When the next change by hand ends by itself."""
+    error: str = ""
+    """Why its budget isn't as asked."""
 
 
 class ModuleStatus(Data, frozen=True):
@@ -55,6 +61,10 @@ class ModuleStatus(Data, frozen=True):
     """Its own limits; its host's hold as well."""
     in_force: Budget = Budget()
     """Read back from the kernel; nothing while it doesn't run."""
+    layers: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    """Who asks for which limits, as in `BudgetStatus`."""
+    reverts_in_s: float | None = None
+    """When the next change of them by hand ends by itself."""
     log_tail: tuple[str, ...] = ()
     """Last lines of its log; filled when it failed or restarts."""
     image: str = ""

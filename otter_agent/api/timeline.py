@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from net.conditions import Condition
 from net.links.changes import Change
 from net.links.timeline import Event as TimedEvent
 from net.links.traces.trace import Manner
-from otter_agent.api.base import Data
+from otter_agent.api.base import Data, digest, encode
 
 TimelineState = Literal["waiting", "running", "paused", "held"]
 """`waiting` for all modules to be ready; `held` at zero until it is started."""
@@ -47,22 +48,40 @@ class TimelineEvent(Data, frozen=True):
     reverse: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     """Hosts to which it happens; then there are no links."""
+    modules: tuple[str, ...] = ()
+    """Modules to which it happens; then there are neither links nor hosts."""
+    action: Literal["", "restart", "kill"] = ""
+    """What is done to its modules, at each beginning."""
+    when: Condition | None = None
+    """It happens when that becomes so, and `at_s` is 0."""
     change: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Fields of `LinkSpec`; None: no longer asked for. Of hosts: `cpu`, `memory_bytes`."""
+    """Fields of `LinkSpec`; None: no longer asked for. Of hosts and modules `cpu`, `memory_bytes`,
+    and of modules `run`: those of `net.links.limits.Limits`."""
     reset: bool = False
     for_s: float | None = None
     every_s: float | None = None
     ramp_s: float = 0.0
     text: str = ""
 
-    def timed(self, number: int) -> TimedEvent:
-        """As the timeline takes it; `number`: its place in the file."""
+    @property
+    def key(self) -> str:
+        """Names it, whatever comes before it in the file; the same for events that are the same."""
+        return digest(encode(self))[:16]
+
+    def timed(self, number: int, at_s: float | None = None) -> TimedEvent:
+        """As the timeline takes it.
+
+        Args:
+            number: Its place in the file.
+            at_s: Instead of its own.
+        """
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in self.change.items()}
         return TimedEvent(
             number=number,
-            at_s=self.at_s,
+            at_s=self.at_s if at_s is None else at_s,
             change=Change(values),
             reset=self.reset,
+            action=self.action,
             for_s=self.for_s,
             every_s=self.every_s,
             ramp_s=self.ramp_s,
@@ -110,11 +129,12 @@ class Lateness(Data, frozen=True):
 
 
 class TimelineChange(Data, frozen=True):
-    """A change of one direction or host, to come or made.
+    """A change of one direction, host or module, to come or made.
 
     Attributes:
         change: All that differs from the topology from then on; None: no longer asked for.
         host: Of a host; then there is no link.
+        module: Of a module; likewise.
         applied_s: When it was in force; None: not yet, or it failed.
         error: Why it failed.
     """
@@ -125,8 +145,27 @@ class TimelineChange(Data, frozen=True):
     source: str = ""
     target: str = ""
     host: str = ""
+    module: str = ""
     applied_s: float | None = None
     error: str = ""
+
+
+class ConditionStatus(Data, frozen=True):
+    """A condition in the answer of `GET /v1/meshes/NAME/timeline`.
+
+    Attributes:
+        event: What happens then.
+        when: The condition, as people read it.
+        value: As it was when it was last looked at; None: nobody can tell.
+        fired_s: When it last became true, from the epoch; None: never.
+        fired: How often.
+    """
+
+    event: str
+    when: str
+    value: float | str | None = None
+    fired_s: float | None = None
+    fired: int = 0
 
 
 class TimelineStatus(Data, frozen=True):
@@ -145,5 +184,7 @@ class TimelineStatus(Data, frozen=True):
     """The changes made last, newest last."""
     next: tuple[TimelineChange, ...] = ()
     """The changes to come."""
+    conditions: tuple[ConditionStatus, ...] = ()
+    """Those that events wait for."""
     problem: str = ""
     """Why it doesn't play, or not all of it."""

@@ -108,6 +108,28 @@ class Cgroups(ABC):
     def usage_file(self, group: str) -> Path | None:
         """What tells the CPU time used in the group: nanoseconds (v1), or cpu.stat (v2)."""
 
+    def cpu_used_s(self, group: str) -> float | None:
+        """CPU time used in the group since it was made; None: nobody accounts for it.
+
+        Raises:
+            OSError: No such group.
+        """
+        path = self.usage_file(group)
+        if path is None:
+            return None
+        text = path.read_text()
+        if path.name == "cpuacct.usage":
+            return int(text) / 1e9
+        return int(text.split("usage_usec", 1)[1].split()[0]) / 1e6
+
+    @abstractmethod
+    def memory_used(self, group: str) -> int:
+        """Bytes in use in the group, without page cache.
+
+        Raises:
+            OSError: No such group.
+        """
+
     def pids(self, group: str) -> set[int]:
         """All processes in the group and below it."""
         return members.pids(str(self.kill_directory(group)))

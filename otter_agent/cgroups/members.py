@@ -11,6 +11,8 @@ import os
 import signal
 
 SEEING = "see:"
+_ROUNDS = 100
+"""Of looking for processes that were begun meanwhile."""
 
 
 def pids(directory: str) -> set[int]:
@@ -23,6 +25,22 @@ def pids(directory: str) -> set[int]:
             found.update(int(line) for line in procs)
     found.discard(0)  # what a member of another pid namespace looks like
     return found
+
+
+def tell(directory: str, number: int) -> None:
+    """Send a signal to everything in the group and below, and to what is begun meanwhile.
+
+    Gives up on a group that forks faster than it can be read.
+    """
+    told: set[int] = set()
+    for _ in range(_ROUNDS):
+        fresh = pids(directory) - told
+        if not fresh:
+            return
+        for pid in fresh:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        told |= fresh
 
 
 class Kill:

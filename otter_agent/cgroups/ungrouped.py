@@ -6,6 +6,7 @@ file there is of the module (see `members`). Must not know: why there are no gro
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -51,6 +52,10 @@ class Ungrouped(Cgroups):
     def usage_file(self, group: str) -> Path | None:
         """None: nobody measures."""
         return None
+
+    def memory_used(self, group: str) -> int:
+        """See base: nobody counts."""
+        raise FileNotFoundError(errno.ENOENT, "no control groups here", group)
 
     def groups(self) -> list[str]:
         """None: nothing is made."""

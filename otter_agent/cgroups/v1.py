@@ -77,6 +77,12 @@ class CgroupsV1(Cgroups):
             return None
         return self._file("cpuacct", group, "cpuacct.usage")
 
+    def memory_used(self, group: str) -> int:
+        """See base."""
+        lines = self._file("memory", group, "memory.stat").read_text().splitlines()
+        stat = {name: int(value) for name, value in (line.split() for line in lines)}
+        return stat["total_rss"] + stat.get("total_shmem", 0)
+
     def _trees(self) -> list[Path]:
         return self._all
 

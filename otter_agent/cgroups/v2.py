@@ -67,6 +67,14 @@ class CgroupsV2(Cgroups):
         """See base."""
         return self._path(group) / "cpu.stat"
 
+    def memory_used(self, group: str) -> int:
+        """See base."""
+        path = self._path(group)
+        stat = parse_flat((path / "memory.stat").read_text())
+        current = int((path / "memory.current").read_text())
+        cache = stat.get("file", 0) - stat.get("shmem", 0) + stat.get("slab_reclaimable", 0)
+        return current - cache
+
     def _trees(self) -> list[Path]:
         return self._all
 
@@ -103,19 +111,17 @@ class CgroupsV2(Cgroups):
         """No swap with a limit: swap must not make a small device larger."""
         path = self._path(group)
         if limit_bytes is not None:
-            self._refuse_below_use(group, path, limit_bytes)
+            self._refuse_below_use(group, limit_bytes)
         write(path / "memory.max", "max" if limit_bytes is None else str(limit_bytes))
         swap = path / "memory.swap.max"  # missing on kernels without swap
         if swap.exists():
             write(swap, "max" if limit_bytes is None else "0")
 
-    def _refuse_below_use(self, group: str, path: Path, limit_bytes: int) -> None:
+    def _refuse_below_use(self, group: str, limit_bytes: int) -> None:
         """The kernel would take the limit and kill; v1 refuses, so both do. Cache isn't in use."""
-        stat = parse_flat((path / "memory.stat").read_text())
-        current = int((path / "memory.current").read_text())
-        cache = stat.get("file", 0) - stat.get("shmem", 0) + stat.get("slab_reclaimable", 0)
-        if current - cache > limit_bytes:
-            raise too_small(group, limit_bytes, current - cache)
+        used = self.memory_used(group)
+        if used > limit_bytes:
+            raise too_small(group, limit_bytes, used)
 
     def _set_pids(self, group: str, limit: int | None) -> None:
         write(self._path(group) / "pids.max", "max" if limit is None else str(limit))

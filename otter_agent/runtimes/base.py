@@ -215,6 +215,15 @@ class Logs(Protocol):
 
 
 @runtime_checkable
+class Signals(Protocol):
+    """Runtimes that can send a signal to all processes of an instance."""
+
+    async def signal(self, key: Key, number: int) -> None:
+        """Send it, also to those that are begun meanwhile; one that doesn't run has none."""
+        ...
+
+
+@runtime_checkable
 class Exec(Protocol):
     """Runtimes that can run a command inside an instance (its namespaces, its cgroup)."""
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from otter_agent.api import Budget, Copied, LogLine, PathInfo
-from otter_agent.cgroups import Cgroups
+from otter_agent.cgroups import Cgroups, members
 from otter_agent.engine import Engine, EngineError, filters, translated
 from otter_agent.errors import CgroupError, ContainerError
 from otter_agent.layout import Layout
@@ -132,6 +133,20 @@ class DockerRuntime:
             found = await self._require(key, "update")
             group = (await self._labels(found))[container.GROUP]
         await asyncio.to_thread(self._cgroups.ensure, group, budget)
+
+    async def signal(self, key: Key, number: int) -> None:
+        """See `Signals`: by the container's own group, wherever the engine has made it."""
+        with translated(ContainerError, "signal", key):
+            found = await self._require(key, "signal")
+            if found.pid is None:
+                return
+            group = (await self._labels(found))[container.GROUP]
+        where = str(self._cgroups.kill_directory(group))
+        if found.pid in await asyncio.to_thread(members.pids, where):
+            await asyncio.to_thread(members.tell, where, number)
+            return
+        with contextlib.suppress(ProcessLookupError):  # a systemd slice is elsewhere
+            os.kill(found.pid, number)
 
     async def stop(self, key: Key, grace_s: float) -> Instance:
         """See `Runtime`. A container that can't hear its stop signal is killed at once."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -79,6 +80,7 @@ class _Entry:
     budget: Budget
     log: list[str] = field(default_factory=list)
     life: int = 0
+    signals: list[int] = field(default_factory=list)
 
 
 class FakeWorld:
@@ -154,6 +156,14 @@ class FakeRuntime:
         """See base."""
         await self._fate("update", key)
         self._entry("update", key).budget = budget
+
+    async def signal(self, key: Key, number: int) -> None:
+        """See `Signals`."""
+        await self._fate("signal", key)
+        entry = self._entry("signal", key)
+        entry.signals.append(number)
+        if number == signal.SIGKILL:
+            self._end(entry, _KILL)
 
     async def stop(self, key: Key, grace_s: float) -> Instance:
         """See base."""

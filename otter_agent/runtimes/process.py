@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from net.handover import read_in_thread, write_in_thread
 from otter_agent.api import Budget, Copied, LogLine, PathInfo, to_builtins
+from otter_agent.cgroups import members
 from otter_agent.cgroups.base import Cgroups
 from otter_agent.errors import CgroupError, ContainerError
 from otter_agent.launcher import records
@@ -126,6 +127,13 @@ class ProcessRuntime:
                 await self._blocking("update", key, self._cgroups.ensure, work["group"], wanted)
             changed: Work = {**work, "budget": to_builtins(wanted)}
             await self._blocking("update", key, self._write, key, changed)
+
+    async def signal(self, key: Key, number: int) -> None:
+        """See `Signals`."""
+        work = await asyncio.to_thread(self._work, key)
+        if work is not None:
+            where = str(self._cgroups.kill_directory(work["group"]))
+            await self._blocking("signal", key, members.tell, where, number)
 
     async def stop(self, key: Key, grace_s: float) -> Instance:
         """See base."""

@@ -20,6 +20,7 @@ from otter_agent.agent import Agent
 from otter_agent.errors import AgentError
 from otter_agent.server import (
     blobs,
+    budgets,
     capture,
     commands,
     dev,
@@ -50,6 +51,7 @@ _ROUTES = (
     meshes,
     modules,
     links,
+    budgets,
     timeline,
     secrets,
     logs,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from net.links.spec import LinkSpec
+from net.links.limits import Limits
 from net.links.timeline import Course, Event, Timeline
 from net.links.traces.codec import decode
 from net.links.traces.trace import Played, Trace
 from otter_agent import api
+from otter_agent.budgets.subjects import Subject, asked
 from otter_agent.links.ways import Way, ways
 
-Key = Way | str
-"""What has a course: a direction of a link, or a host by its name."""
+Key = Way | Subject
+"""What has a course: a direction of a link, a host or a module."""
 Read = Callable[[str], bytes]
 """Digest of a blob -> its content; raises `OSError`."""
 
@@ -33,13 +36,19 @@ class Compiled:
     problem: str = ""
 
 
-def compile_spec(spec: api.MeshSpec, read: Read, known: dict[str, Trace]) -> Compiled:
+def compile_spec(
+    spec: api.MeshSpec,
+    read: Read,
+    known: dict[str, Trace],
+    fired: Mapping[str, float] = MappingProxyType({}),
+) -> Compiled:
     """What a spec's timeline makes of each direction that it touches.
 
     Args:
         spec: Of the mesh.
         read: Gives blobs.
         known: Digest -> trace, of those that were read before; new ones are added, others go.
+        fired: Key of an event that waits for a condition -> when that became so; others wait on.
     """
     base = ways(spec)
     problems: list[str] = []
@@ -58,17 +67,30 @@ def compile_spec(spec: api.MeshSpec, read: Read, known: dict[str, Trace]) -> Com
         known[use.blob] = trace
         ends = (link.a, link.b) if use.way == "forward" else (link.b, link.a)
         played[Way(link.name, *ends)] = Played(trace, use.manner())
-    events = tuple(event.timed(n) for n, event in enumerate(spec.timeline.events))
+    events = tuple(
+        event.timed(n, None if event.when is None else fired.get(event.key, math.inf))
+        for n, event in enumerate(spec.timeline.events)
+    )
     of_way: dict[Way, list[Event]] = defaultdict(list)
     for event, written in zip(events, spec.timeline.events, strict=True):
         for way in _targets(written, links):
             of_way[way].append(event)
     touched = [way for way in base if way in played or way in of_way]
     courses: dict[Key, Course] = {w: Course(base[w], of_way[w], played.get(w)) for w in touched}
-    for host in {name for written in spec.timeline.events for name in written.hosts}:
-        pairs = zip(events, spec.timeline.events, strict=True)
-        courses[host] = Course(LinkSpec(), [e for e, written in pairs if host in written.hosts])
+    of_subject: dict[Subject, list[Event]] = defaultdict(list)
+    for event, written in zip(events, spec.timeline.events, strict=True):
+        for subject in _subjects(written):
+            of_subject[subject].append(event)
+    budgets = asked(spec)
+    for subject, its in of_subject.items():
+        has = budgets[subject]
+        courses[subject] = Course(Limits(cpu=has.cpu, memory_bytes=has.memory_bytes), its)
     return Compiled(Timeline(courses), events, "; ".join(dict.fromkeys(problems)))
+
+
+def _subjects(event: api.TimelineEvent) -> Iterator[Subject]:
+    yield from (Subject("host", name) for name in dict.fromkeys(event.hosts))
+    yield from (Subject("module", name) for name in dict.fromkeys(event.modules))
 
 
 def _targets(event: api.TimelineEvent, links: dict[str, api.Link]) -> Iterator[Way]:

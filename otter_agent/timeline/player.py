@@ -18,6 +18,7 @@ from net.links.changes import Change
 from net.links.timeline import Due, Timeline, Walk
 from net.links.traces.trace import Trace
 from otter_agent import api
+from otter_agent.budgets.subjects import Subject
 from otter_agent.errors import AgentError, explained
 from otter_agent.links import clock
 from otter_agent.links.base import Outcome
@@ -25,11 +26,11 @@ from otter_agent.links.leases import Moment
 from otter_agent.links.telling import Layer, Tell
 from otter_agent.links.ways import Way
 from otter_agent.timeline import moves
-from otter_agent.timeline.budgets import Budgets
 from otter_agent.timeline.compile import Compiled, Key, Read, compile_spec
 from otter_agent.timeline.happenings import Happenings
 from otter_agent.timeline.kept import Kept, decode, encode
 from otter_agent.timeline.record import Record
+from otter_agent.timeline.strikes import Strikes
 
 TICK_S = 0.0025
 """Between two times that it looks what is due: with it nothing is later than 5 ms, and a thousand
@@ -61,6 +62,18 @@ class Links(Protocol):
         ...
 
 
+class Workers(Protocol):
+    """The mesh's hosts and modules: `otter_agent.timeline.workers.Workers`."""
+
+    async def change(self, changes: Mapping[Subject, Change]) -> dict[Subject, str]:
+        """Change them, and return when that is in force; why it isn't, of those it isn't of."""
+        ...
+
+    async def strike(self, action: str, modules: Collection[str]) -> str:
+        """Restart or kill modules; the first that can't be, or ""."""
+        ...
+
+
 class Keep(Protocol):
     """Where it is kept across the agent's lives."""
 
@@ -79,7 +92,7 @@ class Around:
 
     Attributes:
         links: Are told what to change.
-        budgets: The same, of hosts.
+        workers: The same, of hosts and modules.
         keep: Where the epoch is kept.
         read: Gives blobs.
         tell: Records events.
@@ -88,7 +101,7 @@ class Around:
     """
 
     links: Links
-    budgets: Budgets
+    workers: Workers
     keep: Keep
     read: Read
     tell: Tell
@@ -106,6 +119,9 @@ class Player:
     Attributes:
         places: Host -> the link over which its ways lead since it moved to another cell.
         reroute: Called when that has changed, with the hosts whose routes are others now.
+        fired: Gives the events whose conditions have become so, by key, and when.
+        conditions: Tells of what events wait for.
+        began_again: Called when there is another epoch.
     """
 
     def __init__(self, spec: api.MeshSpec, around: Around) -> None:
@@ -120,10 +136,15 @@ class Player:
         self._held: dict[Key, Change] = {}
         self._walk: Walk[Key] = Walk(Timeline({}), 0.0)
         self._happenings = Happenings((), 0.0)
+        self._strikes = Strikes((), 0.0)
+        self._told_to: float | None = None
         self._news = asyncio.Event()
         self._said = ""
         self.places: dict[str, str] = {}
         self.reroute: Callable[[Collection[str]], Awaitable[None]] | None = None
+        self.fired: Callable[[], Mapping[str, float]] = dict
+        self.conditions: Callable[[], tuple[api.ConditionStatus, ...]] = tuple
+        self.began_again: Callable[[], None] = lambda: None
         self.record = Record(around.file)
         around.links.expect(spec.timeline.links())
 
@@ -136,6 +157,16 @@ class Player:
         self._spec = spec
         self._around.links.expect(spec.timeline.links())
         self._news.set()
+
+    def look_again(self) -> None:
+        """What an event waited for has become so."""
+        self._compiled_of = None
+        self._news.set()
+
+    def position(self) -> float | None:
+        """Seconds since the epoch while it plays."""
+        running = self._kept.state == "running"
+        return self._kept.position(self._around.now()) if running else None
 
     @property
     def waits(self) -> bool:
@@ -167,6 +198,10 @@ class Player:
         self._kept = after
         if before.state in ("waiting", "held") or after.state == "held":
             self.record.reset()
+            self._told_to = -1.0
+        if after.state == "held":
+            self.began_again()
+            self.look_again()
         position = after.position(self._around.now())
         self._news.set()
         if not must and not (self._spec.timeline.traces or self._spec.timeline.events):
@@ -228,9 +263,12 @@ class Player:
         changes = {w: c for w, c in wanted.items() if c != self._held.get(w, _NOTHING)}
         self._held = state
         self._walk = walk
-        # What begins at 0 begins with the epoch; all later ones it has passed already.
-        just = begun and position < TICK_S * 4
-        self._happenings = Happenings(compiled.events, -1.0 if just else position)
+        # What begins at 0 begins with the epoch; what has begun before the agent did isn't told.
+        since = position if self._told_to is None else self._told_to
+        self._happenings = Happenings(compiled.events, since)
+        self._strikes = Strikes(compiled.events, since)
+        if begun:
+            self._told_to = since
         await self._ask([Due(w, position, c) for w, c in changes.items()])
         await self._move(position)
 
@@ -238,7 +276,9 @@ class Player:
         spec = self._spec
         if self._compiled is not None and self._compiled_of is spec:
             return self._compiled
-        compiled = await asyncio.to_thread(compile_spec, spec, self._around.read, self._traces)
+        compiled = await asyncio.to_thread(
+            compile_spec, spec, self._around.read, self._traces, self.fired()
+        )
         if compiled.problem:
             self._around.tell("timeline", self._mesh, compiled.problem, "failed")
         self._compiled, self._compiled_of = compiled, spec
@@ -268,15 +308,26 @@ class Player:
             self._held[one.key] = one.change
         failed = await self._ask(due)
         await self._move(position)
+        struck = await self._strike(position)
+        self._told_to = position
         for happening in self._happenings.to(position):
-            state = "failed" if failed else happening.kind
+            error = failed or struck.get(happening.number, "")
+            state = "failed" if error else happening.kind
             data = {"layer": "timeline", "at_s": happening.at_s}
-            text = f"timeline: {happening.text}" + (f"; failed: {failed}" if failed else "")
-            hosts = self._spec.timeline.events[happening.number].hosts
-            kind = "host" if hosts else "link"
+            text = f"timeline: {happening.text}" + (f"; failed: {error}" if error else "")
+            event = self._spec.timeline.events[happening.number]
+            kind = "host" if event.hosts else "module" if event.modules else "link"
             self._around.tell(kind, happening.subject, text, state, data)
         if self.record.full:
             await asyncio.to_thread(self.record.write)
+
+    async def _strike(self, position: float) -> dict[int, str]:
+        """Restart and kill what is due to be; why that can't be, by the event's number."""
+        failed = {}
+        for strike in self._strikes.to(position):
+            event = self._spec.timeline.events[strike.number]
+            failed[strike.number] = await self._around.workers.strike(event.action, event.modules)
+        return failed
 
     async def _move(self, position: float) -> None:
         """Have ways lead where hosts are now."""
@@ -310,10 +361,10 @@ class Player:
         if links:
             done = await self._around.links.change("timeline", links, instead=True, quiet=True)
             failed |= {way: str(outcome.error) for way, outcome in done.items() if outcome.error}
-        hosts = {key: change for key, change in changes.items() if isinstance(key, str)}
-        if hosts:
-            known = {host.name: host for host in self._spec.hosts}
-            failed.update(await self._around.budgets.change(hosts, known))
+        budgets = {key: change for key, change in changes.items() if isinstance(key, Subject)}
+        if budgets:
+            for subject, error in (await self._around.workers.change(budgets)).items():
+                failed[subject] = error
         return failed
 
     # --- telling -----------------------------------------------------------------------------
@@ -343,6 +394,7 @@ class Player:
             lateness=self.record.lateness(),
             last=tuple(self.record.last)[-last:] if last else (),
             next=upcoming,
+            conditions=self.conditions(),
             problem=self._compiled.problem if self._compiled else "",
         )
 
@@ -350,9 +402,14 @@ class Player:
 def _told(due: Due[Key], applied_s: float | None = None, error: str = "") -> api.TimelineChange:
     values = due.change.values
     change = due.change.asked() if None in values.values() else dict(values)
-    if isinstance(due.key, str):
+    if isinstance(due.key, Subject):
         return api.TimelineChange(
-            at_s=due.at_s, host=due.key, change=change, applied_s=applied_s, error=error
+            at_s=due.at_s,
+            host=due.key.name if due.key.kind == "host" else "",
+            module=due.key.name if due.key.kind == "module" else "",
+            change=change,
+            applied_s=applied_s,
+            error=error,
         )
     return api.TimelineChange(
         at_s=due.at_s,

@@ -18,7 +18,7 @@ import msgspec
 
 from otter_agent import api
 
-COLUMNS = ("epoch", "at_s", "applied_s", "link", "from", "to", "host", "change", "error")
+COLUMNS = ("epoch", "at_s", "applied_s", "link", "from", "to", "host", "module", "change", "error")
 """`epoch`: seconds since 1970; then seconds from it."""
 KEEP = 1000
 """The last changes, in memory."""
@@ -65,6 +65,7 @@ class Record:
                     change.source,
                     change.target,
                     change.host,
+                    change.module,
                     msgspec.json.encode(change.change).decode(),
                     change.error,
                 )

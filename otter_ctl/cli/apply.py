@@ -9,6 +9,7 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.budgets import budgets_by_hand
 from otter_ctl.cli.common import ask, json_option, pass_session, print_json, run, set_option
 from otter_ctl.cli.links import warnings
 from otter_ctl.cli.progress import Progress
@@ -138,7 +139,7 @@ def _report(
     if as_json:
         print_json(status)
         return 0 if good else EXIT_FAILED
-    for line in warnings(status.links):
+    for line in (*warnings(status.links), *budgets_by_hand(status)):
         click.secho(line, fg="yellow", err=True)
     folder = RunFolder.of(session.runs, status.spec).path
     if status.overcommit:

@@ -164,6 +164,18 @@ def complete_cell(
     return complete_names(ctx, names, incomplete)
 
 
+def complete_host(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of hosts that start with what was typed."""
+
+    async def names(client: AgentClient) -> list[str]:
+        mesh = await client.mesh(await pick_mesh(client, ctx.params.get("mesh")))
+        return [host.name for host in mesh.hosts]
+
+    return complete_names(ctx, names, incomplete)
+
+
 mesh_option = click.option(
     "-m",
     "--mesh",

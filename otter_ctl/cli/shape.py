@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from net import units
-from net.units import UnitError, format_duration
+from net.units import format_duration
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.budgets import by_kind, duration, host, module, show_budgets
 from otter_ctl.cli.common import (
     ask,
     complete_cell,
@@ -25,7 +25,7 @@ from otter_ctl.cli.common import (
 )
 from otter_ctl.cli.links import show_links
 from otter_ctl.client import AgentClient
-from otter_ctl.shaping import cell_changes, chosen, chosen_cells
+from otter_ctl.shaping import cell_changes, chosen, chosen_anything, chosen_cells
 from otter_ctl.topology.properties import KEYS, read_text
 from otter_ctl.topology.reader import Bad
 
@@ -47,12 +47,14 @@ Examples:
   otterctl shape link radio --delay 50ms            # rate, loss and all else stay
   otterctl shape link radio --direction 'phone>edge' --rate 1mbit --for 30s
   otterctl shape cell gnb1 --uplink 5mbit
+  otterctl shape host phone --cpu 0.5
+  otterctl shape module asr --memory 1GiB
   otterctl shape show
   otterctl shape reset
 """,
 )
 def command() -> None:
-    """Change links while they run, by hand.
+    """Change links, hosts and modules while they run, by hand.
 
     A change holds over whatever the topology and its timeline say, until it is reset or its time
     is over; it survives the agent.
@@ -131,7 +133,7 @@ def link(
     values = _values(properties, settings)
     if not values:
         raise click.UsageError("say what to change, such as --delay 50ms; --help lists it all")
-    for_s = None if for_ is None else _duration("--for", for_)
+    for_s = None if for_ is None else duration("--for", for_)
     return _change(
         session, names, mesh, direction, force=force, as_json=as_json, set=values, for_s=for_s
     )
@@ -186,7 +188,7 @@ def cell(
     values = _values(properties, ())
     if not values and not capacity:
         raise click.UsageError("say what to change, such as --uplink 5mbit; --help lists it all")
-    for_s = None if for_ is None else _duration("--for", for_)
+    for_s = None if for_ is None else duration("--for", for_)
 
     async def work() -> tuple[str, list[api.LinkStatus]]:
         async with AgentClient(session.agent.socket, force=force) as client:
@@ -198,14 +200,18 @@ def cell(
     return _shaped(run(work()), as_json=as_json, for_s=for_s)
 
 
+_anything = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_link)
+
+
 @command.command(
     epilog="""\b
 Examples:
-  otterctl shape reset                 # all links
+  otterctl shape reset                 # all links, hosts and modules
   otterctl shape reset radio --direction 'phone>edge'
+  otterctl shape reset phone
 """,
 )
-@_names
+@_anything
 @_direction
 @mesh_option
 @force_option
@@ -219,28 +225,64 @@ def reset(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Undo what was changed by hand: the topology and its timeline hold again."""
-    return _change(session, names, mesh, direction, force=force, as_json=as_json, reset=True)
+    """Undo what was changed by hand: the topology and its timeline hold again.
+
+    NAME is a link, host or module, or a glob: all that have that name.
+    """
+
+    async def work() -> tuple[str, list[api.LinkStatus], list[api.BudgetStatus]]:
+        async with AgentClient(session.agent.socket, force=force) as client:
+            name = await pick_mesh(client, mesh)
+            ways, budgets = chosen_anything(
+                await client.links(name), await client.budgets(name), names, direction, name
+            )
+            of_links = [
+                api.LinkChange(link=way.name, direction=f"{way.from_}>{way.to}", reset=True)
+                for way in ways
+            ]
+            of_budgets = [
+                api.BudgetChange(kind=x.kind, name=x.name, reset=True)
+                for x in budgets
+                if names or "shape" in x.layers
+            ]
+            links = await client.shape(name, of_links) if of_links else []
+            limits = await client.shape_budgets(name, of_budgets) if of_budgets else []
+            return name, links, limits
+
+    name, links, budgets = run(work())
+    if as_json:
+        print_json({"mesh": name, "links": links, **by_kind(budgets)})
+    else:
+        _say(name, links, budgets, {"reset": True})
+    failed = any(x.error for x in links) or any(x.error for x in budgets)
+    return EXIT_FAILED if failed else 0
 
 
 @command.command(epilog="Example: otterctl shape show radio --json")
-@_names
+@_anything
 @mesh_option
 @json_option
 @pass_session
 def show(session: Session, names: tuple[str, ...], mesh: str | None, as_json: bool) -> None:
-    """Show what is asked of links, by whom, and what is in force."""
+    """Show what is asked of links, hosts and modules, by whom, and what is in force.
 
-    async def question(client: AgentClient) -> tuple[str, list[api.LinkStatus]]:
+    NAME is a link, host or module, or a glob: all that have that name.
+    """
+
+    async def question(
+        client: AgentClient,
+    ) -> tuple[str, list[api.LinkStatus], list[api.BudgetStatus]]:
         name = await pick_mesh(client, mesh)
-        links = await client.links(name)
-        return name, chosen(links, names, "", name) if links or names else links
+        found = await client.links(name), await client.budgets(name)
+        return name, *chosen_anything(*found, names, "", name)
 
-    name, links = ask(session, question)
+    name, links, budgets = ask(session, question)
     if as_json:
-        print_json({"mesh": name, "links": links})
-    else:
+        print_json({"mesh": name, "links": links, **by_kind(budgets)})
+        return
+    if links:
         show_links(links)
+    show_budgets(budgets)
 
 
 def _change(
@@ -272,17 +314,26 @@ def _shaped(done: tuple[str, list[api.LinkStatus]], *, as_json: bool, **change: 
     if as_json:
         print_json({"mesh": name, "links": links})
     else:
-        _say(name, links, change)
+        _say(name, links, (), change)
     return EXIT_FAILED if any(link.error for link in links) else 0
 
 
-def _say(mesh: str, links: Sequence[api.LinkStatus], change: dict[str, Any]) -> None:
+def _say(
+    mesh: str,
+    links: Sequence[api.LinkStatus],
+    budgets: Sequence[api.BudgetStatus],
+    change: dict[str, Any],
+) -> None:
     what = "reset" if change.get("reset") else "changed"
     for_s = change.get("for_s")
     time = f" for {format_duration(for_s)}" if for_s is not None else ""
-    count = f"{len(links)} direction{'s' if len(links) != 1 else ''}"
-    click.echo(f"mesh {mesh}: {count} of links {what}{time}", err=True)
-    show_links(links)
+    counted = [f"{len(links)} direction{'s' if len(links) != 1 else ''} of links"]
+    if budgets:
+        counted = [*(counted if links else []), f"{len(budgets)} budgets"]
+    click.echo(f"mesh {mesh}: {' and '.join(counted)} {what}{time}", err=True)
+    if links:
+        show_links(links)
+    show_budgets(budgets)
 
 
 def _values(properties: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
@@ -310,8 +361,5 @@ def _read(option: str, key: str, text: str) -> dict[str, Any]:
         ) from None
 
 
-def _duration(option: str, text: str) -> float:
-    try:
-        return units.duration(text)
-    except UnitError as error:
-        raise click.UsageError(f"{option}: {error.message}") from None
+command.add_command(host)
+command.add_command(module)

@@ -9,6 +9,7 @@ import click
 from net.units import format_size
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.budgets import budgets_by_hand
 from otter_ctl.cli.common import ask, json_option, mesh_option, pass_session, pick_mesh, print_json
 from otter_ctl.cli.links import show_cells, show_links
 from otter_ctl.cli.words import overcommitted
@@ -68,6 +69,9 @@ def _show(status: api.MeshStatus) -> None:
             for h in status.hosts
         ],
     )
+    for told in status.hosts:
+        if told.error:
+            click.secho(f"  host {told.name}: {told.error}", fg="red")
     click.echo()
     print_table(
         ("MODULE", "HOST", "ADDRESS", "RUNTIME", *_LIMITS, "STATE", "RESTARTS", "PID", "WHY"),
@@ -81,6 +85,8 @@ def _show(status: api.MeshStatus) -> None:
             for m in status.modules
         ],
     )
+    for line in budgets_by_hand(status):
+        click.secho(f"  {line}", fg="yellow")
     _show_published(status)
     if status.links:
         click.echo()

@@ -125,8 +125,26 @@ def _report(status: api.TimelineStatus, *, as_json: bool, brief: bool = False) -
         )
         text += f"; {late.failed} failed" if late.failed else ""
         click.echo(text + (f"; {late.passed} passed over" if late.passed else ""))
+    _conditions(status.conditions)
     _table("LAST", status.last)
     _table("NEXT", status.next)
+
+
+def _conditions(conditions: Sequence[api.ConditionStatus]) -> None:
+    from otter_ctl.cli.tables import print_table
+
+    if conditions:
+        rows = [
+            (
+                told.when,
+                told.event,
+                told.value if not isinstance(told.value, float) else f"{told.value:.6g}",
+                "" if told.fired_s is None else f"{told.fired_s:.3f} s",
+                told.fired or "",
+            )
+            for told in conditions
+        ]
+        print_table(("WHEN", "THEN", "NOW", "HAPPENED", "TIMES"), rows)
 
 
 def _some(count: int, what: str) -> str:
@@ -138,11 +156,13 @@ def _table(title: str, changes: Sequence[api.TimelineChange]) -> None:
 
     if changes:
         print_table(
-            (title, "LINK OR HOST", "THEN DIFFERS BY", "LATE"),
+            (title, "WHAT", "THEN DIFFERS BY", "LATE"),
             [
                 (
                     f"{change.at_s:.3f} s",
-                    change.host or f"{change.link}:{change.source}>{change.target}",
+                    change.host
+                    or change.module
+                    or f"{change.link}:{change.source}>{change.target}",
                     change.error
                     or link_text(change.change)
                     or host_text(change.change)

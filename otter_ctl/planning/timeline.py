@@ -64,6 +64,9 @@ def _event(event: TimedEvent) -> api.TimelineEvent:
         forward=event.forward,
         reverse=event.reverse,
         hosts=event.hosts,
+        modules=event.modules,
+        action=event.action,
+        when=event.when,
         change={
             name: list(value) if isinstance(value, tuple) else value
             for name, value in event.change.values.items()

@@ -13,7 +13,7 @@ from typing import Any
 from otter_ctl.topology import kinds
 from otter_ctl.topology.attach import read_moves, visits
 from otter_ctl.topology.cells import read_cells
-from otter_ctl.topology.events import read_events
+from otter_ctl.topology.events import Targets, read_events
 from otter_ctl.topology.globs import Names
 from otter_ctl.topology.hosts import read_hosts
 from otter_ctl.topology.keys import TOPOLOGY
@@ -63,7 +63,6 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
     coming = visits(written, names)
     cells, of_cells = read_cells(top.get("cells", {}), names, links, expansion, coming, traces)
     links += of_cells
-    events = read_events(written, links, names, cells)
     moves, of_moves = read_moves(written, names, hosts or {}, cells, links)
     modules = read_modules(
         top.get("modules", {}), defaults.get("module"), hosts, names, around.folder, expansion
@@ -73,6 +72,8 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
     streams = read_streams(
         top.get("streams", []), defaults.get("stream"), None if unread else modules, expansion
     )
+    known = Targets(links, cells, hosts, None if unread else modules, None if unread else streams)
+    events = read_events(written, known)
     if "name" not in top or hosts is None:
         return None
     network = top.get("network") or Fields(root)

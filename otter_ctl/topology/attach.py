@@ -17,7 +17,7 @@ from otter_ctl.topology.globs import Names
 from otter_ctl.topology.model import Cell, Host, HostMove, Link, TimedEvent
 from otter_ctl.topology.reader import Bad, Fields, Place, did_you_mean, shown
 
-_NOT_WITH = ("link", "cell", "set", "reset", "for", "ramp")
+_NOT_WITH = ("link", "cell", "module", "set", "reset", "action", "when", "for", "ramp")
 
 
 def is_attach(own: Fields) -> bool:
@@ -99,6 +99,8 @@ def _is_whole(own: Fields) -> bool:
         if key in own.given:
             own.place.child(key).report("goes not together with `attach`", "write two events")
             return False
+    if "at" not in own.given:
+        own.place.report("missing key `at`", "it says when it begins, from the epoch")
     attach: Fields | None = own.get("attach")
     whole = not own.given - own.values.keys() and "at" in own and attach is not None
     return (

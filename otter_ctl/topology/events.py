@@ -6,8 +6,10 @@ Must not know: TOML, positions, when the epoch is.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
+from net.conditions import Condition
 from net.links.changes import Change, problems
 from net.links.spec import LinkSpec
 from net.links.timeline import Event
@@ -15,8 +17,17 @@ from net.links.words import host_text, link_text
 from net.units import format_duration
 from otter_ctl.topology.attach import is_attach
 from otter_ctl.topology.cell_events import CAPACITY, Ways, cell_parts, is_sound
+from otter_ctl.topology.conditions import Known, read_condition
 from otter_ctl.topology.globs import Names, is_glob
-from otter_ctl.topology.model import EVENTS_LIMIT, Cell, Link, TimedEvent
+from otter_ctl.topology.model import (
+    EVENTS_LIMIT,
+    Cell,
+    Host,
+    Link,
+    Module,
+    Stream,
+    TimedEvent,
+)
 from otter_ctl.topology.names import short
 from otter_ctl.topology.properties import key_of, values_of
 from otter_ctl.topology.reader import Fields, Place, shown
@@ -25,76 +36,131 @@ TARGETS_LIMIT = 1_000_000
 """Links times events: more is a slip of a glob."""
 _KEYS = {"at_s": "at", "change": "set", "for_s": "for", "every_s": "every", "ramp_s": "ramp"}
 _OF_HOSTS = {"cpu": "cpu", "memory": "memory_bytes"}
+_TARGETS = ("link", "cell", "host", "module")
+_RUNS = {"start": "running", "stop": "stopped", "pause": "paused"}
+"""Actions that are states, and so last; the others are over at once."""
+_APART = (
+    ("when", "at", "it happens at a time, or on a condition"),
+    ("every", "when", "again = true in `when` has it happen each time"),
+    ("action", "set", "write two events"),
+    ("action", "reset", "write two events"),
+    ("ramp", "action", "leave it out"),
+)
+"""Key, key that it goes not with, what to do."""
 
 
-def read_events(
-    written: Sequence[Fields],
-    links: Sequence[Link],
-    hosts: Names | None,
-    cells: Sequence[Cell] = (),
-) -> tuple[TimedEvent, ...]:
-    """All sound events, in the order of the file; `hosts` None: they couldn't be read.
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What events can happen to, and wait for; None: it couldn't be read."""
+
+    links: Sequence[Link]
+    cells: Sequence[Cell] = ()
+    hosts: Mapping[str, Host] | None = None
+    modules: Mapping[str, Module] | None = None
+    streams: Sequence[Stream] | None = None
+
+
+class _Index:
+    """All targets by their names."""
+
+    def __init__(self, targets: Targets) -> None:
+        self.links = {link.name: link for link in targets.links}
+        self.cells = {cell.name: cell for cell in targets.cells}
+        made_from = (x.made_from for x in targets.links)
+        self.link_names = Names("link", self.links, made_from)
+        self.cell_names = Names("cell", self.cells)
+        self.limited: dict[str, Mapping[str, Host] | Mapping[str, Module] | None] = {
+            "host": targets.hosts,
+            "module": targets.modules,
+        }
+        self.limited_names = {
+            kind: None if of is None else Names(kind, of, (x.made_from for x in of.values()))
+            for kind, of in self.limited.items()
+        }
+        self.known = Known(targets.hosts, targets.modules, targets.streams, self.links)
+
+
+def read_events(written: Sequence[Fields], targets: Targets) -> tuple[TimedEvent, ...]:
+    """All sound events, in the order of the file.
 
     One of a cell is one or several of its members' links; those with `attach` are left out.
     """
-    cell_names = Names("cell", (cell.name for cell in cells))
-    by_cell = {cell.name: cell for cell in cells}
-    names = Names("link", (x.name for x in links), (x.made_from for x in links))
-    by_name = {link.name: link for link in links}
+    index = _Index(targets)
     events: list[TimedEvent] = []
-    targets = 0
+    hit = 0
     for own in written:
         if len(events) >= EVENTS_LIMIT:
             own.place.report(f"there are more than {EVENTS_LIMIT} events")
             break
-        if targets > TARGETS_LIMIT:
+        if hit > TARGETS_LIMIT:
             own.place.report(f"events happen to more than {TARGETS_LIMIT} links, all together")
             break
         if is_attach(own) or not _is_whole(own):
             continue
+        when = read_condition(own["when"], index.known) if "when" in own else None
+        if "when" in own and when is None:
+            continue
         if "cell" in own:
-            parts = cell_parts(own, cell_names, by_cell)
+            parts = cell_parts(own, index.cell_names, index.cells)
         else:
-            parts = [(x, _ways(own, names, by_name)) for x in (_change(own),) if x is not None]
+            change = _change(own)
+            parts = [] if change is None else [(change, _ways(own, index.link_names, index.links))]
         for change, ways in parts:
-            event = _event(own, change, ways, by_name, hosts)
+            event = _event(own, change, ways, index, when)
             if event is None:
                 break
             events.append(event)
-            targets += len(event.both) + len(event.forward) + len(event.reverse)
-            targets += len(event.hosts)
+            hit += len(event.both) + len(event.forward) + len(event.reverse)
+            hit += len(event.hosts) + len(event.modules)
     return tuple(events)
 
 
 def _is_whole(own: Fields) -> bool:
     """Whether it says when, what and to what; reports what is missing."""
-    if not own.given & {"set", "reset"}:
+    if not own.given & {"set", "reset", "action"}:
         own.place.report("missing key `set`", 'such as set = { rate = "1mbit" }, or reset = true')
         return False
-    targets = [key for key in ("link", "cell", "host") if key in own.given]
+    targets = [key for key in _TARGETS if key in own.given]
     if len(targets) != 1:
         both = f"`{targets[0]}` goes not with `{targets[1]}`" if targets else "missing key `link`"
-        own.place.report(both, 'it happens to links, cells or hosts: link = "radio"')
+        hint = 'it happens to links, cells, hosts or modules: link = "radio"'
+        own.place.report(both, hint)
         return False
-    return not own.given - own.values.keys() and "at" in own  # else reported
+    if "at" not in own.given and "when" not in own.given:
+        hint = "it says when it begins, from the epoch; or write `when`, a condition"
+        own.place.report("missing key `at`", hint)
+        return False
+    for key, other, hint in _APART:
+        if key in own.given and other in own.given:
+            own.place.child(key).report(f"goes not with `{other}`", hint)
+            return False
+    if "action" in own.given and targets != ["module"]:
+        own.place.child("action").report("is of modules", 'write module = "…"')
+        return False
+    return not own.given - own.values.keys()  # else reported
 
 
 def _event(
-    own: Fields, change: Change, ways: Ways, links: dict[str, Link], hosts: Names | None
+    own: Fields, change: Change, ways: Ways, index: _Index, when: Condition | None
 ) -> TimedEvent | None:
     """One event; None after reporting."""
     timed = _timed(own, change)
     if timed is None:
         return None
-    found = _hosts(own, hosts) if "host" in own else {}
-    if not (any(ways.values()) or found) or not _makes_sense(own, timed, ways, links):
+    found = {kind: _named(own, kind, index) for kind in index.limited}
+    if not (any(ways.values()) or any(found.values())):
+        return None
+    if not _makes_sense(own, timed, ways, index.links) or not _can_ramp(own, timed, found, index):
         return None
     return TimedEvent(
         at_s=timed.at_s,
         both=tuple(ways["both"]),
         forward=tuple(ways["forward"]),
         reverse=tuple(ways["reverse"]),
-        hosts=tuple(found),
+        hosts=tuple(found["host"]),
+        modules=tuple(found["module"]),
+        action=own["action"] if timed.action else "",
+        when=when,
         change=change,
         reset=timed.reset,
         for_s=timed.for_s,
@@ -108,12 +174,13 @@ def _timed(own: Fields, change: Change) -> Event | None:
     """When it happens; None after reporting."""
     timed = Event(
         number=0,
-        at_s=own["at"],
+        at_s=own.get("at", 0.0),
         change=change,
         reset=own.get("reset", False),
         for_s=own.get("for"),
         every_s=own.get("every"),
         ramp_s=own.get("ramp", 0.0),
+        action="" if own.get("action") in (None, *_RUNS) else own["action"],
     )
     problem = timed.problem()
     if problem is None:
@@ -124,34 +191,55 @@ def _timed(own: Fields, change: Change) -> Event | None:
     return None
 
 
-def _hosts(own: Fields, hosts: Names | None) -> dict[str, None]:
-    """The hosts that it happens to, each once."""
+def _named(own: Fields, kind: str, index: _Index) -> dict[str, None]:
+    """The hosts or modules that it happens to, each once."""
     found: dict[str, None] = {}
-    if hosts is None:
+    names = index.limited_names[kind]
+    if names is None or kind not in own:
         return found
-    for number, word in enumerate(own["host"]):
-        place = own.place.child("host")
-        place = place.child(number) if len(own["host"]) > 1 else place
-        found |= dict.fromkeys(hosts.find(word, place))
+    for number, word in enumerate(own[kind]):
+        place = own.place.child(kind)
+        place = place.child(number) if len(own[kind]) > 1 else place
+        found |= dict.fromkeys(names.find(word, place))
     return found
+
+
+def _can_ramp(
+    own: Fields, event: Event, found: Mapping[str, Collection[str]], index: _Index
+) -> bool:
+    """Whether there are cores from which a ramp begins; reports where there are none."""
+    if not event.ramp_s or event.change.values.get("cpu") is None:
+        return True
+    for kind, names in found.items():
+        of = index.limited[kind] or {}
+        for name in names:
+            if of[name].cpu is None:
+                hint = f"write the {kind}'s `cpu`, from which the ramp begins"
+                own.place.child("ramp").report(f"{kind} {shown(name)} has no cpu", hint)
+                return False
+    return True
 
 
 def _change(own: Fields) -> Change | None:
     """What is set; None after reporting."""
+    if "action" in own:
+        run = _RUNS.get(own["action"])
+        return Change() if run is None else Change({"run": run})
     written: Fields | None = own.get("set")
     if written is None:
         return Change()
     if not is_sound(written):
         return None
+    limited = "host" in own or "module" in own
     wrong = sorted(written.given & (_OF_HOSTS.keys() | CAPACITY.keys()))
-    if "host" in own:
+    if limited:
         wrong = sorted(written.given - _OF_HOSTS.keys())
     for key in wrong:
-        other = "cells" if key in CAPACITY else "links" if "host" in own else "hosts"
+        other = "cells" if key in CAPACITY else "links" if limited else "hosts and modules"
         written.place.child(key).report(f"is of {other}")
     if wrong:
         return None
-    if "host" in own:
+    if limited:
         return Change({field: written[key] for key, field in _OF_HOSTS.items() if key in written})
     return Change.of(**values_of(written))
 
@@ -238,9 +326,11 @@ def _text(own: Fields, event: Event) -> str:
     """`radio: rate 1mbit, loss 5% for 5s`."""
     words = [f"{link}:{a}>{b}" if a else link for link, a, b in own.get("link", ())]
     words += [f"cell {cell}" for cell in own.get("cell", ())]
-    words += own.get("host", ())
-    changed = (host_text if "host" in own else link_text)(event.change.asked())
+    words += own.get("host", ()) or own.get("module", ())
+    limited = "host" in own or "module" in own
+    changed = (host_text if limited else link_text)(event.change.asked())
     what = " and ".join(filter(None, ("reset" if event.reset else "", changed)))
+    what = what or own.get("action", "")
     text = f"{short(', '.join(words))}: {what}"
     if event.ramp_s:
         text += f" by a ramp of {format_duration(event.ramp_s)}"

@@ -54,8 +54,8 @@ SET = Table(
     "set",
     *PROPERTIES,
     *_CAPACITY,
-    Key("cpu", values.CORES, "Of hosts: cores for all modules of the host together."),
-    Key("memory", values.MEMORY, "Of hosts: memory for all modules of the host together."),
+    Key("cpu", values.CORES, "Of hosts, all their modules together, and of modules: cores."),
+    Key("memory", values.MEMORY, "Of hosts, all their modules together, and of modules: memory."),
 )
 
 EFFICIENCY = values.by_reference(values.number_or(values.PART, TRACE_KEY.kind))
@@ -175,7 +175,7 @@ TOPOLOGY = Table(
     Key("modules", kinds.named_tables(MODULE), "The workloads."),
     Key("streams", kinds.array_of_tables(STREAM), "Data edges between modules."),
     Key("cells", kinds.named_tables(CELL), "Media that several hosts share."),
-    Key("events", kinds.array_of_tables(event_table(SET)), "Changes at a time."),
+    Key("events", kinds.array_of_tables(event_table(SET)), "Changes at a time, or on a condition."),
 )
 
 SITE = Table(

@@ -5,12 +5,6 @@ from __future__ import annotations
 from otter_ctl.topology import kinds, values
 from otter_ctl.topology.reader import Key, Table
 
-
-def later(name: str, doc: str) -> Key:
-    """A key of the format that this version refuses by name."""
-    return Key(name, values.ANYTHING, doc, built=False)
-
-
 GPU = Table(
     "gpu",
     Key("memory", values.MEMORY, "GPU memory at most."),

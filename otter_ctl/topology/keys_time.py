@@ -5,7 +5,7 @@ from __future__ import annotations
 from net.links.traces.generate import MODELS
 from net.links.traces.read import FORMATS
 from otter_ctl.topology import kinds, values
-from otter_ctl.topology.keys_shared import later
+from otter_ctl.topology.keys_when import WHEN
 from otter_ctl.topology.reader import Key, Table
 
 SCALE = Table(
@@ -47,6 +47,8 @@ TRACE_KEY = Key(
 )
 
 
+ACTIONS = ("start", "stop", "restart", "kill", "pause")
+
 ATTACH = Table(
     "attach",
     Key("cell", kinds.NAME, "The cell that it comes into.", required=True),
@@ -58,7 +60,8 @@ def event_table(properties: Table) -> Table:
     """`[[events]]`, whose `set` takes `properties`."""
     return Table(
         "events",
-        Key("at", values.DURATION, "When it begins, from the epoch.", required=True),
+        Key("at", values.DURATION, "When it begins, from the epoch."),
+        Key("when", kinds.table(WHEN), "A condition that it waits for, instead of a time."),
         Key(
             "link",
             kinds.one_or_many(values.WAY),
@@ -70,9 +73,13 @@ def event_table(properties: Table) -> Table:
             kinds.one_or_many(values.REFERENCE),
             "The hosts it happens to, instead of `link`; globs name many.",
         ),
-        later("module", "The modules it happens to."),
+        Key(
+            "module",
+            kinds.one_or_many(values.REFERENCE),
+            "The modules it happens to, instead of `link`; globs name many.",
+        ),
         Key("attach", kinds.table(ATTACH), "Handover of `host` to another cell."),
-        later("when", "A condition instead of a time."),
+        Key("action", kinds.choice(*ACTIONS), "What is done to `module`, instead of `set`."),
         Key(
             "set",
             values.not_empty(kinds.table(properties)),

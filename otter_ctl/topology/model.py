@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from net.conditions import Condition
 from net.links.changes import Change
 from net.links.spec import LinkSpec
 from net.links.traces.generate import Recipe
@@ -304,7 +305,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedEvent:
-    """Something that happens to links or hosts at a time from the epoch.
+    """Something that happens to links, hosts or modules, at a time or on a condition.
 
     Times are those of `net.links.timeline.Event`.
 
@@ -313,7 +314,10 @@ class TimedEvent:
         forward: Those to whose direction from `a` to `b` it happens.
         reverse: The same, from `b` to `a`.
         hosts: Hosts to which it happens; then there are no links.
-        change: Fields of `LinkSpec`, or of hosts `cpu` and `memory_bytes`.
+        modules: Modules to which it happens; then there are neither links nor hosts.
+        change: Fields of `LinkSpec`, or those of `net.links.limits.Limits`.
+        action: What is done to its modules at each beginning.
+        when: What it waits for; then `at_s` is 0.
         text: As people read it.
     """
 
@@ -322,6 +326,9 @@ class TimedEvent:
     forward: tuple[str, ...] = ()
     reverse: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    action: Literal["", "restart", "kill"] = ""
+    when: Condition | None = None
     change: Change = field(default_factory=Change)
     reset: bool = False
     for_s: float | None = None

@@ -52,7 +52,8 @@ def test_the_schema_has_what_is_built_and_nothing_else():
     schema = json.loads(json.dumps(json_schema()))
     link = schema["properties"]["links"]["items"]
     assert link["properties"]["reverse"]["properties"]["queue"]["type"] == "string"
-    assert "when" not in schema["properties"]["events"]["items"]["properties"]
+    when = schema["properties"]["events"]["items"]["properties"]["when"]
+    assert "done" in when["properties"]["state"]["enum"]
     assert link["additionalProperties"] is False
     host = schema["properties"]["hosts"]["patternProperties"]["^[a-z0-9][a-z0-9_-]*$"]
     assert host["properties"]["cpu"]["minimum"] == 0.01

@@ -21,6 +21,7 @@ from net.links.spec import LinkSpec
 from net.links.traces.codec import encode
 from net.links.traces.trace import Trace
 from otter_agent import api
+from otter_agent.budgets.book import BudgetBook
 from otter_agent.errors import AgentError
 from otter_agent.links import clock
 from otter_agent.links.book import LinkBook
@@ -29,10 +30,11 @@ from otter_agent.links.fake import FakeLinks
 from otter_agent.links.leases import Moment
 from otter_agent.links.ways import Way
 from otter_agent.state import State
-from otter_agent.timeline.budgets import Budgets
 from otter_agent.timeline.happenings import Happenings
 from otter_agent.timeline.player import Around, Player
 from otter_agent.timeline.record import COLUMNS
+from otter_agent.timeline.runs import Runs
+from otter_agent.timeline.workers import Workers
 
 FORTH, BACK = Way("radio", "phone", "edge"), Way("radio", "edge", "phone")
 BASE = LinkSpec(delay_s=0.02, rate_bps=20e6)
@@ -103,7 +105,9 @@ class World:
             mesh,
             Around(
                 links=self.links,
-                budgets=Budgets(mesh.name, None),
+                workers=Workers(
+                    BudgetBook(None, mesh, self.state, self.tell), Runs(mesh.name, self.state)
+                ),
                 keep=self.state,
                 read=self.read,
                 tell=self.tell,

@@ -1,0 +1,42 @@
+"""Budgets of hosts and modules, changed while a mesh runs. Pure data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from otter_agent.api.base import Data
+from otter_agent.api.status import Budget
+
+
+class BudgetChange(Data, frozen=True, omit_defaults=True):
+    """One change by hand in the body of `PATCH /v1/meshes/NAME/budgets`."""
+
+    kind: Literal["host", "module"]
+    name: str = "*"
+    """Name or glob."""
+    set: dict[str, Any] = msgspec.field(default_factory=dict)
+    """`cpu` (cores), `memory_bytes`; None: unlimited. What isn't named stays."""
+    for_s: float | None = None
+    """After so long it is as if it had never been; None: it lasts."""
+    reset: bool = False
+    """Undo all former changes by hand first."""
+
+
+class BudgetStatus(Data, frozen=True):
+    """What is asked of a host or a module, by whom, and what is in force."""
+
+    kind: Literal["host", "module"]
+    name: str
+    asked: Budget
+    """Now, by all layers together."""
+    in_force: Budget
+    """Read back from the kernel; nothing of a module that doesn't run."""
+    layers: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    """Who asks: `topology`, `timeline`, `shape` (by hand), each over the one before. A value of
+    None: unlimited."""
+    reverts_in_s: float | None = None
+    """When the next change by hand ends by itself; None: none does."""
+    error: str = ""
+    """Why it isn't as asked."""

@@ -1,0 +1,359 @@
+"""What is asked of the hosts and modules of one mesh, by whom, and bringing it into force.
+
+    topology ─► timeline ─► shape (by hand) ─► asked ─► host: its group │ module: its runtime
+
+Changed on the event loop; groups are written in threads. Each layer changes only what it names.
+What the kernel refuses (a memory limit below what is in use) by hand is as if it had never been
+asked; of the timeline the former limit holds, and it is tried again and again. Must not know: who
+plays a timeline, HTTP, how a runtime limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import reduce
+from typing import Any, Protocol
+
+import msgspec
+
+from net.errors import OtterError
+from net.links.changes import Change
+from net.links.words import host_text
+from otter_agent import api
+from otter_agent.budgets import subjects
+from otter_agent.budgets.asking import Asked
+from otter_agent.budgets.subjects import FIELDS, Subject
+from otter_agent.cgroups import Cgroups
+from otter_agent.errors import AgentError
+from otter_agent.links import clock, leases
+from otter_agent.links.leases import Moment, Shape
+from otter_agent.links.telling import LAYERS, Layer, Tell
+
+AGAIN_S = 1.0
+"""Between two tries at what the kernel has refused."""
+_LOOK_AGAIN_S = 60.0
+"""The loop's clock stands still in suspend."""
+_NOTHING = Change()
+
+
+class Keep(Protocol):
+    """Where changes by hand are kept across the agent's lives."""
+
+    def budgets(self, mesh: str) -> dict[tuple[str, str], bytes]:
+        """All of a mesh."""
+        ...
+
+    def put_budgets(self, mesh: str, budgets: Mapping[tuple[str, str], bytes | None]) -> None:
+        """Keep, or forget with None. Raises `AgentError` on a full disk."""
+        ...
+
+
+class BudgetBook:
+    """Of one mesh.
+
+    Args:
+        cgroups: None: there are none on this machine, and hosts can't be limited.
+        spec: What the topology asks.
+        keep: Where changes by hand are kept.
+        tell: Records events.
+        now: The clocks.
+
+    Attributes:
+        limit: Brings what is asked of a module into force if it runs; why it isn't, or "".
+    """
+
+    def __init__(
+        self,
+        cgroups: Cgroups | None,
+        spec: api.MeshSpec,
+        keep: Keep,
+        tell: Tell,
+        now: Callable[[], Moment] = clock.now,
+    ) -> None:
+        self._mesh = spec.name
+        self._cgroups = cgroups
+        self._keep = keep
+        self._tell = tell
+        self._now = now
+        self._base: dict[Subject, api.Budget] = {}
+        self._groups: dict[Subject, str] = {}
+        self._layers: dict[Layer, dict[Subject, Change]] = {"timeline": {}, "shape": {}}
+        kept = keep.budgets(self._mesh)
+        self._shapes = {Subject(*key): leases.decode(v) for key, v in kept.items()}  # type: ignore[arg-type]  # of ours
+        self._refused: dict[Subject, str] = {}
+        self._writing = threading.Lock()
+        self._news = asyncio.Event()
+        self.limit: Callable[[str], Awaitable[str]] = _none_runs
+        self.take(spec)
+
+    # --- what is asked -----------------------------------------------------------------------
+
+    def take(self, spec: api.MeshSpec) -> None:
+        """Another topology holds. What was changed by hand stays, where its subject does."""
+        self._base = subjects.asked(spec)
+        self._groups = {s: f"{self._mesh}/{s.name}" for s in self._base if s.kind == "host"}
+        for module in spec.modules:
+            group = f"{self._mesh}/{module.host}/{module.name}"
+            self._groups[Subject("module", module.name)] = group
+        gone = self._shapes.keys() - self._base.keys()
+        with suppress(AgentError):  # a full disk: nobody asks for them any more
+            self._keep.put_budgets(self._mesh, dict.fromkeys(gone))
+        self._shapes = {s: shape for s, shape in self._shapes.items() if s in self._base}
+        of_timeline = self._layers["timeline"]
+        self._layers["timeline"] = {s: c for s, c in of_timeline.items() if s in self._base}
+        now = self._now()
+        self._layers["shape"] = {s: shape.at(now).change() for s, shape in self._shapes.items()}
+        self._refused = {s: why for s, why in self._refused.items() if s in self._base}
+
+    def all(self) -> list[Subject]:
+        """Hosts, then modules, in the topology's order."""
+        return list(self._base)
+
+    def of(self, subject: Subject) -> api.Budget:
+        """What is asked now, all layers together."""
+        return _over(self._base.get(subject, api.Budget()), self._change(subject))
+
+    def hosts(self) -> dict[str, api.Budget]:
+        """What is asked of each host now."""
+        return {s.name: self.of(s) for s in self._base if s.kind == "host"}
+
+    def is_changed(self, subject: Subject) -> bool:
+        """Whether anything but the topology asks something of it."""
+        return bool(self._change(subject))
+
+    def _change(self, subject: Subject) -> Change:
+        changes = (self._layers[layer].get(subject, _NOTHING) for layer in LAYERS)
+        return reduce(lambda whole, change: whole.then(change), changes, _NOTHING)
+
+    # --- changing ----------------------------------------------------------------------------
+
+    async def change(self, changes: Mapping[Subject, Change]) -> dict[Subject, str]:
+        """What the timeline asks now, in place of what it asked; returns once that is in force.
+
+        Args:
+            changes: Subject -> all that differs from the topology; unknown ones are passed over.
+
+        Returns:
+            Why it isn't in force, of those of which it isn't.
+        """
+        known = {s: c for s, c in changes.items() if s in self._base}
+        self._layers["timeline"] |= known
+        return await self._bring_into_force(known)
+
+    async def shape(
+        self,
+        all_asked: Sequence[Asked],
+        by: str = "",
+        admit: Callable[[Mapping[str, api.Budget]], None] = lambda hosts: None,
+    ) -> dict[Subject, str]:
+        """Change by hand; kept until reset, or until its time is over.
+
+        Args:
+            all_asked: What.
+            by: Name of who asks.
+            admit: Gets the budgets that hosts would have, and raises if they can't have them.
+
+        Returns:
+            The subjects that were named, each with why it was refused: that one is as before.
+
+        Raises:
+            AgentError: The disk is full, or `admit` refuses: nothing was changed.
+        """
+        now = self._now()
+        before = dict(self._shapes)
+        shapes: dict[Subject, Shape] = {}
+        for asked in all_asked:
+            end = None if asked.for_s is None else now.after(asked.for_s)
+            for subject in asked.subjects:
+                so_far = Shape() if asked.reset else shapes.get(subject, before.get(subject))
+                shapes[subject] = (so_far or Shape()).asked(asked.change, end, now)
+                if len(shapes[subject].leases) > leases.MOST:
+                    text = f"{subject}: {leases.MOST} changes wait for their end already"
+                    raise AgentError("bad-request", text, hint="otterctl shape reset undoes them")
+        admit({s.name: self._with(s, shape) for s, shape in shapes.items() if s.kind == "host"})
+        self._take_shapes(shapes)
+        failed = await self._bring_into_force(shapes)
+        if failed:
+            self._take_shapes({s: before.get(s, Shape()) for s in failed})
+            await self._bring_into_force(failed)
+        self._news.set()
+        for asked in all_asked:
+            for subject in asked.subjects:
+                self._tell_change(subject, asked, failed.get(subject, ""), by)
+        return {subject: failed.get(subject, "") for subject in self._base if subject in shapes}
+
+    def _with(self, subject: Subject, shape: Shape) -> api.Budget:
+        change = self._layers["timeline"].get(subject, _NOTHING).then(shape.change())
+        return _over(self._base[subject], change)
+
+    def _take_shapes(self, shapes: Mapping[Subject, Shape]) -> None:
+        kept: dict[tuple[str, str], bytes | None] = {
+            subject: leases.encode(shape) if shape else None for subject, shape in shapes.items()
+        }
+        self._keep.put_budgets(self._mesh, kept)
+        self._hold(shapes)
+
+    def _hold(self, shapes: Mapping[Subject, Shape]) -> None:
+        for subject, shape in shapes.items():
+            self._shapes[subject] = shape
+            self._layers["shape"][subject] = shape.change()
+            if not shape:
+                del self._shapes[subject]
+
+    async def run(self) -> None:
+        """End changes whose time is over, try again what was refused; until cancelled."""
+        while True:
+            self._news.clear()
+            await self._end_leases()
+            if self._refused:
+                await self._bring_into_force(list(self._refused))
+            now = self._now()
+            ends = [shape.next_end(now) for shape in self._shapes.values()]
+            wait = min((end for end in ends if end is not None), default=_LOOK_AGAIN_S)
+            try:
+                async with asyncio.timeout(min(max(wait, 0.0), self._patience())):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+
+    def _patience(self) -> float:
+        return AGAIN_S if self._refused else _LOOK_AGAIN_S
+
+    async def _end_leases(self) -> None:
+        now = self._now()
+        over = {s: shape.at(now) for s, shape in self._shapes.items() if shape.at(now) != shape}
+        if not over:
+            return
+        ended = {subject: self._shapes[subject].ended(now) for subject in over}
+        try:
+            self._take_shapes(over)
+        except OtterError:  # a full disk: the memory of it ends by itself, too, when it is read
+            self._hold(over)
+        failed = await self._bring_into_force(over)
+        for subject, was in ended.items():
+            words = f"shape: {_text(was)} is over"
+            self._say(subject, words, was, failed.get(subject, ""), "ended")
+
+    # --- in force ----------------------------------------------------------------------------
+
+    async def _bring_into_force(self, wanted: Iterable[Subject]) -> dict[Subject, str]:
+        """Returns what couldn't be, and why."""
+        hosts = [subject for subject in wanted if subject.kind == "host"]
+        failed = await asyncio.to_thread(self._write, hosts) if hosts else {}
+        for subject in wanted:
+            if subject.kind == "module" and (error := await self.limit(subject.name)):
+                failed[subject] = error
+        for subject in hosts:
+            self._note(subject, failed.get(subject, ""))
+        return failed
+
+    def _note(self, subject: Subject, error: str) -> None:
+        """Modules that are refused something are their keeper's to try again."""
+        if error and subject in self._base:
+            self._refused[subject] = error
+        else:
+            self._refused.pop(subject, None)
+
+    def _write(self, hosts: Iterable[Subject]) -> dict[Subject, str]:
+        failed = {}
+        for subject in hosts:
+            try:
+                if self._cgroups is None:
+                    failed[subject] = "this machine has no cgroups to limit it by"
+                else:
+                    self._ensure(subject, self._cgroups)
+            except OtterError as error:
+                failed[subject] = str(error)
+        return failed
+
+    def _ensure(self, subject: Subject, cgroups: Cgroups) -> None:
+        with self._writing:  # what is read here is newer than all that was written before
+            cgroups.ensure(f"{self._mesh}/{subject.name}", self.of(subject))
+
+    def ensure(self, host: api.HostSpec) -> None:
+        """Make a host's group, with what is asked of it now; blocking.
+
+        Raises:
+            CgroupError: The kernel refused what the topology asks.
+        """
+        assert self._cgroups is not None
+        subject = Subject("host", host.name)
+        try:
+            self._ensure(subject, self._cgroups)
+        except OtterError as error:
+            if not self.is_changed(subject):
+                raise
+            self._refused[subject] = str(error)  # that is no reason for the mesh not to run
+
+    # --- telling -----------------------------------------------------------------------------
+
+    def _tell_change(self, subject: Subject, asked: Asked, error: str, by: str) -> None:
+        words = ["shape:", "reset" if asked.reset else "", _text(asked.change)]
+        words += [f"for {asked.for_s:g}s" if asked.for_s is not None else ""]
+        words += [f"(by {by})" if by else ""]
+        state = "failed" if error else "changed"
+        self._say(subject, " ".join(filter(None, words)), asked.change, error, state)
+
+    def _say(self, subject: Subject, words: str, change: Change, error: str, state: str) -> None:
+        in_force = self.in_force(subject)
+        now = _text(Change({name: getattr(in_force, name) for name in FIELDS}))
+        result = f"failed: {error}" if error else f"in force: {now}"
+        data: dict[str, Any] = {
+            "layer": "shape",
+            "requested": dict(change.values),
+            "applied": {name: getattr(in_force, name) for name in FIELDS},
+        }
+        self._tell(subject.kind, subject.name, f"{words}; {result}", state, data)
+
+    def in_force(self, subject: Subject) -> api.Budget:
+        """Read back; nothing where there is no group (yet, or any more)."""
+        if self._cgroups is not None and subject in self._groups:
+            with suppress(OtterError):
+                return self._cgroups.read(self._groups[subject])
+        return api.Budget()
+
+    def layers(self, subject: Subject) -> dict[str, dict[str, Any]]:
+        """Who asks what, without those who ask nothing."""
+        base = self._base[subject]
+        found = {"topology": {n: v for n in FIELDS if (v := getattr(base, n)) is not None}}
+        for layer in LAYERS:
+            if change := self._layers[layer].get(subject, _NOTHING):
+                found[layer] = dict(change.values)
+        return found
+
+    def reverts_in_s(self, subject: Subject) -> float | None:
+        """When the next change by hand ends; None: none does by itself."""
+        end = self._shapes.get(subject, Shape()).next_end(self._now())
+        return None if end is None else max(0.0, end)
+
+    def error(self, subject: Subject) -> str:
+        """Why a host isn't as asked."""
+        return self._refused.get(subject, "")
+
+    def status(self, subject: Subject, error: str = "") -> api.BudgetStatus:
+        """Of one."""
+        return api.BudgetStatus(
+            kind=subject.kind,
+            name=subject.name,
+            asked=self.of(subject),
+            in_force=self.in_force(subject),
+            layers=self.layers(subject),
+            reverts_in_s=self.reverts_in_s(subject),
+            error=error or self.error(subject),
+        )
+
+
+async def _none_runs(module: str) -> str:
+    return ""
+
+
+def _over(base: api.Budget, change: Change) -> api.Budget:
+    values = {name: value for name, value in change.values.items() if name in FIELDS}
+    return msgspec.structs.replace(base, **values) if values else base
+
+
+def _text(change: Change) -> str:
+    return host_text(change.values)

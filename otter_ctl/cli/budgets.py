@@ -1,0 +1,193 @@
+"""`otterctl shape host` and `shape module`; how budgets are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import click
+
+from net import units
+from net.links.words import host_text
+from net.units import UnitError, format_duration
+from otter_agent import api
+from otter_ctl.cli import Session
+from otter_ctl.cli.common import (
+    complete_host,
+    complete_module,
+    force_option,
+    json_option,
+    mesh_option,
+    pass_session,
+    pick_mesh,
+    print_json,
+    run,
+)
+from otter_ctl.client import AgentClient
+from otter_ctl.shaping import chosen_budgets
+
+EXIT_FAILED = 1
+MOST = 8
+"""Lines of one sort; then they are counted."""
+NONE = "none"
+"""What takes a limit away, as for links."""
+_KINDS = ("host", "module")
+
+
+def _with_options(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    options = (
+        click.option("--cpu", metavar="CORES", help="Cores; `none`: as many as there are."),
+        click.option("--memory", metavar="SIZE", help="Such as 512MiB; `none`: no limit."),
+        click.option("--for", "for_", metavar="TIME", help="Revert by itself after so long."),
+        mesh_option,
+        force_option,
+        json_option,
+        pass_session,
+    )
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+@click.command(
+    name="host",
+    epilog="""\b
+Examples:
+  otterctl shape host phone --cpu 0.5                  # memory stays as it is
+  otterctl shape host 'client-*' --cpu 0.25 --for 30s  # reverts by itself
+  otterctl shape host edge --memory none
+""",
+)
+@click.argument("names", nargs=-1, metavar="[HOST]...", shell_complete=complete_host)
+@_with_options
+def host(session: Session, /, names: tuple[str, ...], **given: Any) -> int:
+    """Change what hosts may use, all their modules together; of all hosts if none is named.
+
+    HOST is a name or a glob. Nothing is restarted. Returns once it is in force. A limit of memory
+    below what is in use is refused, and the former one holds.
+    """
+    return _shape(session, "host", names, **given)
+
+
+@click.command(
+    name="module",
+    epilog="""\b
+Examples:
+  otterctl shape module asr --cpu 0.5 --memory 1GiB
+  otterctl shape module 'worker-*' --cpu none --for 10s
+""",
+)
+@click.argument("names", nargs=-1, metavar="[MODULE]...", shell_complete=complete_module)
+@_with_options
+def module(session: Session, /, names: tuple[str, ...], **given: Any) -> int:
+    """Change what modules may use, within what their hosts may; of all modules if none is named.
+
+    MODULE is a name or a glob. Nothing is restarted; what doesn't run has it from its next start
+    on. A limit of memory below what is in use is refused, and the former one holds.
+    """
+    return _shape(session, "module", names, **given)
+
+
+def _shape(
+    session: Session,
+    kind: Literal["host", "module"],
+    names: Sequence[str],
+    *,
+    cpu: str | None,
+    memory: str | None,
+    for_: str | None,
+    mesh: str | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    values = _values(cpu, memory)
+    if not values:
+        raise click.UsageError("say what to change: --cpu, --memory or both")
+    for_s = None if for_ is None else duration("--for", for_)
+
+    async def work() -> tuple[str, list[api.BudgetStatus]]:
+        async with AgentClient(session.agent.socket, force=force) as client:
+            name = await pick_mesh(client, mesh)
+            found = chosen_budgets(await client.budgets(name), kind, names, name)
+            changes = [
+                api.BudgetChange(kind=kind, name=x.name, set=values, for_s=for_s) for x in found
+            ]
+            return name, await client.shape_budgets(name, changes)
+
+    name, budgets = run(work())
+    if as_json:
+        print_json({"mesh": name, **by_kind(budgets)})
+    else:
+        time = f" for {format_duration(for_s)}" if for_s is not None else ""
+        done = sum(not budget.error for budget in budgets)
+        click.echo(f"mesh {name}: {done} {kind}{'' if done == 1 else 's'} changed{time}", err=True)
+        show_budgets(budgets)
+    return EXIT_FAILED if any(budget.error for budget in budgets) else 0
+
+
+def _values(cpu: str | None, memory: str | None) -> dict[str, Any]:
+    """Field of `api.Budget` -> value."""
+    values: dict[str, Any] = {}
+    if cpu is not None:
+        try:
+            values["cpu"] = None if cpu == NONE else float(cpu)
+        except ValueError:
+            raise click.UsageError(f"--cpu {cpu}: cores, such as 0.5, or none") from None
+    if memory is not None:
+        try:
+            values["memory_bytes"] = None if memory == NONE else units.size(memory)
+        except UnitError as error:
+            raise click.UsageError(f"--memory: {error.message}") from None
+    return values
+
+
+def duration(option: str, text: str) -> float:
+    """Seconds. Raises `click.UsageError`."""
+    try:
+        return units.duration(text)
+    except UnitError as error:
+        raise click.UsageError(f"{option}: {error.message}") from None
+
+
+def by_kind(budgets: Sequence[api.BudgetStatus]) -> dict[str, list[api.BudgetStatus]]:
+    """`hosts` and `modules`, as documents have them."""
+    return {f"{kind}s": [x for x in budgets if x.kind == kind] for kind in _KINDS}
+
+
+def show_budgets(budgets: Sequence[api.BudgetStatus]) -> None:
+    """A table; below it, what isn't as asked."""
+    from otter_ctl.cli.tables import print_table
+
+    if not budgets:
+        return
+    print_table(
+        ("HOST OR MODULE", "ASKED", "IN FORCE", "BY HAND"),
+        [(f"{x.kind} {x.name}", _text(x.asked), _text(x.in_force), _by_hand(x)) for x in budgets],
+    )
+    for budget in budgets:
+        if budget.error:
+            click.secho(f"  {budget.kind} {budget.name}: {budget.error}", fg="red")
+
+
+def budgets_by_hand(status: api.MeshStatus) -> list[str]:
+    """Hosts and modules that were changed by hand, a line each."""
+    lines = [f"host {x.name}: {_by_hand(x)} by hand" for x in status.hosts if "shape" in x.layers]
+    of_modules = (x for x in status.modules if "shape" in x.layers)
+    lines += [f"module {x.name}: {_by_hand(x)} by hand" for x in of_modules]
+    if len(lines) > MOST:
+        lines = [*lines[:MOST], f"and {len(lines) - MOST} more likewise: otterctl shape show"]
+    return lines
+
+
+def _by_hand(told: api.BudgetStatus | api.HostStatus | api.ModuleStatus) -> str:
+    """What was changed by hand, and when that ends; "" if nothing was."""
+    if "shape" not in told.layers:
+        return ""
+    text = host_text(told.layers["shape"])
+    if told.reverts_in_s is None:
+        return text
+    return f"{text} (reverts in {format_duration(round(told.reverts_in_s, 1))})"
+
+
+def _text(budget: api.Budget) -> str:
+    return host_text({"cpu": budget.cpu, "memory_bytes": budget.memory_bytes})
