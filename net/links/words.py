@@ -48,6 +48,8 @@ _FORMS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "reorder_correlation": ("reorder correlation", format_ratio),
     "slot_s": ("slot", _slot),
     "slot_bytes": ("slot size", format_size),
+    "delivery": ("", lambda delivery: "opportunity by opportunity"),
+    "flips_s": ("turns up or down", lambda moments: f"{len(moments)} times soon"),
     "medium": ("shared on", str),
     "medium_weight": ("weight", lambda weight: f"{weight:g}"),
 }
