@@ -17,11 +17,15 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from net.links.changes import Change
-from net.links.spec import LinkSpec
-from net.links.traces.trace import Played
+from net.links.delivery import Delivery
+from net.links.spec import MOST_FLIPS, LinkSpec
+from net.links.traces.trace import OneByOne, Played
 
 RAMP_STEP_S = 0.05
 """A ramp's values are set so often: finer than what a stream of messages sees of it."""
+AHEAD_S = 0.05
+"""So long before a direction goes up or down its driver is told, if it keeps time by itself."""
+_ROUNDING_S = 1e-9
 RAMPED = ("delay_s", "jitter_s", "loss_ratio", "rate_bps")
 """What a ramp leads to step by step; all else can only leap."""
 _MOST_STEPS = 10_000
@@ -143,14 +147,39 @@ class Course:
         base: What the topology asks of it.
         events: Of this direction, in the order of the file.
         played: Its trace; None: it has none.
+        one_by_one: The opportunities of that, if it has such.
     """
 
     def __init__(
-        self, base: LinkSpec, events: Sequence[Event] = (), played: Played | None = None
+        self,
+        base: LinkSpec,
+        events: Sequence[Event] = (),
+        played: Played | None = None,
+        one_by_one: OneByOne | None = None,
     ) -> None:
         self._base = base
         self._events = tuple(events)
-        self._played = played
+        self._played: Played | OneByOne | None = played
+        self._one_by_one = one_by_one
+        self._zero_s: float | None = None
+        self._turns = tuple(e for e in self._events if e.reset or "up" in e.change.values)
+
+    def clocked(self, zero_s: float, *, ahead: bool = True) -> Course:
+        """The same for a driver that keeps time by itself: it is told what is to come.
+
+        Opportunities of a trace are handed over at once, and when the direction goes up or down is
+        told a little before.
+
+        Args:
+            zero_s: When moment 0 is, in seconds since boot.
+            ahead: Whether ups and downs are told before; else only of opportunities.
+        """
+        played = self._played
+        if self._one_by_one is not None:
+            played = self._one_by_one.at(zero_s)
+        course = Course(self._base, self._events)
+        course._played, course._zero_s = played, zero_s if ahead else None
+        return course
 
     @property
     def events(self) -> int:
@@ -159,7 +188,25 @@ class Course:
 
     def change(self, moment_s: float) -> Change:
         """What is other than the topology asks, at a moment from the epoch."""
-        return self._fold(moment_s, self._active(moment_s), {}, 0)
+        change = self._fold(moment_s, self._active(moment_s), {}, 0)
+        if self._zero_s is None or not self._turns:
+            return change
+        flips = tuple(self._zero_s + at for at in self._flips(moment_s, change))
+        return Change({**change.values, "flips_s": flips}) if flips else change
+
+    def _flips(self, moment_s: float, change: Change) -> list[float]:
+        """When it goes up or down soon after a moment."""
+        up, at, found = change.over(self._base).up is False, moment_s, list[float]()
+        until = moment_s + AHEAD_S
+        while len(found) < MOST_FLIPS:
+            at = min((_turns_after(event, at) for event in self._turns), default=math.inf)
+            if at > until + _ROUNDING_S:
+                break
+            after = self._fold(at, self._active(at), {}, 0).over(self._base).up is False
+            if after != up:
+                up = after
+                found.append(at)
+        return found
 
     def next_change(self, moment_s: float) -> float:
         """The first moment after this one at which something may change; infinite: never."""
@@ -168,6 +215,10 @@ class Course:
             found = min(found, event.begins_after(moment_s), event.ends_after(moment_s))
             if event.ramp_s:
                 found = min(found, _ramp_step(event, moment_s))
+        if self._zero_s is not None:
+            for event in self._turns:
+                told = _turns_after(event, moment_s + AHEAD_S + _ROUNDING_S) - AHEAD_S
+                found = min(found, max(told, math.nextafter(moment_s, math.inf)))
         return found
 
     def _active(self, moment_s: float, before: tuple[float, int] | None = None) -> list[_Active]:
@@ -212,6 +263,10 @@ class Course:
         return Change(values)
 
 
+def _turns_after(event: Event, moment_s: float) -> float:
+    return min(event.begins_after(moment_s), event.ends_after(moment_s))
+
+
 def _ramp_step(event: Event, moment_s: float) -> float:
     """The next value of a ramp that is under way; infinite: there is none."""
     since = event.begun(moment_s)
@@ -231,12 +286,12 @@ def _steps(since_s: float, moment_s: float) -> int:
     return count
 
 
-def _of_trace(values: Mapping[str, float]) -> Change:
+def _of_trace(values: Mapping[str, float | Delivery]) -> Change:
     if "loss_ratio" not in values and "up" not in values:
         return Change(values)  # nothing follows from these, and a trace may change often
-    asked: dict[str, float | bool] = dict(values)
-    if "up" in values:
-        asked["up"] = values["up"] >= 0.5
+    asked: dict[str, float | bool | Delivery] = dict(values)
+    if isinstance(up := values.get("up"), float):
+        asked["up"] = up >= 0.5
     return Change.of(**asked)
 
 
@@ -269,6 +324,11 @@ class Timeline(Generic[K]):
 
     def __bool__(self) -> bool:
         return bool(self._courses)
+
+    def clocked(self, zero_s: float, *, ahead: bool = True) -> Timeline[K]:
+        """The same for a driver that keeps time by itself; see `Course.clocked`."""
+        courses = self._courses.items()
+        return Timeline({key: course.clocked(zero_s, ahead=ahead) for key, course in courses})
 
     def state(self, moment_s: float) -> dict[K, Change]:
         """What differs from the topology at a moment, of every direction that has a course."""

@@ -83,6 +83,10 @@ class LinkDriver(ABC):
     """Whether it takes the up to 64 KiB that TCP hands a device at once for one packet: then what
     sends into a shaped mesh has to cut it before."""
 
+    keeps_time: ClassVar[bool] = False
+    """Whether it does by itself what is told beforehand, at its time: `LinkSpec.delivery` and
+    `LinkSpec.flips_s`. Others are never asked for these."""
+
     @abstractmethod
     def probe(self) -> Facts:
         """Whether it works on this machine; changes nothing that stays."""

@@ -137,6 +137,11 @@ class LinkBook:
         """These will be changed: have devices for them that can be, from the next convergence."""
         self._expected = frozenset(links)
 
+    @property
+    def keeps_time(self) -> bool:
+        """Whether the driver does by itself what is told beforehand."""
+        return self._choice.driver is not None and self._choice.driver.keeps_time
+
     def all(self) -> list[Way]:
         """All directions, in the topology's order."""
         return list(self._base)
@@ -414,7 +419,7 @@ class LinkBook:
             try:
                 found = driver.counters(there.keys())
             except OtterError:
-                return {}  # `look` tells why
+                found = {}  # `look` tells why
         return {there[where]: counters for where, counters in found.items()}
 
     # --- for the network (network/scarcity.py), from its thread ------------------------------
@@ -465,13 +470,13 @@ class LinkBook:
     def status(self, way: Way, now: Moment | None = None) -> api.LinkStatus:
         """Of one direction."""
         now = now or self._now()
-        made = self._made
-        asked, outcome = self._asked[way], self.outcome(way)
+        made, asked, outcome = self._made, self._asked[way], self.outcome(way)
         applied = outcome.applied
         driven = made is not None and way.link in made
         if applied is None and made is not None and not driven and outcome.error is None:
             applied = _PLAIN
-        by_driver = driven and (self._kind() != "veth" or bool(asked.asked()))
+        driver = self._choice.driver if driven else None
+        by_driver = driver is not None and (driver.device_kind != "veth" or bool(asked.asked()))
         end = self.shape_of(way).next_end(now)
         return api.LinkStatus(
             name=way.link,
@@ -485,9 +490,6 @@ class LinkBook:
             lacks=self._choice.refusals(asked),
             error="" if outcome.error is None else str(outcome.error),
         )
-
-    def _kind(self) -> DeviceKind:
-        return self._choice.driver.device_kind if self._choice.driver else "veth"
 
     def _layers_of(self, way: Way) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {"topology": self._base[way].asked()}

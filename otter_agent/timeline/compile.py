@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from net.links.delivery import Schedule
 from net.links.spec import LinkSpec
 from net.links.timeline import Course, Event, Timeline
 from net.links.traces.codec import decode
-from net.links.traces.trace import Played, Trace
+from net.links.traces.trace import OneByOne, Played, Trace
 from otter_agent import api
 from otter_agent.links.ways import Way, ways
 
@@ -44,6 +45,7 @@ def compile_spec(spec: api.MeshSpec, read: Read, known: dict[str, Trace]) -> Com
     base = ways(spec)
     problems: list[str] = []
     played: dict[Way, Played] = {}
+    one_by_one: dict[Way, OneByOne] = {}
     wanted = {use.blob for use in spec.timeline.traces}
     for digest in known.keys() - wanted:
         del known[digest]
@@ -57,18 +59,29 @@ def compile_spec(spec: api.MeshSpec, read: Read, known: dict[str, Trace]) -> Com
             continue
         known[use.blob] = trace
         ends = (link.a, link.b) if use.way == "forward" else (link.b, link.a)
-        played[Way(link.name, *ends)] = Played(trace, use.manner())
+        way = Way(link.name, *ends)
+        played[way] = Played(trace, use.manner())
+        if use.opportunities and trace.opportunities_s is not None:
+            one_by_one[way] = _one_by_one(use, trace, played[way])
     events = tuple(event.timed(n) for n, event in enumerate(spec.timeline.events))
     of_way: dict[Way, list[Event]] = defaultdict(list)
     for event, written in zip(events, spec.timeline.events, strict=True):
         for way in _targets(written, links):
             of_way[way].append(event)
     touched = [way for way in base if way in played or way in of_way]
-    courses: dict[Key, Course] = {w: Course(base[w], of_way[w], played.get(w)) for w in touched}
+    courses: dict[Key, Course] = {
+        way: Course(base[way], of_way[way], played.get(way), one_by_one.get(way)) for way in touched
+    }
     for host in {name for written in spec.timeline.events for name in written.hosts}:
         pairs = zip(events, spec.timeline.events, strict=True)
         courses[host] = Course(LinkSpec(), [e for e, written in pairs if host in written.hosts])
     return Compiled(Timeline(courses), events, "; ".join(dict.fromkeys(problems)))
+
+
+def _one_by_one(use: api.TraceUse, trace: Trace, played: Played) -> OneByOne:
+    assert trace.opportunities_s is not None
+    schedule = Schedule(trace.opportunities_s, trace.length_s)
+    return OneByOne(played, schedule, use.delivery())
 
 
 def _targets(event: api.TimelineEvent, links: dict[str, api.Link]) -> Iterator[Way]:

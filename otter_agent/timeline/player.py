@@ -45,6 +45,11 @@ _NOTHING = Change()
 class Links(Protocol):
     """The links of the mesh: `otter_agent.links.book.LinkBook`."""
 
+    @property
+    def keeps_time(self) -> bool:
+        """Whether their driver does by itself what is told beforehand."""
+        ...
+
     def expect(self, links: Collection[str]) -> None:
         """These will be changed."""
         ...
@@ -219,7 +224,7 @@ class Player:
         """Bring everything to where the timeline stands, whatever it was before."""
         compiled = await self._compile()
         position = self._kept.position(self._around.now())
-        begun, timeline = self._kept.begun, compiled.timeline
+        begun, timeline = self._kept.begun, self._told_ahead(compiled.timeline)
         # For thousands of directions that takes a while; the loop has others to serve.
         state, walk = await asyncio.to_thread(
             lambda: (timeline.state(position) if begun else {}, Walk(timeline, position))
@@ -233,6 +238,13 @@ class Player:
         self._happenings = Happenings(compiled.events, -1.0 if just else position)
         await self._ask([Due(w, position, c) for w, c in changes.items()])
         await self._move(position)
+
+    def _told_ahead(self, timeline: Timeline[Key], *, ahead: bool = True) -> Timeline[Key]:
+        """As the links' driver takes it; while it stands still, there are no times to come."""
+        zero = self._kept.zero
+        if zero is None or not self._around.links.keeps_time:
+            return timeline
+        return timeline.clocked(zero.boot_s, ahead=ahead)
 
     async def _compile(self) -> Compiled:
         spec = self._spec
@@ -324,7 +336,8 @@ class Player:
         if compiled is None or not most:
             return ()
         since = kept.position(self._around.now()) if kept.begun else None
-        return tuple(map(_told, await asyncio.to_thread(compiled.timeline.upcoming, since, most)))
+        timeline = self._told_ahead(compiled.timeline, ahead=False)
+        return tuple(map(_told, await asyncio.to_thread(timeline.upcoming, since, most)))
 
     def status(
         self, last: int = 0, upcoming: tuple[api.TimelineChange, ...] = ()

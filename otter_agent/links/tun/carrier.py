@@ -17,6 +17,7 @@ from net.links.spec import LinkSpec
 from otter_agent.links.base import Direction
 from otter_agent.links.tun.line import Gone, Line, Room, Way
 from otter_agent.links.tun.realtime import Guard, Timer
+from otter_agent.links.tun.schedules import Schedules
 
 _EVENTS = 256
 _STALE = 256
@@ -39,12 +40,14 @@ class Carrier:
     Attributes:
         lines: What it carries.
         room: What that may hold.
+        schedules: Opportunities of the traces that are played.
         stopped: Set it to end `run`.
     """
 
     def __init__(self, guard: Guard) -> None:
         self.lines: dict[frozenset[tuple[str, str]], Line] = {}
         self.room = Room()
+        self.schedules = Schedules()
         self.stopped = False
         self._by_end: dict[tuple[str, str], Line] = {}
         self._ways: dict[int, tuple[Line, Way]] = {}
@@ -100,9 +103,10 @@ class Carrier:
             return
         way, now = line.way(direction), time.monotonic()
         medium = self._medium(direction.mesh, spec.medium)
+        schedule = None if spec.delivery is None else self.schedules[spec.delivery.trace]
         left = way.model.medium
         try:
-            way.ask(direction, spec, medium, now)
+            way.ask(direction, spec, now, medium, schedule)
             if medium is not None:
                 self._sharing[way.model] = line, way
             else:
@@ -142,6 +146,11 @@ class Carrier:
         for sender in stirred:
             if (found := self._sharing.get(sender)) is not None:
                 self._set_turn(*found)
+
+    def forget_schedules(self) -> None:
+        """Those that nobody plays any more."""
+        specs = (way.model.spec for line in self.lines.values() for way in line.ways)
+        self.schedules.keep({s.delivery.trace for s in specs if s.delivery is not None})
 
     # --- others -----------------------------------------------------------------------------------
 

@@ -58,7 +58,8 @@ class Control:
             talk.close()
 
     def look(self) -> None:
-        """Take note of whether anything is carried."""
+        """Take note of whether anything is carried, and let go of what isn't needed."""
+        self._carrier.forget_schedules()
         if self._carrier.lines:
             self.idle_since_s = None
         elif self.idle_since_s is None:
@@ -72,6 +73,8 @@ class Control:
             both = descriptors.popleft(), descriptors.popleft()
             line = Line(wanted.device, wanted.ends, both, self._carrier.room)
             self._carrier.attach(line)
+        for digest in request.traces:
+            self._carrier.schedules.add(digest, descriptors.popleft())
         for setting in request.settings:
             self._carrier.ask(setting.direction, setting.spec)
         if request.kind == "forget":
@@ -154,8 +157,8 @@ class _Talk:
     def _answer(self, body: bytes) -> protocol.Answer:
         try:
             request = api.decode(body, protocol.Request)
-            if len(self._descriptors) < 2 * len(request.attach):
-                raise ValueError("links without their devices")
+            if len(self._descriptors) < 2 * len(request.attach) + len(request.traces):
+                raise ValueError("links without their devices, or traces without their files")
             return self._control.answer(request, self._descriptors)
         except ValueError as error:  # a `DecodeError` is one
             why = f"the helper of links doesn't understand its agent: {error}"

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from net.links.spec import LinkSpec
 from otter_agent.errors import NetworkError
 from otter_agent.links.base import Counters, Direction, Facts, LinkDriver, Outcome
-from otter_agent.links.tun import device, ends, protocol
+from otter_agent.links.tun import device, ends, protocol, schedules
 from otter_agent.links.tun.helper import Helper, Lost
 from otter_agent.network import namespaces
 
@@ -37,15 +37,25 @@ class TunDriver(LinkDriver):
 
     Args:
         folder: In the agent's run folder, for the helper's socket and log.
+        traces: Folder of the traces whose opportunities may be asked for, by digest.
         idle_s: How long the helper lives without links.
         answer_s: How long it has to answer; one that hangs is killed, and another one started.
     """
 
     name = "tun"
     device_kind = "tun"
+    keeps_time = True
 
-    def __init__(self, folder: Path, *, idle_s: float = 60.0, answer_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        traces: Path | None = None,
+        *,
+        idle_s: float = 60.0,
+        answer_s: float = 20.0,
+    ) -> None:
         self._helper = Helper(folder, idle_s, answer_s)
+        self._traces = traces or folder
         self._guard = threading.RLock()
         self._asked: dict[Direction, LinkSpec] = {}
         self._carried: dict[Direction, tuple[int, int]] = {}
@@ -260,14 +270,19 @@ class TunDriver(LinkDriver):
         outcomes: dict[Direction, Outcome],
     ) -> None:
         opened = ends.open_all({link: links[link] for link in fresh})
+        traces: dict[str, int] = {}
         try:
             settings, attach = [], []
             descriptors: list[int] = []
             for link, parts in links.items():
-                found = opened.get(link)
-                if isinstance(found, NetworkError):
+                try:
+                    found = opened.get(link)
+                    if isinstance(found, NetworkError):
+                        raise found
+                    self._open_traces(parts.values(), traces)
+                except NetworkError as error:
                     outcomes |= {
-                        one: _failure(one, "shape", str(found), recoverable=found.recoverable)
+                        one: _failure(one, "shape", str(error), recoverable=error.recoverable)
                         for one in parts
                     }
                     continue
@@ -275,12 +290,22 @@ class TunDriver(LinkDriver):
                     attach.append(found.attach)
                     descriptors += found.descriptors
                 settings += [protocol.Setting(direction=d, spec=s) for d, s in parts.items()]
-            request = protocol.Request(kind="set", attach=tuple(attach), settings=tuple(settings))
-            answer = self._helper.ask(request, descriptors)
+            request = protocol.Request(
+                kind="set", attach=tuple(attach), settings=tuple(settings), traces=tuple(traces)
+            )
+            answer = self._helper.ask(request, [*descriptors, *traces.values()])
         finally:
             ends.close_all(opened)
+            for descriptor in traces.values():
+                os.close(descriptor)
         for one in answer.found:
             self._note(one, outcomes)
+
+    def _open_traces(self, specs: Iterable[LinkSpec], into: dict[str, int]) -> None:
+        """Open the files of traces whose opportunities are asked for; raises `NetworkError`."""
+        for spec in specs:
+            if spec.delivery is not None and spec.delivery.trace not in into:
+                into[spec.delivery.trace] = schedules.opened(self._traces, spec.delivery.trace)
 
     def _note(self, one: protocol.Found, outcomes: dict[Direction, Outcome]) -> None:
         if one.spec is None:

@@ -21,8 +21,9 @@ LENGTH = struct.Struct("=I")
 LONGEST_BYTES = 1 << 26
 MARK = "--links"
 """Stands in a helper's command line."""
-LINKS_A_REQUEST = 64
-"""Setting more at once would keep packets waiting, and a message takes 253 descriptors at most."""
+LINKS_A_REQUEST = 60
+"""Setting more at once would keep packets waiting, and a message takes 253 descriptors at most: two
+of each link, and a trace of each direction."""
 
 Kind = Literal["set", "read", "count", "forget", "end"]
 
@@ -57,6 +58,8 @@ class Request(Data, frozen=True):
     kind: Kind
     attach: tuple[Attach, ...] = ()
     settings: tuple[Setting, ...] = ()
+    traces: tuple[str, ...] = ()
+    """Digests of traces whose opportunities are asked for; their files come along, after links."""
     directions: tuple[Direction, ...] = ()
     mesh: str = ""
     """`forget`: all links of this mesh but `directions`."""
@@ -85,7 +88,7 @@ class Answer(Data, frozen=True):
 
 _PER_PACKET = (
     *("jitter_s", "loss_ratio", "loss_gilbert", "loss_markov", "rate_bps"),
-    *("duplicate_ratio", "corrupt_ratio", "reorder_ratio", "slot_s"),
+    *("duplicate_ratio", "corrupt_ratio", "reorder_ratio", "slot_s", "delivery"),
 )
 
 

@@ -21,6 +21,7 @@ from helpers.link_bench import (
     Link,
     handled,
     in_netns,
+    kill,
     make_pair,
     numbers,
     open_descriptors,
@@ -64,18 +65,6 @@ def another(require, folder: Path) -> Iterator[Made]:
 def bench(another: Made) -> Iterator[Bench]:
     with Bench(another()) as made:
         yield made
-
-
-def kill(driver: TunDriver) -> int:
-    """Kill the helper; returns when it is gone, with what its pid was."""
-    pid = driver.pid
-    watched = os.pidfd_open(pid)
-    try:
-        os.kill(pid, signal.SIGKILL)
-        assert beside.ended(watched, 10)
-    finally:
-        os.close(watched)
-    return pid
 
 
 def test_a_helper_that_is_killed_is_replaced_and_links_are_shaped_as_before(bench: Bench):

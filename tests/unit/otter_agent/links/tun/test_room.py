@@ -33,7 +33,7 @@ def line(room: Room, number: int, *sources: int) -> Line:
         mesh="m", link=f"l{number}", device=f"l{number}", seed=1,
         source="a", target="b", source_netns="a", target_netns="b",
     )  # fmt: skip
-    made.ways[0].ask(direction, LinkSpec(delay_s=10.0), None, 0.0)
+    made.ways[0].ask(direction, LinkSpec(delay_s=10.0), 0.0)
     return made
 
 
