@@ -24,6 +24,7 @@ BENCHMARKS = {
     "datagram": "benchmarks.datagram",
     "dev": "benchmarks.dev",
     "everyday": "benchmarks.everyday",
+    "handover": "benchmarks.handover",
     "links": "benchmarks.links",
     "mesh": "benchmarks.mesh",
     "netem": "benchmarks.netem",

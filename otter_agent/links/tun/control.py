@@ -92,7 +92,8 @@ class Control:
             ]
         count = request.kind == "count"
         found = tuple(self._found(one, count=count) for one in asked)
-        return protocol.Answer(pid=os.getpid(), found=found)
+        pulse = self._carrier.heart.told() if count else None
+        return protocol.Answer(pid=os.getpid(), found=found, pulse=pulse)
 
     def _forget(self, mesh: str, keep: set[Direction]) -> None:
         for line in list(self._carrier.lines.values()):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import select
+import signal
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -22,6 +23,7 @@ from otter_agent.errors import NetworkError
 from otter_agent.links.base import Counters, Direction, Facts, LinkDriver, Outcome
 from otter_agent.links.tun import device, ends, protocol, schedules
 from otter_agent.links.tun.helper import Helper, Lost
+from otter_agent.links.tun.pulse import Watched
 from otter_agent.network import namespaces
 
 ERROR_S = 0.0001
@@ -30,6 +32,7 @@ _ATTEMPTS = 3
 _PAUSES_S = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Before another helper is started, where one after the other ends."""
 _STEADY_S = 10.0
+_LOOK_MS = 250
 
 
 class TunDriver(LinkDriver):
@@ -319,22 +322,20 @@ class TunDriver(LinkDriver):
     def _watch_over(self) -> None:
         watched = self._helper.watch()
         if watched is not None:
-            args = (watched, self._helper.pid)
+            args = (watched, self._helper.pid, self._helper.pulse())
             self._watcher = threading.Thread(
                 target=self._watch, args=args, name="otter-links", daemon=True
             )
             self._watcher.start()
 
-    def _watch(self, watched: int, pid: int) -> None:
-        """Have another helper when this one ends, if it had links."""
-        poll = select.poll()
-        for descriptor in (watched, self._wake):
-            poll.register(descriptor, select.POLLIN)
+    def _watch(self, watched: int, pid: int, pulse: Watched) -> None:
+        """Have another helper when this one ends or hangs, if it had links."""
         began = time.monotonic()
         try:
-            poll.poll()
+            self._wait_for_end(watched, pid, pulse)
         finally:
             os.close(watched)
+            pulse.close()
         gone = self._helper.hung.pop(pid, time.monotonic())
         if gone - began >= _STEADY_S:
             self._failures = 0
@@ -348,6 +349,19 @@ class TunDriver(LinkDriver):
         gap_s = time.monotonic() - gone
         with self._noting:
             self._lost |= {mesh: self._lost.get(mesh, 0.0) + gap_s for mesh in meshes}
+
+    def _wait_for_end(self, watched: int, pid: int, pulse: Watched) -> None:
+        """Returns when it has ended or this driver is closed; one that hangs is killed."""
+        poll = select.poll()
+        for descriptor in (watched, self._wake):
+            poll.register(descriptor, select.POLLIN)
+        while not poll.poll(_LOOK_MS):
+            if pulse.hangs(time.monotonic()):
+                # Who waits for its answer, with the lock, is told by the end of the connection.
+                self._helper.hung[pid] = pulse.last_s
+                signal.pidfd_send_signal(watched, signal.SIGKILL)
+                poll.poll()
+                return
 
     def _tell_again(self, pid: int) -> bool:
         """Tell a new helper all that was asked; false: there is none yet."""

@@ -78,11 +78,24 @@ class Found(Data, frozen=True):
     counters: Counters | None = None
 
 
+class Pulse(Data, frozen=True):
+    """How a helper keeps up, since it began."""
+
+    beats: int = 0
+    """Moments at which it looked how late it was, while packets passed."""
+    late: int = 0
+    """Of those: by more than 3 ms."""
+    max_s: float = 0.0
+    cpu_s: float = 0.0
+
+
 class Answer(Data, frozen=True):
     """What came of a request."""
 
     pid: int
     found: tuple[Found, ...] = ()
+    pulse: Pulse | None = None
+    """`count`: with it."""
     problem: str = ""
 
 
