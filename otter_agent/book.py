@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from otter_agent import api, states
+from otter_agent.fidelity.watch import Watch
 from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.part import Part
@@ -80,6 +81,7 @@ class Book:
         links: What is asked of its links, and in force.
         budgets: What is asked of its hosts now.
         player: Plays its timeline.
+        fidelity: Watches whether what carries its links keeps up.
     """
 
     def __init__(self, machine: Machine, state: State, emit: Emit, desired: DesiredMesh) -> None:
@@ -101,6 +103,9 @@ class Book:
         self.links = LinkBook(choice, machine.agent_id, desired.spec, state, self.tell)
         self.budgets = Budgets(self.name, machine.cgroups)
         self.player = Player(desired.spec, self._around_player(machine, state))
+        file = machine.layout.fidelity(self.name)
+        begun = lambda: not self.player.waits  # noqa: E731
+        self.fidelity = Watch(self.links, self.tell, file, desired.spec.run, begun)
         self.take_spec()
 
     def _around_player(self, machine: Machine, state: State) -> Around:
@@ -145,6 +150,7 @@ class Book:
             self.wanted = Wanted.of(desired.spec)
             self.links.take(desired.spec, self.machine.links_of(desired.spec))
             self.player.take(desired.spec)
+            self.fidelity.take(desired.spec.run)
         self.desired = desired
         self.take_spec()
         self.touch()
@@ -295,6 +301,7 @@ class Book:
             parts=self.parts,
             memory=self.memory,
             links=self.links,
+            fidelity=self.fidelity.verdict,
         )
 
     def artifacts(self) -> dict[str, str]:

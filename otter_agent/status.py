@@ -38,6 +38,7 @@ class MeshView:
     parts: Mapping[str, Part]
     memory: Mapping[str, Supervision]
     links: LinkBook
+    fidelity: api.Fidelity
 
 
 def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus:
@@ -55,6 +56,7 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
         modules=tuple(_module(view, m, _read(machine, spec.name, m)) for m in spec.modules),
         links=links,
         cells=cells.statuses(spec.cells, links),
+        fidelity=view.fidelity,
         spec=spec,
         problem=view.problem,
         owner=user_name(view.desired.owner),

@@ -82,7 +82,6 @@ class Model(Sender):
         self._red: aqm.RedState | None = None
         self._opportunities: Opportunities | None = None
         self._left = 0.0
-        self._flips: deque[float] = deque()
         self._spec = LinkSpec()
         self._draws = {purpose: chances(purpose) for purpose in _PURPOSES}
         self._set_loss(spec)
@@ -163,7 +162,6 @@ class Model(Sender):
     def _set_flight(self, spec: LinkSpec) -> None:
         before, draws = self._spec, self._draws
         self._down = spec.up is False
-        self._flips = deque(at + self._shift_s for at in spec.flips_s or ())
         self._delay_s = spec.delay_s or 0.0
         self._duplicate = spec.duplicate_ratio or 0.0
         self._corrupt = spec.corrupt_ratio or 0.0
@@ -264,9 +262,6 @@ class Model(Sender):
         duplicate, start = self._duplicate, self._start
         room, keeping = self.room_bytes - KEEPING_BYTES, KEEPING_BYTES
         tally = self.tally
-        while self._flips and self._flips[0] <= now:
-            self._flips.popleft()
-            self._down = not self._down
         for packet in packets:
             if self._down:
                 tally.drop("down")
@@ -284,7 +279,7 @@ class Model(Sender):
             for _ in range(copies):
                 size = len(packet) - start
                 if self.waiting_bytes + keeping * self.waiting_packets + size > room:
-                    tally.drop("other")
+                    tally.drop("room")
                     continue
                 if rate is not None:
                     self._enqueue(packet, size, rate, now)

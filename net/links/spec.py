@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from typing import Any, Literal
 
 from net.links.delivery import Delivery
@@ -24,10 +23,6 @@ TABLE_LIMIT = 16_384
 """Entries of a jitter table: what the kernel's netem takes (NETEM_DIST_MAX)."""
 TABLE_RANGE = 1000.0
 """Largest entry of a jitter table: it is multiplied by a jitter, and has to stay a time."""
-MOST_FLIPS = 16
-"""Told of one direction beforehand."""
-TIMED = ("delivery", "flips_s")
-"""What only a timeline asks for: it knows when."""
 _LONGEST_S = 3600.0
 _LONGEST_NAME = 200
 _HEAVIEST = 1e6
@@ -89,8 +84,6 @@ class LinkSpec:
             otherwise.
         delivery: Packets leave at the opportunities of a trace instead of evenly; `rate_bps` is
             then what these are on average, by which a queue in time is measured.
-        flips_s: Moments to come, in order and in seconds since boot, at which `up` becomes the
-            opposite: told beforehand to drivers that keep time by themselves.
     """
 
     delay_s: float | None = None
@@ -119,7 +112,6 @@ class LinkSpec:
     medium: str | None = None
     medium_weight: float | None = None
     delivery: Delivery | None = None
-    flips_s: tuple[float, ...] | None = None
 
     def problems(self) -> dict[str, str]:
         """Field name -> why its value makes no sense; empty if all is well."""
@@ -138,7 +130,7 @@ class LinkSpec:
         wrong |= self._loss_problems()
         wrong |= self._queue_problems()
         wrong |= self._medium_problems()
-        wrong |= self._timed_problems()
+        wrong |= self._delivery_problems()
         return wrong
 
     def asked(self) -> dict[str, Any]:
@@ -227,7 +219,7 @@ class LinkSpec:
                 wrong["medium_weight"] = f"must be above 0 and at most {_HEAVIEST:g}"
         return wrong
 
-    def _timed_problems(self) -> dict[str, str]:
+    def _delivery_problems(self) -> dict[str, str]:
         wrong: dict[str, str] = {}
         if self.delivery is not None:
             if self.rate_bps is None:
@@ -236,11 +228,6 @@ class LinkSpec:
                 wrong["delivery"] = "goes not with a shared medium: that says whose turn it is"
             elif problem := self.delivery.problem():
                 wrong["delivery"] = problem
-        flips = self.flips_s
-        if flips is not None and (
-            not 0 < len(flips) <= MOST_FLIPS or any(a >= b for a, b in pairwise(flips))
-        ):
-            wrong["flips_s"] = f"must be 1 to {MOST_FLIPS} moments in order"
         return wrong
 
 

@@ -18,14 +18,11 @@ from typing import Generic, TypeVar
 
 from net.links.changes import Change
 from net.links.delivery import Delivery
-from net.links.spec import MOST_FLIPS, LinkSpec
+from net.links.spec import LinkSpec
 from net.links.traces.trace import OneByOne, Played
 
 RAMP_STEP_S = 0.05
 """A ramp's values are set so often: finer than what a stream of messages sees of it."""
-AHEAD_S = 0.05
-"""So long before a direction goes up or down its driver is told, if it keeps time by itself."""
-_ROUNDING_S = 1e-9
 RAMPED = ("delay_s", "jitter_s", "loss_ratio", "rate_bps")
 """What a ramp leads to step by step; all else can only leap."""
 _MOST_STEPS = 10_000
@@ -161,24 +158,17 @@ class Course:
         self._events = tuple(events)
         self._played: Played | OneByOne | None = played
         self._one_by_one = one_by_one
-        self._zero_s: float | None = None
-        self._turns = tuple(e for e in self._events if e.reset or "up" in e.change.values)
 
-    def clocked(self, zero_s: float, *, ahead: bool = True) -> Course:
-        """The same for a driver that keeps time by itself: it is told what is to come.
-
-        Opportunities of a trace are handed over at once, and when the direction goes up or down is
-        told a little before.
+    def clocked(self, zero_s: float) -> Course:
+        """The same for a driver that keeps time: opportunities of a trace are handed over at once.
 
         Args:
             zero_s: When moment 0 is, in seconds since boot.
-            ahead: Whether ups and downs are told before; else only of opportunities.
         """
-        played = self._played
-        if self._one_by_one is not None:
-            played = self._one_by_one.at(zero_s)
+        if self._one_by_one is None:
+            return self
         course = Course(self._base, self._events)
-        course._played, course._zero_s = played, zero_s if ahead else None
+        course._played = self._one_by_one.at(zero_s)
         return course
 
     @property
@@ -188,25 +178,7 @@ class Course:
 
     def change(self, moment_s: float) -> Change:
         """What is other than the topology asks, at a moment from the epoch."""
-        change = self._fold(moment_s, self._active(moment_s), {}, 0)
-        if self._zero_s is None or not self._turns:
-            return change
-        flips = tuple(self._zero_s + at for at in self._flips(moment_s, change))
-        return Change({**change.values, "flips_s": flips}) if flips else change
-
-    def _flips(self, moment_s: float, change: Change) -> list[float]:
-        """When it goes up or down soon after a moment."""
-        up, at, found = change.over(self._base).up is False, moment_s, list[float]()
-        until = moment_s + AHEAD_S
-        while len(found) < MOST_FLIPS:
-            at = min((_turns_after(event, at) for event in self._turns), default=math.inf)
-            if at > until + _ROUNDING_S:
-                break
-            after = self._fold(at, self._active(at), {}, 0).over(self._base).up is False
-            if after != up:
-                up = after
-                found.append(at)
-        return found
+        return self._fold(moment_s, self._active(moment_s), {}, 0)
 
     def next_change(self, moment_s: float) -> float:
         """The first moment after this one at which something may change; infinite: never."""
@@ -215,10 +187,6 @@ class Course:
             found = min(found, event.begins_after(moment_s), event.ends_after(moment_s))
             if event.ramp_s:
                 found = min(found, _ramp_step(event, moment_s))
-        if self._zero_s is not None:
-            for event in self._turns:
-                told = _turns_after(event, moment_s + AHEAD_S + _ROUNDING_S) - AHEAD_S
-                found = min(found, max(told, math.nextafter(moment_s, math.inf)))
         return found
 
     def _active(self, moment_s: float, before: tuple[float, int] | None = None) -> list[_Active]:
@@ -261,10 +229,6 @@ class Course:
                 assert isinstance(goal, int | float)
                 values[name] = (start or 0.0) + (goal - (start or 0.0)) * share
         return Change(values)
-
-
-def _turns_after(event: Event, moment_s: float) -> float:
-    return min(event.begins_after(moment_s), event.ends_after(moment_s))
 
 
 def _ramp_step(event: Event, moment_s: float) -> float:
@@ -325,10 +289,9 @@ class Timeline(Generic[K]):
     def __bool__(self) -> bool:
         return bool(self._courses)
 
-    def clocked(self, zero_s: float, *, ahead: bool = True) -> Timeline[K]:
+    def clocked(self, zero_s: float) -> Timeline[K]:
         """The same for a driver that keeps time by itself; see `Course.clocked`."""
-        courses = self._courses.items()
-        return Timeline({key: course.clocked(zero_s, ahead=ahead) for key, course in courses})
+        return Timeline({key: course.clocked(zero_s) for key, course in self._courses.items()})
 
     def state(self, moment_s: float) -> dict[K, Change]:
         """What differs from the topology at a moment, of every direction that has a course."""

@@ -49,7 +49,6 @@ _FORMS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "slot_s": ("slot", _slot),
     "slot_bytes": ("slot size", format_size),
     "delivery": ("", lambda delivery: "opportunity by opportunity"),
-    "flips_s": ("turns", lambda moments: "up or down soon"),
     "medium": ("shared on", str),
     "medium_weight": ("weight", lambda weight: f"{weight:g}"),
 }

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from net.links.changes import FIELDS, Change
-from net.links.spec import TIMED, LinkSpec
+from net.links.spec import LinkSpec
 from net.links.words import name_of
 from otter_agent import api
 from otter_agent.errors import AgentError
@@ -125,9 +125,8 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
         known = ", ".join(sorted(FIELDS))
         text = f"a link has no property {unknown[0][:80]!r}"
         raise AgentError("bad-request", text, hint=f"its properties are {known}")
-    for name in TIMED:
-        if name in given:
-            raise AgentError("bad-request", f"{name_of(name) or name} is for a timeline to ask for")
+    if "delivery" in given:
+        raise AgentError("bad-request", "delivery is for a timeline to ask for: it knows when")
     named = {name: value for name, value in given.items() if value is not None}
     for name, value in named.items():
         if isinstance(value, bool) != (name in ("up", "ecn")):

@@ -47,7 +47,7 @@ class Links(Protocol):
 
     @property
     def keeps_time(self) -> bool:
-        """Whether their driver does by itself what is told beforehand."""
+        """Whether their driver lets packets go at a trace's opportunities by itself."""
         ...
 
     def expect(self, links: Collection[str]) -> None:
@@ -224,7 +224,7 @@ class Player:
         """Bring everything to where the timeline stands, whatever it was before."""
         compiled = await self._compile()
         position = self._kept.position(self._around.now())
-        begun, timeline = self._kept.begun, self._told_ahead(compiled.timeline)
+        begun, timeline = self._kept.begun, self._clocked(compiled.timeline)
         # For thousands of directions that takes a while; the loop has others to serve.
         state, walk = await asyncio.to_thread(
             lambda: (timeline.state(position) if begun else {}, Walk(timeline, position))
@@ -239,12 +239,12 @@ class Player:
         await self._ask([Due(w, position, c) for w, c in changes.items()])
         await self._move(position)
 
-    def _told_ahead(self, timeline: Timeline[Key], *, ahead: bool = True) -> Timeline[Key]:
-        """As the links' driver takes it; while it stands still, there are no times to come."""
+    def _clocked(self, timeline: Timeline[Key]) -> Timeline[Key]:
+        """As the links' driver takes it; while it stands still, there are no opportunities."""
         zero = self._kept.zero
         if zero is None or not self._around.links.keeps_time:
             return timeline
-        return timeline.clocked(zero.boot_s, ahead=ahead)
+        return timeline.clocked(zero.boot_s)
 
     async def _compile(self) -> Compiled:
         spec = self._spec
@@ -336,7 +336,7 @@ class Player:
         if compiled is None or not most:
             return ()
         since = kept.position(self._around.now()) if kept.begun else None
-        timeline = self._told_ahead(compiled.timeline, ahead=False)
+        timeline = self._clocked(compiled.timeline)
         return tuple(map(_told, await asyncio.to_thread(timeline.upcoming, since, most)))
 
     def status(

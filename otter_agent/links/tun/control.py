@@ -11,6 +11,8 @@ import socket
 import time
 from collections import deque
 
+from msgspec.structs import replace
+
 from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_agent.links.base import Direction
@@ -92,8 +94,22 @@ class Control:
             ]
         count = request.kind == "count"
         found = tuple(self._found(one, count=count) for one in asked)
-        pulse = self._carrier.heart.told() if count else None
+        pulse = self._pulse(request.mesh) if request.kind == "health" else None
         return protocol.Answer(pid=os.getpid(), found=found, pulse=pulse)
+
+    def _pulse(self, mesh: str) -> protocol.Pulse:
+        ways = [
+            way
+            for line in self._carrier.lines.values()
+            for way in line.ways
+            if way.direction is not None and way.direction.mesh == mesh
+        ]
+        return replace(
+            self._carrier.heart.told(),
+            packets=sum(way.model.tally.packets for way in ways),
+            late=sum(way.lateness.over for way in ways),
+            no_room=sum(way.model.tally.dropped.get("room", 0) for way in ways),
+        )
 
     def _forget(self, mesh: str, keep: set[Direction]) -> None:
         for line in list(self._carrier.lines.values()):

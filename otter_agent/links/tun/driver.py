@@ -16,11 +16,11 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from net.links.spec import LinkSpec
 from otter_agent.errors import NetworkError
-from otter_agent.links.base import Counters, Direction, Facts, LinkDriver, Outcome
+from otter_agent.links.base import Counters, Direction, Facts, Health, LinkDriver, Outcome
 from otter_agent.links.tun import device, ends, protocol, schedules
 from otter_agent.links.tun.helper import Helper, Lost
 from otter_agent.links.tun.pulse import Watched
@@ -133,6 +133,20 @@ class TunDriver(LinkDriver):
             else found
             for direction, found in counted.items()
         }
+
+    def health(self, directions: Collection[Direction]) -> Health | None:
+        """What the helper counted of one mesh, and what its devices dropped before it came."""
+        mesh = next((direction.mesh for direction in directions), "")
+        with self._guard:
+            try:
+                if not mesh or not self._find():
+                    return None
+                answer = self._helper.ask(protocol.Request(kind="health", mesh=mesh))
+            except Lost:
+                return None
+        pulse = answer.pulse or protocol.Pulse()
+        lost = sum(ends.overruns(directions).values())
+        return Health(pid=answer.pid, overruns=lost, **asdict(pulse))
 
     def forget(self, mesh: str, keep: Collection[Direction] = ()) -> None:
         """Have the helper let go of devices: while it has them open, their namespaces live."""

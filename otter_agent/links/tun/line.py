@@ -19,6 +19,7 @@ from net.links.model import ROOM_BYTES, Model
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Counters, Direction
 from otter_agent.links.tun import device, protocol
+from otter_agent.links.tun.pulse import LATE_S
 
 _BATCH = 64
 """Packets read at once: then others have their turn."""
@@ -54,9 +55,13 @@ class Lateness:
     count: int = 0
     total_s: float = 0.0
     max_s: float = 0.0
+    over: int = 0
+    """How many were so late that it isn't what was asked."""
 
     def add(self, late_s: float) -> None:
         """One more."""
+        if late_s > LATE_S:
+            self.over += 1
         self.count += 1
         self.total_s += late_s
         self.max_s = max(self.max_s, late_s)

@@ -25,7 +25,7 @@ LINKS_A_REQUEST = 60
 """Setting more at once would keep packets waiting, and a message takes 253 descriptors at most: two
 of each link, and a trace of each direction."""
 
-Kind = Literal["set", "read", "count", "forget", "end"]
+Kind = Literal["set", "read", "count", "health", "forget", "end"]
 
 
 class End(Data, frozen=True):
@@ -62,7 +62,7 @@ class Request(Data, frozen=True):
     """Digests of traces whose opportunities are asked for; their files come along, after links."""
     directions: tuple[Direction, ...] = ()
     mesh: str = ""
-    """`forget`: all links of this mesh but `directions`."""
+    """`forget`: all links of this mesh but `directions`; `health`: of its links."""
     everything: bool = False
     """`read`: all directions."""
 
@@ -79,14 +79,15 @@ class Found(Data, frozen=True):
 
 
 class Pulse(Data, frozen=True):
-    """How a helper keeps up, since it began."""
+    """How a helper keeps up, since it began; see `otter_agent.links.base.Health`."""
 
-    beats: int = 0
-    """Moments at which it looked how late it was, while packets passed."""
+    moments: int = 0
+    late_moments: int = 0
+    worst_s: float = 0.0
+    packets: int = 0
+    """Of the mesh that was asked about, as the two that follow."""
     late: int = 0
-    """Of those: by more than 3 ms."""
-    max_s: float = 0.0
-    cpu_s: float = 0.0
+    no_room: int = 0
 
 
 class Answer(Data, frozen=True):
@@ -95,7 +96,7 @@ class Answer(Data, frozen=True):
     pid: int
     found: tuple[Found, ...] = ()
     pulse: Pulse | None = None
-    """`count`: with it."""
+    """To `health`."""
     problem: str = ""
 
 

@@ -68,9 +68,7 @@ class Heart:
 
     def told(self) -> Pulse:
         """What it counted so far."""
-        return Pulse(
-            beats=self._beats, late=self._late, max_s=self._max_s, cpu_s=time.process_time()
-        )
+        return Pulse(moments=self._beats, late_moments=self._late, worst_s=self._max_s)
 
 
 class Watched:

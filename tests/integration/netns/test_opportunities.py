@@ -1,4 +1,4 @@
-"""What the helper is told beforehand: opportunities of a trace, and when a link is down."""
+"""Opportunities of a trace on real links: each packet leaves at its own, none before it."""
 
 from __future__ import annotations
 
@@ -110,15 +110,3 @@ def test_what_is_no_trace_is_refused_before_the_helper_sees_it(bench: Bench, fol
         assert "read the trace" in str(error)
     assert bench.driver.pid == pid
     assert bench.read(link.there) == LinkSpec(delay_s=0.01)
-
-
-def test_what_was_told_beforehand_happens_by_itself(bench: Bench):
-    link = bench.make_link()
-    now, boot = time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
-    bench.apply(link.there, LinkSpec(flips_s=(boot + 0.3, boot + 0.6)))
-    arrivals = bench.exchange(link, link.there, 350, gap_s=0.002)
-    sent = [arrival.sent_s - now for arrival in arrivals]
-    assert [one for one in sent if one < 0.25]
-    assert not [one for one in sent if 0.3 <= one < 0.5]  # what comes later may be read later
-    assert [one for one in sent if one >= 0.6]
-    assert bench.counters(link.there).dropped["down"] == 350 - len(arrivals)

@@ -42,7 +42,6 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "medium": st.sampled_from(["gnb1", ""]),
     "medium_weight": st.floats(0, 1e7),
     "delivery": st.builds(Delivery, trace=st.sampled_from(["", "ab"]), scale=st.floats(0, 2)),
-    "flips_s": st.tuples(_TIMES, _TIMES),
 }
 ANYTHING = st.fixed_dictionaries({}, optional={k: st.none() | v for k, v in VALUES.items()})
 

@@ -154,14 +154,6 @@ def test_disciplines_go_with_it(discipline):
     assert one.tally.dropped["aqm"] > 100
 
 
-def test_flips_come_at_their_moments_whoever_looks_when():
-    one = Model(LinkSpec(flips_s=(10.0, 10.5), delay_s=0.01), chances(1), shift_s=-5.0)
-    for at in (4.9, 5.0, 5.4, 5.499, 5.5, 6.0):
-        one.offer([numbered(100, 0)], at)
-    assert [round(at, 6) for at, _ in one.take(9.0)] == [4.91, 5.51, 6.01]
-    assert one.tally.dropped == {"down": 3}
-
-
 def test_problems():
     alone = replace(ONE_BY_ONE, rate_bps=None, queue_packets=None)
     assert "delivery" in alone.problems()
@@ -170,10 +162,7 @@ def test_problems():
     for values in wrong:
         delivery = Delivery(**{"trace": TRACE, **values})
         assert "delivery" in replace(ONE_BY_ONE, delivery=delivery).problems(), values
-    assert "flips_s" in LinkSpec(flips_s=(2.0, 1.0)).problems()
-    assert "flips_s" in LinkSpec(flips_s=(1.0, math.inf)).problems()
     assert not ONE_BY_ONE.problems()
-    assert not LinkSpec(up=False, flips_s=(1.0,)).problems()
 
 
 def test_one_whose_trace_is_not_there_is_no_model():

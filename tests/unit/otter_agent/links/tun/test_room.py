@@ -50,7 +50,7 @@ def test_the_room_is_shared_and_given_back(devices: list[tuple[int, int]]) -> No
     first, second = (one.ways[0] for one in lines)
     assert flood(first, devices[0][1], 6) == 6
     assert flood(second, devices[2][1], 6) == 4
-    assert second.model.tally.dropped == {"other": 2}
+    assert second.model.tally.dropped == {"room": 2}
     lines[0].close()  # as a link that goes
     assert flood(second, devices[2][1], 9) == 10
     lines[1].close()
