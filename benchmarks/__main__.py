@@ -19,6 +19,7 @@ from benchmarks import machine, report
 from benchmarks.row import NotHere, Row
 
 BENCHMARKS = {
+    "capacity": "benchmarks.capacity",
     "cli": "benchmarks.cli",
     "containers": "benchmarks.containers",
     "datagram": "benchmarks.datagram",

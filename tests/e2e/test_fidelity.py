@@ -50,6 +50,19 @@ while True:
 """
 
 
+FLOOD = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_UDP, 103, 500)  # UDP_SEGMENT: 60 packets at once
+s.connect(("far", 9000))
+while True:
+    try:
+        s.send(bytes(30_000))
+    except ConnectionRefusedError:
+        pass
+"""
+
+
 def helper(otter: Otter) -> int:
     """The process that carries the links."""
     found = [pid for pid in otter.processes() if "otter_agent.links.tun" in command_line(pid)]
@@ -75,9 +88,9 @@ def quota(pid: int, cores: float) -> Iterator[None]:
 
 
 @contextmanager
-def traffic(otter: Otter) -> Iterator[None]:
+def traffic(otter: Otter, program: str = SEND) -> Iterator[None]:
     """From the one module to the other."""
-    sender = otter.popen("exec", "near", "--", "python3", "-c", SEND, stdout=subprocess.DEVNULL)
+    sender = otter.popen("exec", "near", "--", "python3", "-c", program, stdout=subprocess.DEVNULL)
     try:
         yield
     finally:
@@ -131,3 +144,15 @@ def test_another_run_is_valid_again_and_a_helper_that_ends_is_a_gap(otter: Otter
     otter("apply", otter.topology(MESH))
     assert verdict(otter)["valid"]
     assert verdict(otter)["run"] != run
+
+
+def test_what_plan_warns_of_is_what_happens(otter: Otter) -> None:
+    text = MESH.replace("50mbit", "5gbit")
+    planned = otter("plan", otter.topology(text)).stderr
+    assert "warning: the links' rates add up to 10gbit" in planned
+    assert "lower the rates" in planned
+    assert "add up" not in otter("plan", otter.topology(MESH)).stderr
+    otter("apply", otter.topology(text))
+    with traffic(otter, FLOOD):
+        wait_for(lambda: not verdict(otter)["valid"], "it was carried after all")
+    assert {doubt["cause"] for doubt in verdict(otter)["why"]} & {"overrun", "waiting", "late"}
