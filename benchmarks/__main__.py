@@ -19,11 +19,13 @@ from benchmarks import machine, report
 from benchmarks.row import NotHere, Row
 
 BENCHMARKS = {
+    "capacity": "benchmarks.capacity",
     "cli": "benchmarks.cli",
     "containers": "benchmarks.containers",
     "datagram": "benchmarks.datagram",
     "dev": "benchmarks.dev",
     "everyday": "benchmarks.everyday",
+    "handover": "benchmarks.handover",
     "links": "benchmarks.links",
     "mesh": "benchmarks.mesh",
     "netem": "benchmarks.netem",

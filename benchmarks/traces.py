@@ -1,16 +1,20 @@
-"""How well a link follows a rate trace: the area between asked and delivered rate, in bins.
+"""How well a link follows a trace: the area between asked and delivered rate, in bins.
 
 A sender offers more than any rate of the trace by UDP for 20 s; the receiver's kernel stamps each
 packet. The area is the sum over bins of |delivered - asked|, as a share of all that was asked; the
-first and last 2 s are left out, and bins begin the link's delay later than the trace's.
+first and last 2 s are left out, and bins begin the link's delay later than the trace's. Of a
+packet-delivery trace it is also told how late each full packet was after its opportunity.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import time
+from bisect import bisect_right
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.mesh import agent, run
@@ -70,9 +74,9 @@ SEND = f"""
 import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.connect(("far", 9000))
-start, count, payload = time.monotonic(), 0, bytes(1172)
+start, count, payload = time.monotonic(), 0, bytes(SIZE - 28)
 while (now := time.monotonic() - start) < {SECONDS + 1}:
-    while count < now * {OFFERED_BPS} / 8 / 1200:
+    while count < now * {OFFERED_BPS} / 8 / SIZE:
         s.send(payload)
         count += 1
     time.sleep(0.001)
@@ -101,7 +105,65 @@ def rows() -> list[Row]:
             )
             for bin_s in BINS_S
         ]  # fmt: skip
+    return [*found, *_packet_rows()]
+
+
+def _packet_rows() -> list[Row]:
+    """Opportunities drawn as a cellular network's: at random, a rate that walks to and fro."""
+    walk = Recipe(
+        model="random-walk", seed=3, rates_bps=RATES_BPS, length_s=SECONDS, step_s=0.1, change=0.3
+    )
+    times = _opportunities(Played(generate(walk), Manner(loop=False)), random.Random(3))
+    with agent() as (otterctl, folder):
+        (folder / "cell.mm").write_text("\n".join(str(round(at * 1000)) for at in times) + "\n")
+        driver, epoch, packets = play(otterctl, folder, MESH.replace("walk.csv", "cell.mm"), 1500)
+    note = f"link driver {driver}, {len(times)} opportunities"
+    found: list[Row] = []
+    for bin_s in BINS_S:
+        asked = [0.0] * round(SECONDS / bin_s)
+        for at in times:
+            asked[min(len(asked) - 1, int(at / bin_s + 1e-9))] += 1500 * 8
+        found.append(
+            Row(
+                name=f"mahimahi trace: area in bins of {bin_s:g} s", unit="1", better="lower",
+                ours=_between(asked[round(EDGE_S / bin_s) : -round(EDGE_S / bin_s)], epoch, packets,
+                bin_s), peers={}, limit=None, goal=GOAL, n=1, note=note,
+            )
+        )  # fmt: skip
+    late = sorted(_lateness(times, [at - epoch - DELAY_S for at, _ in packets]))
+    for share, name in ((0.5, "median"), (0.99, "p99")):
+        found.append(
+            Row(
+                name=f"mahimahi trace: a packet after its opportunity, {name}", unit="s",
+                better="lower", ours=late[int(share * (len(late) - 1))], peers={}, limit=None,
+                goal=None, n=len(late), note=note,
+            )
+        )  # fmt: skip
     return found
+
+
+def _opportunities(played: Played, draw: random.Random) -> list[float]:
+    """Whole milliseconds, up to the end."""
+    found: list[float] = []
+    now = 0.0
+    while True:
+        rate = played.values(now)["rate_bps"]
+        assert isinstance(rate, float)
+        now += draw.expovariate(rate / (1500 * 8))
+        if now >= SECONDS:
+            return [*found, SECONDS]
+        found.append(round(now, 3))
+
+
+def _lateness(times: list[float], arrivals: list[float]) -> Iterator[float]:
+    """How long after its opportunity each packet came, all being full and always some waiting."""
+    first = bisect_right(times, EDGE_S)
+    while times[first] - times[first - 1] < 0.0015:  # at one that stands alone they are told apart
+        first += 1
+    inside = [at for at in arrivals if at > times[first] - 0.0005]
+    for seen, at in zip(inside, times[first:], strict=False):
+        if seen < SECONDS - EDGE_S:
+            yield seen - at
 
 
 def measure(
@@ -111,7 +173,14 @@ def measure(
     points = zip(trace.times_s, trace.columns["rate_bps"], strict=True)
     lines = [f"{time_s!r},{rate!r}bit" for time_s, rate in points]
     (folder / "walk.csv").write_text("\n".join(["time,rate", *lines]) + "\n")
-    (folder / "mesh.toml").write_text(MESH)
+    return play(otterctl, folder, MESH, 1200)
+
+
+def play(
+    otterctl: list[str], folder: Path, mesh: str, size: int
+) -> tuple[str, float, list[tuple[float, int]]]:
+    """The same of a mesh, with packets of so many IP bytes."""
+    (folder / "mesh.toml").write_text(mesh)
     run(otterctl, "apply", str(folder / "mesh.toml"))
     run(otterctl, "timeline", "reset")
     inside = [*otterctl, "exec"]
@@ -120,7 +189,7 @@ def measure(
     ) as receiver:
         assert receiver.stdout is not None
         assert receiver.stdout.readline() == "bound\n"
-        with subprocess.Popen([*inside, "near", "--", "python3", "-c", SEND]):
+        with subprocess.Popen([*inside, "near", "--", "python3", "-c", f"SIZE = {size}\n{SEND}"]):
             time.sleep(0.2)  # the queue is full when the trace begins
             told = subprocess.run(
                 [*otterctl, "timeline", "start", "--json"], capture_output=True, check=True
@@ -135,12 +204,20 @@ def measure(
 def area(trace: Trace, epoch: float, packets: list[tuple[float, int]], bin_s: float) -> float:
     """Between asked and delivered, as a share of all that was asked."""
     count = round((SECONDS - 2 * EDGE_S) / bin_s)
+    asked = [_asked(trace, EDGE_S + n * bin_s, EDGE_S + (n + 1) * bin_s) for n in range(count)]
+    return _between(asked, epoch, packets, bin_s)
+
+
+def _between(
+    asked: list[float], epoch: float, packets: list[tuple[float, int]], bin_s: float
+) -> float:
+    """Bits asked for in bins from `EDGE_S` on against packets that came."""
+    count = len(asked)
     delivered = [0.0] * count
     for at, size in packets:
         place = int((at - epoch - DELAY_S - EDGE_S) // bin_s)
         if 0 <= place < count:
             delivered[place] += size * 8
-    asked = [_asked(trace, EDGE_S + n * bin_s, EDGE_S + (n + 1) * bin_s) for n in range(count)]
     return sum(abs(a - b) for a, b in zip(asked, delivered, strict=True)) / sum(asked)
 
 
@@ -149,6 +226,8 @@ def _asked(trace: Trace, start_s: float, end_s: float) -> float:
     played, total, now = Played(trace, Manner(loop=False)), 0.0, start_s
     while now < end_s:
         following = min(played.next_change(now), end_s)
-        total += played.values(now)["rate_bps"] * (following - now)
+        rate = played.values(now)["rate_bps"]
+        assert isinstance(rate, float)
+        total += rate * (following - now)
         now = following
     return total

@@ -20,6 +20,7 @@ from otter_agent.budgets.book import BudgetBook
 from otter_agent.budgets.subjects import with_hosts
 from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
+from otter_agent.fidelity.watch import Watch
 from otter_agent.keeper import MeshKeeper
 from otter_agent.links.admission import admit_links
 from otter_agent.links.asking import resolve
@@ -204,6 +205,10 @@ class Agent:
     def links(self, mesh: str) -> LinkBook:
         """What is asked of a mesh's links, and in force."""
         return self._require(mesh).links
+
+    def fidelity(self, mesh: str) -> Watch:
+        """What watches whether the links of a mesh are what was asked."""
+        return self._require(mesh).fidelity
 
     def player(self, mesh: str) -> Player:
         """What plays a mesh's timeline."""
@@ -475,11 +480,15 @@ class Agent:
             for mesh in self.machine.network.lost():
                 if mesh in self._keepers:
                     self._keepers[mesh].lost_outside()
-            driver = self.machine.links.driver
-            for mesh, gap_s in (driver.lost() if driver else {}).items():
-                if mesh in self._keepers:
-                    text = f"what carries the links ended: nothing passed for {gap_s:.3f} s"
-                    self.emit(mesh, "link", "", text, "lost", {"gap_s": gap_s})
+            for driver in self.machine.link_drivers():
+                for mesh, gap_s in driver.lost().items():
+                    self._lost_links(mesh, gap_s)
+
+    def _lost_links(self, mesh: str, gap_s: float) -> None:
+        if mesh in self._keepers:
+            text = f"what carries the links ended: nothing passed for {gap_s:.3f} s"
+            self.emit(mesh, "link", "", text, "lost", {"gap_s": gap_s})
+            self._keepers[mesh].fidelity.lost(gap_s)
 
     async def _watch_idle(self) -> None:
         limit = self.machine.config.idle_exit_s

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from otter_agent import api, states
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.budgets.subjects import Subject
+from otter_agent.fidelity.watch import Watch as FidelityWatch
 from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.part import Part
@@ -87,6 +88,7 @@ class Book:
         runs: Which of its modules the timeline has stopped or paused.
         player: Plays its timeline.
         watch: Looks whether what events wait for has become so.
+        fidelity: Watches whether what carries its links keeps up.
     """
 
     def __init__(self, machine: Machine, state: State, emit: Emit, desired: DesiredMesh) -> None:
@@ -116,6 +118,9 @@ class Book:
         self.player.fired = lambda: self.watch.fired
         self.player.conditions = self.watch.statuses
         self.player.began_again = self.watch.begin_again
+        file = machine.layout.fidelity(self.name)
+        begun = lambda: not self.player.waits  # noqa: E731
+        self.fidelity = FidelityWatch(self.links, self.tell, file, desired.spec.run, begun)
         self.take_spec()
 
     def _around_player(self, machine: Machine, state: State) -> Around:
@@ -173,6 +178,7 @@ class Book:
             self.player.take(desired.spec)
             self.watch.take(desired.spec)
             self.runs.forget(self.wanted.modules)
+            self.fidelity.take(desired.spec.run)
         self.desired = desired
         self.take_spec()
         self.touch()
@@ -342,6 +348,7 @@ class Book:
             memory=self.memory,
             links=self.links,
             budgets=self.budgets,
+            fidelity=self.fidelity.verdict,
         )
 
     def artifacts(self) -> dict[str, str]:

@@ -18,6 +18,7 @@ from otter_agent import reconcile as policy
 from otter_agent.actions import Actions
 from otter_agent.book import Book, Emit
 from otter_agent.budgets.book import BudgetBook
+from otter_agent.fidelity.watch import Watch
 from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.part import Part
@@ -74,6 +75,11 @@ class MeshKeeper:
     def player(self) -> Player:
         """Plays its timeline."""
         return self._book.player
+
+    @property
+    def fidelity(self) -> Watch:
+        """Watches whether what carries its links keeps up."""
+        return self._book.fidelity
 
     @property
     def desired(self) -> DesiredMesh:
@@ -207,6 +213,7 @@ class MeshKeeper:
             self._spawn(book.watch.run(), "conditions", ends_with_mesh=True)
             await book.player.begin()
             self._spawn(book.player.run(), "timeline", ends_with_mesh=True)
+            self._spawn(book.fidelity.run(), "fidelity", ends_with_mesh=True)
             while not book.desired.destroying:
                 book.news.clear()
                 names = self._due(time.time())

@@ -155,6 +155,10 @@ class Layout:
         """What a mesh's timeline requested, and when it was in force (no module has a dot)."""
         return self.meshes / mesh / "timeline.csv"
 
+    def fidelity(self, mesh: str) -> Path:
+        """Whether a mesh's run is what was asked for, so far."""
+        return self.meshes / mesh / "fidelity.json"
+
     def module(self, mesh: str, module: str) -> ModulePaths:
         """The folders of one module."""
         return ModulePaths(self.meshes / mesh / module)

@@ -22,6 +22,7 @@ from otter_agent.errors import AgentError
 from otter_agent.ground.ground import Ground, visit
 from otter_agent.images.base import ImageStore
 from otter_agent.layout import Layout
+from otter_agent.links.base import LinkDriver
 from otter_agent.links.choose import Choice, choose
 from otter_agent.links.fake import FakeLinks
 from otter_agent.links.ways import ways
@@ -104,11 +105,15 @@ class Machine:
             return self.fake_links
         return self.links.fit_for(ways(spec).values())
 
+    def link_drivers(self) -> list[LinkDriver]:
+        """The drivers that meshes have here, the spare one too."""
+        choices = (self.links, self.links.spare)
+        return [c.driver for c in choices if c is not None and c.driver is not None]
+
     def let_go(self, mesh: str) -> None:
         """Of a mesh's links, before its namespaces go."""
-        for choice in (self.links, self.links.spare):
-            if choice is not None and choice.driver is not None:
-                choice.driver.forget(mesh)
+        for driver in self.link_drivers():
+            driver.forget(mesh)
 
     @property
     def lacks(self) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ class MeshView:
     memory: Mapping[str, Supervision]
     links: LinkBook
     budgets: BudgetBook
+    fidelity: api.Fidelity
 
 
 def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus:
@@ -64,6 +65,7 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
         modules=tuple(_module(view, m, _read(view, m)) for m in spec.modules),
         links=links,
         cells=cells.statuses(spec.cells, links),
+        fidelity=view.fidelity,
         spec=spec,
         problem=view.problem,
         owner=user_name(view.desired.owner),

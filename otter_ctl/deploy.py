@@ -14,6 +14,7 @@ from types import MappingProxyType
 from otter_agent import api
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import AgentFault, RemoteError
+from otter_ctl.planning.capacity import too_much
 from otter_ctl.planning.diff import Change, diff
 from otter_ctl.planning.diff import with_secrets as diff_with_secrets
 from otter_ctl.planning.model import Plan
@@ -76,6 +77,9 @@ def prepare(
         arch=info.arch if info else None,
         run=current.spec.run if current else time.strftime("%Y%m%d-%H%M%S"),
     )
+    if info is not None:
+        slow = too_much(topology, info.link_driver, info.cpus)
+        planned = replace(planned, warnings=(*planned.warnings, *slow))
     stopped = [m.name for m in current.modules if m.state == "stopped"] if current else []
     changes = diff(current.spec if current else None, planned.spec, stopped)
     return Prepared(topology, planned, current, changes, contents(blobs))

@@ -65,6 +65,7 @@ async def fetch(
         folder.note(await facts(client, status))
         await _events(client, status.mesh, folder)
         await _timeline(client, status.spec, folder)
+        folder.write("fidelity.json", api.encode(status.fidelity) + b"\n")
     except OtterError as error:
         failed.append(error)
     for name in modules or known:

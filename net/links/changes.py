@@ -69,7 +69,7 @@ class Change:
     def asked(self) -> dict[str, Value | None]:
         """For people: without what only follows from the rest."""
         named = {name for name, value in self.values.items() if value is not None}
-        follows = _implied({name: self.values[name] for name in named})
+        follows = {*_implied({name: self.values[name] for name in named}), "delivery"}
         return {n: v for n, v in self.values.items() if v is not None or n not in follows}
 
 
@@ -117,6 +117,8 @@ def _implied(values: Mapping[str, Any]) -> dict[str, Any]:
         implied["jitter_table"] = None
     elif values.get("jitter_table") is not None and "jitter_distribution" not in values:
         implied["jitter_distribution"] = "table"
+    if "rate_bps" in values and "delivery" not in values:
+        implied["delivery"] = None  # who says a rate means it
     if values.get("queue_discipline") == "tail":
         implied["ecn"] = None
     return {name: value for name, value in implied.items() if values.get(name) is None}

@@ -1,7 +1,7 @@
 """One direction of a link as a function of packets, their times and a seed. Pure.
 
     offer ─► up? loss ─► duplicate, corrupt ─► queue, rate ─► delay, jitter ─► slots ─► take
-                                                         └─ reorder: overtakes ─┘
+                               (or opportunities, one by one) └─ reorder: overtakes ─┘
 
 What comes out and when depends only on what was offered and asked for when, never on when one
 looked: `offer`, `change` and `take` first bring the model up to their own time. Times never go
@@ -16,35 +16,22 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from net.links import aqm, header, jitter, loss, queue
 from net.links.cell import NEVER, Medium, Sender
 from net.links.chance import Chances
+from net.links.delivery import HEADER_BYTES, Opportunities, Schedule
 from net.links.slots import Slots
 from net.links.spec import LinkSpec
+from net.links.tally import Tally
 
 _PURPOSES = ("loss", "jitter", "duplicate", "corrupt", "reorder", "red", "slot")
 ROOM_BYTES = 256 << 20
 """What one direction holds at most, queue and flight together: 5 s of 400 Mbit/s."""
 KEEPING_BYTES = 180
 """What it costs to keep a packet beside its bytes: a flood of tiny ones fills memory with that."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of packets; `bytes` are those of IP packets that arrived."""
-
-    packets: int = 0
-    bytes: int = 0
-    duplicated: int = 0
-    corrupted: int = 0
-    marked: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-
-    def drop(self, cause: str) -> None:
-        """Count a dropped packet."""
-        self.dropped[cause] = self.dropped.get(cause, 0) + 1
+_NO_BYTE = 1e-6
+"""Less than this is rounding."""
 
 
 class Model(Sender):
@@ -55,6 +42,8 @@ class Model(Sender):
         chances: Where its purposes draw from.
         start: Bytes before the IP header of each packet, which aren't counted.
         room_bytes: What it holds at most.
+        schedule: Of the trace that `spec.delivery` names, if it does.
+        shift_s: From seconds since boot, as in `spec`, to the caller's clock.
 
     Attributes:
         room_bytes: The same; whoever shares memory out may change it.
@@ -65,9 +54,17 @@ class Model(Sender):
     """
 
     def __init__(
-        self, spec: LinkSpec, chances: Chances, *, start: int = 0, room_bytes: int = ROOM_BYTES
+        self,
+        spec: LinkSpec,
+        chances: Chances,
+        *,
+        start: int = 0,
+        room_bytes: int = ROOM_BYTES,
+        schedule: Schedule | None = None,
+        shift_s: float = 0.0,
     ) -> None:
         self._start = start
+        self._shift_s = shift_s
         self.room_bytes = room_bytes
         self.tally = Tally()
         self.waiting_packets = 0
@@ -83,10 +80,13 @@ class Model(Sender):
         self._settled = 0
         self._codel: aqm.Codel | None = None
         self._red: aqm.RedState | None = None
+        self._opportunities: Opportunities | None = None
+        self._left = 0.0
         self._spec = LinkSpec()
         self._draws = {purpose: chances(purpose) for purpose in _PURPOSES}
         self._set_loss(spec)
         self._set_flight(spec)
+        self._set_delivery(spec, schedule)
         self._set_queue(spec)
         self._set_slots(spec)
         self._spec = spec
@@ -123,16 +123,20 @@ class Model(Sender):
         elif len(self._queue):
             self._begin(now)
 
-    def change(self, spec: LinkSpec, now: float) -> None:
+    def change(self, spec: LinkSpec, now: float, schedule: Schedule | None = None) -> None:
         """Ask for something else from now on."""
         self._advance(now)
         before = self._spec
         if _differs(before, spec, "loss_ratio", "loss_correlation", "loss_gilbert", "loss_markov"):
             self._set_loss(spec)
-        old_rate = self._rate
+        old_rate, one_by_one = self._rate, self._opportunities is not None
         self._set_flight(spec)
+        self._set_delivery(spec, schedule)
         self._set_queue(spec)
-        self._rescale(old_rate, now)
+        if one_by_one or self._opportunities is not None:
+            self._go_on(old_rate, now, one_by_one=one_by_one)
+        else:
+            self._rescale(old_rate, now)
         self._shorten(before, spec, now)
         if _differs(before, spec, "slot_s", "slot_bytes"):
             left = self._slots
@@ -168,12 +172,22 @@ class Model(Sender):
             ratio, correlation = spec.reorder_ratio, spec.reorder_correlation
             self._overtakes = loss.chance(ratio, correlation, draws["reorder"])
 
+    def _set_delivery(self, spec: LinkSpec, schedule: Schedule | None) -> None:
+        if spec.delivery is None:
+            self._opportunities = None
+        elif spec.delivery != self._spec.delivery or self._opportunities is None:
+            if schedule is None:
+                raise ValueError("opportunities of a trace that isn't there")
+            self._opportunities = Opportunities(schedule, spec.delivery, self._shift_s)
+
     def _set_queue(self, spec: LinkSpec) -> None:
         kept = ("queue_discipline", "queue_s", "queue_bytes", "queue_packets", "rate_bps")
         discipline = spec.queue_discipline if spec.rate_bps else None
         self._rate = spec.rate_bps
         self.weight = spec.medium_weight or 1.0
         self._overhead = spec.overhead_bytes or 0
+        if self._opportunities is not None:
+            self._overhead += HEADER_BYTES
         self._ecn = bool(spec.ecn)
         self._limit = queue.limit(spec)
         if discipline != "codel":
@@ -205,11 +219,28 @@ class Model(Sender):
             if self.medium is not None:
                 self.medium.reschedule(self, self._done_s, now)
             return
-        one: aqm.Waiting | None = self._serving
+        self._let_all_go(now)
+
+    def _let_all_go(self, now: float) -> None:
+        one = self._serving or self._queue.get()
         self._serving, self._done_s = None, NEVER
         while one is not None:
             self._depart(one.packet, now)
             one = self._queue.get()
+
+    def _go_on(self, old_rate: float | None, now: float, *, one_by_one: bool) -> None:
+        """From a rate to opportunities or back: of what is being sent the same is left."""
+        if self._opportunities is not None:
+            self._opportunities.skip(now)  # it is another one, it may begin in the past
+            if self._serving is not None and not one_by_one:
+                self._left = max(1.0, (self._done_s - now) * (old_rate or 0.0) / 8)
+                self._done_s = NEVER
+        elif self._rate is None:
+            self._let_all_go(now)
+        elif self._serving is not None:
+            self._done_s = now + self._left * 8 / self._rate
+        elif len(self._queue):
+            self._begin(now)
 
     def _shorten(self, before: LinkSpec, spec: LinkSpec, now: float) -> None:
         """Where the delay falls, nothing stays under way for longer than the new one."""
@@ -248,7 +279,7 @@ class Model(Sender):
             for _ in range(copies):
                 size = len(packet) - start
                 if self.waiting_bytes + keeping * self.waiting_packets + size > room:
-                    tally.drop("other")
+                    tally.drop("room")
                     continue
                 if rate is not None:
                     self._enqueue(packet, size, rate, now)
@@ -288,6 +319,10 @@ class Model(Sender):
             early = self._deviation is not None or self._overtakes is not None
             early = early or self.medium is not None  # others wait for it to have sent
             first = min(first, self._done_s if early else self._done_s + self._delay_s)
+        if self._opportunities is not None and (self._serving is not None or len(self._queue)):
+            following = self._opportunities.next_s
+            early = self._deviation is not None or self._overtakes is not None
+            first = min(first, following if early else following + self._delay_s)
         return first
 
     # --- the queue --------------------------------------------------------------------------------
@@ -305,7 +340,9 @@ class Model(Sender):
         self.waiting_packets += 1
         self.waiting_bytes += size
         one = aqm.Waiting(packet, cost, now)
-        if self._serving is None and self.medium is None:
+        if self._opportunities is not None and self._serving is None and not len(waiting):
+            waiting.put(one)
+        elif self._serving is None and self.medium is None and self._opportunities is None:
             waiting.put(one)
             self._begin(now)
         elif (limit.bytes is not None and waiting.bytes + cost > limit.bytes) or (
@@ -330,8 +367,29 @@ class Model(Sender):
             self._done_s = NEVER
             if self._red is not None:
                 self._red.emptied(now)
+        elif self._opportunities is not None:
+            self._left, self._done_s = float(one.cost), NEVER
         else:
             self._done_s = now + one.cost * 8 / self._rate
+
+    def _use_opportunities(self, now: float, chances: Opportunities) -> None:
+        """Let pass what the opportunities up to and at `now` let pass."""
+        while chances.next_s <= now:
+            if self._serving is None and not len(self._queue):
+                chances.skip(now)
+                return
+            at, left = chances.next_s, chances.use()
+            while left > _NO_BYTE and (self._serving is not None or len(self._queue)):
+                if self._serving is None:
+                    self._begin(at)
+                    continue  # the discipline may have dropped them all
+                part = min(left, self._left)
+                left, self._left = left - part, self._left - part
+                if self._left <= _NO_BYTE:
+                    one, self._serving = self._serving, None
+                    self._depart(one.packet, at)
+                    if self._red is not None and not len(self._queue):
+                        self._red.emptied(at)
 
     # --- on a shared medium: as it says -----------------------------------------------------------
 
@@ -390,6 +448,8 @@ class Model(Sender):
         """Do all that happens up to and at `now`."""
         if self.medium is not None:
             self.medium.advance(now)
+        if self._opportunities is not None:
+            self._use_opportunities(now, self._opportunities)
         while self._done_s <= now:
             one, at = self._serving, self._done_s
             assert one is not None

@@ -13,9 +13,11 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from net.links.delivery import Delivery
+
 Distribution = Literal["uniform", "normal", "pareto", "paretonormal", "table"]
 Discipline = Literal["tail", "codel", "red"]
-Value = float | int | str | bool | tuple[float, ...]
+Value = float | int | str | bool | tuple[float, ...] | Delivery
 
 TABLE_LIMIT = 16_384
 """Entries of a jitter table: what the kernel's netem takes (NETEM_DIST_MAX)."""
@@ -80,6 +82,8 @@ class LinkSpec:
             sends, so all that it gets when the others are silent.
         medium_weight: Its part of the time that several want, against theirs; 1 unless said
             otherwise.
+        delivery: Packets leave at the opportunities of a trace instead of evenly; `rate_bps` is
+            then what these are on average, by which a queue in time is measured.
     """
 
     delay_s: float | None = None
@@ -107,6 +111,7 @@ class LinkSpec:
     up: bool | None = None
     medium: str | None = None
     medium_weight: float | None = None
+    delivery: Delivery | None = None
 
     def problems(self) -> dict[str, str]:
         """Field name -> why its value makes no sense; empty if all is well."""
@@ -125,6 +130,7 @@ class LinkSpec:
         wrong |= self._loss_problems()
         wrong |= self._queue_problems()
         wrong |= self._medium_problems()
+        wrong |= self._delivery_problems()
         return wrong
 
     def asked(self) -> dict[str, Any]:
@@ -211,6 +217,17 @@ class LinkSpec:
                 wrong["medium_weight"] = "goes only with a shared medium"
             elif not 0 < self.medium_weight <= _HEAVIEST:
                 wrong["medium_weight"] = f"must be above 0 and at most {_HEAVIEST:g}"
+        return wrong
+
+    def _delivery_problems(self) -> dict[str, str]:
+        wrong: dict[str, str] = {}
+        if self.delivery is not None:
+            if self.rate_bps is None:
+                wrong["delivery"] = "goes only with a rate: what it is on average"
+            elif self.medium is not None:
+                wrong["delivery"] = "goes not with a shared medium: that says whose turn it is"
+            elif problem := self.delivery.problem():
+                wrong["delivery"] = problem
         return wrong
 
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from net.links.changes import Change
+from net.links.delivery import Delivery
 from net.links.limits import Limits
 from net.links.spec import LinkSpec
-from net.links.traces.trace import Played
+from net.links.traces.trace import OneByOne, Played
 
 RAMP_STEP_S = 0.05
 """A ramp's values are set so often: finer than what a stream of messages sees of it."""
@@ -149,14 +150,32 @@ class Course:
         base: What the topology asks of it.
         events: Of this direction, in the order of the file.
         played: Its trace; None: it has none.
+        one_by_one: The opportunities of that, if it has such.
     """
 
     def __init__(
-        self, base: LinkSpec | Limits, events: Sequence[Event] = (), played: Played | None = None
+        self,
+        base: LinkSpec | Limits,
+        events: Sequence[Event] = (),
+        played: Played | None = None,
+        one_by_one: OneByOne | None = None,
     ) -> None:
         self._base = base
         self._events = tuple(events)
-        self._played = played
+        self._played: Played | OneByOne | None = played
+        self._one_by_one = one_by_one
+
+    def clocked(self, zero_s: float) -> Course:
+        """The same for a driver that keeps time: opportunities of a trace are handed over at once.
+
+        Args:
+            zero_s: When moment 0 is, in seconds since boot.
+        """
+        if self._one_by_one is None:
+            return self
+        course = Course(self._base, self._events)
+        course._played = self._one_by_one.at(zero_s)
+        return course
 
     @property
     def events(self) -> int:
@@ -237,12 +256,12 @@ def _steps(since_s: float, moment_s: float) -> int:
     return count
 
 
-def _of_trace(values: Mapping[str, float]) -> Change:
+def _of_trace(values: Mapping[str, float | Delivery]) -> Change:
     if "loss_ratio" not in values and "up" not in values:
         return Change(values)  # nothing follows from these, and a trace may change often
-    asked: dict[str, float | bool] = dict(values)
-    if "up" in values:
-        asked["up"] = values["up"] >= 0.5
+    asked: dict[str, float | bool | Delivery] = dict(values)
+    if isinstance(up := values.get("up"), float):
+        asked["up"] = up >= 0.5
     return Change.of(**asked)
 
 
@@ -275,6 +294,10 @@ class Timeline(Generic[K]):
 
     def __bool__(self) -> bool:
         return bool(self._courses)
+
+    def clocked(self, zero_s: float) -> Timeline[K]:
+        """The same for a driver that keeps time by itself; see `Course.clocked`."""
+        return Timeline({key: course.clocked(zero_s) for key, course in self._courses.items()})
 
     def state(self, moment_s: float) -> dict[K, Change]:
         """What differs from the topology at a moment, of every direction that has a course."""

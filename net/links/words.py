@@ -48,6 +48,7 @@ _FORMS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "reorder_correlation": ("reorder correlation", format_ratio),
     "slot_s": ("slot", _slot),
     "slot_bytes": ("slot size", format_size),
+    "delivery": ("", lambda delivery: "opportunity by opportunity"),
     "medium": ("shared on", str),
     "medium_weight": ("weight", lambda weight: f"{weight:g}"),
 }

@@ -79,8 +79,8 @@ class LinkCounters(Data, frozen=True):
     bytes: int = 0
     """Of IP packets, of those."""
     dropped: dict[str, int] = msgspec.field(default_factory=dict)
-    """Cause -> packets: `loss`, `queue`, `aqm`, `down`, `other`; `overrun`: this machine was too
-    slow to take them, which nobody asked for."""
+    """Cause -> packets: `loss`, `queue`, `aqm`, `down`, `other`; which nobody asked for: `overrun`,
+    this machine was too slow to take them, and `room`, its memory for links was full."""
     duplicated: int = 0
     corrupted: int = 0
     marked: int = 0
@@ -115,6 +115,31 @@ class LinkStatus(Data, frozen=True, rename={"from_": "from"}):
     """Why it isn't as asked."""
     counters: LinkCounters | None = None
     """Only in the answers of `GET`, and where the driver can tell."""
+
+
+class Doubt(Data, frozen=True):
+    """A cause for which a run wasn't what was asked for."""
+
+    cause: str
+    """`late`, `waiting`, `overrun`, `room`, `gap`."""
+    text: str
+    """Of the last time, for people."""
+    since: float
+    """When it was first so, and last: seconds since 1970."""
+    until: float
+    seconds: float
+    """For how long together."""
+
+
+class Fidelity(Data, frozen=True):
+    """Whether what carried a run's links kept up: `fidelity` in `status --json`."""
+
+    run: str = ""
+    valid: bool = True
+    """False: for some time of the run links were something else than was asked."""
+    why: tuple[Doubt, ...] = ()
+    checked_s: float = 0.0
+    """How much of the run was looked at."""
 
 
 class CellStatus(Data, frozen=True):
@@ -234,6 +259,7 @@ class MeshStatus(Data, frozen=True):
     links: tuple[LinkStatus, ...]
     spec: MeshSpec
     cells: tuple[CellStatus, ...] = ()
+    fidelity: Fidelity = Fidelity()
     problem: str = ""
     """What keeps the mesh as a whole from converging (network, budgets); one line."""
     owner: str = ""
@@ -274,7 +300,7 @@ class Event(Data, frozen=True):
     """Seconds since 1970, UTC."""
     mesh: str
     kind: str
-    """`module`, `network`, `image`, `mesh`, `agent`, `link`, `timeline`."""
+    """`module`, `network`, `image`, `mesh`, `agent`, `link`, `timeline`, `fidelity`."""
     subject: str
     """Name of the module, host or link; the mesh's own name otherwise."""
     text: str

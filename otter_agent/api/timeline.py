@@ -8,6 +8,7 @@ import msgspec
 
 from net.conditions import Condition
 from net.links.changes import Change
+from net.links.delivery import Delivery
 from net.links.timeline import Event as TimedEvent
 from net.links.traces.trace import Manner
 from otter_agent.api.base import Data, digest, encode
@@ -30,11 +31,23 @@ class TraceUse(Data, frozen=True):
     offset_s: float = 0.0
     scale: dict[str, float] = msgspec.field(default_factory=dict)
     without: tuple[str, ...] = ()
+    opportunities: bool = False
+    """Whether its delivery opportunities are to be had one by one; else what they are as rates."""
 
     def manner(self) -> Manner:
         """How it is played."""
         return Manner(
             loop=self.loop, offset_s=self.offset_s, scale=self.scale, without=self.without
+        )
+
+    def delivery(self) -> Delivery:
+        """How its opportunities are had one by one; when it begins is for others to say."""
+        return Delivery(
+            trace=self.blob,
+            offset_s=self.offset_s,
+            stretch=self.scale.get("time", 1.0),
+            scale=self.scale.get("rate_bps", 1.0),
+            loop=self.loop,
         )
 
 

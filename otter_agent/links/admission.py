@@ -39,6 +39,10 @@ def _lacking_later(choice: Choice, spec: api.MeshSpec) -> Iterator[str]:
         use = spec.timeline.traces[0]
         for why in choice.refusals(_PLAYED).values():
             yield f"link {use.link}: trace {use.name}: {why}"
+    for use in spec.timeline.traces:
+        if use.opportunities:
+            for why in choice.refusals(LinkSpec(rate_bps=1e6, delivery=use.delivery())).values():
+                yield f"link {use.link}: trace {use.name}: {why}"
     judged: set[tuple[int, LinkSpec]] = set()
     for number, event in enumerate(spec.timeline.events):
         links = {*event.both, *event.forward, *event.reverse}

@@ -125,6 +125,8 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
         known = ", ".join(sorted(FIELDS))
         text = f"a link has no property {unknown[0][:80]!r}"
         raise AgentError("bad-request", text, hint=f"its properties are {known}")
+    if "delivery" in given:
+        raise AgentError("bad-request", "delivery is for a timeline to ask for: it knows when")
     named = {name: value for name, value in given.items() if value is not None}
     for name, value in named.items():
         if isinstance(value, bool) != (name in ("up", "ecn")):

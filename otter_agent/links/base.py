@@ -72,6 +72,42 @@ class Outcome:
     error: NetworkError | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How well links are carried, counted since whatever carries them began.
+
+    Attributes:
+        pid: The process that does it.
+        packets: That it let go.
+        late: Of those: more than 3 ms after their time.
+        no_room: That it dropped as its memory was full.
+        overruns: That it never saw, as it was too slow to take them.
+        moments: At which it looked how long a packet that comes would wait for it.
+        late_moments: Of those: over 3 ms.
+        worst_s: The longest of these.
+    """
+
+    pid: int
+    packets: int = 0
+    late: int = 0
+    no_room: int = 0
+    overruns: int = 0
+    moments: int = 0
+    late_moments: int = 0
+    worst_s: float = 0.0
+
+    def since(self, before: Health) -> Health:
+        """What was counted since then; all of it, where another process or link has begun."""
+        names = ("packets", "late", "no_room", "overruns", "moments", "late_moments")
+        counts = {n: (getattr(self, n), getattr(before, n)) for n in names}
+        anew = self.pid != before.pid
+        return Health(
+            pid=self.pid,
+            worst_s=self.worst_s,
+            **{n: now if anew or now < was else now - was for n, (now, was) in counts.items()},
+        )
+
+
 class LinkDriver(ABC):
     """One way to make links scarce."""
 
@@ -82,6 +118,10 @@ class LinkDriver(ABC):
     cuts_nothing: ClassVar[bool] = False
     """Whether it takes the up to 64 KiB that TCP hands a device at once for one packet: then what
     sends into a shaped mesh has to cut it before."""
+
+    keeps_time: ClassVar[bool] = False
+    """Whether it lets packets go at a trace's opportunities by itself (`LinkSpec.delivery`); others
+    are never asked for that."""
 
     @abstractmethod
     def probe(self) -> Facts:
@@ -117,3 +157,7 @@ class LinkDriver(ABC):
         For drivers whose packets pass through something that may end; it is there again by then.
         """
         return {}
+
+    def health(self, directions: Collection[Direction]) -> Health | None:
+        """How well these, of one mesh, are carried; None: by nothing that could be late."""
+        return None

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from net.errors import OtterError
 from net.links.changes import Change, in_force, problems
@@ -24,11 +24,12 @@ from otter_agent import api
 from otter_agent.errors import AgentError, NetworkError
 from otter_agent.links import clock, leases
 from otter_agent.links.asking import Asked
-from otter_agent.links.base import Counters, DeviceKind, Direction, LinkDriver, Outcome
+from otter_agent.links.base import Counters, DeviceKind, Direction, Health, LinkDriver, Outcome
 from otter_agent.links.choose import MEND, NONE, Choice
 from otter_agent.links.leases import Moment, Shape
 from otter_agent.links.telling import (
     LAYERS,
+    Keep,
     Layer,
     Tell,
     as_network_error,
@@ -42,18 +43,6 @@ _LOOK_AGAIN_S = 60.0
 what is in force, where no lease is sooner."""
 _NOTHING = Change()
 _PLAIN = LinkSpec()
-
-
-class Keep(Protocol):
-    """Where shapes are kept across the agent's lives."""
-
-    def shapes(self, mesh: str) -> dict[tuple[str, str, str], bytes]:
-        """All of a mesh."""
-        ...
-
-    def put_shapes(self, mesh: str, shapes: Mapping[tuple[str, str, str], bytes | None]) -> None:
-        """Keep, or forget with None. Raises `AgentError` on a full disk."""
-        ...
 
 
 class LinkBook:
@@ -136,6 +125,11 @@ class LinkBook:
     def expect(self, links: Collection[str]) -> None:
         """These will be changed: have devices for them that can be, from the next convergence."""
         self._expected = frozenset(links)
+
+    @property
+    def keeps_time(self) -> bool:
+        """Whether the driver lets packets go at a trace's opportunities by itself."""
+        return self._choice.driver is not None and self._choice.driver.keeps_time
 
     def all(self) -> list[Way]:
         """All directions, in the topology's order."""
@@ -414,8 +408,15 @@ class LinkBook:
             try:
                 found = driver.counters(there.keys())
             except OtterError:
-                return {}  # `look` tells why
+                found = {}  # `look` tells why
         return {there[where]: counters for where, counters in found.items()}
+
+    def health(self) -> Health | None:
+        """How well they are carried; None: by nothing that could be late. Blocking."""
+        driver, made = self._choice.driver, self._made
+        if driver is None or not made:
+            return None
+        return driver.health([d for w, d in self._directions.items() if w.link in made])
 
     # --- for the network (network/scarcity.py), from its thread ------------------------------
 
@@ -465,13 +466,13 @@ class LinkBook:
     def status(self, way: Way, now: Moment | None = None) -> api.LinkStatus:
         """Of one direction."""
         now = now or self._now()
-        made = self._made
-        asked, outcome = self._asked[way], self.outcome(way)
+        made, asked, outcome = self._made, self._asked[way], self.outcome(way)
         applied = outcome.applied
         driven = made is not None and way.link in made
         if applied is None and made is not None and not driven and outcome.error is None:
             applied = _PLAIN
-        by_driver = driven and (self._kind() != "veth" or bool(asked.asked()))
+        driver = self._choice.driver if driven else None
+        by_driver = driver is not None and (driver.device_kind != "veth" or bool(asked.asked()))
         end = self.shape_of(way).next_end(now)
         return api.LinkStatus(
             name=way.link,
@@ -485,9 +486,6 @@ class LinkBook:
             lacks=self._choice.refusals(asked),
             error="" if outcome.error is None else str(outcome.error),
         )
-
-    def _kind(self) -> DeviceKind:
-        return self._choice.driver.device_kind if self._choice.driver else "veth"
 
     def _layers_of(self, way: Way) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {"topology": self._base[way].asked()}

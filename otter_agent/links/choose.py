@@ -34,7 +34,7 @@ def _netem(agent_id: str, layout: Layout) -> LinkDriver:
 def _tun(agent_id: str, layout: Layout) -> LinkDriver:
     from otter_agent.links.tun.driver import TunDriver
 
-    return TunDriver(layout.run / "links", idle_s=_HELPER_IDLE_S)
+    return TunDriver(layout.run / "links", layout.blobs, idle_s=_HELPER_IDLE_S)
 
 
 def _fake(agent_id: str, layout: Layout) -> LinkDriver:

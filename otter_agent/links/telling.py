@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from net.errors import OtterError
@@ -33,6 +34,18 @@ class Tell(Protocol):
         data: dict[str, Any] | None = None,
     ) -> None:
         """Record it."""
+        ...
+
+
+class Keep(Protocol):
+    """Where shapes are kept across the agent's lives."""
+
+    def shapes(self, mesh: str) -> dict[tuple[str, str, str], bytes]:
+        """All of a mesh."""
+        ...
+
+    def put_shapes(self, mesh: str, shapes: Mapping[tuple[str, str, str], bytes | None]) -> None:
+        """Keep, or forget with None. Raises `AgentError` on a full disk."""
         ...
 
 

@@ -58,6 +58,7 @@ async def _mesh(request: web.Request) -> web.Response:
     agent = request.app[AGENT]
     book = agent.links(request.match_info["mesh"])
     await book.look_again()
+    await agent.fidelity(request.match_info["mesh"]).look_if_begun()
     counters = await asyncio.to_thread(book.count)
     status = agent.mesh(request.match_info["mesh"])
     found = await asyncio.to_thread(streams.stream_statuses, agent.machine.layout, status.spec)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from net.links.delivery import Schedule
 from net.links.limits import Limits
 from net.links.timeline import Course, Event, Timeline
 from net.links.traces.codec import decode
-from net.links.traces.trace import Played, Trace
+from net.links.traces.trace import OneByOne, Played, Trace
 from otter_agent import api
 from otter_agent.budgets.subjects import Subject, asked
 from otter_agent.links.ways import Way, ways
@@ -53,6 +54,7 @@ def compile_spec(
     base = ways(spec)
     problems: list[str] = []
     played: dict[Way, Played] = {}
+    one_by_one: dict[Way, OneByOne] = {}
     wanted = {use.blob for use in spec.timeline.traces}
     for digest in known.keys() - wanted:
         del known[digest]
@@ -66,7 +68,10 @@ def compile_spec(
             continue
         known[use.blob] = trace
         ends = (link.a, link.b) if use.way == "forward" else (link.b, link.a)
-        played[Way(link.name, *ends)] = Played(trace, use.manner())
+        way = Way(link.name, *ends)
+        played[way] = Played(trace, use.manner())
+        if use.opportunities and trace.opportunities_s is not None:
+            one_by_one[way] = _one_by_one(use, trace, played[way])
     events = tuple(
         event.timed(n, None if event.when is None else fired.get(event.key, math.inf))
         for n, event in enumerate(spec.timeline.events)
@@ -76,7 +81,9 @@ def compile_spec(
         for way in _targets(written, links):
             of_way[way].append(event)
     touched = [way for way in base if way in played or way in of_way]
-    courses: dict[Key, Course] = {w: Course(base[w], of_way[w], played.get(w)) for w in touched}
+    courses: dict[Key, Course] = {
+        way: Course(base[way], of_way[way], played.get(way), one_by_one.get(way)) for way in touched
+    }
     of_subject: dict[Subject, list[Event]] = defaultdict(list)
     for event, written in zip(events, spec.timeline.events, strict=True):
         for subject in _subjects(written):
@@ -91,6 +98,12 @@ def compile_spec(
 def _subjects(event: api.TimelineEvent) -> Iterator[Subject]:
     yield from (Subject("host", name) for name in dict.fromkeys(event.hosts))
     yield from (Subject("module", name) for name in dict.fromkeys(event.modules))
+
+
+def _one_by_one(use: api.TraceUse, trace: Trace, played: Played) -> OneByOne:
+    assert trace.opportunities_s is not None
+    schedule = Schedule(trace.opportunities_s, trace.length_s)
+    return OneByOne(played, schedule, use.delivery())
 
 
 def _targets(event: api.TimelineEvent, links: dict[str, api.Link]) -> Iterator[Way]:

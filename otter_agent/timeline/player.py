@@ -46,6 +46,11 @@ _NOTHING = Change()
 class Links(Protocol):
     """The links of the mesh: `otter_agent.links.book.LinkBook`."""
 
+    @property
+    def keeps_time(self) -> bool:
+        """Whether their driver lets packets go at a trace's opportunities by itself."""
+        ...
+
     def expect(self, links: Collection[str]) -> None:
         """These will be changed."""
         ...
@@ -254,7 +259,7 @@ class Player:
         """Bring everything to where the timeline stands, whatever it was before."""
         compiled = await self._compile()
         position = self._kept.position(self._around.now())
-        begun, timeline = self._kept.begun, compiled.timeline
+        begun, timeline = self._kept.begun, self._clocked(compiled.timeline)
         # For thousands of directions that takes a while; the loop has others to serve.
         state, walk = await asyncio.to_thread(
             lambda: (timeline.state(position) if begun else {}, Walk(timeline, position))
@@ -271,6 +276,13 @@ class Player:
             self._told_to = since
         await self._ask([Due(w, position, c) for w, c in changes.items()])
         await self._move(position)
+
+    def _clocked(self, timeline: Timeline[Key]) -> Timeline[Key]:
+        """As the links' driver takes it; while it stands still, there are no opportunities."""
+        zero = self._kept.zero
+        if zero is None or not self._around.links.keeps_time:
+            return timeline
+        return timeline.clocked(zero.boot_s)
 
     async def _compile(self) -> Compiled:
         spec = self._spec
@@ -375,7 +387,8 @@ class Player:
         if compiled is None or not most:
             return ()
         since = kept.position(self._around.now()) if kept.begun else None
-        return tuple(map(_told, await asyncio.to_thread(compiled.timeline.upcoming, since, most)))
+        timeline = self._clocked(compiled.timeline)
+        return tuple(map(_told, await asyncio.to_thread(timeline.upcoming, since, most)))
 
     def status(
         self, last: int = 0, upcoming: tuple[api.TimelineChange, ...] = ()

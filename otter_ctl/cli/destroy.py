@@ -19,6 +19,7 @@ from otter_ctl.cli.common import (
     print_json,
     run,
 )
+from otter_ctl.cli.links import show_doubts
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.transfers import bring_all
 from otter_ctl.client import AgentClient
@@ -123,6 +124,7 @@ async def _remove(session: Session, client: AgentClient, name: str, how: _How) -
     if status is None:
         return None
     folder = RunFolder.of(session.runs, status.spec)
+    show_doubts(status.fidelity)
     if not how.no_fetch and status.state != "destroying":
         await bring_all(client, status, folder, discard=how.discard, quiet=how.quiet)
     with Progress([m.name for m in status.modules], quiet=how.quiet) as progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import click
@@ -58,6 +59,24 @@ def too_slow(links: Sequence[api.LinkStatus]) -> list[str]:
     if len(lines) > MOST:
         lines = [*lines[:MOST], f"and {len(lines) - MOST} more likewise"]
     return lines
+
+
+def doubts(fidelity: api.Fidelity) -> list[str]:
+    """Why a run isn't what was asked for: a line each; none where it is."""
+    if fidelity.valid:
+        return []
+    lines = [f"this run is not what was asked for ({len(fidelity.why)} causes):"]
+    for doubt in fidelity.why:
+        when = time.strftime("%H:%M:%S", time.localtime(doubt.since))
+        lines.append(f"  {doubt.text}, for {format_duration(round(doubt.seconds, 1))} since {when}")
+    lines.append("  what modules measured then is this machine's lack: docs/fidelity.md")
+    return lines
+
+
+def show_doubts(fidelity: api.Fidelity) -> None:
+    """The same on stderr."""
+    for line in doubts(fidelity):
+        click.secho(line, fg="yellow", err=True)
 
 
 def show_cells(cells: Sequence[api.CellStatus]) -> None:

@@ -19,6 +19,7 @@ from otter_ctl.cli.common import (
     print_json,
     run,
 )
+from otter_ctl.cli.links import show_doubts
 from otter_ctl.client import AgentClient
 
 EXIT_FAILED = 1
@@ -75,11 +76,14 @@ def command(
         cpu=not no_cpu,
     )
 
-    async def work() -> list[api.VerifyRow]:
+    async def work() -> tuple[list[api.VerifyRow], api.Fidelity]:
         async with AgentClient(session.agent.socket, force=force) as client:
-            return await measured(client, await pick_mesh(client, mesh), request, quiet=as_json)
+            name = await pick_mesh(client, mesh)
+            rows = await measured(client, name, request, quiet=as_json)
+            return rows, (await client.mesh(name)).fidelity
 
-    rows = run(work())
+    rows, fidelity = run(work())
+    show_doubts(fidelity)
     if as_json:
         print_json(rows)
     else:

@@ -8,7 +8,7 @@ from typing import Literal
 from net.links.traces.trace import Trace
 from otter_agent import api
 from otter_ctl.planning.model import Blob, Upload
-from otter_ctl.topology.model import TimedEvent, Topology, TraceUse
+from otter_ctl.topology.model import Link, TimedEvent, Topology, TraceUse
 
 
 def timeline(topology: Topology, blobs: Mapping[Upload, Blob]) -> api.TimelineSpec:
@@ -16,9 +16,9 @@ def timeline(topology: Topology, blobs: Mapping[Upload, Blob]) -> api.TimelineSp
     traces = []
     for link in topology.links:
         if link.forward_trace is not None:
-            traces.append(_trace(link.name, "forward", link.forward_trace, blobs))
+            traces.append(_trace(link, "forward", link.forward_trace, blobs))
         if link.reverse_trace is not None:
-            traces.append(_trace(link.name, "reverse", link.reverse_trace, blobs))
+            traces.append(_trace(link, "reverse", link.reverse_trace, blobs))
     moves = (
         api.Move(at_s=move.at_s, host=move.host, link=move.link, every_s=move.every_s)
         for move in topology.moves
@@ -39,14 +39,18 @@ def trace_notes(topology: Topology) -> Iterator[str]:
 
 
 def _trace(
-    link: str,
+    link: Link,
     way: Literal["forward", "reverse"],
     use: TraceUse,
     blobs: Mapping[Upload, Blob],
 ) -> api.TraceUse:
     manner = use.manner
+    spec = link.forward if way == "forward" else link.reverse
+    one_by_one = isinstance(use.trace, Trace) and use.trace.opportunities_s is not None
+    # A shared medium says whose turn it is; who sets the rate himself wants no other.
+    shared = spec is not None and spec.medium is not None
     return api.TraceUse(
-        link=link,
+        link=link.name,
         way=way,
         name=use.name,
         blob=blobs[use.trace].digest,
@@ -54,6 +58,7 @@ def _trace(
         offset_s=manner.offset_s,
         scale=dict(manner.scale),
         without=tuple(manner.without),
+        opportunities=one_by_one and not shared and "rate_bps" not in manner.without,
     )
 
 

@@ -21,7 +21,7 @@ TRACE = Table(
     Key("file", values.PATH, "The file, instead of `generate`."),
     Key("format", kinds.choice(*FORMATS), "How it is written; guessed if left out."),
     Key("columns", values.TEXTS, "CSV: what headers of others are to be read as."),
-    Key("bin", values.WAIT, "mahimahi: over how long opportunities become a rate."),
+    Key("bin", values.WAIT, "mahimahi: play it as a rate, counted over so long."),
     Key("generate", kinds.choice(*MODELS), "A model to draw the trace from, instead of `file`."),
     Key("seed", kinds.integer(0, 2**63 - 1), "Of the drawing; else of the mesh's and the link's."),
     Key("length", values.WAIT, "How much is drawn."),

@@ -117,7 +117,7 @@ class Traces:
             for key, only in (("columns", "csv"), ("bin", "mahimahi")):
                 if key in fields and kind != only:
                     place.child(key).report(f"goes only with the format {only}, this is {kind}")
-            trace = self._file(path, written, kind, columns, fields.get("bin", BIN_S))
+            trace = self._file(path, written, kind, columns, fields.get("bin"))
         except TraceFileError as error:
             place.report(error.message, error.hint)
             return None
@@ -125,12 +125,14 @@ class Traces:
         return None if manner is None else TraceUse(name=written, trace=trace, manner=manner)
 
     def _file(
-        self, path: Path, name: str, kind: Any, columns: dict[str, str] | None, bin_s: float
+        self, path: Path, name: str, kind: Any, columns: dict[str, str] | None, bin_s: float | None
     ) -> Trace:
         key = (path, kind, tuple((columns or {}).items()), bin_s)
         if key not in self._read:
             try:
-                self._read[key] = read(path, kind, columns=columns, bin_s=bin_s, name=name)
+                trace = read(path, kind, columns=columns, bin_s=bin_s or BIN_S, name=name)
+                # Who says how it becomes a rate wants one.
+                self._read[key] = replace(trace, opportunities_s=None) if bin_s else trace
             except TraceFileError as error:
                 self._read[key] = error
         found = self._read[key]

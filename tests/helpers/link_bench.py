@@ -11,6 +11,7 @@ import math
 import os
 import secrets
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -23,8 +24,10 @@ from types import TracebackType
 from typing import Self
 
 from net.links.spec import LinkSpec
+from otter_agent import beside
 from otter_agent.links.base import Counters, Direction, LinkDriver
 from otter_agent.links.tun import device
+from otter_agent.links.tun.driver import TunDriver
 from otter_agent.network import namespaces
 
 A, B = "10.99.0.1", "10.99.0.2"
@@ -280,6 +283,18 @@ def socket_in(netns: str, address: str) -> socket.socket:
     made[0].setsockopt(socket.SOL_SOCKET, 32, 8 << 20)  # SO_SNDBUFFORCE
     made[0].bind((address, _PORT))
     return made[0]
+
+
+def kill(driver: TunDriver) -> int:
+    """Kill the helper; returns when it is gone, with what its pid was."""
+    pid = driver.pid
+    watched = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        assert beside.ended(watched, 10)
+    finally:
+        os.close(watched)
+    return pid
 
 
 def tcp_copy(link: Link, count: int) -> int:

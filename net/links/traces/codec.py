@@ -9,9 +9,12 @@ The header has `length_s`, `points`, `columns` (names; the times come first) and
 from __future__ import annotations
 
 import json
+import mmap
 import sys
 from array import array
+from typing import Any
 
+from net.links.delivery import Schedule
 from net.links.traces.trace import FIELDS, MAX_POINTS, Trace
 
 MAGIC = b"OTRACE1\n"
@@ -47,27 +50,58 @@ def decode(data: bytes) -> Trace:
 
 
 def _decode(data: bytes) -> Trace:
-    if not data.startswith(MAGIC):
-        raise ValueError("not a trace: it begins otherwise")
-    end = data.find(b"\n", len(MAGIC), len(MAGIC) + _HEADER_LIMIT)
-    if end < 0:
-        raise ValueError("not a trace: its header has no end")
-    header = json.loads(data[len(MAGIC) : end])
-    points, opportunities = int(header["points"]), int(header["opportunities"])
+    header, start = _header(data)
     names, length_s = header["columns"], float(header["length_s"])
-    if not 0 < points <= MAX_POINTS or not 0 <= opportunities <= MAX_POINTS:
-        raise ValueError("not a trace: too many points, or none")
     if len(names) > len(FIELDS) or set(names) - set(FIELDS):
         raise ValueError(f"not a trace: columns {names}"[:200])
-    sizes = [points] * (1 + len(names)) + ([opportunities] if opportunities else [])
-    if len(data) - end - 1 != sum(sizes) * 8:
-        raise ValueError("not a trace: it is cut off, or goes on")
-    arrays, start = [], end + 1
-    for size in sizes:
+    opportunities = int(header["opportunities"])
+    arrays = []
+    for size in _sizes(header, len(data) - start):
         arrays.append(_array(data[start : start + size * 8]))
         start += size * 8
     columns = dict(zip(names, arrays[1 : 1 + len(names)], strict=True))
     return Trace(arrays[0], columns, length_s, arrays[-1] if opportunities else None)
+
+
+def schedule(data: bytes | mmap.mmap) -> Schedule:
+    """The opportunities alone, of what was decoded before; of a file in memory they stay there.
+
+    Raises:
+        ValueError: It is something else, or has none.
+    """
+    try:
+        header, start = _header(data)
+        opportunities = int(header["opportunities"])
+        if not opportunities:
+            raise ValueError("the trace has no opportunities")
+        start += sum(_sizes(header, len(data) - start)[:-1]) * 8
+        if sys.byteorder == "big":
+            return Schedule(_array(bytes(data[start:])), float(header["length_s"]))
+        times = memoryview(data)[start:].cast("d")
+        return Schedule(times, float(header["length_s"]))
+    except (KeyError, TypeError, UnicodeDecodeError) as exc:
+        raise ValueError(f"not a trace: {exc}") from exc
+
+
+def _header(data: bytes | mmap.mmap) -> tuple[dict[str, Any], int]:
+    """What stands before the columns, and where these begin."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise ValueError("not a trace: it begins otherwise")
+    end = data.find(b"\n", len(MAGIC), len(MAGIC) + _HEADER_LIMIT)
+    if end < 0:
+        raise ValueError("not a trace: its header has no end")
+    return json.loads(data[len(MAGIC) : end]), end + 1
+
+
+def _sizes(header: dict[str, Any], there_bytes: int) -> list[int]:
+    """How many numbers each column has."""
+    points, opportunities = int(header["points"]), int(header["opportunities"])
+    if not 0 < points <= MAX_POINTS or not 0 <= opportunities <= MAX_POINTS:
+        raise ValueError("not a trace: too many points, or none")
+    sizes = [points] * (1 + len(header["columns"])) + ([opportunities] if opportunities else [])
+    if there_bytes != sum(sizes) * 8:
+        raise ValueError("not a trace: it is cut off, or goes on")
+    return sizes
 
 
 def _bytes(values: array[float]) -> bytes:

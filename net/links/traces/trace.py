@@ -13,9 +13,11 @@ import math
 from array import array
 from bisect import bisect_right
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 from net.errors import OtterError
+from net.links.delivery import Delivery, Schedule
 
 MTU_BYTES = 1500
 """IP bytes that one delivery opportunity of a packet-delivery trace carries."""
@@ -161,7 +163,7 @@ class Played:
         """What it says something of."""
         return tuple(name for name, *_ in self._columns)
 
-    def values(self, moment_s: float) -> Values:
+    def values(self, moment_s: float) -> Mapping[str, float | Delivery]:
         """What holds at a moment; what it says nothing of is left out."""
         _, index = self._place(moment_s)
         if index < 0:
@@ -206,3 +208,36 @@ class Played:
         if after >= 0 and self._moment(following, after) <= moment_s:
             return following, after
         return cycle, index
+
+
+class OneByOne:
+    """A packet-delivery trace as one value: its opportunities, for a driver that keeps time.
+
+    Args:
+        played: The same as rates: what holds after the end of one that doesn't loop.
+        schedule: Its opportunities.
+        delivery: How they are played.
+    """
+
+    def __init__(self, played: Played, schedule: Schedule, delivery: Delivery) -> None:
+        self._played = played
+        self._delivery = delivery
+        self._rate_bps = schedule.rate_bps * delivery.scale / delivery.stretch
+        left_s = schedule.length_s - delivery.offset_s
+        self._end_s = math.inf if delivery.loop else left_s * delivery.stretch
+
+    def at(self, zero_s: float) -> OneByOne:
+        """The same, whose moment 0 is known in seconds since boot."""
+        found = copy(self)
+        found._delivery = replace(self._delivery, zero_s=zero_s)
+        return found
+
+    def values(self, moment_s: float) -> Mapping[str, float | Delivery]:
+        """What holds at a moment."""
+        if moment_s >= self._end_s:
+            return self._played.values(moment_s)
+        return {"rate_bps": self._rate_bps, "delivery": self._delivery}
+
+    def next_change(self, moment_s: float) -> float:
+        """The first moment after this one at which it says something; infinite: never again."""
+        return self._end_s if moment_s < self._end_s else math.inf

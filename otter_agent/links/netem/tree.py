@@ -109,6 +109,11 @@ def refusals(spec: LinkSpec) -> dict[str, str]:
     for name in ("medium", "medium_weight"):
         if getattr(spec, name) is not None:
             wrong[name] = "the kernel's queues share nothing between links: the driver `tun` does"
+    if spec.delivery is not None:
+        wrong["delivery"] = (
+            'the kernel has no opportunities one by one: with `bin` (`bin = "100ms"`) the trace is '
+            "a rate"
+        )
     scrambled = "the kernel's netem draws each {} by itself, whatever correlation it is told"
     if spec.jitter_s and spec.jitter_correlation:
         wrong["jitter_correlation"] = scrambled.format("delay")

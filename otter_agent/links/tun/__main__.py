@@ -18,7 +18,7 @@ from pathlib import Path
 
 from net.links import jitter
 from otter_agent.beside import is_there
-from otter_agent.links.tun import realtime
+from otter_agent.links.tun import pulse, realtime
 from otter_agent.links.tun.carrier import Carrier
 from otter_agent.links.tun.control import Control
 
@@ -31,7 +31,8 @@ def main() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     inode = path.stat().st_ino
-    carrier = Carrier(realtime.Guard(time.monotonic(), time.process_time()))
+    guard = realtime.Guard(time.monotonic(), time.process_time())
+    carrier = Carrier(guard, pulse.Heart(path))
     _stop_on_signals(carrier)
     # The agent made it, so that nobody finds a helper that doesn't listen yet.
     with socket.socket(fileno=0) as listener:
@@ -50,6 +51,7 @@ def main() -> None:
         carrier.run(_LOOK_S, look)
         if is_there(path, inode):
             path.unlink(missing_ok=True)
+            pulse.path_of(path).unlink(missing_ok=True)
         control.close()  # it still has to do with the carrier
         carrier.close()
 

@@ -16,7 +16,9 @@ from net.links.cell import Medium, Sender
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Direction
 from otter_agent.links.tun.line import Gone, Line, Room, Way
+from otter_agent.links.tun.pulse import Heart
 from otter_agent.links.tun.realtime import Guard, Timer
+from otter_agent.links.tun.schedules import Schedules
 
 _EVENTS = 256
 _STALE = 256
@@ -35,17 +37,22 @@ class Carrier:
 
     Args:
         guard: Of the process's place before others.
+        heart: Beats while it runs.
 
     Attributes:
         lines: What it carries.
         room: What that may hold.
+        heart: Of the loop.
+        schedules: Opportunities of the traces that are played.
         stopped: Set it to end `run`.
     """
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, heart: Heart | None = None) -> None:
         self.lines: dict[frozenset[tuple[str, str]], Line] = {}
         self.room = Room()
+        self.schedules = Schedules()
         self.stopped = False
+        self.heart = heart or Heart()
         self._by_end: dict[tuple[str, str], Line] = {}
         self._ways: dict[int, tuple[Line, Way]] = {}
         self._media: dict[tuple[str, str], Medium] = {}
@@ -100,9 +107,10 @@ class Carrier:
             return
         way, now = line.way(direction), time.monotonic()
         medium = self._medium(direction.mesh, spec.medium)
+        schedule = None if spec.delivery is None else self.schedules[spec.delivery.trace]
         left = way.model.medium
         try:
-            way.ask(direction, spec, medium, now)
+            way.ask(direction, spec, now, medium, schedule)
             if medium is not None:
                 self._sharing[way.model] = line, way
             else:
@@ -143,6 +151,11 @@ class Carrier:
             if (found := self._sharing.get(sender)) is not None:
                 self._set_turn(*found)
 
+    def forget_schedules(self) -> None:
+        """Those that nobody plays any more."""
+        specs = (way.model.spec for line in self.lines.values() for way in line.ways)
+        self.schedules.keep({s.delivery.trace for s in specs if s.delivery is not None})
+
     # --- others -----------------------------------------------------------------------------------
 
     def watch(self, descriptor: int, events: int, ready: Ready) -> None:
@@ -164,15 +177,19 @@ class Carrier:
         """Carry packets until `stopped`; call `look` every so often."""
         now = time.monotonic()
         next_look = now + look_s
+        heart = self.heart
+        heart.beat(now)
         while not self.stopped:
             agenda = self._agenda
             while agenda and agenda[0][0] != agenda[0][3].scheduled_s:
                 heapq.heappop(agenda)
-            first = min(agenda[0][0], next_look) if agenda else next_look
+            first = min(agenda[0][0], heart.next_s) if agenda else heart.next_s
             calm = self._guard.calm
             self._timer.set(first - _EARLY_S if calm else max(first, now + _TOGETHER_S))
             events = self._epoll.poll(-1, _EVENTS)
             now = time.monotonic()
+            if now >= heart.next_s:
+                heart.beat(now)
             if calm and now < first <= now + _EARLY_S:
                 now = _spin(first)
             self._deliver(now)
@@ -201,6 +218,7 @@ class Carrier:
             self.detach(line)
         else:
             self._schedule(line, way)
+        self.heart.moved += 1
 
     def _deliver(self, now: float) -> None:
         """Hand on all whose time has come."""

@@ -11,6 +11,8 @@ import socket
 import time
 from collections import deque
 
+from msgspec.structs import replace
+
 from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_agent.links.base import Direction
@@ -58,7 +60,8 @@ class Control:
             talk.close()
 
     def look(self) -> None:
-        """Take note of whether anything is carried."""
+        """Take note of whether anything is carried, and let go of what isn't needed."""
+        self._carrier.forget_schedules()
         if self._carrier.lines:
             self.idle_since_s = None
         elif self.idle_since_s is None:
@@ -72,6 +75,8 @@ class Control:
             both = descriptors.popleft(), descriptors.popleft()
             line = Line(wanted.device, wanted.ends, both, self._carrier.room)
             self._carrier.attach(line)
+        for digest in request.traces:
+            self._carrier.schedules.add(digest, descriptors.popleft())
         for setting in request.settings:
             self._carrier.ask(setting.direction, setting.spec)
         if request.kind == "forget":
@@ -89,7 +94,22 @@ class Control:
             ]
         count = request.kind == "count"
         found = tuple(self._found(one, count=count) for one in asked)
-        return protocol.Answer(pid=os.getpid(), found=found)
+        pulse = self._pulse(request.mesh) if request.kind == "health" else None
+        return protocol.Answer(pid=os.getpid(), found=found, pulse=pulse)
+
+    def _pulse(self, mesh: str) -> protocol.Pulse:
+        ways = [
+            way
+            for line in self._carrier.lines.values()
+            for way in line.ways
+            if way.direction is not None and way.direction.mesh == mesh
+        ]
+        return replace(
+            self._carrier.heart.told(),
+            packets=sum(way.model.tally.packets for way in ways),
+            late=sum(way.lateness.over for way in ways),
+            no_room=sum(way.model.tally.dropped.get("room", 0) for way in ways),
+        )
 
     def _forget(self, mesh: str, keep: set[Direction]) -> None:
         for line in list(self._carrier.lines.values()):
@@ -154,8 +174,8 @@ class _Talk:
     def _answer(self, body: bytes) -> protocol.Answer:
         try:
             request = api.decode(body, protocol.Request)
-            if len(self._descriptors) < 2 * len(request.attach):
-                raise ValueError("links without their devices")
+            if len(self._descriptors) < 2 * len(request.attach) + len(request.traces):
+                raise ValueError("links without their devices, or traces without their files")
             return self._control.answer(request, self._descriptors)
         except ValueError as error:  # a `DecodeError` is one
             why = f"the helper of links doesn't understand its agent: {error}"

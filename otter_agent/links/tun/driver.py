@@ -10,18 +10,20 @@ from __future__ import annotations
 import os
 import platform
 import select
+import signal
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from net.links.spec import LinkSpec
 from otter_agent.errors import NetworkError
-from otter_agent.links.base import Counters, Direction, Facts, LinkDriver, Outcome
-from otter_agent.links.tun import device, ends, protocol
+from otter_agent.links.base import Counters, Direction, Facts, Health, LinkDriver, Outcome
+from otter_agent.links.tun import device, ends, protocol, schedules
 from otter_agent.links.tun.helper import Helper, Lost
+from otter_agent.links.tun.pulse import Watched
 from otter_agent.network import namespaces
 
 ERROR_S = 0.0001
@@ -30,6 +32,7 @@ _ATTEMPTS = 3
 _PAUSES_S = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Before another helper is started, where one after the other ends."""
 _STEADY_S = 10.0
+_LOOK_MS = 250
 
 
 class TunDriver(LinkDriver):
@@ -37,15 +40,25 @@ class TunDriver(LinkDriver):
 
     Args:
         folder: In the agent's run folder, for the helper's socket and log.
+        traces: Folder of the traces whose opportunities may be asked for, by digest.
         idle_s: How long the helper lives without links.
         answer_s: How long it has to answer; one that hangs is killed, and another one started.
     """
 
     name = "tun"
     device_kind = "tun"
+    keeps_time = True
 
-    def __init__(self, folder: Path, *, idle_s: float = 60.0, answer_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        traces: Path | None = None,
+        *,
+        idle_s: float = 60.0,
+        answer_s: float = 20.0,
+    ) -> None:
         self._helper = Helper(folder, idle_s, answer_s)
+        self._traces = traces or folder
         self._guard = threading.RLock()
         self._asked: dict[Direction, LinkSpec] = {}
         self._carried: dict[Direction, tuple[int, int]] = {}
@@ -120,6 +133,20 @@ class TunDriver(LinkDriver):
             else found
             for direction, found in counted.items()
         }
+
+    def health(self, directions: Collection[Direction]) -> Health | None:
+        """What the helper counted of one mesh, and what its devices dropped before it came."""
+        mesh = next((direction.mesh for direction in directions), "")
+        with self._guard:
+            try:
+                if not mesh or not self._find():
+                    return None
+                answer = self._helper.ask(protocol.Request(kind="health", mesh=mesh))
+            except Lost:
+                return None
+        pulse = answer.pulse or protocol.Pulse()
+        lost = sum(ends.overruns(directions).values())
+        return Health(pid=answer.pid, overruns=lost, **asdict(pulse))
 
     def forget(self, mesh: str, keep: Collection[Direction] = ()) -> None:
         """Have the helper let go of devices: while it has them open, their namespaces live."""
@@ -260,14 +287,19 @@ class TunDriver(LinkDriver):
         outcomes: dict[Direction, Outcome],
     ) -> None:
         opened = ends.open_all({link: links[link] for link in fresh})
+        traces: dict[str, int] = {}
         try:
             settings, attach = [], []
             descriptors: list[int] = []
             for link, parts in links.items():
-                found = opened.get(link)
-                if isinstance(found, NetworkError):
+                try:
+                    found = opened.get(link)
+                    if isinstance(found, NetworkError):
+                        raise found
+                    self._open_traces(parts.values(), traces)
+                except NetworkError as error:
                     outcomes |= {
-                        one: _failure(one, "shape", str(found), recoverable=found.recoverable)
+                        one: _failure(one, "shape", str(error), recoverable=error.recoverable)
                         for one in parts
                     }
                     continue
@@ -275,12 +307,22 @@ class TunDriver(LinkDriver):
                     attach.append(found.attach)
                     descriptors += found.descriptors
                 settings += [protocol.Setting(direction=d, spec=s) for d, s in parts.items()]
-            request = protocol.Request(kind="set", attach=tuple(attach), settings=tuple(settings))
-            answer = self._helper.ask(request, descriptors)
+            request = protocol.Request(
+                kind="set", attach=tuple(attach), settings=tuple(settings), traces=tuple(traces)
+            )
+            answer = self._helper.ask(request, [*descriptors, *traces.values()])
         finally:
             ends.close_all(opened)
+            for descriptor in traces.values():
+                os.close(descriptor)
         for one in answer.found:
             self._note(one, outcomes)
+
+    def _open_traces(self, specs: Iterable[LinkSpec], into: dict[str, int]) -> None:
+        """Open the files of traces whose opportunities are asked for; raises `NetworkError`."""
+        for spec in specs:
+            if spec.delivery is not None and spec.delivery.trace not in into:
+                into[spec.delivery.trace] = schedules.opened(self._traces, spec.delivery.trace)
 
     def _note(self, one: protocol.Found, outcomes: dict[Direction, Outcome]) -> None:
         if one.spec is None:
@@ -294,22 +336,20 @@ class TunDriver(LinkDriver):
     def _watch_over(self) -> None:
         watched = self._helper.watch()
         if watched is not None:
-            args = (watched, self._helper.pid)
+            args = (watched, self._helper.pid, self._helper.pulse())
             self._watcher = threading.Thread(
                 target=self._watch, args=args, name="otter-links", daemon=True
             )
             self._watcher.start()
 
-    def _watch(self, watched: int, pid: int) -> None:
-        """Have another helper when this one ends, if it had links."""
-        poll = select.poll()
-        for descriptor in (watched, self._wake):
-            poll.register(descriptor, select.POLLIN)
+    def _watch(self, watched: int, pid: int, pulse: Watched) -> None:
+        """Have another helper when this one ends or hangs, if it had links."""
         began = time.monotonic()
         try:
-            poll.poll()
+            self._wait_for_end(watched, pid, pulse)
         finally:
             os.close(watched)
+            pulse.close()
         gone = self._helper.hung.pop(pid, time.monotonic())
         if gone - began >= _STEADY_S:
             self._failures = 0
@@ -323,6 +363,19 @@ class TunDriver(LinkDriver):
         gap_s = time.monotonic() - gone
         with self._noting:
             self._lost |= {mesh: self._lost.get(mesh, 0.0) + gap_s for mesh in meshes}
+
+    def _wait_for_end(self, watched: int, pid: int, pulse: Watched) -> None:
+        """Returns when it has ended or this driver is closed; one that hangs is killed."""
+        poll = select.poll()
+        for descriptor in (watched, self._wake):
+            poll.register(descriptor, select.POLLIN)
+        while not poll.poll(_LOOK_MS):
+            if pulse.hangs(time.monotonic()):
+                # Who waits for its answer, with the lock, is told by the end of the connection.
+                self._helper.hung[pid] = pulse.last_s
+                signal.pidfd_send_signal(watched, signal.SIGKILL)
+                poll.poll()
+                return
 
     def _tell_again(self, pid: int) -> bool:
         """Tell a new helper all that was asked; false: there is none yet."""

@@ -17,6 +17,7 @@ import msgspec
 from otter_agent import api, beside
 from otter_agent.errors import NetworkError
 from otter_agent.links.tun import protocol
+from otter_agent.links.tun.pulse import Watched
 
 LOG = "links.log"
 _ATTEMPTS = 3
@@ -86,6 +87,10 @@ class Helper:
     def watch(self) -> int | None:
         """A descriptor that tells of the helper's end; None: it has gone."""
         return beside.open_pid(self.pid) if self.pid else None
+
+    def pulse(self) -> Watched:
+        """Tells whether it hangs."""
+        return Watched(self._path, self.pid)
 
     def ask(
         self,

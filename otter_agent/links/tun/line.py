@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from dataclasses import dataclass
 
 from net.links.cell import Medium
 from net.links.chance import Chances, chances
+from net.links.delivery import Schedule
 from net.links.model import ROOM_BYTES, Model
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Counters, Direction
 from otter_agent.links.tun import device, protocol
+from otter_agent.links.tun.pulse import LATE_S
 
 _BATCH = 64
 """Packets read at once: then others have their turn."""
@@ -52,9 +55,13 @@ class Lateness:
     count: int = 0
     total_s: float = 0.0
     max_s: float = 0.0
+    over: int = 0
+    """How many were so late that it isn't what was asked."""
 
     def add(self, late_s: float) -> None:
         """One more."""
+        if late_s > LATE_S:
+            self.over += 1
         self.count += 1
         self.total_s += late_s
         self.max_s = max(self.max_s, late_s)
@@ -80,21 +87,30 @@ class Way:
         self._taken_bytes = 0
         self._offload = offload
 
-    def ask(self, direction: Direction, spec: LinkSpec, medium: Medium | None, now: float) -> None:
-        """Have properties from now on, and share a medium, the one that `spec` names.
+    def ask(
+        self,
+        direction: Direction,
+        spec: LinkSpec,
+        now: float,
+        medium: Medium | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        """Have properties from now on, with the medium and the schedule that `spec` names.
 
         Raises:
             Gone: The device isn't there any more.
         """
         seeds = _chances(direction)
         if self.direction is None:
-            self.model = Model(spec, seeds, start=device.HEADER_BYTES)
+            self.model = Model(
+                spec, seeds, start=device.HEADER_BYTES, schedule=schedule, shift_s=_since_boot()
+            )
         else:
             if (self.direction, self.direction.seed) != (direction, direction.seed):
                 self.model.reseed(seeds)
             if medium is not self.model.medium:
                 self.model.share(None, now)
-            self.model.change(spec, now)
+            self.model.change(spec, now, schedule)
         self.model.share(medium, now)
         self.direction = direction
         uncut = protocol.uncut(spec)
@@ -208,6 +224,11 @@ class Line:
             way.account(0)
         for descriptor in self.descriptors:
             os.close(descriptor)
+
+
+def _since_boot() -> float:
+    """From seconds since boot to the loop's clock, which stands still in suspend."""
+    return time.monotonic() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _chances(direction: Direction) -> Chances:

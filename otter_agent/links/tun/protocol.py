@@ -21,10 +21,11 @@ LENGTH = struct.Struct("=I")
 LONGEST_BYTES = 1 << 26
 MARK = "--links"
 """Stands in a helper's command line."""
-LINKS_A_REQUEST = 64
-"""Setting more at once would keep packets waiting, and a message takes 253 descriptors at most."""
+LINKS_A_REQUEST = 60
+"""Setting more at once would keep packets waiting, and a message takes 253 descriptors at most: two
+of each link, and a trace of each direction."""
 
-Kind = Literal["set", "read", "count", "forget", "end"]
+Kind = Literal["set", "read", "count", "health", "forget", "end"]
 
 
 class End(Data, frozen=True):
@@ -57,9 +58,11 @@ class Request(Data, frozen=True):
     kind: Kind
     attach: tuple[Attach, ...] = ()
     settings: tuple[Setting, ...] = ()
+    traces: tuple[str, ...] = ()
+    """Digests of traces whose opportunities are asked for; their files come along, after links."""
     directions: tuple[Direction, ...] = ()
     mesh: str = ""
-    """`forget`: all links of this mesh but `directions`."""
+    """`forget`: all links of this mesh but `directions`; `health`: of its links."""
     everything: bool = False
     """`read`: all directions."""
 
@@ -75,17 +78,31 @@ class Found(Data, frozen=True):
     counters: Counters | None = None
 
 
+class Pulse(Data, frozen=True):
+    """How a helper keeps up, since it began; see `otter_agent.links.base.Health`."""
+
+    moments: int = 0
+    late_moments: int = 0
+    worst_s: float = 0.0
+    packets: int = 0
+    """Of the mesh that was asked about, as the two that follow."""
+    late: int = 0
+    no_room: int = 0
+
+
 class Answer(Data, frozen=True):
     """What came of a request."""
 
     pid: int
     found: tuple[Found, ...] = ()
+    pulse: Pulse | None = None
+    """To `health`."""
     problem: str = ""
 
 
 _PER_PACKET = (
     *("jitter_s", "loss_ratio", "loss_gilbert", "loss_markov", "rate_bps"),
-    *("duplicate_ratio", "corrupt_ratio", "reorder_ratio", "slot_s"),
+    *("duplicate_ratio", "corrupt_ratio", "reorder_ratio", "slot_s", "delivery"),
 )
 
 

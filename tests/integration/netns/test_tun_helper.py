@@ -21,6 +21,7 @@ from helpers.link_bench import (
     Link,
     handled,
     in_netns,
+    kill,
     make_pair,
     numbers,
     open_descriptors,
@@ -31,7 +32,7 @@ from helpers.link_bench import (
 from net.links.spec import LinkSpec
 from otter_agent import beside
 from otter_agent.links.base import Direction
-from otter_agent.links.tun import device, protocol
+from otter_agent.links.tun import device, protocol, pulse
 from otter_agent.links.tun.driver import TunDriver
 from otter_agent.network import namespaces
 
@@ -64,18 +65,6 @@ def another(require, folder: Path) -> Iterator[Made]:
 def bench(another: Made) -> Iterator[Bench]:
     with Bench(another()) as made:
         yield made
-
-
-def kill(driver: TunDriver) -> int:
-    """Kill the helper; returns when it is gone, with what its pid was."""
-    pid = driver.pid
-    watched = os.pidfd_open(pid)
-    try:
-        os.kill(pid, signal.SIGKILL)
-        assert beside.ended(watched, 10)
-    finally:
-        os.close(watched)
-    return pid
 
 
 def test_a_helper_that_is_killed_is_replaced_and_links_are_shaped_as_before(bench: Bench):
@@ -327,6 +316,22 @@ def test_a_helper_that_hangs_is_killed_and_replaced(another: Made, folder: Path)
             assert numbers(bench.exchange(link, link.there, 5)) == list(range(5))
     finally:
         driver.end()
+
+
+def test_one_that_hangs_is_noticed_though_nobody_asks_it_anything(bench: Bench):
+    link = bench.make_link()
+    bench.apply(link.there, LinkSpec(delay_s=0.2))
+    watched = os.pidfd_open(pid := bench.driver.pid)
+    os.kill(pid, signal.SIGSTOP)
+    assert beside.ended(watched, 10)  # about 2 s
+    os.close(watched)
+    lost: dict[str, float] = {}
+    wait_until(lambda: lost.update(bench.driver.lost()) or lost)
+    assert lost["mesh"] >= pulse.HANGS_S  # since it beat last, not since it was killed
+    assert bench.read(link.there) == LinkSpec(delay_s=0.2)
+    arrivals = bench.exchange(link, link.there, 5)
+    assert numbers(arrivals) == list(range(5))
+    assert min(arrival.delay_s for arrival in arrivals) >= 0.2
 
 
 @pytest.mark.parametrize("answer", [b'{"pid": 1, "version": 9}', b'{"pid": 1, "problem": "what?"}'])

@@ -134,12 +134,25 @@ def test_the_page_of_time_is_right(read, traces):
         assert read(TOP + block).links[0].forward_trace
 
 
-def test_opportunities_travel_with_their_rate(read, traces):
+def test_opportunities_travel_with_their_rate_unless_it_is_said_how_they_become_one(read, traces):
+    spec, uploads = planned(read(f'{TOP}trace = "traces/cell.mm"\n'))
+    use = spec.spec.timeline.traces[0]
+    assert use.opportunities
+    assert list(decode(uploads[use.blob]()).opportunities_s) == [0.005, 0.01, 0.25]
+
     text = f'{TOP}trace = {{ file = "traces/cell.mm", bin = "50ms" }}\n'
     spec, uploads = planned(read(text))
-    trace = decode(uploads[spec.spec.timeline.traces[0].blob]())
-    assert list(trace.opportunities_s) == [0.005, 0.01, 0.25]
+    use = spec.spec.timeline.traces[0]
+    trace = decode(uploads[use.blob]())
+    assert not use.opportunities
+    assert trace.opportunities_s is None
     assert list(trace.times_s) == [0, 0.05]
+
+
+def test_who_sets_the_rate_back_wants_no_opportunities_there(read, traces):
+    text = f'{TOP}trace = "traces/cell.mm"\nreverse = {{ rate = "1mbit" }}\n'
+    uses = planned(read(text))[0].spec.timeline.traces
+    assert {use.way: use.opportunities for use in uses} == {"forward": True, "reverse": False}
 
 
 def test_drawn_traces_differ_from_link_to_link_and_not_from_plan_to_plan(read):

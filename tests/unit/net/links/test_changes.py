@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from net.links.changes import Change, in_force, problems, sound
+from net.links.delivery import Delivery
 from net.links.spec import LinkSpec
 
 RADIO = LinkSpec(delay_s=0.02, jitter_s=0.01, loss_ratio=0.005, rate_bps=2e7, queue_s=0.05)
@@ -40,6 +41,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "up": st.booleans(),
     "medium": st.sampled_from(["gnb1", ""]),
     "medium_weight": st.floats(0, 1e7),
+    "delivery": st.builds(Delivery, trace=st.sampled_from(["", "ab"]), scale=st.floats(0, 2)),
 }
 ANYTHING = st.fixed_dictionaries({}, optional={k: st.none() | v for k, v in VALUES.items()})
 

@@ -157,7 +157,7 @@ def test_a_direction_holds_no_more_than_its_room():
     room = 10 * (100 + KEEPING_BYTES)
     model, arrived = run(LinkSpec(delay_s=10.0), every(0.001, 50), room_bytes=room)
     assert len(arrived) == 10
-    assert model.tally.dropped == {"other": 40}
+    assert model.tally.dropped == {"room": 40}
 
 
 def test_what_it_says_a_packet_takes_is_what_it_takes_of_memory():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from net.links.delivery import Delivery
 from net.links.spec import LinkSpec
 from net.links.words import link_text, name_of
 
@@ -26,7 +27,7 @@ def test_every_property_has_words() -> None:
         overhead_bytes=-4, queue_s=1.0, queue_bytes=1000, queue_packets=5,
         queue_discipline="red", ecn=True, duplicate_ratio=0.1, corrupt_ratio=0.1,
         reorder_ratio=0.1, reorder_correlation=0.1, slot_s=(0.01, 0.02), slot_bytes=3000, up=True,
-        medium="gnb1", medium_weight=2.0,
+        medium="gnb1", medium_weight=2.0, delivery=Delivery(trace="ab"),
     )  # fmt: skip
     words = link_text(everything.asked())
     assert words.count(", ") == len(fields(LinkSpec)) - 1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.crossing import cross, gilbert_losses
 
+from net.links.delivery import Delivery
 from net.links.spec import LinkSpec
 from net.links.verify import schedule
 from net.links.verify.expected import chain
@@ -161,3 +162,11 @@ def test_half_the_width_is_asked_of_uniform_jitter():
     asked = LinkSpec(delay_s=0.03, jitter_s=0.003, jitter_distribution="uniform")
     jitter = next(f for f in findings(asked, asked, 1) if f.property == "jitter")
     assert jitter.asked == pytest.approx(0.003 / 3**0.5, rel=1e-3)
+
+
+def test_where_a_trace_says_when_packets_leave_nothing_is_judged():
+    asked = LinkSpec(rate_bps=1e6, delivery=Delivery(trace="ab"))
+    found = findings(asked, LinkSpec(rate_bps=3e5, delay_s=0.05), 1)
+    assert not wrong(found)
+    assert {one.property for one in found} >= {"delay", "loss", "rate"}
+    assert all("not judged" in one.note for one in found)

@@ -41,3 +41,13 @@ def test_without_a_driver_nothing_that_changes_is_let_in():
         with pytest.raises(AgentError, match="no link driver works here"):
             admit_links(Choice(why="no tun"), mesh(timeline))
     admit_links(Choice(why="no tun"), mesh(api.TimelineSpec()))
+
+
+def test_opportunities_are_refused_where_there_are_none_unless_a_rate_will_do():
+    choice = Choice(driver=FakeLinks(refuses={"delivery": "has no opportunities"}))
+    packets = msgspec.structs.replace(TRACE, opportunities=True)
+    spec = mesh(api.TimelineSpec(traces=(packets,)))
+    with pytest.raises(AgentError, match=r"link radio: trace t.csv: fake: has no opportunities"):
+        admit_links(choice, spec)
+    admit_links(choice, msgspec.structs.replace(spec, allow_degraded=True))
+    admit_links(choice, mesh(api.TimelineSpec(traces=(TRACE,))))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from net.links.delivery import Delivery
 from net.links.spec import LinkSpec
 from otter_agent.links.netem import tree
 from otter_agent.links.netem.options import WHOLE, ByteQueue, Codel, Netem, PacketQueue, Red, Share
@@ -193,6 +194,14 @@ def test_nothing_of_a_shared_medium_is_left_where_it_is_refused() -> None:
     shared = LinkSpec(rate_bps=1e6, medium="gnb1", medium_weight=2.0)
     left = replace(shared, **dict.fromkeys(refusals(shared)))
     assert left == LinkSpec(rate_bps=1e6)
+
+
+def test_opportunities_are_refused_and_what_they_are_on_average_is_left() -> None:
+    packets = LinkSpec(rate_bps=1e6, delivery=Delivery(trace="ab"))
+    refused = refusals(packets)
+    assert list(refused) == ["delivery"]
+    assert "`bin`" in refused["delivery"]
+    assert replace(packets, **dict.fromkeys(refused)) == LinkSpec(rate_bps=1e6)
 
 
 def test_what_it_can_do_is_not_refused() -> None:

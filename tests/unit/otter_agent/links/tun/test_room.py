@@ -33,7 +33,7 @@ def line(room: Room, number: int, *sources: int) -> Line:
         mesh="m", link=f"l{number}", device=f"l{number}", seed=1,
         source="a", target="b", source_netns="a", target_netns="b",
     )  # fmt: skip
-    made.ways[0].ask(direction, LinkSpec(delay_s=10.0), None, 0.0)
+    made.ways[0].ask(direction, LinkSpec(delay_s=10.0), 0.0)
     return made
 
 
@@ -50,7 +50,7 @@ def test_the_room_is_shared_and_given_back(devices: list[tuple[int, int]]) -> No
     first, second = (one.ways[0] for one in lines)
     assert flood(first, devices[0][1], 6) == 6
     assert flood(second, devices[2][1], 6) == 4
-    assert second.model.tally.dropped == {"other": 2}
+    assert second.model.tally.dropped == {"room": 2}
     lines[0].close()  # as a link that goes
     assert flood(second, devices[2][1], 9) == 10
     lines[1].close()
