@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from net.errors import OtterError
 from otter_agent import api, dev, folders, mounts
 from otter_agent.admission import Holding, admit, admit_without_budgets
 from otter_agent.budgets.asking import resolve as resolve_budgets
@@ -21,22 +20,20 @@ from otter_agent.budgets.subjects import with_hosts
 from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
 from otter_agent.fidelity.watch import Watch
+from otter_agent.following import Following
 from otter_agent.keeper import MeshKeeper
 from otter_agent.links.admission import admit_links
 from otter_agent.links.asking import resolve
 from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.publish import check_ports
-from otter_agent.runtimes.base import Closes, Instance, Runtime
+from otter_agent.runtimes.base import Closes
 from otter_agent.secrets import Secrets
 from otter_agent.state import DesiredMesh, State
 from otter_agent.status import mesh_status, mesh_summary, module_statuses
 from otter_agent.timeline.player import Player
 from otter_agent.users import user_name
 
-RELIST_S = 30.0
-"""Runtimes are listed afresh this often, in case a report of theirs was missed."""
-RECONNECT_S = 1.0
 IDLE_CHECK_S = 1.0
 OUTSIDE_CHECK_S = 1.0
 
@@ -68,8 +65,9 @@ class Agent:
                 self._keepers[desired.spec.name] = self._keeper(desired)
             await asyncio.to_thread(self._sweep)
             for name, runtime in self.machine.runtimes.items():
-                await self._look(name, runtime)
-                self._spawn(self._follow(name, runtime), f"runtime {name}")
+                following = Following(self.machine, name, runtime, self._keepers, self.emit)
+                await following.look()
+                self._spawn(following.run(), f"runtime {name}")
             for keeper in list(self._keepers.values()):
                 self._spawn(self._keep(keeper), f"mesh {keeper.name}")
             self._spawn(self._watch_idle(), "idle")
@@ -396,61 +394,6 @@ class Agent:
                 return
             else:
                 await news.wait()
-
-    # --- runtimes ----------------------------------------------------------------------------
-
-    async def _look(self, name: str, runtime: Runtime) -> bool:
-        """List what a runtime has; hand it to the keepers, remove what belongs to no mesh."""
-        asked_at = time.monotonic()
-        try:
-            instances = await runtime.list()
-        except OtterError as error:
-            self._set_problem(name, str(error))
-            return False
-        self._set_problem(name, "")
-        by_mesh: dict[str, dict[str, Instance]] = defaultdict(dict)
-        for instance in instances:
-            by_mesh[instance.key.mesh][instance.key.module] = instance
-        for mesh, orphans in by_mesh.items():
-            if mesh not in self._keepers:
-                for instance in orphans.values():
-                    await self._remove_orphan(name, runtime, instance)
-        for keeper in list(self._keepers.values()):
-            for stray in keeper.saw_all(name, by_mesh.get(keeper.name, {}), asked_at):
-                await self._remove_orphan(name, runtime, stray)
-        return True
-
-    async def _remove_orphan(self, name: str, runtime: Runtime, instance: Instance) -> None:
-        try:
-            await runtime.remove(instance.key)
-        except OtterError as error:
-            self.emit(instance.key.mesh, "agent", name, str(error), "")
-
-    def _set_problem(self, name: str, problem: str) -> None:
-        if self.machine.problems.get(name) == problem:
-            return
-        self.machine.problems[name] = problem
-        for keeper in self._keepers.values():
-            keeper.wake()
-
-    async def _follow(self, name: str, runtime: Runtime) -> None:
-        """Hand on what a runtime reports; look at everything again after each interruption."""
-        while True:
-            try:
-                async with asyncio.timeout(RELIST_S):
-                    async for instance in runtime.watch():
-                        keeper = self._keepers.get(instance.key.mesh)
-                        if keeper is not None:
-                            keeper.saw(name, instance)
-            except TimeoutError:
-                pass
-            except OtterError as error:
-                self._set_problem(name, str(error))
-                for keeper in self._keepers.values():
-                    keeper.interrupted(name)
-                await asyncio.sleep(RECONNECT_S)
-            while not await self._look(name, runtime):  # noqa: ASYNC110 - it polls an engine
-                await asyncio.sleep(RECONNECT_S)
 
     # --- housekeeping ------------------------------------------------------------------------
 

@@ -1,0 +1,100 @@
+"""What a runtime has and reports, handed to those who keep meshes; what belongs to none is removed.
+
+Must not know: what keepers make of it, HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+
+from net.errors import OtterError
+from otter_agent.book import Emit
+from otter_agent.keeper import MeshKeeper
+from otter_agent.machine import Machine
+from otter_agent.runtimes.base import Instance, Runtime
+
+RELIST_S = 30.0
+"""A runtime is listed afresh this often, in case a report of its was missed."""
+RECONNECT_S = 1.0
+
+
+class Following:
+    """Follows one runtime.
+
+    Args:
+        machine: Where it is said that the runtime has a problem.
+        name: Of the runtime.
+        runtime: Itself.
+        keepers: Mesh -> who keeps it; changes while this runs.
+        emit: Records events.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        name: str,
+        runtime: Runtime,
+        keepers: Mapping[str, MeshKeeper],
+        emit: Emit,
+    ) -> None:
+        self._machine = machine
+        self._name = name
+        self._runtime = runtime
+        self._keepers = keepers
+        self._emit = emit
+
+    async def look(self) -> bool:
+        """List what it has, and hand that on; False: it can't be asked now."""
+        asked_at = time.monotonic()
+        try:
+            instances = await self._runtime.list()
+        except OtterError as error:
+            self._set_problem(str(error))
+            return False
+        self._set_problem("")
+        by_mesh: dict[str, dict[str, Instance]] = defaultdict(dict)
+        for instance in instances:
+            by_mesh[instance.key.mesh][instance.key.module] = instance
+        for mesh, orphans in by_mesh.items():
+            if mesh not in self._keepers:
+                for instance in orphans.values():
+                    await self._remove(instance)
+        for keeper in list(self._keepers.values()):
+            for stray in keeper.saw_all(self._name, by_mesh.get(keeper.name, {}), asked_at):
+                await self._remove(stray)
+        return True
+
+    async def run(self) -> None:
+        """Hand on what it reports, for ever; look at everything again after each interruption."""
+        while True:
+            try:
+                async with asyncio.timeout(RELIST_S):
+                    async for instance in self._runtime.watch():
+                        keeper = self._keepers.get(instance.key.mesh)
+                        if keeper is not None:
+                            keeper.saw(self._name, instance)
+            except TimeoutError:
+                pass
+            except OtterError as error:
+                self._set_problem(str(error))
+                for keeper in self._keepers.values():
+                    keeper.interrupted(self._name)
+                await asyncio.sleep(RECONNECT_S)
+            while not await self.look():  # noqa: ASYNC110 - it polls an engine
+                await asyncio.sleep(RECONNECT_S)
+
+    async def _remove(self, orphan: Instance) -> None:
+        try:
+            await self._runtime.remove(orphan.key)
+        except OtterError as error:
+            self._emit(orphan.key.mesh, "agent", self._name, str(error), "")
+
+    def _set_problem(self, problem: str) -> None:
+        if self._machine.problems.get(self._name) == problem:
+            return
+        self._machine.problems[self._name] = problem
+        for keeper in self._keepers.values():
+            keeper.wake()
