@@ -194,9 +194,7 @@ class Agent:
         Raises:
             AgentError: `destroying`; or the disk is full: nothing was changed.
         """
-        keeper = self._require(mesh)
-        if keeper.desired.destroying:
-            raise AgentError("destroying", f"mesh {mesh} is being destroyed")
+        keeper = self._lasting(mesh)
         keeper.order(module, order, user_name(by))
         return next(m for m in self.modules(mesh) if m.name == module)
 
@@ -220,9 +218,7 @@ class Agent:
         Raises:
             AgentError: `not-found`, `destroying`; or the disk is full: nothing was changed.
         """
-        keeper = self._require(mesh)
-        if keeper.desired.destroying:
-            raise AgentError("destroying", f"mesh {mesh} is being destroyed")
+        keeper = self._lasting(mesh)
         keeper.player.order(order, user_name(by))
         return keeper.player.status()
 
@@ -235,9 +231,7 @@ class Agent:
             AgentError: `not-found`, `bad-request`, `unsupported-link`, `destroying`: nothing was
                 changed.
         """
-        keeper = self._require(mesh)
-        if keeper.desired.destroying:
-            raise AgentError("destroying", f"mesh {mesh} is being destroyed")
+        keeper = self._lasting(mesh)
         book = keeper.links
         named = await book.shape(resolve(changes, book.all(), mesh), user_name(by))
         return [book.status(way) for way in named]
@@ -254,19 +248,17 @@ class Agent:
         Raises:
             AgentError: `not-found`, `bad-request`, `overcommit`, `destroying`: nothing was changed.
         """
-        keeper = self._require(mesh)
-        if keeper.desired.destroying:
-            raise AgentError("destroying", f"mesh {mesh} is being destroyed")
+        keeper = self._lasting(mesh)
         spec, book = keeper.desired.spec, keeper.budgets
 
         def admitted(hosts: Mapping[str, api.Budget]) -> None:
             others = [h for h in self._holdings() if h.mesh != mesh]
-            asked = Holding.of(with_hosts(spec, {**book.hosts(), **hosts}))
-            admit(asked, Holding.of(with_hosts(spec, book.hosts())), others, self.machine.room)
+            now = book.hosts()
+            wanted, had = with_hosts(spec, {**now, **hosts}), with_hosts(spec, now)
+            admit(Holding.of(wanted), Holding.of(had), others, self.machine.room)
 
-        named = await book.shape(
-            resolve_budgets(changes, book.all(), mesh), user_name(by), admitted
-        )
+        asked = resolve_budgets(changes, book.all(), mesh)
+        named = await book.shape(asked, user_name(by), admitted)
         return [book.status(subject, error) for subject, error in named.items()]
 
     def owner_of(self, mesh: str) -> int | None:
@@ -295,6 +287,12 @@ class Agent:
         excess = self.machine.room.excess(self._holdings())
         keepers = sorted(self._keepers.items())
         return [mesh_summary(keeper.view(), excess, asker) for _, keeper in keepers]
+
+    def _lasting(self, name: str) -> MeshKeeper:
+        keeper = self._require(name)
+        if keeper.desired.destroying:
+            raise AgentError("destroying", f"mesh {name} is being destroyed")
+        return keeper
 
     def _require(self, name: str) -> MeshKeeper:
         keeper = self._keepers.get(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from otter_agent.links.book import LinkBook
 from otter_agent.machine import Machine
 from otter_agent.part import Part
 from otter_agent.reconcile import Observed, Seen, Wanted
+from otter_agent.routing import Down, Routing
 from otter_agent.secrets import Secrets
 from otter_agent.senses import MeshSenses
 from otter_agent.state import DesiredMesh, State
@@ -85,6 +86,8 @@ class Book:
         news: Set when something has.
         links: What is asked of its links, and in force.
         budgets: What is asked of its hosts and modules now.
+        routing: Follows links that go down and up.
+        reroute: Installs the routes of hosts.
         runs: Which of its modules the timeline has stopped or paused.
         player: Plays its timeline.
         watch: Looks whether what events wait for has become so.
@@ -109,6 +112,11 @@ class Book:
         choice = machine.links_of(desired.spec)
         self.links = LinkBook(choice, machine.agent_id, desired.spec, state, self.tell)
         self.budgets = BudgetBook(machine.cgroups, desired.spec, state, self.tell)
+        self.routing = Routing(
+            lambda: self.desired.spec, self._down, self.links.settle, self.tell, self._reroute
+        )
+        self.links.turned = self.routing.turned
+        self.reroute: Callable[[Collection[str]], Awaitable[None]] | None = None
         self.runs = Runs(self.name, state)
         self.player = Player(desired.spec, self._around_player(machine, state))
         self.watch = Watch(
@@ -167,7 +175,16 @@ class Book:
 
     def routed(self, spec: api.MeshSpec) -> api.MeshSpec:
         """With the routes of now, where hosts have moved."""
-        return moves.routed(spec, self.player.places)
+        return moves.routed(self.routing.routed(spec), self.player.places)
+
+    def _down(self) -> Down:
+        """The directions of links that are to be down."""
+        links = self.links
+        return frozenset(way for way in links.all() if links.asked(way).up is False)
+
+    async def _reroute(self, hosts: Collection[str]) -> None:
+        if self.reroute is not None:
+            await self.reroute(hosts)
 
     def desire(self, desired: DesiredMesh) -> None:
         """Another thing is to be true from now on."""

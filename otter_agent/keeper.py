@@ -51,6 +51,7 @@ class MeshKeeper:
         self._book.links.remake = self._remake_network
         self._book.links.cut = self._cut
         self._book.player.reroute = self._reroute
+        self._book.reroute = self._reroute
         self._book.links.failed = self._try_links_again
         self._book.budgets.limit = self._limit
         self._book.runs.modules = self
@@ -210,6 +211,7 @@ class MeshKeeper:
             self._group = group
             self._spawn(book.links.run(), "leases of links", ends_with_mesh=True)
             self._spawn(book.budgets.run(), "leases of budgets", ends_with_mesh=True)
+            self._spawn(book.routing.run(), "routing", ends_with_mesh=True)
             self._spawn(book.watch.run(), "conditions", ends_with_mesh=True)
             await book.player.begin()
             self._spawn(book.player.run(), "timeline", ends_with_mesh=True)

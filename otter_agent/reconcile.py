@@ -200,7 +200,7 @@ def _network_digest(spec: api.MeshSpec) -> str:
     ways = [way for x in spec.links for way in (x.forward, x.reverse) if way is not None]
     # Which driver makes them scarce, and so all their devices, may depend on this.
     shared = any(way.medium is not None for way in ways)
-    return api.digest(api.encode((hosts, links, shared)))
+    return api.digest(api.encode((hosts, links, shared, spec.routing)))
 
 
 def _is_asked(spec: LinkSpec | None) -> bool | None:

@@ -11,6 +11,7 @@ from otter_agent.api.base import Data, RestartPolicy, RuntimeName
 from otter_agent.api.timeline import TimelineSpec
 
 DEFAULT_ROUTE = "0.0.0.0/0"
+Routing = Literal["static", "shortest"]
 
 
 class Route(Data, frozen=True):
@@ -292,6 +293,8 @@ class MeshSpec(Data, frozen=True):
     """Whether budgets may add up to more than the machine has."""
     allow_degraded: bool = False
     """Whether links may lack properties that the machine's link driver can't do."""
+    routing: Routing = "static"
+    """`shortest`: routes are worked out anew when a link goes down or up."""
     hosts: tuple[HostSpec, ...] = ()
     links: tuple[Link, ...] = ()
     cells: tuple[Cell, ...] = ()

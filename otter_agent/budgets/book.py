@@ -32,6 +32,7 @@ from otter_agent.links import clock, leases
 from otter_agent.links.leases import Moment, Shape
 from otter_agent.links.telling import LAYERS, Layer, Tell
 
+NO_GROUPS = "this machine has no cgroups to limit it by"
 AGAIN_S = 1.0
 """Between two tries at what the kernel has refused."""
 _LOOK_AGAIN_S = 60.0
@@ -241,6 +242,8 @@ class BudgetBook:
 
     async def _bring_into_force(self, wanted: Iterable[Subject]) -> dict[Subject, str]:
         """Returns what couldn't be, and why."""
+        if self._cgroups is not None and self._cgroups.version == "none":
+            return {subject: NO_GROUPS for subject in wanted if self.is_changed(subject)}
         hosts = [subject for subject in wanted if subject.kind == "host"]
         failed = await asyncio.to_thread(self._write, hosts) if hosts else {}
         for subject in wanted:
@@ -262,7 +265,7 @@ class BudgetBook:
         for subject in hosts:
             try:
                 if self._cgroups is None:
-                    failed[subject] = "this machine has no cgroups to limit it by"
+                    failed[subject] = NO_GROUPS
                 else:
                     self._ensure(subject, self._cgroups)
             except OtterError as error:

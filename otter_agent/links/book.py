@@ -91,6 +91,7 @@ class LinkBook:
         self.remake: Callable[[], Awaitable[None]] | None = None
         self.cut: Callable[[bool], Awaitable[None]] | None = None
         self.failed: Callable[[], None] = lambda: None
+        self.turned: Callable[[], None] = lambda: None
         self.take(spec)
 
     # --- what is asked -----------------------------------------------------------------------
@@ -186,7 +187,7 @@ class LinkBook:
         for way, change in known.items():
             held[way] = change if instead else held.get(way, _NOTHING).then(change)
             self._recompute(way)
-        await self._settle()
+        await self.settle()
         outcomes = {way: self.outcome(way) for way in known}
         if not quiet:
             for way, change in known.items():
@@ -216,7 +217,7 @@ class LinkBook:
                     raise AgentError("bad-request", text, hint="otterctl shape reset undoes them")
         self._take_shapes(shapes, now)
         self._news.set()
-        await self._settle()
+        await self.settle()
         for asked in all_asked:
             for way in asked.ways:
                 event = told(
@@ -250,8 +251,9 @@ class LinkBook:
             self._recompute(way)
 
     def _recompute(self, way: Way) -> None:
-        asked = self._merged(way)
-        if asked != self._asked[way]:
+        if (asked := self._merged(way)) != self._asked[way]:
+            if (asked.up is False) != (self._asked[way].up is False):
+                self.turned()
             self._asked[way] = asked
             self._dirty.add(way)
 
@@ -282,13 +284,13 @@ class LinkBook:
                 self._shapes[way] = shape
                 self._layers["shape"][way] = shape.change()
                 self._recompute(way)
-        await self._settle()
+        await self.settle()
         for way, was in ended.items():
             self._tell(*told(way, "shape", was, self.outcome(way), ended=True))
 
     # --- in force ----------------------------------------------------------------------------
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
         """Bring what has changed into force; returns when it is, or when it is known why not."""
         await self._bring_changes_into_force()
         if any(outcome.error for outcome in list(self._outcomes.values())):

@@ -138,6 +138,7 @@ class Player:
         self._traces: dict[str, Trace] = {}
         self._compiled: Compiled | None = None
         self._compiled_of: api.MeshSpec | None = None
+        self._stale = False
         self._held: dict[Key, Change] = {}
         self._walk: Walk[Key] = Walk(Timeline({}), 0.0)
         self._happenings = Happenings((), 0.0)
@@ -165,7 +166,7 @@ class Player:
 
     def look_again(self) -> None:
         """What an event waited for has become so."""
-        self._compiled_of = None
+        self._stale = True
         self._news.set()
 
     def position(self) -> float | None:
@@ -286,8 +287,9 @@ class Player:
 
     async def _compile(self) -> Compiled:
         spec = self._spec
-        if self._compiled is not None and self._compiled_of is spec:
+        if self._compiled is not None and self._compiled_of is spec and not self._stale:
             return self._compiled
+        self._stale = False  # what becomes so from here on is for the next time
         compiled = await asyncio.to_thread(
             compile_spec, spec, self._around.read, self._traces, self.fired()
         )

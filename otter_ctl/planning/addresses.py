@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from net.routing.blocks import Block, dotted, parse_address, parse_block
 from otter_agent.api import MeshSpec
 from otter_ctl.errors import PlanError
 from otter_ctl.topology.model import POOL
@@ -19,25 +20,6 @@ UNIT = 256
 """Smallest block, addresses."""
 _RESERVED = 3
 """First, last, and the host's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """An aligned range of addresses; `size` is a power of two."""
-
-    base: int
-    size: int
-
-    @property
-    def host(self) -> int:
-        """The address of the host itself."""
-        return self.base + 1
-
-    def __contains__(self, address: int) -> bool:
-        return self.base < address < self.base + self.size - 1
-
-    def __str__(self) -> str:
-        return f"{dotted(self.base)}/{33 - self.size.bit_length()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +55,6 @@ def allocate(
     for host, names in placed.items():
         modules |= _module_addresses(blocks[host], names, before)
     return Addresses(blocks, modules)
-
-
-def dotted(address: int) -> str:
-    """`100.64.0.1` of an int."""
-    return f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
-
-
-def parse_address(text: str) -> int:
-    """The int of `100.64.0.1`."""
-    a, b, c, d = text.split(".")
-    return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
-
-
-def parse_block(text: str) -> Block:
-    """The block of `100.64.0.0/24`."""
-    base, _, length = text.partition("/")
-    return Block(parse_address(base), 1 << 32 - int(length))
 
 
 def _needed(modules: int) -> int:

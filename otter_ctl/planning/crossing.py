@@ -18,9 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from net.links.spec import LinkSpec
+from net.routing.paths import one_target
+from net.routing.routes import Graph, graph
 from otter_agent.api import Link
-from otter_ctl.planning.paths import one_target
-from otter_ctl.planning.routes import Graph, graph
 
 OWN_S = 0.0003
 """What messages take without any link: both modules' loops and the copying of little."""

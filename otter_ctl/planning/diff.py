@@ -127,7 +127,7 @@ def _mesh(current: api.MeshSpec | None, desired: api.MeshSpec | None) -> list[Ch
         return [Change("remove", "mesh", current.name)] if current is not None else []
     fields = [
         FieldChange(name, getattr(current, name), getattr(desired, name))
-        for name in ("allow_degraded", "seed")
+        for name in ("allow_degraded", "routing", "seed")
         if getattr(current, name) != getattr(desired, name)
     ]
     fields += timeline_changes(current.timeline, desired.timeline)

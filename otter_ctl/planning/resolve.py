@@ -11,16 +11,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from net.routing.blocks import dotted
+from net.routing.routes import Routes, compute
 from otter_agent import api
 from otter_ctl.errors import PlanError
-from otter_ctl.planning.addresses import Addresses, allocate, dotted
+from otter_ctl.planning.addresses import Addresses, allocate
 from otter_ctl.planning.crossing import Crossing
 from otter_ctl.planning.machines import assign, unreached
 from otter_ctl.planning.model import Blob, Plan, Upload
 from otter_ctl.planning.outside import outside
 from otter_ctl.planning.placement import Placement, offered, place
 from otter_ctl.planning.prediction import forecast
-from otter_ctl.planning.routes import Routes, compute
 from otter_ctl.planning.timeline import timeline, trace_notes
 from otter_ctl.planning.unbuilt import unapplied, unreachable
 from otter_ctl.topology.model import LOCAL, Cell, Link, Module, Ready, Stream, Topology
@@ -82,6 +83,7 @@ def plan(
         seed=topology.seed,
         overcommit=topology.overcommit,
         allow_degraded=topology.allow_degraded,
+        routing=topology.routing,
         hosts=tuple(_hosts(topology, addresses, routes)),
         links=links,
         cells=tuple(map(_cell, topology.cells)),
@@ -176,7 +178,7 @@ def _hosts(topology: Topology, addresses: Addresses, routes: Routes) -> Iterable
             cpu=host.cpu,
             memory_bytes=host.memory_bytes,
             gateway=host.gateway,
-            routes=routes.tables[host.name],
+            routes=tuple(api.Route(**way._asdict()) for way in routes.tables[host.name]),
         )
 
 

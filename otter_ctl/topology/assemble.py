@@ -83,6 +83,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
         name=top["name"],
         seed=top.get("seed", 0),
         pool=network.get("pool", POOL),
+        routing=network.get("routing", "static"),
         overcommit=top.get("overcommit", False),
         allow_degraded=top.get("allow_degraded", False),
         placement=top.get("placement", "greedy"),

@@ -137,6 +137,12 @@ DEFAULTS = Table(
 NETWORK = Table(
     "network",
     Key("pool", access.POOL, "The network that all addresses are taken from.", default=POOL),
+    Key(
+        "routing",
+        kinds.choice("static", "shortest"),
+        "Whether routes stay as planned, or are worked out anew when a link goes down or up.",
+        default="static",
+    ),
 )
 
 MACHINE = Table(
@@ -167,7 +173,7 @@ TOPOLOGY = Table(
         default=False,
     ),
     PLACEMENT,
-    Key("network", kinds.table(NETWORK), "Addresses."),
+    Key("network", kinds.table(NETWORK), "Addresses and routes."),
     Key("machines", kinds.named_tables(MACHINE), "Computers that carry hosts."),
     Key("defaults", kinds.table(DEFAULTS), "Values for all hosts, links, modules or streams."),
     Key("hosts", kinds.named_tables(HOST, least=1), "The emulated hosts.", required=True),

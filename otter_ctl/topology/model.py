@@ -36,6 +36,7 @@ Transport = Literal["tcp", "udp", "shm"]
 Policy = Literal["block", "drop-oldest", "latest"]
 Delivery = Literal["at-most-once", "at-least-once", "exactly-once"]
 Protocol = Literal["tcp", "udp"]
+Routing = Literal["static", "shortest"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,6 +376,7 @@ class Topology:
         overcommit: Whether budgets may add up to more than the machine has.
         allow_degraded: Whether links, and hosts' budgets, may lack what the machine can't do.
         placement: Who places modules: a name of `placing.find.PLACERS`, or package:function.
+        routing: Whether routes stay as they are planned, or follow links that go down and up.
         machines: That its hosts name, from the file or the site file.
         links: Those of `[[links]]`, then those of cells.
         expansion: What counts and globs made, table by table.
@@ -388,6 +390,7 @@ class Topology:
     overcommit: bool = False
     allow_degraded: bool = False
     placement: str = "greedy"
+    routing: Routing = "static"
     machines: tuple[Machine, ...] = ()
     hosts: tuple[Host, ...]
     links: tuple[Link, ...] = ()

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from net.routing.blocks import dotted, parse_address, parse_block
 from otter_agent.api import HostSpec, MeshSpec, ModuleSpec
 from otter_ctl.errors import PlanError
-from otter_ctl.planning.addresses import Addresses, allocate, dotted, parse_address, parse_block
+from otter_ctl.planning.addresses import Addresses, allocate
 
 Placed = dict[str, list[str]]
 

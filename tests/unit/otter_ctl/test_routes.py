@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from net.links.spec import LinkSpec
+from net.routing.blocks import Block, parse_block
+from net.routing.routes import DEFAULT, Ranges, compute
 from otter_agent.api import Link
-from otter_ctl.planning.addresses import Block, allocate, parse_block
-from otter_ctl.planning.routes import DEFAULT, Ranges, compute
+from otter_ctl.planning.addresses import allocate
 
 
 def both(name: str, a: str, b: str, delay_ms: float | None = None) -> Link:

@@ -9,8 +9,13 @@ from helpers.world import World, module, settled, spec, until, until_text
 
 from otter_agent import api
 from otter_agent.agent import Agent
+from otter_agent.budgets.asking import resolve
+from otter_agent.budgets.book import NO_GROUPS, BudgetBook
+from otter_agent.cgroups.ungrouped import Ungrouped
 from otter_agent.errors import AgentError
+from otter_agent.layout import Layout
 from otter_agent.runtimes.base import Key
+from otter_agent.state import State
 
 A = Key("mesh", "a")
 
@@ -122,3 +127,14 @@ async def test_hosts_get_no_more_than_the_machine_has(tmp_path):
         )
         assert "no cgroups" in told.error  # and so it isn't asked any more
         assert agent.mesh("mesh").hosts[0].asked == api.Budget()
+
+
+async def test_without_control_groups_nothing_is_taken_for_limited(tmp_path):
+    layout, state = Layout.at(tmp_path), State(tmp_path / "state.sqlite")
+    mesh = spec(module("a"))
+    book = BudgetBook(Ungrouped(layout), mesh, state, lambda *told: None)
+    changes = [api.BudgetChange(kind=kind, set={"cpu": 0.5}) for kind in ("host", "module")]
+    failed = await book.shape(resolve(changes, book.all(), "mesh"))
+    assert set(failed.values()) == {NO_GROUPS}
+    assert [book.of(subject) for subject in book.all()] == [api.Budget(), api.Budget()]
+    state.close()

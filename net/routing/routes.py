@@ -10,12 +10,50 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
-from otter_agent.api import Link, Route
-from otter_ctl.planning.addresses import Block, dotted
-from otter_ctl.planning.paths import Step, Towards, first_steps, one_target
+from net.links.spec import LinkSpec
+from net.routing.blocks import Block, dotted
+from net.routing.paths import Step, Towards, first_steps, one_target
 
 DEFAULT = "0.0.0.0/0"
+
+
+class Link(Protocol):
+    """What joins two hosts; a direction that is None can't be gone."""
+
+    @property
+    def name(self) -> str:
+        """The link's."""
+        ...
+
+    @property
+    def a(self) -> str:
+        """One host."""
+        ...
+
+    @property
+    def b(self) -> str:
+        """The other."""
+        ...
+
+    @property
+    def forward(self) -> LinkSpec | None:
+        """From `a` to `b`."""
+        ...
+
+    @property
+    def reverse(self) -> LinkSpec | None:
+        """From `b` to `a`."""
+        ...
+
+
+class Route(NamedTuple):
+    """What a host sends to one neighbour: destinations, the neighbour's address, the link."""
+
+    to: tuple[str, ...]
+    via: str
+    link: str
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otter_ctl.planning import paths
+from net.routing import paths
 
 EDGES = st.lists(
     st.tuples(st.integers(0, 11), st.integers(0, 11), st.sampled_from([0, 1, 2, 5, 10**9])),

@@ -1,0 +1,93 @@
+"""A ring whose routes follow its links: the other way round while one is down, and back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+from helpers.otter import wait_for
+
+pytestmark = pytest.mark.netns
+
+RING = """
+name = "ring"
+[network]
+routing = "shortest"
+[defaults.module]
+runtime = "process"
+[hosts.a]
+[hosts.b]
+[hosts.c]
+[hosts.d]
+[[links]]
+between = ["a", "b"]
+[[links]]
+between = ["b", "c"]
+[[links]]
+between = ["c", "d"]
+delay = "2ms"
+[[links]]
+between = ["d", "a"]
+delay = "2ms"
+[modules.near]
+host = "a"
+command = ["sleep", "1000"]
+[modules.far]
+host = "b"
+command = ["sleep", "1000"]
+"""
+
+
+def first_link(otter, target: str) -> str:
+    """Over which host a sends to a host."""
+    address = {h["name"]: h["address"] for h in otter.json("status")["hosts"]}[target]
+    said = subprocess.run(
+        ["ip", "netns", "exec", f"otter-{otter.agent_id}+ring+a", "ip", "route", "get", address],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    return said.split(" dev ")[1].split()[0]
+
+
+def rerouted(otter) -> list[dict]:
+    told = [json.loads(line) for line in otter("events", "--json").stdout.splitlines()]
+    return [event["data"] for event in told if event["state"] == "rerouted"]
+
+
+def reaches(otter) -> bool:
+    done = otter("exec", "near", "--", "ping", "-c1", "-W2", "-q", "far", code=None)
+    return done.returncode == 0
+
+
+def test_routes_lead_around_a_link_that_is_down_and_back(shared_otter):
+    otter = shared_otter
+    otter("apply", otter.topology(RING))
+    assert first_link(otter, "b") == "a-b"
+    assert first_link(otter, "c") == "a-b"
+    # On a wire without properties, and on one that is shaped.
+    otter("shape", "link", "a-b", "--down")
+    wait_for(lambda: first_link(otter, "b") == "d-a", "nobody goes the other way", 10)
+    assert first_link(otter, "c") == "d-a"
+    assert reaches(otter)
+    (told,) = wait_for(lambda: rerouted(otter), "nobody told of it", 10)
+    assert told["down"] == ["a-b:a>b", "a-b:b>a"]
+    assert told["took_s"] < 5  # the claim of 100 ms is a benchmark's: machines differ
+    otter("shape", "link", "d-a", "--delay", "90ms")  # delays move no route
+    assert first_link(otter, "b") == "d-a"
+
+    otter.kill_agent()
+    otter.serve()
+    wait_for(lambda: otter.json("status")["state"] == "ready", "the mesh never came back")
+    assert first_link(otter, "b") == "d-a"
+
+    otter("shape", "reset")
+    wait_for(lambda: first_link(otter, "b") == "a-b", "nobody came back", 10)
+    assert reaches(otter)
+
+
+def test_without_it_routes_stay(shared_otter):
+    otter = shared_otter
+    otter("apply", otter.topology(RING.replace("shortest", "static")))
+    otter("shape", "link", "a-b", "--down")
+    assert not reaches(otter)
+    assert first_link(otter, "b") == "a-b"
