@@ -24,8 +24,8 @@ HANGS_S = 1.2
 """Without a beat for so long, it hangs, unless others have the processors."""
 _FORM = struct.Struct("=dq")
 _SIZE = 4096
-_STARVED = 0.5
-"""Share of the time since the last beat that one that runs round and round uses at least."""
+_WORK_S = 1.0
+"""Of processor time between two beats: nothing that it does takes so long, so it runs round."""
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -106,7 +106,7 @@ class Watched:
         if not last_s or now - last_s < HANGS_S or now - before_s > HANGS_S / 2:
             return False  # it lives, or who watches was held up, too
         state, used_s = _used_s(self._pid)
-        starved = state == "R" and used_s - self._used_s < _STARVED * (now - last_s)
+        starved = state == "R" and used_s - self._used_s < _WORK_S
         return not starved
 
     def close(self) -> None:
