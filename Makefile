@@ -20,7 +20,7 @@ PIP_INSTALL = PYTHONWARNINGS=ignore:::setuptools.command.editable_wheel $(BIN)/p
 	--disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 
 .PHONY: help setup setup-dev setup-tests check format test test-unit test-contracts test-netns \
-	test-docker test-process test-kernel test-e2e test-kills demo fuzz bench bench-transport setup-bench docs clean
+	test-docker test-process test-kernel test-e2e test-kills demo fuzz bench bench-netem bench-transport setup-bench docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
@@ -115,6 +115,9 @@ demo: $(VENV)/.otter-setup  ## a phone hears a question and tells an edge host: 
 bench: setup-tests setup-bench  ## ours, the peers and the limit, side by side: ARGS='cli --json'
 	@.ci/debian bench
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-netem: setup-tests setup-bench  ## links in the kernel, asked and measured: draws their picture (root)
+	@$(BIN)/python -m benchmarks.netem_pictures --write docs/pictures > /dev/null
 
 bench-transport: setup-bench  ## the transport alone; writes its page and picture: ARGS='--rounds 20'
 	@$(BIN)/python -m benchmarks.transport --write docs $(ARGS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import socket
 import struct
 import threading
@@ -27,7 +28,16 @@ _ALL = 0x0003
 """ETH_P_ALL: linux/if_ether.h."""
 _SOL_PACKET, _STATISTICS, _IGNORE_OUTGOING = 263, 6, 23
 """linux/if_packet.h; the last since Linux 4.20."""
+_SO_ATTACH_FILTER = 26
 _BUFFER_BYTES = 1 << 24
+_PROGRAM = ctypes.create_string_buffer(
+    struct.pack("HBBI", 0x20, 0, 0, 0xFFFFF000 + 20)  # load the mark (SKF_AD_MARK)
+    + struct.pack("HBBI", 0x15, 0, 1, 0)  # none: 0 bytes of it, else all
+    + struct.pack("HBBI", 0x06, 0, 0, 0)
+    + struct.pack("HBBI", 0x06, 0, 0, 0x40000)
+)
+_MARKED_ONLY = struct.pack("HL", 4, ctypes.addressof(_PROGRAM))
+"""What a socket takes: struct sock_fprog of linux/filter.h."""
 _ETHERNET = 1
 """ARPHRD_ETHER; a TUN device has none of it, and its packets begin with the IP header."""
 _AT_ONCE = 512
@@ -54,11 +64,14 @@ class Wanted:
 class _Tap:
     """One direction's far end; what is read is of its device only.
 
+    Args:
+        marked: Whether what has no mark is to come by again, when a medium has let it pass.
+
     Raises:
         OSError: There is no such namespace or device.
     """
 
-    def __init__(self, netns: str, device: str, name: str) -> None:
+    def __init__(self, netns: str, device: str, name: str, *, marked: bool) -> None:
         def open_() -> socket.socket:
             namespaces.enter(netns)
             made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -67,6 +80,8 @@ class _Tap:
                 buffers.widen_receiving(made, _BUFFER_BYTES)
                 arrivals.tell_times(made)
                 made.setblocking(False)
+                if marked:
+                    made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _MARKED_ONLY)
                 made.bind((device, _ALL))
             except OSError:
                 made.close()
@@ -179,7 +194,7 @@ async def captured(
         AgentError: `not-found`: no such link, direction, or its hosts aren't up.
     """
     directions = _directions(spec, link_name, wanted.direction)
-    capture = await asyncio.to_thread(_opened, machine, spec.name, link_name, directions, wanted)
+    capture = await asyncio.to_thread(_opened, machine, spec, link_name, directions, wanted)
     gone, news, loop = threading.Event(), asyncio.Event(), asyncio.get_running_loop()
 
     def end() -> None:
@@ -218,13 +233,21 @@ def _directions(spec: api.MeshSpec, name: str, direction: str) -> list[tuple[str
 
 
 def _opened(
-    machine: Machine, mesh: str, link: str, directions: list[tuple[str, str]], wanted: Wanted
+    machine: Machine,
+    spec: api.MeshSpec,
+    link: str,
+    directions: list[tuple[str, str]],
+    wanted: Wanted,
 ) -> Capture:
+    mesh, driver, marked = spec.name, machine.links_of(spec).driver, set[tuple[str, str]]()
+    if driver is not None and driver.marks_what_passed:
+        marked = {(member.link, cell.host) for cell in spec.cells for member in cell.members}
     taps: list[_Tap] = []
     try:
         for source, target in directions:
             netns = names.namespace(machine.agent_id, mesh, target)
-            taps.append(_Tap(netns, names.link_device(link), f"{link}:{source}>{target}"))
+            name, device = f"{link}:{source}>{target}", names.link_device(link)
+            taps.append(_Tap(netns, device, name, marked=(link, target) in marked))
     except OSError as error:
         for tap in taps:
             tap.socket.close()

@@ -22,6 +22,7 @@ from otter_agent.errors import AgentError
 from otter_agent.ground.ground import Ground, visit
 from otter_agent.images.base import ImageStore
 from otter_agent.layout import Layout
+from otter_agent.links import sharing
 from otter_agent.links.base import LinkDriver
 from otter_agent.links.choose import Choice, choose
 from otter_agent.links.fake import FakeLinks
@@ -103,7 +104,7 @@ class Machine:
         """What makes the links of a mesh scarce: one of fake modules has no network to shape."""
         if spec.modules and all(m.runtime == "fake" for m in spec.modules):
             return self.fake_links
-        return self.links.fit_for(ways(spec).values())
+        return self.links.fit_for(ways(spec).values(), sharing.states(spec))
 
     def link_drivers(self) -> list[LinkDriver]:
         """The drivers that meshes have here, the spare one too."""

@@ -9,6 +9,7 @@ from net.links.spec import LinkSpec
 from net.links.words import name_of
 from otter_agent import api
 from otter_agent.errors import AgentError
+from otter_agent.links import sharing
 from otter_agent.links.choose import MEND, Choice
 from otter_agent.links.ways import ways
 
@@ -29,6 +30,9 @@ def _lacking(choice: Choice, spec: api.MeshSpec) -> Iterator[str]:
     for way, asked in ways(spec).items():
         for field, why in choice.refusals(asked).items():
             yield f"link {way}: {name_of(field)}: {why}"
+    media = {m: why for state in sharing.states(spec) for m, why in choice.conflicts(state).items()}
+    for medium, why in media.items():
+        yield f"cell {medium.partition(':')[0]}: efficiency: {why}"
     yield from _lacking_later(choice, spec)
 
 

@@ -29,6 +29,8 @@ class Direction:
         target_netns: Name of the one that they come into.
         device: The link's device; it has the same name in both.
         seed: The mesh's, of what is left to chance; it makes no other direction of this one.
+        hub_netns: Of the host in the middle of its cell, at which all links of a medium meet;
+            empty: it's in no cell. It makes no other direction, either.
     """
 
     mesh: str
@@ -39,6 +41,7 @@ class Direction:
     target_netns: str
     device: str
     seed: int = field(default=0, compare=False)
+    hub_netns: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.mesh}/{self.link}:{self.source}>{self.target}"
@@ -115,6 +118,9 @@ class LinkDriver(ABC):
     """In `status`: `netem`, `tun`."""
     device_kind: ClassVar[DeviceKind]
     """What a link's device has to be, at both ends, for this driver to shape it."""
+    marks_what_passed: ClassVar[bool] = False
+    """Whether what members of a cell send comes in twice by its host's device: as it was sent, and
+    with a mark once the medium has let it pass."""
     cuts_nothing: ClassVar[bool] = False
     """Whether it takes the up to 64 KiB that TCP hands a device at once for one packet: then what
     sends into a shaped mesh has to cut it before."""
@@ -130,6 +136,10 @@ class LinkDriver(ABC):
     @abstractmethod
     def refusals(self, spec: LinkSpec) -> dict[str, str]:
         """Field name -> why this driver can't do what is asked; empty: it can do all of it."""
+
+    def conflicts(self, asked: Iterable[LinkSpec]) -> dict[str, str]:
+        """Medium -> why directions of one mesh can't share it as they ask; empty: they can."""
+        return {}
 
     @abstractmethod
     def apply(self, asked: Mapping[Direction, LinkSpec]) -> dict[Direction, Outcome]:

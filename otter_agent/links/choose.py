@@ -64,19 +64,32 @@ class Choice:
     facts: Mapping[str, Facts] = field(default_factory=dict)
     spare: Choice | None = None
 
-    def fit_for(self, asked: Iterable[LinkSpec]) -> Choice:
+    def fit_for(
+        self, asked: Iterable[LinkSpec], states: Iterable[Iterable[LinkSpec]] = ()
+    ) -> Choice:
         """This one, or the spare one for a mesh with cells: they are had whole, or refused.
 
         All else that a driver refuses is for the topology to change: no mesh comes to another
         driver's timing for the sake of a single property, in silence.
+
+        Args:
+            asked: Of all links.
+            states: What is asked of those in cells together, at any time (`sharing.states`).
         """
         spare = self.spare
         if spare is None:
             return self
         shared = next((spec for spec in asked if spec.medium is not None), None)
-        if shared is None or "medium" not in self.refusals(shared):
+        if shared is None:
+            return self
+        if "medium" not in self.refusals(shared) and not any(map(self.conflicts, states)):
             return self
         return self if "medium" in spare.refusals(shared) else spare
+
+    def conflicts(self, asked: Iterable[LinkSpec]) -> dict[str, str]:
+        """Medium -> why it can't be shared as is asked here; empty if all can."""
+        found = self.driver.conflicts(asked) if self.driver else {}
+        return {medium: f"{self.name}: {why}" for medium, why in found.items()}
 
     @property
     def name(self) -> str:
@@ -134,7 +147,7 @@ def _spare(
     if not others:
         return None
     name = others[0]
-    why = f"{name}: {facts[name].detail} (links share media, which {usable} can't)"
+    why = f"{name}: {facts[name].detail} (links share media as {usable} can't)"
     return Choice(driver=drivers[name], why=why, facts=facts)
 
 

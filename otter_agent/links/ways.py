@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from net.links.spec import LinkSpec
@@ -37,6 +38,7 @@ def ways(spec: api.MeshSpec) -> dict[Way, LinkSpec]:
 def direction(agent_id: str, spec: api.MeshSpec, way: Way) -> Direction:
     """A direction as a driver takes it."""
     mesh = spec.name
+    hub = _hub(spec.cells, way)
     return Direction(
         mesh=mesh,
         seed=spec.seed,
@@ -46,4 +48,13 @@ def direction(agent_id: str, spec: api.MeshSpec, way: Way) -> Direction:
         source_netns=names.namespace(agent_id, mesh, way.source),
         target_netns=names.namespace(agent_id, mesh, way.target),
         device=names.link_device(way.link),
+        hub_netns=names.namespace(agent_id, mesh, hub) if hub else "",
     )
+
+
+def _hub(cells: Sequence[api.Cell], way: Way) -> str:
+    """The host in the middle of the cell that a link is of, or none."""
+    for cell in cells:
+        if cell.host in (way.source, way.target) and any(m.link == way.link for m in cell.members):
+            return cell.host
+    return ""

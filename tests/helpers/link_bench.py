@@ -30,7 +30,6 @@ from otter_agent.links.tun import device
 from otter_agent.links.tun.driver import TunDriver
 from otter_agent.network import namespaces
 
-A, B = "10.99.0.1", "10.99.0.2"
 HEADERS = 28
 """Bytes of IP and UDP headers."""
 DEADLINE_S = 30.0
@@ -62,14 +61,15 @@ class Arrival:
 class Link:
     """A link, and a socket at either end."""
 
-    def __init__(self, there: Direction) -> None:
+    def __init__(self, there: Direction, number: int) -> None:
         self.there = there
         self.back = replace(
             there, source=there.target, target=there.source,
             source_netns=there.target_netns, target_netns=there.source_netns,
         )  # fmt: skip
-        self.at_a = socket_in(there.source_netns, A)
-        self.at_b = socket_in(there.target_netns, B)
+        self.a, self.b = addresses(number)
+        self.at_a = socket_in(there.source_netns, self.a)
+        self.at_b = socket_in(there.target_netns, self.b)
 
     def close(self) -> None:
         self.at_a.close()
@@ -78,8 +78,8 @@ class Link:
     def ends(self, direction: Direction) -> tuple[socket.socket, socket.socket, str]:
         """Sender, receiver and the latter's address."""
         if direction == self.there:
-            return self.at_a, self.at_b, B
-        return self.at_b, self.at_a, A
+            return self.at_a, self.at_b, self.b
+        return self.at_b, self.at_a, self.a
 
 
 class Bench:
@@ -105,15 +105,22 @@ class Bench:
 
     # --- links ------------------------------------------------------------------------------------
 
-    def make_link(self, mesh: str = "mesh") -> Link:
-        """Two namespaces, a link, addresses, both ends up."""
+    def make_link(self, mesh: str = "mesh", hub: Link | None = None) -> Link:
+        """Two namespaces, a link, addresses, both ends up.
+
+        Args:
+            mesh: Of which mesh.
+            hub: One whose target is its target: they may share a medium there.
+        """
         self._count += 1
         name = f"l{self._count}"
         a, b = (f"{self._id}{end}{self._count}" for end in "ab")
-        for netns in (a, b):
+        if hub is not None:
+            b = hub.there.target_netns
+        for netns in (a,) if hub is not None else (a, b):
             namespaces.in_own_thread(partial(namespaces.create_router, netns))
-        make_pair(self.driver.device_kind, a, b, name)
-        link = Link(Direction(mesh, name, "a", "b", a, b, name))
+        make_pair(self.driver.device_kind, a, b, name, addresses(self._count))
+        link = Link(Direction(mesh, name, "a", "b", a, b, name, hub_netns=b), self._count)
         self._links.append(link)
         # What a new link is told first, whatever its properties.
         for outcome in self.driver.apply({link.there: LinkSpec(), link.back: LinkSpec()}).values():
@@ -125,7 +132,8 @@ class Bench:
         if link in self._links:
             self._links.remove(link)
             link.close()
-            for netns in (link.there.source_netns, link.there.target_netns):
+            others = {one.there.target_netns for one in self._links}
+            for netns in {link.there.source_netns, link.there.target_netns} - others:
                 namespaces.drop(netns)
 
     def apply(self, direction: Direction, spec: LinkSpec) -> None:
@@ -246,7 +254,12 @@ def _drain(receiver: socket.socket, arrivals: list[Arrival], within_s: float) ->
         arrivals.append(Arrival(number, sent, seen))
 
 
-def make_pair(kind: str, a: str, b: str, name: str) -> None:
+def addresses(number: int) -> tuple[str, str]:
+    """Of a link's two ends."""
+    return f"10.99.{number % 250}.1", f"10.99.{number % 250}.2"
+
+
+def make_pair(kind: str, a: str, b: str, name: str, ends: tuple[str, str] = addresses(0)) -> None:
     """The devices of a link at both ends, with addresses, up; no ARP, no offloads."""
     if kind == "tun":
         for netns in (a, b):
@@ -256,7 +269,7 @@ def make_pair(kind: str, a: str, b: str, name: str) -> None:
              "peer", "name", name, "address", _MAC, "netns", b)  # fmt: skip
         for netns in (a, b):
             _run("ip", "-n", netns, "link", "set", name, "arp", "off")
-    for netns, own, peer in ((a, A, B), (b, B, A)):
+    for netns, own, peer in ((a, *ends), (b, *reversed(ends))):
         _run("ip", "-n", netns, "address", "add", own, "peer", peer, "dev", name)
         _run("ip", "-n", netns, "link", "set", name, "up")
 
@@ -302,10 +315,10 @@ def tcp_copy(link: Link, count: int) -> int:
     sockets = {end: _tcp(netns) for end, netns in _ends(link)}
     listener, sender = sockets["b"], sockets["a"]
     with listener, sender:
-        listener.bind((B, _PORT))
+        listener.bind((link.b, _PORT))
         listener.listen(1)
-        sender.bind((A, 0))
-        sender.connect((B, _PORT))
+        sender.bind((link.a, 0))
+        sender.connect((link.b, _PORT))
         receiver, _ = listener.accept()
         thread = threading.Thread(target=_send_all, args=(sender, count))
         thread.start()

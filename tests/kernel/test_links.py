@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import pytest
 from helpers.link_bench import Bench
 
-pytest.register_assert_rewrite("helpers.link_contract", "helpers.link_packets")
+pytest.register_assert_rewrite(
+    "helpers.link_contract", "helpers.link_packets", "helpers.link_media"
+)
 
 from helpers.link_contract import LinkSettings  # noqa: E402 - its asserts are to explain themselves
+from helpers.link_media import LinkMedia  # noqa: E402
 from helpers.link_packets import LinkPackets  # noqa: E402
 
 from otter_agent.links.netem import NetemDriver  # noqa: E402
@@ -29,3 +32,7 @@ class TestSettings(LinkSettings):
 
 class TestPackets(LinkPackets):
     """Packets."""
+
+
+class TestMedia(LinkMedia):
+    """Media."""

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,8 @@ from helpers.link_bench import Bench, Link, make_pair, numbers, open_descriptors
 
 from net.links.spec import LinkSpec
 from otter_agent.errors import NetworkError
-from otter_agent.links.netem import NetemDriver, segments
+from otter_agent.links.base import Direction
+from otter_agent.links.netem import NetemDriver, medium, segments
 from otter_agent.links.netem.place import detour_device
 from otter_agent.network import names, namespaces
 
@@ -159,6 +160,51 @@ def test_what_somebody_deleted_is_made_again(bench: Bench) -> None:
         assert bench.read(link.there) == asked
         arrivals = bench.exchange(link, link.there, 10)
         assert min(arrival.delay_s for arrival in arrivals) >= 0.02
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_what_somebody_deleted_of_a_medium_is_made_again(bench: Bench, way: str) -> None:
+    link = bench.make_link()
+    other = bench.make_link(hub=link)
+    asked, hub = LinkSpec(rate_bps=1e6, medium="cell", delay_s=0.01), link.there.target_netns
+    for one in (link, other):
+        for direction in (one.there, one.back):
+            bench.apply(direction, asked)
+    direction: Direction = getattr(link, way)
+    devices = [*medium.devices("cell"), medium.entry_device(link.there.device)]
+    for device in devices:
+        subprocess.run(["ip", "-n", hub, "link", "del", device], check=True)
+        found = bench.driver.read([link.there, link.back])
+        assert asked in found.values() if device[0] == "e" else asked not in found.values()
+        for each in (link.there, link.back, other.there, other.back):
+            bench.apply(each, asked)
+            assert bench.read(each) == asked
+        assert numbers(bench.exchange(link, direction, 10)) == list(range(10))
+
+
+def test_another_driver_finds_a_medium_again_and_changes_nothing(bench: Bench) -> None:
+    link = bench.make_link()
+    asked = LinkSpec(rate_bps=1e6, medium="cell", medium_weight=2.0)
+    there, hub = link.there, link.there.target_netns
+    both = {there: asked, link.back: asked}
+    bench.driver.apply(both)
+
+    def all_of_it() -> list[str]:
+        shown = [tc(hub, "qdisc", "show"), tc(hub, "class", "show", "dev", there.device)]
+        for device in medium.devices("cell"):
+            shown += [tc(hub, "class", "show", "dev", device)]
+            shown += [tc(hub, "filter", "show", "dev", device, "ingress")]
+        return shown
+
+    before = all_of_it()
+    with closing(NetemDriver()) as other:
+        outcomes = other.apply(both)
+        assert not [str(outcome.error) for outcome in outcomes.values() if outcome.error]
+        assert other.read(both) == both
+        assert all_of_it() == before
+        other.forget("mesh", [link.back])
+    assert "class drr" in tc(hub, "class", "show", "dev", medium.devices("cell")[0])
+    bench.driver.forget("mesh")
 
 
 def test_a_device_that_took_anothers_index_is_not_mistaken_for_it(bench: Bench) -> None:

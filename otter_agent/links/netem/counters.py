@@ -23,7 +23,21 @@ _CODEL = struct.Struct("=I4I4I")  # tc_codel_xstats after its type
 _NONE = Stats()
 
 
-def counters_of(place: Place) -> Counters:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """A member's queue on a medium.
+
+    Attributes:
+        kind: Of the qdisc.
+        overhead: What it counts on top of each packet's bytes.
+    """
+
+    kind: str
+    overhead: int
+    stats: Stats
+
+
+def counters_of(place: Place, queue: Queue | None = None) -> Counters:
     """Drops while down are among those of `loss`.
 
     What arrived is what came in by the target's device and doesn't wait behind it any more: so it
@@ -33,6 +47,8 @@ def counters_of(place: Place) -> Counters:
     entry = stats.get(places.ENTRY, _NONE) if tree.entry is not None else _NONE
     shares = stats.get(places.SHARES, _NONE) if place.htb else _NONE
     wire = stats.get(places.WIRE, _NONE) if tree.wire is not None else _NONE
+    if queue is not None:
+        return _of_member(place, queue, entry, wire)
     early, marked = _managed(place)
     dropped = {
         "loss": max(0, entry.drops - shares.drops),
@@ -52,6 +68,35 @@ def counters_of(place: Place) -> Counters:
     )
 
 
+def _of_member(place: Place, queue: Queue, entry: Stats, wire: Stats) -> Counters:
+    """What members send comes in before it waits: so it counts when it has passed the delay."""
+    leaf = queue.stats
+    early, marked = _managed_of(queue.kind, leaf)
+    dropped = {
+        "loss": entry.drops,
+        "queue": max(0, leaf.drops - early),
+        "aqm": early,
+        "other": wire.drops,
+    }
+    tree, (packets, size) = place.tree, place.arrived
+    before, behind = _bytes(tree.entry, entry), _bytes(tree.wire, wire)
+    counts = (tree.wire.overhead or 0) if tree.wire else 0
+    if place.apart == "up":
+        packets, size = wire.packets, max(0, wire.size - (counts + ETHERNET) * wire.packets)
+    else:
+        size = max(0, size - ETHERNET * packets - behind)
+        packets = max(0, packets - wire.waiting_packets - wire.drops)
+    each = (queue.overhead + ETHERNET) * leaf.waiting_packets
+    return Counters(
+        packets=packets,
+        bytes=size,
+        dropped={cause: count for cause, count in dropped.items() if count},
+        marked=marked,
+        waiting_packets=entry.waiting_packets + wire.waiting_packets + leaf.waiting_packets,
+        waiting_bytes=before + behind + max(0, leaf.waiting_size - each),
+    )
+
+
 def _bytes(netem: Netem | None, stats: Stats) -> int:
     """What waits, in bytes of IP packets."""
     if netem is None:
@@ -64,11 +109,14 @@ def _managed(place: Place) -> tuple[int, int]:
     leaf = place.tree.leaf
     if leaf is None:
         return 0, 0
-    stats = place.stats.get(places.LEAF_HANDLES[leaf.kind], _NONE)
-    if leaf.kind == "red" and len(stats.app) >= _RED.size:
+    return _managed_of(leaf.kind, place.stats.get(places.LEAF_HANDLES[leaf.kind], _NONE))
+
+
+def _managed_of(kind: str, stats: Stats) -> tuple[int, int]:
+    if kind == "red" and len(stats.app) >= _RED.size:
         early, _, _, marked = _RED.unpack_from(stats.app)
         return early, marked
-    if leaf.kind == "codel" and len(stats.app) >= _CODEL.size:
+    if kind == "codel" and len(stats.app) >= _CODEL.size:
         *_, over, marked, _, _ = _CODEL.unpack_from(stats.app)
         return max(0, stats.drops - over), marked
     return 0, 0

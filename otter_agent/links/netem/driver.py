@@ -17,9 +17,10 @@ from typing import ClassVar
 from net.links.spec import LinkSpec
 from otter_agent.errors import NetworkError
 from otter_agent.links.base import Counters, DeviceKind, Direction, Facts, LinkDriver, Outcome
+from otter_agent.links.netem import medium, tc, tree
 from otter_agent.links.netem import place as places
-from otter_agent.links.netem import tc, tree
 from otter_agent.links.netem.counters import Downtimes, counters_of
+from otter_agent.links.netem.hubs import UNEVEN, Hubs
 from otter_agent.links.netem.observe import Observer
 from otter_agent.links.netem.place import Place, Step
 from otter_agent.links.netem.probe import Found, probe
@@ -40,12 +41,14 @@ class NetemDriver(LinkDriver):
 
     name: ClassVar[str] = "netem"
     device_kind: ClassVar[DeviceKind] = "veth"
+    marks_what_passed: ClassVar[bool] = True
     cuts_nothing: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._sockets = Sockets(self._moved)
         self._observer = Observer(self._sockets)
+        self._hubs = Hubs(self._sockets)
         self._namespaces: defaultdict[str, set[str]] = defaultdict(set)
         self._in: defaultdict[str, set[Direction]] = defaultdict(set)
         self._places: dict[Direction, Place] = {}
@@ -66,7 +69,18 @@ class NetemDriver(LinkDriver):
             missing = self._found().missing.get(spec.queue_discipline)
             if missing:
                 wrong["queue_discipline"] = missing
+        if spec.medium is not None and "medium" in self._found().missing:
+            names = [name for name in ("medium", "medium_weight") if name in spec.asked()]
+            wrong |= dict.fromkeys(names, self._found().missing["medium"])
         return wrong
+
+    def conflicts(self, asked: Iterable[LinkSpec]) -> dict[str, str]:
+        """Media whose members have different rates."""
+        media: defaultdict[str, list[LinkSpec]] = defaultdict(list)
+        for spec in asked:
+            if spec.medium is not None:
+                media[spec.medium].append(spec)
+        return {name: UNEVEN for name, specs in media.items() if medium.uneven(specs)}
 
     def apply(self, asked: Mapping[Direction, LinkSpec]) -> dict[Direction, Outcome]:
         """See `LinkDriver.apply`. What netem would refuse is an error of that direction."""
@@ -75,7 +89,8 @@ class NetemDriver(LinkDriver):
             todo = {d: spec for d, spec in asked.items() if outcomes[d] is None}
             for netns in {n for d in todo for n in (d.source_netns, d.target_netns)}:
                 self._sockets.look(netns)
-            known = {d: spec for d, spec in todo.items() if d in self._places}
+            left = self._hubs.leave({d for d, spec in todo.items() if spec.medium is None})
+            known = {d: spec for d, spec in todo.items() if self._is_known(d, spec)}
             again: dict[Direction, LinkSpec] = {}
             for direction, found in self._change(known).items():
                 if found is None:
@@ -83,6 +98,12 @@ class NetemDriver(LinkDriver):
                 outcomes[direction] = found
             rest = {d: spec for d, spec in todo.items() if d not in known} | again
             outcomes |= self._observe_and_change(rest)
+            shared = {d: s for d, s in todo.items() if s.medium and _is_fine(outcomes[d])}
+            for direction, error in {**left, **self._hubs.put(shared)}.items():
+                outcomes[direction] = Outcome(applied=None, error=error)
+            for direction, error in self._hubs.uneven(shared).items():
+                if _is_fine(outcomes[direction]):
+                    outcomes[direction] = Outcome(applied=shared[direction], error=error)
             return {d: found for d, found in outcomes.items() if found is not None}
 
     def read(self, directions: Iterable[Direction]) -> dict[Direction, LinkSpec]:
@@ -90,14 +111,19 @@ class NetemDriver(LinkDriver):
         with self._lock:
             wanted = list(directions)
             found, _ = self._observe(wanted)
+            shared = self._hubs.agreeing(wanted)
             places_of = {d: found.get(d) for d in wanted}
-            return {d: self._spec(d, p) if p else LinkSpec() for d, p in places_of.items()}
+            return {d: self._spec(d, p, shared) if p else LinkSpec() for d, p in places_of.items()}
 
     def counters(self, directions: Collection[Direction]) -> dict[Direction, Counters]:
         """See `LinkDriver.counters`; those whose devices are gone are left out."""
         with self._lock:
             found, _ = self._observe(directions, counting=True)
-            return {d: self._down.split(d, counters_of(place)) for d, place in found.items()}
+            queues = self._hubs.queues(found)
+            return {
+                d: self._down.split(d, counters_of(place, queues.get(d)))
+                for d, place in found.items()
+            }
 
     def forget(self, mesh: str, keep: Collection[Direction] = ()) -> None:
         """Close the sockets in a mesh's namespaces, which would keep them alive.
@@ -111,7 +137,10 @@ class NetemDriver(LinkDriver):
             for direction in gone:
                 if direction.target_netns in needed:
                     self._observer.drop_detour(direction)
+                if direction in self._hubs.members and direction.source_netns in needed:
+                    self._observer.drop_entry(direction)
                 self._forget(direction)
+            self._hubs.forget(gone, needed)
             for netns in self._namespaces.pop(mesh, set()) - needed:
                 self._sockets.close(netns)
                 self._in.pop(netns, None)
@@ -126,7 +155,11 @@ class NetemDriver(LinkDriver):
     # --- changes ----------------------------------------------------------------------------------
 
     def _observe(
-        self, directions: Iterable[Direction], *, counting: bool = False
+        self,
+        directions: Iterable[Direction],
+        asked: dict[Direction, tree.Apart] | None = None,
+        *,
+        counting: bool = False,
     ) -> tuple[dict[Direction, Place], dict[Direction, NetworkError]]:
         """Look, and remember where they are."""
         wanted = list(directions)
@@ -135,7 +168,8 @@ class NetemDriver(LinkDriver):
             for netns in (direction.source_netns, direction.target_netns):
                 self._namespaces[direction.mesh].add(netns)
                 self._in[netns].add(direction)
-        found, failed = self._observer.observe(wanted, counting=counting)
+        apart = {d: _apart(d, spec) for d in wanted if (spec := self._asked.get(d))}
+        found, failed = self._observer.observe(wanted, apart | (asked or {}), counting=counting)
         self._places |= found
         return found, failed
 
@@ -143,11 +177,20 @@ class NetemDriver(LinkDriver):
         """Devices in a namespace have come or gone."""
         for direction in self._in.get(netns, ()):
             self._places.pop(direction, None)
+        self._hubs.moved(netns)
+
+    def _is_known(self, direction: Direction, spec: LinkSpec) -> bool:
+        place = self._places.get(direction)
+        return place is not None and place.apart == _apart(direction, spec)
 
     def _unacceptable(self, direction: Direction, spec: LinkSpec) -> Outcome | None:
         wrong = spec.problems() or self.refusals(spec)
         for name, why in wrong.items():
             error = NetworkError("netem", f"set {name}", str(direction), why)
+            return Outcome(applied=None, error=error)
+        if spec.medium is not None and not _apart(direction, spec):
+            why = "the kernel's queues can share it only where all links of the medium meet"
+            error = NetworkError("netem", "set medium", str(direction), why)
             return Outcome(applied=None, error=error)
         return None
 
@@ -155,13 +198,17 @@ class NetemDriver(LinkDriver):
         """The long way: look first; make the devices of detours that are missing."""
         if not asked:
             return {}
-        found, failed = self._observe(asked)
+        found, failed = self._observe(asked, {d: _apart(d, spec) for d, spec in asked.items()})
         bare = {
             d: place
             for d, place in found.items()
-            if not place.detour and tree.wanted(asked[d], place.tree).wire is not None
+            if not place.detour and self._wanted(asked[d], place).wire is not None
         }
-        failed |= self._observer.add_detours(bare)
+        failed |= self._observer.add_devices(bare, "detour")
+        first = {d: place for d, place in found.items() if not place.source}
+        failed |= self._observer.add_devices(first, "source")
+        for netns in {d.hub_netns for d in found}:
+            self._hubs.moved(netns)  # devices may be others than it remembers
         outcomes = {d: Outcome(applied=None, error=error) for d, error in failed.items()}
         ready = {d: spec for d, spec in asked.items() if d not in failed}
         for direction, outcome in self._change(ready, last=True).items():
@@ -173,7 +220,7 @@ class NetemDriver(LinkDriver):
         self, asked: Mapping[Direction, LinkSpec], *, last: bool = False
     ) -> dict[Direction, Outcome | None]:
         """Send what differs, in one batch per namespace. None: look again first."""
-        wants = {d: tree.wanted(spec, self._places[d].tree) for d, spec in asked.items()}
+        wants = {d: self._wanted(spec, self._places[d]) for d, spec in asked.items()}
         outcomes: dict[Direction, Outcome | None] = {}
         todo: defaultdict[str, list[tuple[Direction, Step]]] = defaultdict(list)
         for direction, want in wants.items():
@@ -249,15 +296,18 @@ class NetemDriver(LinkDriver):
 
     # --- reading ----------------------------------------------------------------------------------
 
-    def _spec(self, direction: Direction, place: Place) -> LinkSpec:
+    def _spec(self, direction: Direction, place: Place, shared: Collection[Direction]) -> LinkSpec:
         """As it was asked where that is what the kernel has; else in the kernel's terms."""
         asked = self._asked.get(direction)
-        if asked is not None:
-            want = tree.wanted(asked, place.tree)
+        if asked is not None and (asked.medium is None or direction in shared):
+            want = self._wanted(asked, place)
             through = place.filtered or want.wire is None
             if through and places.agrees(place.tree, want):
                 return asked
         return tree.spec_of(place.tree)
+
+    def _wanted(self, spec: LinkSpec, place: Place) -> tree.Tree:
+        return tree.wanted(spec, place.tree, place.apart, self._hubs.late_ns)
 
     def _forget(self, direction: Direction) -> None:
         self._places.pop(direction, None)
@@ -271,4 +321,16 @@ class NetemDriver(LinkDriver):
         with self._lock:
             if self._facts is None:
                 self._facts = probe()
+                self._hubs.late_ns = self._facts.late_ns
             return self._facts
+
+
+def _apart(direction: Direction, spec: LinkSpec) -> tree.Apart:
+    if spec.medium is None:
+        return ""
+    ends: dict[str, tree.Apart] = {direction.source_netns: "down", direction.target_netns: "up"}
+    return ends.get(direction.hub_netns, "")
+
+
+def _is_fine(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.error is None

@@ -6,20 +6,28 @@ Must not know: what is asked.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Literal
 
 from otter_agent.errors import NetworkError
 from otter_agent.links.base import Direction
+from otter_agent.links.netem import filters, medium, tc
 from otter_agent.links.netem import place as places
-from otter_agent.links.netem import tc
 from otter_agent.links.netem.place import Place
 from otter_agent.links.netem.sockets import Sockets
+from otter_agent.links.netem.tree import Apart
 from otter_agent.network import messages
 from otter_agent.network.netlink import Netlink, refused
 from otter_agent.network.operations import DeleteDevice
 from otter_agent.network.state import Device
+
+_SIDES = {"detour": "target_netns", "source": "source_netns"}
+_NAMES: Mapping[str, Callable[[str], str]] = {
+    "detour": places.detour_device,
+    "source": medium.entry_device,
+}
 
 
 @dataclass(slots=True)
@@ -28,12 +36,14 @@ class View:
 
     Attributes:
         arrived: What devices counted of what came in, where that was asked for.
-        qdiscs: By index of their device; classes and filters of devices of ours among them.
+        qdiscs: By index of their device; classes of devices of ours among them.
+        detours: Device -> where all goes that comes in by it.
     """
 
     devices: dict[str, Device] = field(default_factory=dict)
     arrived: dict[str, tuple[int, int]] = field(default_factory=dict)
     qdiscs: defaultdict[int, list[tc.Seen]] = field(default_factory=lambda: defaultdict(list))
+    detours: dict[int, int] = field(default_factory=dict)
 
 
 class Observer:
@@ -43,12 +53,17 @@ class Observer:
         self._sockets = sockets
 
     def observe(
-        self, directions: Iterable[Direction], *, counting: bool = False
+        self,
+        directions: Iterable[Direction],
+        apart: Mapping[Direction, Apart],
+        *,
+        counting: bool = False,
     ) -> tuple[dict[Direction, Place], dict[Direction, NetworkError]]:
         """Where directions are; and why some of them can't be said to be anywhere.
 
         Args:
             directions: Which.
+            apart: Of those whose queue is a medium's, who sends.
             counting: Read devices' counters, too.
         """
         wanted = list(directions)
@@ -62,44 +77,50 @@ class Observer:
         found: dict[Direction, Place] = {}
         failed: dict[Direction, NetworkError] = {}
         for direction in wanted:
-            place = _place(direction, views[direction.source_netns], views[direction.target_netns])
+            ends = views[direction.source_netns], views[direction.target_netns]
+            place = _place(direction, *ends, apart.get(direction, ""))
             if isinstance(place, NetworkError):
                 failed[direction] = place
             else:
                 found[direction] = place
         return found, failed
 
-    def add_detours(self, bare: dict[Direction, Place]) -> dict[Direction, NetworkError]:
-        """Make the devices; their indices go into `bare`. Says which couldn't be made, and why."""
+    def add_devices(
+        self, bare: Mapping[Direction, Place], which: Literal["detour", "source"]
+    ) -> dict[Direction, NetworkError]:
+        """Make them; their indices go into `bare`. Says which couldn't be made, and why."""
         failed: dict[Direction, NetworkError] = {}
         per: defaultdict[str, list[Direction]] = defaultdict(list)
         for direction in bare:
-            per[direction.target_netns].append(direction)
+            per[getattr(direction, _SIDES[which])].append(direction)
         for netns, these in per.items():
-            requests = [
-                tc.add_detour_device(
-                    places.detour_device(d.device), "add a queue for what comes in (ifb)"
-                )
-                for d in these
-            ]
+            names = [_NAMES[which](d.device) for d in these]
+            requests = [tc.add_detour_device(name, "add a queue's device (ifb)") for name in names]
             try:
                 with self._sockets.of(netns) as netlink:
                     answers = netlink.exchange(requests)
-                    for d, request, answer in zip(these, requests, answers, strict=True):
-                        index = netlink.index_of(places.detour_device(d.device))
+                    made = zip(these, names, requests, answers, strict=True)
+                    for d, name, request, answer in made:
+                        index = netlink.index_of(name)
                         if answer.code or not index:
                             failed[d] = refused(request, answer, str(d), "netem")
                         else:
-                            bare[d].detour = index
+                            setattr(bare[d], which, index)
             except (NetworkError, OSError) as exc:
                 failed |= {d: _explained(exc, netns, d) for d in these}
         return failed
 
     def drop_detour(self, direction: Direction) -> None:
         """Delete the device of a link that is about to go; what is gone already is fine."""
-        name = places.detour_device(direction.device)
-        with suppress(NetworkError, OSError), self._sockets.of(direction.target_netns) as netlink:
-            device = _look(netlink, direction.target_netns, (), counting=False).devices.get(name)
+        self._drop(direction.target_netns, places.detour_device(direction.device))
+
+    def drop_entry(self, direction: Direction) -> None:
+        """The same for the device on the way to a medium."""
+        self._drop(direction.source_netns, medium.entry_device(direction.device))
+
+    def _drop(self, netns: str, name: str) -> None:
+        with suppress(NetworkError, OSError), self._sockets.of(netns) as netlink:
+            device = _look(netlink, netns, (), counting=False).devices.get(name)
             if device is not None and device.kind == "ifb":
                 netlink.exchange([messages.encode(DeleteDevice(device.index, name))])
 
@@ -133,13 +154,15 @@ def _look(netlink: Netlink, netns: str, devices: Iterable[str], counting: bool) 
             classes = netlink.dump(*tc.get_classes(here.index), netns)
             there += [tc.parse(tc.RTM_NEWTCLASS, body) for body in classes]
         if any(one.parent == tc.INGRESS for one in there):
-            filters = netlink.dump(*tc.get_filters(here.index), netns)
-            there += [one for body in filters if (one := tc.parse_detour(body)) is not None]
+            for body in netlink.dump(*filters.ask(here.index, filters.IN), netns):
+                one = filters.parse(body)
+                if one is not None and one[0].priority == filters.DETOUR:
+                    view.detours[here.index] = one[1]
     return view
 
 
 def _place(
-    direction: Direction, source: View | NetworkError, target: View | NetworkError
+    direction: Direction, source: View | NetworkError, target: View | NetworkError, apart: Apart
 ) -> Place | NetworkError:
     for view in (source, target):
         if isinstance(view, NetworkError):
@@ -150,19 +173,23 @@ def _place(
     if out is None or in_ is None:
         host = direction.source if out is None else direction.target
         return _error(direction, f"there is no device {direction.device} at {host}")
-    name = places.detour_device(direction.device)
-    detour = target.devices.get(name)
-    if detour is not None and detour.kind != "ifb":
-        why = f"device {name} at {direction.target} is somebody else's ({detour.kind})"
-        return _error(direction, why)
+    detour = target.devices.get(places.detour_device(direction.device))
+    entry = source.devices.get(medium.entry_device(direction.device)) if apart == "down" else out
+    for device, host in ((detour, direction.target), (entry, direction.source)):
+        if device not in (None, out) and device.kind != "ifb":
+            why = f"device {device.name} at {host} is somebody else's ({device.kind})"
+            return _error(direction, why)
     place = Place(
-        source=out.index,
+        source=entry.index if entry else 0,
         target=in_.index,
+        apart=apart,
+        filtered=detour is not None and target.detours.get(in_.index) == detour.index,
         detour=detour.index if detour else 0,
         arrived=target.arrived.get(direction.device, (0, 0)),
     )
     for host, device, view, netns in (
         (direction.source, out, source, direction.source_netns),
+        (direction.source, entry, source, direction.source_netns),
         (direction.target, detour, target, direction.target_netns),
     ):
         if device is None:
@@ -172,7 +199,7 @@ def _place(
             why = f"device {device.name} at {host} has somebody else's qdisc ({what})"
             hint = f"remove it: tc -n {netns} qdisc del dev {device.name} root"
             return _error(direction, why, hint)
-    for seen in source.qdiscs[place.source]:
+    for seen in source.qdiscs[place.source] if place.source else ():
         places.absorb(place, seen, "source")
     for index in (place.target, place.detour):
         for seen in target.qdiscs[index] if index else ():

@@ -39,6 +39,7 @@ _LOSS_GI, _LOSS_GE = 1, 2
 _HTB_PARMS, _HTB_INIT, _HTB_RATE64, _HTB_CEIL64 = 1, 2, 6, 7
 _CODEL_TARGET, _CODEL_LIMIT, _CODEL_INTERVAL, _CODEL_ECN = 1, 2, 3, 4
 _RED_PARMS, _RED_STAB, _RED_MAX_P = 1, 2, 3
+_DRR_QUANTUM = 1
 _NESTED = 0x8000
 _ETHERNET = 1
 """tc_ratespec.linklayer: with it HTB needs no table of times (TCA_HTB_RTAB)."""
@@ -131,9 +132,14 @@ class Netem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Htb:
-    """sch_htb itself: everything goes to its only class."""
+    """sch_htb itself: everything goes to its only class.
+
+    Attributes:
+        overhead: As of `Netem`.
+    """
 
     kind: ClassVar[str] = "htb"
+    overhead: int | None = None
 
     def encode(self) -> bytes:
         """What follows the header of TCA_OPTIONS."""
@@ -151,12 +157,13 @@ class Share:
 
     Attributes:
         rate: Bytes/s.
-        burst_ns: Lateness of timers that is made up for. The kernel counts it in 64 ns.
+        burst_ns: Lateness of timers that is made up for. The kernel counts it in 64 ns. It was
+            measured when it was set: another measurement is no reason to change what is there.
     """
 
     kind: ClassVar[str] = "htb"
     rate: int
-    burst_ns: int = 1_000_000
+    burst_ns: int = field(default=1_000_000, compare=False)
 
     def encode(self) -> bytes:
         """What follows the header of TCA_OPTIONS."""
@@ -175,6 +182,43 @@ class Share:
         spec, _, ticks, *_ = _HTB.unpack(at[_HTB_PARMS])
         rate = _number(_U64, at.get(_HTB_RATE64), _RATE.unpack(spec)[-1])
         return cls(rate=rate, burst_ns=ticks * TICK_NS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drr:
+    """sch_drr: its classes take turns."""
+
+    kind: ClassVar[str] = "drr"
+
+    def encode(self) -> bytes:
+        """What follows the header of TCA_OPTIONS."""
+        return b""
+
+    @classmethod
+    def decode(cls, data: bytes) -> Drr:
+        """From a dump."""
+        return cls()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A class of DRR.
+
+    Attributes:
+        quantum: What it may send in a turn, in bytes as its queue counts them.
+    """
+
+    kind: ClassVar[str] = "drr"
+    quantum: int
+
+    def encode(self) -> bytes:
+        """What follows the header of TCA_OPTIONS."""
+        return attribute(_DRR_QUANTUM, _U32.pack(self.quantum))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Turn:
+        """From a dump."""
+        return cls(quantum=_number(_U32, dict(attributes(data, 0)).get(_DRR_QUANTUM), 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Where a direction's qdiscs are, what dumps say of them, and messages that change them. Pure.
 
-Handles are reserved: 4f01: to 4f08: on a link's device and on the device of its detour.
+Handles are reserved: 4f01: to 4f0a: on a link's device and on the device of its detour.
 """
 
 from __future__ import annotations
@@ -11,18 +11,24 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from otter_agent.links.netem import tc
+from otter_agent.links.netem import filters, tc
+from otter_agent.links.netem.filters import DETOUR, IN, Filter, Where
 from otter_agent.links.netem.options import LEAVES, Htb, Leaf, Netem, Share
-from otter_agent.links.netem.tree import Tree
+from otter_agent.links.netem.tree import Apart, Tree
 from otter_agent.network.messages import Request
 
 ENTRY, SHARES, WIRE, FLIGHT = 0x4F010000, 0x4F020000, 0x4F040000, 0x4F050000
+PACE = 0x4F0A0000
 SHARE = SHARES + 1
 LEAF_HANDLES = {"bfifo": 0x4F030000, "pfifo": 0x4F060000, "codel": 0x4F070000, "red": 0x4F080000}
-_PARENTS = {SHARES: ENTRY + 1, FLIGHT: WIRE + 1} | dict.fromkeys(LEAF_HANDLES.values(), SHARE)
-_KINDS = {ENTRY: "netem", SHARES: "htb", WIRE: "netem", FLIGHT: "netem"} | {
-    handle: kind for kind, handle in LEAF_HANDLES.items()
-}
+_PARENTS = {SHARES: ENTRY + 1, FLIGHT: WIRE + 1, PACE: FLIGHT + 1} | dict.fromkeys(
+    LEAF_HANDLES.values(), SHARE
+)
+_KINDS = (
+    dict.fromkeys((ENTRY, WIRE, FLIGHT, PACE), "netem")
+    | {SHARES: "htb"}
+    | {handle: kind for kind, handle in LEAF_HANDLES.items()}
+)
 _ROOTS = {ENTRY, WIRE}
 DETOUR_PREFIX = "s."
 _DEVICE_MAX = 15
@@ -34,6 +40,7 @@ _PURPOSES = {
     "share": "set the rate",
     "leaf": "set the queue",
     "wire": "set the rate",
+    "pace": "set the rate",
     "flight": "set delay, jitter, reordering and slots",
     "detour": "send what comes in through its queue",
     "ingress": "send what comes in through its queue",
@@ -41,14 +48,24 @@ _PURPOSES = {
 }
 
 
-@lru_cache(maxsize=4096)
 def detour_device(device: str) -> str:
     """Name of the device through whose queue all goes that comes in by another."""
-    name = DETOUR_PREFIX + device
+    return short(DETOUR_PREFIX, device)
+
+
+@lru_cache(maxsize=4096)
+def short(prefix: str, device: str) -> str:
+    """A device's name with a prefix, in so many characters as names may have."""
+    name = prefix + device
     if len(name) <= _DEVICE_MAX:
         return name
     digest = hashlib.blake2b(device.encode(), digest_size=3).hexdigest()
     return f"{name[: _DEVICE_MAX - 7]}~{digest}"
+
+
+def detour_filter(index: int, detour: int) -> Filter:
+    """All that comes in by a device goes through the queue of another."""
+    return Filter(where=Where(index=index, parent=IN, priority=DETOUR, handle=1), to=detour)
 
 
 class Step(NamedTuple):
@@ -64,7 +81,8 @@ class Place:
     """One direction's devices and qdiscs as they are.
 
     Attributes:
-        source: Index of the device that packets leave by.
+        source: Index of the device that packets leave by, or of that on their way to a medium.
+        apart: Whether its queue is that of a medium, and who sends.
         target: Index of the one that they come in by.
         detour: Index of the device beside that; 0: there is none.
         ingress: Whether the device has somewhere to put filters on what comes in.
@@ -75,6 +93,7 @@ class Place:
 
     source: int
     target: int
+    apart: Apart = ""
     detour: int = 0
     ingress: bool = False
     filtered: bool = False
@@ -127,9 +146,7 @@ def _from_source(place: Place, seen: tc.Seen) -> None:
 def _from_target(place: Place, seen: tc.Seen) -> None:
     tree = place.tree
     if seen.index == place.target:
-        if seen.message == tc.RTM_NEWTFILTER:
-            place.filtered = bool(place.detour) and seen.handle == place.detour
-        elif seen.parent == tc.INGRESS:
+        if seen.parent == tc.INGRESS:
             place.ingress = True
         return
     if seen.index != place.detour or _KINDS.get(seen.handle) != seen.kind:
@@ -139,6 +156,8 @@ def _from_target(place: Place, seen: tc.Seen) -> None:
         place.tree = replace(tree, wire=Netem.decode(seen.options, seen.overhead))
     elif seen.handle == FLIGHT:
         place.tree = replace(tree, flight=Netem.decode(seen.options, seen.overhead))
+    elif seen.handle == PACE:
+        place.tree = replace(tree, pace=Netem.decode(seen.options, seen.overhead))
 
 
 def agrees(have: Tree, want: Tree) -> bool:
@@ -159,6 +178,8 @@ def _differing(have: Tree, want: Tree) -> set[str]:
         parts.add("wire")
     if want.flight is not None and want.flight != have.flight:
         parts.add("flight")
+    if want.pace is not None and want.pace != have.pace:
+        parts.add("pace")
     return parts
 
 
@@ -180,13 +201,17 @@ def _target_steps(place: Place, want: Tree, differ: set[str]) -> list[Step]:
         new, purpose = place.tree.flight is None, _PURPOSES["flight"]
         request = tc.put_qdisc(place.detour, FLIGHT, WIRE + 1, want.flight, purpose, new=new)
         todo.append(Step("target", "flight", request))
+    if "pace" in differ and want.pace is not None:
+        new, purpose = place.tree.pace is None, _PURPOSES["pace"]
+        request = tc.put_qdisc(place.detour, PACE, FLIGHT + 1, want.pace, purpose, new=new)
+        todo.append(Step("target", "pace", request))
     if not place.ingress:
         todo.append(Step("target", "ingress", tc.put_ingress(place.target, _PURPOSES["ingress"])))
     if not place.filtered:
         # One to a device that is no more would swallow everything.
-        todo.append(Step("target", "undo", tc.drop_detour(place.target, _PURPOSES["undo"])))
-        detour = tc.put_detour(place.target, place.detour, _PURPOSES["detour"])
-        todo.append(Step("target", "detour", detour))
+        detour = detour_filter(place.target, place.detour)
+        todo.append(Step("target", "undo", filters.drop(detour.where, _PURPOSES["undo"])))
+        todo.append(Step("target", "detour", detour.put(_PURPOSES["detour"])))
     return todo
 
 

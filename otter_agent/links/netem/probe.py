@@ -8,9 +8,19 @@ from dataclasses import dataclass
 
 from otter_agent.errors import NetworkError
 from otter_agent.links.base import Facts
+from otter_agent.links.netem import filters, lateness, medium, tc
 from otter_agent.links.netem import place as places
-from otter_agent.links.netem import tc
-from otter_agent.links.netem.options import WHOLE, ByteQueue, Codel, Htb, Leaf, Netem, Red, Share
+from otter_agent.links.netem.options import (
+    WHOLE,
+    ByteQueue,
+    Codel,
+    Drr,
+    Htb,
+    Leaf,
+    Netem,
+    Red,
+    Share,
+)
 from otter_agent.network import messages, namespaces
 from otter_agent.network.netlink import Netlink
 from otter_agent.network.operations import AddPair
@@ -23,16 +33,23 @@ _RED = Red(limit=60_000, least=5_000, most=15_000, weight_log2=5, chance=WHOLE /
 _LEAVES: dict[str, Leaf] = {"codel": Codel(limit=100), "red": _RED}
 
 
+_OF_MEDIA = ("cls_fw, act_skbedit", "sch_drr")
+_EXTRAS = (*_LEAVES, "medium")
+"""What netem can do without."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What there is.
 
     Attributes:
-        missing: Queue discipline -> why there is none.
+        missing: Queue discipline, or `medium` -> why there is none.
+        late_ns: By how much timers may be late without loss of rate.
     """
 
     facts: Facts
     missing: Mapping[str, str]
+    late_ns: int = lateness.USUAL_NS
 
 
 def probe() -> Found:
@@ -46,18 +63,18 @@ def probe() -> Found:
     except NetworkError as exc:
         return _unusable(str(exc))
     kernel = f"Linux {os.uname().release}"
-    lacking = [what for what in missing if what not in _LEAVES]
+    lacking = [what for what in missing if what not in _EXTRAS]
     if lacking:
         verb = "isn't" if len(lacking) == 1 else "aren't"
         return _unusable(f"{', '.join(lacking)} {verb} in this kernel ({kernel}); {_USER}", missing)
     extra = "".join(f", no {what}" for what in missing)
-    return Found(
-        Facts(usable=True, detail=f"sch_netem, {kernel}{extra}", error_s=_ERROR_S), missing
-    )
+    late_ns = namespaces.in_own_thread(lateness.made_up_ns)
+    detail = f"sch_netem, {kernel}{extra}, timers late by up to {late_ns / 1e6:.2g} ms made up for"
+    return Found(Facts(usable=True, detail=detail, error_s=_ERROR_S), missing, late_ns)
 
 
 def _unusable(why: str, missing: Mapping[str, str] | None = None) -> Found:
-    return Found(Facts(usable=False, detail=why), missing or dict.fromkeys(_LEAVES, why))
+    return Found(Facts(usable=False, detail=why), missing or dict.fromkeys(_EXTRAS, why))
 
 
 def _try() -> dict[str, str]:
@@ -84,20 +101,28 @@ def _missing(netlink: Netlink, index: int, detour: int) -> dict[str, str]:
         "sch_htb": tc.put_qdisc(index, places.SHARES, places.ENTRY + 1, Htb(), "", new=True),
         "htb class": tc.put_class(index, places.SHARE, Share(rate=10**6), "", new=True),
         "sch_ingress": tc.put_ingress(index, ""),
-        "cls_matchall and act_mirred": tc.put_detour(index, detour or index, ""),
+        "cls_matchall and act_mirred": places.detour_filter(index, detour or index).put(""),
     }
     leaves: dict[str, Leaf] = {"bfifo": ByteQueue(limit=10_000), **_LEAVES}
     for name, leaf in leaves.items():
         handle = places.LEAF_HANDLES[leaf.kind]
         parts[name] = tc.put_qdisc(index, handle, places.SHARE, leaf, "", new=True)
+    marked = filters.Where(index=index, parent=filters.IN, priority=filters.MARKED, handle=1)
+    parts |= {
+        "cls_fw, act_skbedit": filters.Filter(where=marked, to=detour or index, mark=0).put(""),
+        "sch_drr": tc.put_qdisc(index, medium.TURNS, places.SHARE, Drr(), "", new=True),
+    }
     answers = dict(zip(parts, netlink.exchange(list(parts.values())), strict=True))
     missing = {} if detour else {"ifb": "ifb isn't in this kernel"}
     for name, answer in answers.items():
         if answer.code:
             words = answer.words or os.strerror(answer.code)
             missing[name] = f"sch_{name} isn't in this kernel" if name in _LEAVES else words
+            if name in _OF_MEDIA:
+                missing["medium"] = f"{name} isn't in this kernel"
+                del missing[name]
     if "sch_netem" in missing:  # what hangs below it can't have been tried
-        return {"sch_netem": missing["sch_netem"]} | dict.fromkeys(_LEAVES, "no sch_netem")
+        return {"sch_netem": missing["sch_netem"]} | dict.fromkeys(_EXTRAS, "no sch_netem")
     if "sch_htb" in missing:
         missing.pop("htb class", None)
         missing.pop("bfifo", None)

@@ -1,4 +1,4 @@
-"""Traffic control's rtnetlink messages: qdiscs, classes, the filter, and what dumps say. Pure.
+"""Traffic control's rtnetlink messages: qdiscs, classes, devices, and what dumps say. Pure.
 
     nlmsghdr | tcmsg: family, ifindex, handle, parent, info | TCA_KIND, TCA_OPTIONS, TCA_STAB, …
 
@@ -24,7 +24,7 @@ from otter_agent.network.messages import (
 
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 RTM_NEWTCLASS, RTM_GETTCLASS = 40, 42
-RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
+RTM_DELTCLASS = 41
 F_ECHO = 8
 """The kernel answers with what it then has."""
 
@@ -32,13 +32,11 @@ ROOT = 0xFFFFFFFF
 INGRESS = 0xFFFFFFF1
 """Parent of the qdisc that packets pass on their way in (TC_H_INGRESS, TC_H_CLSACT)."""
 _INGRESS_HANDLE = 0xFFFF0000
-_INGRESS_FILTERS = 0xFFFFFFF2  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)
 
 _TC = struct.Struct("=BxxxiIII")
 _LINK = struct.Struct("=BxHiII")
 _U32 = struct.Struct("=I")
 _STAB = struct.Struct("=BBhiIIII")  # cell_log, size_log, align, overhead, linklayer, mpu, mtu, size
-_MIRRED = struct.Struct("=5IiI")  # index, capab, action, refcnt, bindcnt, eaction, ifindex
 _BASIC = struct.Struct("=QI")
 _STATS64 = struct.Struct("=4Q")  # rtnl_link_stats64: packets in, out, bytes in, out
 _QUEUE = struct.Struct("=5I")  # qlen, backlog, drops, requeues, overlimits
@@ -46,18 +44,11 @@ _QUEUE = struct.Struct("=5I")  # qlen, backlog, drops, requeues, overlimits
 _KIND, _OPTIONS, _STATS2, _STAB_ATTR = 1, 2, 7, 8
 _STATS_BASIC, _STATS_QUEUE, _STATS_APP, _STATS_PKT64 = 1, 3, 4, 8
 _STAB_BASE = 1
-_MATCHALL_ACT = 2
-_ACT_KIND, _ACT_OPTIONS = 1, 2
-_MIRRED_PARMS = 2
-_STOLEN = 4
-_EGRESS_REDIR = 1
 _NESTED = 0x8000
-_ALL_PROTOCOLS = 0x0300  # htons(ETH_P_ALL)
-_PRIORITY = 0x4F54 << 16
-"""Of our filter among others on the device: 'OT'."""
 
 _IFF_UP, _IFF_NOARP = 0x1, 0x80
-_IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_INFO_KIND, _IFLA_STATS64 = 3, 18, 1, 23
+_IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_STATS64 = 3, 18, 1, 2, 23
+_VETH_INFO_PEER = 1
 _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 
 
@@ -120,13 +111,23 @@ def put_qdisc(
     body += attribute(_OPTIONS, options.encode())
     overhead = getattr(options, "overhead", None)
     if overhead is not None:
-        # No table: a packet counts its own bytes and these.
-        base = _STAB.pack(0, 0, 0, overhead, 1, 0, 0, 0)
-        body += attribute(_STAB_ATTR | _NESTED, attribute(_STAB_BASE, base))
+        body += _sizes(overhead)
     flags = F_ECHO | F_CREATE | F_EXCL if new else F_ECHO
     if new and parent != ROOT:
         flags = F_ECHO | F_CREATE | 0x100  # in the place of what is there (NLM_F_REPLACE)
     return Request(RTM_NEWQDISC, flags, body, op)
+
+
+def put_overhead(index: int, handle: int, kind: str, overhead: int, op: object) -> Request:
+    """Change what a device's qdisc counts on top of each packet, and nothing else."""
+    body = _TC.pack(0, index, handle, ROOT, 0) + _kind(kind) + _sizes(overhead)
+    return Request(RTM_NEWQDISC, F_ECHO, body, op)
+
+
+def _sizes(overhead: int) -> bytes:
+    """No table: a packet counts its own bytes and these. The kernel has it on roots only."""
+    base = _STAB.pack(0, 0, 0, overhead, 1, 0, 0, 0)
+    return attribute(_STAB_ATTR | _NESTED, attribute(_STAB_BASE, base))
 
 
 def put_class(index: int, handle: int, options: Options, op: object, *, new: bool) -> Request:
@@ -142,24 +143,10 @@ def put_ingress(index: int, op: object) -> Request:
     return Request(RTM_NEWQDISC, F_CREATE | F_EXCL, body, op)
 
 
-def put_detour(index: int, to: int, op: object) -> Request:
-    """All that comes in by one device goes through the queue of another."""
-    info = _PRIORITY | _ALL_PROTOCOLS
-    mirred = _MIRRED.pack(0, 0, _STOLEN, 0, 0, _EGRESS_REDIR, to)
-    action = attribute(_ACT_KIND, b"mirred\0") + attribute(
-        _ACT_OPTIONS | _NESTED, attribute(_MIRRED_PARMS, mirred)
-    )
-    options = attribute(_MATCHALL_ACT | _NESTED, attribute(1 | _NESTED, action))
-    body = _TC.pack(0, index, 1, _INGRESS_FILTERS, info) + _kind("matchall")
-    body += attribute(_OPTIONS | _NESTED, options)
-    return Request(RTM_NEWTFILTER, F_CREATE | F_EXCL, body, op)
-
-
-def drop_detour(index: int, op: object) -> Request:
-    """The end of that."""
-    info = _PRIORITY | _ALL_PROTOCOLS
-    body = _TC.pack(0, index, 0, _INGRESS_FILTERS, info)
-    return Request(RTM_DELTFILTER, 0, body, op)
+def drop_class(index: int, handle: int, op: object) -> Request:
+    """The end of a class, with what waits in it."""
+    body = _TC.pack(0, index, handle, handle & 0xFFFF0000, 0)
+    return Request(RTM_DELTCLASS, 0, body, op)
 
 
 def add_detour_device(name: str, op: object) -> Request:
@@ -172,6 +159,22 @@ def add_detour_device(name: str, op: object) -> Request:
         + attribute(_IFLA_NUM_RX_QUEUES, _U32.pack(1))
         + attribute(_IFLA_LINKINFO | _NESTED, attribute(_IFLA_INFO_KIND, b"ifb\0"))
     )
+    return Request(RTM_NEWLINK, F_CREATE | F_EXCL, body, op)
+
+
+def add_pair(name: str, other: str, op: object) -> Request:
+    """Two devices, the first one up; what is sent by one comes in by the other."""
+    end = _LINK.pack(0, 0, 0, _IFF_UP | _IFF_NOARP, _IFF_UP | _IFF_NOARP)
+    shape = attribute(_IFLA_NUM_TX_QUEUES, _U32.pack(1)) + attribute(
+        _IFLA_NUM_RX_QUEUES, _U32.pack(1)
+    )
+    down = _LINK.pack(0, 0, 0, _IFF_NOARP, _IFF_NOARP)
+    peer = down + attribute(_IFLA_IFNAME, other.encode() + b"\0") + shape
+    info = attribute(_IFLA_INFO_KIND, b"veth\0") + attribute(
+        _IFLA_INFO_DATA | _NESTED, attribute(_VETH_INFO_PEER | _NESTED, peer)
+    )
+    body = end + attribute(_IFLA_IFNAME, name.encode() + b"\0") + shape
+    body += attribute(_IFLA_LINKINFO | _NESTED, info)
     return Request(RTM_NEWLINK, F_CREATE | F_EXCL, body, op)
 
 
@@ -190,11 +193,6 @@ def get_counted_links() -> tuple[int, bytes]:
     return RTM_GETLINK, _LINK.pack(0, 0, 0, 0, 0)
 
 
-def get_filters(index: int) -> tuple[int, bytes]:
-    """Asks for the filters on what comes in by a device."""
-    return RTM_GETTFILTER, _TC.pack(0, index, 0, _INGRESS_FILTERS, 0)
-
-
 # --- answers --------------------------------------------------------------------------------------
 
 
@@ -203,9 +201,8 @@ def parse(message: int, body: bytes) -> Seen:
     _, index, handle, parent, _ = _TC.unpack_from(body)
     at = dict(attributes(body, _TC.size))
     overhead = None
-    if _STAB_ATTR in at:
-        base = dict(attributes(at[_STAB_ATTR], 0)).get(_STAB_BASE)
-        overhead = None if base is None else int(_STAB.unpack(base)[3])
+    if (base := dict(attributes(at.get(_STAB_ATTR, b""), 0)).get(_STAB_BASE)) is not None:
+        overhead = int(_STAB.unpack(base)[3])
     kind = at.get(_KIND, b"").rstrip(b"\0").decode(errors="replace")
     options = at.get(_OPTIONS, b"")
     return Seen(message, index, handle, parent, kind, options, overhead, _stats(at))
@@ -216,21 +213,6 @@ def parse_arrived(body: bytes) -> tuple[int, int]:
     stats = dict(attributes(body, _LINK.size)).get(_IFLA_STATS64, bytes(_STATS64.size))
     packets, _, size, _ = _STATS64.unpack_from(stats)
     return packets, size
-
-
-def parse_detour(body: bytes) -> Seen | None:
-    """From a filter's dump: our detour, with the index of its device as `handle`; else None."""
-    _, index, _, _, info = _TC.unpack_from(body)
-    at = dict(attributes(body, _TC.size))
-    if info & 0xFFFF0000 != _PRIORITY or at.get(_KIND, b"") != b"matchall\0":
-        return None
-    actions = dict(attributes(at.get(_OPTIONS, b""), 0)).get(_MATCHALL_ACT, b"")
-    for _, action in attributes(actions, 0):
-        options = dict(attributes(dict(attributes(action, 0)).get(_ACT_OPTIONS, b""), 0))
-        if _MIRRED_PARMS in options:
-            to = _MIRRED.unpack_from(options[_MIRRED_PARMS])[-1]
-            return Seen(RTM_NEWTFILTER, index, to, _INGRESS_FILTERS, "matchall", b"", None, Stats())
-    return None
 
 
 def _stats(at: dict[int, bytes]) -> Stats:

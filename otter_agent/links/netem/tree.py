@@ -5,12 +5,14 @@
                └ htb 4f02: rate                            s.device (ifb)
                    └ 4f03:, 4f06: … the queue                 netem 4f04:  a packet's time at rate
                                                                └ netem 4f05: delay, jitter,
-                                                                             reorder, slot
+                                                                  │          reorder, slot
+                                                                  └ netem 4f0a: or here
 
 What comes out of HTB waits no more: so the queue holds what waits for the rate and nothing else,
 by bytes or packets, and each packet comes out of it when the one before has been sent. How long
 the packet itself takes at the rate is the second netem's part: HTB lets the first one go at once.
-There the timers' lateness is made up for without a burst. A half that isn't asked for isn't there;
+There what a late timer let go at once is spread again: so where all have the same delay, it comes
+last, and a delay's late timer makes no burst, either. A half that isn't asked for isn't there;
 one that is stays, without effect, as taking it away would lose packets.
 
 Rejected: netem's own rate and limit (packets, and those in flight count too; at a change of rate
@@ -29,9 +31,12 @@ import struct
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from net.links import jitter, loss, queue
+from net.links.queue import PACKET_BYTES
 from net.links.spec import Distribution, LinkSpec
+from otter_agent.links.netem.lateness import USUAL_NS
 from otter_agent.links.netem.options import (
     DISTANCE,
     TICK_NS,
@@ -55,8 +60,6 @@ _ROOM_PACKETS = 178_956
 """In flight at most, beyond what the rate and the delay make: 256 MiB of full packets."""
 _HUGE = 1 << 31
 _SLOWEST_BPS = 200
-_LATE_LEAST_NS, _LATE_TAIL_NS, _LATE_MANAGED_NS = 1_000_000, 100_000_000, 10_000_000
-"""How late HTB's timer may be without loss of rate: a fifth of the queue, within these bounds."""
 _DOWN = 1
 _SIGMA_MAX_NS = 2**31 - 1
 """tabledist() of sch_netem.c takes an s32."""
@@ -74,28 +77,44 @@ class Tree:
     leaf: Leaf | None = None
     wire: Netem | None = None
     flight: Netem | None = None
+    pace: Netem | None = None
 
 
 NOTHING = Tree()
+Apart = Literal["", "up", "down"]
 
 
-def wanted(spec: LinkSpec, have: Tree = NOTHING) -> Tree:
-    """What does as asked; the halves that `have` shows stay in any case."""
-    overhead = (spec.overhead_bytes or 0) - ETHERNET
+def wanted(
+    spec: LinkSpec, have: Tree = NOTHING, apart: Apart = "", late_ns: int = USUAL_NS
+) -> Tree:
+    """What does as asked; the halves that `have` shows stay in any case.
+
+    Args:
+        spec: What is asked.
+        have: What is there.
+        apart: Whether its queue is that of a medium (`medium.py`), and who sends: a member, or the
+            host in the middle, whose first half is then on the way to the medium.
+        late_ns: By how much timers may be late without loss of rate.
+    """
+    counted = overhead(spec)
     chances = _entry(
-        overhead, spec.up is False, spec.loss_ratio, spec.loss_correlation, spec.loss_gilbert,
+        counted, spec.up is False, spec.loss_ratio, spec.loss_correlation, spec.loss_gilbert,
         spec.loss_markov, spec.duplicate_ratio, spec.corrupt_ratio,
     )  # fmt: skip
-    rate = None if spec.rate_bps is None else max(1, round(spec.rate_bps / 8))
+    rate = None if spec.rate_bps is None else bytes_per_s(spec)
     flight = _flight(spec)
-    source = rate is not None or have.entry is not None or chances != _no_chances(overhead)
+    paced = rate if flight is not None and _steady(spec) else None
+    own = None if apart else rate
+    first = own is not None or apart == "down"
+    source = first or have.entry is not None or chances != _no_chances(counted)
     target = rate is not None or have.wire is not None or flight is not None
     return Tree(
         entry=chances if source else None,
-        share=_share(spec, rate) if rate is not None or have.share is not None else None,
-        leaf=None if rate is None else _leaf(spec),
-        wire=_wire(rate, overhead) if target else None,
+        share=_share(own, late_ns) if own is not None or have.share is not None else None,
+        leaf=None if own is None else leaf(spec),
+        wire=_wire(None if paced else rate, counted) if target else None,
         flight=flight or (None if have.flight is None else _IDLE_FLIGHT),
+        pace=_wire(paced, None) if paced or have.pace is not None else None,
     )
 
 
@@ -106,9 +125,6 @@ def refusals(spec: LinkSpec) -> dict[str, str]:
         wrong["rate_bps"] = "the kernel counts whole bytes a second: at least 200bit"
     if spec.jitter_s and _sigma(spec)[0] > _SIGMA_MAX_NS:
         wrong["jitter_s"] = "the kernel's netem has no jitter over 2.1s"
-    for name in ("medium", "medium_weight"):
-        if getattr(spec, name) is not None:
-            wrong[name] = "the kernel's queues share nothing between links: the driver `tun` does"
     if spec.delivery is not None:
         wrong["delivery"] = (
             'the kernel has no opportunities one by one: with `bin` (`bin = "100ms"`) the trace is '
@@ -165,23 +181,27 @@ def _no_chances(overhead: int) -> Netem:
     return Netem(overhead=overhead)
 
 
-def _share(spec: LinkSpec, rate: int | None) -> Share:
-    """What HTB's timer is late by beyond the burst is lost of the rate.
+def _share(rate: int | None, late_ns: int) -> Share:
+    return Share(rate=UNLIMITED) if rate is None else share(rate, late_ns)
 
-    What goes at once after a pause waits behind HTB, beside what waits in the queue.
+
+def share(rate: int, late_ns: int) -> Share:
+    """Bytes/s; what its timer may be late by without loss of rate is two packets at once at least.
+
+    More is a burst, less is lost at each late timer.
     """
-    if rate is None:
-        return Share(rate=UNLIMITED)
-    limit = queue.limit(spec)
-    size = limit.bytes if limit.bytes is not None else (limit.packets or 1) * queue.PACKET_BYTES
-    most_ns = _LATE_TAIL_NS if spec.queue_discipline in (None, "tail") else _LATE_MANAGED_NS
-    burst_ns = min(most_ns, max(_LATE_LEAST_NS, size * 10**9 // rate // 5))
+    burst_ns = max(late_ns, PACKET_BYTES * 10**9 // rate)
     return Share(rate=rate, burst_ns=burst_ns // TICK_NS * TICK_NS)
 
 
 @lru_cache(maxsize=1024)
-def _wire(rate: int | None, overhead: int) -> Netem:
+def _wire(rate: int | None, overhead: int | None) -> Netem:
     return Netem(rate=rate or 0, overhead=overhead)
+
+
+def _steady(spec: LinkSpec) -> bool:
+    """Whether all take the same time: those that don't may come faster than the rate, as asked."""
+    return not (spec.jitter_s or spec.reorder_ratio or spec.slot_s)
 
 
 def _flight(spec: LinkSpec) -> Netem | None:
@@ -213,12 +233,23 @@ def _room(spec: LinkSpec) -> int:
     return min(_HUGE, max(_ROOM_PACKETS, math.ceil(longest_s * (spec.rate_bps or 0) / 8 / 64)))
 
 
-def _leaf(spec: LinkSpec) -> Leaf:
+def bytes_per_s(spec: LinkSpec) -> int:
+    """The rate as the kernel has it."""
+    return max(1, round((spec.rate_bps or 0) / 8))
+
+
+def overhead(spec: LinkSpec) -> int:
+    """What qdiscs are to count on top of a packet with its Ethernet header."""
+    return (spec.overhead_bytes or 0) - ETHERNET
+
+
+def leaf(spec: LinkSpec) -> Leaf:
+    """What waits for the rate."""
     limit = queue.limit(spec)
-    size = limit.bytes if limit.bytes is not None else (limit.packets or 1) * queue.PACKET_BYTES
+    size = limit.bytes if limit.bytes is not None else (limit.packets or 1) * PACKET_BYTES
     size, ecn = min(size, _HUGE), bool(spec.ecn)
     if spec.queue_discipline == "codel":
-        packets = limit.packets or math.ceil(size / queue.PACKET_BYTES)
+        packets = limit.packets or math.ceil(size / PACKET_BYTES)
         return Codel(limit=min(packets, _HUGE), ecn=ecn)
     if spec.queue_discipline == "red":
         red = queue.red(spec)

@@ -203,7 +203,7 @@ def test_a_namespace_of_the_same_name_is_another_one(bench: Bench):
     make_pair("tun", there.source_netns, there.target_netns, there.device)
     assert bench.read(there) == LinkSpec()
     bench.apply(there, LinkSpec(delay_s=0.02))
-    again = Link(there)
+    again = Link(there, int(there.device[1:]))
     link.at_a, link.at_b = again.at_a, again.at_b
     assert numbers(bench.exchange(link, there, 5)) == list(range(5))
 

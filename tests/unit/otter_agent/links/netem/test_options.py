@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otter_agent.links.netem import tc
+from otter_agent.links.netem import filters, tc
+from otter_agent.links.netem.filters import ALL, DETOUR, IN, MARKED, OUT, Filter, Where
 from otter_agent.links.netem.options import (
     LEAVES,
     WHOLE,
@@ -155,12 +156,18 @@ def test_a_change_never_makes_anything() -> None:
     assert (made.flags, below.flags, changed.flags) == (0x608, 0x508, 0x8)
 
 
-def test_a_detour_is_known_again() -> None:
-    request = tc.put_detour(4, 9, "")
-    seen = tc.parse_detour(request.body)
-    # A dump shows the action's parameters behind others; ours stand alone.
-    assert seen is not None
-    assert (seen.index, seen.handle) == (4, 9)
-    others = bytearray(request.body)
+@pytest.mark.parametrize(
+    "made",
+    [
+        Filter(where=Where(index=4, parent=IN, priority=DETOUR, handle=1), to=9),
+        Filter(where=Where(index=4, parent=OUT, priority=ALL, handle=1), to=9, mark=7, turn=8),
+        Filter(where=Where(index=4, parent=IN, priority=MARKED, handle=7), to=9, inward=True),
+        Filter(where=Where(index=4, parent=OUT, priority=MARKED, handle=7), to=0, mark=0),
+    ],
+)
+def test_a_filter_is_known_again(made: Filter) -> None:
+    body = made.put("").body
+    assert filters.parse(body) == (made.where, made.to)
+    others = bytearray(body)
     others[16:20] = struct.pack("=I", 1 << 16 | 0x0300)
-    assert tc.parse_detour(bytes(others)) is None
+    assert filters.parse(bytes(others)) is None

@@ -36,7 +36,7 @@ def carry_out(place: Place, spec: LinkSpec) -> list[str]:
 def test_everything_at_once() -> None:
     place = fresh()
     assert carry_out(place, EVERYTHING) == [
-        *("wire", "flight", "ingress", "undo", "detour"),
+        *("wire", "flight", "pace", "ingress", "undo", "detour"),
         *("entry", "htb", "share", "leaf", "share"),
     ]
 
@@ -61,10 +61,10 @@ def test_what_comes_in_takes_the_detour_only_once_that_leads_somewhere() -> None
         ({}, []),
         ({"delay_s": 0.03}, ["flight"]),
         ({"loss_ratio": 0.2}, ["entry"]),
-        ({"rate_bps": 2e6}, ["wire", "share"]),
-        ({"queue_bytes": 30_000}, ["leaf", "share"]),
+        ({"rate_bps": 2e6}, ["pace", "share"]),
+        ({"queue_bytes": 30_000}, ["leaf"]),
         ({"queue_bytes": None, "queue_packets": 10}, ["leaf"]),
-        ({"rate_bps": None, "queue_bytes": None}, ["wire", "share"]),
+        ({"rate_bps": None, "queue_bytes": None}, ["pace", "share"]),
         ({"overhead_bytes": 4}, ["wire", "entry"]),
     ],
 )
@@ -84,7 +84,7 @@ def test_half_of_it_is_completed() -> None:
     place.tree = wanted(LinkSpec(loss_ratio=0.1))
     place.filtered = False
     parts = carry_out(place, EVERYTHING)
-    assert parts == ["wire", "flight", "undo", "detour", "share", "leaf", "share"]
+    assert parts == ["wire", "flight", "pace", "undo", "detour", "share", "leaf", "share"]
 
 
 def seen(index: int, handle: int, parent: int, kind: str) -> tc.Seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import struct
 from dataclasses import replace
@@ -50,23 +51,44 @@ def test_a_loss_needs_only_the_half_where_packets_leave() -> None:
 
 def test_a_rate_needs_both_and_a_queue() -> None:
     want = wanted(LinkSpec(rate_bps=1e6, queue_bytes=15_000))
-    assert want.share == Share(rate=125_000, burst_ns=24_000_000)
+    assert want.share == Share(rate=125_000)
     assert want.leaf == ByteQueue(limit=15_000)
     assert want.wire == Netem(rate=125_000, overhead=-14)
 
 
 @pytest.mark.parametrize(
-    ("size", "discipline", "burst_ns"),
-    [
-        (500, None, 1_000_000),
-        (2500, None, 4_000_000),
-        (150_000, "tail", 100_000_000),
-        (150_000, "codel", 10_000_000),
-    ],
+    ("rate_bps", "late_ns", "packets"), [(1e6, 250_000, 2), (1e7, 1_000_000, 2), (1e8, 250_000, 3)]
 )
-def test_a_late_timer_is_made_up_for_within_a_part_of_the_queue(size, discipline, burst_ns) -> None:
-    want = wanted(LinkSpec(rate_bps=1e6, queue_bytes=size, queue_discipline=discipline))
-    assert want.share == Share(rate=125_000, burst_ns=burst_ns)
+def test_a_late_timer_is_made_up_for_by_two_packets_or_what_timers_are_late_by(
+    rate_bps, late_ns, packets
+) -> None:
+    share = wanted(LinkSpec(rate_bps=rate_bps), late_ns=late_ns).share
+    assert share is not None
+    each_ns = 1500 * 8e9 / rate_bps
+    assert math.floor((share.burst_ns + 64) / each_ns) + 1 == packets
+
+
+def test_a_rate_comes_last_where_all_have_the_same_delay() -> None:
+    """What a late timer of the delay lets go at once is spread again."""
+    late = wanted(LinkSpec(rate_bps=1e6, delay_s=0.02))
+    assert (late.wire, late.pace) == (Netem(overhead=-14), Netem(rate=125_000))
+    for spec in (
+        LinkSpec(rate_bps=1e6, delay_s=0.02, jitter_s=0.001),
+        LinkSpec(rate_bps=1e6, delay_s=0.02, reorder_ratio=0.1),
+        LinkSpec(rate_bps=1e6, slot_s=(0.1, 0.1)),
+    ):
+        mixed = wanted(spec, late)
+        assert (mixed.wire, mixed.pace) == (Netem(rate=125_000, overhead=-14), Netem())
+    assert wanted(LinkSpec(rate_bps=1e6)).pace is None
+
+
+def test_a_members_queue_is_that_of_its_medium() -> None:
+    spec = LinkSpec(rate_bps=1e6, medium="gnb1", delay_s=0.02)
+    up, down = wanted(spec, apart="up"), wanted(spec, apart="down")
+    assert (up.entry, up.share, up.leaf) == (None, None, None)
+    assert (down.share, down.leaf) == (None, None)
+    assert down.entry == Netem(overhead=-14)  # below it is the way to the medium
+    assert up.pace == down.pace == Netem(rate=125_000)
 
 
 def test_what_is_there_stays_without_effect() -> None:
@@ -182,18 +204,11 @@ def test_all_that_is_in_flight_at_a_rate_has_room_even_in_small_packets() -> Non
         (LinkSpec(delay_s=10, jitter_s=5), "jitter_s"),
         (LinkSpec(delay_s=1, jitter_s=0.1, jitter_correlation=0.5), "jitter_correlation"),
         (LinkSpec(delay_s=1, reorder_ratio=0.1, reorder_correlation=0.5), "reorder_correlation"),
-        (LinkSpec(rate_bps=1e6, medium="gnb1"), "medium"),
     ],
 )
 def test_what_the_kernel_cannot_do_is_refused(spec: LinkSpec, field: str) -> None:
     assert not spec.problems()
     assert set(refusals(spec)) == {field}
-
-
-def test_nothing_of_a_shared_medium_is_left_where_it_is_refused() -> None:
-    shared = LinkSpec(rate_bps=1e6, medium="gnb1", medium_weight=2.0)
-    left = replace(shared, **dict.fromkeys(refusals(shared)))
-    assert left == LinkSpec(rate_bps=1e6)
 
 
 def test_opportunities_are_refused_and_what_they_are_on_average_is_left() -> None:
@@ -210,6 +225,7 @@ def test_what_it_can_do_is_not_refused() -> None:
         LinkSpec(delay_s=3600, jitter_s=2),
         LinkSpec(rate_bps=1e13),
         LinkSpec(rate_bps=200),
+        LinkSpec(rate_bps=1e6, medium="gnb1", medium_weight=2.0),
     ):
         assert not refusals(spec)
 
