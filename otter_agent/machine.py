@@ -173,7 +173,7 @@ class Machine:
 
 def open_machine(config: Config, ground: Ground, agent_id: str) -> Machine:
     """Open every driver; those that can't work here say so in `problems`, not by raising."""
-    network = Network(agent_id, ground.layout.run, ground.holder)
+    network = Network(agent_id, ground.layout.run)
     usable, why = (False, ground.lacks) if ground.lacks else network.usable()
     problems: dict[str, str] = {}
     if not usable:
