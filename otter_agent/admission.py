@@ -94,10 +94,14 @@ def admit_without_budgets(spec: api.MeshSpec, why: str) -> None:
 
     Modules that aren't real need none.
 
+    Args:
+        spec: What is asked for.
+        why: Why there are none; "" where there are.
+
     Raises:
         AgentError: `unsupported-budget`, with who asks for what.
     """
-    if problem := api.no_budgets(spec, why):
+    if why and (problem := api.no_budgets(spec, why)):
         raise AgentError(problem.code, problem.message, hint=problem.hint)
 
 

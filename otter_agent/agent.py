@@ -148,18 +148,16 @@ class Agent:
         """
         keeper = self._keepers.get(spec.name)
         before = keeper.desired if keeper is not None else None
-        mounts.check(
-            self.machine.layout, spec, self.machine.settings(), self.machine.config.mount_roots
-        )
+        machine = self.machine
+        mounts.check(machine.layout, spec, machine.settings(), machine.config.mount_roots)
+        admit_without_budgets(spec, machine.no_budgets)
         admit(
             Holding.of(spec),
             Holding.of(before.spec) if before else None,
             [h for h in self._holdings() if h.mesh != spec.name],
-            self.machine.room,
+            machine.room,
         )
-        if self.machine.cgroups is None:
-            admit_without_budgets(spec, self.machine.problems.get("cgroups", "no cgroups"))
-        admit_links(self.machine.links_of(spec), spec)
+        admit_links(machine.links_of(spec), spec)
         others = [d.spec for d in self._state_meshes() if d.spec.name != spec.name]
         check_ports(spec, before.spec if before else None, others)
 

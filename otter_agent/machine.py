@@ -132,6 +132,11 @@ class Machine:
         return tuple(f"{name}: {why}" for name, why in named.items() if why)
 
     @property
+    def no_budgets(self) -> str:
+        """Why there are none to be had; "" where there are."""
+        return self.problems.get("cgroups", "no control groups") if self.cgroups is None else ""
+
+    @property
     def room(self) -> Room:
         """What there is to be shared out."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -154,7 +159,7 @@ class Machine:
             kernel=platform.release(),
             python=platform.python_version(),
             cgroup=self.cgroups.version if self.cgroups else "none",
-            cgroup_why=self.problems.get("cgroups", ""),
+            cgroup_why=self.no_budgets,
             link_driver=self.links.name,
             link_drivers=self.links.told(),
             link_driver_why=self.links.why,
@@ -174,7 +179,7 @@ class Machine:
 
 def open_machine(config: Config, ground: Ground, agent_id: str) -> Machine:
     """Open every driver; those that can't work here say so in `problems`, not by raising."""
-    network = Network(agent_id, ground.layout.run, ground.holder)
+    network = Network(agent_id, ground.layout.run)
     usable, why = (False, ground.lacks) if ground.lacks else network.usable()
     problems: dict[str, str] = {}
     if not usable:

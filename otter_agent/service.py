@@ -8,6 +8,7 @@ import fcntl
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,9 +54,18 @@ def serve(config: Config, *, debug: bool = False) -> None:
         state = State(layout.database)
         try:
             machine = open_machine(config, ground, state.agent_id())
+            _say_what_is_lacking(machine)
             asyncio.run(_serve(machine, state), debug=debug)
         finally:
             state.close()
+
+
+def _say_what_is_lacking(machine: Machine) -> None:
+    """To who started it, or the log: root's agent lacks nothing by who it is."""
+    if machine.ground.user:
+        print(f"otter-agent: without root, in namespaces of {machine.ground.user}", file=sys.stderr)
+    for line in machine.lacks:
+        print(f"otter-agent: no {line}", file=sys.stderr)
 
 
 @contextlib.contextmanager

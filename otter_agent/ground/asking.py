@@ -1,11 +1,10 @@
-"""Finds or starts the holder of a folder, enters its namespaces, asks it for sockets outside.
+"""Finds or starts the holder of a folder, and enters its namespaces.
 
 Must not know: meshes, drivers.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import socket
@@ -23,7 +22,7 @@ from otter_agent.launcher import linux
 _WITHIN_S = 20.0
 _AGAIN_S = 0.02
 _LONGEST = 4096
-_KINDS = (linux.CLONE_NEWUSER, linux.CLONE_NEWNS, linux.CLONE_NEWNET)
+_KINDS = (linux.CLONE_NEWUSER, linux.CLONE_NEWNS)
 
 
 class Entered:
@@ -66,9 +65,11 @@ def _enter(run: Path) -> Entered | None:
     connection = _connected(run / SOCKET)
     if connection is None:
         return None
-    said, descriptors = _ask(connection, {"op": "enter"})
-    if len(descriptors) != len(_KINDS):
-        connection.close()  # it is ending
+    try:
+        data, descriptors, _, _ = socket.recv_fds(connection, _LONGEST, len(_KINDS))
+        said = json.loads(data)
+    except (OSError, ValueError):  # it is ending
+        connection.close()
         return None
     for descriptor, kind in zip(descriptors, _KINDS, strict=True):
         linux.setns(descriptor, kind)
@@ -89,29 +90,6 @@ def _spawn(run: Path) -> None:
         raise NoNamespaces(lines[-1])
 
 
-def open_outside(holder: Path, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
-    """A socket of the machine's own network.
-
-    Args:
-        holder: Its socket.
-        kind: SOCK_STREAM or SOCK_DGRAM.
-        protocol: 0, or IPPROTO_ICMP.
-
-    Raises:
-        OSError: The machine refused, or no holder is there any more.
-    """
-    connection = _connected(holder)
-    if connection is None:
-        raise OSError(errno.ENETDOWN, "the keeper of this user's namespaces has ended")
-    with connection:
-        request = {"op": "socket", "kind": int(kind), "protocol": protocol}
-        said, descriptors = _ask(connection, request)
-    if not descriptors:
-        code = int(said.get("errno", errno.ENETDOWN))
-        raise OSError(code, os.strerror(code))
-    return socket.socket(fileno=descriptors[0])
-
-
 def _connected(path: Path) -> socket.socket | None:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -122,13 +100,3 @@ def _connected(path: Path) -> socket.socket | None:
         return None
     made.settimeout(_WITHIN_S)
     return made
-
-
-def _ask(connection: socket.socket, request: dict[str, object]) -> tuple[dict[str, str], list[int]]:
-    """The answer and its descriptors; nothing from one that ends meanwhile."""
-    try:
-        connection.send(json.dumps(request).encode())
-        data, descriptors, _, _ = socket.recv_fds(connection, _LONGEST, len(_KINDS))
-        return (json.loads(data) if data else {}), descriptors
-    except (ConnectionError, ValueError):
-        return {}, []

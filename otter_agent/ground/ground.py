@@ -12,10 +12,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from otter_agent.api.places import HOLDER, Places, places_of
+from otter_agent.api.places import Places, places_of
 from otter_agent.cgroups import Cgroups, open_cgroups
 from otter_agent.ground import asking, delegation, userns
-from otter_agent.launcher import linux
 from otter_agent.layout import Layout
 from otter_agent.users import user_name
 
@@ -36,8 +35,6 @@ class Ground:
         places: Its folders.
         user: Who runs it, where that isn't root; "" for root.
         lacks: Why it has no namespaces, so no network of meshes; "" where it has.
-        holder: The socket of who keeps them and makes sockets of the machine's own network; None:
-            this agent is in that network itself.
         base: Below which cgroup it makes budgets; None: wherever the machine has them.
         no_budgets: Why it can make none; "" where it isn't known yet that it can't.
         entered: Keeps the namespaces.
@@ -46,7 +43,6 @@ class Ground:
     places: Places
     user: str = ""
     lacks: str = ""
-    holder: Path | None = None
     base: Path | None = None
     no_budgets: str = ""
     entered: asking.Entered | None = None
@@ -108,7 +104,6 @@ def stand(places: Places) -> Ground:
     return Ground(
         places=places,
         user=user,
-        holder=places.run / HOLDER,
         base=entered.base,
         no_budgets=no_budgets,
         entered=entered,
@@ -124,7 +119,6 @@ def visit(root: Path | None) -> Ground:
     given = delegation.find()
     try:
         userns.become_root(f"visit-{os.getpid()}")
-        linux.unshare(linux.CLONE_NEWNET)
     except userns.NoNamespaces as why:
         return Ground(places=places, user=user, lacks=str(why), no_budgets=str(why))
     return Ground(places=places, user=user, base=given.base, no_budgets=given.why)

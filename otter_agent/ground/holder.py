@@ -1,14 +1,9 @@
 """`python -m otter_agent.ground.holder RUN`: keeps an ordinary user's namespaces, in background.
 
-It returns once they can be entered. What stays is in the user and mount namespace, as all of
-OTTER's, but in the machine's own network: it keeps a descriptor of the other one, and makes sockets
-of the machine's for those inside, who could make none. Standard library only.
-
-    {"op": "enter"} ──► {"base": …, "why": …} + user, mount, network namespace
-    {"op": "socket", "kind": …, "protocol": …} ──► {} + the socket, or {"errno": …}
-
-A connection that has entered stays open while its agent lives. Without one, and without a name in
-/run/netns, so without a mesh, the holder is the last to go; with a mesh it outlives the agent.
+It returns once they can be entered. Who connects to its socket is told where budgets can be made,
+{"base": …, "why": …}, and handed the user and the mount namespace. A connection stays open while
+its agent lives. Without one, and without a name in /run/netns, so without a mesh, the holder is the
+last to go; with a mesh it outlives the agent. Standard library only.
 """
 
 from __future__ import annotations
@@ -31,8 +26,6 @@ LOCK = "ground.lock"
 LOG = "ground.log"
 IDLE_S = 1.0
 _ENDING_S = 5.0
-_KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
-_LONGEST = 4096
 
 
 class Holder:
@@ -40,64 +33,43 @@ class Holder:
 
     Args:
         name: Of its namespaces.
-        listener: Where to ask, SOCK_SEQPACKET.
-        network: Descriptor of the network namespace that agents enter.
+        listener: Where agents connect, SOCK_SEQPACKET.
         given: The cgroups that budgets can be made in.
     """
 
-    def __init__(
-        self, name: str, listener: socket.socket, network: int, given: delegation.Delegated
-    ) -> None:
-        self._name, self._listener, self._given = name, listener, given
-        self._namespaces = [*map(_own, ("user", "mnt")), network]
-        self._inside: set[socket.socket] = set()
+    def __init__(self, name: str, listener: socket.socket, given: delegation.Delegated) -> None:
+        self._name, self._listener = name, listener
+        self._said = json.dumps({"base": str(given.base or ""), "why": given.why}).encode()
+        self._namespaces = [_own("user"), _own("mnt")]
+        self._agents: set[socket.socket] = set()
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
 
     def serve(self) -> None:
         """Answer until idle for `IDLE_S`."""
         while True:
-            busy = bool(self._inside or os.listdir(userns.NETNS))
+            busy = bool(self._agents or os.listdir(userns.NETNS))
             events = self._selector.select(None if busy else IDLE_S)
             if not events and not userns.who_is_in(self._name) - {os.getpid()}:
                 return  # also launcher and helpers have gone, some time after the last module
             for key, _ in events:
                 if key.fileobj is self._listener:
-                    self._accept()
+                    self._welcome()
                 elif isinstance(key.fileobj, socket.socket):
-                    self._hear(key.fileobj)
+                    self._part(key.fileobj)
 
-    def _accept(self) -> None:
-        connection, _ = self._listener.accept()
-        self._selector.register(connection, selectors.EVENT_READ)
+    def _welcome(self) -> None:
+        agent, _ = self._listener.accept()
+        self._agents.add(agent)
+        self._selector.register(agent, selectors.EVENT_READ)
+        with contextlib.suppress(OSError):  # it has gone already
+            socket.send_fds(agent, [self._said], self._namespaces)
 
-    def _hear(self, connection: socket.socket) -> None:
-        try:
-            data = connection.recv(_LONGEST)
-            if data:
-                self._answer(connection, json.loads(data))
-                return
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # it is gone, or speaks another language
-        self._selector.unregister(connection)
-        self._inside.discard(connection)
-        connection.close()
-
-    def _answer(self, connection: socket.socket, request: dict[str, object]) -> None:
-        if request["op"] == "enter":
-            self._inside.add(connection)
-            base = str(self._given.base or "")
-            said = json.dumps({"base": base, "why": self._given.why}).encode()
-            socket.send_fds(connection, [said], self._namespaces)
-            return
-        kind, protocol = request["kind"], request["protocol"]
-        if not isinstance(kind, int) or kind not in _KINDS or not isinstance(protocol, int):
-            raise ValueError(kind)
-        try:
-            with socket.socket(socket.AF_INET, kind, protocol) as made:
-                socket.send_fds(connection, [b"{}"], [made.fileno()])
-        except OSError as exc:
-            connection.send(json.dumps({"errno": exc.errno}).encode())
+    def _part(self, agent: socket.socket) -> None:
+        """It says nothing: what there is to read is its end."""
+        self._selector.unregister(agent)
+        self._agents.discard(agent)
+        agent.close()
 
 
 def _own(kind: str) -> int:
@@ -117,7 +89,6 @@ def main(argv: list[str]) -> int:
     given = delegation.take([os.getpid(), os.getppid()])
     try:
         userns.become_root(run)
-        network = userns.new_network()
     except userns.NoNamespaces as exc:
         sys.stderr.write(f"{exc}\n")
         return 1
@@ -126,7 +97,7 @@ def main(argv: list[str]) -> int:
         os._exit(0)
     _detach()
     try:
-        Holder(run, listener, network, given).serve()
+        Holder(run, listener, given).serve()
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(run, SOCKET).unlink()

@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,31 +68,6 @@ def who_is_in(name: str) -> set[int]:
 def _escaped(text: str) -> str:
     """As the kernel writes it in mountinfo: proc(5)."""
     return "".join(f"\\{ord(c):03o}" if c in " \t\n\\#" else c for c in text)
-
-
-def new_network() -> int:
-    """A descriptor of a new network namespace, with `lo` up; this process stays where it is.
-
-    Raises:
-        NoNamespaces: The kernel refused.
-    """
-    results: list[int] = []
-    failures: list[OSError] = []
-
-    def work() -> None:
-        try:
-            linux.unshare(linux.CLONE_NEWNET)
-            linux.loopback_up()
-            results.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
-        except OSError as exc:
-            failures.append(exc)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if failures:
-        raise NoNamespaces(_why(failures[0])) from failures[0]
-    return results[0]
 
 
 # --- ids ---------------------------------------------------------------------------------------

@@ -31,15 +31,14 @@ class Network:
     Args:
         agent_id: Part of every name that is made.
         run: The agent's folder for sockets; None: no mesh has gateways or published ports.
-        holder: Who makes sockets of the machine's network; None: this process is in it.
 
     Attributes:
         changes: How many things were changed so far: namespaces, devices, addresses, routes.
     """
 
-    def __init__(self, agent_id: str, run: Path | None = None, holder: Path | None = None) -> None:
+    def __init__(self, agent_id: str, run: Path | None = None) -> None:
         self.changes = 0
-        self._relays = Relays(run / "outside", holder) if run is not None else None
+        self._relays = Relays(run / "outside") if run is not None else None
         self._agent_id = agent_id
         self._prefix = names.agent_prefix(agent_id)
         self._guard = threading.Lock()

@@ -83,6 +83,8 @@ def test_a_mesh_of_ones_own(owner: Ordinary, port: int) -> None:
     assert {line.split(":")[0] for line in machine["lacks"]} >= {"budgets", "gateways", "docker"}
     assert f"without root, in namespaces of {user.name}" in user("status").stdout
     assert {link["driver"] for link in status["links"]} == {"tun"}
+    agents = Path(f"/proc/{user.pid_of('serve')}/ns/net")  # the machine's: builds fetch packages
+    assert agents.readlink() == Path("/proc/self/ns/net").readlink()
     assert "I am 0" in user("logs", "near").stdout
     ping = ("exec", "near", "--", "ping", "-c3", "-i0.1", "far")
     assert 0.040 <= round_trip_s(user(*ping).stdout) < 0.080

@@ -17,7 +17,6 @@ import msgspec
 from otter_agent import api, beside
 from otter_agent.errors import NetworkError
 from otter_agent.network.outside.config import Config, Report
-from otter_agent.network.outside.edge import HOLDER
 from otter_agent.network.outside.holders import MARK
 
 LOG = "relay.log"
@@ -29,12 +28,10 @@ class Relays:
 
     Args:
         folder: For their sockets.
-        holder: Who makes sockets of the machine's network for them; None: they do.
     """
 
-    def __init__(self, folder: Path, holder: Path | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._holder = [] if holder is None else [f"{HOLDER}{holder}"]
         self._guard = threading.Lock()
         self._watched: dict[str, int] = {}
 
@@ -106,7 +103,7 @@ class Relays:
 
     def _start(self, mesh: str, path: Path) -> socket.socket:
         """A new relay; it outlives the agent."""
-        return beside.start(path, __package__, (MARK, mesh, *self._holder), LOG)
+        return beside.start(path, __package__, (MARK, mesh), LOG)
 
     def _watch(self, mesh: str, pid: int) -> None:
         self._unwatch(mesh)

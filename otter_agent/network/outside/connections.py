@@ -53,8 +53,9 @@ class Connections:
         self._dials: dict[Ends, Dial] = {}
         self._made: dict[Ends, socket.socket] = {}
         self._pumps: set[Pump] = set()
-        with edge.namespace.entered():
-            self._syns = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        self._syns = edge.namespace.inside(
+            lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        )
         self._syns.setblocking(False)
         attach(self._syns, SYNS)
         self._syns.bind((names.OUTSIDE_DEVICE, _IPV4))  # it hears nothing before

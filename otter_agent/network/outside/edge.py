@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import ipaddress
 import socket
-import sys
 from contextlib import suppress
-from pathlib import Path
 
-from otter_agent.ground.asking import open_outside
 from otter_agent.network.outside import packets
 from otter_agent.network.outside.config import RESOLVER
 from otter_agent.network.outside.inside import Namespace
@@ -45,23 +41,8 @@ class Edge:
         self._raw.close()
 
 
-HOLDER = "--sockets-of="
-"""Before the path of who makes sockets of the machine's network, among a relay's words."""
-
-
-@functools.cache
-def _holder() -> Path | None:
-    """Who makes them; None: this process is in that network itself."""
-    found = [word.removeprefix(HOLDER) for word in sys.argv if word.startswith(HOLDER)]
-    return Path(found[0]) if found else None
-
-
 def outward(kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
     """A socket of the machine's own network that never blocks."""
-    holder = _holder()
-    if holder is None:
-        made = socket.socket(socket.AF_INET, kind, protocol)
-    else:
-        made = open_outside(holder, kind, protocol)
+    made = socket.socket(socket.AF_INET, kind, protocol)
     made.setblocking(False)
     return made

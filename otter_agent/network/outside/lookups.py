@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable
 
 from otter_agent.network.outside import resolver
-from otter_agent.network.outside.edge import outward
 from otter_agent.network.outside.flows import Flow
 
 PATIENCE_S = 1.5
@@ -40,7 +39,7 @@ class Lookup(Flow):
         self._questions: dict[bytes, bytes] = {}
         self._timer: asyncio.TimerHandle | None = None
         # Without any server the questions go nowhere, and are answered here.
-        outer = self._next_server() or outward(socket.SOCK_DGRAM)
+        outer = self._next_server() or socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         outer.setblocking(False)
         super().__init__(loop, inner, outer)
 
