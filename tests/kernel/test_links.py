@@ -8,9 +8,11 @@ import pytest
 from helpers.link_bench import Bench
 
 pytest.register_assert_rewrite("helpers.link_contract", "helpers.link_packets")
+pytest.register_assert_rewrite("helpers.link_planning")
 
 from helpers.link_contract import LinkSettings  # noqa: E402 - its asserts are to explain themselves
 from helpers.link_packets import LinkPackets  # noqa: E402
+from helpers.link_planning import LinkPlanning  # noqa: E402
 
 from otter_agent.links.netem import NetemDriver  # noqa: E402
 
@@ -29,3 +31,7 @@ class TestSettings(LinkSettings):
 
 class TestPackets(LinkPackets):
     """Packets."""
+
+
+class TestPlanning(LinkPlanning):
+    """Changes that are to come."""
