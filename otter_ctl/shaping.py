@@ -68,16 +68,16 @@ def chosen_budgets(
     """The hosts or modules that are meant by names and globs, in the mesh's order; no name: all.
 
     Raises:
-        PlanError: A name stands for nothing.
+        UnknownNameError: A name stands for nothing.
     """
     there = [budget.name for budget in known if budget.kind == kind]
     if not there:
-        raise PlanError(f"mesh {mesh}", f"has no {kind}s")
+        raise UnknownNameError(f"mesh {mesh}", f"has no {kind}s")
     found: set[str] = set()
     for name in names or ["*"]:
         matching = fnmatch.filter(there, name)
         if not matching:
-            raise PlanError(f"{kind} {name}", f"not in mesh {mesh}", hint=_there_are(there))
+            raise UnknownNameError(f"{kind} {name}", f"not in mesh {mesh}", hint=_there_are(there))
         found.update(matching)
     return [budget for budget in known if budget.kind == kind and budget.name in found]
 
@@ -99,7 +99,7 @@ def chosen_anything(
         mesh: Its name.
 
     Raises:
-        PlanError: A name stands for nothing.
+        UnknownNameError: A name stands for nothing.
     """
     if not names and not direction:
         return list(links), list(budgets)
@@ -115,7 +115,7 @@ def chosen_anything(
         if name not in of_links and not any(fnmatch.fnmatchcase(x.name, name) for x in meant):
             there = [*dict.fromkeys(way.name for way in links), *(x.name for x in budgets)]
             what = "no link, host or module of that name"
-            raise PlanError(name, f"{what} in mesh {mesh}", hint=_there_are(there))
+            raise UnknownNameError(name, f"{what} in mesh {mesh}", hint=_there_are(there))
     return chosen(links, of_links, "", mesh) if of_links else [], meant
 
 
