@@ -20,7 +20,8 @@ PIP_INSTALL = PYTHONWARNINGS=ignore:::setuptools.command.editable_wheel $(BIN)/p
 	--disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 
 .PHONY: help setup setup-dev setup-tests check format test test-unit test-contracts test-netns \
-	test-docker test-process test-kernel test-e2e test-kills demo fuzz bench bench-netem bench-transport setup-bench docs clean
+	test-docker test-process test-kernel test-e2e test-kills demo fuzz bench bench-links bench-netem bench-transport \
+	setup-bench docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 20
@@ -121,6 +122,9 @@ bench-netem: setup-tests setup-bench  ## links in the kernel, asked and measured
 
 bench-transport: setup-bench  ## the transport alone; writes its page and picture: ARGS='--rounds 20'
 	@$(BIN)/python -m benchmarks.transport --write docs $(ARGS)
+
+bench-links: setup-bench  ## links asked and measured (root); writes its page and pictures: ARGS=delay
+	@$(BIN)/python -m benchmarks.fidelity --write docs $(ARGS)
 
 docs: setup-dev  ## write the reference and the pictures anew from the code
 	@$(BIN)/python docs/generate.py

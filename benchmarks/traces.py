@@ -89,12 +89,7 @@ def rows() -> list[Row]:
         raise NotHere("needs root")
     found: list[Row] = []
     for step_s in STEPS_S:
-        trace = generate(
-            Recipe(
-                model="random-walk", seed=3, rates_bps=RATES_BPS, length_s=SECONDS,
-                step_s=step_s, change=0.3,
-            )
-        )  # fmt: skip
+        trace = walk(step_s)
         with agent() as (otterctl, folder):
             driver, epoch, packets = measure(otterctl, folder, trace)
         found += [
@@ -105,15 +100,12 @@ def rows() -> list[Row]:
             )
             for bin_s in BINS_S
         ]  # fmt: skip
-    return [*found, *_packet_rows()]
+    return [*found, *packet_rows()]
 
 
-def _packet_rows() -> list[Row]:
+def packet_rows() -> list[Row]:
     """Opportunities drawn as a cellular network's: at random, a rate that walks to and fro."""
-    walk = Recipe(
-        model="random-walk", seed=3, rates_bps=RATES_BPS, length_s=SECONDS, step_s=0.1, change=0.3
-    )
-    times = _opportunities(Played(generate(walk), Manner(loop=False)), random.Random(3))
+    times = _opportunities(Played(walk(0.1), Manner(loop=False)), random.Random(3))
     with agent() as (otterctl, folder):
         (folder / "cell.mm").write_text("\n".join(str(round(at * 1000)) for at in times) + "\n")
         driver, epoch, packets = play(otterctl, folder, MESH.replace("walk.csv", "cell.mm"), 1500)
@@ -123,11 +115,12 @@ def _packet_rows() -> list[Row]:
         asked = [0.0] * round(SECONDS / bin_s)
         for at in times:
             asked[min(len(asked) - 1, int(at / bin_s + 1e-9))] += 1500 * 8
+        inside = asked[round(EDGE_S / bin_s) : -round(EDGE_S / bin_s)]
+        came = _delivered(len(inside), epoch, packets, bin_s)
         found.append(
             Row(
                 name=f"mahimahi trace: area in bins of {bin_s:g} s", unit="1", better="lower",
-                ours=_between(asked[round(EDGE_S / bin_s) : -round(EDGE_S / bin_s)], epoch, packets,
-                bin_s), peers={}, limit=None, goal=GOAL, n=1, note=note,
+                ours=between(inside, came), peers={}, limit=None, goal=GOAL, n=1, note=note,
             )
         )  # fmt: skip
     late = sorted(_lateness(times, [at - epoch - DELAY_S for at, _ in packets]))
@@ -164,6 +157,16 @@ def _lateness(times: list[float], arrivals: list[float]) -> Iterator[float]:
     for seen, at in zip(inside, times[first:], strict=False):
         if seen < SECONDS - EDGE_S:
             yield seen - at
+
+
+def walk(step_s: float) -> Trace:
+    """A rate that goes up and down."""
+    return generate(
+        Recipe(
+            model="random-walk", seed=3, rates_bps=RATES_BPS, length_s=SECONDS, step_s=step_s,
+            change=0.3,
+        )
+    )  # fmt: skip
 
 
 def measure(
@@ -203,22 +206,33 @@ def play(
 
 def area(trace: Trace, epoch: float, packets: list[tuple[float, int]], bin_s: float) -> float:
     """Between asked and delivered, as a share of all that was asked."""
+    return between(*binned(trace, epoch, packets, bin_s))
+
+
+def between(asked: list[float], delivered: list[float]) -> float:
+    """The area between two, as a share of the first."""
+    return sum(abs(a - b) for a, b in zip(asked, delivered, strict=True)) / sum(asked)
+
+
+def binned(
+    trace: Trace, epoch: float, packets: list[tuple[float, int]], bin_s: float
+) -> tuple[list[float], list[float]]:
+    """Bits asked for and delivered, by bins from `EDGE_S` on."""
     count = round((SECONDS - 2 * EDGE_S) / bin_s)
     asked = [_asked(trace, EDGE_S + n * bin_s, EDGE_S + (n + 1) * bin_s) for n in range(count)]
-    return _between(asked, epoch, packets, bin_s)
+    return asked, _delivered(count, epoch, packets, bin_s)
 
 
-def _between(
-    asked: list[float], epoch: float, packets: list[tuple[float, int]], bin_s: float
-) -> float:
-    """Bits asked for in bins from `EDGE_S` on against packets that came."""
-    count = len(asked)
+def _delivered(
+    count: int, epoch: float, packets: list[tuple[float, int]], bin_s: float
+) -> list[float]:
+    """Bits of packets that came, by so many bins from `EDGE_S` on."""
     delivered = [0.0] * count
     for at, size in packets:
         place = int((at - epoch - DELAY_S - EDGE_S) // bin_s)
         if 0 <= place < count:
             delivered[place] += size * 8
-    return sum(abs(a - b) for a, b in zip(asked, delivered, strict=True)) / sum(asked)
+    return delivered
 
 
 def _asked(trace: Trace, start_s: float, end_s: float) -> float:

@@ -14,8 +14,9 @@ INTRODUCTION = """\
 
 # Verbs of otterctl
 
-`otterctl VERB --help` shows the same. Exit codes: 0 done, 1 failed, 2 wrong usage or a bad
-topology, 130 interrupted.
+`otterctl VERB --help` shows the same. Exit codes: 0 done; 1 failed, a name
+of no mesh, module or link that is there among it; 2 wrong usage or a bad topology, which is wrong
+whatever runs; 130 interrupted.
 
 """
 

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -21,6 +22,8 @@ import otter_agent
 
 _END_S = 5.0
 _WAITING = 8
+_CREDENTIALS = struct.Struct("=iII")
+"""Source: unix(7), `struct ucred`."""
 
 
 def start(path: Path, package: str, words: Sequence[str], log: str) -> socket.socket:
@@ -78,7 +81,10 @@ def short(path: Path) -> Iterator[str]:
 
 
 def connected(path: Path) -> socket.socket | None:
-    """A connection to the process whose socket this is; None: nobody listens."""
+    """A connection to the process whose socket this is; None: nobody of ours listens.
+
+    What another user put in its place is not spoken to: it would be handed devices.
+    """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with short(path) as name:
@@ -86,7 +92,17 @@ def connected(path: Path) -> socket.socket | None:
     except OSError:
         made.close()
         return None
+    if _peer(made)[1] != os.geteuid():
+        made.close()
+        return None
     return made
+
+
+def _peer(connection: socket.socket) -> tuple[int, int]:
+    """Process and user at the other end, as they were when it began to listen."""
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, user, _ = _CREDENTIALS.unpack(data)
+    return pid, user
 
 
 def end(path: Path, mark: str, request: bytes, *, patience_s: float = _END_S) -> None:
@@ -115,8 +131,7 @@ def listener_of(connection: socket.socket, path: Path, mark: str) -> int | None:
 
     Until the process itself listens, the kernel names the agent that had made the socket.
     """
-    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    pid = int.from_bytes(data[:4], sys.byteorder)
+    pid, _ = _peer(connection)
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:

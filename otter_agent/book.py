@@ -27,7 +27,8 @@ from otter_agent.state import DesiredMesh, State
 from otter_agent.status import MeshView
 from otter_agent.supervision import Supervision
 from otter_agent.timeline import moves
-from otter_agent.timeline.player import Around, Player
+from otter_agent.timeline.around import Around
+from otter_agent.timeline.player import Player
 from otter_agent.timeline.runs import Runs
 from otter_agent.timeline.watch import Watch
 from otter_agent.timeline.workers import Workers

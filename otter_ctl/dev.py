@@ -19,7 +19,7 @@ import msgspec
 
 from otter_agent import api
 from otter_ctl.client import AgentClient
-from otter_ctl.errors import PlanError, RemoteError
+from otter_ctl.errors import PlanError, RemoteError, UnknownNameError
 from otter_ctl.planning import dockerfile
 from otter_ctl.planning.uploads import context
 
@@ -116,7 +116,8 @@ class Development:
         """Learn what the module is. Returns whether its folder has changed since it was applied.
 
         Raises:
-            PlanError: There is no such module, or nothing of it to work on.
+            UnknownNameError: There is no such module.
+            PlanError: There is nothing of it to work on.
             RemoteError: Somebody else works on it.
         """
         spec = await self._spec()
@@ -144,7 +145,7 @@ class Development:
                 return module
         known = ", ".join(m.name for m in status.spec.modules)
         where = f"module {self._module}"
-        raise PlanError(where, f"not in mesh {self._mesh}", hint=f"there are: {known}")
+        raise UnknownNameError(where, f"not in mesh {self._mesh}", hint=f"there are: {known}")
 
     async def _read(self) -> Folder:
         return await asyncio.to_thread(Folder.of, self._path, self._runtime, self._target)

@@ -5,6 +5,7 @@
       TopologyErrors(ValueError)   all problems of one file
       PlanError                    a sound topology that can't be planned: where, reason
         PlacementError             module, rejected: {host: reason}
+      UnknownNameError             a name of nothing that is there: where, reason
       ResultsError                 results that could not be written whole: module, how much
       TraceError                   nothing is known of a message: where was looked
       CopyError                    a file that can't be copied: path, why
@@ -108,6 +109,21 @@ class PlacementError(PlanError):
         )
         self.module = module
         self.rejected = dict(rejected)
+
+
+class UnknownNameError(OtterError):
+    """A name stands for nothing that is there now, whatever it is of.
+
+    Args:
+        where: What was named: ``module asr``.
+        reason: Why that is nothing, one line.
+        hint: What there is.
+    """
+
+    def __init__(self, where: str, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"{where}: {reason}", hint=hint)
+        self.where = where
+        self.reason = reason
 
 
 class ResultsError(OtterError):

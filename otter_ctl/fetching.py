@@ -19,7 +19,7 @@ from net.errors import OtterError
 from net.handover import read_in_thread
 from otter_agent import api
 from otter_ctl.client import AgentClient
-from otter_ctl.errors import FetchError, PlanError, ResultsError
+from otter_ctl.errors import FetchError, ResultsError, UnknownNameError
 from otter_ctl.runs import Brought, RunFolder, timestamp
 
 OnBytes = Callable[[str, int], None]
@@ -48,12 +48,13 @@ async def fetch(
     """Bring logs, records and outputs of some modules (none named: all).
 
     Raises:
+        UnknownNameError: There is no such module.
         FetchError: Some could not be brought; all others were.
     """
     known = [m.name for m in status.modules]
     for name in modules:
         if name not in known:
-            raise PlanError(
+            raise UnknownNameError(
                 f"module {name}",
                 f"not in mesh {status.mesh}",
                 hint=f"there are: {', '.join(known)}",

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from otter_agent import api
 from otter_ctl.client import AgentClient
-from otter_ctl.errors import PlanError, RemoteError
+from otter_ctl.errors import RemoteError, UnknownNameError
 
 OnEvent = Callable[[api.Event], None]
 
@@ -65,7 +65,7 @@ def select(known: Sequence[str], words: Sequence[str], *, all_: bool, mesh: str)
     """The modules that names and globs stand for, in the order of the mesh.
 
     Raises:
-        PlanError: One stands for nothing.
+        UnknownNameError: One stands for nothing.
     """
     if all_:
         return list(known)
@@ -74,7 +74,7 @@ def select(known: Sequence[str], words: Sequence[str], *, all_: bool, mesh: str)
         matching = fnmatch.filter(known, word) if word not in known else [word]
         if not matching:
             hint = f"there are: {', '.join(known)}"
-            raise PlanError(f"module {word}", f"not in mesh {mesh}", hint=hint)
+            raise UnknownNameError(f"module {word}", f"not in mesh {mesh}", hint=hint)
         found.update(matching)
     return [name for name in known if name in found]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from otter_agent import api
-from otter_ctl.errors import PlanError
+from otter_ctl.errors import UnknownNameError
 
 
 def chosen(
@@ -22,10 +22,10 @@ def chosen(
         mesh: Its name.
 
     Raises:
-        PlanError: A name stands for nothing, or none of its links has that direction.
+        UnknownNameError: A name stands for nothing, or none of its links has that direction.
     """
     if not known:
-        raise PlanError(f"mesh {mesh}", "has no links")
+        raise UnknownNameError(f"mesh {mesh}", "has no links")
     links = list(dict.fromkeys(way.name for way in known))
     if not names:
         ways = [way for way in known if _goes(way, direction)]
@@ -35,7 +35,7 @@ def chosen(
         link, _, ends = name.partition(":")
         there = [way for way in known if fnmatch.fnmatchcase(way.name, link)]
         if not there:
-            raise PlanError(f"link {link}", f"not in mesh {mesh}", hint=_there_are(links))
+            raise UnknownNameError(f"link {link}", f"not in mesh {mesh}", hint=_there_are(links))
         ways = [way for way in there if _goes(way, ends or direction)]
         ways = ways or _no_direction(f"link {link}", there, ends or direction)
         found.update((way.name, way.from_, way.to) for way in ways)
@@ -48,16 +48,16 @@ def chosen_cells(
     """The cells that are meant by names and globs, in the mesh's order; no name: all.
 
     Raises:
-        PlanError: A name stands for nothing.
+        UnknownNameError: A name stands for nothing.
     """
     if not known:
-        raise PlanError(f"mesh {mesh}", "has no cells")
+        raise UnknownNameError(f"mesh {mesh}", "has no cells")
     there = [cell.name for cell in known]
     found: set[str] = set()
     for name in names or there:
         matching = fnmatch.filter(there, name)
         if not matching:
-            raise PlanError(f"cell {name}", f"not in mesh {mesh}", hint=_there_are(there))
+            raise UnknownNameError(f"cell {name}", f"not in mesh {mesh}", hint=_there_are(there))
         found.update(matching)
     return [cell for cell in known if cell.name in found]
 
@@ -68,16 +68,16 @@ def chosen_budgets(
     """The hosts or modules that are meant by names and globs, in the mesh's order; no name: all.
 
     Raises:
-        PlanError: A name stands for nothing.
+        UnknownNameError: A name stands for nothing.
     """
     there = [budget.name for budget in known if budget.kind == kind]
     if not there:
-        raise PlanError(f"mesh {mesh}", f"has no {kind}s")
+        raise UnknownNameError(f"mesh {mesh}", f"has no {kind}s")
     found: set[str] = set()
     for name in names or ["*"]:
         matching = fnmatch.filter(there, name)
         if not matching:
-            raise PlanError(f"{kind} {name}", f"not in mesh {mesh}", hint=_there_are(there))
+            raise UnknownNameError(f"{kind} {name}", f"not in mesh {mesh}", hint=_there_are(there))
         found.update(matching)
     return [budget for budget in known if budget.kind == kind and budget.name in found]
 
@@ -99,7 +99,7 @@ def chosen_anything(
         mesh: Its name.
 
     Raises:
-        PlanError: A name stands for nothing.
+        UnknownNameError: A name stands for nothing.
     """
     if not names and not direction:
         return list(links), list(budgets)
@@ -115,7 +115,7 @@ def chosen_anything(
         if name not in of_links and not any(fnmatch.fnmatchcase(x.name, name) for x in meant):
             there = [*dict.fromkeys(way.name for way in links), *(x.name for x in budgets)]
             what = "no link, host or module of that name"
-            raise PlanError(name, f"{what} in mesh {mesh}", hint=_there_are(there))
+            raise UnknownNameError(name, f"{what} in mesh {mesh}", hint=_there_are(there))
     return chosen(links, of_links, "", mesh) if of_links else [], meant
 
 
@@ -157,7 +157,7 @@ def _goes(way: api.LinkStatus, direction: str) -> bool:
 
 def _no_direction(where: str, ways: Sequence[api.LinkStatus], direction: str) -> NoReturn:
     there = dict.fromkeys(f"{way.from_}>{way.to}" for way in ways)
-    raise PlanError(where, f"has no direction {direction}", hint=_there_are(there))
+    raise UnknownNameError(where, f"has no direction {direction}", hint=_there_are(there))
 
 
 def _there_are(names: Sequence[str] | dict[str, None]) -> str:

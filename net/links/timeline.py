@@ -33,7 +33,9 @@ _MOST_STEPS = 10_000
 _MOST_LOOKS = 300_000
 """… at events, in all steps together: about a second."""
 _MOST_PASSED = 64
-"""Changes of one direction that are passed over one by one."""
+"""Changes of one direction that are passed over one by one, …"""
+_MOST_PASSED_LOOKS = 4000
+"""… with so many looks at its events: some milliseconds."""
 _DEEPEST = 8
 """Ramps that begin while another one is under way, counted back; older ones count as done."""
 
@@ -356,11 +358,11 @@ class Walk(Generic[K]):
             most -= 1
             at, number = heapq.heappop(self._heap)
             key, course = self._courses[number]
-            passed = 0
+            passed, most_passed = 0, min(_MOST_PASSED, _MOST_PASSED_LOOKS // max(1, course.events))
             while (following := course.next_change(at)) <= moment_s:
                 passed += 1
                 # Who is that late, or changes that often, isn't helped by knowing each of them.
-                at = following if passed < _MOST_PASSED else moment_s
+                at = following if passed < most_passed else moment_s
             if following < math.inf:
                 heapq.heappush(self._heap, (following, number))
             change = course.change(at)

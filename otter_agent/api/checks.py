@@ -11,6 +11,7 @@ import msgspec
 from net.conditions import MOST_CONDITIONS, Condition
 from net.links.changes import FIELDS as _FIELDS
 from net.links.limits import Run
+from net.links.possible import impossible
 from net.links.spec import LinkSpec
 from otter_agent.api.machine import Problem
 from otter_agent.api.spec import Cell, MeshSpec, ModuleSpec
@@ -132,7 +133,9 @@ def _changed(event: TimelineEvent, where: str) -> None:
     _need(not event.action, f"{where}: {event.action} of a link")
     _need(not event.change.keys() - _FIELDS, f"{where}: no such property")
     said = {k: v for k, v in event.change.items() if v is not None}
-    msgspec.convert(said, LinkSpec)
+    typed = msgspec.convert(said, LinkSpec)
+    for field, why in impossible({name: getattr(typed, name) for name in said}).items():
+        _need(None, f"{where}: {field} {why}")
 
 
 def _condition(when: Condition, spec: MeshSpec, where: str) -> None:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from net.links.spec import LinkSpec
 from otter_agent.api import LinkCounters
 from otter_agent.errors import NetworkError
+
+if TYPE_CHECKING:
+    from otter_agent.links.planner import Planner
 
 DeviceKind = Literal["veth", "tun"]
 Counters = LinkCounters
@@ -160,6 +163,13 @@ class LinkDriver(ABC):
     @abstractmethod
     def forget(self, mesh: str, keep: Collection[Direction] = ()) -> None:
         """Let go of a mesh's links but `keep`; its namespaces are about to be dropped."""
+
+    def planner(self) -> Planner | None:
+        """Who makes changes at their time, if anybody does; the same each time.
+
+        All that is asked of a mesh's links then goes through it.
+        """
+        return None
 
     def lost(self) -> Mapping[str, float]:
         """Mesh -> for how many seconds its links passed nothing, since this was last asked.

@@ -1,20 +1,20 @@
-"""What is asked of the links of one mesh, by whom, and what is in force: three layers and a driver.
+"""What is asked of the links of one mesh, by whom, and what is in force.
 
-    topology ─► timeline ─► shape (by hand) ─► asked ─► driver ─► Outcome (read back)
+    layers    topology ─► timeline ─► shape (by hand) ─► asked, now and later
+    driving   asked ─► driver ─► Outcome (read back)
+    here      who changes what, until when; what is told of it
 
-The layers are changed on the event loop, the driver is called in threads; what it is told is read
-at that moment under one lock, so that whichever call comes last brings the newest of all that was
-asked. Must not know: HTTP, modules, how a driver works.
+Must not know: HTTP, modules, how a driver works.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any
+from typing import NamedTuple
 
 from net.errors import OtterError
 from net.links.changes import Change, in_force, problems
@@ -24,25 +24,44 @@ from otter_agent import api
 from otter_agent.errors import AgentError, NetworkError
 from otter_agent.links import clock, leases
 from otter_agent.links.asking import Asked
-from otter_agent.links.base import Counters, DeviceKind, Direction, Health, LinkDriver, Outcome
+from otter_agent.links.base import Counters, DeviceKind, Health, Outcome
 from otter_agent.links.choose import MEND, NONE, Choice
+from otter_agent.links.driving import Driving
+from otter_agent.links.layers import Layers
 from otter_agent.links.leases import Moment, Shape
-from otter_agent.links.telling import (
-    LAYERS,
-    Keep,
-    Layer,
-    Tell,
-    as_network_error,
-    is_lost,
-    told,
-)
-from otter_agent.links.ways import Way, direction, ways
+from otter_agent.links.telling import Keep, Layer, Tell, told
+from otter_agent.links.ways import Way, ways
 
 _LOOK_AGAIN_S = 60.0
 """Leases' ends are looked at this often at least (the loop's clock stands still in suspend), and
 what is in force, where no lease is sooner."""
-_NOTHING = Change()
+_OVERDUE_S = 0.5
+"""After which a change that was planned is taken for lost, and asked for again."""
 _PLAIN = LinkSpec()
+
+
+class Planned(NamedTuple):
+    """A change of the timeline to come; `at_s` is of CLOCK_MONOTONIC."""
+
+    way: Way
+    at_s: float
+    change: Change
+
+
+class Came(NamedTuple):
+    """A planned change that has come.
+
+    Attributes:
+        number: What `LinkBook.plan` gave for it.
+        at_s: When it was in force, by CLOCK_MONOTONIC.
+        passed: Others of the direction before it that were over already.
+        error: Why it isn't in force; "" if it is.
+    """
+
+    number: int
+    at_s: float
+    passed: tuple[int, ...]
+    error: str
 
 
 class LinkBook:
@@ -66,25 +85,15 @@ class LinkBook:
         tell: Tell,
         now: Callable[[], Moment] = clock.now,
     ) -> None:
-        self._choice = choice
-        self._agent_id = agent_id
         self._mesh = spec.name
         self._keep = keep
         self._tell = tell
         self._now = now
-        self._base: dict[Way, LinkSpec] = {}
-        self._layers: dict[Layer, dict[Way, Change]] = {"timeline": {}, "shape": {}}
+        self._layers = Layers()
+        self._layers.turned = lambda: self.turned()
+        self._driving = Driving(choice, agent_id, self._layers, self._mesh)
         self._shapes = {Way(*k): leases.decode(v) for k, v in keep.shapes(self._mesh).items()}
-        self._asked: dict[Way, LinkSpec] = {}
-        self._directions: dict[Way, Direction] = {}
-        self._outcomes: dict[Way, Outcome] = {}
-        self._expected: frozenset[str] = frozenset()
-        self._making: frozenset[str] = frozenset()
-        self._made: frozenset[str] | None = None
-        self._closed = False
-        self._former: LinkDriver | None = None
-        self._dirty: set[Way] = set()
-        self._driving = threading.Lock()
+        self._numbers = itertools.count(time.time_ns())  # another life's are others
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
         self._cutting: bool | None = None
@@ -105,45 +114,37 @@ class LinkBook:
             spec: The topology.
             choice: The driver from now on; None: as before.
         """
-        if choice is not None and choice.driver is not self._choice.driver:
-            self._former, self._choice = self._choice.driver, choice
-            self._made, self._outcomes = None, {}
         self._allow_degraded = spec.allow_degraded
-        self._base = ways(spec)
-        gone = self._shapes.keys() - self._base.keys()
+        base = ways(spec)
+        gone = self._shapes.keys() - base.keys()
         with suppress(AgentError):  # a full disk: nobody asks for them any more
             self._keep.put_shapes(self._mesh, dict.fromkeys(gone))
-        self._shapes = {w: s for w, s in self._shapes.items() if w in self._base}
-        for layer in LAYERS:
-            self._layers[layer] = {w: c for w, c in self._layers[layer].items() if w in self._base}
+        self._shapes = {w: s for w, s in self._shapes.items() if w in base}
         now = self._now()
-        self._layers["shape"] = {w: s.at(now).change() for w, s in self._shapes.items()}
-        self._directions = {w: direction(self._agent_id, spec, w) for w in self._base}
-        self._outcomes = {w: o for w, o in self._outcomes.items() if w in self._base}
-        self._asked = {way: self._merged(way) for way in self._base}
-        self._dirty = set(self._base)
+        self._layers.take(base, {w: s.at(now).change() for w, s in self._shapes.items()})
+        self._driving.take(spec, choice)
 
     def expect(self, links: Collection[str]) -> None:
         """These will be changed: have devices for them that can be, from the next convergence."""
-        self._expected = frozenset(links)
+        self._driving.expect(links)
 
     @property
     def keeps_time(self) -> bool:
         """Whether the driver lets packets go at a trace's opportunities by itself."""
-        return self._choice.driver is not None and self._choice.driver.keeps_time
+        driver = self._driving.choice.driver
+        return driver is not None and driver.keeps_time
 
     def all(self) -> list[Way]:
         """All directions, in the topology's order."""
-        return list(self._base)
+        return list(self._layers.base)
 
     def asked(self, way: Way) -> LinkSpec:
         """What is asked of a direction now, all layers together."""
-        return self._asked[way]
+        return self._layers.asked[way]
 
     def below(self, way: Way, layer: Layer) -> LinkSpec:
         """What is asked of a direction without a layer and those above it."""
-        under = LAYERS[: LAYERS.index(layer)]
-        return in_force(self._base[way], *(self._layers[x].get(way, _NOTHING) for x in under))
+        return self._layers.below(way, layer)
 
     def shape_of(self, way: Way) -> Shape:
         """What was changed by hand."""
@@ -151,16 +152,7 @@ class LinkBook:
 
     def outcome(self, way: Way) -> Outcome:
         """What came of it, as far as is known."""
-        return self._outcomes.get(way, Outcome(applied=None))
-
-    def _merged(self, way: Way) -> LinkSpec:
-        changes = (self._layers[layer].get(way, _NOTHING) for layer in LAYERS)
-        return in_force(self._base[way], *changes)
-
-    def _possible(self, spec: LinkSpec) -> LinkSpec:
-        """Without what the driver can't do; that much is told in `status`."""
-        refused = self._choice.refusals(spec)
-        return replace(spec, **dict.fromkeys(refused)) if refused else spec
+        return self._driving.outcome(way)
 
     # --- changing ----------------------------------------------------------------------------
 
@@ -182,11 +174,12 @@ class LinkBook:
 
         Cancellation: what is asked stays asked, and is brought into force.
         """
-        held = self._layers[layer]
-        known = {w: c for w, c in changes.items() if w in self._base}
+        layers = self._layers
+        known = {w: c for w, c in changes.items() if w in layers.base}
         for way, change in known.items():
-            held[way] = change if instead else held.get(way, _NOTHING).then(change)
-            self._recompute(way)
+            if layer == "timeline" and layers.drop_later(way):
+                layers.dirty.add(way)  # it is known to somebody else, too
+            layers.change(layer, way, change if instead else layers.of(layer, way).then(change))
         await self.settle()
         outcomes = {way: self.outcome(way) for way in known}
         if not quiet:
@@ -225,7 +218,7 @@ class LinkBook:
                     reset=asked.reset, for_s=asked.for_s, by=by,
                 )  # fmt: skip
                 self._tell(*event)
-        return [way for way in self._base if way in shapes]
+        return [way for way in self._layers.base if way in shapes]
 
     def _check(self, way: Way, so_far: Change, change: Change) -> None:
         """Raise `AgentError` if a change makes no sense, or can't be had here."""
@@ -233,7 +226,7 @@ class LinkBook:
         for name, why in problems(change, below).items():
             raise AgentError("bad-request", f"link {way}: {name_of(name)} {why}")
         if not self._allow_degraded:
-            for name, why in self._choice.refusals(change.over(below)).items():
+            for name, why in self._driving.choice.refusals(change.over(below)).items():
                 text = f"link {way}: {name_of(name)}: {why}"
                 raise AgentError("unsupported-link", text, hint=MEND)
 
@@ -247,15 +240,7 @@ class LinkBook:
                 self._shapes[way] = shape
             else:
                 self._shapes.pop(way, None)
-            self._layers["shape"][way] = shape.at(now).change()
-            self._recompute(way)
-
-    def _recompute(self, way: Way) -> None:
-        if (asked := self._merged(way)) != self._asked[way]:
-            if (asked.up is False) != (self._asked[way].up is False):
-                self.turned()
-            self._asked[way] = asked
-            self._dirty.add(way)
+            self._layers.change("shape", way, shape.at(now).change())
 
     async def run(self) -> None:
         """End leases when their time has come, see that all is in force still; until cancelled."""
@@ -282,40 +267,87 @@ class LinkBook:
         except OtterError:  # a full disk: the memory of it ends by itself, too, when it is read
             for way, shape in over.items():
                 self._shapes[way] = shape
-                self._layers["shape"][way] = shape.change()
-                self._recompute(way)
+                self._layers.change("shape", way, shape.change())
         await self.settle()
         for way, was in ended.items():
             self._tell(*told(way, "shape", was, self.outcome(way), ended=True))
+
+    # --- what is to come ---------------------------------------------------------------------
+
+    @property
+    def era(self) -> int:
+        """Another number when what `plans` says may be other than before."""
+        return self._driving.era
+
+    def plans(self, way: Way) -> bool:
+        """Whether changes of a direction can be planned, or have to be made when they are due."""
+        return self._driving.plans(way)
+
+    def planned(self) -> set[Way]:
+        """Directions of which changes are to come."""
+        return set(self._layers.later)
+
+    async def plan(self, changes: Sequence[Planned]) -> tuple[list[int], list[Came]]:
+        """Have the timeline's layer changed at its time, each in place of all that it asked before.
+
+        Args:
+            changes: Of directions that can be planned, by time; none of a direction is before what
+                was planned of it.
+
+        Returns:
+            A number for each; and what has come since this was last asked. What isn't told of
+            didn't come: something else was asked of the timeline's layer before.
+        """
+        steps = [self._layers.plan(next(self._numbers), *one) for one in changes]
+        played = await asyncio.to_thread(self._driving.plan, steps)
+        came = []
+        for one in played:
+            passed = self._layers.came(one.number)
+            if not passed:
+                continue
+            way, spec = passed[-1].way, self._driving.possible(passed[-1].spec)
+            applied = spec if one.error is None else self.outcome(way).applied
+            self._driving.came(way, spec, Outcome(applied=applied, error=one.error))
+            if one.error is not None:
+                self._layers.dirty.add(way)
+            error = "" if one.error is None else str(one.error)
+            numbers = tuple(step.number for step in passed[:-1])
+            came.append(Came(one.number, one.at_s, numbers, error))
+        self._layers.dirty.update(self._layers.overdue(time.monotonic() - _OVERDUE_S))
+        if self._layers.dirty:
+            await self.settle()
+        return [step.number for step in steps], came
 
     # --- in force ----------------------------------------------------------------------------
 
     async def settle(self) -> None:
         """Bring what has changed into force; returns when it is, or when it is known why not."""
         await self._bring_changes_into_force()
-        if any(outcome.error for outcome in list(self._outcomes.values())):
+        if any(outcome.error for outcome in list(self._driving.outcomes.values())):
             self.failed()
         await self.see_to_cutting()
 
     async def _bring_changes_into_force(self) -> None:
+        driving, layers = self._driving, self._layers
         async with self._turn:  # at most one of the loop's threads waits for the driver
-            dirty, self._dirty = self._dirty, set()
-            if not dirty or self._made is None:
-                self._dirty |= dirty
+            dirty, layers.dirty = layers.dirty, set()
+            if not dirty or driving.made is None:
+                layers.dirty |= dirty
                 return
-            lacking = {way.link for way in dirty} - self._made
-            if any(self._asked[w].asked() for w in dirty if w.link in lacking):
+            made = driving.made
+            lacking = {way.link for way in dirty} - made
+            if any(layers.asked[w].asked() for w in dirty if w.link in lacking):
                 await self._remake(dirty)
                 return
-            await asyncio.to_thread(self._drive, [w for w in dirty if w.link in self._made])
+            await asyncio.to_thread(driving.drive, [w for w in dirty if w.link in made])
 
     @property
     def needs_cutting(self) -> bool:
         """Whether all that is sent into the mesh has to be cut into packets first."""
-        driver = self._choice.driver
+        driver = self._driving.choice.driver
         if driver is None or not driver.cuts_nothing:
             return False
-        return any(spec.asked() for spec in self._asked.values())
+        return any(spec.asked() for spec in self._layers.asked.values())
 
     async def see_to_cutting(self) -> None:
         """Tell whoever sends into the mesh, when the first link is shaped or the last no more."""
@@ -331,168 +363,80 @@ class LinkBook:
             await self.remake()
         except NetworkError as error:
             for way in dirty:
-                self._outcomes[way] = Outcome(applied=self.outcome(way).applied, error=error)
+                failed = Outcome(applied=self.outcome(way).applied, error=error)
+                self._driving.outcomes[way] = failed
 
     def close(self) -> None:
         """The mesh is to go: no device is made any more."""
-        self._closed = True
+        self._driving.close()
 
     def bring_into_force(self) -> None:
-        """Ask the driver for all that is asked; blocking.
-
-        Raises:
-            NetworkError: The first that could not be set.
-        """
-        made = self._made or frozenset()
-        self._drive([way for way in self._base if way.link in made])
-        errors = [o.error for w, o in self._outcomes.items() if o.error and w in self._base]
-        if errors:
-            raise errors[0]
-
-    def _drive(self, wanted: Iterable[Way]) -> None:
-        driver = self._choice.driver
-        if driver is None:
-            return
-        with self._driving:
-            asked, directions = self._asked, self._directions
-            wants = {
-                directions[way]: (way, self._possible(asked[way]))
-                for way in wanted
-                if way in directions and way in asked
-            }
-            if not wants:
-                return
-            try:
-                outcomes = driver.apply({d: spec for d, (_, spec) in wants.items()})
-            except OtterError as error:
-                outcomes = {d: Outcome(applied=None, error=as_network_error(error)) for d in wants}
-            for where, outcome in outcomes.items():
-                self._outcomes[wants[where][0]] = outcome
+        """Ask the driver for all that is asked; blocking. Raises `NetworkError`: the first."""
+        self._driving.bring_into_force()
 
     async def look_again(self) -> None:
         """Read back what is in force; what somebody took away is asked for again."""
-        await asyncio.to_thread(self.look)
-        known = self._known()
-        lost = [way for way, o in known if is_lost(self._possible(self._asked[way]), o)]
+        await asyncio.to_thread(self._driving.look)
+        lost = self._driving.lost()
         if lost:
             text = "nothing is in force any more: made anew"
             self._tell("link", str(lost[0]) if len(lost) == 1 else self._mesh, text, "failed")
             self.failed()
 
-    def _known(self) -> list[tuple[Way, Outcome]]:
-        made = self._made or frozenset()
-        return [(w, o) for w, o in self._outcomes.items() if w in self._asked and w.link in made]
-
     def look(self) -> None:
         """Read back what is in force; blocking."""
-        driver, made = self._choice.driver, self._made
-        if driver is None or not made:
-            return
-        with self._driving:
-            there = {d: w for w, d in self._directions.items() if w.link in made}
-            try:
-                found = driver.read(there)
-            except OtterError as error:
-                found = {}
-                for way in there.values():
-                    self._outcomes[way] = Outcome(applied=None, error=as_network_error(error))
-            for where, spec in found.items():
-                way = there[where]
-                self._outcomes[way] = replace(self.outcome(way), applied=spec)
+        self._driving.look()
 
     def count(self) -> dict[Way, Counters]:
         """What passed so far and what was dropped, where the driver can tell; blocking."""
-        driver, made = self._choice.driver, self._made
-        if driver is None or not made:
-            return {}
-        there = {d: w for w, d in self._directions.items() if w.link in made}
-        with self._driving:
-            try:
-                found = driver.counters(there.keys())
-            except OtterError:
-                found = {}  # `look` tells why
-        return {there[where]: counters for where, counters in found.items()}
+        return self._driving.count()
 
     def health(self) -> Health | None:
         """How well they are carried; None: by nothing that could be late. Blocking."""
-        driver, made = self._choice.driver, self._made
-        if driver is None or not made:
-            return None
-        return driver.health([d for w, d in self._directions.items() if w.link in made])
+        return self._driving.health()
 
     # --- for the network (network/scarcity.py), from its thread ------------------------------
 
-    def _shaped(self) -> frozenset[str]:
-        """Links that need devices of the driver's kind."""
-        driver, asked = self._choice.driver, self._asked
-        if driver is None:
-            return frozenset()
-        links = {way.link for way in asked}
-        if driver.device_kind == "veth":
-            return frozenset(links)
-        return frozenset({w.link for w, s in asked.items() if s.asked()} | self._expected & links)
-
     def kinds(self) -> Mapping[str, DeviceKind]:
         """Link -> what its devices have to be."""
-        if self._closed:
-            raise NetworkError("links", "make", self._mesh, "the mesh is being destroyed")
-        driver = self._choice.driver
-        if driver is None:
-            return {}
-        self._making = self._shaped()
-        return dict.fromkeys(self._making, driver.device_kind)
+        return self._driving.kinds()
 
     def let_go(self, *, shaped_only: bool) -> None:
         """Hold on to no devices but those of links that are wanted: others are about to go."""
-        driver = self._choice.driver
-        if driver is None:
-            return
-        if shaped_only and self._former is not None:
-            former, self._former = self._former, None
-            former.forget(self._mesh)
-        links = self._making if shaped_only else {way.link for way in self._base}
-        driver.forget(self._mesh, [d for w, d in self._directions.items() if w.link in links])
+        self._driving.let_go(shaped_only=shaped_only)
 
     def devices_are_there(self) -> None:
         """All devices are there and up: make them what is asked."""
-        self._made = self._making if self._choice.driver else frozenset()
-        self.bring_into_force()
+        self._driving.devices_are_there()
 
     # --- telling -----------------------------------------------------------------------------
 
     def statuses(self) -> tuple[api.LinkStatus, ...]:
         """What `status` shows."""
         now = self._now()
-        return tuple(self.status(way, now) for way in self._base)
+        return tuple(self.status(way, now) for way in self._layers.base)
 
     def status(self, way: Way, now: Moment | None = None) -> api.LinkStatus:
         """Of one direction."""
         now = now or self._now()
-        made, asked, outcome = self._made, self._asked[way], self.outcome(way)
+        made, choice = self._driving.made, self._driving.choice
+        asked, outcome = self._layers.asked[way], self.outcome(way)
         applied = outcome.applied
         driven = made is not None and way.link in made
         if applied is None and made is not None and not driven and outcome.error is None:
             applied = _PLAIN
-        driver = self._choice.driver if driven else None
-        by_driver = driver is not None and (driver.device_kind != "veth" or bool(asked.asked()))
+        kind = choice.driver.device_kind if choice.driver else "veth"
+        by_driver = driven and (kind != "veth" or bool(asked.asked()))
         end = self.shape_of(way).next_end(now)
         return api.LinkStatus(
             name=way.link,
             from_=way.source,
             to=way.target,
-            driver=self._choice.name if by_driver else NONE,
+            driver=choice.name if by_driver else NONE,
             asked=asked.asked(),
             applied=None if applied is None else applied.asked(),
-            layers=self._layers_of(way),
+            layers=self._layers.told(way),
             reverts_in_s=None if end is None else max(0.0, end),
-            lacks=self._choice.refusals(asked),
+            lacks=choice.refusals(asked),
             error="" if outcome.error is None else str(outcome.error),
         )
-
-    def _layers_of(self, way: Way) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {"topology": self._base[way].asked()}
-        for layer in LAYERS:
-            change = self._layers[layer].get(way, _NOTHING)
-            if change:
-                found[layer] = change.asked()
-        return found

@@ -20,6 +20,8 @@ from otter_agent.links.base import (
     LinkDriver,
     Outcome,
 )
+from otter_agent.links.planner import Planner
+from otter_agent.links.planning import PlanningThread
 
 
 @dataclass(slots=True)
@@ -32,6 +34,7 @@ class FakeLinks(LinkDriver):
         fails: Name of a link -> why setting it fails.
         done: Direction -> what is "in force".
         calls: How often `apply` was called.
+        plans: Whether it makes changes at their time by itself.
     """
 
     name: ClassVar[str] = "fake"
@@ -41,7 +44,9 @@ class FakeLinks(LinkDriver):
     fails: dict[str, str] = field(default_factory=dict)
     done: dict[Direction, LinkSpec] = field(default_factory=dict)
     calls: int = 0
+    plans: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _planner: Planner | None = None
 
     def probe(self) -> Facts:
         """As the knob says."""
@@ -79,3 +84,9 @@ class FakeLinks(LinkDriver):
         """Forget."""
         with self._lock:
             self.done = {d: s for d, s in self.done.items() if d.mesh != mesh or d in keep}
+
+    def planner(self) -> Planner | None:
+        """As the knob says."""
+        if self.plans and self._planner is None:
+            self._planner = PlanningThread(self)
+        return self._planner

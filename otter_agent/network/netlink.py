@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from otter_agent.errors import NetworkError
-from otter_agent.network import buffers, namespaces
+from otter_agent.network import buffers, carrier, namespaces
 from otter_agent.network.messages import Request
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
@@ -86,6 +86,10 @@ class Netlink:
                 return 0
             raise
         return int(struct.unpack_from("16si", answer)[1])
+
+    def note_carrier(self, device: str) -> None:
+        """Have a device that is up, at both ends, pass packets from now on (carrier.py)."""
+        carrier.note(self._socket.fileno(), device)
 
     def close(self) -> None:
         """Let go of it."""

@@ -278,6 +278,7 @@ class _Convergence:
         self._routers.create(self._steps.create)
         self._routers.carry_out(self._steps.setup)
         self._routers.carry_out(self._steps.up)
+        self._routers.note_carriers(self._steps.setup, self._steps.up)
 
     def route(self) -> None:
         """What leads over the devices."""

@@ -109,6 +109,8 @@ class Plug:
         ops_in, ops_out = self._inside(here), self._outside(there)
         carry_out(inside, ops_in, self.target)
         carry_out(outside, ops_out, self.target)
+        inside.note_carrier(INSIDE)
+        outside.note_carrier(self.device)
         return changes + len(ops_in) + len(ops_out)
 
     def _joined(self, there: Seen, here: Seen, mac: bytes) -> bool:

@@ -14,7 +14,14 @@ from otter_agent.errors import NetworkError
 from otter_agent.links.tun import device as tun
 from otter_agent.network import messages, names, namespaces
 from otter_agent.network.netlink import Netlink
-from otter_agent.network.operations import AddPair, AddTun, DeleteDevice, Op, RenameDevice
+from otter_agent.network.operations import (
+    AddPair,
+    AddTun,
+    BringUp,
+    DeleteDevice,
+    Op,
+    RenameDevice,
+)
 from otter_agent.network.state import Seen
 
 _BY_THEMSELVES = (DeleteDevice, RenameDevice, AddTun, AddPair)
@@ -102,6 +109,17 @@ class Routers:
                     if isinstance(op, AddPair):
                         self._add_pair(netlink, op, host)
             self._count(len(ops))
+
+    def note_carriers(self, *steps: Mapping[str, Sequence[Op]]) -> None:
+        """After steps that made devices and set them up: what is sent over them now passes."""
+        devices: dict[str, set[str]] = {}
+        for host, ops in (one for step in steps for one in step.items()):
+            fresh = {op.device for op in ops if isinstance(op, BringUp | AddPair)}
+            devices[host] = devices.get(host, set()) | fresh
+        for host in filter(devices.get, devices):
+            with self._visit(host) as netlink:
+                for name in devices[host]:
+                    netlink.note_carrier(name)
 
     def _add_pair(self, netlink: Netlink, pair: AddPair, host: str) -> None:
         try:

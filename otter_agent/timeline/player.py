@@ -1,33 +1,31 @@
 """Plays the timeline of one mesh: what is due is asked of its links, and what came of it noted.
 
 What holds follows from the position alone, so after whatever interruption the state of now is
-asked for, and it goes on from there. Changes that are due within a few milliseconds are asked for
-together. Must not know: HTTP, how links are made scarce.
+asked for, and it goes on from there. Links that can are told some time ahead (ahead.py); of all
+else what is due within a few milliseconds is asked for together. Must not know: HTTP, how links are
+made scarce.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from net.links.changes import Change
-from net.links.timeline import Due, Timeline, Walk
+from net.links.timeline import Course, Due, Timeline, Walk
 from net.links.traces.trace import Trace
 from otter_agent import api
 from otter_agent.budgets.subjects import Subject
 from otter_agent.errors import AgentError, explained
-from otter_agent.links import clock
-from otter_agent.links.base import Outcome
-from otter_agent.links.leases import Moment
-from otter_agent.links.telling import Layer, Tell
 from otter_agent.links.ways import Way
 from otter_agent.timeline import moves
-from otter_agent.timeline.compile import Compiled, Key, Read, compile_spec
-from otter_agent.timeline.happenings import Happenings
+from otter_agent.timeline.ahead import Ahead, Made
+from otter_agent.timeline.around import Around
+from otter_agent.timeline.compile import Compiled, Key, compile_spec
+from otter_agent.timeline.happenings import Happening, Happenings
 from otter_agent.timeline.kept import Kept, decode, encode
 from otter_agent.timeline.record import Record
 from otter_agent.timeline.strikes import Strikes
@@ -38,80 +36,13 @@ changes a second are 400 calls of the driver."""
 AT_ONCE = 1000
 """Directions changed by one call; then others of the agent's tasks have their turn."""
 _AFTER_FAILURE_S = 1.0
+_BREAK = 3
+"""So many times as long as it took to find out what is due, others have their turn."""
+_TOLD_S = 0.05
+"""Between two looks at what events have begun, where links are told ahead: it has come by then."""
 _LOOK_AGAIN_S = 60.0
 """The loop's clock stands still in suspend."""
 _NOTHING = Change()
-
-
-class Links(Protocol):
-    """The links of the mesh: `otter_agent.links.book.LinkBook`."""
-
-    @property
-    def keeps_time(self) -> bool:
-        """Whether their driver lets packets go at a trace's opportunities by itself."""
-        ...
-
-    def expect(self, links: Collection[str]) -> None:
-        """These will be changed."""
-        ...
-
-    async def change(
-        self,
-        layer: Layer,
-        changes: Mapping[Way, Change],
-        *,
-        instead: bool = False,
-        quiet: bool = False,
-    ) -> dict[Way, Outcome]:
-        """Change directions, and return when that is in force."""
-        ...
-
-
-class Workers(Protocol):
-    """The mesh's hosts and modules: `otter_agent.timeline.workers.Workers`."""
-
-    async def change(self, changes: Mapping[Subject, Change]) -> dict[Subject, str]:
-        """Change them, and return when that is in force; why it isn't, of those it isn't of."""
-        ...
-
-    async def strike(self, action: str, modules: Collection[str]) -> str:
-        """Restart or kill modules; the first that can't be, or ""."""
-        ...
-
-
-class Keep(Protocol):
-    """Where it is kept across the agent's lives."""
-
-    def timeline(self, mesh: str) -> bytes | None:
-        """What is kept of a mesh."""
-        ...
-
-    def put_timeline(self, mesh: str, kept: bytes) -> None:
-        """Keep it. Raises `AgentError` on a full disk."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Around:
-    """What a player works with.
-
-    Attributes:
-        links: Are told what to change.
-        workers: The same, of hosts and modules.
-        keep: Where the epoch is kept.
-        read: Gives blobs.
-        tell: Records events.
-        file: Where requested against applied goes.
-        now: The clocks.
-    """
-
-    links: Links
-    workers: Workers
-    keep: Keep
-    read: Read
-    tell: Tell
-    file: Path
-    now: Callable[[], Moment] = field(default=clock.now)
 
 
 class Player:
@@ -141,6 +72,10 @@ class Player:
         self._stale = False
         self._held: dict[Key, Change] = {}
         self._walk: Walk[Key] = Walk(Timeline({}), 0.0)
+        self._ahead = Ahead(around.links)
+        self._anew = False
+        self._pause_s = 0.0
+        self._looked_s = -math.inf
         self._happenings = Happenings((), 0.0)
         self._strikes = Strikes((), 0.0)
         self._told_to: float | None = None
@@ -171,8 +106,7 @@ class Player:
 
     def position(self) -> float | None:
         """Seconds since the epoch while it plays."""
-        running = self._kept.state == "running"
-        return self._kept.position(self._around.now()) if running else None
+        return self._position() if self._kept.state == "running" else None
 
     @property
     def waits(self) -> bool:
@@ -204,6 +138,7 @@ class Player:
         self._kept = after
         if before.state in ("waiting", "held") or after.state == "held":
             self.record.reset()
+            self._anew = True
             self._told_to = -1.0
         if after.state == "held":
             self.began_again()
@@ -259,14 +194,28 @@ class Player:
     async def _catch_up(self) -> None:
         """Bring everything to where the timeline stands, whatever it was before."""
         compiled = await self._compile()
-        position = self._kept.position(self._around.now())
+        came = await self._ahead.came()
+        self._note(came, counted=not self._anew)
+        self._anew = False
+        planned = self._around.links.planned()
+        self._ahead.sets_out(self._position)
+        position = self._position()
         begun, timeline = self._kept.begun, self._clocked(compiled.timeline)
+        told_ahead = self._told_ahead(timeline)
+        others: Timeline[Key] = Timeline({k: c for k, c in timeline.items() if k not in told_ahead})
+
+        def prepare() -> tuple[dict[Key, Change], Walk[Key]]:
+            self._ahead.begin(told_ahead, position)
+            return timeline.state(position) if begun else {}, Walk(others, position)
+
         # For thousands of directions that takes a while; the loop has others to serve.
-        state, walk = await asyncio.to_thread(
-            lambda: (timeline.state(position) if begun else {}, Walk(timeline, position))
-        )
+        state, walk = await asyncio.to_thread(prepare)
         wanted = {**dict.fromkeys(self._held, _NOTHING), **state}
-        changes = {w: c for w, c in wanted.items() if c != self._held.get(w, _NOTHING)}
+        changes = {
+            key: change
+            for key, change in wanted.items()
+            if change != self._held.get(key, _NOTHING) or key in planned
+        }
         self._held = state
         self._walk = walk
         # What begins at 0 begins with the epoch; what has begun before the agent did isn't told.
@@ -276,7 +225,14 @@ class Player:
         if begun:
             self._told_to = since
         await self._ask([Due(w, position, c) for w, c in changes.items()])
+        self._ahead.forget()
         await self._move(position)
+
+    def _told_ahead(self, timeline: Timeline[Key]) -> dict[Way, Course]:
+        """The directions whose changes are planned, where it plays."""
+        if self._kept.state != "running":
+            return {}
+        return {k: c for k, c in timeline.items() if isinstance(k, Way) and self._ahead.plans(k)}
 
     def _clocked(self, timeline: Timeline[Key]) -> Timeline[Key]:
         """As the links' driver takes it; while it stands still, there are no opportunities."""
@@ -284,6 +240,9 @@ class Player:
         if zero is None or not self._around.links.keeps_time:
             return timeline
         return timeline.clocked(zero.boot_s)
+
+    def _position(self) -> float:
+        return self._kept.position(self._around.now())
 
     async def _compile(self) -> Compiled:
         spec = self._spec
@@ -302,8 +261,7 @@ class Player:
         """Until something is due, or there is news."""
         wait = math.inf
         if self._kept.state == "running":
-            following = min(self._walk.next_s, self._happenings.next_s)
-            wait = max(TICK_S, following - self._kept.position(self._around.now()))
+            wait = max(TICK_S, self._pause_s, self._next_s() - self._position())
         if wait > 1.0:
             await asyncio.to_thread(self.record.write)
         try:
@@ -312,26 +270,34 @@ class Player:
         except TimeoutError:
             return
 
+    def _next_s(self) -> float:
+        told_s = self._happenings.next_s
+        if self._ahead.next_s < math.inf:
+            told_s = max(told_s + TICK_S, self._looked_s + _TOLD_S)
+        return min(self._walk.next_s, self._strikes.next_s, self._ahead.next_s, told_s)
+
     async def _step(self) -> None:
         """Do what is due."""
         if self._kept.state != "running":
             return
-        position = self._kept.position(self._around.now())
+        if self._ahead.is_off(self._position):
+            self._news.set()
+            return
+        position, begun = self._position(), time.perf_counter()
         due = self._walk.to(position, AT_ONCE)
+        self._pause_s = (time.perf_counter() - begun) * _BREAK
         for one in due:
             self._held[one.key] = one.change
         failed = await self._ask(due)
+        happens = position >= self._happenings.next_s
+        if happens or position >= self._ahead.next_s:
+            self._looked_s = position
+            failed = self._note(await self._ahead.go(position)) or failed
         await self._move(position)
         struck = await self._strike(position)
-        self._told_to = position
-        for happening in self._happenings.to(position):
-            error = failed or struck.get(happening.number, "")
-            state = "failed" if error else happening.kind
-            data = {"layer": "timeline", "at_s": happening.at_s}
-            text = f"timeline: {happening.text}" + (f"; failed: {error}" if error else "")
-            event = self._spec.timeline.events[happening.number]
-            kind = "host" if event.hosts else "module" if event.modules else "link"
-            self._around.tell(kind, happening.subject, text, state, data)
+        if happens:
+            self._told_to = position
+            self._tell_of(self._happenings.to(position), failed, struck)
         if self.record.full:
             await asyncio.to_thread(self.record.write)
 
@@ -342,6 +308,29 @@ class Player:
             event = self._spec.timeline.events[strike.number]
             failed[strike.number] = await self._around.workers.strike(event.action, event.modules)
         return failed
+
+    def _tell_of(
+        self, happened: Iterable[Happening], failed: str, struck: Mapping[int, str]
+    ) -> None:
+        for happening in happened:
+            error = failed or struck.get(happening.number, "")
+            state = "failed" if error else happening.kind
+            data = {"layer": "timeline", "at_s": happening.at_s}
+            text = f"timeline: {happening.text}" + (f"; failed: {error}" if error else "")
+            event = self._spec.timeline.events[happening.number]
+            kind = "host" if event.hosts else "module" if event.modules else "link"
+            self._around.tell(kind, happening.subject, text, state, data)
+
+    def _note(self, made: Sequence[Made], *, counted: bool = True) -> str:
+        """What links were told ahead has come; the first that went wrong."""
+        for one in made:
+            self._held[one.due.key] = one.due.change
+        if made and counted and self._kept.begun:
+            now = self._around.now()
+            told = [_told(one.due, None if one.error else one.applied_s, one.error) for one in made]
+            epoch = now.wall_s - self._kept.position(now)
+            self.record.add(epoch, told, sum(one.passed for one in made))
+        return next((one.error for one in made if one.error), "")
 
     async def _move(self, position: float) -> None:
         """Have ways lead where hosts are now."""
@@ -414,7 +403,7 @@ class Player:
         )
 
 
-def _told(due: Due[Key], applied_s: float | None = None, error: str = "") -> api.TimelineChange:
+def _told(due: Due[Any], applied_s: float | None = None, error: str = "") -> api.TimelineChange:
     values = due.change.values
     change = due.change.asked() if None in values.values() else dict(values)
     if isinstance(due.key, Subject):

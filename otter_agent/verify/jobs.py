@@ -13,6 +13,10 @@ from otter_agent.api.base import Data
 from otter_agent.errors import AgentError
 from otter_agent.links.ways import Way, ways
 
+MOST_PATTERNS = 1000
+"""Each is compared with each link."""
+_LONGEST_PATTERN = 600
+
 
 class DirectionJob(Data, frozen=True, rename={"from_": "from"}):
     """One direction of a link."""
@@ -53,11 +57,14 @@ def chosen(spec: api.MeshSpec, patterns: Sequence[str]) -> list[Way]:
     """The directions that patterns stand for, each once.
 
     Raises:
-        AgentError: A pattern stands for nothing (`not-found`).
+        AgentError: A pattern stands for nothing (`not-found`); there are too many of them.
     """
     every = list(ways(spec))
     if not patterns:
         return every
+    if len(patterns) > MOST_PATTERNS or any(len(one) > _LONGEST_PATTERN for one in patterns):
+        why = f"over {MOST_PATTERNS} names of links, or over {_LONGEST_PATTERN} characters in one"
+        raise AgentError("bad-request", why, hint="globs stand for several: 'up-*'")
     found: set[Way] = set()
     for pattern in patterns:
         hits = {way for way in every if _fits(way, pattern)}

@@ -24,7 +24,10 @@ Examples:
 @json_option
 @pass_session
 def command(session: Session, mesh: str | None, follow: bool, as_json: bool) -> None:
-    """Show what happened to a mesh (without -m: to all of them), oldest first."""
+    """Show what happened to a mesh (without -m: to all of them), oldest first.
+
+    With -f and -m it ends when that mesh has been destroyed.
+    """
 
     async def show() -> None:
         async with (
@@ -33,8 +36,18 @@ def command(session: Session, mesh: str | None, follow: bool, as_json: bool) -> 
         ):
             async for event in events:
                 print_json_line(event) if as_json else click.echo(_text(event))
+                if follow and mesh is not None and await _is_gone(client, event, mesh):
+                    return
 
     run(show())
+
+
+async def _is_gone(client: AgentClient, event: api.Event, mesh: str) -> bool:
+    """Whether that was the last of a mesh: another of its name may be there by now."""
+    if (event.kind, event.state) != ("mesh", "destroyed"):
+        return False
+    found = await client.find_mesh(mesh)
+    return found is None or found.state == "destroying"
 
 
 def _text(event: api.Event) -> str:

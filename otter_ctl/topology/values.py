@@ -39,6 +39,7 @@ _GLOB = re.compile(r"[a-z0-9_*?\[\]!-]+\Z")
 _GLOB_LIMIT = 255
 _WAY_LIMIT = _GLOB_LIMIT
 _PACKETS = re.compile(r"\s*([0-9]{1,9})\s*packets?\s*\Z")
+_BARE = re.compile(r"\s*[0-9]+(\.[0-9]+)?\s*\Z")
 _IMAGE = r"[A-Za-z0-9][A-Za-z0-9._/:@-]*"
 _IMAGE_LIMIT = 255
 _OWN_ENV = frozenset({"OTTER_WIRING", "OTTER_STATE", "OTTER_WORK", "OTTER_MODELS"})
@@ -53,6 +54,8 @@ def _queue(value: object) -> tuple[str, float | int]:
     accepts = 'write a time ("50ms"), a size ("64KiB") or "100 packets"'
     if not isinstance(value, str):
         raise Bad(f"must be a string, not {type_name(value)}: {accepts}")
+    if _BARE.match(value):
+        raise Bad(f"{shown(value)} has no unit: {accepts}")
     packets = _PACKETS.match(value)
     if packets:
         return "queue_packets", int(packets[1])

@@ -9,11 +9,12 @@ from helpers import netns
 from helpers.link_bench import Bench
 
 pytest.register_assert_rewrite("helpers.link_contract", "helpers.link_media")
-pytest.register_assert_rewrite("helpers.link_packets")
+pytest.register_assert_rewrite("helpers.link_packets", "helpers.link_planning")
 
 from helpers.link_contract import LinkSettings  # noqa: E402 - its asserts are to explain themselves
 from helpers.link_media import LinkMedia  # noqa: E402
 from helpers.link_packets import LinkPackets  # noqa: E402
+from helpers.link_planning import LinkPlanning  # noqa: E402
 
 from otter_agent.links.tun.driver import TunDriver  # noqa: E402
 
@@ -38,3 +39,7 @@ class TestPackets(LinkPackets):
 
 class TestMedia(LinkMedia):
     """Media that links share."""
+
+
+class TestPlanning(LinkPlanning):
+    """Changes that are to come."""

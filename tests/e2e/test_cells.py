@@ -96,7 +96,7 @@ def test_a_cell_is_changed_by_hand_and_by_events(cellular: Otter) -> None:
 
 
 def test_wrong_words_are_told(cellular: Otter) -> None:
-    unknown = cellular("shape", "cell", "gnb2", "--delay", "1ms", code=2)
+    unknown = cellular("shape", "cell", "gnb2", "--delay", "1ms", code=1)
     assert "cell gnb2: not in mesh cellular; there are: gnb1" in unknown.stderr
     assert "say what to change" in cellular("shape", "cell", "gnb1", code=2).stderr
     assert "--uplink" in cellular("shape", "cell", "--uplink", "fast", code=2).stderr

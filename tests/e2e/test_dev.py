@@ -227,7 +227,7 @@ def test_a_mesh_that_is_destroyed_ends_it(dev):
 
 
 def test_what_can_not_be_worked_on_is_said(dev):
-    assert "not in mesh dev" in dev.otter("dev", "nobody", "--path", dev.folder, code=2).stderr
+    assert "not in mesh dev" in dev.otter("dev", "nobody", "--path", dev.folder, code=1).stderr
     done = dev.otter("dev", "other", "--path", dev.folder, code=2)
     assert "has no build folder" in done.stderr
     dev.start()

@@ -178,14 +178,31 @@ def test_wait_ends_when_the_state_comes_or_can_come_no_more(mesh):
     [
         (["stop"], "name modules"),
         (["stop", "count", "--all"], "name modules"),
-        (["restart", "nothing"], "module nothing: not in mesh orders; there are: count"),
-        (["start", "x*"], "module x*: not in mesh orders"),
         (["wait", "count", "--timeout", "soon"], "soon"),
         (["wait", "count", "--state", "happy"], "happy"),
     ],
 )
 def test_wrong_usage(mesh, words, said):
     assert said in mesh(*words, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["restart", "nothing"], ["start", "x*"], ["wait", "nothing"], ["logs", "nothing"],
+        ["exec", "nothing", "--", "true"], ["dev", "nothing", "--path", "."], ["fetch", "nothing"],
+        ["cp", "nothing:x", "."], ["forward", "nothing", "1"],
+        ["shape", "link", "nothing", "--down"],
+        ["shape", "cell", "nothing", "--down"], ["verify", "nothing"], ["capture", "nothing"],
+        ["status", "-m", "nothing"], ["timeline", "show", "-m", "nothing"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_name_of_nothing_fails_as_all_else_that_depends_on_what_runs(mesh, words):
+    """2 is for what is wrong whatever runs."""
+    done = mesh(*words, code=1)
+    assert done.stderr.startswith("otterctl: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_failing_restart_says_why(mesh):

@@ -8,12 +8,13 @@ import pytest
 from helpers.link_bench import Bench
 
 pytest.register_assert_rewrite(
-    "helpers.link_contract", "helpers.link_packets", "helpers.link_media"
+    "helpers.link_contract", "helpers.link_packets", "helpers.link_media", "helpers.link_planning"
 )
 
 from helpers.link_contract import LinkSettings  # noqa: E402 - its asserts are to explain themselves
 from helpers.link_media import LinkMedia  # noqa: E402
 from helpers.link_packets import LinkPackets  # noqa: E402
+from helpers.link_planning import LinkPlanning  # noqa: E402
 
 from otter_agent.links.netem import NetemDriver  # noqa: E402
 
@@ -36,3 +37,7 @@ class TestPackets(LinkPackets):
 
 class TestMedia(LinkMedia):
     """Media."""
+
+
+class TestPlanning(LinkPlanning):
+    """Changes that are to come."""

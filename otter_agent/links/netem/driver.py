@@ -25,6 +25,8 @@ from otter_agent.links.netem.observe import Observer
 from otter_agent.links.netem.place import Place, Step
 from otter_agent.links.netem.probe import Found, probe
 from otter_agent.links.netem.sockets import Sockets
+from otter_agent.links.planner import Planner
+from otter_agent.links.planning import PlanningThread
 from otter_agent.network.netlink import Answer, refused
 
 _STALE = frozenset({errno.ENOENT, errno.ENODEV, errno.EINVAL, errno.EEXIST, errno.EOPNOTSUPP})
@@ -46,6 +48,7 @@ class NetemDriver(LinkDriver):
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._planner = PlanningThread(self)
         self._sockets = Sockets(self._moved)
         self._observer = Observer(self._sockets)
         self._hubs = Hubs(self._sockets)
@@ -146,6 +149,10 @@ class NetemDriver(LinkDriver):
                 self._in.pop(netns, None)
             if needed:
                 self._namespaces[mesh] = needed
+
+    def planner(self) -> Planner:
+        """A thread: changes cost a message or two each."""
+        return self._planner
 
     def close(self) -> None:
         """Close all sockets; the qdiscs stay."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from net.links.cell import Medium, Sender
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Direction
+from otter_agent.links.tun.agenda import Agenda
 from otter_agent.links.tun.line import Gone, Line, Room, Way
 from otter_agent.links.tun.pulse import Heart
 from otter_agent.links.tun.realtime import Guard, Timer
@@ -44,6 +45,7 @@ class Carrier:
         room: What that may hold.
         heart: Of the loop.
         schedules: Opportunities of the traces that are played.
+        agenda: Changes of directions that are to come.
         stopped: Set it to end `run`.
     """
 
@@ -51,6 +53,7 @@ class Carrier:
         self.lines: dict[frozenset[tuple[str, str]], Line] = {}
         self.room = Room()
         self.schedules = Schedules()
+        self.agenda = Agenda(self.ask)
         self.stopped = False
         self.heart = heart or Heart()
         self._by_end: dict[tuple[str, str], Line] = {}
@@ -88,6 +91,8 @@ class Carrier:
         for way in line.ways:
             self._ways.pop(way.source, None)
             self._part(way)
+            if way.direction is not None:
+                self.agenda.drop(way.direction)
             way.scheduled_s = math.inf
             self._epoll.unregister(way.source)
         self._tidy()
@@ -100,11 +105,11 @@ class Carrier:
             return None
         return line
 
-    def ask(self, direction: Direction, spec: LinkSpec) -> None:
-        """Have properties of a direction that is carried from now on."""
+    def ask(self, direction: Direction, spec: LinkSpec) -> bool:
+        """Have properties of a direction from now on; whether it is carried."""
         line = self.line(direction)
         if line is None:
-            return
+            return False
         way, now = line.way(direction), time.monotonic()
         medium = self._medium(direction.mesh, spec.medium)
         schedule = None if spec.delivery is None else self.schedules[spec.delivery.trace]
@@ -122,6 +127,7 @@ class Carrier:
             self._schedule(line, way)
         if left is not None and left is not medium:
             self._after_parting(left)
+        return True
 
     # --- shared media -----------------------------------------------------------------------------
 
@@ -153,7 +159,8 @@ class Carrier:
 
     def forget_schedules(self) -> None:
         """Those that nobody plays any more."""
-        specs = (way.model.spec for line in self.lines.values() for way in line.ways)
+        now = (way.model.spec for line in self.lines.values() for way in line.ways)
+        specs = itertools.chain(now, self.agenda.specs())
         self.schedules.keep({s.delivery.trace for s in specs if s.delivery is not None})
 
     # --- others -----------------------------------------------------------------------------------
@@ -185,7 +192,8 @@ class Carrier:
                 heapq.heappop(agenda)
             first = min(agenda[0][0], heart.next_s) if agenda else heart.next_s
             calm = self._guard.calm
-            self._timer.set(first - _EARLY_S if calm else max(first, now + _TOGETHER_S))
+            wake = first - _EARLY_S if calm else max(first, now + _TOGETHER_S)
+            self._timer.set(min(wake, self.agenda.next_s))
             events = self._epoll.poll(-1, _EVENTS)
             now = time.monotonic()
             if now >= heart.next_s:
@@ -193,6 +201,7 @@ class Carrier:
             if calm and now < first <= now + _EARLY_S:
                 now = _spin(first)
             self._deliver(now)
+            self.agenda.go(now)
             self._handle(events)
             if self._guard.due(now):
                 self._guard.look(now, time.process_time())

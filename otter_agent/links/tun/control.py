@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_agent.links.base import Direction
+from otter_agent.links.planner import Later
 from otter_agent.links.tun import protocol
 from otter_agent.links.tun.carrier import Carrier
 from otter_agent.links.tun.line import Line
@@ -77,8 +78,14 @@ class Control:
             self._carrier.attach(line)
         for digest in request.traces:
             self._carrier.schedules.add(digest, descriptors.popleft())
+        agenda = self._carrier.agenda
         for setting in request.settings:
+            agenda.drop(setting.direction)
             self._carrier.ask(setting.direction, setting.spec)
+        for later in request.later:
+            agenda.add(request.directions[later.way], Later(later.number, later.at_s, later.spec))
+        if request.kind == "plan":
+            return protocol.Answer(pid=os.getpid(), came=tuple(agenda.came(request.mesh)))
         if request.kind == "forget":
             self._forget(request.mesh, set(request.directions))
         if request.kind == "end":
@@ -116,6 +123,8 @@ class Control:
             directions = {way.direction for way in line.ways if way.direction is not None}
             if directions and not directions & keep and {d.mesh for d in directions} == {mesh}:
                 self._carrier.detach(line)
+        if not keep:
+            self._carrier.agenda.came(mesh)
 
     def _found(self, direction: Direction, *, count: bool) -> protocol.Found:
         line = self._carrier.line(direction)
@@ -176,6 +185,8 @@ class _Talk:
             request = api.decode(body, protocol.Request)
             if len(self._descriptors) < 2 * len(request.attach) + len(request.traces):
                 raise ValueError("links without their devices, or traces without their files")
+            if any(not 0 <= one.way < len(request.directions) for one in request.later):
+                raise ValueError("changes of no direction")
             return self._control.answer(request, self._descriptors)
         except ValueError as error:  # a `DecodeError` is one
             why = f"the helper of links doesn't understand its agent: {error}"

@@ -11,8 +11,6 @@ Must not know: links, meshes.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -21,6 +19,7 @@ import struct
 import time
 
 from otter_agent.errors import NetworkError
+from otter_agent.network import carrier
 from otter_agent.network.messages import Request
 from otter_agent.network.netlink import Netlink
 
@@ -38,9 +37,7 @@ _RTM_NEWLINK, _IFLA_TXQLEN = 16, 13
 _REQUEST = struct.Struct("=16sH22x")  # ifreq: name, flags
 _LINK = struct.Struct("=4xi8x")  # ifinfomsg: index
 _LENGTH = struct.Struct("=HHI")  # an attribute: queue length
-_POINTER = struct.Struct("=16sQ16x")  # ifreq: name, address of what is asked
-_VALUE = struct.Struct("=II")  # ethtool_value
-_SIOCGIFFLAGS, _SIOCETHTOOL, _ETHTOOL_GLINK = 0x8913, 0x8946, 0x0A
+_SIOCGIFFLAGS = 0x8913
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _RUNNING_S = 1.0
 _NAME_BYTES = 15
@@ -101,20 +98,12 @@ def _wait_until_running(name: str) -> None:
     deadline = time.monotonic() + _RUNNING_S
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         while time.monotonic() < deadline:
-            _note_carrier(any_socket, name)
+            carrier.note(any_socket.fileno(), name)
             answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, _REQUEST.pack(name.encode(), 0))
             flags = _REQUEST.unpack(answer)[1]
             if not flags & _IFF_UP or flags & _IFF_RUNNING:
                 return
             time.sleep(0.0005)
-
-
-def _note_carrier(any_socket: socket.socket, name: str) -> None:
-    """Have the kernel take note now, where it can (linkwatch_sync_dev)."""
-    value = ctypes.create_string_buffer(_VALUE.pack(_ETHTOOL_GLINK, 0))
-    request = _POINTER.pack(name.encode(), ctypes.addressof(value))
-    with contextlib.suppress(OSError):
-        fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
 
 
 def set_offload(descriptor: int, *, offload: bool) -> None:

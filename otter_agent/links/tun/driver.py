@@ -13,7 +13,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import asdict, replace
@@ -21,6 +21,7 @@ from msgspec.structs import asdict, replace
 from net.links.spec import LinkSpec
 from otter_agent.errors import NetworkError
 from otter_agent.links.base import Counters, Direction, Facts, Health, LinkDriver, Outcome
+from otter_agent.links.planner import Later, Part, Planner, Played
 from otter_agent.links.tun import device, ends, protocol, schedules
 from otter_agent.links.tun.helper import Helper, Lost
 from otter_agent.links.tun.pulse import Watched
@@ -33,9 +34,11 @@ _PAUSES_S = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Before another helper is started, where one after the other ends."""
 _STEADY_S = 10.0
 _LOOK_MS = 250
+_MOST_LATER = 20_000
+"""Changes to come that are remembered, to be told to another helper once they have come."""
 
 
-class TunDriver(LinkDriver):
+class TunDriver(LinkDriver, Planner):
     """Links in user space.
 
     Args:
@@ -62,6 +65,7 @@ class TunDriver(LinkDriver):
         self._guard = threading.RLock()
         self._asked: dict[Direction, LinkSpec] = {}
         self._carried: dict[Direction, tuple[int, int]] = {}
+        self._later: dict[int, tuple[Direction, LinkSpec]] = {}
         self._noting = threading.Lock()
         self._lost: dict[str, float] = {}
         self._closed = threading.Event()
@@ -105,6 +109,8 @@ class TunDriver(LinkDriver):
             else:
                 good[direction] = spec
         with self._guard:
+            if self._later:  # what came before counts no more, what was to come won't
+                self._later = {n: one for n, one in self._later.items() if one[0] not in good}
             try:
                 outcomes |= self._told(good)
             except NetworkError as error:
@@ -113,6 +119,65 @@ class TunDriver(LinkDriver):
                 if outcome.applied is not None:
                     self._asked[direction] = outcome.applied
         return {direction: outcomes[direction] for direction in asked}
+
+    def planner(self) -> Planner:
+        """The helper: it is told ahead, and makes changes between packets."""
+        return self
+
+    def play(
+        self, mesh: str, parts: Mapping[Direction, Part]
+    ) -> tuple[dict[Direction, Outcome], list[Played]]:
+        """See `Planner`. What a helper that ends was told is lost with it."""
+        with self._guard:
+            now = {d: part.now for d, part in parts.items() if part.now is not None}
+            outcomes = self.apply(now) if now else {}
+            later = [(d, one) for d, part in parts.items() for one in part.later]
+            try:
+                played = self._told_later(mesh, later) if self._find() else []
+            except Lost:
+                self._carried.clear()
+                played = []
+            return outcomes, played
+
+    def _told_later(self, mesh: str, later: Sequence[tuple[Direction, Later]]) -> list[Played]:
+        played: list[Played] = []
+        for start in range(0, max(1, len(later)), protocol.LATER_A_REQUEST):
+            part = later[start : start + protocol.LATER_A_REQUEST]
+            places = {direction: n for n, direction in enumerate(dict(part))}
+            to_come = tuple(
+                protocol.ToCome(way=places[d], number=x.number, at_s=x.at_s, spec=x.spec)
+                for d, x in part
+            )
+            traces: dict[str, int] = {}
+            try:
+                self._open_traces((x.spec for _, x in part), traces)
+                request = protocol.Request(
+                    kind="plan", directions=tuple(places), later=to_come, mesh=mesh,
+                    traces=tuple(traces),
+                )  # fmt: skip
+                self._later |= {x.number: (d, x.spec) for d, x in part}
+                answer = self._helper.ask(request, [*traces.values()])
+            finally:
+                for descriptor in traces.values():
+                    os.close(descriptor)
+            played += [self._came(one) for one in answer.came]
+        self._forget_passed()
+        return played
+
+    def _came(self, one: protocol.Came) -> Played:
+        found = self._later.pop(one.number, None)
+        if found is None or one.carried:
+            if found is not None and found[0] in self._asked:
+                self._asked[found[0]] = found[1]
+            return Played(one.number, one.at_s)
+        self._carried.pop(found[0], None)
+        error = NetworkError("tun", "shape", str(found[0]), "it isn't carried", recoverable=True)
+        return Played(one.number, one.at_s, error)
+
+    def _forget_passed(self) -> None:
+        """What never came was taken back, or others came in its place."""
+        while len(self._later) > _MOST_LATER:
+            self._later.pop(next(iter(self._later)))
 
     def read(self, directions: Iterable[Direction]) -> dict[Direction, LinkSpec]:
         """What the helper does to them; those that it doesn't carry pass nothing, or others do."""

@@ -21,11 +21,13 @@ LENGTH = struct.Struct("=I")
 LONGEST_BYTES = 1 << 26
 MARK = "--links"
 """Stands in a helper's command line."""
+LATER_A_REQUEST = 100
+"""Changes to come told at once, likewise."""
 LINKS_A_REQUEST = 60
 """Setting more at once would keep packets waiting, and a message takes 253 descriptors at most: two
 of each link, and a trace of each direction."""
 
-Kind = Literal["set", "read", "count", "health", "forget", "end"]
+Kind = Literal["set", "plan", "read", "count", "health", "forget", "end"]
 
 
 class End(Data, frozen=True):
@@ -52,6 +54,25 @@ class Setting(Data, frozen=True):
     spec: LinkSpec
 
 
+class ToCome(Data, frozen=True):
+    """A change to come."""
+
+    way: int
+    """Its direction's place among the request's."""
+    number: int
+    at_s: float
+    spec: LinkSpec
+
+
+class Came(Data, frozen=True):
+    """One that has come."""
+
+    number: int
+    at_s: float
+    carried: bool = True
+    """False: nothing came of it, as the direction isn't carried."""
+
+
 class Request(Data, frozen=True):
     """What the agent wants; `directions` for all kinds but `set` and `end`."""
 
@@ -61,8 +82,11 @@ class Request(Data, frozen=True):
     traces: tuple[str, ...] = ()
     """Digests of traces whose opportunities are asked for; their files come along, after links."""
     directions: tuple[Direction, ...] = ()
+    later: tuple[ToCome, ...] = ()
+    """`plan`: what comes on top of all that is to come of `directions`."""
     mesh: str = ""
-    """`forget`: all links of this mesh but `directions`; `health`: of its links."""
+    """`forget`: all links of this mesh but `directions`; `health`: of its links; `plan`: whose
+    changes that came to tell."""
     everything: bool = False
     """`read`: all directions."""
 
@@ -97,6 +121,7 @@ class Answer(Data, frozen=True):
     found: tuple[Found, ...] = ()
     pulse: Pulse | None = None
     """To `health`."""
+    came: tuple[Came, ...] = ()
     problem: str = ""
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import socket
+import struct
 import subprocess
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from otter_agent.network import Network, namespaces
 
 pytestmark = pytest.mark.netns
 
+SIOCGIFFLAGS, IFF_RUNNING = 0x8913, 0x40
 RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE = 0x1, 0x10, 0x40
 
 
@@ -33,6 +36,35 @@ def built_anew(spec: api.MeshSpec, like: Network) -> object:
     like.remove(spec.name)
     like.converge(spec)
     return netns.snapshot(like)
+
+
+def running(netns_name: str) -> dict[str, bool]:
+    """Whether its devices of links pass packets, by what the kernel has taken note of by itself."""
+
+    def look() -> dict[str, bool]:
+        namespaces.enter(netns_name)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            found = {}
+            for _, device in socket.if_nameindex():
+                request = struct.pack("=16sH22x", device.encode(), 0)
+                flags = struct.unpack("=16sH22x", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request))
+                found[device] = bool(flags[1] & IFF_RUNNING)
+            return found
+
+    return namespaces.in_own_thread(look)
+
+
+def test_devices_pass_packets_as_soon_as_they_are_made(network: Network) -> None:
+    """The kernel takes note of carriers later, and drops what is sent until then."""
+    spec = netns.chain("mesh", 40)
+    network.converge(spec)
+    silent = [
+        (host.name, device)
+        for host in spec.hosts
+        for device, passes in running(name(network, host.name)).items()
+        if not passes
+    ]
+    assert not silent
 
 
 def test_a_chain_as_ip_sees_it(network: Network) -> None:

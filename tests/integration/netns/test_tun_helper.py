@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from helpers.link_bench import (
 from net.links.spec import LinkSpec
 from otter_agent import beside
 from otter_agent.links.base import Direction
+from otter_agent.links.planner import Later, Part
 from otter_agent.links.tun import device, protocol, pulse
 from otter_agent.links.tun.driver import TunDriver
 from otter_agent.network import namespaces
@@ -65,6 +67,18 @@ def another(require, folder: Path) -> Iterator[Made]:
 def bench(another: Made) -> Iterator[Bench]:
     with Bench(another()) as made:
         yield made
+
+
+def test_what_came_at_its_time_is_told_to_the_next_helper(bench: Bench):
+    link = bench.make_link()
+    driver, spec = bench.driver, LinkSpec(delay_s=0.1)
+    later = Later(1, time.monotonic(), spec)
+    driver.planner().play("mesh", {link.there: Part(LinkSpec(), (later,))})
+    wait_until(lambda: driver.planner().play("mesh", {})[1])
+    before = kill(driver)
+    wait_until(lambda: driver.pid not in (0, before))
+    wait_until(driver.lost)
+    assert bench.read(link.there) == spec
 
 
 def test_a_helper_that_is_killed_is_replaced_and_links_are_shaped_as_before(bench: Bench):

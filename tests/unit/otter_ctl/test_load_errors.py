@@ -82,6 +82,7 @@ CASES = [
     (f'{LINK}queue = "0 packets" # <-\n', "links.a-b.queue", "must be above 0"),
     (f'{LINK}queue = "many" # <-\n', "links.a-b.queue", "is not a queue's size"),
     (f"{LINK}queue = 100 # <-\n", "links.a-b.queue", "must be a string"),
+    (f'{LINK}queue = "50" # <-\n', "links.a-b.queue", "`50` has no unit: write a time"),
     (f'{LINK}reverse = {{ rat = "1mbit" }} # <-\n', "links.a-b.reverse.rat", "mean `rate`?"),
     (f'{LINK}reverse = {{ jitter = "1s" }} # <-\n', "links.a-b.reverse.jitter", "above the delay"),
     (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from otter_agent import api
-from otter_ctl.errors import PlanError
+from otter_ctl.errors import UnknownNameError
 from otter_ctl.shaping import chosen
 
 WAYS = [
@@ -51,11 +51,11 @@ def test_directions_that_are_meant(
     ],
 )
 def test_what_there_is_not(names: tuple[str, ...], direction: str, words: str) -> None:
-    with pytest.raises(PlanError) as refused:
+    with pytest.raises(UnknownNameError) as refused:
         chosen(WAYS, names, direction, "m")
     assert str(refused.value).startswith(words)
 
 
 def test_a_mesh_without_links() -> None:
-    with pytest.raises(PlanError, match="has no links"):
+    with pytest.raises(UnknownNameError, match="has no links"):
         chosen([], (), "", "m")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import threading
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -38,6 +40,7 @@ SPEC = api.MeshSpec(
     ),
 )
 AB, BA = Way("radio", "a", "b"), Way("radio", "b", "a")
+BC = Way("wire", "b", "c")
 
 
 class Tuns(FakeLinks):
@@ -256,7 +259,7 @@ async def test_any_calls_end_in_exactly_what_was_asked_last(world: World) -> Non
         for way in await world.shape(api.LinkChange(link=link, set=values, reset=reset)):
             before = Change() if reset else model.get(way, Change())
             model[way] = before.then(Change.of(**values))
-    base = {str(w): world.book._base[w] for w in world.book.all()}
+    base = {str(w): world.book.below(w, "timeline") for w in world.book.all()}
     expected = {str(w): in_force(base[str(w)], model.get(w, Change())) for w in world.book.all()}
     assert world.done() == expected
     world.driver.done.clear()
@@ -456,3 +459,33 @@ async def test_another_driver_has_its_say_once_its_devices_are_there(world: Worl
     assert world.done()["radio:a>b"].delay_s == 0.05
     assert before.done == {}
     assert before.calls == 1
+
+
+async def test_what_is_just_being_asked_for_is_not_missed(world: World) -> None:
+    """Looked at between the asking and the driver's being told, it was told as lost."""
+    loop, read, apply = asyncio.get_running_loop(), world.driver.read, world.driver.apply
+    changes: list[Any] = []
+    looked = threading.Event()
+
+    def reading(directions: Any) -> Any:
+        found = read(directions)
+        work = world.book.change("timeline", {BC: Change.of(delay_s=0.05)})
+        changes.append(asyncio.run_coroutine_threadsafe(work, loop))
+        while world.book.asked(BC).delay_s is None:
+            time.sleep(0.001)
+        return found
+
+    def applying(asked: Any) -> Any:
+        looked.wait(20)
+        return apply(asked)
+
+    world.driver.read = reading  # type: ignore[method-assign]
+    world.driver.apply = applying  # type: ignore[method-assign]
+    failures: list[None] = []
+    world.book.failed = lambda: failures.append(None)
+    await world.book.look_again()
+    looked.set()
+    await asyncio.wrap_future(changes[0])
+    assert not failures
+    assert not [event for event in world.events if event[3] == "failed"]
+    assert world.done()["wire:b>c"] == LinkSpec(delay_s=0.05)

@@ -47,3 +47,26 @@ def test_what_comes_next_is_looked_for_with_an_end(monkeypatch: pytest.MonkeyPat
     )
     Timeline({"radio": course}).upcoming(1.0, 1000)
     assert len(looked) == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"loss_ratio": 1.5}, "loss_ratio must be between 0% and 100%"),
+        ({"delay_s": -1.0}, "delay_s must be between 0 and 1h"),
+        ({"rate_bps": 0.0}, "rate_bps must be above 0"),
+        ({"jitter_s": -0.1}, "jitter_s must not be negative"),
+    ],
+)
+def test_a_value_that_no_link_can_have_is_refused_and_not_left_out_in_silence(
+    change: dict[str, float], said: str
+) -> None:
+    event = msgspec.structs.replace(EVENT, change=change, text="radio: strange")
+    timed = msgspec.structs.replace(spec(0), timeline=api.TimelineSpec(events=(event,)))
+    with pytest.raises(msgspec.ValidationError, match=f"event 'radio: strange': {said}"):
+        api.check(timed)
+
+
+def test_a_part_of_what_goes_together_is_for_whoever_plays_it() -> None:
+    event = msgspec.structs.replace(EVENT, change={"jitter_s": 0.01, "loss_correlation": 0.5})
+    api.check(msgspec.structs.replace(spec(0), timeline=api.TimelineSpec(events=(event,))))

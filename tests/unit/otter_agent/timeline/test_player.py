@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import hashlib
+import time
 from array import array
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from net.links.spec import LinkSpec
 from net.links.traces.codec import encode
@@ -24,14 +26,18 @@ from otter_agent import api
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.errors import AgentError
 from otter_agent.links import clock
+from otter_agent.links.asking import resolve
 from otter_agent.links.book import LinkBook
 from otter_agent.links.choose import Choice
 from otter_agent.links.fake import FakeLinks
 from otter_agent.links.leases import Moment
+from otter_agent.links.planner import Part
+from otter_agent.links.planning import PlanningThread
 from otter_agent.links.ways import Way
 from otter_agent.state import State
+from otter_agent.timeline.around import Around
 from otter_agent.timeline.happenings import Happenings
-from otter_agent.timeline.player import Around, Player
+from otter_agent.timeline.player import Player
 from otter_agent.timeline.record import COLUMNS
 from otter_agent.timeline.runs import Runs
 from otter_agent.timeline.workers import Workers
@@ -77,12 +83,18 @@ class Unhurried:
 
 
 class World:
-    """An agent's links, its memory and its clock."""
+    """An agent's links, its memory and its clock.
+
+    Attributes:
+        plans: Whether the driver is told ahead what is to come.
+    """
+
+    plans = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = State(folder / "state.sqlite")
-        self.driver = FakeLinks()
+        self.driver = FakeLinks(plans=self.plans)
         self.told: list[tuple[Any, ...]] = []
         self.blobs: dict[str, bytes] = {}
         self.skew_s = 0.0
@@ -141,6 +153,13 @@ class World:
         return digest
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["when it is due", "ahead"])
+def plans(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """All of it holds for both ways of making changes."""
+    monkeypatch.setattr(World, "plans", request.param)
+    return bool(request.param)
+
+
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():
@@ -164,20 +183,24 @@ async def test_nothing_happens_before_the_epoch(tmp_path):
         assert player.status().epoch is not None
 
 
-async def test_changes_come_in_order_and_are_noted(tmp_path):
+async def test_changes_come_in_order_and_are_noted(tmp_path, plans):
     world = World(tmp_path)
-    world.now = Unhurried(0.003)  # four looks at it are less than there is between two events
+    step = 0.2  # so long no thread is kept waiting
+    if not plans:
+        world.now, step = Unhurried(0.003), 0.02  # four looks at it are less than a step
     mesh = spec(
-        event(0.02, rate_bps=1e6, for_s=0.06), event(0.04, loss_ratio=0.5), event(0.06, reset=True)
+        event(step, rate_bps=1e6, for_s=3 * step),
+        event(2 * step, loss_ratio=0.5),
+        event(3 * step, reset=True),
     )
     async with world.playing(mesh) as player:
         player.all_ready()
         await until(lambda: len(player.record.last) >= 6)
         forth = [(at, change) for at, source, change in made(player) if source == "phone"]
         assert forth == [
-            (0.02, {"rate_bps": 1e6}),
-            (0.04, {"rate_bps": 1e6, "loss_ratio": 0.5}),
-            (0.06, {}),
+            (step, {"rate_bps": 1e6}),
+            (2 * step, {"rate_bps": 1e6, "loss_ratio": 0.5}),
+            (3 * step, {}),
         ]
         assert all(c.applied_s is not None and c.applied_s >= c.at_s for c in player.record.last)
         assert world.in_force() == BASE
@@ -190,10 +213,10 @@ async def test_changes_come_in_order_and_are_noted(tmp_path):
         ]
     rows = list(csv.reader((tmp_path / "timeline.csv").read_text().splitlines()))
     assert tuple(rows[0]) == COLUMNS
-    assert [(row[1], row[4]) for row in rows[1:]][:2] == [
-        ("0.020000", "phone"),
-        ("0.020000", "edge"),
-    ]
+    assert {(row[1], row[4]) for row in rows[1:3]} == {
+        (f"{step:.6f}", "phone"),
+        (f"{step:.6f}", "edge"),
+    }
 
 
 async def test_a_trace_plays_one_way(tmp_path):
@@ -368,6 +391,90 @@ async def test_what_changes_more_often_than_it_can_be_made_leaves_the_agent_aliv
         world.skew_s = 1e6  # as if it had slept for days
         await until(lambda: player.record.last and player.record.last[-1].at_s > 1e6 - 1)
         assert player.status().lateness.failed == 0
+
+
+async def test_what_is_paused_stays_as_it_was_then(tmp_path):
+    """What was told ahead is taken back."""
+    world = World(tmp_path)
+    fast = [event(0.0, rate_bps=1e6, every_s=0.01), event(0.005, rate_bps=2e6, every_s=0.01)]
+    async with world.playing(spec(*fast)) as player:
+        player.all_ready()
+        await until(lambda: player.status().lateness.changes > 20)
+        player.order("pause")
+        await until(lambda: not player._news.is_set() and not world.links.planned())
+        held, changes = world.in_force(), player.status().lateness.changes
+        world.skew_s = 1.0
+        player._news.set()
+        await until(lambda: not player._news.is_set())
+        assert world.in_force() == held
+        assert player.status().lateness.changes == changes
+        player.order("start")
+        await until(lambda: player.status().lateness.changes > changes + 20)
+
+
+async def test_what_is_changed_by_hand_stays_while_the_timeline_goes_on(tmp_path):
+    world = World(tmp_path)
+    fast = [event(0.0, rate_bps=1e6, every_s=0.02), event(0.01, rate_bps=2e6, every_s=0.02)]
+    async with world.playing(spec(*fast)) as player:
+        player.all_ready()
+        await until(lambda: player.status().lateness.changes > 4)
+        asked = resolve([api.LinkChange(link="radio", set={"loss_ratio": 0.5})], (FORTH,), "m")
+        seen: list[LinkSpec] = []
+        apply = world.driver.apply
+
+        def noting(asked: Any) -> Any:
+            done = apply(asked)
+            seen.extend(s for d, s in asked.items() if d.source == "phone")
+            return done
+
+        await world.links.shape(asked)
+        world.driver.apply = noting  # type: ignore[method-assign]
+        await until(lambda: {s.rate_bps for s in seen} == {1e6, 2e6})
+        assert {s.loss_ratio for s in seen} == {0.5}
+        assert {s.delay_s for s in seen} == {BASE.delay_s}
+
+
+async def test_what_was_told_ahead_and_is_lost_is_asked_for_again(tmp_path, plans):
+    """The one that was told has ended, and another has taken its place."""
+    world = World(tmp_path)
+
+    class Forgetful(PlanningThread):
+        def play(self, mesh: str, parts: Any) -> Any:
+            return super().play(mesh, {d: Part(p.now) for d, p in parts.items()})
+
+    if plans:
+        world.driver._planner = Forgetful(world.driver)
+    async with world.playing(spec(event(0.1, rate_bps=1e6))) as player:
+        player.all_ready()
+        await until(lambda: world.in_force() == replace(BASE, rate_bps=1e6))
+        await until(lambda: player.status().lateness.changes == 2)
+        assert player.status().lateness.failed == 0
+
+
+async def test_devices_that_are_made_meanwhile_lose_nothing_of_what_is_to_come(tmp_path):
+    world = World(tmp_path)
+    async with world.playing(spec(event(0.5, rate_bps=1e6))) as player:
+        player.all_ready()
+        await until(lambda: world.plans == bool(world.links.planned()))
+        world.links.kinds()
+        await asyncio.to_thread(world.links.devices_are_there)
+        assert world.in_force() == BASE
+        await until(lambda: world.in_force() == replace(BASE, rate_bps=1e6))
+        await until(lambda: player.status().lateness.changes == 2)
+
+
+async def test_a_thousand_events_a_millisecond_leave_the_loop_to_others(tmp_path):
+    """They are passed over; before there was an end to it the loop did nothing else."""
+    world = World(tmp_path)
+    events = [event(n * 1e-6, delay_s=0.01 + n * 1e-6, every_s=0.001) for n in range(1000)]
+    async with world.playing(spec(*events)) as player:
+        player.all_ready()
+        await until(lambda: player.status().lateness.changes > 4)
+        begun, used = time.monotonic(), time.process_time()
+        await until(lambda: time.monotonic() - begun > 1.0)
+        polls_s = time.process_time() - used  # `until` itself looks a thousand times a second
+        assert polls_s < 0.75 * (time.monotonic() - begun)
+        assert player.status().lateness.passed > 10
 
 
 def test_events_are_told_once_a_second_at_most():

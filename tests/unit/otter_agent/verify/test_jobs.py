@@ -39,6 +39,13 @@ def test_what_patterns_stand_for(patterns, found):
     assert list(map(str, chosen(SPEC, patterns))) == found.split()
 
 
+@pytest.mark.parametrize("patterns", [("*",) * 1001, ("*" * 601,)])
+def test_names_without_an_end_are_refused(patterns):
+    """Each is compared with each link, on the agent's loop."""
+    with pytest.raises(AgentError, match="names of links, or over 600 characters in one"):
+        chosen(SPEC, patterns)
+
+
 @pytest.mark.parametrize(
     "pattern", ["up", "up-1:edge", "up-1:phone>tablet", "one-way:phone>edge", ""]
 )

@@ -1,0 +1,8 @@
+"""How exactly links do what is asked, and at what cost: `make bench-links`.
+
+__main__   runs the cases of a driver, prints the table, writes page, figures and pictures
+probes     sends packets, takes the times of their arrival
+delay, rate, chance, timeline, cost
+           … the cases: each gives rows and panels
+page       what is written
+"""

@@ -1,0 +1,194 @@
+"""Rates of 0.1 to 500 Mbit/s: what is delivered of UDP and TCP, and how far ahead of the rate.
+
+UDP is offered a third too fast, over max(10 s, 500 packets), and counted at the receiving socket by
+the kernel's times; the slow rates run beside each other. The peer is the kernel's token bucket
+(`tc tbf`) with the burst that one would type, on a veth pair.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from benchmarks.fidelity import probes
+from benchmarks.fidelity.case import Result, row
+from benchmarks.plots import Line, Panel
+from net.links.spec import LinkSpec
+from otter_agent.links.fake import FakeLinks
+from tests.helpers.link_bench import Bench, Link, tcp_copy
+
+SLOW_BPS = (1e5, 3e5, 1e6, 3e6)
+FAST_BPS = (1e7, 3e7, 1e8, 2.5e8, 5e8)
+PEER_BPS = (1e6, 1e7, 1e8, 5e8)
+TCP_BPS = (1e6, 1e7, 1e8, 5e8)
+SIZE = 1500
+LEAST_S, LEAST_PACKETS = 10.0, 500
+_PEER = "tc tbf"
+
+
+def run(bench: Bench, quick: bool) -> Result:
+    """UDP, TCP, bursts."""
+    least_s, packets = (1.0, 50) if quick else (LEAST_S, LEAST_PACKETS)
+    ours = _delivered(bench, SLOW_BPS, packets * SIZE * 8 / SLOW_BPS[0])
+    for rate_bps in FAST_BPS:
+        ours |= _delivered(bench, (rate_bps,), least_s)
+    peer = _peers(least_s)
+    result = Result()
+    for rate_bps, found in ours.items():
+        name = f"UDP at {rate_bps / 1e6:g} Mbit/s"
+        theirs = {_PEER: peer[rate_bps]} if rate_bps in peer else {}
+        errors = {who: abs(its.share - 1) for who, its in theirs.items()}
+        ahead = {who: its.ahead for who, its in theirs.items()}
+        together = {who: its.together for who, its in theirs.items()}
+        error, count = abs(found.share - 1), found.packets
+        what = f"{name}: packets ahead of the rate"
+        result.rows += [
+            row(f"{name}: error of what is delivered", "1", error, 0.02, count, peers=errors),
+            row(f"{what} since the first was sent", "1", found.ahead, 2.0, count, peers=ahead),
+            row(f"{what} within any time", "1", found.together, None, count, peers=together),
+        ]
+    tcp = {rate_bps: _tcp(bench, rate_bps, 1.0 if quick else LEAST_S) for rate_bps in TCP_BPS}
+    for rate_bps, share in tcp.items():
+        name = f"TCP at {rate_bps / 1e6:g} Mbit/s, 2 x 10 ms: error of its goodput"
+        result.rows.append(row(name, "1", abs(share - 1), 0.02, 1))
+    result.panels.append(_panel(ours, tcp, peer))
+    return result
+
+
+class Delivered(NamedTuple):
+    """What came of a rate.
+
+    Attributes:
+        share: Of the rate, from the first arrival to the last.
+        ahead: Packets that had come by any moment beyond the rate, since the first was sent.
+        together: The same of any time: a helper that is late makes up for that.
+        packets: How many came.
+    """
+
+    share: float
+    ahead: float
+    together: float
+    packets: int
+
+
+Found = dict[float, Delivered]
+"""By rate."""
+
+
+def _panel(ours: Found, tcp: dict[float, float], peer: Found) -> Panel:
+    ends = [min(ours) / 1e6, max(ours) / 1e6]
+
+    def line(label: str, found: dict[float, float], kind: str) -> Line:
+        ys = [(share - 1) * 100 for share in found.values()]
+        xs = [rate / 1e6 for rate in found]
+        return Line(label, "ours" if kind == "ours" else "peer", xs, ys, points=True)
+
+    return Panel(
+        "Rates: what is delivered",
+        "asked, Mbit/s",
+        "error, %",
+        [
+            line("UDP", {rate: found.share for rate, found in ours.items()}, "ours"),
+            line("TCP", tcp, "ours"),
+            line(f"UDP, {_PEER}", {rate: found.share for rate, found in peer.items()}, "peer"),
+            Line("±2 %", "bound", ends, [2.0, 2.0]),
+            Line("", "bound", ends, [-2.0, -2.0]),
+        ],
+        "x",
+    )
+
+
+def _delivered(bench: Bench, rates: Sequence[float], lasting_s: float) -> Found:
+    """Beside each other, a link each."""
+    with Bench(bench.driver) as own:
+        links = {rate: own.make_link("rates") for rate in rates}
+        for rate, link in links.items():
+            own.apply(link.there, LinkSpec(rate_bps=rate, queue_packets=100))
+        return _measured(links, lasting_s)
+
+
+def _measured(links: dict[float, Link], lasting_s: float) -> Found:
+    done = threading.Event()
+    arrivals: dict[float, list[tuple[int, float, float]]] = {rate: [] for rate in links}
+    with probes.stamped(list(links.values())):
+        threads = [
+            threading.Thread(target=_offer, args=(link, rate, done)) for rate, link in links.items()
+        ]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + lasting_s + 0.5
+        while time.monotonic() < end:
+            for rate, link in links.items():
+                arrivals[rate] += probes.arrived(link)
+            time.sleep(0.02)
+        done.set()
+        for thread in threads:
+            thread.join()
+    return {rate: _came(found, rate) for rate, found in arrivals.items()}
+
+
+def _came(arrivals: Sequence[tuple[int, float, float]], rate: float) -> Delivered:
+    each_s = SIZE * 8 / rate
+    times, start = [at for *_, at in arrivals], arrivals[0][1]
+    share = (len(times) - 1) * each_s / (times[-1] - times[0])
+    ahead = together = 0.0
+    latest = times[0]  # of a packet, against the rate: who comes after it may be ahead by that
+    for number, at in enumerate(times):
+        ahead = max(ahead, number + 1 - (at - start) / each_s)
+        latest = max(latest, at - number * each_s)
+        together = max(together, (latest - (at - number * each_s)) / each_s + 1)
+    return Delivered(share, ahead, together, len(times))
+
+
+def _offer(link: Link, rate: float, done: threading.Event) -> None:
+    """A third more than the rate."""
+    together = 10 if rate > 2e7 else 1
+    each_s = together * SIZE * 8 / (1.33 * rate)
+    due, number = time.monotonic(), 0
+    while not done.is_set():
+        probes.train(link, range(number, number + together), SIZE, together)
+        number += together
+        due = max(due + each_s, time.monotonic() - 0.05)
+        done.wait(max(0.0, due - time.monotonic()))
+
+
+def _peers(lasting_s: float) -> Found:
+    """The same through the kernel's token bucket."""
+    found: Found = {}
+    with Bench(FakeLinks()) as bench:
+        for rate in PEER_BPS:
+            link = bench.make_link()
+            burst = max(1600, round(rate / 8 / 250))
+            argv = ["tc", "-n", link.there.source_netns, "qdisc", "add", "dev", link.there.device]
+            shape = f"root tbf rate {rate:.0f}bit burst {burst} limit 150000".split()
+            subprocess.run([*argv, *shape], check=True, capture_output=True)
+            found |= _measured({rate: link}, lasting_s)
+            bench.remove(link)
+    return found
+
+
+def _tcp(bench: Bench, rate: float, lasting_s: float) -> float:
+    """Goodput in IP bytes, as a share of the rate, without the start."""
+    link = bench.make_link()
+    spec = LinkSpec(rate_bps=rate, delay_s=0.01, queue_s=0.1)
+    bench.apply(link.there, spec)
+    bench.apply(link.back, LinkSpec(delay_s=0.01))
+    shares: list[float] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        done.wait(lasting_s * 0.2)
+        begun, before = time.monotonic(), bench.counters(link.there).bytes
+        done.wait(lasting_s * 0.7)
+        after = bench.counters(link.there).bytes
+        shares.append((after - before) * 8 / (time.monotonic() - begun) / rate)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    tcp_copy(link, int(rate / 8 * lasting_s))
+    done.set()
+    thread.join()
+    return shares[0]
