@@ -57,7 +57,7 @@ def read_site(path: Path) -> dict[str, Machine]:
         fields = root.read(kinds.table(SITE), tables)
     if root.problems:
         raise TopologyErrors(_located(path, text, tables, root.problems))
-    return read_machines(fields["machines"])
+    return read_machines(fields["machines"], path.parent)
 
 
 def _located(
