@@ -236,10 +236,11 @@ class Road:
             )
         if "revoked" in why.lower():
             return self._unreachable(f"its host key is revoked{shown}")
-        return self._unreachable(
-            f"its host key is not known{shown}",
-            f"compare it and accept it once: `{self._by_hand()}`",
-        )
+        hint = f"compare it and accept it once: `{self._by_hand()}`"
+        if client.shown:
+            fingerprint = client.shown.split()[-1]
+            hint += f", or otterctl machine check {self.target} --accept-host-key {fingerprint}"
+        return self._unreachable(f"its host key is not known{shown}", hint)
 
     async def _why_closed(self, socket: str, error: asyncssh.ChannelOpenError) -> str:
         if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
