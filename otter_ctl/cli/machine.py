@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -121,7 +123,8 @@ def add(
 
     async def work(shell: Elevated) -> None:
         facts = await shell.facts()
-        todo = installing.plan_add(machine.name, facts, docker=docker)
+        plan = partial(installing.plan_add, machine.name, facts, docker=docker)
+        todo = await asyncio.to_thread(plan)
         if await _carry_out(shell, todo, f"make {machine.name} an OTTER machine", yes, dry_run):
             if not known:
                 written = replace(machine, data=data, labels=labels)
@@ -156,7 +159,8 @@ def upgrade(target: str, yes: bool, dry_run: bool) -> None:
         if facts.release == own:
             click.echo(f"{machine.name} has {own} already")
             return
-        todo = installing.plan_add(machine.name, facts, docker=False, again=True)
+        plan = partial(installing.plan_add, machine.name, facts, docker=False, again=True)
+        todo = await asyncio.to_thread(plan)
         what = f"upgrade {machine.name} from {facts.release} to {own}"
         if await _carry_out(shell, todo, what, yes, dry_run):
             click.echo(f"{machine.name} has {own}")

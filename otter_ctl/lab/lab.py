@@ -25,6 +25,7 @@ from otter_ctl.lab.folder import Folder, Kept, Memory, replace
 from otter_ctl.lab.place import default_folder
 from otter_ctl.lab.readiness import wait_ready
 from otter_ctl.lab.services import Settings, ask, write_settings
+from otter_ctl.lab.shaper import spec_of
 
 DOCKERD = "dockerd"
 
@@ -89,8 +90,7 @@ class Lab:
         """
         if count > pool.MOST:
             raise LabError(f"{count} machines: at most {pool.MOST}")
-        if management:
-            raise LabError("--management isn't built yet")
+        spec_of(management)
         _require_root()
         with self.folder.locked() as lock:
             memory = self.folder.read() or self._new(layers)
@@ -311,6 +311,8 @@ class Lab:
                 starting.append(processes.Starting(folder, module, group, lock))
             for machine, process in zip(off, starting, strict=True):
                 process.wait(machine.name)
+                if machine.management:
+                    self._shape(memory, machine, switch, lock)
                 network.plug(memory, machine, process.pid, switch)
                 process.go()
         except BaseException:
@@ -319,13 +321,26 @@ class Lab:
             raise
         wait_ready(self.folder, memory, off)
 
-    def _power_off(self, memory: Memory, machine: Kept) -> None:
-        pid = processes.running(self.folder.machine(machine.name))
-        if pid is not None:
-            processes.kill([pid])
-        _end_group(f"{group_of(memory.id)}/{machine.name}")
+    def _shape(self, memory: Memory, machine: Kept, switch: int, lock: int) -> None:
+        folder = self._shaper(machine)
+        folder.mkdir(exist_ok=True)
+        (folder / "asked").write_text(f"{switch}\n{machine.number}\n{machine.management}\n")
+        process = processes.Starting(folder, "otter_ctl.lab.shaper", group_of(memory.id), lock)
+        process.wait(f"what makes {machine.name}'s management scarce")
+        network.plug_shaper(machine, switch)
+        process.go()
 
-    # --- what there is ----------------------------------------------------------------------------
+    def _shaper(self, machine: Kept) -> Path:
+        return self.folder.machine(machine.name) / "shaper"
+
+    def _power_off(self, memory: Memory, machine: Kept) -> None:
+        ours = (self.folder.machine(machine.name), self._shaper(machine))
+        pids = list(filter(None, map(processes.running, ours)))
+        processes.kill(pids)
+        processes.wait_until(
+            lambda: not any(map(processes.running, ours)), f"{machine.name} doesn't end"
+        )
+        _end_group(f"{group_of(memory.id)}/{machine.name}")
 
     def machines(self) -> list[LabMachine]:
         """All of them as they are now; none if no lab is up."""
@@ -378,11 +393,17 @@ class Lab:
 
     @contextmanager
     def running(
-        self, count: int, *, docker: bool = False, bare: bool = False, layers: Sequence[Path] = ()
+        self,
+        count: int,
+        *,
+        docker: bool = False,
+        bare: bool = False,
+        management: str = "",
+        layers: Sequence[Path] = (),
     ) -> Iterator[Lab]:
         """A lab for a `with` block; nothing of it is left afterwards."""
         try:
-            self.up(count, docker=docker, bare=bare, layers=layers)
+            self.up(count, docker=docker, bare=bare, management=management, layers=layers)
             yield self
         finally:
             self.down()

@@ -76,6 +76,7 @@ def unplug_controller(lab_id: str) -> None:
 
 def plug(memory: Memory, machine: Kept, pid: int, switch: int) -> None:
     """A machine's two cables, and its addresses."""
+    _unplug({port(cable, machine) for cable in CABLES}, switch)
     add, own, ports = [], ["link set lo up"], []
     for cable, network in zip(CABLES, memory.networks, strict=True):
         device, at = _DEVICES[cable], port(cable, machine)
@@ -85,12 +86,43 @@ def plug(memory: Memory, machine: Kept, pid: int, switch: int) -> None:
             f" type veth peer name {at} netns {switch}"
         )
         own += [f"address add {address} dev {device}", f"link set {device} up"]
-        ports.append(f"link set {at} master {cable}")
+        bridge = shaped(machine) if cable == "management" and machine.management else cable
+        ports.append(f"link set {at} master {bridge}")
         if cable not in machine.cut:
             ports.append(f"link set {at} up")
     _batch(add)
     _batch(own, pid)
     _batch(ports, switch)
+
+
+def _unplug(names: set[str], switch: int) -> None:
+    """What an earlier life left: the kernel takes the namespaces of the dead apart later."""
+    for name in names & devices(switch):
+        try:
+            _batch([f"link del {name}"], switch)
+        except LabError:
+            if name in devices(switch):
+                raise
+
+
+def shaped(machine: Kept) -> str:
+    """The bridge between a machine and what makes its management scarce."""
+    return f"w{machine.number}"
+
+
+def plug_shaper(machine: Kept, switch: int) -> None:
+    """The shaper's two devices, made already: one to the machine, one to the controller."""
+    own, number = shaped(machine), machine.number
+    _unplug({own}, switch)
+    _batch(
+        [
+            f"link add {own} type bridge forward_delay 0 stp_state 0",
+            f"link set a{number} master {own} up",
+            f"link set b{number} master management up",
+            f"link set {own} up",
+        ],
+        switch,
+    )
 
 
 def _hardware(memory: Memory, cable: str, machine: Kept) -> str:

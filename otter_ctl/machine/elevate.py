@@ -17,6 +17,11 @@ from otter_ctl.ssh import Done, Road
 
 _REFUSED = ("incorrect password", "no password was provided", "a password is required")
 
+_NEW_FOLDER = """\
+find /tmp -maxdepth 1 -name 'otter-add.*' -user "$(id -un)" -mmin +60 -exec rm -rf {} + 2>/dev/null
+umask 077; mktemp -d /tmp/otter-add.XXXXXX"""
+"""Of one that was interrupted, what it sent goes after an hour."""
+
 
 class Elevated:
     """One machine's shell.
@@ -78,7 +83,7 @@ class Elevated:
 
     async def send(self, files: Sequence[tuple[str, bytes | Path]]) -> str:
         """Files to a new folder of the user's over there; its path."""
-        made = await self.road.run("umask 077; mktemp -d /tmp/otter-add.XXXXXX", limit_s=60)
+        made = await self.road.run(_whole(_NEW_FOLDER, ""), limit_s=60)
         folder = made.stdout.decode().strip()
         if made.status != 0 or not folder.startswith("/tmp/otter-add."):
             raise RemoteError(self.road.machine.name, f"no temporary folder: {_why(made)}")

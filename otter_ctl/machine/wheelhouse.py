@@ -6,8 +6,10 @@ Kept in the user's cache by interpreter and architecture, so the second machine 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from otter_ctl.errors import RemoteError
@@ -46,20 +48,38 @@ def fetch(machine: str, facts: Facts, python: Python) -> list[Path]:
     version, platforms = tags(facts, python)
     wanted = [*_NEEDED, *requirements("agent")]
     folder = cache_folder() / "wheels" / f"cp{version.replace('.', '')}-{platforms[0]}"
-    done = folder / "complete"
     key = "\n".join(wanted)
-    if not done.exists() or done.read_text() != key:
-        _download(machine, folder, version, platforms, wanted)
-        done.write_text(key)
+    if not _complete(folder, key):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as beside:
+            fresh = Path(beside) / "wheels"
+            _download(machine, fresh, version, platforms, wanted)
+            (fresh / "complete").write_text(key)
+            _replace(folder, fresh, key)
     return sorted(folder.glob("*.whl"), key=lambda path: (not path.name.startswith("pip-"), path))
+
+
+def _complete(folder: Path, key: str) -> bool:
+    try:
+        return (folder / "complete").read_text() == key
+    except OSError:
+        return False
+
+
+def _replace(folder: Path, fresh: Path, key: str) -> None:
+    """Whoever else fetches the same at the same time: the first one's stays."""
+    if folder.exists() and not _complete(folder, key):
+        shutil.rmtree(folder)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if not _complete(folder, key):
+            raise
 
 
 def _download(
     machine: str, folder: Path, version: str, platforms: list[str], wanted: list[str]
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.whl"):
-        old.unlink()
     argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     argv += ["--only-binary=:all:", "--implementation", "cp", "--python-version", version]
     argv += [word for platform in platforms for word in ("--platform", platform)]

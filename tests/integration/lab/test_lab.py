@@ -40,6 +40,24 @@ def test_cut_loses_what_is_sent_and_heal_ends_that(lab):
     ssh(lab, "lab2", "ping -c 1 -W 5 lab1")
 
 
+def test_a_slow_way_to_the_controller_stays_slow_over_a_power_cut(lab):
+    lab.up(1, docker=False, bare=True, management="rate=1mbit delay=200ms", layers=labs.layers())
+    assert lab.machines()[0].management == "rate=1mbit delay=200ms"
+    took = timed(lambda: ssh(lab, "lab1", "head -c 100000 /dev/urandom | base64"))
+    assert took > 1.0  # 1.08 Mbit and several round trips of 0.4 s
+    lab.off("lab1")
+    lab.on("lab1")
+    address = lab.machines()[0].address
+    assert timed(lambda: subprocess.run(["ping", "-c", "1", "-W", "5", address], check=True)) > 0.4
+    assert "no property" in labs.otterctl(lab, "lab", "up", "2", "--management", "rat=1", code=1)
+
+
+def timed(work):
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
 def test_a_power_cut_ends_all_processes_and_keeps_the_disk(lab):
     lab.up(1, docker=False, layers=labs.layers())
     state = "cat /proc/sys/kernel/random/boot_id; ls /run/mark /etc/mark /var/lib/mark 2>&-; true"

@@ -23,25 +23,30 @@ class Controller:
         self.packages: Path | None = None
 
     def __call__(self, *arguments: object, code: int = 0, **env: str) -> str:
+        process = self.start(*arguments, **env)
+        try:
+            said = "".join(process.communicate(timeout=120))
+        finally:
+            process.kill()
+        assert process.returncode == code, f"{arguments}: {process.returncode}\n{said}"
+        assert "Traceback" not in said
+        assert PASSWORD not in said
+        return said
+
+    def start(self, *arguments: object, **env: str) -> subprocess.Popen[str]:
         own = {name: value for name, value in os.environ.items() if "SUDO" not in name}
         own |= {"OTTER_SITE": str(self.site), "NO_COLOR": "1", **env}
         if self.packages is not None:
             own["PYTHONPATH"] = str(self.packages)
-        done = subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "otter_ctl", *map(str, arguments)],
             env=own,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            timeout=120,
             stdin=subprocess.DEVNULL,
             cwd=self.site.parent,
         )
-        said = done.stdout + done.stderr
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{said}"
-        assert "Traceback" not in said
-        assert PASSWORD not in said
-        return said
 
     def add(self, target: str, *arguments: object, code: int = 0, **env: str) -> str:
         words = ("machine", "add", target, "--ssh-config", self.config, "--yes", *arguments)

@@ -22,6 +22,16 @@ runtime = "process"
 """
 
 
+def test_an_add_that_is_killed_is_finished_by_the_next(bare, before, otterctl):
+    words = ("machine", "add", "root@lab1", "--ssh-config", otterctl.config, "--yes")
+    process = otterctl.start(*words)
+    wait(lambda: process.stderr.readline().startswith("make the virtual environment"))
+    process.kill()
+    process.communicate()
+    otterctl.add("root@lab1")
+    otterctl("machine", "check", "lab1")
+
+
 @pytest.fixture
 def added(bare, otterctl):
     """lab1 is an OTTER machine of this very build."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -26,6 +27,9 @@ def test_a_bare_machine_is_told_apart_and_what_to_do(otterctl, bare, unchanged):
     told = otterctl("machine", "check", "root@lab1", "--ssh-config", otterctl.config, code=1)
     assert "otterctl machine add root@lab1" in told
     assert "isn't ready yet" in told
+    if shutil.which("docker"):  # its client alone: the engine is down there
+        assert "Cannot connect to the Docker daemon" in told
+        assert "start it: systemctl start docker" in told
     told = labs.otterctl(bare, "machine", "upgrade", "lab1", "--yes", code=1)
     assert "OTTER isn't installed" in told
 
