@@ -17,7 +17,7 @@ import msgspec
 from otter_agent import api
 from otter_ctl.connection import Body, Open, limit, unix
 from otter_ctl.errors import AgentFault, AgentUnreachable
-from otter_ctl.http import ANSWER_S, HttpClient, Response
+from otter_ctl.http import ANSWER_S, CONNECT_S, HttpClient, Response
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -36,6 +36,7 @@ class AgentClient:
         machine: How to call it in errors.
         open_: Makes the connections to it; None: by the socket, on this machine.
         force: Act on meshes of others as well, and on ones that have changed (`--force`).
+        connect_s: How long a connection may take.
     """
 
     def __init__(
@@ -45,11 +46,12 @@ class AgentClient:
         open_: Open | None = None,
         *,
         force: bool = False,
+        connect_s: float = CONNECT_S,
     ) -> None:
         self.socket = socket
         self.machine = machine
         self._force = [("force", "1")] if force else []
-        self._http = HttpClient(open_ or unix(socket), self._unreachable, _HOST)
+        self._http = HttpClient(open_ or unix(socket), self._unreachable, _HOST, connect_s)
 
     async def __aenter__(self) -> AgentClient:
         return self

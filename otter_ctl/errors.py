@@ -12,6 +12,7 @@
       RemoteError                  machine
         AgentUnreachable           no agent answers: socket, why
         AgentNotStarted            it was started and ended at once
+        MachineUnreachable         SSH leads to no machine: why, what to do
         FetchError                 not everything could be fetched: how much is missing
         AgentFault                 the agent refused: problem, code; codes are stable
 
@@ -199,6 +200,8 @@ class AgentUnreachable(RemoteError):  # noqa: N818 - the field's word
 
     def __init__(self, machine: str, socket: str, why: str) -> None:
         hint = "start one: `otterctl apply` does, or `otter-agent serve`"
+        if machine != "local":
+            hint = f"`otterctl machine check {machine}` looks, `otterctl machine add` installs one"
         super().__init__(machine, f"no agent answers at {socket}: {why}", hint=hint)
         self.socket = socket
         self.why = why
@@ -206,6 +209,10 @@ class AgentUnreachable(RemoteError):  # noqa: N818 - the field's word
 
 class AgentNotStarted(RemoteError):  # noqa: N818 - the field's word
     """An agent was started and ended, or didn't answer in time."""
+
+
+class MachineUnreachable(RemoteError):  # noqa: N818 - the field's word
+    """SSH leads to no machine; its agent may well go on."""
 
 
 class FetchError(RemoteError):

@@ -78,12 +78,16 @@ class HttpClient:
         open_: Makes a connection.
         fail: Makes the error to raise.
         host: For the Host header.
+        connect_s: How long a connection may take.
     """
 
-    def __init__(self, open_: Open, fail: Fail, host: str = "agent") -> None:
+    def __init__(
+        self, open_: Open, fail: Fail, host: str = "agent", connect_s: float = CONNECT_S
+    ) -> None:
         self._open = open_
         self._fail = fail
         self._host = host
+        self._connect_s = connect_s
         self._idle: list[Connection] = []
 
     def close(self) -> None:
@@ -94,10 +98,10 @@ class HttpClient:
     async def connect(self) -> Stream:
         """A connection of one's own, for another protocol than plain requests."""
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(self._connect_s):
                 return await self._open()
         except TimeoutError as error:
-            raise self._fail(f"no connection in {CONNECT_S:g} s") from error
+            raise self._fail(f"no connection in {self._connect_s:g} s") from error
         except OSError as error:
             raise self._fail(error.strerror or str(error)) from error
 

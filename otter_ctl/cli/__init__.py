@@ -41,6 +41,8 @@ VERBS = {
     "timeline": "Show, start, pause or reset what changes by itself: events and traces.",
     "trace": "Show one query end to end: its messages, and where time went.",
     "volume": "List or remove named volumes.",
+    "machine": "Make machines OTTER machines, and look at them.",
+    "lab": "Emulate machines on this computer, with SSH, an engine and an agent each.",
     "image": "List or prune images and environments.",
     "doctor": "Check what this machine can do, and say what to mend.",
     "completion": "Print a shell's completion script.",

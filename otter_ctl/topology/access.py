@@ -21,6 +21,8 @@ _OWN_ENV = "OTTER_"
 _SSH = r"[A-Za-z0-9_][A-Za-z0-9_.@%+:\[\]-]*"
 _LABEL = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _SHARED = ipaddress.IPv4Network(DEFAULT_POOL)
+_MAX_SOCKET_BYTES = 107
+"""The kernel's limit of a Unix socket's path."""
 _INTERFACE = r"[A-Za-z0-9_.@-]{1,15}"
 _TAKEN = (
     "/run/otter", "/run/otter-state", "/run/otter-shm", "/.otter", "/run/secrets", "/work",
@@ -127,6 +129,20 @@ def _data(value: object) -> str:
     return word
 
 
+def _config_file(value: object) -> str:
+    word = text(value)
+    if not word or "\0" in word:
+        raise Bad('must be the path of a file, such as "~/.ssh/config"')
+    return word
+
+
+def _socket(value: object) -> str:
+    word = text(value)
+    if not word.startswith("/") or "\0" in word or len(word.encode()) > _MAX_SOCKET_BYTES:
+        raise Bad(f"{shown(word)} must be an absolute path of a Unix socket")
+    return word
+
+
 def _label(value: object) -> str:
     word = text(value)
     if not re.fullmatch(_LABEL, word):
@@ -185,6 +201,8 @@ SECRET = scalar(_secret, type="string", pattern=whole(_VARIABLE))
 LISTEN = scalar(_listen, type="string", format="ipv4")
 POOL = scalar(_pool, type="string", pattern=r"^[0-9]+(\.[0-9]+){3}(/[0-9.]+)?$")
 SSH = scalar(_ssh, type="string", pattern=whole(_SSH))
+CONFIG_FILE = scalar(_config_file, type="string", minLength=1)
+SOCKET = scalar(_socket, type="string", pattern="^/")
 DATA = scalar(_data, type="string", pattern=whole(_INTERFACE))
 LABEL = scalar(_label, type="string", pattern=whole(_LABEL))
 ARCH = scalar(_arch, enum=list(ARCHITECTURES))

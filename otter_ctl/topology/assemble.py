@@ -50,7 +50,8 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
     top: Fields = root.read(kinds.table(TOPOLOGY), tables)
     defaults = top.get("defaults") or Fields(root)
     expansion: list[Expansion] = []
-    machines = Machines(read_machines(top.get("machines", {})), around.machines)
+    own = read_machines(top.get("machines", {}), around.path.parent)
+    machines = Machines(own, around.machines)
     hosts = None
     if "hosts" in top:
         hosts = read_hosts(top["hosts"], defaults.get("host"), machines, expansion)

@@ -11,7 +11,7 @@ from otter_ctl.topology.keys_modules import MODULE, STREAM
 from otter_ctl.topology.keys_placing import ON, PLACEMENT
 from otter_ctl.topology.keys_shared import GPU, IO, PAIR
 from otter_ctl.topology.keys_time import TRACE_KEY, event_table
-from otter_ctl.topology.model import HOSTS_LIMIT, MESH_NAME_LIMIT, POOL
+from otter_ctl.topology.model import DEFAULT_SOCKET, HOSTS_LIMIT, MESH_NAME_LIMIT, POOL
 from otter_ctl.topology.properties import PROPERTIES
 from otter_ctl.topology.reader import Key, Table
 
@@ -152,6 +152,17 @@ MACHINE = Table(
         "data", access.DATA, "Address or interface for mesh traffic; the one SSH uses if left out."
     ),
     Key("labels", kinds.array(access.LABEL), "Words by which hosts ask for it."),
+    Key(
+        "ssh_config",
+        access.CONFIG_FILE,
+        "OpenSSH client configuration to read for it; ~/.ssh/config if left out.",
+    ),
+    Key(
+        "socket",
+        access.SOCKET,
+        "The agent's Unix socket over there.",
+        default=DEFAULT_SOCKET,
+    ),
 )
 
 TOPOLOGY = Table(

@@ -6,24 +6,31 @@ Must not know: TOML, positions, how a machine is reached.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 
-from otter_ctl.topology.model import LOCAL, Machine, On
+from otter_ctl.topology.model import DEFAULT_SOCKET, LOCAL, Machine, On
 from otter_ctl.topology.reader import Fields, did_you_mean, shown
 
 Known = Mapping[str, Machine]
 
 
-def read_machines(written: Mapping[str, Fields]) -> dict[str, Machine]:
-    """All machines of one file, by name."""
+def read_machines(written: Mapping[str, Fields], folder: Path) -> dict[str, Machine]:
+    """All machines of one file, by name; relative paths start from `folder`, the file's."""
     return {
         name: Machine(
             name=name,
             ssh=own.get("ssh"),
             data=own.get("data"),
             labels=own.get("labels", ()),
+            ssh_config=_below(folder, own.get("ssh_config")),
+            socket=own.get("socket", DEFAULT_SOCKET),
         )
         for name, own in written.items()
     }
+
+
+def _below(folder: Path, path: str | None) -> str | None:
+    return None if path is None else str(folder.absolute() / Path(path).expanduser())
 
 
 class Labels:

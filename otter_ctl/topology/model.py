@@ -29,6 +29,8 @@ POOL = "100.64.0.0/10"
 """The shared address space of RFC 6598: neither public nor a usual private LAN."""
 LOCAL = "local"
 """The machine that the controller runs on."""
+DEFAULT_SOCKET = "/run/otter/agent.sock"
+"""Where an agent listens that was told nothing else."""
 
 RuntimeChoice = Literal["docker", "process", "fake"]
 RestartChoice = Literal["no", "on-failure", "always"]
@@ -47,12 +49,21 @@ class Machine:
         ssh: `user@host`, or an alias of ~/.ssh/config; None: the machine's own name.
         data: Address or interface for the mesh's traffic; None: the one SSH uses.
         labels: Words by which hosts ask for it.
+        ssh_config: Absolute path of an OpenSSH client configuration; None: the user's own.
+        socket: The agent's Unix socket over there.
     """
 
     name: str
     ssh: str | None = None
     data: str | None = None
     labels: tuple[str, ...] = ()
+    ssh_config: str | None = None
+    socket: str = DEFAULT_SOCKET
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is this computer, reached without SSH."""
+        return self.name == LOCAL and self.ssh is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from otter_ctl.errors import TopologyError, TopologyErrors
+from otter_ctl.lab.place import site_file
 from otter_ctl.topology import kinds, source
 from otter_ctl.topology.keys import SITE
 from otter_ctl.topology.machines import read_machines
@@ -30,17 +31,17 @@ def default_path() -> Path:
 
 
 def known_machines(path: str | Path | None) -> dict[str, Machine]:
-    """The machines of a site file; None: OTTER_SITE or the user's own, empty if there is none.
+    """The machines of a site file; None: OTTER_SITE's, or the user's own and those of a lab.
 
     Raises:
         TopologyErrors: It is wrong, or was asked for and isn't there.
     """
     path = path or os.environ.get(VARIABLE)
-    if not path:
-        path = default_path()
-        if not path.exists():
-            return {}
-    return read_site(Path(path))
+    if path:
+        return read_site(Path(path))
+    lab, own = site_file(), default_path()
+    found = read_site(lab) if lab is not None else {}
+    return found | read_site(own) if own.exists() else found
 
 
 def read_site(path: Path) -> dict[str, Machine]:
@@ -57,7 +58,7 @@ def read_site(path: Path) -> dict[str, Machine]:
         fields = root.read(kinds.table(SITE), tables)
     if root.problems:
         raise TopologyErrors(_located(path, text, tables, root.problems))
-    return read_machines(fields["machines"])
+    return read_machines(fields["machines"], path.parent)
 
 
 def _located(

@@ -1,0 +1,374 @@
+"""`otterctl machine`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from otter_ctl.cli.common import json_option, print_json, run
+from otter_ctl.errors import RemoteError
+
+if TYPE_CHECKING:
+    from otter_ctl.machine.checks import Check
+    from otter_ctl.machine.elevate import Elevated
+    from otter_ctl.machine.installing import Work
+    from otter_ctl.machine.looking import Line
+    from otter_ctl.topology.model import Machine
+
+EXIT_FAILED = 1
+PASSWORD = "OTTER_SUDO_PASSWORD"  # noqa: S105 - the variable's name
+
+
+@click.group(
+    name="machine",
+    epilog="""\b
+Examples:
+  otterctl machine add alice@pi.local      a bare Debian or Ubuntu becomes an OTTER machine
+  otterctl machine ls
+  otterctl machine check pi
+  otterctl machine upgrade pi
+  otterctl machine rm pi
+
+See docs/machines.md.
+""",
+)
+def command() -> None:
+    """Make machines OTTER machines, and look at them: Debian or Ubuntu, reached by SSH.
+
+    TARGET is the name of a machine of the site file, USER@HOST, or an alias of ~/.ssh/config. What
+    that says holds: keys, agents, certificates, ProxyJump. Host keys are always verified.
+    """
+
+
+def _choose_site(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        from otter_ctl.topology.site import VARIABLE
+
+        os.environ[VARIABLE] = value
+
+
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from net.errors import OtterError
+    from otter_ctl.machine.sites import known
+
+    try:
+        return [CompletionItem(name) for name in known() if name.startswith(incomplete)]
+    except (OtterError, OSError):
+        return []
+
+
+_target = click.argument("target", metavar="TARGET", shell_complete=_complete)
+_site = click.option(
+    "--site", metavar="FILE", callback=_choose_site, expose_value=False,
+    help="The site file, if not ~/.config/otter/site.toml. [env: OTTER_SITE]",
+)  # fmt: skip
+_config = click.option(
+    "--ssh-config", metavar="FILE", help="OpenSSH configuration to read instead of ~/.ssh/config."
+)
+_host_key = click.option(
+    "--accept-host-key", metavar="SHA256:…", help="Trust the host key with this fingerprint, only."
+)
+_yes = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  otterctl machine add alice@pi.local --label jetson
+  otterctl machine add root@10.0.0.7 --name box --data 192.168.7.1 --docker
+  otterctl machine add pi --dry-run
+  OTTER_SUDO_PASSWORD=… otterctl machine add alice@pi.local --yes
+"""
+)
+@_target
+@click.option("--name", metavar="NAME", help="What it is called; else as its host.")
+@click.option("--data", metavar="ADDRESS", help="Its address or interface for mesh traffic.")
+@click.option("--label", "labels", multiple=True, help="A word by which hosts ask. Repeatable.")
+@click.option("--docker", is_flag=True, help="Install Debian's Docker engine if there is none.")
+@_config
+@_host_key
+@_site
+@_yes
+@_dry_run
+def add(
+    target: str,
+    name: str | None,
+    data: str | None,
+    labels: tuple[str, ...],
+    docker: bool,
+    ssh_config: str | None,
+    accept_host_key: str | None,
+    yes: bool,
+    dry_run: bool,
+) -> None:
+    """Make a machine an OTTER machine, and write it into the site file.
+
+    This version of OTTER goes there with all that it needs: the machine needs no package index,
+    only Python 3.11 or newer. Every step that needs root is listed before anything is done. sudo
+    may want a password: it is asked for here, or taken from OTTER_SUDO_PASSWORD or SUDO_ASKPASS.
+    """
+    from otter_ctl.machine import installing, sites
+
+    machine, known = sites.find(target, name, ssh_config)
+
+    async def work(shell: Elevated) -> None:
+        facts = await shell.facts()
+        plan = partial(installing.plan_add, machine.name, facts, docker=docker)
+        todo = await asyncio.to_thread(plan)
+        if await _carry_out(shell, todo, f"make {machine.name} an OTTER machine", yes, dry_run):
+            if not known:
+                written = replace(machine, data=data, labels=labels)
+                click.echo(f"{machine.name} is ready ({sites.add(written)})")
+            else:
+                click.echo(f"{machine.name} is ready")
+
+    _with_shell(machine, accept_host_key, work)
+
+
+@command.command(epilog="Example: otterctl machine upgrade pi --yes")
+@_target
+@_site
+@_yes
+@_dry_run
+def upgrade(target: str, yes: bool, dry_run: bool) -> None:
+    """Bring a machine to this otterctl's version. Meshes there keep running.
+
+    If the new agent doesn't answer, the earlier one is started again.
+    """
+    from otter_ctl.machine import installing, sites
+    from otter_ctl.machine.wheel import own_wheel
+
+    machine, _ = sites.find(target, None, None)
+
+    async def work(shell: Elevated) -> None:
+        facts = await shell.facts()
+        if not facts.release:
+            hint = f"otterctl machine add {target}"
+            raise RemoteError(machine.name, "OTTER isn't installed there", hint=hint)
+        own = own_wheel().release
+        if facts.release == own:
+            click.echo(f"{machine.name} has {own} already")
+            return
+        plan = partial(installing.plan_add, machine.name, facts, docker=False, again=True)
+        todo = await asyncio.to_thread(plan)
+        what = f"upgrade {machine.name} from {facts.release} to {own}"
+        if await _carry_out(shell, todo, what, yes, dry_run):
+            click.echo(f"{machine.name} has {own}")
+
+    _with_shell(machine, None, work)
+
+
+@command.command(epilog="Example: otterctl machine rm pi")
+@_target
+@click.option("--force", is_flag=True, help="Even if meshes run there, and with all they have.")
+@click.option("--forget", is_flag=True, help="Only take it out of the site file: it is gone.")
+@_site
+@_yes
+@_dry_run
+def rm(target: str, force: bool, forget: bool, yes: bool, dry_run: bool) -> None:
+    """Revert what `add` did, and take the machine out of the site file.
+
+    The agent, its state and its packages go; volumes and images of environments with them.
+    """
+    from otter_ctl.machine import installing, sites
+
+    machine, _ = sites.find(target, None, None)
+    if forget:
+        _tell_forgotten(machine, sites.remove(machine.name))
+        return
+
+    async def work(shell: Elevated) -> None:
+        facts = await shell.facts()
+        meshes = await installing.meshes_of(shell)
+        if meshes and not force:
+            raise RemoteError(
+                machine.name,
+                f"meshes run there: {', '.join(meshes)}",
+                hint="destroy them first, or --force",
+            )
+        todo = installing.plan_remove(facts)
+        if await _carry_out(shell, todo, f"remove OTTER from {machine.name}", yes, dry_run):
+            _tell_forgotten(machine, sites.remove(machine.name))
+
+    _with_shell(machine, None, work)
+
+
+@command.command(
+    epilog="Example: otterctl machine check pi --json | jq '.checks[] | select(.ok == false)'"
+)
+@_target
+@_config
+@_host_key
+@_site
+@json_option
+def check(target: str, ssh_config: str | None, accept_host_key: str | None, as_json: bool) -> int:
+    """Say what a machine is and has, what is missing, and what to do. Changes nothing.
+
+    Exits with 1 if no mesh can run there.
+    """
+    from otter_ctl.machine import checks, sites
+    from otter_ctl.machine.looking import look
+
+    machine, _ = sites.find(target, None, ssh_config)
+    found: list[Check] = []
+
+    async def work(shell: Elevated) -> None:
+        found.extend(checks.checks(target, await look(shell.road)))
+
+    _with_shell(machine, accept_host_key, work)
+    usable = checks.usable(found)
+    if as_json:
+        plain = [{"name": c.name, "ok": c.ok, "detail": c.detail, "todo": c.todo} for c in found]
+        print_json({"machine": machine.name, "usable": usable, "checks": plain})
+    else:
+        _show(found)
+        click.echo(f"\n{machine.name} is ready" if usable else f"\n{machine.name} isn't ready yet")
+    return 0 if usable else EXIT_FAILED
+
+
+@command.command(name="ls", epilog="Example: otterctl machine ls --json")
+@_site
+@json_option
+def list_machines(as_json: bool) -> None:
+    """List the machines of the site file: whether they are reachable, and what runs there."""
+    from otter_ctl.machine import sites
+    from otter_ctl.machine.looking import list_all
+
+    machines = list(sites.known().values())
+    lines = run(list_all(machines)) if machines else []
+    if as_json:
+        print_json([_document(line) for line in lines])
+    elif not lines:
+        click.echo("no machines; otterctl machine add USER@HOST, or otterctl lab up 3", err=True)
+    else:
+        _print(lines)
+
+
+def _document(line: Line) -> dict[str, object]:
+    info = line.info
+    return {
+        "name": line.machine.name,
+        "ssh": line.machine.ssh or line.machine.name,
+        "data": line.machine.data,
+        "labels": list(line.machine.labels),
+        "reachable": line.reachable,
+        "version": info.version if info else None,
+        "arch": info.arch if info else None,
+        "runtimes": [r.name for r in info.runtimes if r.usable] if info else [],
+        "why": line.why,
+    }
+
+
+def _print(lines: list[Line]) -> None:
+    from otter_ctl.cli.tables import print_table
+
+    print_table(
+        ("MACHINE", "SSH", "REACHABLE", "VERSION", "ARCH", "RUNTIMES", "NOTE"),
+        [
+            (
+                line.machine.name,
+                line.machine.ssh or line.machine.name,
+                "yes" if line.reachable else "no",
+                line.info.version if line.info else "",
+                line.info.arch if line.info else "",
+                " ".join(r.name for r in line.info.runtimes if r.usable and r.name != "fake")
+                if line.info
+                else "",
+                _version_note(line) or line.why,
+            )
+            for line in lines
+        ],
+    )
+
+
+def _version_note(line: Line) -> str:
+    from otter_ctl.machine.wheel import own_wheel
+
+    own = own_wheel().version
+    if line.info is None or line.info.version == own:
+        return ""
+    return f"this otterctl is {own}: otterctl machine upgrade {line.machine.name}"
+
+
+def _with_shell(
+    machine: Machine, accept: str | None, work: Callable[[Elevated], Awaitable[None]]
+) -> None:
+    """Run something with one SSH connection to a machine."""
+
+    async def whole() -> None:
+        from otter_ctl.machine.elevate import Elevated
+        from otter_ctl.ssh import Road
+
+        if accept is not None:
+            from otter_ctl.machine.hostkey import accept as take
+
+            await take(machine, accept)
+        async with Road(machine) as road:
+            await work(Elevated(road, lambda: _password(road.target)))
+
+    coroutine: Coroutine[Any, Any, None] = whole()
+    run(coroutine)
+
+
+def _password(who: str) -> str:
+    """For sudo: of the variable, of the askpass program, of whoever sits at the terminal."""
+    if PASSWORD in os.environ:
+        return os.environ[PASSWORD]
+    if program := os.environ.get("SUDO_ASKPASS"):
+        prompt = f"[sudo] password of {who}:"
+        done = subprocess.run([program, prompt], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout.rstrip("\n")
+    if not sys.stdin.isatty():
+        raise RemoteError(who, "sudo asks for a password", hint=f"set {PASSWORD} or SUDO_ASKPASS")
+    answer: str = click.prompt(f"[sudo] password of {who}", hide_input=True, err=True)
+    return answer
+
+
+async def _carry_out(shell: Elevated, work: Work, what: str, yes: bool, dry_run: bool) -> bool:
+    """List the steps, ask, do them; False: they weren't done."""
+    from otter_ctl.machine import installing
+
+    as_root = {"root": "", "sudo": " with sudo", "password": " with sudo and its password"}
+    click.echo(f"To {what}, as root{as_root.get(work.facts.root, '')}:", err=True)
+    for step in work.steps:
+        click.echo(f"  - {step.title}", err=True)
+    if work.send:
+        mega = work.send_bytes / 1e6
+        click.echo(f"  {len(work.send)} packages are sent there, {mega:.1f} MB", err=True)
+    for note in work.notes:
+        click.echo(f"  note: {note}", err=True)
+    if dry_run:
+        return False
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("nobody is there to ask: say --yes, or --dry-run")
+        click.confirm("Do that?", abort=True, err=True)
+    await installing.carry_out(shell, work, lambda title: click.echo(f"{title} …", err=True))
+    return True
+
+
+def _tell_forgotten(machine: Machine, path: object) -> None:
+    if path is None:
+        click.echo(f"{machine.name}: the site file doesn't name it")
+    else:
+        click.echo(f"{machine.name} is out of {path}")
+
+
+def _show(found: list[Check]) -> None:
+    marks = {True: ("ok", "green"), False: ("BAD", "red"), None: ("--", "yellow")}
+    for one in found:
+        mark, colour = marks[one.ok]
+        click.echo(f"{click.style(f'{mark:>3}', fg=colour)}  {one.name}: {one.detail}")
+        if one.ok is not True and one.todo:
+            click.echo(f"       try: {one.todo}")

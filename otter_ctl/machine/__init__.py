@@ -1,0 +1,1 @@
+"""Makes machines OTTER machines, looks at them, and reverts that: `otterctl machine`."""

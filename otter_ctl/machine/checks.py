@@ -1,0 +1,185 @@
+"""What a machine's facts mean: what is fine, what is missing, what to do. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from net.units import format_duration
+from otter_agent import api
+from otter_ctl.machine.facts import Facts
+from otter_ctl.machine.steps import ROOM_BYTES
+
+CLOCK_S = 0.5
+"""Beyond this a clock is worth a word; meshes take offsets into account."""
+_FEATURES = {
+    "vxlan": ("links to other machines", "modprobe vxlan; else they go through user space"),
+    "htb": ("rates in the kernel", "modprobe sch_htb; else links are shaped in user space"),
+    "netem": ("delays in the kernel", "modprobe sch_netem; else links are shaped in user space"),
+    "nftables": ("gateways", "modprobe nf_tables, apt-get install nftables"),
+    "tun": ("links in user space", "modprobe tun"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line. `ok` None: worth knowing, not wrong."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    todo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that was asked of a machine.
+
+    Attributes:
+        offset_s: Of its clock to ours; None: unknown.
+        offset_error_s: Half of the time that asking took.
+        info: What its agent says; None: none answers.
+        silence: Why none does.
+        own: Release of this otterctl.
+        own_version: Its version alone.
+    """
+
+    facts: Facts
+    offset_s: float | None
+    offset_error_s: float
+    info: api.Info | None
+    silence: str
+    own: str
+    own_version: str
+
+
+def checks(name: str, seen: Seen) -> list[Check]:
+    """Everything, the gravest first."""
+    facts = seen.facts
+    found = [_system(facts), _python(facts), _root(facts), _otter(name, seen), _agent(name, seen)]
+    found += [_docker(facts), _space(facts), _clock(seen), _cgroup(facts)]
+    for feature, (use, todo) in _FEATURES.items():
+        found.append(_feature(feature, facts.features[feature], use, todo))
+    there = ", ".join(facts.accelerators)
+    found.append(Check("accelerators", True if there else None, there or "none seen"))
+    return found
+
+
+def usable(found: list[Check]) -> bool:
+    """Whether meshes can run there now."""
+    return all(check.ok is not False for check in found)
+
+
+def _system(facts: Facts) -> Check:
+    memory = f"{facts.memory_bytes / 2**30:.1f} GiB"
+    detail = (
+        f"{facts.system} {facts.kernel}, {facts.arch}, {facts.os or 'unknown system'},"
+        f" {facts.cpus} CPUs, {memory}"
+    )
+    if facts.system != "Linux":
+        return Check("system", False, detail, "agents run on Linux; on Windows in WSL2")
+    known = facts.arch in ("x86_64", "aarch64")
+    return Check("system", True if known else None, detail, "" if known else "untried processor")
+
+
+def _python(facts: Facts) -> Check:
+    python = facts.python
+    if python is not None:
+        return Check("python", True, f"{'.'.join(map(str, python.version))} at {python.path}")
+    old = [f"{'.'.join(map(str, p.version)) or 'broken'} at {p.path}" for p in facts.pythons]
+    detail = f"none is 3.11 or newer ({', '.join(old)})" if old else "there is none"
+    return Check("python", False, detail, python_todo(facts))
+
+
+def python_todo(facts: Facts) -> str:
+    """What to do where no interpreter is new enough."""
+    system, _, number = facts.os.partition(" ")
+    if system == "ubuntu" and number < "24.04":
+        return "add-apt-repository ppa:deadsnakes/ppa && apt-get install python3.12 python3.12-venv"
+    if "apt-get" in facts.tools:
+        return "apt-get install python3 (Debian 12 or Ubuntu 24.04 and newer), or python3.11"
+    return "install Python 3.11 or newer so that `python3` or `python3.11` finds it"
+
+
+def _root(facts: Facts) -> Check:
+    words = {
+        "root": "root logs in",
+        "sudo": f"{facts.user}, sudo without a password",
+        "password": f"{facts.user}, sudo with a password",
+    }
+    if facts.root in words:
+        return Check("privileges", True, words[facts.root])
+    ok = None if facts.socket else False
+    return Check("privileges", ok, f"{facts.user}, without sudo", "log in as root or as a sudoer")
+
+
+def _otter(name: str, seen: Seen) -> Check:
+    there = seen.facts.release
+    if there == seen.own:
+        return Check("otter", True, there)
+    if there:
+        detail = f"{there}, this otterctl is {seen.own}"
+        return Check("otter", False, detail, f"otterctl machine upgrade {name}")
+    if seen.info is None:
+        return Check("otter", False, "not installed", f"otterctl machine add {name}")
+    if seen.info.version != seen.own_version:
+        detail = f"{seen.info.version}, this otterctl is {seen.own_version}"
+        return Check("otter", False, detail, "it was installed by hand: upgrade it so")
+    return Check("otter", True, f"{seen.info.version}, not installed by otterctl machine")
+
+
+def _agent(name: str, seen: Seen) -> Check:
+    if seen.info is None:
+        todo = f"otterctl machine add {name}" if not seen.facts.release else "its log over there"
+        if seen.facts.socket and "may not use it" in seen.silence:
+            todo = "log in again: membership of group otter counts from the next login"
+        return Check("agent", False, seen.silence, todo)
+    info = seen.info
+    if info.api_version != api.API_VERSION:
+        detail = f"speaks API {info.api_version}, this otterctl {api.API_VERSION}"
+        return Check("agent", False, detail, f"otterctl machine upgrade {name}")
+    driver = f"links by {info.link_driver}" if info.link_driver != "none" else "no link driver"
+    return Check("agent", True, f"version {info.version}, pid {info.pid}, {driver}")
+
+
+def _docker(facts: Facts) -> Check:
+    if not facts.docker and not facts.docker_socket:
+        todo = "apt-get install docker.io, or otterctl machine add --docker; processes need none"
+        return Check("docker", None, "not installed", todo)
+    if facts.docker_usable:
+        return Check("docker", True, facts.docker)
+    detail = facts.docker or "no client"
+    if facts.docker_socket and "permission denied" in detail.lower():
+        return Check("docker", None, f"{facts.user} may not use it, the agent may")
+    todo = "start it: systemctl start docker (or dockerd); processes need none"
+    return Check("docker", None, detail, todo)
+
+
+def _space(facts: Facts) -> Check:
+    ok = facts.free_bytes >= ROOM_BYTES or bool(facts.release)
+    detail = f"{facts.free_bytes / 2**30:.1f} GiB free for /opt/otter"
+    return Check("space", ok, detail, "" if ok else f"{ROOM_BYTES >> 20} MiB are needed")
+
+
+def _clock(seen: Seen) -> Check:
+    if seen.offset_s is None:
+        return Check("clock", None, "unknown")
+    ahead = "ahead" if seen.offset_s >= 0 else "behind"
+    detail = (
+        f"{format_duration(round(abs(seen.offset_s), 4))} {ahead},"
+        f" give or take {format_duration(round(seen.offset_error_s, 4))}"
+    )
+    fine = abs(seen.offset_s) <= CLOCK_S + seen.offset_error_s
+    return Check(
+        "clock", True if fine else None, detail, "" if fine else "run chrony or ntpd there"
+    )
+
+
+def _cgroup(facts: Facts) -> Check:
+    ok = facts.cgroup != "none"
+    return Check("cgroups", ok, facts.cgroup, "" if ok else "mount version 1 or 2")
+
+
+def _feature(name: str, state: str, use: str, todo: str) -> Check:
+    ok = {"yes": True, "no": None}.get(state)
+    words = {"yes": "there", "no": "missing"}.get(state, "unknown without root")
+    return Check(name, ok, f"{words} ({use})", todo if state == "no" else "")

@@ -1,0 +1,119 @@
+"""Runs scripts on a machine, as the user who logs in or as root.
+
+A password goes to sudo's standard input alone: it is in no command line, file or log.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from otter_ctl.errors import RemoteError
+from otter_ctl.machine.facts import Facts, parse
+from otter_ctl.machine.steps import Step, data
+from otter_ctl.ssh import Done, Road
+
+_REFUSED = ("incorrect password", "no password was provided", "a password is required")
+
+_NEW_FOLDER = """\
+find /tmp -maxdepth 1 -name 'otter-add.*' -user "$(id -un)" -mmin +60 -exec rm -rf {} + 2>/dev/null
+umask 077; mktemp -d /tmp/otter-add.XXXXXX"""
+"""Of one that was interrupted, what it sent goes after an hour."""
+
+
+class Elevated:
+    """One machine's shell.
+
+    Args:
+        road: The way there.
+        password: Asks for sudo's password; called once, if it is needed.
+    """
+
+    def __init__(self, road: Road, password: Callable[[], str]) -> None:
+        self.road = road
+        self._ask = password
+        self._password: str | None = None
+
+    async def facts(self) -> Facts:
+        """What the machine is. Raises RemoteError."""
+        done = await self.road.run("sh -s", _whole(data("probe.sh"), "").encode(), limit_s=60)
+        found = parse(done.stdout.decode(errors="replace"))
+        if found is None:
+            said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+            raise RemoteError(
+                self.road.machine.name,
+                f"a shell there doesn't do as it is told: {said[-1] if said else 'no answer'}",
+                hint="is it a Linux machine, and may this user run commands?",
+            )
+        return found
+
+    async def do(self, step: Step, facts: Facts) -> None:
+        """One step. Raises RemoteError that says which failed, and why."""
+        script = _whole(step.script)
+        if not step.root or facts.root == "root":
+            done = await self.road.run("sh -s", script.encode())
+        elif facts.root == "sudo":
+            done = await self.road.run("sudo -n sh -s", script.encode())
+        elif facts.root == "password":
+            done = await self._with_password(script)
+        else:
+            raise RemoteError(
+                self.road.machine.name,
+                f"{step.title}: needs root, and there is no sudo",
+                hint="log in as root: otterctl machine add root@HOST",
+            )
+        if done.status != 0:
+            raise RemoteError(self.road.machine.name, f"{step.title}: {_why(done)}")
+
+    async def _with_password(self, script: str) -> Done:
+        if self._password is None:
+            self._password = self._ask()
+        # -k: it reads the password even where it would remember an earlier one.
+        done = await self.road.run("sudo -k -S -p '' sh -s", f"{self._password}\n{script}".encode())
+        said = done.stderr.decode(errors="replace")
+        if done.status != 0 and any(words in said for words in _REFUSED):
+            user = self.road.target
+            hint = "OTTER_SUDO_PASSWORD or SUDO_ASKPASS may say it"
+            raise RemoteError(self.road.machine.name, f"sudo refuses {user}'s password", hint=hint)
+        if done.status != 0 and "not in the sudoers file" in said:
+            raise RemoteError(self.road.machine.name, "this user may not use sudo there")
+        return done
+
+    async def send(self, files: Sequence[tuple[str, bytes | Path]]) -> str:
+        """Files to a new folder of the user's over there; its path."""
+        made = await self.road.run(_whole(_NEW_FOLDER, ""), limit_s=60)
+        folder = made.stdout.decode().strip()
+        if made.status != 0 or not folder.startswith("/tmp/otter-add."):
+            raise RemoteError(self.road.machine.name, f"no temporary folder: {_why(made)}")
+        done = await self.road.run(f"tar -x -C {folder}", _tar(files))
+        if done.status != 0:
+            await self.forget(folder)
+            raise RemoteError(self.road.machine.name, f"packages can't be sent: {_why(done)}")
+        return folder
+
+    async def forget(self, folder: str) -> None:
+        """Remove what was sent."""
+        await self.road.run(["rm", "-rf", folder], limit_s=60)
+
+
+def _whole(script: str, options: str = "set -eu") -> str:
+    """Read to its end before it begins, so that no command takes the rest for its input."""
+    return f"{{\n{options}\n{script}\n}} </dev/null\n"
+
+
+def _tar(files: Sequence[tuple[str, bytes | Path]]) -> bytes:
+    memory = io.BytesIO()
+    with tarfile.open(fileobj=memory, mode="w") as archive:
+        for name, content in files:
+            raw = content.read_bytes() if isinstance(content, Path) else content
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(raw), 0o644
+            archive.addfile(entry, io.BytesIO(raw))
+    return memory.getvalue()
+
+
+def _why(done: Done) -> str:
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"exit status {done.status}"

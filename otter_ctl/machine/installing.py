@@ -1,0 +1,145 @@
+"""Makes a machine an OTTER machine, brings it to this version, and reverts that.
+
+What would be done is known before anything is: `plan_*` asks and refuses, `carry_out` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from otter_ctl.client import AgentClient
+from otter_ctl.errors import RemoteError
+from otter_ctl.machine import steps
+from otter_ctl.machine.checks import python_todo
+from otter_ctl.machine.elevate import Elevated
+from otter_ctl.machine.facts import Facts, Python
+from otter_ctl.machine.looking import agent_of
+from otter_ctl.machine.steps import Step
+from otter_ctl.machine.wheel import own_wheel
+from otter_ctl.machine.wheelhouse import fetch
+
+STAGED = "@STAGED@"
+"""Stands in scripts for the folder to which packages are sent, known only then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done on a machine.
+
+    Attributes:
+        steps: In this order.
+        send: Packages to send before.
+        back: What to do if a step fails.
+        notes: What is worth knowing.
+    """
+
+    facts: Facts
+    steps: list[Step]
+    send: list[tuple[str, bytes | Path]] = field(default_factory=list)
+    back: list[Step] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def send_bytes(self) -> int:
+        """What goes over the wire."""
+        return sum(len(c) if isinstance(c, bytes) else c.stat().st_size for _, c in self.send)
+
+
+def plan_add(machine: str, facts: Facts, *, docker: bool, again: bool = False) -> Work:
+    """What makes a machine an OTTER machine, or brings it to this version.
+
+    Raises:
+        RemoteError: It can't be one: says what to install, or what is in the way.
+    """
+    python = _usable_python(machine, facts)
+    if facts.root == "none":
+        hint = "log in as root, or as a user who may use sudo"
+        raise RemoteError(machine, f"{facts.user} may not become root: there is no sudo", hint=hint)
+    if facts.free_bytes < steps.ROOM_BYTES:
+        raise RemoteError(
+            machine,
+            f"{facts.free_bytes >> 20} MiB are free for {steps.TOP}, needed are about"
+            f" {steps.ROOM_BYTES >> 20}",
+            hint="make room there",
+        )
+    own = own_wheel()
+    packages = fetch(machine, facts, python)
+    send: list[tuple[str, bytes | Path]] = [(own.file_name, own.content)]
+    send += [(path.name, path) for path in packages if path.name not in facts.wheels]
+    done = steps.install(facts, python, own.release, machine, STAGED, packages[0].name)
+    if docker and not facts.docker and not facts.docker_socket:
+        if "apt-get" not in facts.tools:
+            raise RemoteError(machine, "there is no apt-get to install Docker with")
+        done = [steps.docker(), *done]
+    back = []
+    if again and facts.release and facts.release != own.release:
+        back = steps.back(facts, facts.release, machine)
+        done.append(steps.clean(own.release))
+    notes = [] if facts.systemd else ["no systemd runs there: a script of /etc/init.d does it"]
+    if not docker and not facts.docker:
+        notes.append("no Docker engine: modules run as processes (--docker installs one)")
+    return Work(facts, done, send, back, notes)
+
+
+def _usable_python(machine: str, facts: Facts) -> Python:
+    if facts.system != "Linux":
+        raise RemoteError(machine, f"{facts.system}: agents run on Linux")
+    if facts.python is None:
+        hint = f"install one there: {python_todo(facts)}"
+        raise RemoteError(machine, "no Python 3.11 or newer was found", hint=hint)
+    return facts.python
+
+
+def plan_remove(facts: Facts) -> Work:
+    """What reverts all."""
+    notes = ["packages of the system (Docker) stay"] if facts.docker else []
+    return Work(facts, steps.remove(facts), notes=notes)
+
+
+async def meshes_of(shell: Elevated) -> list[str]:
+    """Names of the meshes that a machine's agent keeps; none if it doesn't answer."""
+    socket = shell.road.machine.socket
+    info, _ = await agent_of(shell.road)
+    if info is None:
+        return []
+    name = shell.road.machine.name
+    async with AgentClient(Path(socket), name, shell.road.open(socket)) as client:
+        return [mesh.mesh for mesh in await client.meshes()]
+
+
+async def carry_out(shell: Elevated, work: Work, say: Callable[[str], None]) -> None:
+    """Do it, telling each step before it is done.
+
+    Raises:
+        RemoteError: A step failed. An upgrade has returned to what ran before then.
+    """
+    staged = ""
+    try:
+        if work.send:
+            say(f"send {len(work.send)} packages, {work.send_bytes / 1e6:.1f} MB")
+            staged = await shell.send(work.send)
+        for step in work.steps:
+            say(step.title)
+            script = step.script.replace(STAGED, staged)
+            await shell.do(Step(step.title, script, step.root), work.facts)
+    except RemoteError as error:
+        await _go_back(shell, work, say, error)
+        raise
+    finally:
+        if staged:
+            await shell.forget(staged)
+
+
+async def _go_back(
+    shell: Elevated, work: Work, say: Callable[[str], None], cause: RemoteError
+) -> None:
+    for step in work.back:
+        say(step.title)
+        try:
+            await shell.do(step, work.facts)
+        except RemoteError as error:
+            raise RemoteError(
+                error.machine, f"{cause.message}; and the way back failed: {error.message}"
+            ) from cause

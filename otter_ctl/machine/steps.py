@@ -1,0 +1,190 @@
+"""What is done on a machine, a step at a time: each says what it does before it is done. Pure.
+
+    /opt/otter/VERSION-BUILD/   a virtual environment
+    /opt/otter/current          leads to the one in use
+    /opt/otter/wheels/          what it was installed from: an upgrade sends only what is new
+    /opt/otter/receipt          what `rm` has to revert
+    /usr/local/bin/otter-agent
+    otter-agent.service, or /etc/init.d/otter-agent where no systemd runs
+
+Must not know: how commands get to a machine.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from importlib.resources import files
+
+from otter_ctl.machine.facts import Facts, Python
+
+TOP = "/opt/otter"
+GROUP = "otter"
+"""Its members may use the agent's socket: as good as root, as with Docker's."""
+ROOM_BYTES = 350 << 20
+"""What one version takes on a disk, with its wheels, and some air."""
+ANSWER_S = 30
+ENDED = "/run/otter-agent.ended"
+"""What runs the agent where no systemd does leaves this when it has ended by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One of them.
+
+    Attributes:
+        title: What it does, for people.
+        script: For `sh`; it may be done again.
+        root: It is done as root.
+    """
+
+    title: str
+    script: str
+    root: bool = True
+
+
+def install(
+    facts: Facts, python: Python, release: str, name: str, staged: str, pip: str
+) -> list[Step]:
+    """All of an installation; also of an upgrade, as what is there already is left.
+
+    Args:
+        facts: Of the machine.
+        python: The interpreter to use.
+        release: What to install, `VERSION-BUILD`.
+        name: The machine's name.
+        staged: Folder over there with the wheels that were sent.
+        pip: File name of pip's wheel, among them or those sent earlier.
+    """
+    venv = f"{TOP}/{release}"
+    steps = [
+        Step(
+            f"copy packages to {TOP}/wheels",
+            f"mkdir -p {TOP}/wheels && chmod 755 {TOP} {TOP}/wheels\n"
+            f"for wheel in {staged}/*.whl; do\n"
+            f'    [ ! -f "$wheel" ] || install -m 644 "$wheel" {TOP}/wheels/\n'
+            "done\n"
+            f"touch {TOP}/receipt\n",
+        ),
+        Step(
+            f"make the virtual environment {venv} with {python.path}",
+            f"[ ! -f {venv}/complete ] || exit 0\n"
+            f"rm -rf {venv}\n"
+            f"{shlex.quote(python.path)} -m venv --without-pip {venv}\n"
+            f"{venv}/bin/python {TOP}/wheels/{pip}/pip install --quiet --no-index --no-compile"
+            f" --disable-pip-version-check --no-warn-script-location --find-links {TOP}/wheels"
+            f" pip 'otter-mesh[agent]=={release.rpartition('-')[0]}'\n"
+            f"{venv}/bin/python -c 'import otter_agent.service'\n"
+            f"touch {venv}/complete\n",
+        ),
+        Step(
+            f"lead {TOP}/current and /usr/local/bin/otter-agent there",
+            f"ln -s {release} {TOP}/.current.new && mv -T {TOP}/.current.new {TOP}/current\n"
+            f"mkdir -p /usr/local/bin && ln -sf {TOP}/current/bin/otter-agent /usr/local/bin/\n",
+        ),
+    ]
+    return [*steps, *group(facts), service(facts, name)]
+
+
+def group(facts: Facts) -> list[Step]:
+    """The group whose members may use the agent; whoever logs in is one of them."""
+    script = f"getent group {GROUP} >/dev/null || groupadd --system {GROUP}\n"
+    title = f"make the group {GROUP}, whose members may use the agent"
+    if facts.uid != 0:
+        user = shlex.quote(facts.user)
+        script += f"usermod -a -G {GROUP} {user}\n"
+        title += f" (as good as root there), with {facts.user} in it"
+    return [Step(title, script)]
+
+
+def service(facts: Facts, name: str) -> Step:
+    """Have the agent started now and at each boot; one that runs is started anew."""
+    command = f"{TOP}/current/bin/otter-agent serve --name {shlex.quote(name)}"
+    if facts.systemd:
+        unit = "/etc/systemd/system/otter-agent.service"
+        text = data("otter-agent.service").replace("@COMMAND@", command)
+        script = f"cat > {unit} <<'END'\n{text}END\nsystemctl daemon-reload\n"
+        script += "systemctl enable --quiet otter-agent\nsystemctl restart otter-agent\n"
+        return Step(f"start otter-agent now and at each boot ({unit})", script + _answers())
+    path = "/etc/init.d/otter-agent"
+    text = data("otter-agent.init").replace("@COMMAND@", command)
+    script = f"cat > {path} <<'END'\n{text}END\nchmod 755 {path}\n"
+    for level in "2345":
+        script += f"mkdir -p /etc/rc{level}.d && ln -sf ../init.d/otter-agent"
+        script += f" /etc/rc{level}.d/S03otter-agent\n"
+    script += f"{path} restart\n"
+    return Step(
+        f"start otter-agent now and at each boot ({path}: no systemd runs)", script + _answers()
+    )
+
+
+def _answers() -> str:
+    """Wait until it does; say what its log says if it ends, or takes too long."""
+    return (
+        "tries=0\n"
+        "until [ -S /run/otter/agent.sock ]; do\n"
+        "    tries=$((tries + 1))\n"
+        f"    if [ $tries -gt {ANSWER_S * 10} ] || [ -e {ENDED} ]; then\n"
+        "        said=$(tail -n 1 /var/log/otter-agent.log 2>/dev/null ||"
+        " journalctl -u otter-agent -n 1 -o cat --no-pager 2>/dev/null)\n"
+        '        echo "otter-agent does not answer: $said" >&2; exit 1\n'
+        "    fi\n"
+        "    sleep 0.1\n"
+        "done\n"
+    )
+
+
+def docker() -> Step:
+    """Install Debian's engine."""
+    return Step(
+        "install the Docker engine (apt-get install docker.io)",
+        "export DEBIAN_FRONTEND=noninteractive\n"
+        "apt-get -qq install -y --no-install-recommends docker.io </dev/null >/dev/null 2>&1 ||\n"
+        "    { apt-get -qq update && apt-get -qq install -y --no-install-recommends docker.io"
+        " </dev/null >/dev/null; }\n",
+    )
+
+
+def clean(release: str) -> Step:
+    """Remove versions that aren't used any more."""
+    return Step(
+        "remove older versions",
+        f'cd {TOP} && for old in *-*/; do\n    [ "$old" = {release}/ ] || rm -rf "./$old"\ndone\n',
+    )
+
+
+def back(facts: Facts, earlier: str, name: str) -> list[Step]:
+    """Return to the version that ran before."""
+    lead = f"ln -s {earlier} {TOP}/.current.new && mv -T {TOP}/.current.new {TOP}/current\n"
+    return [Step(f"return to {earlier}", lead), service(facts, name)]
+
+
+def remove(facts: Facts) -> list[Step]:
+    """Revert all."""
+    if facts.systemd:
+        stop = (
+            "systemctl disable --quiet --now otter-agent 2>/dev/null\n"
+            "rm -f /etc/systemd/system/otter-agent.service\nsystemctl daemon-reload\n"
+        )
+    else:
+        stop = (
+            "[ ! -x /etc/init.d/otter-agent ] || /etc/init.d/otter-agent stop\n"
+            "rm -f /etc/init.d/otter-agent /etc/rc[2345].d/S03otter-agent\n"
+        )
+    return [
+        Step("stop otter-agent, now and at boot", stop),
+        Step(
+            f"remove {TOP}, /usr/local/bin/otter-agent, /var/lib/otter and /run/otter",
+            f"rm -rf {TOP} /var/lib/otter /run/otter /var/log/otter-agent.log\n"
+            "[ ! -L /usr/local/bin/otter-agent ] || rm -f /usr/local/bin/otter-agent\n",
+        ),
+        Step(
+            f"remove the group {GROUP}",
+            f"! getent group {GROUP} >/dev/null || groupdel {GROUP}\n",
+        ),
+    ]
+
+
+def data(name: str) -> str:
+    """A file beside this one, of folder data."""
+    return files("otter_ctl.machine").joinpath("data", name).read_text()

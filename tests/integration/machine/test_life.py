@@ -1,0 +1,149 @@
+"""A bare machine becomes an OTTER machine, is upgraded while a mesh runs, and is bare again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from helpers.labs import ssh
+
+pytestmark = pytest.mark.netns
+ROOT = Path(__file__).parents[3]
+MESH = """
+name = "one"
+[hosts.edge]
+[modules.sleeper]
+host = "edge"
+command = ["sleep", "infinity"]
+runtime = "process"
+"""
+
+
+def test_an_add_that_is_killed_is_finished_by_the_next(bare, before, otterctl):
+    words = ("machine", "add", "root@lab1", "--ssh-config", otterctl.config, "--yes")
+    process = otterctl.start(*words)
+    wait(lambda: process.stderr.readline().startswith("make the virtual environment"))
+    process.kill()
+    process.communicate()
+    otterctl.add("root@lab1")
+    otterctl("machine", "check", "lab1")
+
+
+@pytest.fixture
+def added(bare, otterctl):
+    """lab1 is an OTTER machine of this very build."""
+    otterctl.add("root@lab1", "--label", "jetson", "--data", "192.0.2.9")
+    return otterctl
+
+
+@pytest.fixture(scope="module")
+def before(bare):
+    """What is there of OTTER at first: nothing that it may leave."""
+    return everything(bare)
+
+
+def test_a_dry_run_changes_nothing(bare, before, otterctl):
+    said = otterctl.add("root@lab1", "--dry-run")
+    assert "make the virtual environment" in said
+    assert everything(bare) == before
+    assert not otterctl.site.exists()
+
+
+def test_a_bare_machine_becomes_a_ready_one(bare, before, added):
+    assert 'labels = ["jetson"]' in added.site.read_text()
+    found = json.loads(added("machine", "check", "lab1", "--json"))
+    assert found["usable"]
+    states = {check["name"]: check["ok"] for check in found["checks"]}
+    assert states["otter"] is states["agent"] is states["python"] is states["tun"] is True
+    [line] = json.loads(added("machine", "ls", "--json"))
+    assert (line["name"], line["reachable"], line["data"]) == ("lab1", True, "192.0.2.9")
+    assert "process" in line["runtimes"]
+    ssh(bare, "lab1", "/opt/otter/current/bin/python -m pip --version")  # environments are made so
+
+
+def test_its_agent_comes_back_after_a_kill_and_after_a_power_cut(bare, before, added):
+    first = ssh(bare, "lab1", "cat /run/otter/agent.pid")
+    ssh(bare, "lab1", "kill -9 $(cat /run/otter/agent.pid)")
+    wait(lambda: ssh(bare, "lab1", "cat /run/otter/agent.pid", code=None).strip() != first)
+    wait(lambda: '"machine":"lab1"' in agent(bare, "http://agent/v1/info"))
+    bare.off("lab1")
+    assert json.loads(added("machine", "ls", "--json"))[0]["reachable"] is False
+    bare.on("lab1")
+    wait(lambda: '"machine":"lab1"' in agent(bare, "http://agent/v1/info"))
+    added("machine", "check", "lab1")
+
+
+def test_a_failed_upgrade_returns_to_what_ran(bare, before, added, tmp_path):
+    added.packages = other_build(tmp_path / "broken")
+    with (tmp_path / "broken/otter_agent/service.py").open("a") as service:
+        service.write('\n\ndef serve(*_, **__):\n    raise SystemExit("broken on purpose")\n')
+    said = added("machine", "upgrade", "lab1", "--yes", code=1)
+    assert "does not answer: broken on purpose" in said
+    assert "return to" in said
+    added.packages = None
+    added("machine", "check", "lab1")
+
+
+def test_an_upgrade_keeps_meshes_and_rm_leaves_nothing(bare, before, added, tmp_path):
+    pid = start_mesh(bare)
+    added.packages = other_build(tmp_path / "other")
+    assert "otterctl machine upgrade lab1" in added("machine", "check", "lab1", code=1)
+    added("machine", "upgrade", "lab1", "--yes")
+    added("machine", "check", "lab1")
+    assert module_pid(bare) == pid
+    assert "already" in added("machine", "upgrade", "lab1", "--yes")
+
+    assert "meshes run there: one" in added("machine", "rm", "lab1", "--yes", code=1)
+    agent(bare, "-X DELETE http://agent/v1/meshes/one")
+    wait(lambda: agent(bare, "http://agent/v1/meshes") == "[]")
+    added("machine", "rm", "lab1", "--yes")
+    assert everything(bare) == before
+    assert "lab1" not in added.site.read_text()
+    assert json.loads(added("machine", "ls", "--json")) == []
+
+
+def everything(lab):
+    """Files that OTTER might leave, groups, and links to start it."""
+    looks = (
+        "find /opt /usr/local /etc/init.d /etc/rc?.d /etc/systemd /var/lib /run /tmp /home"
+        " -iname '*otter*' | sort; getent group otter; ps -e -o args= | grep [o]tter-agent"
+    )
+    return ssh(lab, "lab1", looks, code=None)
+
+
+def start_mesh(lab):
+    topology = MESH.replace("\n", "\\n").replace('"', '\\"')
+    script = f'cd /tmp && printf "{topology}" > one.toml && {OTTERCTL} apply one.toml'
+    ssh(lab, "lab1", script)
+    return module_pid(lab)
+
+
+OTTERCTL = f"{ROOT}/.venv/bin/otterctl"
+
+
+def module_pid(lab):
+    status = json.loads(ssh(lab, "lab1", f"{OTTERCTL} status --json"))
+    assert status["modules"][0]["state"] in ("running", "ready")
+    return status["modules"][0]["pid"]
+
+
+def agent(lab, words):
+    return ssh(lab, "lab1", f"curl -s --unix-socket /run/otter/agent.sock {words}", code=None)
+
+
+def wait(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+
+
+def other_build(folder):
+    """This OTTER, one file apart."""
+    for package in ("modules", "net", "otter_agent", "otter_ctl"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, folder / package, ignore=ignored)
+    (folder / "otter_agent/other.txt").write_text("another build\n")
+    return folder

@@ -1,0 +1,113 @@
+"""One SSH connection per machine, to a real sshd: what it carries, and what refuses it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+_ASK = """
+import asyncio, json, os
+from pathlib import Path
+from otter_ctl.client import AgentClient
+from otter_ctl.errors import RemoteError
+from otter_ctl.ssh import Road
+from otter_ctl.topology.site import known_machines
+
+async def asks(machine, path):
+    async with Road(machine) as road:
+        open_ = road.open(path)
+        async with AgentClient(Path(path), machine.name, open_) as agent:
+            many = [(await agent.info()).machine for _ in range(3)]
+        async with asyncio.TaskGroup() as group:
+            runs = [group.create_task(road.run(["echo", str(n)])) for n in range(5)]
+        said = [run.result().stdout.decode().strip() for run in runs]
+        return {"info": many, "said": said, "address": await road.address()}
+
+async def main():
+    machine = known_machines(None)["m1"]
+    try:
+        print(json.dumps(await asks(machine, os.environ.get("SOCKET") or machine.socket)))
+    except RemoteError as error:
+        print(json.dumps({"error": error.args[0], "hint": error.hint}))
+
+asyncio.run(main())
+"""
+
+
+def ask(world, **env):
+    command = [*world.command()[:2], sys.executable, "-c", _ASK]
+    done = subprocess.run(command, env={**world.env, **env}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def sessions(world, machine):
+    log = world[machine].log("sshd.log")
+    return log.count("Accepted publickey")
+
+
+def test_everything_goes_through_one_connection(pair):
+    before = sessions(pair, "m1")
+    said = ask(pair)
+    assert said["info"] == ["m1"] * 3
+    assert said["said"] == ["0", "1", "2", "3", "4"]
+    assert said["address"] == pair["m1"].address
+    assert sessions(pair, "m1") == before + 1
+
+
+def test_no_agent_there_says_what_to_do(pair):
+    said = ask(pair, SOCKET="/nowhere/agent.sock")
+    assert "no agent answers at /nowhere/agent.sock: there is none" in said["error"]
+    assert "otterctl machine add" in said["hint"]
+
+
+def test_a_stopped_sshd_is_one_line(pair):
+    pair["m1"].stop_sshd()
+    try:
+        said = ask(pair)
+    finally:
+        pair["m1"].start_sshd()
+    assert said["error"] == "m1: can't be reached by SSH: connection refused"
+    assert "ssh -F" in said["hint"]
+
+
+def test_a_changed_host_key_is_refused(pair):
+    machine = pair["m1"]
+    machine.stop_sshd()
+    machine.start_sshd(pair["m2"].host_key)
+    try:
+        said = ask(pair)
+    finally:
+        machine.stop_sshd()
+        machine.start_sshd()
+    assert "its host key has changed (it shows ssh-ed25519 SHA256:" in said["error"]
+    assert f"ssh-keygen -R '{machine.address}'" in said["hint"]
+
+
+@pytest.mark.parametrize("verify", ["nobody", "none"])
+def test_an_unknown_host_key_is_refused(pair, verify):
+    """Also where the user's configuration would have it verified by nothing."""
+    if verify == "none":
+        config = pair.folder / "ssh_config"
+        config.write_text(config.read_text().replace(f"{pair.folder}/known_hosts", "none"))
+    (pair.folder / "known_hosts").write_text("")
+    try:
+        said = ask(pair)
+    finally:
+        pair.write_site()
+    assert "its host key is not known (it shows ssh-ed25519 SHA256:" in said["error"]
+    assert "accept it once: `ssh -F" in said["hint"]
+
+
+def test_a_key_that_is_not_accepted_is_said(pair):
+    public = pair.folder / "key.pub"
+    text = public.read_text()
+    public.write_text("")
+    try:
+        said = ask(pair)
+    finally:
+        public.write_text(text)
+    assert "none of your keys is accepted" in said["error"]

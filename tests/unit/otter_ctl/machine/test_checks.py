@@ -1,0 +1,116 @@
+"""What a machine says of itself -> what is fine, what is missing, what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otter_agent import api
+from otter_ctl.machine.checks import Seen, checks, usable
+from otter_ctl.machine.facts import Facts, parse
+from otter_ctl.machine.wheelhouse import tags
+
+SAID = """\
+user=alice
+uid=1000
+groups=alice sudo
+hostname=pi
+system=Linux
+arch=aarch64
+kernel=6.6.20
+libc=glibc 2.36
+os=debian 12
+cpus=4
+memory_kib=8000000
+free_kib=20000000
+systemd=yes
+root=password
+python=/usr/bin/python3 3.9.2 linux-aarch64 venv
+python=/usr/bin/python3.11 3.11.2 linux-aarch64 venv
+tun=yes
+cgroup=v2
+vxlan=yes
+htb=unknown
+netem=no
+nftables=yes
+tool=apt-get
+docker=
+release=0.1.0-aaaaaaaa
+wheel=numpy-1.whl
+end=yes
+"""
+
+
+def facts(**changes: object) -> Facts:
+    found = parse(SAID)
+    assert found is not None
+    return replace(found, **changes)  # type: ignore[arg-type]
+
+
+def info() -> api.Info:
+    return api.Info(
+        agent="a1", version="0.1.0", api_version=api.API_VERSION, pid=7, root="/", machine="pi",
+        cpus=4, memory_bytes=1, arch="aarch64", kernel="6", cgroup="v2", runtimes=(),
+    )  # fmt: skip
+
+
+def seen(own: Facts, info_: api.Info | None = None, offset: float | None = 0.0) -> Seen:
+    return Seen(own, offset, 0.01, info_, "none there", "0.1.0-aaaaaaaa", "0.1.0")
+
+
+def by_name(what: Seen) -> dict[str, tuple[bool | None, str, str]]:
+    return {c.name: (c.ok, c.detail, c.todo) for c in checks("pi", what)}
+
+
+def test_the_first_python_that_is_new_enough_is_taken() -> None:
+    python = facts().python
+    assert python is not None
+    assert python.path == "/usr/bin/python3.11"
+    assert by_name(seen(facts()))["python"][0] is True
+
+
+def test_a_python_that_is_too_old_is_named_with_what_to_install() -> None:
+    ok, detail, todo = by_name(seen(facts(pythons=facts().pythons[:1])))["python"]
+    assert ok is False
+    assert "3.9.2 at /usr/bin/python3" in detail
+    assert "apt-get install" in todo
+
+
+def test_another_build_of_the_same_version_is_another_otter() -> None:
+    ok, detail, todo = by_name(seen(facts(release="0.1.0-bbbbbbbb"), info()))["otter"]
+    assert (ok, todo) == (False, "otterctl machine upgrade pi")
+    assert detail == "0.1.0-bbbbbbbb, this otterctl is 0.1.0-aaaaaaaa"
+
+
+def test_a_ready_machine_is_usable_whatever_is_only_worth_knowing() -> None:
+    found = checks("pi", seen(facts(), info(), offset=12.0))
+    assert usable(found)
+    states = {check.name: check.ok for check in found}
+    assert states["netem"] is states["htb"] is states["clock"] is states["docker"] is None
+    assert not usable(checks("pi", seen(facts())))
+
+
+def test_lines_that_are_no_probe_are_told_apart() -> None:
+    assert parse("") is None
+    assert parse(SAID.replace("end=yes\n", "")) is None
+    assert parse("This account is not available.\n") is None
+
+
+@given(st.text(max_size=200))
+def test_whatever_a_machine_prints_is_read_without_an_error(text: str) -> None:
+    parse(text)
+    found = parse(f"{text}\nend=yes\n")
+    if found is not None:
+        checks("pi", seen(found))
+
+
+def test_wheels_are_chosen_by_the_machine() -> None:
+    own = facts()
+    assert own.python is not None
+    version, platforms = tags(own, own.python)
+    assert version == "3.11"
+    assert platforms[0] == "manylinux_2_36_aarch64"
+    assert "manylinux2014_aarch64" in platforms
+    assert tags(facts(libc=""), own.python)[1][0].startswith("musllinux")
