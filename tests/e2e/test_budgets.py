@@ -114,10 +114,10 @@ def test_what_cannot_be_read_is_a_wrong_usage(shared_otter, arguments, said):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("host", "phne", "--cpu", "1"), 2, "host phne: not in mesh scarce"),
+        (("host", "phne", "--cpu", "1"), 1, "host phne: not in mesh scarce"),
         (("module", "asr", "--cpu", "0"), 1, "0 cores: from 0.001"),
         (("host", "phone", "--cpu", "9999"), 1, "don't fit this machine"),
-        (("reset", "nothing"), 2, "no link, host or module of that name"),
+        (("reset", "nothing"), 1, "no link, host or module of that name"),
     ],
 )
 def test_what_cannot_be_had_changes_nothing(scarce, arguments, code, said):

@@ -173,8 +173,8 @@ def test_nothing_is_left(shaped: Otter) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("rado", "--delay", "5ms"), 2, "link rado: not in mesh shaped; there are: radio, wire"),
-        (("radio", "--direction", "a>c", "--up"), 2, "has no direction a>c; there are: a>b, b>a"),
+        (("rado", "--delay", "5ms"), 1, "link rado: not in mesh shaped; there are: radio, wire"),
+        (("radio", "--direction", "a>c", "--up"), 1, "has no direction a>c; there are: a>b, b>a"),
         (("radio",), 2, "say what to change"),
         (("radio", "--delay", "5"), 2, "--delay: '5' is not a duration (a unit is missing)"),
         (("radio", "--delay", "-5ms"), 2, "negative"),

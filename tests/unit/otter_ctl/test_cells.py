@@ -12,7 +12,7 @@ from net.links.spec import LinkSpec
 from net.links.traces.trace import Played
 from otter_agent import api
 from otter_agent.links.cells import statuses
-from otter_ctl.errors import PlanError
+from otter_ctl.errors import UnknownNameError
 from otter_ctl.planning.diff import diff
 from otter_ctl.planning.resolve import plan
 from otter_ctl.shaping import cell_changes, chosen_cells
@@ -186,9 +186,9 @@ def test_changes_by_hand_are_those_of_members(read):
 def test_cells_that_are_meant(read):
     status = status_of(planned(read(CELL)))
     assert chosen_cells([status], ["gnb*"], "m") == chosen_cells([status], [], "m") == [status]
-    with pytest.raises(PlanError, match="cell gmb1: not in mesh m; there are: gnb1"):
+    with pytest.raises(UnknownNameError, match="cell gmb1: not in mesh m; there are: gnb1"):
         chosen_cells([status], ["gmb1"], "m")
-    with pytest.raises(PlanError, match="mesh m: has no cells"):
+    with pytest.raises(UnknownNameError, match="mesh m: has no cells"):
         chosen_cells([], [], "m")
 
 
