@@ -308,7 +308,8 @@ MEMORY = quantity(
 QUEUE = scalar(
     _queue,
     type="string",
-    pattern=whole(f"{units.DURATION_PATTERN}|{units.SIZE_PATTERN}|{_PACKETS_PATTERN}"),
+    pattern=r"^(?!\s*[0-9.]+\s*$)"
+    + whole(f"{units.DURATION_PATTERN}|{units.SIZE_PATTERN}|{_PACKETS_PATTERN}")[1:],
 )
 CORES = number(0.01, 10_000)
 PORT = integer(1, 65535)
