@@ -118,7 +118,7 @@ bench: setup-tests setup-bench  ## ours, the peers and the limit, side by side: 
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-netem: setup-tests setup-bench  ## links in the kernel, asked and measured: draws their picture (root)
-	@$(BIN)/python -m benchmarks.netem_pictures --write docs/pictures > /dev/null
+	@$(BIN)/python -m benchmarks.netem_pictures --write docs/reference > /dev/null
 
 bench-transport: setup-bench  ## the transport alone; writes its page and picture: ARGS='--rounds 20'
 	@$(BIN)/python -m benchmarks.transport --write docs $(ARGS)

@@ -88,6 +88,7 @@ class Road:
         a, b = (names.namespace(network._agent_id, "bench", f"h{n}") for n in (0, 1))
         self.there = Direction("bench", "l0", "h0", "h1", a, b, "l0")
         self.driver = NetemDriver()
+        self.driver.probe()  # as the agent does: how late are timers here?
         stack.callback(self.driver.forget, "bench")
         self.sender, self.receiver = (netns.socket_in(p, socket.SOCK_DGRAM) for p in self.pids)
         for one in (self.sender, self.receiver):
