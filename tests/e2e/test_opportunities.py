@@ -111,3 +111,20 @@ def test_paused_it_is_a_rate_and_goes_on_where_it_was(otter):
     assert "delivery" not in applied()
     otter("shape", "reset", "radio")
     assert applied()["delivery"] == now
+
+
+def test_an_event_that_sets_the_rate_holds_for_its_time_and_the_trace_goes_on(otter):
+    (otter.root / "cell.mm").write_text("\n".join(map(str, TRACE_MS)) + "\n")
+    event = 'at = "500ms"\nlink = "radio:phone>edge"\nset = { rate = "7mbit" }\nfor = "2s"\n'
+    otter("apply", otter.topology(f"{MESH}[[events]]\n{event}"))
+
+    def applied() -> dict:
+        links = otter.json("status")["links"]
+        return next(x["applied"] for x in links if x["from"] == "phone")
+
+    wait_for(lambda: applied().get("rate_bps") == 7e6, "the event never came")
+    assert "delivery" not in applied()
+    wait_for(lambda: "delivery" in applied(), "the trace didn't go on")
+    shown = otter.json("timeline", "show", "--last", "9")
+    assert shown["lateness"]["failed"] == 0
+    assert len(shown["last"]) == 3

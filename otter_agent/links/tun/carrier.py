@@ -159,6 +159,8 @@ class Carrier:
 
     def forget_schedules(self) -> None:
         """Those that nobody plays any more."""
+        if not self.schedules:
+            return
         now = (way.model.spec for line in self.lines.values() for way in line.ways)
         specs = itertools.chain(now, self.agenda.specs())
         self.schedules.keep({s.delivery.trace for s in specs if s.delivery is not None})

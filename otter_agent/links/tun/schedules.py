@@ -21,6 +21,10 @@ class Schedules:
     def __init__(self) -> None:
         self._known: dict[str, Schedule] = {}
 
+    def __len__(self) -> int:
+        """How many they are."""
+        return len(self._known)
+
     def __getitem__(self, digest: str) -> Schedule:
         """Raises `KeyError`: it was never given."""
         return self._known[digest]
