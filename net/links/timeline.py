@@ -184,6 +184,12 @@ class Course:
         """How many there are."""
         return len(self._events)
 
+    @property
+    def turns(self) -> bool:
+        """Whether it takes its direction down, or up again."""
+        played = isinstance(self._played, Played) and "up" in self._played.fields
+        return played or any("up" in event.change.values for event in self._events)
+
     def change(self, moment_s: float) -> Change:
         """What is other than the topology asks, at a moment from the epoch."""
         return self._fold(moment_s, self._active(moment_s), {}, 0)

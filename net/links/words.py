@@ -85,8 +85,8 @@ def host_text(budget: Mapping[str, Any]) -> str:
 
 
 _VALUES: Mapping[str, Callable[[Any], str]] = {
-    "queue_delay": format_duration,
-    "use": format_ratio,
+    "queue_delay": lambda delay_s: format_duration(round(delay_s, 4)),
+    "use": lambda share: f"{share * 100:.3g}%",
     "bytes": format_size,
     "memory": format_size,
 }

@@ -238,7 +238,12 @@ class Player:
         """The directions whose changes are planned, where it plays."""
         if self._kept.state != "running":
             return {}
-        return {k: c for k, c in timeline.items() if isinstance(k, Way) and self._ahead.plans(k)}
+        follows = self._spec.routing == "shortest"  # routes have to be told of it when it is so
+        return {
+            key: course
+            for key, course in timeline.items()
+            if isinstance(key, Way) and self._ahead.plans(key) and not (follows and course.turns)
+        }
 
     def _clocked(self, timeline: Timeline[Key]) -> Timeline[Key]:
         """As the links' driver takes it; while it stands still, there are no opportunities."""

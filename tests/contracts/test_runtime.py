@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -313,6 +314,39 @@ async def test_budgets_change_in_place(harness):
         assert (
             cgroup_value(running.pid, "memory", "memory.limit_in_bytes", "memory.max") == 128 << 20
         )
+
+
+async def test_all_of_its_processes_stand_still_go_on_and_are_killed(harness):
+    work = harness.make_workload("stubborn")
+    running = await run(harness.runtime, work)
+
+    async def up() -> bool:
+        return await log_text(harness.runtime, work.key) == ["up"]
+
+    await until(up, "it has children")
+    family = [running.pid, *children(running.pid)] if harness.real else []
+
+    async def stand_still() -> bool:
+        return all(state_of(pid) == "T" for pid in family)
+
+    async def go_on() -> bool:
+        return all(state_of(pid) in "SR" for pid in family)
+
+    await harness.runtime.signal(work.key, signal.SIGSTOP)
+    await until(stand_still, "all of it stands still")
+    await harness.runtime.signal(work.key, signal.SIGCONT)
+    await until(go_on, "all of it goes on")
+    await harness.runtime.signal(work.key, signal.SIGKILL)
+    assert (await until_exit(harness.runtime, work.key)).exit_code == 137
+    assert all(gone(pid) for pid in family[1:])
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 async def test_a_memory_limit_kills_and_says_so(real_harness):

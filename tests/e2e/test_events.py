@@ -92,7 +92,7 @@ when = { link = "radio:phone>edge", packets = 20 }
 link = "radio"
 set = { delay = "30ms" }
 [[events]]
-when = { host = "phone", cpu_above = 0.3 }
+when = { host = "phone", cpu_above = 0.05 }
 host = "edge"
 set = { cpu = 0.5 }
 """
@@ -109,7 +109,7 @@ set = { cpu = 0.5 }
     otter.kill_agent()
     otter.serve()
     assert late()
-    otter("exec", "asr", "--", "timeout", "3", "sh", "-c", "while :; do :; done", code=None)
+    otter("exec", "asr", "--", "timeout", "5", "sh", "-c", "while :; do :; done", code=None)
 
     def limited() -> bool:
         hosts = {h["name"]: h for h in otter.json("status")["hosts"]}

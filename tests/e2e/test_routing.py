@@ -85,6 +85,16 @@ def test_routes_lead_around_a_link_that_is_down_and_back(shared_otter):
     assert reaches(otter)
 
 
+def test_an_event_that_takes_a_link_down_is_followed_at_its_time(shared_otter):
+    otter = shared_otter
+    event = '[[events]]\nat = "1s"\nlink = "c-d"\nset = { up = false }\n'
+    otter("apply", otter.topology(RING + event))
+    told = wait_for(lambda: [e for e in rerouted(otter) if "c-d:c>d" in e["down"]], "no reroute")
+    assert told[-1]["down"] == ["c-d:c>d", "c-d:d>c"]
+    played = {c["link"]: c for c in otter.json("timeline", "show")["last"]}
+    assert played["c-d"]["applied_s"] - 1.0 < 5  # made when it was due, not planned and told later
+
+
 def test_without_it_routes_stay(shared_otter):
     otter = shared_otter
     otter("apply", otter.topology(RING.replace("shortest", "static")))

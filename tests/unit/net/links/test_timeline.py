@@ -278,3 +278,12 @@ def test_a_step_may_be_taken_in_parts():
     assert walk.next_s == 1.0
     assert [due.key for due in walk.to(1.0, 3)] == [3, 4]
     assert walk.next_s == math.inf
+
+
+def test_a_course_knows_whether_it_takes_its_direction_down():
+    trace = Trace(array("d", [0.0, 1.0]), {"up": array("d", [1.0, 0.0])}, 2.0)
+    assert Course(LinkSpec(), (), Played(trace)).turns
+    assert not Course(LinkSpec(), (), Played(trace, Manner(without=("up",)))).turns
+    assert Course(LinkSpec(), [Event(number=0, at_s=0.0, change=Change.of(up=False))]).turns
+    late = Event(number=0, at_s=0.0, change=Change.of(delay_s=0.1))
+    assert not Course(LinkSpec(), [late]).turns

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from net.conditions import MODULE_STATES, TESTS, Condition
+from net.links.words import value_text
 from otter_agent import api
 from otter_agent.timeline.judge import Judge, Memory, Value
 
@@ -99,3 +100,17 @@ def test_it_never_fires_on_what_is_not_so(values: list[Value], bound: float, aga
 )
 def test_what_makes_no_sense_says_why(condition: Condition, said: str):
     assert said in condition.problem()
+
+
+@pytest.mark.parametrize(
+    ("test", "value", "said"),
+    [
+        ("queue_delay_above", 0.44607199999999997, "446.1ms"),
+        ("use_below", 0.123456, "12.3%"),
+        ("bytes", 1048576.0, "1MiB"),
+        ("messages", 1003.0, "1003"),
+        ("cpu_above", 0.95, "0.95"),
+    ],
+)
+def test_values_are_told_in_words(test: str, value: float, said: str):
+    assert value_text(test, value) == said
