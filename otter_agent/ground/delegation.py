@@ -39,6 +39,14 @@ def find() -> Delegated:
     return _first(lambda group: "")
 
 
+def is_alone() -> bool:
+    """Whether this process is in a group of ours that nobody else is in: somebody gave it one."""
+    own = _own()
+    if own is None or not _ours(own) or _missing(own):
+        return False
+    return _read(own / "cgroup.procs").split() == [str(os.getpid())]
+
+
 def take(pids: Sequence[int]) -> Delegated:
     """Make it ready for budgets, with these processes of ours in its leaf."""
     return _first(lambda group: _prepare(group, pids))
@@ -71,7 +79,7 @@ def leave(base: Path) -> None:
 
 
 def _first(ready: Callable[[Path], str]) -> Delegated:
-    """The nearest group of ours that is `ready`: a user's systemd shares out those above itself."""
+    """The nearest group of ours that is `ready`."""
     own = _own()
     if own is None:
         return Delegated(None, f"no cgroup v2 is mounted; {_HINT}")
@@ -79,16 +87,22 @@ def _first(ready: Callable[[Path], str]) -> Delegated:
     for group in (own, *own.parents):
         if not _ours(group):
             break
-        has = _read(group / "cgroup.controllers").split()
-        missing = [c for c in NEEDED if c not in has]
-        if missing:
+        if missing := _missing(group):
             why = f"cgroup {group} wasn't given {', '.join(missing)}"
         elif not (why := ready(group)):
             return Delegated(group)
     return Delegated(None, f"{why}; {_HINT}")
 
 
+def _missing(group: Path) -> list[str]:
+    has = _read(group / "cgroup.controllers").split()
+    return [c for c in NEEDED if c not in has]
+
+
 def _ours(group: Path) -> bool:
+    """Also what a user's systemd has is the user's, but not for others to share out."""
+    if group.suffix == ".slice" or group.name.startswith("user@"):
+        return False
     files = ("", "cgroup.procs", "cgroup.subtree_control")
     return all(os.access(group / name, os.W_OK) for name in files)
 

@@ -130,7 +130,7 @@ def _go_on_in_scope() -> None:
     It becomes another program for a moment and then itself again, with the same pid. Source:
     systemd-run(1), `--scope`.
     """
-    if os.environ.pop(_SCOPED, "") or delegation.find().base is not None:
+    if os.environ.pop(_SCOPED, "") or delegation.is_alone():
         return
     tool = shutil.which("systemd-run")
     if tool is None or not os.environ.get("XDG_RUNTIME_DIR"):

@@ -87,9 +87,9 @@ def test_a_mesh_of_ones_own(owner: Ordinary, port: int) -> None:
     assert agents.readlink() == Path("/proc/self/ns/net").readlink()
     assert "I am 0" in user("logs", "near").stdout
     ping = ("exec", "near", "--", "ping", "-c3", "-i0.1", "far")
-    assert 0.040 <= round_trip_s(user(*ping).stdout) < 0.080
-    user("shape", "link", "radio", "--delay", "5ms")
-    assert 0.010 <= round_trip_s(user(*ping).stdout) < 0.040
+    assert round_trip_s(user(*ping).stdout) >= 0.040
+    user("shape", "link", "radio", "--delay", "60ms")
+    assert round_trip_s(user(*ping).stdout) >= 0.120
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
         assert answer.status == 200
     assert len(user.inside("ls", "/run/netns").split()) == 2
@@ -112,6 +112,7 @@ def test_without_groups_a_module_ends_with_all_that_it_started(owner: Ordinary) 
 
     first = sleeping()
     assert len(first) == 1
+    owner.kill("otter_agent.launcher")  # the next one adopts the module
     owner("restart", "near")
     wait_for(lambda: len(sleeping()) == 1 and not sleeping() & first, f"{first}, {sleeping()}")
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,8 @@ class Ordinary:
             "XDG_RUNTIME_DIR": str(self.run.parent), "OTTER_RUNS": str(self.home / "runs"),
             "OTTER_DOCKER": f"unix://{self.home}/no-engine.sock", "USER": self.name,
         }  # fmt: skip
+        self.after = ExitStack()
+        """What is to be undone once nothing of the user's runs any more."""
         self.before: Callable[[], None] | None = None
         """Called in each process of the user's before it is the user's."""
         line = f"{self.name}:x:{self.uid}:{self.uid}::{self.home}:/bin/sh"
@@ -210,8 +212,10 @@ def _hidden() -> list[str]:
 @contextmanager
 def ordinary(**how: Any) -> Iterator[Ordinary]:
     """An ordinary user for the length of a block."""
-    user = Ordinary(**how)
-    try:
-        yield user
-    finally:
-        user.close()
+    with ExitStack() as after:
+        user = Ordinary(**how)
+        user.after = after
+        try:
+            yield user
+        finally:
+            user.close()
