@@ -117,6 +117,7 @@ async def carry_out(shell: Elevated, work: Work, say: Callable[[str], None]) -> 
     """
     staged = ""
     try:
+        await shell.do(Step("become root", "true"), work.facts)  # before megabytes are sent
         if work.send:
             say(f"send {len(work.send)} packages, {work.send_bytes / 1e6:.1f} MB")
             staged = await shell.send(work.send)

@@ -22,16 +22,6 @@ runtime = "process"
 """
 
 
-def test_an_add_that_is_killed_is_finished_by_the_next(bare, before, otterctl):
-    words = ("machine", "add", "root@lab1", "--ssh-config", otterctl.config, "--yes")
-    process = otterctl.start(*words)
-    wait(lambda: process.stderr.readline().startswith("make the virtual environment"))
-    process.kill()
-    process.communicate()
-    otterctl.add("root@lab1")
-    otterctl("machine", "check", "lab1")
-
-
 @pytest.fixture
 def added(bare, otterctl):
     """lab1 is an OTTER machine of this very build."""
@@ -50,6 +40,16 @@ def test_a_dry_run_changes_nothing(bare, before, otterctl):
     assert "make the virtual environment" in said
     assert everything(bare) == before
     assert not otterctl.site.exists()
+
+
+def test_an_add_that_is_killed_is_finished_by_the_next(bare, before, otterctl):
+    words = ("machine", "add", "root@lab1", "--ssh-config", otterctl.config, "--yes")
+    process = otterctl.start(*words)
+    wait(lambda: process.stderr.readline().startswith("make the virtual environment"))
+    process.kill()
+    process.communicate()
+    otterctl.add("root@lab1")
+    otterctl("machine", "check", "lab1")
 
 
 def test_a_bare_machine_becomes_a_ready_one(bare, before, added):
