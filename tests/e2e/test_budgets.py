@@ -63,7 +63,9 @@ def test_hosts_and_modules_change_live_and_only_in_what_is_named(scarce):
         "cpu": 0.8, "memory_bytes": None, "pids": 4096, "period_s": 0.005,
     }  # fmt: skip
     assert {name: m["pid"] for name, m in otter.modules("scarce").items()} == pids
-    kinds = [json.loads(line) for line in otter("events", "--json").stdout.splitlines()]
+    kinds = [
+        json.loads(line) for line in otter("events", "-m", "scarce", "--json").stdout.splitlines()
+    ]
     told = [(e["kind"], e["subject"], e["state"]) for e in kinds if "shape" in e["text"]]
     assert told[:2] == [("host", "phone", "changed"), ("module", "asr", "changed")]
 

@@ -33,7 +33,9 @@ command = ["sleep", "1000"]
 
 
 def told(otter) -> list[dict]:
-    return [json.loads(line) for line in otter("events", "--json").stdout.splitlines()]
+    return [
+        json.loads(line) for line in otter("events", "-m", "eventful", "--json").stdout.splitlines()
+    ]
 
 
 def process_state(pid: int) -> str:

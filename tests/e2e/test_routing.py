@@ -50,7 +50,9 @@ def first_link(otter, target: str) -> str:
 
 
 def rerouted(otter) -> list[dict]:
-    told = [json.loads(line) for line in otter("events", "--json").stdout.splitlines()]
+    told = [
+        json.loads(line) for line in otter("events", "-m", "ring", "--json").stdout.splitlines()
+    ]
     return [event["data"] for event in told if event["state"] == "rerouted"]
 
 
