@@ -24,7 +24,7 @@ HORIZON_S = 1.0
 """So far ahead: longer than an agent that is killed needs to be there again, or nearly."""
 REFILL_S = 0.1
 """Between two times that it is told, and asks what came."""
-_FIRST_S = 0.05
+_FIRST_S = 0.2
 """So far ahead at first, twice as far the next time: what is due soon has no time to lose."""
 _SOON_S = 0.01
 _LEAP_S = 0.005
