@@ -15,6 +15,7 @@ import resource
 import signal
 import struct
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 _PRIORITY = 10
@@ -23,6 +24,7 @@ _WINDOW_S = 0.1
 _BUSY, _CALM, _LEISURE = 0.8, 0.5, 0.3
 _LONGEST_US = 200_000
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
+_CAP_IPC_LOCK = 14
 _CLOCK_MONOTONIC = 1
 _TFD_NONBLOCK, _TFD_CLOEXEC, _TFD_ABSTIME = os.O_NONBLOCK, os.O_CLOEXEC, 1
 _ITIMERSPEC = struct.Struct("=qqqq")
@@ -37,9 +39,19 @@ def settle() -> None:
     gc.disable()
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
-    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY:
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY or _may_lock():
         _libc.mlockall(_MCL_CURRENT | _MCL_FUTURE)
     # Where it isn't allowed, pages may come late; up to a limit, none would come beyond that.
+
+
+def _may_lock() -> bool:
+    """Whether limits don't count: a right of the machine's, no user namespace's (mlock(2))."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        rights = next(line.split()[1] for line in lines if line.startswith("CapEff"))
+        whole = Path("/proc/self/uid_map").read_text().split() == ["0", "0", str(0xFFFFFFFF)]
+        return whole and bool(int(rights, 16) >> _CAP_IPC_LOCK & 1)
+    return False
 
 
 class Guard:

@@ -200,7 +200,7 @@ def test_a_device_that_was_taken_away_and_made_again_is_carried_again(bench: Ben
     for name in (there.source_netns, there.target_netns):
         netns.ip("link", "del", there.device, netns=name)
     wait_until(lambda: bench.read(there) == LinkSpec())
-    make_pair("tun", there.source_netns, there.target_netns, there.device)
+    make_pair("tun", there.source_netns, there.target_netns, there.device, (link.a, link.b))
     bench.apply(there, LinkSpec(delay_s=0.02))
     assert bench.read(there) == LinkSpec(delay_s=0.02)
     assert numbers(bench.exchange(link, there, 5)) == list(range(5))
@@ -214,7 +214,7 @@ def test_a_namespace_of_the_same_name_is_another_one(bench: Bench):
     for name in (there.source_netns, there.target_netns):
         namespaces.drop(name)
         namespaces.in_own_thread(lambda name=name: namespaces.create_router(name))
-    make_pair("tun", there.source_netns, there.target_netns, there.device)
+    make_pair("tun", there.source_netns, there.target_netns, there.device, (link.a, link.b))
     assert bench.read(there) == LinkSpec()
     bench.apply(there, LinkSpec(delay_s=0.02))
     again = Link(there, int(there.device[1:]))
