@@ -91,11 +91,9 @@ class Lab:
         spec_of(management)
         _require_root()
         with self.folder.locked() as lock:
-            memory = self.folder.read() or self._new(layers)
-            ssh.require_programs(Path(layer) for layer in memory.layers)
+            memory = self._begun(layers, lock)
             if docker and count > len(memory.machines) and not has_docker(memory):
                 docker = False
-            self._switch(memory, lock)
             for number in range(len(memory.machines) + 1, count + 1):
                 kept = Kept(number, docker=docker, agent=not bare, management=management)
                 memory.machines.append(kept)
@@ -104,6 +102,18 @@ class Lab:
             self._power_on(memory, [m for m in memory.machines if not m.off], lock)
             self._write_site(memory)
         return self.machines()
+
+    def _begun(self, layers: Sequence[Path], lock: int) -> Memory:
+        memory = self.folder.read()
+        known = memory.layers if memory is not None else layers
+        ssh.require_programs(Path(layer) for layer in known)
+        if memory is None:
+            with network.choosing():
+                memory = self._new(layers)
+                self._switch(memory, lock)
+        else:
+            self._switch(memory, lock)
+        return memory
 
     def _new(self, layers: Sequence[Path]) -> Memory:
         for path in (self.folder / "machines", self.folder.switch):
