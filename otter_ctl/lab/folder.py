@@ -4,7 +4,7 @@
     lab.json             what was asked for: networks, machines, options
     lock                 held by whoever changes the lab, and by new processes until they are noted
     site.toml ssh_config known_hosts id_ed25519 hosts
-    switch/pid log
+    switch/, packages/   pid, log
     machines/lab1/       pid, log, control; disk/ upper/ work/: what the machine writes
 
 Must not know: how any of it is made.
@@ -93,6 +93,11 @@ class Folder:
     def switch(self) -> Path:
         """Of the switch's process."""
         return self.path / "switch"
+
+    @property
+    def packages(self) -> Path:
+        """Of the process through which machines reach package indexes."""
+        return self.path / "packages"
 
     def machine(self, name: str) -> Path:
         """Of one machine."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,14 +19,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from otter_ctl.lab import cgroups, disk, network, pool, processes, ssh
+from otter_ctl.lab.contents import environment, has_docker, install_commands, services
 from otter_ctl.lab.errors import LabError
 from otter_ctl.lab.folder import Folder, Kept, Memory, replace
 from otter_ctl.lab.place import default_folder
 from otter_ctl.lab.readiness import wait_ready
 from otter_ctl.lab.services import Settings, ask, write_settings
 from otter_ctl.lab.shaper import spec_of
-
-DOCKERD = "dockerd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +91,9 @@ class Lab:
         spec_of(management)
         _require_root()
         with self.folder.locked() as lock:
-            memory = self.folder.read() or self._new(layers)
-            ssh.require_programs(Path(layer) for layer in memory.layers)
-            if docker and count > len(memory.machines) and not _has_docker(memory):
+            memory = self._begun(layers, lock)
+            if docker and count > len(memory.machines) and not has_docker(memory):
                 docker = False
-            self._switch(memory, lock)
             for number in range(len(memory.machines) + 1, count + 1):
                 kept = Kept(number, docker=docker, agent=not bare, management=management)
                 memory.machines.append(kept)
@@ -106,6 +102,18 @@ class Lab:
             self._power_on(memory, [m for m in memory.machines if not m.off], lock)
             self._write_site(memory)
         return self.machines()
+
+    def _begun(self, layers: Sequence[Path], lock: int) -> Memory:
+        memory = self.folder.read()
+        known = memory.layers if memory is not None else layers
+        ssh.require_programs(Path(layer) for layer in known)
+        if memory is None:
+            with network.choosing():
+                memory = self._new(layers)
+                self._switch(memory, lock)
+        else:
+            self._switch(memory, lock)
+        return memory
 
     def _new(self, layers: Sequence[Path]) -> Memory:
         for path in (self.folder / "machines", self.folder.switch):
@@ -132,7 +140,17 @@ class Lab:
             starting.go()
             pid = starting.pid
         network.plug_controller(memory, pid)
+        if processes.running(self.folder.packages) is None:
+            self._proxy(memory, lock)
         return pid
+
+    def _proxy(self, memory: Memory, lock: int) -> None:
+        folder = self.folder.packages
+        folder.mkdir(exist_ok=True)
+        (folder / "asked").write_text(str(pool.controllers(memory.networks[0])))
+        starting = processes.Starting(folder, "otter_ctl.lab.packages", group_of(memory.id), lock)
+        starting.wait("the way to package indexes")
+        starting.go()
 
     def _write_files(self, memory: Memory) -> None:
         """Keys, accounts and disks of machines that have none; what names all of them."""
@@ -146,21 +164,22 @@ class Lab:
 
     def _prepare(self, memory: Memory, machine: Kept, address: IPv4Address, client: str) -> None:
         folder = self.folder.machine(machine.name)
+        env = environment(memory)
         settings = Settings(
-            machine.name, memory.layers, str(self.folder / "hosts"), _services(machine)
+            machine.name, memory.layers, str(self.folder / "hosts"), services(machine), env
         )
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         if not (folder / "settings.json").exists():
             etc = {
                 **ssh.accounts(),
-                **ssh.machine_files(folder, machine.name, address, client),
+                **ssh.machine_files(folder, machine.name, address, client, env),
                 "hostname": (f"{machine.name}\n", 0o644),
                 "machine-id": (f"{secrets.token_hex(16)}\n", 0o444),
             }
             disk.prepare(folder, etc)
             if machine.agent:
-                _install_commands(folder)
+                install_commands(folder)
             write_settings(folder, settings)
 
     def _write_hosts(self, memory: Memory) -> None:
@@ -208,7 +227,11 @@ class Lab:
             names: list[str] = []
             with suppress(FileNotFoundError):
                 names = os.listdir(self.folder / "machines")
-            folders = [self.folder.switch, *map(self.folder.machine, names)]
+            folders = [
+                self.folder.switch,
+                self.folder.packages,
+                *map(self.folder.machine, names),
+            ]
             processes.kill(filter(None, map(processes.running, folders)))
             if own := self.folder.id():
                 _end_group(group_of(own))
@@ -219,7 +242,7 @@ class Lab:
         known = ("site.toml", "ssh_config", "known_hosts", "id_ed25519", "id_ed25519.pub", "hosts")
         for name in known:
             (self.folder / name).unlink(missing_ok=True)
-        for name in ("machines", "switch"):
+        for name in ("machines", "switch", "packages"):
             if (self.folder / name).exists():
                 disk.wipe(self.folder / name)
         for name in ("lab.json", "id", "lock"):
@@ -438,29 +461,3 @@ def _require_root() -> None:
         raise LabError("machines are emulated on Linux only", hint="use WSL2, or a virtual machine")
     if os.geteuid() != 0:
         raise LabError("needs root, for namespaces and mounts", hint="sudo otterctl lab …")
-
-
-def _has_docker(memory: Memory) -> bool:
-    there = shutil.which(DOCKERD, path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
-    layers = (Path(layer) for layer in memory.layers)
-    return bool(there) or any((layer / "usr/sbin/dockerd").exists() for layer in layers)
-
-
-def _services(machine: Kept) -> dict[str, list[str]]:
-    services = {"ssh": ["/bin/sh", "-c", "mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e"]}
-    if machine.docker:
-        services["docker"] = [DOCKERD, "--bridge=none", "--iptables=false"]
-    if machine.agent:
-        argv = [sys.executable, "-m", "otter_agent", "serve", "--name", machine.name]
-        services["agent"] = argv
-    return services
-
-
-def _install_commands(folder: Path) -> None:
-    """`otter-agent` and `otterctl`, where whoever logs in finds them."""
-    place = folder / "upper/usr/local/bin"
-    place.mkdir(parents=True, exist_ok=True)
-    for name in ("otter-agent", "otterctl"):
-        found = Path(sys.prefix) / "bin" / name
-        if found.exists():
-            (place / name).symlink_to(found)

@@ -45,7 +45,8 @@ def main(folder: Path) -> int:
             return 1
         return _first(settings, control)
     control.close()
-    (folder / "init").write_text(f"{child}\n")
+    # Relative: the child may have hidden the folder already, and they share what they see.
+    Path("init").write_text(f"{child}\n")
     os.close(sys.stdin.fileno())
     os.close(sys.stdout.fileno())
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

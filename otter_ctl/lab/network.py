@@ -11,9 +11,12 @@ address of this computer's end has the scope of its link.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from ipaddress import IPv4Network
 
 from otter_ctl.lab import pool
@@ -40,6 +43,17 @@ def taken() -> list[IPv4Network]:
     done = _run(["ip", "-json", "-4", "route", "show", "table", "all"])
     routes = (route["dst"] for route in json.loads(done or "[]"))
     return [IPv4Network(dst, strict=False) for dst in routes if dst != "default"]
+
+
+@contextmanager
+def choosing() -> Iterator[None]:
+    """One lab of this computer at a time looks for networks and takes them."""
+    descriptor = os.open("/run", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def make_bridges() -> None:

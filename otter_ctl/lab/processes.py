@@ -98,8 +98,9 @@ class Starting:
 
 
 def _environment(group: str, lock: int) -> dict[str, str]:
-    kept = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
-    chosen = {name: os.environ[name] for name in kept if name in os.environ}
+    kept = ("PATH", "LANG", "LC_ALL", "HOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    own = os.environ.items()
+    chosen = {name: value for name, value in own if name in kept or name.startswith("PIP_")}
     return {**chosen, "OTTER_LAB_GROUP": group, "OTTER_LAB_LOCK": str(lock)}
 
 

@@ -30,12 +30,17 @@ def wait_ready(
             while not _answers(service, memory, machine, own):
                 log = own / "disk/var/log" / f"{service}.log"
                 if processes.running(own) is None:
-                    raise LabError(f"{machine.name} has ended", hint=f"its log: {own / 'log'}")
+                    raise LabError(f"{machine.name} has ended{_last_words(own / 'log')}")
                 if time.monotonic() > deadline:
                     raise LabError(
                         f"{machine.name}: {service} doesn't answer", hint=f"its log: {log}"
                     )
                 time.sleep(0.01)
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return f": {lines[-1]}" if lines else ""
 
 
 def _services(machine: Kept) -> list[str]:

@@ -38,12 +38,14 @@ class Settings:
         layers: Folders that it sees as if installed.
         hosts: The file that is its /etc/hosts.
         services: Name -> command line.
+        env: Variables that services have beside the usual ones.
     """
 
     name: str
     layers: list[str] = field(default_factory=list)
     hosts: str = ""
     services: dict[str, list[str]] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
 
 
 def read_settings(folder: Path) -> Settings:
@@ -98,6 +100,7 @@ class Services:
     """
 
     def __init__(self, settings: Settings, control: socket.socket) -> None:
+        self._env = {**environment(), **settings.env}
         self._services = {name: _Service(argv) for name, argv in settings.services.items()}
         self._control = control
         self._selector = selectors.DefaultSelector()
@@ -122,7 +125,7 @@ class Services:
 
     def run(self) -> None:
         """For ever."""
-        _run_boot_scripts()
+        _run_boot_scripts(self._env)
         while True:
             self._act()
             for key, _ in self._selector.select(self._pause()):
@@ -137,7 +140,7 @@ class Services:
         for name, service in self._services.items():
             if service.due is not None and service.due <= now:
                 service.due, service.started = None, now
-                service.pid = _spawn(name, service.argv)
+                service.pid = _spawn(name, service.argv, self._env)
             if service.kill_at is not None and service.kill_at <= now:
                 service.kill_at = None
                 os.kill(service.pid, signal.SIGKILL)
@@ -201,7 +204,7 @@ def _answer(connection: socket.socket, text: str) -> None:
         connection.sendall(f"{text}\n".encode())
 
 
-def _spawn(name: str, argv: list[str]) -> int:
+def _spawn(name: str, argv: list[str], env: Mapping[str, str]) -> int:
     with (LOGS / f"{name}.log").open("ab") as log:
         try:
             # Not waited for by Popen: the first process waits for all.
@@ -211,7 +214,7 @@ def _spawn(name: str, argv: list[str]) -> int:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=environment(),
+                env=env,
                 cwd="/",
             )
         except OSError as error:
@@ -226,7 +229,7 @@ def environment() -> Mapping[str, str]:
     return {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 
 
-def _run_boot_scripts() -> None:
+def _run_boot_scripts(env: Mapping[str, str]) -> None:
     """What was installed for the boot: links of /etc/rc2.d that this machine has made itself."""
     scripts = Path(BOOT_SCRIPTS)
     for script in sorted(scripts.glob("S*otter*")):
@@ -236,5 +239,5 @@ def _run_boot_scripts() -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env=environment(),
+            env=env,
         ).returncode = 0

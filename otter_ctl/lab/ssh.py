@@ -43,7 +43,7 @@ def make_key(path: Path, comment: str) -> str:
 
 
 def machine_files(
-    folder: Path, name: str, address: IPv4Address, client: str
+    folder: Path, name: str, address: IPv4Address, client: str, env: dict[str, str]
 ) -> dict[str, tuple[str, int]]:
     """What a machine has below /etc for its server: name -> text and mode."""
     public = make_key(folder / "hostkey", name)
@@ -51,11 +51,12 @@ def machine_files(
         "ssh/ssh_host_ed25519_key": ((folder / "hostkey").read_text(), 0o600),
         "ssh/ssh_host_ed25519_key.pub": (public, 0o644),
         "ssh/lab_keys": (client, 0o644),
-        "ssh/sshd_config": (_server_config(address), 0o644),
+        "ssh/sshd_config": (_server_config(address, env), 0o644),
     }
 
 
-def _server_config(address: IPv4Address) -> str:
+def _server_config(address: IPv4Address, env: dict[str, str]) -> str:
+    known = " ".join(f'"{name}={value}"' for name, value in env.items())
     return f"""\
 # Written by otterctl lab.
 ListenAddress {address}
@@ -67,6 +68,7 @@ KbdInteractiveAuthentication no
 UsePAM no
 PidFile /run/sshd.pid
 AcceptEnv LANG LC_*
+SetEnv {known}
 Subsystem sftp internal-sftp
 """
 
