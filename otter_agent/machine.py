@@ -28,6 +28,7 @@ from otter_agent.links.choose import Choice, choose
 from otter_agent.links.fake import FakeLinks
 from otter_agent.links.ways import ways
 from otter_agent.network import Network
+from otter_agent.network.probe import addresses, tunnels_problem
 from otter_agent.runtimes.base import Closes, Runtime, Versioned
 from otter_agent.supervision import PATIENCE, Patience
 from otter_agent.version import VERSION
@@ -164,6 +165,8 @@ class Machine:
             link_drivers=self.links.told(),
             link_driver_why=self.links.why,
             gateways=self.problems.get("network") or self.problems.get("gateways", ""),
+            networks=addresses(),
+            tunnels=self.problems.get("network") or self.problems.get("tunnels", ""),
             runtimes=tuple(
                 api.RuntimeFact(
                     name=name,
@@ -184,8 +187,11 @@ def open_machine(config: Config, ground: Ground, agent_id: str) -> Machine:
     problems: dict[str, str] = {}
     if not usable:
         problems["network"] = why
-    elif why := network.gateways_problem():
-        problems["gateways"] = why
+    else:
+        if why := network.gateways_problem():
+            problems["gateways"] = why
+        if why := tunnels_problem():
+            problems["tunnels"] = why
     cgroups: Cgroups | None = None
     try:
         cgroups = None if ground.no_budgets else ground.cgroups(agent_id)

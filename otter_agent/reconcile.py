@@ -194,13 +194,13 @@ def _network_digest(spec: api.MeshSpec) -> str:
     hosts = [msgspec.structs.replace(h, cpu=None, memory_bytes=None) for h in spec.hosts]
     changed = spec.timeline.links()
     links = [
-        (x.name, x.a, x.b, _is_asked(x.forward), _is_asked(x.reverse), x.name in changed)
+        (x.name, x.a, x.b, _is_asked(x.forward), _is_asked(x.reverse), x.name in changed, x.tunnel)
         for x in spec.links
     ]
     ways = [way for x in spec.links for way in (x.forward, x.reverse) if way is not None]
     # Which driver makes them scarce, and so all their devices, may depend on this.
     shared = any(way.medium is not None for way in ways)
-    return api.digest(api.encode((hosts, links, shared, spec.routing)))
+    return api.digest(api.encode((hosts, links, shared, spec.routing, spec.mtu)))
 
 
 def _is_asked(spec: LinkSpec | None) -> bool | None:

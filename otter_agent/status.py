@@ -45,7 +45,7 @@ class MeshView:
 def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus:
     """The answer of `GET /v1/meshes/NAME`; `excess`: what all meshes ask beyond the machine."""
     spec = view.desired.spec
-    name = machine.config.name
+    name = spec.machine or machine.config.name
     links = view.links.statuses()
     return api.MeshStatus(
         mesh=spec.name,

@@ -224,6 +224,7 @@ class Steps:
                 module.name,
                 module.address,
                 instance.pid,
+                spec.mtu,
             )
             if cut:
                 target = f"{self.mesh}/{module.name}"

@@ -14,12 +14,15 @@ from net.links.limits import Run
 from net.links.possible import impossible
 from net.links.spec import LinkSpec
 from otter_agent.api.machine import Problem
-from otter_agent.api.spec import Cell, MeshSpec, ModuleSpec
+from otter_agent.api.spec import Cell, Link, MeshSpec, ModuleSpec
 from otter_agent.api.timeline import TimelineEvent
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_MACHINE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 _RUN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"[0-9a-f]{32}")
+_MTUS = range(576, 65536)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _TAKEN = (
     "/run/otter", "/run/otter-state", "/run/otter-shm", "/.otter", "/run/secrets", "/work",
@@ -42,6 +45,10 @@ def check(spec: MeshSpec) -> None:
     """
     hosts = [host.name for host in spec.hosts]
     modules = [module.name for module in spec.modules]
+    _need(spec.mtu in _MTUS, f"an MTU of {spec.mtu} bytes")
+    _need(not spec.machine or _MACHINE.fullmatch(spec.machine), "a machine's name is none")
+    for other in spec.away:
+        _need(_MACHINE.fullmatch(other.machine), f"{other.machine[:80]!r} is no machine's name")
     for name in (spec.name, *hosts, *modules, *spec.names):
         _need(_NAME.fullmatch(name), f"{name[:80]!r} is not a valid name")
     _need(_RUN.fullmatch(spec.run), f"{spec.run[:80]!r} is not a valid run id")
@@ -58,7 +65,9 @@ def check(spec: MeshSpec) -> None:
         _shared(module, spec)
         _publish(module, hosts)
     for link in spec.links:
-        _need(link.a in hosts and link.b in hosts, f"link {link.name[:80]!r}: unknown host")
+        away = _tunnel(link, hosts, spec)
+        known = {*hosts, away}
+        _need(link.a in known and link.b in known, f"link {link.name[:80]!r}: unknown host")
         _need(link.name.isprintable() and 0 < len(link.name) <= 200, "a link's name is no name")
         for asked in (link.forward, link.reverse):
             for name, why in asked.problems().items() if asked else ():
@@ -66,6 +75,21 @@ def check(spec: MeshSpec) -> None:
     for cell in spec.cells:
         _cell(cell, spec)
     _timeline(spec)
+
+
+def _tunnel(link: Link, hosts: list[str], spec: MeshSpec) -> str:
+    """The end of a link that is on another machine; empty: none."""
+    tunnel, where = link.tunnel, f"link {link.name[:80]!r}"
+    if tunnel is None:
+        return ""
+    _address(tunnel.local)
+    _address(tunnel.remote)
+    _need(tunnel.local != tunnel.remote, f"{where}: both ends at {tunnel.local}")
+    _need(0 < tunnel.vni < 1 << 24 and 0 < tunnel.port < 65536, f"{where}: no such tunnel")
+    _need(_KEY.fullmatch(tunnel.key), f"{where}: its key is none")
+    good = tunnel.host in (link.a, link.b) and tunnel.host not in hosts
+    _need(good and tunnel.host in spec.names, f"{where}: {tunnel.host[:80]!r} is not elsewhere")
+    return tunnel.host
 
 
 class _LimitChange(msgspec.Struct, forbid_unknown_fields=True):

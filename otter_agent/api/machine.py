@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from otter_agent.api.base import Data
+from otter_agent.api.many import NetworkFact
 
 
 class RuntimeFact(Data, frozen=True):
@@ -64,6 +65,10 @@ class Info(Data, frozen=True):
     """Why no mesh can have a gateway here; empty if they can."""
     python: str = ""
     """Version of the Python that the agent runs on."""
+    networks: tuple[NetworkFact, ...] = ()
+    """Its addresses, but loopback's."""
+    tunnels: str = ""
+    """Why no link can lead from here to another machine; empty if they can."""
 
 
 class Problem(Data, frozen=True):

@@ -8,6 +8,7 @@ import msgspec
 
 from net.links.spec import LinkSpec
 from otter_agent.api.base import Data, RestartPolicy, RuntimeName
+from otter_agent.api.many import MTU_BYTES, Away, Tunnel
 from otter_agent.api.timeline import TimelineSpec
 
 DEFAULT_ROUTE = "0.0.0.0/0"
@@ -57,6 +58,9 @@ class Link(Data, frozen=True):
     """From `a` to `b`; None: this direction was not written in the topology."""
     reverse: LinkSpec | None = None
     """From `b` to `a`."""
+    tunnel: Tunnel | None = None
+    """If one end is on another machine. The directions that leave there are made scarce there:
+    here they are None."""
 
 
 class CellMember(Data, frozen=True):
@@ -303,6 +307,12 @@ class MeshSpec(Data, frozen=True):
     """Name of every host and module of the mesh -> IPv4 address: each module's /etc/hosts."""
     timeline: TimelineSpec = TimelineSpec()
     """What changes by itself while it runs."""
+    machine: str = ""
+    """What this machine is called by who applied; empty: as its agent is."""
+    away: tuple[Away, ...] = ()
+    """The other machines of the mesh, with what is on them."""
+    mtu: int = MTU_BYTES
+    """Of all devices of the mesh, on all machines: what the narrowest way between them carries."""
 
     def blobs(self) -> set[str]:
         """Digests of all uploads that its modules and its timeline need."""

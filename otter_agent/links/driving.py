@@ -22,7 +22,7 @@ from otter_agent.links.choose import Choice
 from otter_agent.links.layers import Layers, Step
 from otter_agent.links.planner import Later, Part, Planner, Played
 from otter_agent.links.telling import as_network_error, is_lost
-from otter_agent.links.ways import Way, direction
+from otter_agent.links.ways import Way, directions
 
 _NONE = Outcome(applied=None)
 
@@ -77,7 +77,7 @@ class Driving:
             self.made, self.outcomes, self.told = None, {}, {}
             self._find_planner()
         ways = self._layers.base
-        self._directions = {way: direction(self._agent_id, spec, way) for way in ways}
+        self._directions = directions(self._agent_id, spec)
         self.outcomes = {way: o for way, o in self.outcomes.items() if way in ways}
         self.era += 1
 

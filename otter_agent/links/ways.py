@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_agent.links.base import Direction
 from otter_agent.network import names
+from otter_agent.network.state import seat
 
 
 class Way(NamedTuple):
@@ -35,18 +36,41 @@ def ways(spec: api.MeshSpec) -> dict[Way, LinkSpec]:
     }
 
 
-def direction(agent_id: str, spec: api.MeshSpec, way: Way) -> Direction:
-    """A direction as a driver takes it."""
+def seats(spec: api.MeshSpec) -> dict[tuple[str, str], str]:
+    """Link and host -> what stands for the host in the namespace of that end, if not itself."""
+    away = [link for link in spec.links if link.tunnel is not None]
+    return {(link.name, h): seat(link, h) for link in away for h in (link.a, link.b)}
+
+
+def directions(agent_id: str, spec: api.MeshSpec) -> dict[Way, Direction]:
+    """All directions of a mesh as a driver takes them."""
+    found = seats(spec)
+    return {way: direction(agent_id, spec, way, found) for way in ways(spec)}
+
+
+def direction(
+    agent_id: str, spec: api.MeshSpec, way: Way, seats: Mapping[tuple[str, str], str]
+) -> Direction:
+    """A direction as a driver takes it.
+
+    Args:
+        agent_id: Part of the namespaces' names.
+        spec: The mesh.
+        way: Which.
+        seats: Of the mesh.
+    """
     mesh = spec.name
     hub = _hub(spec.cells, way)
+    source = seats.get((way.link, way.source), way.source)
+    target = seats.get((way.link, way.target), way.target)
     return Direction(
         mesh=mesh,
         seed=spec.seed,
         link=way.link,
         source=way.source,
         target=way.target,
-        source_netns=names.namespace(agent_id, mesh, way.source),
-        target_netns=names.namespace(agent_id, mesh, way.target),
+        source_netns=names.namespace(agent_id, mesh, source),
+        target_netns=names.namespace(agent_id, mesh, target),
         device=names.link_device(way.link),
         hub_netns=names.namespace(agent_id, mesh, hub) if hub else "",
     )

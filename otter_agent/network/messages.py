@@ -5,7 +5,8 @@ A body is what follows the 16 bytes of `nlmsghdr`: a fixed header, then attribut
      0       2       4 ...        padded to 4
      | len   | type  | value      |  next
 
-Source: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/veth.h, linux/net_namespace.h.
+Source: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/veth.h, linux/net_namespace.h,
+linux/fib_rules.h, linux/neighbour.h.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from otter_agent.network import state
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH = 28
+RTM_NEWRULE = 32
 RTM_NEWNSID, RTM_DELNSID = 88, 89
 
 F_REPLACE, F_EXCL, F_CREATE = 0x100, 0x200, 0x400
@@ -29,7 +32,7 @@ OUR_PROTOCOL = 79
 what a user added by hand, which is left alone."""
 
 _AF_INET = 2
-_RT_TABLE_MAIN = 254
+_RT_TABLE_MAIN, INWARD_TABLE = 254, 79
 _SCOPE_LINK, _SCOPE_HOST = 253, 254
 _UNICAST, _LOCAL = 1, 2
 _ONLINK = 4
@@ -41,7 +44,11 @@ _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _NESTED = 0x8000
 _SKIP_STATS = 8
-_MTU = 1500
+_VXLAN_ID, _VXLAN_GROUP, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT = 1, 2, 4, 7, 15
+_NUD_PERMANENT = 0x80
+_FRA_IIFNAME, _FRA_PRIORITY = 3, 6
+_INWARD_PRIORITY = 79
+"""Of the rule, after that for local addresses (0), before that for the main table (32766)."""
 
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDR = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix, flags, scope, index
@@ -92,15 +99,22 @@ class Request(NamedTuple):
 
 
 def encode(op: ops.Op, peer_netns: int = -1) -> Request:
-    """The message for an operation; `peer_netns` is an open descriptor for `AddPair`."""
+    """The message for an operation; `peer_netns`: a descriptor, for `AddPair`, `AddTunnel`."""
     if isinstance(op, ops.AddPair):
         return _add_pair(op, peer_netns)
+    if isinstance(op, ops.AddTunnel):
+        return _add_tunnel(op, peer_netns)
     return _ENCODERS[type(op)](op)
 
 
 def _put_route(op: ops.PutRoute) -> Request:
     to, length = op.to
     flags = F_CREATE | F_REPLACE
+    if op.inward:
+        header = _ROUTE.pack(
+            _AF_INET, length, 0, 0, INWARD_TABLE, OUR_PROTOCOL, _SCOPE_LINK, _UNICAST, 0
+        )
+        return Request(RTM_NEWROUTE, flags, header + attribute(4, _U32.pack(op.index)), op)
     if op.index == ops.LOOPBACK:
         body = _ROUTE_LINK.pack(
             _AF_INET, length, 0, 0, _RT_TABLE_MAIN, OUR_PROTOCOL, _SCOPE_HOST, _LOCAL, 0,
@@ -153,13 +167,20 @@ def _rename_device(op: ops.RenameDevice) -> Request:
     return Request(RTM_NEWLINK, 0, body, op)
 
 
+def _set_mtu(op: ops.SetMtu) -> Request:
+    body = _LINK.pack(0, 0, op.index, 0, 0) + attribute(_IFLA_MTU, _U32.pack(op.mtu))
+    return Request(RTM_NEWLINK, 0, body, op)
+
+
 # One queue each way: the default is one per CPU of the machine, all with folders in sysfs, and a
 # veth takes no lock that more of them would spread.
-_SHAPE = (
-    attribute(_IFLA_MTU, _U32.pack(_MTU))
-    + attribute(_IFLA_NUM_TX_QUEUES, _U32.pack(1))
-    + attribute(_IFLA_NUM_RX_QUEUES, _U32.pack(1))
+_QUEUES = attribute(_IFLA_NUM_TX_QUEUES, _U32.pack(1)) + attribute(
+    _IFLA_NUM_RX_QUEUES, _U32.pack(1)
 )
+
+
+def _shape(mtu: int) -> bytes:
+    return attribute(_IFLA_MTU, _U32.pack(mtu)) + _QUEUES
 
 
 def _add_pair(op: ops.AddPair, peer_netns: int) -> Request:
@@ -169,7 +190,7 @@ def _add_pair(op: ops.AddPair, peer_netns: int) -> Request:
         _LINK.pack(0, 0, op.peer_index, _IFF_NOARP, _IFF_NOARP)
         + _text(_IFLA_IFNAME, op.peer_device)
         + attribute(_IFLA_ADDRESS, op.mac)
-        + _SHAPE
+        + _shape(op.mtu)
         + attribute(_IFLA_NET_NS_FD, _U32.pack(peer_netns))
     )
     info = _text(_IFLA_INFO_KIND, "veth") + attribute(
@@ -179,10 +200,50 @@ def _add_pair(op: ops.AddPair, peer_netns: int) -> Request:
         _LINK.pack(0, 0, op.index, flags, flags)
         + _text(_IFLA_IFNAME, op.device)
         + attribute(_IFLA_ADDRESS, op.mac)
-        + _SHAPE
+        + _shape(op.mtu)
         + attribute(_IFLA_LINKINFO | _NESTED, info)
     )
     return Request(RTM_NEWLINK, F_CREATE | F_EXCL, body, op)
+
+
+def _add_tunnel(op: ops.AddTunnel, netns: int) -> Request:
+    """To be sent in the machine's namespace, where its socket stays; the device is made in `netns`.
+
+    `IFLA_VXLAN_GROUP` is the one machine to which all goes: nothing is learnt from what comes.
+    """
+    data = (
+        attribute(_VXLAN_ID, _U32.pack(op.vni))
+        + attribute(_VXLAN_GROUP, op.remote)
+        + attribute(_VXLAN_LOCAL, op.local)
+        + attribute(_VXLAN_LEARNING, b"\0")
+        + attribute(_VXLAN_PORT, struct.pack("!H", op.port))
+    )
+    info = _text(_IFLA_INFO_KIND, "vxlan") + attribute(_IFLA_INFO_DATA | _NESTED, data)
+    body = (
+        _LINK.pack(0, 0, op.index, 0, 0)
+        + _text(_IFLA_IFNAME, op.device)
+        + attribute(_IFLA_ADDRESS, op.mac)
+        + _shape(op.mtu)
+        + attribute(_IFLA_NET_NS_FD, _U32.pack(netns))
+        + attribute(_IFLA_LINKINFO | _NESTED, info)
+    )
+    return Request(RTM_NEWLINK, F_CREATE | F_EXCL, body, op)
+
+
+def name_hop(op: ops.AddTunnel) -> Request:
+    """Says for good which hardware address the other end of a tunnel has: nobody asks for it."""
+    header = struct.pack("=BxxxiHBB", _AF_INET, op.index, _NUD_PERMANENT, 0, 0)
+    body = header + attribute(1, op.hop) + attribute(2, op.peer_mac)
+    return Request(RTM_NEWNEIGH, F_CREATE | F_REPLACE, body, op)
+
+
+def inward_rule(device: str) -> Request:
+    """What comes out of `device` goes by a table of its own, wherever the main one leads."""
+    # fib_rule_hdr: family, dst_len, src_len, tos, table, res1, res2, action (1: to a table), flags
+    header = struct.pack("=BBBBBBBBI", _AF_INET, 0, 0, 0, INWARD_TABLE, 0, 0, 1, 0)
+    body = header + attribute(_FRA_PRIORITY, _U32.pack(_INWARD_PRIORITY))
+    body += _text(_FRA_IIFNAME, device)
+    return Request(RTM_NEWRULE, F_CREATE | F_EXCL, body, f"add the rule for {device}")
 
 
 _ENCODERS: dict[type[Any], Callable[[Any], Request]] = {
@@ -193,6 +254,7 @@ _ENCODERS: dict[type[Any], Callable[[Any], Request]] = {
     ops.BringUp: _bring_up,
     ops.DeleteDevice: _delete_device,
     ops.RenameDevice: _rename_device,
+    ops.SetMtu: _set_mtu,
 }
 
 
@@ -225,25 +287,27 @@ def get_addresses() -> tuple[int, bytes]:
     return RTM_GETADDR, _ADDR.pack(_AF_INET, 0, 0, 0, 0)
 
 
-def get_routes() -> tuple[int, bytes]:
+def get_routes(table: int = _RT_TABLE_MAIN) -> tuple[int, bytes]:
     """Asks for our routes (older kernels than 4.20 send all: `parse_route` filters)."""
-    return RTM_GETROUTE, _ROUTE.pack(_AF_INET, 0, 0, 0, _RT_TABLE_MAIN, OUR_PROTOCOL, 0, 0, 0)
+    return RTM_GETROUTE, _ROUTE.pack(_AF_INET, 0, 0, 0, table, OUR_PROTOCOL, 0, 0, 0)
 
 
 def parse_link(body: bytes) -> state.Device:
     """A device from RTM_NEWLINK (or a RTM_DELLINK event)."""
     _, _, index, flags, _ = _LINK.unpack_from(body)
-    name, kind, mac, peer = "", "", b"", 0
+    name, kind, mac, peer, mtu = "", "", b"", 0, 0
     for key, value in attributes(body, _LINK.size):
         if key == _IFLA_IFNAME:
             name = value.rstrip(b"\0").decode(errors="replace")
         elif key == _IFLA_ADDRESS:
             mac = value
+        elif key == _IFLA_MTU:
+            mtu = int(_U32.unpack(value)[0])
         elif key == _IFLA_LINK:
             peer = int(_U32.unpack(value)[0])
         elif key == _IFLA_LINKINFO:
             kind = dict(attributes(value, 0)).get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode()
-    return state.Device(index, name, bool(flags & _IFF_UP), kind, mac, peer)
+    return state.Device(index, name, bool(flags & _IFF_UP), kind, mac, peer, mtu)
 
 
 def parse_address(body: bytes) -> tuple[int, bytes, int] | None:
@@ -254,10 +318,12 @@ def parse_address(body: bytes) -> tuple[int, bytes, int] | None:
     return None if not local or local[0] == 127 else (index, local, prefix)
 
 
-def parse_route(body: bytes) -> tuple[ops.Cidr, tuple[bytes | None, int]] | None:
+def parse_route(
+    body: bytes, wanted: int = _RT_TABLE_MAIN
+) -> tuple[ops.Cidr, tuple[bytes | None, int]] | None:
     """Destination, neighbour and device index; None if it isn't one of ours."""
     family, length, _, _, table, protocol, _, kind, _ = _ROUTE.unpack_from(body)
-    if (family, table, protocol) != (_AF_INET, _RT_TABLE_MAIN, OUR_PROTOCOL):
+    if (family, table, protocol) != (_AF_INET, wanted, OUR_PROTOCOL):
         return None
     if kind not in (_UNICAST, _LOCAL):
         return None

@@ -19,6 +19,8 @@ RETIRED_PREFIX = "x."
 """Of a link's device of the former kind, until the new one has its routes."""
 OUTSIDE_DEVICE = "o.outside"
 """Of the pair between a gateway's router and the namespace in which its outward traffic ends."""
+TUNNEL_DEVICE = "o.tunnel"
+"""Of the way to another machine, in the namespace at the far end of a link that leads there."""
 DEVICE_MAX = 15
 """IFNAMSIZ less its NUL (linux/if.h)."""
 
@@ -57,6 +59,16 @@ def outside(host: str) -> str:
 def is_outside(host: str) -> bool:
     """Whether it is one that `outside` made; no host is called so."""
     return host.startswith("~")
+
+
+def beyond(link: str) -> str:
+    """What stands for a host's name in the namespace at the far end of a link to a machine."""
+    return f"%{link if _NATURAL.fullmatch(link) else _shortened(link, 60)}"
+
+
+def is_beyond(host: str) -> bool:
+    """Whether it is one that `beyond` made; no host is called so."""
+    return host.startswith("%")
 
 
 def link_device(link: str) -> str:

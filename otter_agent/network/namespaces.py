@@ -86,6 +86,15 @@ def join(descriptor: int) -> None:
     _check(_libc.setns(descriptor, _CLONE_NEWNET))
 
 
+def join_machine() -> None:
+    """Move the calling thread into the machine's namespace: the main thread's, which stays."""
+    descriptor = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        join(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def open_own() -> int:
     """A descriptor of the calling thread's namespace."""
     return os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
@@ -114,7 +123,9 @@ def enter(name: str) -> None:
 # --- named namespaces -------------------------------------------------------------------------
 
 
-def create_router(name: str, *, silent: bool = False) -> None:
+def create_router(
+    name: str, *, silent: bool = False, last: Callable[[], None] | None = None
+) -> None:
     """Make a namespace that forwards packets; the calling thread ends up inside.
 
     It gets its name last: one with a name is always configured, whenever this process is killed.
@@ -122,6 +133,7 @@ def create_router(name: str, *, silent: bool = False) -> None:
     Args:
         name: Its file name.
         silent: It answers no pings, whatever address it has.
+        last: Called inside, before it has its name.
 
     Raises:
         NetworkError: The kernel refused; see `probe.usable` for why that may be.
@@ -132,6 +144,8 @@ def create_router(name: str, *, silent: bool = False) -> None:
             set_sysctl(key, value)
         with suppress(FileNotFoundError):  # no IPv6 in this kernel
             set_sysctl(*_NO_IPV6)
+        if last is not None:
+            last()
         path = _path(name)
         # A killed predecessor may have left the file without a mount.
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))

@@ -122,7 +122,15 @@ class Network:
             why = "this agent has no folder for relays"
             raise NetworkError("network", "reach the outside", spec.name, why)
 
-    def plug(self, mesh: str, host: api.HostSpec, module: str, address: str, pid: int) -> None:
+    def plug(
+        self,
+        mesh: str,
+        host: api.HostSpec,
+        module: str,
+        address: str,
+        pid: int,
+        mtu: int = api.MTU_BYTES,
+    ) -> None:
         """Join the network namespace of process `pid` to its host's router, as `eth0`.
 
         Idempotent; a plug of this module into another namespace is replaced.
@@ -130,7 +138,7 @@ class Network:
         Raises:
             NetworkError: The process or the router's namespace is gone, or the kernel refused.
         """
-        plug = self._plug(mesh, host, module, address, pid)
+        plug = self._plug(mesh, host, module, address, pid, mtu)
         with self._lock(mesh):
             self._count(namespaces.in_own_thread(plug.make))
 
@@ -240,11 +248,13 @@ class Network:
         with self._guard:
             self.changes += changes
 
-    def _plug(self, mesh: str, host: api.HostSpec, module: str, text: str, pid: int) -> plugs.Plug:
+    def _plug(
+        self, mesh: str, host: api.HostSpec, module: str, text: str, pid: int, mtu: int
+    ) -> plugs.Plug:
         target = f"{mesh}/{module}"
         router = names.namespace(self._agent_id, mesh, host.name)
         gateway = address(host.address, f"{mesh}/{host.name}")
-        return plugs.Plug(router, gateway, module, address(text, target), pid, target)
+        return plugs.Plug(router, gateway, module, address(text, target), pid, target, mtu)
 
     def _drop(self, gone: list[str], mesh: str) -> None:
         if gone:

@@ -52,6 +52,42 @@ class RenameDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class SetMtu:
+    """Say how large a device's packets may be."""
+
+    index: int
+    device: str
+    mtu: int
+
+    def __str__(self) -> str:
+        return f"set the MTU of device {self.device}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddTunnel:
+    """Make a VXLAN device here, and set it up, whose UDP socket is in the machine's own namespace.
+
+    It sends to one machine only. What comes in for another hardware address than its own, which
+    nobody else knows, is dropped by the kernel as somebody else's: so nothing gets in unasked.
+    """
+
+    device: str
+    index: int
+    mac: bytes
+    peer_mac: bytes
+    vni: int
+    port: int
+    local: bytes
+    remote: bytes
+    hop: bytes
+    """The address behind which all of the other side is."""
+    mtu: int
+
+    def __str__(self) -> str:
+        return f"add device {self.device} (vxlan {self.vni} to {dotted(self.remote)}:{self.port})"
+
+
+@dataclass(frozen=True, slots=True)
 class AddTun:
     """Make one end of a link in user space: a TUN device that stays, still down."""
 
@@ -79,6 +115,7 @@ class AddPair:
     peer_host: str
     peer_device: str
     peer_index: int
+    mtu: int = 1500
 
     def __str__(self) -> str:
         return f"add device {self.device} (pair with {self.peer_host}:{self.peer_device})"
@@ -117,6 +154,8 @@ class PutRoute:
     index: int
     """Of the device; `lo`: the destinations are this namespace's own, all of them."""
     device: str
+    inward: bool = False
+    """In the table of what comes out of a tunnel, not in the main one."""
 
     def __str__(self) -> str:
         via = f" via {dotted(self.via)}" if self.via else ""
@@ -137,7 +176,9 @@ Op = (
     BringUp
     | RenameDevice
     | DeleteDevice
+    | SetMtu
     | AddTun
+    | AddTunnel
     | AddPair
     | AddAddress
     | DeleteAddress

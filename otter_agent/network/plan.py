@@ -17,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from otter_agent.api import MTU_BYTES
 from otter_agent.network import names
 from otter_agent.network.operations import (
     LOOPBACK,
     AddAddress,
     AddPair,
     AddTun,
+    AddTunnel,
     BringUp,
     DeleteAddress,
     DeleteDevice,
@@ -30,8 +32,9 @@ from otter_agent.network.operations import (
     Op,
     PutRoute,
     RenameDevice,
+    SetMtu,
 )
-from otter_agent.network.state import Desired, Device, Pair, Router, Seen
+from otter_agent.network.state import Desired, Device, Pair, Router, Seen, Tunnel
 
 
 @dataclass(slots=True)
@@ -64,16 +67,42 @@ def plan(want: Desired, seen: Mapping[str, Seen]) -> Plan:
                 free[host] += 1
         if pair.kind == "tun":
             for host, index in ends.items():
-                result.setup[host] += [AddTun(pair.device, index), BringUp(index, pair.device)]
+                result.setup[host] += _tun(pair.device, index, want.mtu)
             continue
         a, b = ends[pair.a], ends[pair.b]
-        result.setup[pair.a].append(AddPair(pair.device, a, pair.mac, pair.b, pair.device, b))
+        add = AddPair(pair.device, a, pair.mac, pair.b, pair.device, b, want.mtu)
+        result.setup[pair.a].append(add)
         result.up.setdefault(pair.b, []).append(BringUp(b, pair.device))
+    for host, tunnel in want.tunnels.items():
+        if names.TUNNEL_DEVICE not in indices[host]:
+            index = indices[host][names.TUNNEL_DEVICE] = free[host]
+            free[host] += 1
+            result.setup[host].append(_add_tunnel(tunnel, index, want.mtu))
     for host, router in want.routers.items():
         before = {"lo": LOOPBACK, **kept.get(host, {})}
         after = {"lo": LOOPBACK, **indices[host]}
         result.route[host] = _routes(router, seen.get(host, Seen()), before, after)
     return result
+
+
+def _tun(device: str, index: int, mtu: int) -> list[Op]:
+    wider: list[Op] = [] if mtu == MTU_BYTES else [SetMtu(index, device, mtu)]
+    return [AddTun(device, index), *wider, BringUp(index, device)]
+
+
+def _add_tunnel(tunnel: Tunnel, index: int, mtu: int) -> AddTunnel:
+    return AddTunnel(
+        names.TUNNEL_DEVICE,
+        index,
+        tunnel.mac,
+        tunnel.peer_mac,
+        tunnel.vni,
+        tunnel.port,
+        tunnel.local,
+        tunnel.remote,
+        tunnel.hop,
+        mtu,
+    )
 
 
 def routes_alone(want: Desired, seen: Mapping[str, Seen]) -> dict[str, list[Op]]:
@@ -88,7 +117,9 @@ def routes_alone(want: Desired, seen: Mapping[str, Seen]) -> dict[str, list[Op]]
         indices = {"lo": LOOPBACK, **there}
         router = want.routers[host]
         routes = {to: hop for to, hop in router.routes.items() if hop[1] in indices}
-        result[host] = _routes(Router(router.address, routes), what, indices, indices)
+        result[host] = _routes(
+            Router(router.address, routes, router.inward), what, indices, indices
+        )
     return result
 
 
@@ -114,14 +145,21 @@ def _keep_pairs(
         if len(good) < 2:
             missing.append(pair)
             converted |= {(h, pair.device) for h, end in ends.items() if end and h not in good}
+    for host, tunnel in want.tunnels.items():
+        way = seen[host].devices.get(names.TUNNEL_DEVICE) if host in seen else None
+        # One that was set down has forgotten the hop.
+        if way is not None and (way.kind, way.mac, way.up) == ("vxlan", tunnel.mac, True):
+            kept[host][way.name] = way.index
     for host, what in seen.items():
         result.remove[host], result.retire[host] = [], []
         for d in what.devices.values():
             if d.name in kept[host]:
                 result.remove[host] += [] if d.up else [BringUp(d.index, d.name)]
+                if d.mtu != want.mtu:
+                    result.remove[host].append(SetMtu(d.index, d.name, want.mtu))
                 continue
             # Other kinds are left alone: some (tunl0, sit0) are in every namespace and can't go.
-            if d.kind not in ("veth", "tun") or d.is_plug:
+            if d.kind not in ("veth", "tun", "vxlan") or d.is_plug:
                 continue
             last = result.remove[host]
             if d.is_retired:
@@ -173,6 +211,9 @@ def _routes(
         for to, (via, device) in router.routes.items()
         if there.get(to) != (via, indices[device])
     ]
+    if router.inward and what.inward != indices[router.inward]:
+        index = indices[router.inward]
+        ops.append(PutRoute((b"\0\0\0\0", 0), None, index, router.inward, inward=True))
     ops += [DeleteRoute(to) for to in there if to not in router.routes]
     ops += [
         DeleteAddress(old, prefix)

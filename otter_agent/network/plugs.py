@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from otter_agent.api import MTU_BYTES
 from otter_agent.errors import NetworkError
 from otter_agent.network import messages, names, namespaces
 from otter_agent.network.netlink import Netlink
@@ -28,9 +29,10 @@ from otter_agent.network.operations import (
     DeleteDevice,
     Op,
     PutRoute,
+    SetMtu,
 )
 from otter_agent.network.routers import carry_out, observe
-from otter_agent.network.state import Seen
+from otter_agent.network.state import Device, Seen
 
 INSIDE = "eth0"
 _DEFAULT = (b"\0\0\0\0", 0)
@@ -53,6 +55,7 @@ class Plug:
     address: bytes
     pid: int
     target: str
+    mtu: int = MTU_BYTES
 
     @property
     def device(self) -> str:
@@ -132,13 +135,14 @@ class Plug:
                 changes += 1
         with suppress(FileNotFoundError):  # no IPv6 in this kernel; the thread is in the module's
             namespaces.set_sysctl("ipv6/conf/default/disable_ipv6", b"1")
-        pair = AddPair(self.device, 0, mac, self.target, INSIDE, 0)
+        pair = AddPair(self.device, 0, mac, self.target, INSIDE, 0, self.mtu)
         outside.send([messages.encode(pair, module)], self.target)
         return changes + 1
 
     def _inside(self, here: Seen) -> Sequence[Op]:
         eth, ops = here.devices[INSIDE], list[Op]()
         ops += [BringUp(d.index, d.name) for d in (here.devices["lo"], eth) if not d.up]
+        ops += self._resized(eth)
         if (eth.index, self.address, 32) not in here.addresses:
             ops.append(AddAddress(self.address, eth.index))
         if here.routes.get(_DEFAULT) != (self.gateway, eth.index):
@@ -150,10 +154,15 @@ class Plug:
         ]
         return ops
 
+    def _resized(self, device: Device) -> list[Op]:
+        wrong = device.mtu != self.mtu
+        return [SetMtu(device.index, device.name, self.mtu)] if wrong else []
+
     def _outside(self, there: Seen) -> Sequence[Op]:
         device, ops = there.devices[self.device], list[Op]()
         if not device.up:
             ops.append(BringUp(device.index, device.name))
+        ops += self._resized(device)
         if there.routes.get((self.address, 32)) != (None, device.index):
             ops.append(PutRoute((self.address, 32), None, device.index, device.name))
         return ops

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from otter_agent import api
 from otter_agent.errors import NetworkError
 from otter_agent.network import messages, namespaces, operations
 from otter_agent.network.netlink import Netlink
@@ -20,6 +21,57 @@ def usable() -> tuple[bool, str]:
     except NetworkError as exc:
         return False, str(exc) if exc.hint else f"{exc}; does the kernel have veth (CONFIG_VETH)?"
     return True, "network namespaces and veth devices work"
+
+
+def tunnels_problem() -> str:
+    """Why no link can lead to another machine; empty if they can."""
+    try:
+        namespaces.in_own_thread(_try_tunnel)
+    except (OSError, NetworkError) as exc:
+        return f"the kernel makes no VXLAN device (CONFIG_VXLAN): {exc}"
+    return ""
+
+
+def addresses() -> tuple[api.NetworkFact, ...]:
+    """The IPv4 addresses of the machine, but loopback's."""
+
+    def look() -> tuple[api.NetworkFact, ...]:
+        with Netlink() as netlink:
+            target = "this machine"
+            links = map(messages.parse_link, netlink.dump(*messages.get_links(), target))
+            devices = {link.index: link for link in links if link.name != "lo" and link.up}
+            found = [*map(messages.parse_address, netlink.dump(*messages.get_addresses(), target))]
+        return tuple(
+            api.NetworkFact(
+                device=devices[index].name,
+                address=operations.dotted(packed),
+                prefix=prefix,
+                mtu=devices[index].mtu,
+            )
+            for index, packed, prefix in filter(None, found)
+            if index in devices
+        )
+
+    try:
+        return namespaces.in_own_thread(look)
+    except (OSError, NetworkError):
+        return ()
+
+
+def _try_tunnel() -> None:
+    """One whose socket is in a nameless namespace, which ends with this thread."""
+    namespaces.unshare()
+    own = namespaces.open_own()
+    try:
+        local, remote = bytes((127, 0, 0, 1)), bytes((127, 0, 0, 2))
+        mac = b"\x02\0\0\0\0\1"
+        tunnel = operations.AddTunnel(
+            "probe", 0, mac, mac, 1, api.TUNNEL_PORT, local, remote, remote, 1450
+        )
+        with Netlink() as netlink:
+            netlink.send([messages.encode(tunnel, own)], "this machine")
+    finally:
+        os.close(own)
 
 
 def _try() -> None:

@@ -17,6 +17,7 @@ from otter_agent.network.netlink import Netlink
 from otter_agent.network.operations import (
     AddPair,
     AddTun,
+    AddTunnel,
     BringUp,
     DeleteDevice,
     Op,
@@ -24,13 +25,19 @@ from otter_agent.network.operations import (
 )
 from otter_agent.network.state import Seen
 
-_BY_THEMSELVES = (DeleteDevice, RenameDevice, AddTun, AddPair)
+_BY_THEMSELVES = (DeleteDevice, RenameDevice, AddTun, AddTunnel, AddPair)
 _GONE = frozenset({errno.ENODEV})
 """The answer for a device whose other end has just been deleted, or was in a dying namespace."""
 
 
-def observe(netlink: Netlink, target: str) -> Seen:
-    """Devices, addresses and our routes of the namespace that the socket is in."""
+def observe(netlink: Netlink, target: str, *, tunnel: bool = False) -> Seen:
+    """Devices, addresses and our routes of the namespace that the socket is in.
+
+    Args:
+        netlink: There.
+        target: What it is, for errors.
+        tunnel: Whether one ends there.
+    """
     seen = Seen()
     for body in netlink.dump(*messages.get_links(), target):
         device = messages.parse_link(body)
@@ -43,6 +50,10 @@ def observe(netlink: Netlink, target: str) -> Seen:
         route = messages.parse_route(body)
         if route:
             seen.routes[route[0]] = route[1]
+    for body in netlink.dump(*messages.get_routes(messages.INWARD_TABLE), target) if tunnel else ():
+        route = messages.parse_route(body, messages.INWARD_TABLE)
+        if route:
+            seen.inward = route[1][1]
     return seen
 
 
@@ -89,13 +100,19 @@ class Routers:
         for host, name in self._where.items():
             if namespaces.exists(name):
                 with self._visit(host) as netlink:
-                    found[host] = observe(netlink, self._target(host))
+                    tunnel = names.is_beyond(host)
+                    found[host] = observe(netlink, self._target(host), tunnel=tunnel)
         return found
 
     def create(self, hosts: Iterable[str]) -> None:
         """Make namespaces, each with its name last."""
         for host in hosts:
-            namespaces.create_router(self._where[host], silent=names.is_outside(host))
+            tunnel = names.is_beyond(host)
+            namespaces.create_router(
+                self._where[host],
+                silent=tunnel or names.is_outside(host),
+                last=self._lead_inward if tunnel else None,
+            )
             self._count(1)
 
     def carry_out(self, step: Mapping[str, Sequence[Op]]) -> None:
@@ -108,6 +125,8 @@ class Routers:
                 for op in ops:
                     if isinstance(op, AddPair):
                         self._add_pair(netlink, op, host)
+                    elif isinstance(op, AddTunnel):
+                        self._add_tunnel(netlink, op, host)
             self._count(len(ops))
 
     def note_carriers(self, *steps: Mapping[str, Sequence[Op]]) -> None:
@@ -127,6 +146,26 @@ class Routers:
                 netlink.send([messages.encode(pair, descriptor)], self._target(host))
         except OSError as exc:
             raise namespaces.failed(str(pair), self._target(host), exc) from exc
+
+    def _add_tunnel(self, netlink: Netlink, tunnel: AddTunnel, host: str) -> None:
+        """Its socket is to be in the machine's namespace, so the kernel is asked from there."""
+        target = self._target(host)
+        try:
+            with namespaces.opened(self._where[host]) as descriptor:
+                namespaces.join_machine()
+                with Netlink() as outside:
+                    outside.send([messages.encode(tunnel, descriptor)], target)
+                namespaces.join(descriptor)
+        except OSError as exc:
+            raise namespaces.failed(str(tunnel), target, exc) from exc
+        # Up comes last: one that is up is whole, whenever this process is killed.
+        up = messages.encode(BringUp(tunnel.index, tunnel.device))
+        netlink.send([messages.name_hop(tunnel), up], target)
+
+    @staticmethod
+    def _lead_inward() -> None:
+        with Netlink() as netlink:
+            netlink.send([messages.inward_rule(names.TUNNEL_DEVICE)], names.TUNNEL_DEVICE)
 
     def _visit(self, host: str) -> Netlink:
         try:

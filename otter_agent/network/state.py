@@ -19,6 +19,10 @@ from otter_agent.network.operations import Cidr
 from otter_agent.network.outside.config import RESOLVER
 
 DEFAULT: Cidr = (b"\0\0\0\0", 0)
+BEYOND = "192.0.0.8"
+_HOP = bytes((192, 0, 0, 7))
+"""A namespace at the far end of a link to another machine is nobody's: its own address is the one
+that IPv4 has for such (RFC 7600), and all of the other side is behind the other."""
 _OUTSIDE = bytes(map(int, RESOLVER.split(".")))
 NO_KINDS: Mapping[str, DeviceKind] = MappingProxyType({})
 
@@ -48,6 +52,21 @@ class Router:
 
     address: bytes
     routes: Mapping[Cidr, tuple[bytes | None, str]]
+    inward: str = ""
+    """Where all goes that comes out of the tunnel: the link's device; empty: there is no tunnel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """The way to another machine: a device with one end here; `mac` names all that it is."""
+
+    mac: bytes
+    peer_mac: bytes
+    vni: int
+    port: int
+    local: bytes
+    remote: bytes
+    hop: bytes = _HOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +75,9 @@ class Desired:
 
     routers: Mapping[str, Router]
     pairs: tuple[Pair, ...]
+    tunnels: Mapping[str, Tunnel] = field(default_factory=dict)
+    """By what stands for the host at the far end."""
+    mtu: int = api.MTU_BYTES
 
 
 def desired(
@@ -73,7 +95,8 @@ def desired(
     """
     where = spec.name
     pairs = tuple(_pair(agent_id, spec, link, kinds.get(link.name, "veth")) for link in spec.links)
-    hosts = {h.name for h in spec.hosts}
+    beyond = {names.beyond(link.name): link for link in spec.links if link.tunnel}
+    hosts = {*(h.name for h in spec.hosts), *beyond}
     ends: dict[str, set[str]] = {name: set() for name in hosts}
     for pair in pairs:
         for host in (pair.a, pair.b):
@@ -85,6 +108,13 @@ def desired(
             ends[host].add(pair.device)
     devices = {link.name: pair.device for link, pair in zip(spec.links, pairs, strict=True)}
     routers = {h.name: _router(where, h, devices, ends[h.name]) for h in spec.hosts}
+    tunnels = {}
+    for far, link in beyond.items():
+        assert link.tunnel is not None
+        routers[far] = Router(
+            address(BEYOND, where), {DEFAULT: (_HOP, names.TUNNEL_DEVICE)}, devices[link.name]
+        )
+        tunnels[far] = _tunnel(link.name, link.tunnel, where)
     gateways = [h for h in spec.hosts if h.gateway]
     for gateway in gateways:
         inner = routers[gateway.name]
@@ -92,7 +122,26 @@ def desired(
         routers[gateway.name] = Router(inner.address, {**inner.routes, DEFAULT: way_out})
         routers[names.outside(gateway.name)] = _outside(where, gateway)
     ways_out = tuple(_way_out(agent_id, where, h.name) for h in gateways)
-    return Desired(routers, (*pairs, *ways_out))
+    return Desired(routers, (*pairs, *ways_out), tunnels, spec.mtu)
+
+
+def _tunnel(link: str, tunnel: api.Tunnel, mesh: str) -> Tunnel:
+    where = f"{mesh}/{link}"
+    whole = (tunnel.key, link, str(tunnel.vni), str(tunnel.port))
+    return Tunnel(
+        mac=names.hardware_address(*whole, tunnel.local, tunnel.remote),
+        peer_mac=names.hardware_address(*whole, tunnel.remote, tunnel.local),
+        vni=tunnel.vni,
+        port=tunnel.port,
+        local=address(tunnel.local, where),
+        remote=address(tunnel.remote, where),
+    )
+
+
+def seat(link: api.Link, host: str) -> str:
+    """In which namespace one end of a link is: its host's, or what stands for one elsewhere."""
+    away = link.tunnel is not None and link.tunnel.host == host
+    return names.beyond(link.name) if away else host
 
 
 def _outside(mesh: str, host: api.HostSpec) -> Router:
@@ -113,7 +162,8 @@ def _way_out(agent_id: str, mesh: str, host: str) -> Pair:
 
 def _pair(agent_id: str, spec: api.MeshSpec, link: api.Link, kind: DeviceKind) -> Pair:
     mac = names.hardware_address(agent_id, spec.name, link.name, link.a, link.b)
-    return Pair(names.link_device(link.name), mac, link.a, link.b, kind)
+    device = names.link_device(link.name)
+    return Pair(device, mac, seat(link, link.a), seat(link, link.b), kind)
 
 
 def _router(mesh: str, host: api.HostSpec, devices: dict[str, str], ends: set[str]) -> Router:
@@ -177,6 +227,7 @@ class Device:
     mac: bytes
     peer: int
     """The index of a pair's other end, in that end's namespace."""
+    mtu: int = 0
 
     @property
     def is_retired(self) -> bool:
@@ -198,3 +249,5 @@ class Seen:
     """(device index, address, prefix length), without 127.0.0.0/8."""
     routes: dict[Cidr, tuple[bytes | None, int]] = field(default_factory=dict)
     """Routes of ours: destination -> (neighbour, device index)."""
+    inward: int = 0
+    """Index of the device where all goes that comes out of the tunnel."""

@@ -20,8 +20,9 @@ from net.links.verify.tolerances import TOLERANCES
 from otter_agent import api
 from otter_agent.api import Budget
 from otter_agent.errors import AgentError
-from otter_agent.links.ways import Way, direction
+from otter_agent.links.ways import Way, direction, seats
 from otter_agent.machine import Machine
+from otter_agent.network.state import BEYOND
 from otter_agent.verify.jobs import DirectionJob, HostJob, Job, chosen
 from otter_agent.verify.telling import asked_of, told
 
@@ -87,9 +88,10 @@ def _directions(
     if not request.links_too:
         return []
     asked = asked_of(status)
+    away = seats(spec)
     addresses = {host.name: host.address for host in spec.hosts}
     return [
-        _job(machine, status, way, asked.get(way, {}), addresses)
+        _job(machine, status, way, asked.get(way, {}), addresses, away)
         for way in chosen(spec, request.links)
     ]
 
@@ -100,16 +102,18 @@ def _job(
     way: Way,
     asked: Mapping[str, Any],
     addresses: Mapping[str, str],
+    away: Mapping[tuple[str, str], str],
 ) -> DirectionJob:
-    at = direction(machine.agent_id, status.spec, way)
+    """Of a link to another machine: as far as where its packets leave this one."""
+    at = direction(machine.agent_id, status.spec, way, away)
     return DirectionJob(
         link=way.link,
         from_=way.source,
         to=way.target,
         source_netns=at.source_netns,
         target_netns=at.target_netns,
-        source_address=addresses[way.source],
-        target_address=addresses[way.target],
+        source_address=addresses.get(way.source, BEYOND),
+        target_address=addresses.get(way.target, BEYOND),
         device=at.device,
         asked=msgspec.convert(asked, LinkSpec),
     )
@@ -170,7 +174,8 @@ async def _probed(
     machine: Machine, spec: api.MeshSpec, job: Job
 ) -> AsyncGenerator[api.VerifyLine, None]:
     gone = asyncio.Event()
-    hosts = {host for one in job.directions for host in (one.from_, one.to)}
+    away = seats(spec)
+    hosts = {away.get((d.link, host), host) for d in job.directions for host in (d.from_, d.to)}
     with _told_of_removal(machine, spec.name, hosts, gone):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", __package__, spec.name, str(machine.layout.run),

@@ -48,6 +48,7 @@ class Machine:
         self.root = self.folder / "o"
         self.sshd: subprocess.Popen[bytes] | None = None
         self.agent: subprocess.Popen[bytes] | None = None
+        self.id = ""
         self.folder.mkdir()
         self.host_key = self.folder / "host_key"
         sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.host_key)
@@ -95,6 +96,14 @@ class Machine:
         ]  # fmt: skip
         self.agent = self._start("agent.log", *command)
         wait_for(self.socket.is_socket, f"agent of {self.name}: {self.log('agent.log')}")
+        self.id = self.ask("GET", "/v1/info")["agent"]
+
+    def ask(self, method: str, path: str, body: bytes = b"") -> Any:
+        """What its agent answers."""
+        command = ["curl", "-s", "-X", method, "--unix-socket", str(self.socket)]
+        command += ["--data-binary", "@-"] if body else []
+        done = subprocess.run([*command, f"http://a{path}"], input=body, capture_output=True)
+        return json.loads(done.stdout) if done.stdout.strip() else None
 
     def stop_agent(self) -> None:
         """End it; what runs goes on."""
@@ -221,11 +230,7 @@ class Machines:
         return [one for one in found if not one.endswith((": lo", ": eth0", ": sit0"))]
 
     def _mine(self, netns: str) -> bool:
-        return any(netns.startswith(f"otter-{id_}+") for id_ in self._ids())
-
-    def _ids(self) -> list[str]:
-        paths = [m.root / "lib" / "agent-id" for m in self.all]
-        return [path.read_text().strip() for path in paths if path.exists()]
+        return any(netns.startswith(f"otter-{machine.id}+") for machine in self.all)
 
     def start(self) -> None:
         """Every sshd and agent."""

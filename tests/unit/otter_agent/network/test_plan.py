@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import pytest
@@ -21,6 +22,7 @@ from otter_agent.network.operations import (
     AddAddress,
     AddPair,
     AddTun,
+    AddTunnel,
     BringUp,
     DeleteAddress,
     DeleteDevice,
@@ -28,6 +30,7 @@ from otter_agent.network.operations import (
     Op,
     PutRoute,
     RenameDevice,
+    SetMtu,
 )
 from otter_agent.network.plan import Plan, plan
 from otter_agent.network.state import Desired, Device, Seen, desired
@@ -52,7 +55,7 @@ class Kernel:
                 return done
             done += 1
             if op is None:
-                self.seen[host] = Seen({"lo": Device(LOOPBACK, "lo", False, "", b"", 0)})
+                self.seen[host] = Seen({"lo": Device(LOOPBACK, "lo", False, "", b"", 0, 65536)})
             else:
                 self._do(host, op)
             self.after_each()
@@ -72,11 +75,17 @@ class Kernel:
                 assert a not in self.ends
                 assert b not in self.ends
                 self.ends[a], self.ends[b] = b, a
-                self._add(host, Device(a[1], op.device, True, "veth", op.mac, b[1]))
-                self._add(b[0], Device(b[1], op.peer_device, False, "veth", op.mac, a[1]))
+                self._add(host, Device(a[1], op.device, True, "veth", op.mac, b[1], op.mtu))
+                self._add(b[0], Device(b[1], op.peer_device, False, "veth", op.mac, a[1], op.mtu))
             case AddTun():
                 assert op.device not in here.devices
-                self._add(host, Device(op.index, op.device, False, "tun", b"", 0))
+                self._add(host, Device(op.index, op.device, False, "tun", b"", 0, 1500))
+            case SetMtu():
+                resized = dataclasses.replace(self._device(host, op.index), mtu=op.mtu)
+                self._add(host, resized)
+            case AddTunnel():
+                assert op.device not in here.devices
+                self._add(host, Device(op.index, op.device, True, "vxlan", op.mac, 0, op.mtu))
             case RenameDevice():
                 assert op.name not in here.devices
                 device = here.devices.pop(op.device, None)  # it may be gone with its other end
@@ -92,6 +101,9 @@ class Kernel:
                 here.addresses.remove((op.index, op.address, op.prefix))
             case PutRoute():
                 assert self._device(host, op.index).up
+                if op.inward:
+                    here.inward = op.index
+                    return
                 assert op.via is not None
                 here.routes[op.to] = op.via, op.index
             case DeleteRoute():
@@ -104,13 +116,14 @@ class Kernel:
         return next(d for d in self.seen[host].devices.values() if d.index == index)
 
     def _replaced(self, d: Device, *, up: bool) -> Device:
-        return Device(d.index, d.name, up, d.kind, d.mac, d.peer)
+        return dataclasses.replace(d, up=up)
 
     def _delete(self, host: str, index: int) -> None:
         other = self.ends.pop((host, index), None)
         here = self.seen[host]
         here.devices = {n: d for n, d in here.devices.items() if d.index != index}
         here.routes = {to: hop for to, hop in here.routes.items() if hop[1] != index}
+        here.inward = 0 if here.inward == index else here.inward
         if other is not None:
             self._delete(*other)
 
@@ -133,9 +146,10 @@ def contents(kernel: Kernel) -> object:
 def _contents(seen: Seen) -> object:
     by_index = {d.index: d.name for d in seen.devices.values()}
     return (
-        sorted((d.name, d.up, d.kind, d.mac) for d in seen.devices.values()),
+        sorted((d.name, d.up, d.kind, d.mac, d.mtu) for d in seen.devices.values()),
         sorted(seen.addresses),
         {to: (via, by_index[index]) for to, (via, index) in seen.routes.items()},
+        by_index.get(seen.inward),
     )
 
 
@@ -154,8 +168,19 @@ def random_spec(seed: int) -> api.MeshSpec:
         for i, (a, b) in enumerate(_edges(rng, count))
         if rng.random() < 0.8
     )
+    links = tuple(map(partial(_away, rng), links))
     hosts = tuple(_random_host(rng, i, count, links) for i in range(count))
-    return api.MeshSpec(name="mesh", run="test", hosts=hosts, links=links)
+    mtu = rng.choice((1500, 1500, 1450))
+    return api.MeshSpec(name="mesh", run="test", hosts=hosts, links=links, mtu=mtu)
+
+
+def _away(rng: random.Random, link: api.Link) -> api.Link:
+    """Some lead to another machine, whose host this one doesn't have."""
+    if rng.random() < 0.7:
+        return link
+    remote = f"10.0.0.{rng.choice((2, 3))}"
+    tunnel = api.Tunnel(host="far", local="10.0.0.1", remote=remote, vni=7, key="0" * 32)
+    return msgspec.structs.replace(link, b="far", tunnel=tunnel)
 
 
 def _edges(rng: random.Random, count: int) -> Sequence[tuple[int, int]]:
