@@ -209,15 +209,21 @@ class Agent:
         return self._require(mesh).player
 
     def order_timeline(
-        self, mesh: str, order: api.TimelineOrder, by: int | None
+        self, mesh: str, order: api.TimelineOrder, by: int | None, at: float | None = None
     ) -> api.TimelineStatus:
         """Start, pause or reset a mesh's timeline; where it stands right after that.
+
+        Args:
+            mesh: Which.
+            order: What to do.
+            by: uid of who asks.
+            at: Of `start`: the moment, by this machine's clock; None: now.
 
         Raises:
             AgentError: `not-found`, `destroying`; or the disk is full: nothing was changed.
         """
         keeper = self._lasting(mesh)
-        keeper.player.order(order, user_name(by))
+        keeper.player.order(order, user_name(by), at)
         return keeper.player.status()
 
     async def shape(

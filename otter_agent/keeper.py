@@ -357,7 +357,10 @@ class MeshKeeper:
         quiet = idle and not book.ground.busy and not self._unsettled
         if quiet and (hopeless or not book.ground.problems):
             self._settle()
-            if book.player.waits and book.mesh_state() == "ready":
+            alone = (
+                not book.desired.spec.away
+            )  # else who applied sets the epoch, everywhere the same
+            if alone and book.player.waits and book.mesh_state() == "ready":
                 book.player.all_ready()
 
     def _settle(self) -> None:

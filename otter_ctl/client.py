@@ -50,7 +50,9 @@ class AgentClient:
     ) -> None:
         self.socket = socket
         self.machine = machine
-        self._force = [("force", "1")] if force else []
+        self.force = force
+        self.holder = ""
+        """Whose turn to change meshes it is: see `lease`."""
         self._http = HttpClient(open_ or unix(socket), self._unreachable, _HOST, connect_s)
 
     async def __aenter__(self) -> AgentClient:
@@ -75,11 +77,15 @@ class AgentClient:
         answer_s: float | None = ANSWER_S,
     ) -> AsyncIterator[Response]:
         async with self._http.request(
-            method, path, query=[*query, *self._force], body=body, answer_s=answer_s
+            method, path, query=[*query, *self._always()], body=body, answer_s=answer_s
         ) as response:
             if response.status >= 400:
                 raise self._fault(response.reason, await response.read())
             yield response
+
+    def _always(self) -> list[tuple[str, str]]:
+        said = {"force": "1" if self.force else "", "lease": self.holder}
+        return [(name, value) for name, value in said.items() if value]
 
     def _unreachable(self, why: str) -> AgentUnreachable:
         return AgentUnreachable(self.machine, str(self.socket), why)
@@ -126,6 +132,10 @@ class AgentClient:
         """Facts about the agent and its machine."""
         return await self._get("/v1/info", api.Info)
 
+    async def infos(self, mesh: str) -> list[api.Info]:
+        """The same of each machine that a mesh is on."""
+        return [await self.info()]
+
     async def meshes(self) -> list[api.MeshSummary]:
         """All meshes there."""
         return await self._get("/v1/meshes", list[api.MeshSummary])
@@ -170,6 +180,30 @@ class AgentClient:
                 async with self._request("PUT", f"/v1/blobs/{digest}", body=uploads[digest]()):
                     pass
         return await self._get(path, api.MeshStatus, "PUT", query=query, body=body)
+
+    async def upload(self, spec: api.MeshSpec, uploads: Mapping[str, Callable[[], bytes]]) -> None:
+        """Bring what `spec` needs and the agent lacks."""
+        for digest in sorted(spec.blobs()):
+            path = f"/v1/blobs/{digest}"
+            try:
+                async with self._request("HEAD", path):
+                    pass
+            except AgentFault:
+                async with self._request("PUT", path, body=uploads[digest]()):
+                    pass
+
+    async def lease(self, mesh: str, lease: api.Lease) -> None:
+        """Take the turn to change a mesh, keep it, or give it back; requests then say so.
+
+        Raises:
+            AgentFault: `locked`: somebody else has it.
+        """
+        await self._get(_mesh(mesh, "lease"), api.Lease, "PUT", body=api.encode(lease))
+        self.holder = lease.holder if lease.for_s else ""
+
+    async def clock(self) -> api.ClockReading:
+        """What the machine's clocks say."""
+        return await self._get("/v1/clock", api.ClockReading)
 
     async def check_mesh(self, spec: api.MeshSpec) -> tuple[api.Problem, ...]:
         """Why the agent would refuse `spec`: room, mounts, ports; changes nothing."""
@@ -231,9 +265,17 @@ class AgentClient:
         query = [("last", str(last)), ("next", str(following))]
         return await self._get(_mesh(mesh, "timeline"), api.TimelineStatus, query=query)
 
-    async def order_timeline(self, mesh: str, order: api.TimelineOrder) -> api.TimelineStatus:
-        """Start, pause or reset it; where it stands right after that."""
-        return await self._get(_mesh(mesh, "timeline", order), api.TimelineStatus, "POST")
+    async def order_timeline(
+        self, mesh: str, order: api.TimelineOrder, at: float | None = None
+    ) -> api.TimelineStatus:
+        """Start (at a moment of the machine's clock; None: now), pause or reset it.
+
+        Returns:
+            Where it stands right after that.
+        """
+        query = [] if at is None else [("at", repr(at))]
+        where = _mesh(mesh, "timeline", order)
+        return await self._get(where, api.TimelineStatus, "POST", query=query)
 
     async def timeline_changes(self, mesh: str) -> AsyncIterator[bytes]:
         """CSV of all that it requested, and when that was in force; nothing: nothing yet."""
@@ -404,7 +446,7 @@ class AgentClient:
 
         duplex = Duplex(await self._http.connect(), self._unreachable)
         try:
-            forced = "?force=1" if self._force else ""
+            forced = "?force=1" if self.force else ""
             async with limit(self._unreachable, ANSWER_S):
                 await duplex.open(path + forced, _HOST)
             yield duplex

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,9 +15,10 @@ from otter_agent import api
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import AgentFault, RemoteError
 from otter_ctl.planning.capacity import too_much
-from otter_ctl.planning.diff import Change, diff
+from otter_ctl.planning.diff import Change, FieldChange, diff
 from otter_ctl.planning.diff import with_secrets as diff_with_secrets
 from otter_ctl.planning.model import Plan
+from otter_ctl.planning.parts import Wires, join, split
 from otter_ctl.planning.resolve import plan
 from otter_ctl.planning.uploads import collect, contents
 from otter_ctl.topology import Topology, load
@@ -36,6 +37,8 @@ class Prepared:
     Attributes:
         current: The mesh as it is now; None: there is none.
         uploads: Digest of each upload -> a function that gives its content.
+        parts: Machine -> its part, where the mesh has several or one that isn't this one.
+        currents: Machine -> the part that it has now.
     """
 
     topology: Topology
@@ -43,6 +46,20 @@ class Prepared:
     current: api.MeshStatus | None
     changes: list[Change]
     uploads: Mapping[str, Callable[[], bytes]]
+    parts: Mapping[str, api.MeshSpec] = field(default_factory=dict)
+    currents: Mapping[str, api.MeshStatus] = field(default_factory=dict)
+
+    def part(self, machine: str) -> Prepared:
+        """What one machine is to be brought."""
+        spec, current = self.parts[machine], self.currents.get(machine)
+        stopped = current is not None and any(m.state == "stopped" for m in current.modules)
+        same = current is not None and current.spec == spec and not stopped
+        return replace(
+            self,
+            plan=replace(self.plan, spec=spec),
+            current=current,
+            changes=[] if same else self.changes,
+        )
 
     @property
     def nothing_to_do(self) -> bool:
@@ -60,8 +77,21 @@ def prepare(
     info: api.Info | None,
     *,
     topology: Topology | None = None,
+    infos: Mapping[str, api.Info] = MappingProxyType({}),
+    found: Mapping[str, api.MeshStatus] = MappingProxyType({}),
+    wires: Wires | None = None,
 ) -> Prepared:
     """Load and plan. Contacts nobody: what is there now is passed in.
+
+    Args:
+        path: The topology file.
+        overrides: `--set`.
+        current: The mesh as it is now, on all machines.
+        info: This machine's agent; None: there is none.
+        topology: It, if it has been loaded.
+        infos: The agents of all machines, where others than this one are reached.
+        found: The parts that they have now.
+        wires: What the machines are to each other; None: only this one is reached.
 
     Raises:
         TopologyErrors: The file is wrong.
@@ -73,16 +103,32 @@ def prepare(
         topology,
         current=current.spec if current else None,
         runtime_default=_runtime_default(info),
+        runtimes={name: _runtime_default(one) for name, one in infos.items()},
+        reached=None if wires is None else frozenset(infos),
         blobs=blobs,
-        arch=info.arch if info else None,
+        arch=info.arch if info and wires is None else None,  # else `survey` has looked
         run=current.spec.run if current else time.strftime("%Y%m%d-%H%M%S"),
     )
     if info is not None:
         slow = too_much(topology, info.link_driver, info.cpus)
         planned = replace(planned, warnings=(*planned.warnings, *slow))
+    before, after, parts = current.spec if current else None, planned.spec, {}
+    if wires is not None:
+        parts = split(planned.spec, planned.machines, wires)
+        after = join(parts.values())  # as `before` is: what stands in several parts in one order
     stopped = [m.name for m in current.modules if m.state == "stopped"] if current else []
-    changes = diff(current.spec if current else None, planned.spec, stopped)
-    return Prepared(topology, planned, current, changes, contents(blobs))
+    changes = diff(before, after, stopped)
+    if {n: p.spec for n, p in found.items()} != parts and not changes and parts and found:
+        changes = moved(found, parts)
+    return Prepared(topology, planned, current, changes, contents(blobs), parts, found)
+
+
+def moved(found: Mapping[str, api.MeshStatus], parts: Mapping[str, api.MeshSpec]) -> list[Change]:
+    """What is the same, but on other machines or reached in another way."""
+    names = [n for n in sorted({*found, *parts}) if n not in found or n not in parts]
+    names += [n for n in sorted(parts) if n in found and found[n].spec != parts[n]]
+    fields = tuple(FieldChange(f"machines.{name}", None, "another part") for name in names)
+    return [Change("update", "mesh", next(iter(parts.values())).name, fields)]
 
 
 async def with_secrets(

@@ -13,6 +13,7 @@
         AgentUnreachable           no agent answers: socket, why
         AgentNotStarted            it was started and ended at once
         MachineUnreachable         SSH leads to no machine: why, what to do
+      MachinesError                several machines, each with its own trouble
         FetchError                 not everything could be fetched: how much is missing
         AgentFault                 the agent refused: problem, code; codes are stable
 
@@ -213,6 +214,18 @@ class AgentNotStarted(RemoteError):  # noqa: N818 - the field's word
 
 class MachineUnreachable(RemoteError):  # noqa: N818 - the field's word
     """SSH leads to no machine; its agent may well go on."""
+
+
+class MachinesError(OtterError):
+    """Several machines failed; a line each when printed.
+
+    Attributes:
+        errors: What each said.
+    """
+
+    def __init__(self, errors: Sequence[OtterError]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = tuple(errors)
 
 
 class FetchError(RemoteError):

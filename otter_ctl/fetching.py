@@ -145,9 +145,10 @@ async def facts(client: AgentClient, status: api.MeshStatus) -> dict[str, Any]:
     """What is needed to know what ran: `run.json`, see docs/data.md."""
     spec = status.spec
     asked = {module.name: module for module in spec.modules}
-    info = msgspec.to_builtins(await client.info())
-    for name in ("pid", "root"):
-        info.pop(name, None)
+    infos = [msgspec.to_builtins(info) for info in await client.infos(spec.name)]
+    for info in infos:
+        for name in ("pid", "root"):
+            info.pop(name, None)
     # Only if there is something to say: what was noted once stays, though the machine has room now.
     marked = {"overcommit": status.overcommit} if status.overcommit else {}
     return marked | {
@@ -158,7 +159,7 @@ async def facts(client: AgentClient, status: api.MeshStatus) -> dict[str, Any]:
         "state": status.state,
         "noted": timestamp(),
         "controller": controller(),
-        "machines": [info],
+        "machines": infos,
         "modules": {m.name: _module_facts(m, asked.get(m.name)) for m in status.modules},
     }
 

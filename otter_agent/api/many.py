@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from otter_agent.api.base import Data
 
 MTU_BYTES = 1500
@@ -34,8 +36,8 @@ class Away(Data, frozen=True):
     machine: str
     """Its name in the site file of who applied."""
     hosts: tuple[str, ...]
-    modules: tuple[str, ...] = ()
-    """Names only."""
+    modules: dict[str, str] = msgspec.field(default_factory=dict)
+    """Module -> its host."""
 
 
 class NetworkFact(Data, frozen=True):

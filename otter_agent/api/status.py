@@ -243,6 +243,12 @@ class MachineStatus(Data, frozen=True):
     """Who runs its agent, where that isn't root."""
     lacks: tuple[str, ...] = ()
     """What such an agent lacks there, a line each: `budgets: …`."""
+    why: str = ""
+    """Why it gives no answer."""
+    clock_offset_s: float | None = None
+    """By how much its clock is ahead of the controller's; None: not measured."""
+    clock_error_s: float | None = None
+    """At most so much more or less."""
 
 
 class MeshStatus(Data, frozen=True):
@@ -308,6 +314,8 @@ class Event(Data, frozen=True):
     """A module's new state, if this event is a change of state."""
     data: dict[str, Any] = msgspec.field(default_factory=dict)
     """For programs: of a link `layer`, `requested` and `applied`, in SI units."""
+    machine: str = ""
+    """Where it happened; said by controllers that follow several machines."""
 
 
 class Results(Data, frozen=True):

@@ -29,6 +29,7 @@ from otter_agent.server import (
     images,
     links,
     logs,
+    many,
     meshes,
     modules,
     secrets,
@@ -38,16 +39,19 @@ from otter_agent.server import (
 )
 from otter_agent.server.common import AGENT, problem
 from otter_agent.server.owners import owners_only
+from otter_agent.turns import Turns
 
 MAX_SPEC_BYTES = 64 << 20
 """Of a JSON body: about 50,000 modules."""
 _STATUS = {
     "bad-request": 400, "not-owner": 403, "not-found": 404,
     "missing-blobs": 409, "destroying": 409, "changed": 409, "overcommit": 409, "port-taken": 409,
-    "unsupported-link": 409, "unsupported-budget": 409, "in-use": 409, "no-such-path": 404,
+    "unsupported-link": 409, "unsupported-budget": 409, "in-use": 409, "locked": 409,
+    "no-such-path": 404,
 }  # fmt: skip
 _ROUTES = (
     blobs,
+    many,
     meshes,
     modules,
     links,
@@ -71,6 +75,7 @@ def make_app(agent: Agent) -> web.Application:
     """All routes."""
     app = web.Application(client_max_size=MAX_SPEC_BYTES, middlewares=[_errors, owners_only])
     app[AGENT] = agent
+    app[many.TURNS] = Turns()
     app[verify.RUNNING] = set()
     app[capture.RUNNING] = set()
     for part in _ROUTES:

@@ -14,6 +14,7 @@ from otter_agent.errors import AgentError
 from otter_agent.links.admission import lacking
 from otter_agent.links.counting import counted
 from otter_agent.server.common import AGENT, answer, ndjson, number, problem
+from otter_agent.server.many import check_turn
 from otter_agent.server.owners import caller, forced
 
 MAX_IDS = 100
@@ -26,6 +27,7 @@ async def _meshes(request: web.Request) -> web.Response:
 
 
 async def _put_mesh(request: web.Request) -> web.Response:
+    check_turn(request)
     agent = request.app[AGENT]
     spec = api.decode(await request.read(), api.MeshSpec)
     if spec.name != request.match_info["mesh"]:
@@ -81,6 +83,7 @@ async def _in_thread(items: Iterator[api.RecordLine]) -> AsyncIterator[list[api.
 
 
 async def _delete_mesh(request: web.Request) -> web.Response:
+    check_turn(request)
     request.app[AGENT].destroy_mesh(request.match_info["mesh"])
     return web.Response(status=202)
 

@@ -8,7 +8,7 @@ from typing import get_args
 from aiohttp import web
 
 from otter_agent import api
-from otter_agent.server.common import AGENT, answer, number
+from otter_agent.server.common import AGENT, answer, moment, number
 from otter_agent.server.owners import caller
 
 USUAL = 20
@@ -30,7 +30,7 @@ async def _timeline(request: web.Request) -> web.Response:
 async def _order(request: web.Request) -> web.Response:
     order: api.TimelineOrder = request.match_info["order"]  # type: ignore[assignment]  # by the route
     agent, mesh = request.app[AGENT], request.match_info["mesh"]
-    return answer(agent.order_timeline(mesh, order, caller(request)))
+    return answer(agent.order_timeline(mesh, order, caller(request), moment(request, "at")))
 
 
 async def _changes(request: web.Request) -> web.StreamResponse:

@@ -118,13 +118,19 @@ class Player:
         if self.waits:
             self._become(self._kept.all_ready(self._around.now()), "all modules are ready")
 
-    def order(self, order: api.TimelineOrder, by: str = "") -> None:
+    def order(self, order: api.TimelineOrder, by: str = "", at: float | None = None) -> None:
         """Start, pause or reset it.
+
+        Args:
+            order: What to do.
+            by: Who asks.
+            at: Of `start`: the moment (seconds since 1970), past or to come; None: now.
 
         Raises:
             AgentError: The disk is full: nothing was changed.
         """
-        after = self._kept.ordered(order, self._around.now())
+        now = self._around.now()
+        after = self._kept.ordered(order, now if at is None else now.after(at - now.wall_s))
         if after != self._kept:
             self._become(after, f"{order} was asked for" + (f" by {by}" if by else ""), must=True)
 

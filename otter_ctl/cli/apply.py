@@ -8,20 +8,23 @@ from pathlib import Path
 import click
 
 from otter_agent import api
+from otter_ctl import rollout
 from otter_ctl.cli import Session
 from otter_ctl.cli.budgets import budgets_by_hand
 from otter_ctl.cli.common import ask, json_option, pass_session, print_json, run, set_option
 from otter_ctl.cli.links import warnings
+from otter_ctl.cli.preparing import check_all, machines_of, prepared_for, reaching
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.status import show_failures
 from otter_ctl.cli.words import overcommitted, restarts
 from otter_ctl.client import AgentClient
-from otter_ctl.deploy import SETTLED, Prepared, apply, check_runtimes, prepare, with_secrets
+from otter_ctl.deploy import SETTLED, Prepared, with_secrets
 from otter_ctl.fetching import controller, facts
 from otter_ctl.planning.unbuilt import refuse_unsupported
 from otter_ctl.runs import RunFolder
 from otter_ctl.secrets import gather
 from otter_ctl.topology import load
+from otter_ctl.topology.model import LOCAL
 
 EXIT_FAILED = 1
 
@@ -46,6 +49,10 @@ Examples:
     "--verify", "verified", is_flag=True,
     help="Measure all links then, as `verify --quick`; exit with 1 if any is out of tolerance.",
 )  # fmt: skip
+@click.option(
+    "--keep-partial", is_flag=True,
+    help="Where a machine fails, let the others keep their parts instead of going back.",
+)  # fmt: skip
 @json_option
 @pass_session
 def command(
@@ -54,6 +61,7 @@ def command(
     overrides: tuple[str, ...],
     no_wait: bool,
     force: bool,
+    keep_partial: bool,
     verified: bool,
     as_json: bool,
 ) -> int:
@@ -65,21 +73,19 @@ def command(
     if verified and no_wait:
         raise click.UsageError("--verify measures what is ready, --no-wait doesn't wait: pick one")
     topology = load(file, overrides)  # before anything is started: a bad file changes nothing
-    if not session.agent.answers():
+    if LOCAL in machines_of(topology) and not session.agent.answers():
         pid, mine = session.agent.start()
         if mine:
             said = f"started otter-agent (pid {pid}); it ends 60 s after its last mesh"
             click.echo(said, err=True)
 
     async def work() -> tuple[Prepared, api.MeshStatus]:
-        async with AgentClient(session.agent.socket, force=force) as client:
-            info = await client.info()
-            current = await client.find_mesh(topology.name)
-            prepared = prepare(file, overrides, current, info, topology=topology)
+        async with reaching(session, topology, force=force) as client:
+            prepared = await prepared_for(session, client, file, overrides, topology)
             for warning in prepared.plan.warnings:
                 click.secho(f"warning: {warning}", fg="yellow", err=True)
             refuse_unsupported(prepared.plan)
-            check_runtimes(prepared.plan.spec, info)
+            await check_all(client, prepared)
             secrets = gather(prepared.plan.spec, os.environ)
             prepared = await with_secrets(client, prepared, secrets)
             for line in restarts(prepared.changes):
@@ -98,13 +104,14 @@ def command(
 
             try:
                 with Progress(names, quiet=as_json) as progress:
-                    status = await apply(
+                    status = await rollout.bring(
                         client,
                         prepared,
                         progress,
                         wait=not no_wait,
                         secrets=secrets,
                         on_accepted=accepted,
+                        keep_partial=keep_partial,
                     )
             finally:
                 folder.drop_if_empty()

@@ -14,6 +14,7 @@ import click
 from net import pcapng
 from net.units import UnitError, duration, size
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_link,
     force_option,
@@ -22,7 +23,6 @@ from otter_ctl.cli.common import (
     pick_mesh,
     run,
 )
-from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
 
 STDOUT = "-"
@@ -94,7 +94,7 @@ def command(
     counted = _Counted()
 
     async def work() -> None:
-        async with AgentClient(session.agent.socket, force=force) as client:
+        async with connect(session, force=force) as client:
             chosen = await pick_mesh(client, mesh)
             async with contextlib.aclosing(client.capture(chosen, link, query)) as chunks:
                 await counted.write(chunks, name)

@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 from net.errors import OtterError
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
 
@@ -43,11 +44,14 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return result[0]
 
 
-def ask(session: Session, question: Callable[[AgentClient], Awaitable[T]]) -> T:
-    """One question to this machine's agent."""
+def ask(
+    session: Session, question: Callable[[AgentClient], Awaitable[T]], *, here: bool = False
+) -> T:
+    """One question to all who know of meshes; with `here` to this machine's agent only."""
 
     async def asked() -> T:
-        async with AgentClient(session.agent.socket) as client:
+        alone = AgentClient(session.agent.socket) if here else connect(session)
+        async with alone as client:
             return await question(client)
 
     return run(asked())
@@ -88,7 +92,7 @@ def _complete(
     if not session.agent.answers():
         return []
     try:
-        return ask(session, soon)
+        return ask(session, soon, here=True)
     except (OtterError, click.UsageError, TimeoutError):
         return []
 
@@ -176,7 +180,7 @@ def complete_host(
     return complete_names(ctx, names, incomplete)
 
 
-mesh_option = click.option(
+_mesh_option = click.option(
     "-m",
     "--mesh",
     metavar="NAME",
@@ -198,12 +202,12 @@ _set_option = click.option(
 
 def _choose_site(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        from otter_ctl.topology.site import VARIABLE
+        from otter_ctl.sites import VARIABLE
 
         os.environ[VARIABLE] = value
 
 
-_site_option = click.option(
+site_option = click.option(
     "--site",
     metavar="FILE",
     callback=_choose_site,
@@ -214,4 +218,9 @@ _site_option = click.option(
 
 def set_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """What every verb that reads a topology takes: `--set` and `--site`."""
-    return _set_option(_site_option(command))
+    return _set_option(site_option(command))
+
+
+def mesh_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What every verb that acts on a mesh takes: `--mesh` and `--site`."""
+    return _mesh_option(site_option(command))

@@ -8,6 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_names,
     force_option,
@@ -73,7 +74,7 @@ def command(
         raise click.UsageError("a tar is nothing for a terminal: otterctl cp … - > FILE.tar")
 
     async def copy() -> int:
-        async with AgentClient(session.agent.socket, force=force) as client:
+        async with connect(session, force=force) as client:
             name = await pick_mesh(client, mesh)
             with ByteProgress(quiet=as_json) as progress:
                 copier = Copier(client, name, module or into or "", follow_link, progress)

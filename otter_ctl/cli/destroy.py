@@ -9,7 +9,9 @@ import click
 
 from net.errors import OtterError
 from otter_agent import api
+from otter_ctl import rollout
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import anybody, connect
 from otter_ctl.cli.common import (
     force_option,
     json_option,
@@ -23,7 +25,6 @@ from otter_ctl.cli.links import show_doubts
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.transfers import bring_all
 from otter_ctl.client import AgentClient
-from otter_ctl.deploy import destroy
 from otter_ctl.errors import RemoteError
 from otter_ctl.runs import RunFolder
 
@@ -76,7 +77,7 @@ def command(
     if not session.agent.answers() and session.agent.ran_before:
         session.agent.start()  # one that was killed may have left a mesh: only an agent removes it
     how = _How(yes, no_fetch, discard, force, as_json)
-    there = session.agent.answers()
+    there = anybody(session)
     if all_:
         return run(_all(session, how)) if there else _say_all([], as_json=as_json)
     name, folder = run(_one(session, mesh, how)) if there or mesh is None else (mesh, None)
@@ -88,7 +89,7 @@ def command(
 
 
 async def _one(session: Session, mesh: str | None, how: _How) -> tuple[str, RunFolder | None]:
-    async with AgentClient(session.agent.socket, force=how.force) as client:
+    async with connect(session, force=how.force) as client:
         name = await pick_mesh(client, mesh)
         summary = next((m for m in await client.meshes() if m.mesh == name), None)
         if summary is None:
@@ -104,7 +105,7 @@ async def _all(session: Session, how: _How) -> int:
     """Every mesh, one after the other; one that can't be removed keeps none of the others."""
     done: list[tuple[str, RunFolder | None]] = []
     failed = False
-    async with AgentClient(session.agent.socket, force=how.force) as client:
+    async with connect(session, force=how.force) as client:
         meshes = await client.meshes()
         names = [m.mesh for m in meshes if m.mine or how.force]
         _leave([m for m in meshes if m.mesh not in names])
@@ -128,7 +129,7 @@ async def _remove(session: Session, client: AgentClient, name: str, how: _How) -
     if not how.no_fetch and status.state != "destroying":
         await bring_all(client, status, folder, discard=how.discard, quiet=how.quiet)
     with Progress([m.name for m in status.modules], quiet=how.quiet) as progress:
-        await destroy(client, name, progress)
+        await rollout.destroy(client, name, progress)
     return folder
 
 

@@ -14,6 +14,7 @@ import click
 from net.errors import OtterError
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_module,
     force_option,
@@ -69,7 +70,7 @@ def command(
     """
 
     async def work() -> int:
-        async with AgentClient(session.agent.socket, force=force) as client:
+        async with connect(session, force=force) as client:
             name = await pick_mesh(client, mesh)
             folder = path or await _folder_of(session, client, name, module)
             development = Development(client, name, module, folder.resolve(), target)

@@ -8,8 +8,8 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import json_option, mesh_option, pass_session, print_json_line, run
-from otter_ctl.client import AgentClient
 
 
 @click.command(
@@ -31,7 +31,7 @@ def command(session: Session, mesh: str | None, follow: bool, as_json: bool) -> 
 
     async def show() -> None:
         async with (
-            AgentClient(session.agent.socket) as client,
+            connect(session) as client,
             client.events(mesh=mesh, since=0, follow=follow) as events,
         ):
             async for event in events:

@@ -14,6 +14,7 @@ import msgspec
 
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_module,
     force_option,
@@ -23,7 +24,6 @@ from otter_ctl.cli.common import (
     run,
 )
 from otter_ctl.cli.terminal import READ_BYTES, is_terminal, keys, raw, watched, window_size
-from otter_ctl.client import AgentClient
 from otter_ctl.duplex import Duplex
 from otter_ctl.errors import AgentFault, RemoteError
 
@@ -85,7 +85,7 @@ def command(
     )
 
     async def execute() -> int:
-        async with AgentClient(session.agent.socket, force=force) as client:
+        async with connect(session, force=force) as client:
             name = await pick_mesh(client, mesh)
             async with client.exec(name, module, request) as socket:
                 return await _converse(socket, tty=tty, typed=tty or interactive)

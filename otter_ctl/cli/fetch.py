@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_module,
     json_option,
@@ -15,7 +16,6 @@ from otter_ctl.cli.common import (
     run,
 )
 from otter_ctl.cli.transfers import ByteProgress, show_warnings, shown
-from otter_ctl.client import AgentClient
 from otter_ctl.fetching import Fetched, fetch
 from otter_ctl.runs import RunFolder
 
@@ -35,7 +35,7 @@ def command(session: Session, modules: tuple[str, ...], mesh: str | None, as_jso
     """Bring logs and outputs into the run folder (`runs/MESH/TIME`); `destroy` does it as well."""
 
     async def bring() -> tuple[RunFolder, Fetched]:
-        async with AgentClient(session.agent.socket) as client:
+        async with connect(session) as client:
             status = await client.mesh(await pick_mesh(client, mesh))
             folder = RunFolder.of(session.runs, status.spec)
             with ByteProgress(quiet=as_json) as progress:

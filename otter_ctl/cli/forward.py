@@ -9,6 +9,7 @@ import click
 from otter_agent import api
 from otter_ctl import forward
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_module,
     force_option,
@@ -67,7 +68,7 @@ def command(
     request = api.ForwardRequest(port=target, at=at, protocol=protocol)
 
     async def work() -> None:
-        async with AgentClient(session.agent.socket, force=force) as client:
+        async with connect(session, force=force) as client:
             goal = forward.Goal(await pick_mesh(client, mesh), module, request)
             await _check(client, goal)
             with forward.listen(goal, at_home) as listener:

@@ -10,6 +10,7 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_module,
     json_option,
@@ -21,7 +22,6 @@ from otter_ctl.cli.common import (
 )
 from otter_ctl.cli.tables import style_of
 from otter_ctl.cli.times import Moment, utc
-from otter_ctl.client import AgentClient
 
 
 class Pattern(click.ParamType["re.Pattern[str]"]):
@@ -87,7 +87,7 @@ def command(
         raise click.UsageError("-f goes on for ever, --until ends: pick one of them")
 
     async def show() -> None:
-        async with AgentClient(session.agent.socket) as client:
+        async with connect(session) as client:
             name = await pick_mesh(client, mesh)
             writer = _Writer(
                 [m.name for m in (await client.mesh(name)).modules],

@@ -6,11 +6,13 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import ask, json_option, pass_session, print_json
+from otter_ctl.cli.agents import anybody
+from otter_ctl.cli.common import ask, json_option, pass_session, print_json, site_option
 from otter_ctl.client import AgentClient
 
 
 @click.command(epilog="Example: otterctl ls --json")
+@site_option
 @json_option
 @pass_session
 def command(session: Session, as_json: bool) -> None:
@@ -19,7 +21,7 @@ def command(session: Session, as_json: bool) -> None:
     async def question(client: AgentClient) -> list[api.MeshSummary]:
         return await client.meshes()
 
-    meshes = ask(session, question) if session.agent.answers() else []
+    meshes = ask(session, question) if anybody(session) else []
     if as_json:
         print_json(meshes)
         return

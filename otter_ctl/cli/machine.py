@@ -51,7 +51,7 @@ def command() -> None:
 
 def _choose_site(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
-        from otter_ctl.topology.site import VARIABLE
+        from otter_ctl.sites import VARIABLE
 
         os.environ[VARIABLE] = value
 

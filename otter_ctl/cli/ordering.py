@@ -8,6 +8,7 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_module,
     force_option,
@@ -19,7 +20,6 @@ from otter_ctl.cli.common import (
     run,
 )
 from otter_ctl.cli.progress import Progress
-from otter_ctl.client import AgentClient
 from otter_ctl.orders import REACHES, give, select
 
 EXIT_FAILED = 1
@@ -48,7 +48,7 @@ def verb(order: api.Order, text: str, epilog: str) -> click.Command:
         check_named(modules, all_=all_)
 
         async def work() -> tuple[str, list[api.ModuleStatus]]:
-            async with AgentClient(session.agent.socket, force=force) as client:
+            async with connect(session, force=force) as client:
                 name = await pick_mesh(client, mesh)
                 known = [m.name for m in await client.modules(name)]
                 chosen = select(known, modules, all_=all_, mesh=name)

@@ -12,9 +12,9 @@ from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
 from otter_ctl.cli.links import by_hand
+from otter_ctl.cli.preparing import machines_of, prepared_for, reaching, refusals
 from otter_ctl.cli.reasons import reasons_document, show_reasons
 from otter_ctl.cli.words import causes
-from otter_ctl.client import AgentClient
 from otter_ctl.deploy import Prepared, prepare, with_secrets
 from otter_ctl.errors import AgentFault
 from otter_ctl.planning.describe import quantity_text
@@ -24,6 +24,7 @@ from otter_ctl.planning.prediction import Forecast
 from otter_ctl.printable import printable
 from otter_ctl.secrets import present
 from otter_ctl.topology import load
+from otter_ctl.topology.model import LOCAL
 
 EXIT_CHANGES = 2
 DEGRADED = "degraded"
@@ -100,16 +101,13 @@ async def _prepare(
 ) -> tuple[Prepared, list[AgentFault]]:
     """The plan, and why the agent would refuse it."""
     topology = load(file, overrides)
-    if not session.agent.answers():
+    if machines_of(topology) == {LOCAL} and not session.agent.answers():
         facts = session.agent.facts()
         prepared = prepare(file, overrides, None, facts, topology=topology)
         return prepared, without_agent(prepared.plan.spec, facts)
-    async with AgentClient(session.agent.socket) as client:
-        info = await client.info()
-        current = await client.find_mesh(topology.name)
-        prepared = prepare(file, overrides, current, info, topology=topology)
-        problems = await client.check_mesh(prepared.plan.spec)
-        refused = [AgentFault(client.machine, problem) for problem in problems]
+    async with reaching(session, topology) as client:
+        prepared = await prepared_for(session, client, file, overrides, topology)
+        refused = await refusals(client, prepared)
         try:
             values = present(prepared.plan.spec, os.environ)
             prepared = await with_secrets(client, prepared, values)

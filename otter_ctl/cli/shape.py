@@ -10,6 +10,7 @@ import click
 from net.units import format_duration
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.budgets import by_kind, duration, host, module, show_budgets
 from otter_ctl.cli.common import (
     ask,
@@ -191,7 +192,7 @@ def cell(
     for_s = None if for_ is None else duration("--for", for_)
 
     async def work() -> tuple[str, list[api.LinkStatus]]:
-        async with AgentClient(session.agent.socket, force=force) as client:
+        async with connect(session, force=force) as client:
             name = await pick_mesh(client, mesh)
             cells = chosen_cells((await client.mesh(name)).cells, names, name)
             changes = list(cell_changes(cells, capacity, values, for_s))
@@ -296,7 +297,7 @@ def _change(
     **change: Any,
 ) -> int:
     async def work() -> tuple[str, list[api.LinkStatus]]:
-        async with AgentClient(session.agent.socket, force=force) as client:
+        async with connect(session, force=force) as client:
             name = await pick_mesh(client, mesh)
             ways = chosen(await client.links(name), names, direction, name)
             changes = [

@@ -9,6 +9,7 @@ import click
 from net.links.words import host_text, link_text
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     force_option,
     json_option,
@@ -18,7 +19,6 @@ from otter_ctl.cli.common import (
     print_json,
     run,
 )
-from otter_ctl.client import AgentClient
 
 _FEW = click.IntRange(0, 1000)
 _DONE = {
@@ -65,7 +65,7 @@ def show(session: Session, mesh: str | None, last: int, following: int, as_json:
     """Show where it stands, what comes next, and how late changes were."""
 
     async def work() -> api.TimelineStatus:
-        async with AgentClient(session.agent.socket) as client:
+        async with connect(session) as client:
             name = await pick_mesh(client, mesh)
             return await client.timeline(name, last=last, following=following)
 
@@ -82,7 +82,7 @@ def _order(order: api.TimelineOrder, text: str, epilog: str) -> None:
     @pass_session
     def give(session: Session, mesh: str | None, force: bool, as_json: bool) -> None:
         async def work() -> api.TimelineStatus:
-            async with AgentClient(session.agent.socket, force=force) as client:
+            async with connect(session, force=force) as client:
                 return await client.order_timeline(await pick_mesh(client, mesh), order)
 
         _report(run(work()), as_json=as_json, brief=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import anybody, connect
 from otter_ctl.cli.common import json_option, mesh_option, pass_session, pick_mesh, print_json, run
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import TraceError
@@ -58,8 +59,8 @@ def command(
 async def _find(
     session: Session, message_id: str, mesh: str | None, folder: Path | None
 ) -> tuple[Trace, str]:
-    if folder is None and session.agent.answers():
-        async with AgentClient(session.agent.socket) as client:
+    if folder is None and anybody(session):
+        async with connect(session) as client:
             name = mesh
             if name is None and await client.meshes():
                 name = await pick_mesh(client, None)

@@ -8,6 +8,7 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.certificate import Tolerance, measured, show, verdict
 from otter_ctl.cli.common import (
     complete_link,
@@ -20,7 +21,6 @@ from otter_ctl.cli.common import (
     run,
 )
 from otter_ctl.cli.links import show_doubts
-from otter_ctl.client import AgentClient
 
 EXIT_FAILED = 1
 
@@ -77,7 +77,7 @@ def command(
     )
 
     async def work() -> tuple[list[api.VerifyRow], api.Fidelity]:
-        async with AgentClient(session.agent.socket, force=force) as client:
+        async with connect(session, force=force) as client:
             name = await pick_mesh(client, mesh)
             rows = await measured(client, name, request, quiet=as_json)
             return rows, (await client.mesh(name)).fidelity

@@ -11,6 +11,7 @@ from net.errors import OtterError
 from net.units import duration
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_module,
     json_option,
@@ -22,7 +23,6 @@ from otter_ctl.cli.common import (
 )
 from otter_ctl.cli.ordering import check_named, say_missed
 from otter_ctl.cli.progress import Progress
-from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
 from otter_ctl.orders import Goal, select, wait_for
 
@@ -84,7 +84,7 @@ def command(
     check_named(modules, all_=all_)
 
     async def work() -> list[api.ModuleStatus]:
-        async with AgentClient(session.agent.socket) as client:
+        async with connect(session) as client:
             name = await pick_mesh(client, mesh)
             known = [m.name for m in await client.modules(name)]
             chosen = select(known, modules, all_=all_, mesh=name)

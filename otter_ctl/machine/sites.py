@@ -11,8 +11,9 @@ import re
 from pathlib import Path
 
 from otter_ctl.errors import RemoteError
+from otter_ctl.sites import VARIABLE, default_path
 from otter_ctl.topology.model import Machine
-from otter_ctl.topology.site import VARIABLE, default_path, known_machines, read_site
+from otter_ctl.topology.site import known_machines, read_site
 
 _HEADER = re.compile(r"^[ \t]*\[")
 

@@ -1,12 +1,12 @@
 """Hosts -> the machines that carry them. Pure.
 
-`machine` names one; `on` asks for the first that has the labels; all others are on `local`. This
-version reaches no other: what lies elsewhere is planned and told. Must not know: SSH, agents.
+`machine` names one; `on` asks for the first that has the labels; all others are on `local`.
+Must not know: SSH, agents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from otter_ctl.topology.machines import Labels
 from otter_ctl.topology.model import LOCAL, Host, Topology
@@ -36,16 +36,50 @@ def _machine(host: Host, machines: Labels, arch: str | None) -> str:
     return fitting[0].name if fitting else LOCAL
 
 
-def unreached(topology: Topology, machines: Mapping[str, str], arch: str | None) -> Iterable[str]:
-    """Why hosts can't be had where they should be, machine by machine."""
+def unreached(
+    topology: Topology,
+    machines: Mapping[str, str],
+    arch: str | None,
+    reached: Collection[str] | None = None,
+) -> Iterable[str]:
+    """Why hosts can't be had where they should be, machine by machine.
+
+    Args:
+        topology: The hosts.
+        machines: Host -> machine.
+        arch: Kind of this machine's processors; None: not known.
+        reached: The machines that are there; None: this one only.
+    """
     away: dict[str, list[str]] = {}
     for host in topology.hosts:
         machine = machines[host.name]
-        if machine != LOCAL:
+        if reached is None and machine != LOCAL:
             away.setdefault(machine, []).append(host.name)
         elif host.on is not None and arch is not None and host.on.arch not in (None, arch):
             yield f"host {host.name}: asks for {host.on.arch}, this machine is {arch}"
     for machine, hosts in away.items():
         named = ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if hosts[3:] else "")
         what = f"hosts {named}" if hosts[1:] else f"host {named}"
-        yield f"{what}: machine {machine}: machines beyond local are not reached by this version"
+        yield f"{what}: machine {machine}: not asked"
+
+
+def apart(
+    topology: Topology, seats: Mapping[str, str], machines: Mapping[str, str]
+) -> Iterable[str]:
+    """What has to be together and is on several machines.
+
+    Args:
+        topology: All of it.
+        seats: Module -> host.
+        machines: Host -> machine.
+    """
+    if len(set(machines.values())) < 2:
+        return
+    for move in topology.moves:
+        yield f"host {move.host}: moves from cell to cell, in a mesh of several machines"
+    for module in topology.modules:
+        own = machines[seats[module.name]]
+        for port in module.publish:
+            if port.at is not None and machines[port.at] != own:
+                where = f"{port.at}, which is on {machines[port.at]}"
+                yield f"module {module.name}: publish at {where}, while it is on {own} itself"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from net.routing.blocks import dotted
 from net.routing.routes import Routes, compute
@@ -17,7 +18,7 @@ from otter_agent import api
 from otter_ctl.errors import PlanError
 from otter_ctl.planning.addresses import Addresses, allocate
 from otter_ctl.planning.crossing import Crossing
-from otter_ctl.planning.machines import assign, unreached
+from otter_ctl.planning.machines import apart, assign, unreached
 from otter_ctl.planning.model import Blob, Plan, Upload
 from otter_ctl.planning.outside import outside
 from otter_ctl.planning.placement import Placement, offered, place
@@ -30,6 +31,7 @@ from otter_ctl.topology.words import fill
 STREAM_PORT = 7070
 """TCP port at which every receiving module listens at its own address, for all its inputs."""
 
+NO_RUNTIMES: Mapping[str, api.RuntimeName] = MappingProxyType({})
 READY_WITHIN_S = api.Ready().within_s
 
 
@@ -49,6 +51,8 @@ def plan(
     blobs: Mapping[Upload, Blob],
     run: str,
     arch: str | None = None,
+    runtimes: Mapping[str, api.RuntimeName] = NO_RUNTIMES,
+    reached: frozenset[str] | None = None,
 ) -> Plan:
     """Resolve a topology against what runs.
 
@@ -60,6 +64,8 @@ def plan(
             (`uploads.collect`).
         run: Id for a new run; a running mesh keeps its own.
         arch: Kind of this machine's processors, as the kernel calls it; None: not known.
+        runtimes: Machine -> the same as `runtime_default`, where it is another.
+        reached: The machines that are there; None: this one only.
 
     Raises:
         PlanError: Something can't be had together; `PlacementError` for a module without room.
@@ -76,6 +82,7 @@ def plan(
     routes = compute(addresses.blocks, at_first, {h.name for h in topology.hosts if h.gateway})
     wiring = _wiring(topology, seats, addresses)
     names = addresses.names()
+    machines = assign(topology, arch)
     kept = _kept_runtimes(topology, current)
     spec = api.MeshSpec(
         name=topology.name,
@@ -89,7 +96,12 @@ def plan(
         cells=tuple(map(_cell, topology.cells)),
         modules=tuple(
             _module(
-                m, seats[m.name], names, wiring[m.name], kept.get(m.name, runtime_default), blobs
+                m,
+                seats[m.name],
+                names,
+                wiring[m.name],
+                kept.get(m.name) or runtimes.get(machines[seats[m.name]], runtime_default),
+                blobs,
             )
             for m in topology.modules
         ),
@@ -105,7 +117,10 @@ def plan(
             *unreachable(topology.streams, seats, routes.reach),
             *expected.warnings(),
         ),
-        unsupported=tuple(unreached(topology, machines, arch)),
+        unsupported=(
+            *unreached(topology, machines, arch, reached),
+            *apart(topology, seats, machines),
+        ),
         expansion=topology.expansion,
         machines=machines,
         placement=placement,

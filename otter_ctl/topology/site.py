@@ -5,29 +5,18 @@ Must not know: topologies, how a machine is reached.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from otter_ctl.errors import TopologyError, TopologyErrors
-from otter_ctl.lab.place import site_file
+from otter_ctl.sites import site_paths
 from otter_ctl.topology import kinds, source
 from otter_ctl.topology.keys import SITE
 from otter_ctl.topology.machines import read_machines
 from otter_ctl.topology.model import Machine
 from otter_ctl.topology.names import dotted
 from otter_ctl.topology.reader import EnoughProblems, Fields, Place, Problem
-
-VARIABLE = "OTTER_SITE"
-"""Environment variable that names another site file than the user's own."""
-
-
-def default_path() -> Path:
-    """The user's own site file, whether it is there or not."""
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    folder = Path(base) if os.path.isabs(base) else Path("~/.config").expanduser()
-    return folder / "otter" / "site.toml"
 
 
 def known_machines(path: str | Path | None) -> dict[str, Machine]:
@@ -36,12 +25,10 @@ def known_machines(path: str | Path | None) -> dict[str, Machine]:
     Raises:
         TopologyErrors: It is wrong, or was asked for and isn't there.
     """
-    path = path or os.environ.get(VARIABLE)
-    if path:
-        return read_site(Path(path))
-    lab, own = site_file(), default_path()
-    found = read_site(lab) if lab is not None else {}
-    return found | read_site(own) if own.exists() else found
+    found: dict[str, Machine] = {}
+    for one in (path,) if path else site_paths():
+        found |= read_site(Path(one))
+    return found
 
 
 def read_site(path: Path) -> dict[str, Machine]:

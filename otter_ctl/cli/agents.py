@@ -1,0 +1,47 @@
+"""Whom a verb asks: this machine's agent, or with a site file all machines of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from otter_ctl.cli import Session
+from otter_ctl.client import AgentClient
+from otter_ctl.sites import site_paths
+
+if TYPE_CHECKING:
+    from otter_ctl.spread import Fleet
+    from otter_ctl.topology.model import Machine
+
+
+def connect(session: Session, *, force: bool = False) -> AgentClient:
+    """Everybody who may know of a mesh; use with `async with`.
+
+    Raises:
+        TopologyErrors: The site file is wrong.
+    """
+    if not site_paths():
+        return AgentClient(session.agent.socket, force=force)
+    from otter_ctl.topology.site import known_machines
+
+    return reach(session, known_machines(None), force=force)
+
+
+def reach(session: Session, machines: Mapping[str, Machine], *, force: bool = False) -> Fleet:
+    """This machine and some others."""
+    from otter_ctl.spread import Fleet
+
+    return Fleet(session.agent.socket, machines, force=force, on_trouble=_warn)
+
+
+def anybody(session: Session) -> bool:
+    """Whether there is anybody to ask: without an agent here there may be other machines."""
+    return session.agent.answers() or bool(site_paths())
+
+
+def _warn(machine: str, what: str) -> None:
+    from otter_ctl.printable import printable_lines
+
+    click.secho(f"warning: {printable_lines(what)}", fg="yellow", err=True)

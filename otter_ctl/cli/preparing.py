@@ -1,0 +1,126 @@
+"""A topology's plan, from what its machines say: what `plan` shows and `apply` brings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otter_agent import api
+from otter_ctl.cli import Session
+from otter_ctl.cli.agents import reach
+from otter_ctl.client import AgentClient
+from otter_ctl.deploy import Prepared, check_runtimes, prepare
+from otter_ctl.errors import AgentFault
+from otter_ctl.planning.machines import assign
+from otter_ctl.sites import site_paths
+from otter_ctl.topology import Topology
+from otter_ctl.topology.model import LOCAL, Machine
+
+if TYPE_CHECKING:
+    from otter_ctl.siting import Site
+    from otter_ctl.spread import Fleet
+
+
+def machines_of(topology: Topology) -> set[str]:
+    """The machines that carry its hosts."""
+    return set(assign(topology, None).values())
+
+
+def reaching(session: Session, topology: Topology, *, force: bool = False) -> AgentClient:
+    """Who is asked about a topology; use with `async with`."""
+    known: dict[str, Machine] = {}
+    if site_paths():
+        from otter_ctl.topology.site import known_machines
+
+        known = known_machines(None)
+    known |= {machine.name: machine for machine in topology.machines}
+    if not known:
+        return AgentClient(session.agent.socket, force=force)
+    return reach(session, known, force=force)
+
+
+async def prepared_for(
+    session: Session,
+    client: AgentClient,
+    file: Path,
+    overrides: Sequence[str],
+    topology: Topology,
+) -> Prepared:
+    """What is to be changed, on one machine or several. Changes nothing.
+
+    Raises:
+        OtterError: It can't be planned, or machines that it names don't answer.
+    """
+    site = await _surveyed(session, client, topology)
+    if site is None:
+        info = await client.info()
+        current = await client.find_mesh(topology.name)
+        return prepare(file, overrides, current, info, topology=topology)
+    from otter_ctl.merging import merged
+
+    parts = site.found.parts
+    return prepare(
+        file,
+        overrides,
+        merged(parts, {}) if parts else None,
+        site.infos.get(LOCAL) or site.infos[site.names[0]],
+        topology=topology,
+        infos=site.infos,
+        found=parts,
+        wires=site.wires,
+    )
+
+
+async def _surveyed(session: Session, client: AgentClient, topology: Topology) -> Site | None:
+    """None: all of it is, and was, on this machine."""
+    from otter_ctl.spread import Fleet
+
+    if not isinstance(client, Fleet):
+        return None
+    from otter_ctl.siting import survey
+
+    facts = None
+    if LOCAL in machines_of(topology) and not session.agent.answers():
+        facts = await asyncio.to_thread(session.agent.facts)
+    site = await survey(client, topology, facts)
+    here = site.names == [LOCAL] and set(site.found.parts) <= {LOCAL}
+    return None if here and LOCAL not in client.agents.machines else site
+
+
+async def check_all(client: AgentClient, prepared: Prepared) -> None:
+    """Refuse what can't work on a machine, before anything is changed.
+
+    Raises:
+        OtterError: Says which module and what is missing.
+    """
+    if not prepared.parts:
+        check_runtimes(prepared.plan.spec, await client.info())
+        return
+    agents = await _fleet(client).agents.of(prepared.parts)
+    for name, part in prepared.parts.items():
+        check_runtimes(part, await agents[name].info())
+
+
+async def refusals(client: AgentClient, prepared: Prepared) -> list[AgentFault]:
+    """Why agents would refuse what is planned, as far as they answer."""
+    if not prepared.parts:
+        problems = await client.check_mesh(prepared.plan.spec)
+        return [AgentFault(client.machine, problem) for problem in problems]
+    from otter_ctl.many import each
+
+    agents = await _fleet(client).agents.of(prepared.parts)
+
+    async def ask(name: str, agent: AgentClient) -> tuple[api.Problem, ...]:
+        return await agent.check_mesh(prepared.parts[name])
+
+    answers = await each(agents, ask)  # an agent that isn't started yet refuses nothing
+    return [AgentFault(name, p) for name in sorted(answers.good) for p in answers.good[name]]
+
+
+def _fleet(client: AgentClient) -> Fleet:
+    from otter_ctl.spread import Fleet
+
+    assert isinstance(client, Fleet)
+    return client

@@ -1,0 +1,232 @@
+"""The agents of several machines as if they were one.
+
+    Places ─► Agents ─┬─ here     this machine's agent, by its socket
+                      ├─ m1 ─ Road ─ one SSH connection
+                      └─ m2 ─ Road
+
+A mesh is found by asking: this machine's part of it says which machines have the others; without
+one here all known machines are asked. What was found is remembered for the length of one command.
+`spread.py` makes an `AgentClient` of it. Must not know: topologies, plans, how anything is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from net.errors import OtterError
+from otter_agent import api
+from otter_ctl.client import AgentClient
+from otter_ctl.errors import AgentFault, RemoteError
+from otter_ctl.many import Answers, each, together
+from otter_ctl.topology.model import LOCAL, Machine
+
+if TYPE_CHECKING:
+    from otter_ctl.ssh import Road, Throttle
+
+CONNECT_S = 60.0
+"""A dial that is tried again has its own, shorter limits."""
+OnTrouble = Callable[[str, str], None]
+"""(machine, what is the matter with it)."""
+
+
+@dataclass(slots=True)
+class Found:
+    """Where a mesh is.
+
+    Attributes:
+        parts: Machine -> what its agent said.
+        lost: Machine that has a part, or had -> why it can't be told.
+    """
+
+    parts: dict[str, api.MeshStatus] = field(default_factory=dict)
+    lost: dict[str, OtterError] = field(default_factory=dict)
+
+    @property
+    def why(self) -> dict[str, str]:
+        """The same, in words without what to try."""
+        return {name: error.message.removeprefix(f"{name}: ") for name, error in self.lost.items()}
+
+
+class Agents:
+    """Clients of agents, by machine; each is connected when it is first needed.
+
+    Args:
+        here: The socket of this machine's agent.
+        machines: The others that are known.
+        force: As of `AgentClient`.
+    """
+
+    def __init__(self, here: Path, machines: Mapping[str, Machine], *, force: bool) -> None:
+        self._here = here
+        self.machines = {n: m for n, m in machines.items() if not m.is_local}
+        self._force = force
+        self._stack = AsyncExitStack()
+        self._clients: dict[str, AgentClient] = {}
+        self.roads: dict[str, Road] = {}
+        self._throttle: Throttle | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """All that are known, this one first."""
+        return [LOCAL, *self.machines]
+
+    async def get(self, name: str) -> AgentClient:
+        """The client of a machine's agent.
+
+        Raises:
+            RemoteError: Nobody knows the machine.
+        """
+        if name not in self._clients:
+            client = await self._stack.enter_async_context(await self._made(name))
+            self._clients[name] = client
+        return self._clients[name]
+
+    async def of(self, names: Iterable[str]) -> dict[str, AgentClient]:
+        """Several of them, those that are known."""
+        return {name: await self.get(name) for name in names if name in self.names}
+
+    async def _made(self, name: str) -> AgentClient:
+        if name == LOCAL and LOCAL not in self.machines:
+            return AgentClient(self._here, LOCAL, force=self._force)
+        if name not in self.machines:
+            hint = f"add [machines.{name}] to your site file"
+            raise RemoteError(name, "your site file knows no such machine", hint=hint)
+        from otter_ctl.ssh import Road, Throttle  # only where there is one: it takes 0.1 s
+
+        self._throttle = self._throttle or Throttle()
+        machine = self.machines[name]
+        road = await self._stack.enter_async_context(Road(machine, self._throttle))
+        self.roads[name] = road
+        return AgentClient(
+            Path(machine.socket),
+            name,
+            road.open(machine.socket),
+            force=self._force,
+            connect_s=CONNECT_S,
+        )
+
+    async def aclose(self) -> None:
+        """Let go of all."""
+        await self._stack.aclose()
+
+
+class Places:
+    """Where meshes are.
+
+    Args:
+        agents: Of all machines.
+        on_trouble: Told of machines that give no answer.
+    """
+
+    def __init__(self, agents: Agents, on_trouble: OnTrouble) -> None:
+        self.agents = agents
+        self.on_trouble = on_trouble
+        self._where: dict[str, tuple[str, ...]] = {}
+        self._self: dict[str, str] = {}
+        """Mesh -> what this machine is called in it."""
+
+    async def look(self, mesh: str, more: Collection[str] = ()) -> Found:
+        """Ask for all parts of a mesh.
+
+        Args:
+            mesh: Its name.
+            more: Machines to ask though no part names them; then no others but those are.
+        """
+        found = Found()
+        asked: set[str] = set()
+        todo = set(more) or {LOCAL}
+        while todo:
+            answers = await self._ask(mesh, todo)
+            asked |= todo
+            self._take(mesh, answers, found, more)
+            away = {a.machine for part in found.parts.values() for a in part.spec.away}
+            todo = away - asked - {self._self.get(mesh, LOCAL)}
+            if not found.parts and not more:
+                todo = set(self.agents.names) - asked
+        named = {a.machine for part in found.parts.values() for a in part.spec.away}
+        found.lost = {n: e for n, e in found.lost.items() if n in named or n in more}
+        for name in named - found.parts.keys() - found.lost.keys():
+            if name != self._self.get(mesh, LOCAL):
+                found.lost[name] = RemoteError(name, "has no part of the mesh", hint="apply again")
+        _one_mesh(mesh, found)
+        self._where[mesh] = tuple(found.parts)
+        return found
+
+    async def parts(self, mesh: str) -> Found:
+        """As `look`, of a mesh that is there.
+
+        Raises:
+            AgentFault: `not-found`.
+            OtterError: Nobody who answers has it, and some don't answer.
+        """
+        found = await self.look(mesh)
+        if found.parts:
+            return found
+        silent = found.lost
+        if silent:
+            raise together(silent)
+        text = f"no mesh {mesh!r} here, nor on any machine of your site file"
+        if not self.agents.machines:
+            text = f"no mesh {mesh!r} here"
+        raise AgentFault(LOCAL, api.Problem(code="not-found", message=text, hint="otterctl ls"))
+
+    async def clients(self, mesh: str) -> dict[str, AgentClient]:
+        """The agents that have a part of a mesh, by machine."""
+        if mesh not in self._where:
+            await self.parts(mesh)
+        return {name: await self._client(mesh, name) for name in self._where[mesh]}
+
+    async def client_of(self, mesh: str, name: str) -> AgentClient:
+        """The agent of one machine of a mesh."""
+        return await self._client(mesh, name)
+
+    async def _client(self, mesh: str, name: str) -> AgentClient:
+        return await self.agents.get(LOCAL if name == self._self.get(mesh) else name)
+
+    async def _ask(self, mesh: str, names: Collection[str]) -> Answers[api.MeshStatus | None]:
+        known = await self.agents.of(names)
+        answers = await each(known, lambda name, agent: agent.find_mesh(mesh))
+        for name in set(names) - known.keys():
+            hint = f"add [machines.{name}] to your site file"
+            error = RemoteError(name, "your site file knows no such machine", hint=hint)
+            answers.failed[name] = error
+        return answers
+
+    def _take(
+        self,
+        mesh: str,
+        answers: Answers[api.MeshStatus | None],
+        found: Found,
+        more: Collection[str],
+    ) -> None:
+        for name, status in answers.good.items():
+            if status is None:
+                continue
+            called = status.spec.machine or name
+            if name == LOCAL and LOCAL not in self.agents.machines:
+                self._self[mesh] = called
+            found.parts[called if name == LOCAL else name] = status
+        for name, error in answers.failed.items():
+            if name == LOCAL and LOCAL not in more and self.agents.machines:
+                continue  # a laptop needs no agent to have meshes elsewhere
+            found.lost[name] = error
+            if name != LOCAL:
+                self.on_trouble(name, str(error))
+
+
+def _one_mesh(mesh: str, found: Found) -> None:
+    """Two people may each have a mesh of that name, on different machines."""
+    runs = {part.spec.run for part in found.parts.values()}
+    alone = [name for name, part in found.parts.items() if not part.spec.away]
+    if len(runs) > 1 and alone:
+        where = ", ".join(f"{name} ({part.spec.run})" for name, part in found.parts.items())
+        text = f"several meshes are called {mesh}: on {where}"
+        raise RemoteError(LOCAL, text, hint="name another site file with --site")
+
+
+def no_trouble(machine: str, what: str) -> None:
+    """Says nothing."""

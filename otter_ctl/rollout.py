@@ -1,0 +1,318 @@
+"""Brings a plan to several machines: all say that they can before any of them begins.
+
+    turn ─► check, upload (all) ─► put (all) ─► wait (all) ─► one epoch
+              any "no": nothing    any "no": the others go
+              has been changed     back to what they had
+
+Prints nothing: callers pass a function that takes each event. Must not know: the CLI, the terminal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import secrets as random_words
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from net.errors import OtterError
+from otter_agent import api
+from otter_ctl import deploy
+from otter_ctl.client import AgentClient
+from otter_ctl.deploy import NO_SECRETS, OnEvent, Prepared
+from otter_ctl.errors import AgentFault, RemoteError
+from otter_ctl.many import Answers, each, together
+from otter_ctl.spread import Fleet
+from otter_ctl.topology.model import LOCAL
+
+LEASE_S = 30.0
+
+
+async def bring(
+    client: AgentClient,
+    prepared: Prepared,
+    on_event: OnEvent,
+    *,
+    wait: bool,
+    secrets: Mapping[str, str] = NO_SECRETS,
+    on_accepted: Callable[[api.MeshStatus], None] = lambda status: None,
+    keep_partial: bool = False,
+) -> api.MeshStatus:
+    """`apply`, or `deploy.apply` where all of it is on this machine."""
+    if isinstance(client, Fleet) and prepared.parts:
+        return await apply(
+            client,
+            prepared,
+            on_event,
+            wait=wait,
+            secrets=secrets,
+            on_accepted=on_accepted,
+            keep_partial=keep_partial,
+        )
+    plain = await client.agents.get(LOCAL) if isinstance(client, Fleet) else client
+    return await deploy.apply(
+        plain, prepared, on_event, wait=wait, secrets=secrets, on_accepted=on_accepted
+    )
+
+
+async def destroy(client: AgentClient, mesh: str, on_event: OnEvent) -> None:
+    """Remove everything of a mesh, wherever it is, and wait until it is gone. Absent: fine.
+
+    Raises:
+        OtterError: A machine didn't answer: its part stays, all others are gone.
+    """
+    if not isinstance(client, Fleet):
+        await deploy.destroy(client, mesh, on_event)
+        return
+    found = await client.places.look(mesh)
+    if not found.parts:
+        return
+    agents = await client.places.clients(mesh)
+    async with turn(agents, mesh):
+        left = await each(agents, lambda name, agent: deploy.destroy(agent, mesh, on_event))
+    failed = {**found.lost, **left.failed}
+    if failed:
+        error = together(failed)
+        text = f"{error.message}; of mesh {mesh} stays what is there"
+        hint = f"{error.hint}; destroy again when it answers" if error.hint else "destroy again"
+        raise RemoteError(sorted(failed)[0], text.removeprefix(f"{sorted(failed)[0]}: "), hint=hint)
+
+
+@dataclass(slots=True)
+class _Course:
+    """How far it has come, by machine."""
+
+    accepted: set[str] = field(default_factory=set)
+    answers: Answers[api.MeshStatus] = field(default_factory=Answers)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def apply(
+    fleet: Fleet,
+    prepared: Prepared,
+    on_event: OnEvent,
+    *,
+    wait: bool,
+    secrets: Mapping[str, str] = NO_SECRETS,
+    on_accepted: Callable[[api.MeshStatus], None] = lambda status: None,
+    keep_partial: bool = False,
+) -> api.MeshStatus:
+    """As `deploy.apply`, on all machines of the plan.
+
+    Args:
+        fleet: All machines.
+        prepared: What to bring.
+        on_event: Takes each event meanwhile.
+        wait: Until the mesh has settled everywhere.
+        secrets: Values by name.
+        on_accepted: Called once all machines have taken their parts.
+        keep_partial: Where a machine fails, leave the others' parts as they are.
+
+    Raises:
+        OtterError: A machine refused, or was lost; says what stands where.
+    """
+    mesh = prepared.plan.spec.name
+    former = [name for name in prepared.currents if name not in prepared.parts]
+    agents = await fleet.agents.of([*prepared.parts, *former])
+    async with turn(agents, mesh):
+        await _ask(agents, prepared)
+        course = await _put(
+            agents, prepared, on_event, wait=wait, secrets=secrets, keep_partial=keep_partial
+        )
+        gone = {name: agents[name] for name in former}
+        left = await each(gone, lambda name, agent: deploy.destroy(agent, mesh, on_event))
+        failed = {**course.answers.failed, **left.failed}
+        await fleet.places.look(mesh, list(prepared.parts))
+        if failed:
+            raise _partial(mesh, failed, course)
+        status = await fleet.mesh(mesh)
+        on_accepted(status)
+        if wait and status.state == "ready":
+            await begin(fleet, mesh)
+    return status
+
+
+@contextlib.asynccontextmanager
+async def turn(agents: Mapping[str, AgentClient], mesh: str) -> AsyncIterator[None]:
+    """Be the only one who changes a mesh, on all its machines, for the length of the block.
+
+    Machines are asked in one order by everybody, so two who begin at once don't both get half.
+
+    Raises:
+        AgentFault: `locked`: somebody else is at it.
+    """
+    holder = random_words.token_hex(8)
+    lease = api.Lease(holder=holder, who=_who(), for_s=LEASE_S)
+    taken: dict[str, AgentClient] = {}
+    try:
+        for name in sorted(agents):
+            await agents[name].lease(mesh, lease)
+            taken[name] = agents[name]
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(_keep(taken, mesh, lease), name="leases")
+            try:
+                yield
+            finally:
+                keeping.cancel()
+    except BaseExceptionGroup as errors:
+        raise _only(errors) from None
+    finally:
+        back = replace(lease, for_s=0.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5.0):
+                await each(taken, lambda name, agent: agent.lease(mesh, back))
+
+
+async def begin(fleet: Fleet, mesh: str) -> None:
+    """Agree on the epoch, if all are waiting for one; who comes later takes the others'."""
+    agents = await fleet.places.clients(mesh)
+    told = (await each(agents, lambda name, agent: agent.timeline(mesh))).all()
+    waiting = {name for name, status in told.items() if status.state == "waiting"}
+    if not waiting or not agents.keys() - {""}:
+        return
+    if waiting == told.keys():
+        await fleet.order_timeline(mesh, "start")
+        return
+    running = next((n for n, status in told.items() if status.state == "running"), None)
+    if running is not None:
+        offsets = await fleet.clocks(mesh)
+        epoch = offsets[running].here(told[running].epoch or 0.0)
+        await each(
+            {name: agents[name] for name in waiting},
+            lambda name, agent: agent.order_timeline(mesh, "start", offsets[name].there(epoch)),
+        )
+
+
+async def _keep(agents: Mapping[str, AgentClient], mesh: str, lease: api.Lease) -> None:
+    while True:
+        await asyncio.sleep(LEASE_S / 3)
+        await each(agents, lambda name, agent: agent.lease(mesh, lease))
+
+
+async def _ask(agents: Mapping[str, AgentClient], prepared: Prepared) -> None:
+    """Whether every machine can; and bring it what it needs. Nothing is started by that."""
+
+    async def one(name: str, agent: AgentClient) -> None:
+        part = prepared.parts.get(name)
+        if part is None:
+            return
+        for problem in await agent.check_mesh(part):
+            if problem.code != "degraded":
+                raise AgentFault(name, problem)
+        current = await agent.find_mesh(part.name)
+        before = prepared.currents.get(name)
+        if (current.generation if current else 0) != (before.generation if before else 0):
+            text = f"mesh {part.name} was changed since this was planned"
+            raise AgentFault(name, api.Problem(code="changed", message=text, hint="plan again"))
+        await agent.upload(part, prepared.uploads)
+
+    (await each(agents, one)).all()
+
+
+async def _put(
+    agents: Mapping[str, AgentClient],
+    prepared: Prepared,
+    on_event: OnEvent,
+    *,
+    wait: bool,
+    secrets: Mapping[str, str],
+    keep_partial: bool,
+) -> _Course:
+    """Every machine its part. One that doesn't take it has the others go back."""
+    course = _Course()
+
+    async def one(name: str) -> None:
+        part = prepared.parts[name]
+        wanted = {s for m in part.modules for s in m.secrets}
+
+        def accepted(status: api.MeshStatus) -> None:
+            course.accepted.add(name)
+            course.news.set()
+
+        try:
+            course.answers.good[name] = await deploy.apply(
+                agents[name],
+                prepared.part(name),
+                lambda event: on_event(replace(event, machine=name)),
+                wait=wait,
+                secrets={s: value for s, value in secrets.items() if s in wanted},
+                on_accepted=accepted,
+            )
+        except OtterError as error:
+            course.answers.failed[name] = error
+        course.news.set()
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(name), name=f"put {name}") for name in prepared.parts]
+        while not _all_took(course, prepared) and not _refused(course):
+            course.news.clear()
+            await course.news.wait()
+        if refused := _refused(course):
+            for task in tasks:
+                task.cancel()
+    if refused and not keep_partial:
+        raise await _rolled_back(agents, prepared, course, refused)
+    return course
+
+
+def _all_took(course: _Course, prepared: Prepared) -> bool:
+    return course.accepted >= prepared.parts.keys()
+
+
+def _refused(course: _Course) -> dict[str, OtterError]:
+    return {n: e for n, e in course.answers.failed.items() if n not in course.accepted}
+
+
+async def _rolled_back(
+    agents: Mapping[str, AgentClient],
+    prepared: Prepared,
+    course: _Course,
+    refused: Mapping[str, OtterError],
+) -> OtterError:
+    """Those that took their part get back what they had; the error to raise."""
+    mesh = prepared.plan.spec.name
+
+    async def back(name: str, agent: AgentClient) -> None:
+        before = prepared.currents.get(name)
+        if before is None:
+            await deploy.destroy(agent, mesh, lambda event: None)
+        else:
+            await agent.put_mesh(before.spec, {})
+
+    done = await each({name: agents[name] for name in course.accepted}, back)
+    error = together(refused)
+    first = sorted(refused)[0]
+    text = f"{error.message}; nothing was changed on the other machines"
+    if course.accepted:
+        text = f"{error.message}; {', '.join(sorted(done.good)) or 'nobody'} went back"
+    if done.failed:
+        text += f"; {', '.join(sorted(done.failed))} could not"
+    return RemoteError(first, text.removeprefix(f"{first}: "), hint=error.hint)
+
+
+def _partial(mesh: str, failed: Mapping[str, OtterError], course: _Course) -> OtterError:
+    error = together(failed)
+    good = ", ".join(sorted(course.answers.good)) or "none"
+    text = f"{error.message}; mesh {mesh} is partial: {good} of its machines have settled"
+    first = sorted(failed)[0]
+    hint = "the agents go on; apply again to see"
+    return RemoteError(first, text.removeprefix(f"{first}: "), hint=hint)
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = "somebody"
+    return f"{user} on {socket.gethostname()}"
+
+
+def _only(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error of a group of one."""
+    first = errors.exceptions[0]
+    single = len(errors.exceptions) == 1
+    return (_only(first) if isinstance(first, BaseExceptionGroup) else first) if single else errors
