@@ -331,7 +331,7 @@ class Fleet(AgentClient):
         at = [
             name
             for name, links in sorted(answers.good.items())
-            if any(x.name == link and wanted in (None, f"{x.from_}>{x.to}") for x in links)
+            if any(x.name == link and wanted in (None, "", f"{x.from_}>{x.to}") for x in links)
         ]
         if len(at) > 1:
             ways = [f"{x.from_}>{x.to}" for n in at for x in answers.good[n] if x.name == link]

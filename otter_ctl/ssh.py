@@ -29,7 +29,8 @@ from otter_ctl.topology.model import Machine
 T = TypeVar("T")
 DIALS_AT_ONCE = 8
 """A server drops some of those who knock at the same time (MaxStartups 10:30:100)."""
-_CONNECT_S = 15.0
+_CONNECT_S = 10.0
+"""Unless ssh_config has a `ConnectTimeout`."""
 _KEEPALIVE_S = 10
 _KEEPALIVES_LOST = 3
 _DIALS = 4
@@ -174,11 +175,13 @@ class Road:
     async def _try(self) -> asyncssh.SSHClientConnection:
         client = _Client()
         try:
-            async with self._throttle.dialling(), asyncio.timeout(_CONNECT_S):
+            async with self._throttle.dialling():
                 options = await self._options(client)
-                return await asyncssh.connect(options.host, options=options)
+                limit_s = options.connect_timeout or _CONNECT_S
+                async with asyncio.timeout(limit_s):
+                    return await asyncssh.connect(options.host, options=options)
         except TimeoutError as error:
-            raise self._unreachable(f"no connection in {_CONNECT_S:g} s") from error
+            raise self._unreachable("it gives no answer") from error
         except asyncssh.HostKeyNotVerifiable as error:
             raise self._untrusted(client, _one_line(error)) from error
         except asyncssh.KeyExchangeFailed as error:
@@ -203,7 +206,6 @@ class Road:
             "client_factory": lambda: client,
             "keepalive_interval": _KEEPALIVE_S,
             "keepalive_count_max": _KEEPALIVES_LOST,
-            "connect_timeout": _CONNECT_S,
         }
         if user:
             given["username"] = user

@@ -173,6 +173,7 @@ class Machines:
         (self.folder / "known_hosts").write_text("".join(known))
         blocks = [
             f"Host {m.name}\n  HostName {m.address}\n  User root\n  IdentitiesOnly yes\n"
+            f"  ConnectTimeout 2\n"
             f"  IdentityFile {self.folder}/key\n  UserKnownHostsFile {self.folder}/known_hosts\n"
             for m in self.all
         ]

@@ -1,0 +1,300 @@
+"""Meshes on several machines: real sshd, real agents, namespaces for machines. No engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers.machines import SSHD, machines, sh
+from helpers.otter import wait_for
+
+SENDER = """
+import asyncio
+import net
+
+async def main(mesh):
+    await mesh.ready()
+    for number in range(100000):
+        await mesh.output("numbers").send(number)
+        await asyncio.sleep(0.05)
+
+net.run(main)
+"""
+RECEIVER = """
+import net
+
+async def main(mesh):
+    await mesh.ready()
+    async for message in mesh.input("numbers"):
+        print("took", message.value, flush=True)
+
+net.run(main)
+"""
+
+TOPOLOGY = f"""
+name = "spread"
+
+[defaults.module]
+runtime = "process"
+
+[hosts.phone]
+machine = "m1"
+cpu = 0.5
+[hosts.edge]
+machine = "m2"
+[hosts.cloud]
+machine = "m3"
+
+[[links]]
+name = "radio"
+between = ["phone", "edge"]
+delay = "20ms"
+rate = "50mbit"
+
+[[links]]
+name = "fibre"
+between = ["edge", "cloud"]
+
+[modules.sender]
+host = "phone"
+command = ["{sys.executable}", "sender.py"]
+files = {{ "sender.py" = "sender.py" }}
+ready = {{ sdk = true }}
+[modules.receiver]
+host = "cloud"
+command = ["{sys.executable}", "receiver.py"]
+files = {{ "receiver.py" = "receiver.py" }}
+ready = {{ sdk = true }}
+[modules.shell]
+host = "phone"
+command = ["sleep", "infinity"]
+[modules.far]
+host = "edge"
+command = ["sleep", "infinity"]
+
+[[streams]]
+from = "sender.numbers"
+to = "receiver.numbers"
+
+[[events]]
+at = "1s"
+link = "radio"
+set = {{ delay = "30ms" }}
+"""
+
+
+@pytest.fixture(scope="module")
+def trio(require):
+    """Three machines for all tests here."""
+    require("netns", os.geteuid() == 0 and shutil.which("ip"), "not root")
+    require("ssh", os.path.exists(SSHD), "no sshd (apt-get install openssh-server)")
+    with machines(3) as world:
+        (world.folder / "sender.py").write_text(SENDER)
+        (world.folder / "receiver.py").write_text(RECEIVER)
+        yield world
+
+
+@pytest.fixture
+def world(trio):
+    """The three, with no mesh before and nothing left after the test."""
+    yield trio
+    for machine in trio.all:
+        machine.heal()
+    trio("destroy", "--all", "--yes", "--no-fetch", code=None)
+    assert trio.leftovers() == []
+
+
+def rtt_ms(world, module, to):
+    said = world("exec", module, "--", "ping", "-c", "5", "-i", "0.2", to).stdout
+    return float(said.rsplit("=", 1)[1].split("/")[0])
+
+
+def took(world):
+    lines = world("logs", "receiver", "--tail", "1").stdout.split()
+    return int(lines[-1]) if lines else -1
+
+
+def test_a_mesh_on_three_machines_is_one_mesh(world):
+    file = world.topology(TOPOLOGY)
+    assert "10 to create" in world("plan", file).stdout
+    assert world.leftovers() == []
+    applied = world("apply", file)
+    assert "4 modules ready" in applied.stdout
+    status = world.json("status")
+    assert {h["name"]: h["machine"] for h in status["hosts"]} == {
+        "phone": "m1", "edge": "m2", "cloud": "m3",
+    }  # fmt: skip
+    assert [m["name"] for m in status["machines"] if m["reachable"]] == ["m1", "m2", "m3"]
+    assert {m["name"]: m["state"] for m in status["modules"]} == dict.fromkeys(
+        ("sender", "receiver", "shell", "far"), "ready"
+    )
+    shaped = {(x["name"], x["from"], x["to"]): x["applied"] for x in status["links"]}
+    assert len(shaped) == 4
+    assert (
+        shaped["radio", "phone", "edge"]["rate_bps"] == shaped["radio", "edge", "phone"]["rate_bps"]
+    )
+    # Names, routes over two tunnels, shaped once a direction, and streams.
+    wait_for(lambda: took(world) > 20, "numbers come")
+    wait_for(lambda: world.json("timeline", "show")["lateness"]["changes"] == 2, "both directions")
+    assert 59.5 < rtt_ms(world, "shell", "receiver") < 75
+    assert rtt_ms(world, "far", "receiver") < 10
+    # One epoch: what the two machines noted of the event differs by no more than their clocks.
+    epochs = [m.ask("GET", "/v1/meshes/spread/timeline")["epoch"] for m in world.all]
+    assert max(epochs) - min(epochs) < 0.02
+    assert world("apply", file).stdout.startswith("mesh spread: nothing to change")
+    assert "nothing to change" in world("plan", file).stdout
+
+
+def test_changes_by_hand_and_measuring_where_a_direction_is_made_scarce(world):
+    world("apply", world.topology(TOPOLOGY))
+    world("shape", "link", "radio", "--delay", "60ms", "--direction", "edge>phone")
+    links = {(x["name"], x["from"]): x for x in world.json("status")["links"]}
+    assert links["radio", "edge"]["applied"]["delay_s"] == 0.06
+    assert links["radio", "phone"]["applied"]["delay_s"] == 0.03
+    rows = world.json("verify", "radio", "--quick", code=None)
+    delays = {r["from"]: r["measured"] for r in rows if r["property"] == "delay"}
+    assert delays["edge"] == pytest.approx(0.06, abs=0.01)
+    assert delays["phone"] == pytest.approx(0.03, abs=0.01)
+    refused = world("capture", "radio", "-o", "-", "--packets", "1", code=1).stderr
+    assert "leads from machine to machine: capture one direction" in refused
+    events = world("events").stdout
+    assert "sender" in events
+    assert "receiver" in events
+    assert world("stop", "sender").returncode == 0
+    assert {m["name"]: m["state"] for m in world.json("status")["modules"]}["sender"] == "stopped"
+    world("apply", world.topology(TOPOLOGY))
+    world("cp", "far:/etc/hosts", world.folder / "hosts")
+    text = (world.folder / "hosts").read_text()
+    assert all(name in text for name in ("phone", "receiver", "sender"))
+
+
+def test_a_machine_that_is_cut_off_hides_nothing_and_goes_on(world):
+    """The controller loses it; its modules don't notice, and the mesh is whole when it is back."""
+    file = world.topology(TOPOLOGY)
+    world("apply", file)
+    pid = {m["name"]: m["pid"] for m in world.json("status")["modules"]}["receiver"]
+    world["m3"].cut()
+    status = world.json("status", code=None)
+    assert status["state"] == "degraded"
+    machines_ = {m["name"]: m for m in status["machines"]}
+    assert not machines_["m3"]["reachable"]
+    assert "can't be reached by SSH" in machines_["m3"]["why"]
+    modules = {m["name"]: m for m in status["modules"]}
+    assert modules["sender"]["state"] == "ready"
+    assert modules["receiver"]["reason"] == "machine m3 gives no answer"
+    assert modules["receiver"]["host"] == "cloud"
+    refused = world("apply", file, code=1).stderr
+    assert "m3: can't be reached by SSH" in refused
+    assert "m3: can't be reached by SSH" in world("exec", "receiver", "--", "true", code=1).stderr
+    assert os.path.exists(f"/proc/{pid}")
+    world["m3"].heal()
+    wait_for(lambda: world.json("status")["state"] == "ready", "whole again")
+    before = took(world)
+    wait_for(lambda: took(world) > before, "numbers come again")
+    assert {m["name"]: m["pid"] for m in world.json("status")["modules"]}["receiver"] == pid
+
+
+def test_nothing_begins_unless_all_machines_can(world):
+    """One says no: not one module of the others has been started, and nothing is left."""
+    wrong = TOPOLOGY.replace(
+        '[hosts.cloud]\nmachine = "m3"', '[hosts.cloud]\nmachine = "m3"\ncpu = 5000'
+    )
+    refused = world("apply", world.topology(wrong), code=1).stderr
+    assert "m3: mesh spread: the hosts' budgets don't fit this machine" in refused
+    for machine in world.all:
+        assert machine.ask("GET", "/v1/meshes") == []
+
+
+def test_of_two_controllers_one_wins(world):
+    file = world.topology(TOPOLOGY)
+    lease = {"holder": "other", "who": "anna on laptop", "for_s": 60}
+    world["m2"].ask("PUT", "/v1/meshes/spread/lease", json.dumps(lease).encode())
+    refused = world("apply", file, code=1).stderr
+    assert "m2: mesh spread is being changed by anna on laptop right now" in refused
+    for machine in world.all:
+        assert machine.ask("GET", "/v1/meshes") == []
+    back = {**lease, "for_s": 0}
+    world["m2"].ask("PUT", "/v1/meshes/spread/lease", json.dumps(back).encode())
+    both = [world.popen("apply", file) for _ in range(2)]
+    said = [one.communicate(timeout=120)[1] for one in both]
+    codes = sorted(one.returncode for one in both)
+    assert codes[0] == 0, said
+    status = world.json("status")
+    assert status["state"] == "ready"
+    assert codes[1] == 0 or any("changed" in text for text in said), said
+
+
+def test_a_machine_lost_while_it_is_brought_its_part(world):
+    """The others keep theirs and the error names it; applied again, the mesh is whole."""
+    file = world.topology(TOPOLOGY)
+    machine = world["m3"]
+    os.kill(machine.agent.pid, signal.SIGSTOP)  # it accepts connections and answers nothing
+    try:
+        applying = world.popen("apply", file)
+        time.sleep(0)
+        machine.cut()
+        _, said = applying.communicate(timeout=200)
+    finally:
+        os.kill(machine.agent.pid, signal.SIGCONT)
+        machine.heal()
+    assert applying.returncode == 1
+    assert "m3" in said
+    assert "Traceback" not in said
+    wait_for(lambda: machine.reachable, "m3 is back")
+    world("apply", file)
+    assert world.json("status")["state"] == "ready"
+
+
+def test_who_is_not_in_the_mesh_gets_nothing_in(world):
+    """Packets of the right form from another machine of the same network are dropped."""
+    world("apply", world.topology(TOPOLOGY))
+    spec = world["m2"].ask("GET", "/v1/meshes/spread")["spec"]
+    tunnel = next(link["tunnel"] for link in spec["links"] if link["name"] == "radio")
+    pid = {m["name"]: m["pid"] for m in world.json("status")["modules"]}["far"]
+    address = spec["names"]["far"]
+
+    def heard() -> int:
+        table = sh("nsenter", f"--net=/proc/{pid}/ns/net", "cat", "/proc/net/snmp")
+        head, values = [x.split() for x in table.splitlines() if x.startswith("Icmp:")]
+        return int(dict(zip(head, values, strict=True))["InEchos"])
+
+    before = heard()
+    forge = _FORGE.format(
+        target=world["m2"].address, port=tunnel["port"], vni=tunnel["vni"], address=address
+    )
+    done = subprocess.run(
+        ["nsenter", f"--net=/run/netns/{world['m3'].netns}", sys.executable, "-c", forge],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert rtt_ms(world, "shell", "far") > 39  # those of the mesh come through meanwhile
+    assert heard() == before + 5
+
+
+_FORGE = """
+import socket, struct
+
+def sum_(data):
+    total = sum(struct.unpack(f"!{{len(data) // 2}}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+icmp = struct.pack("!BBHHH", 8, 0, 0, 1, 1)
+icmp = struct.pack("!BBHHH", 8, 0, sum_(icmp), 1, 1)
+source, target = socket.inet_aton("100.64.0.9"), socket.inet_aton("{address}")
+head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(icmp), 1, 0, 64, 1, 0, source, target)
+head = head[:10] + struct.pack("!H", sum_(head)) + head[12:]
+vxlan = struct.pack("!II", 0x08000000, {vni} << 8)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    for mac in (b"\\xff" * 6, b"\\x02" + b"\\0" * 5):
+        frame = mac + b"\\x02\\0\\0\\0\\0\\x09" + b"\\x08\\x00" + head + icmp
+        for _ in range(20):
+            sock.sendto(vxlan + frame, ("{target}", {port}))
+"""
