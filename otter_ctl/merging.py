@@ -60,6 +60,12 @@ def merged(parts: Mapping[str, api.MeshStatus], lost: Mapping[str, str]) -> api.
         changed_by=first.changed_by,
         overcommit=_overcommit(parts),
         streams=streams(part.streams for part in all_),
+        fidelity=api.Fidelity(
+            run=first.fidelity.run,
+            valid=all(part.fidelity.valid for part in all_),
+            why=tuple(doubt for part in all_ for doubt in part.fidelity.why),
+            checked_s=min(part.fidelity.checked_s for part in all_),
+        ),
     )
 
 
@@ -165,4 +171,5 @@ def timeline(parts: Sequence[api.TimelineStatus], last: int, following: int) -> 
         last=tuple(made[-last:]) if last else (),
         next=tuple(coming[:following]),
         problem="; ".join(dict.fromkeys(part.problem for part in parts if part.problem)),
+        conditions=tuple(one for part in parts for one in part.conditions),
     )

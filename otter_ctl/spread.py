@@ -23,6 +23,7 @@ from net.errors import OtterError
 from otter_agent import api
 from otter_ctl import clocks
 from otter_ctl.client import AgentClient
+from otter_ctl.concerns import fits, is_fault, matching, shape, told
 from otter_ctl.errors import AgentFault, RemoteError
 from otter_ctl.fleet import Agents, Found, OnTrouble, Places, no_trouble
 from otter_ctl.many import Answers, as_they_come, by_time, each, together
@@ -120,13 +121,33 @@ class Fleet(AgentClient):
 
     async def shape(self, mesh: str, changes: Sequence[api.LinkChange]) -> list[api.LinkStatus]:
         """Change links by hand, each direction where it is made scarce."""
-        answers = await self._each(mesh, lambda agent: _shape(agent, mesh, changes))
-        missing = {n: e for n, e in answers.failed.items() if _is(e, "not-found")}
+        answers = await self._each(mesh, lambda agent: shape(agent, mesh, changes))
+        missing = {n: e for n, e in answers.failed.items() if is_fault(e, "not-found")}
         if missing.keys() != answers.failed.keys() or not answers.good:
             raise together(
                 {n: e for n, e in answers.failed.items() if n not in missing} or answers.failed
             )
         return [link for name in sorted(answers.good) for link in answers.good[name]]
+
+    async def budgets(self, mesh: str) -> list[api.BudgetStatus]:
+        """The hosts and modules of a mesh, machine by machine."""
+        answers = await self._each(mesh, lambda agent: agent.budgets(mesh))
+        return [one for name in sorted(answers.good) for one in answers.good[name]]
+
+    async def shape_budgets(
+        self, mesh: str, changes: Sequence[api.BudgetChange]
+    ) -> list[api.BudgetStatus]:
+        """Change hosts and modules by hand, where they are."""
+        answers = await self._each(mesh, lambda agent: agent.budgets(mesh))
+        found: list[api.BudgetStatus] = []
+        agents = await self.places.clients(mesh)
+        for name, there in sorted(answers.all().items()):
+            mine = [c for c in changes if any(fits(c, one) for one in there)]
+            if mine:
+                found += await agents[name].shape_budgets(mesh, mine)
+        if not found and agents:  # it says what isn't there
+            return await next(iter(agents.values())).shape_budgets(mesh, changes)
+        return found
 
     async def put_secrets(self, mesh: str, values: Mapping[str, str]) -> api.MeshStatus:
         """Send each machine the values that its modules need."""
@@ -216,7 +237,7 @@ class Fleet(AgentClient):
             try:
                 async with agent.events(mesh=mesh, since=since, follow=follow) as events:
                     if failures:
-                        yield _told(name, mesh, "answers again", "found")
+                        yield told(name, mesh, "answers again", "found")
                     failures = 0
                     async for event in events:
                         since = event.seq
@@ -227,7 +248,7 @@ class Fleet(AgentClient):
                 if not follow or isinstance(error, AgentFault):
                     return
                 if not failures:
-                    yield _told(name, mesh, error.message, "lost")
+                    yield told(name, mesh, error.message, "lost")
             if not follow:
                 return
             await _pause(failures)
@@ -248,7 +269,7 @@ class Fleet(AgentClient):
         agents = await self.places.clients(mesh)
         streams: dict[str, AsyncIterator[api.LogLine]] = {}
         for name, agent in agents.items():
-            wanted = _matching(modules, found.parts[name])
+            wanted = matching(modules, found.parts[name])
             if wanted is not None:
                 streams[name] = self._logs(
                     name, agent, mesh, wanted, tail=tail, follow=follow, since=since, until=until
@@ -426,47 +447,6 @@ class Fleet(AgentClient):
             for away in part.spec.away:
                 if module in away.modules and away.machine in found.lost:
                     raise found.lost[away.machine]
-
-
-async def _shape(
-    agent: AgentClient, mesh: str, changes: Sequence[api.LinkChange]
-) -> list[api.LinkStatus]:
-    """Those of the changes that concern directions made scarce there."""
-    there = await agent.links(mesh)
-    mine = [c for c in changes if any(_concerns(c, link) for link in there)]
-    if not mine:
-        return await agent.shape(mesh, changes)  # it says what isn't there
-    return await agent.shape(mesh, mine)
-
-
-def _concerns(change: api.LinkChange, link: api.LinkStatus) -> bool:
-    from fnmatch import fnmatchcase
-
-    named = change.link == link.name or fnmatchcase(link.name, change.link)
-    return named and change.direction in ("", f"{link.from_}>{link.to}")
-
-
-def _is(error: OtterError, code: str) -> bool:
-    return isinstance(error, AgentFault) and error.code == code
-
-
-def _matching(modules: Sequence[str], part: api.MeshStatus) -> list[str] | None:
-    """Those of the names and globs that fit modules there; None: none does."""
-    from fnmatch import fnmatchcase
-
-    if not modules:
-        return [] if part.spec.modules else None
-    names = [m.name for m in part.spec.modules]
-    mine = [word for word in modules if any(fnmatchcase(name, word) for name in names)]
-    return mine or None
-
-
-def _told(machine: str, mesh: str | None, text: str, state: str) -> api.Event:
-    """An event that this controller makes."""
-    return api.Event(
-        seq=0, time=time.time(), mesh=mesh or "", kind="machine", subject=machine, text=text,
-        state=state, machine=machine,
-    )  # fmt: skip
 
 
 async def _pause(failures: int) -> None:

@@ -12,6 +12,7 @@ from net.links.words import host_text
 from net.units import UnitError, format_duration
 from otter_agent import api
 from otter_ctl.cli import Session
+from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_host,
     complete_module,
@@ -23,7 +24,6 @@ from otter_ctl.cli.common import (
     print_json,
     run,
 )
-from otter_ctl.client import AgentClient
 from otter_ctl.shaping import chosen_budgets
 
 EXIT_FAILED = 1
@@ -106,7 +106,7 @@ def _shape(
     for_s = None if for_ is None else duration("--for", for_)
 
     async def work() -> tuple[str, list[api.BudgetStatus]]:
-        async with AgentClient(session.agent.socket, force=force) as client:
+        async with connect(session, force=force) as client:
             name = await pick_mesh(client, mesh)
             found = chosen_budgets(await client.budgets(name), kind, names, name)
             changes = [

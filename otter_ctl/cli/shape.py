@@ -232,7 +232,7 @@ def reset(
     """
 
     async def work() -> tuple[str, list[api.LinkStatus], list[api.BudgetStatus]]:
-        async with AgentClient(session.agent.socket, force=force) as client:
+        async with connect(session, force=force) as client:
             name = await pick_mesh(client, mesh)
             ways, budgets = chosen_anything(
                 await client.links(name), await client.budgets(name), names, direction, name

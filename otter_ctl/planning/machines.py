@@ -6,8 +6,9 @@ Must not know: SSH, agents.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from otter_agent.api import TimelineEvent
 from otter_ctl.topology.machines import Labels
 from otter_ctl.topology.model import LOCAL, Host, Topology
 
@@ -64,7 +65,10 @@ def unreached(
 
 
 def apart(
-    topology: Topology, seats: Mapping[str, str], machines: Mapping[str, str]
+    topology: Topology,
+    seats: Mapping[str, str],
+    machines: Mapping[str, str],
+    events: Sequence[TimelineEvent],
 ) -> Iterable[str]:
     """What has to be together and is on several machines.
 
@@ -72,11 +76,15 @@ def apart(
         topology: All of it.
         seats: Module -> host.
         machines: Host -> machine.
+        events: The plan's.
     """
     if len(set(machines.values())) < 2:
         return
     for move in topology.moves:
         yield f"host {move.host}: moves from cell to cell, in a mesh of several machines"
+    for event in events:
+        if event.when is not None:  # each agent knows what is on its machine
+            yield f"event {event.text}: waits for a condition, in a mesh of several machines"
     for module in topology.modules:
         own = machines[seats[module.name]]
         for port in module.publish:

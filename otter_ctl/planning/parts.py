@@ -168,7 +168,8 @@ def _timeline(whole: api.MeshSpec, machine: str, of: Mapping[str, str]) -> api.T
         for way, asked in (("forward", link.forward), ("reverse", link.reverse)):
             if asked is not None and shaper(link, of, forward=way == "forward") == machine:
                 ways.add((link.name, way))
-    events = [_event(event, machine, ways, of) for event in whole.timeline.events]
+    seats = {m.name: of[m.host] for m in whole.modules}
+    events = [_event(event, machine, ways, of, seats) for event in whole.timeline.events]
     return replace(
         whole.timeline,
         traces=tuple(t for t in whole.timeline.traces if (t.link, t.way) in ways),
@@ -178,7 +179,11 @@ def _timeline(whole: api.MeshSpec, machine: str, of: Mapping[str, str]) -> api.T
 
 
 def _event(
-    event: api.TimelineEvent, machine: str, ways: set[tuple[str, str]], of: Mapping[str, str]
+    event: api.TimelineEvent,
+    machine: str,
+    ways: set[tuple[str, str]],
+    of: Mapping[str, str],
+    seats: Mapping[str, str],
 ) -> api.TimelineEvent | None:
     any_way = {link for link, _ in ways}
     mine = replace(
@@ -187,15 +192,17 @@ def _event(
         forward=tuple(name for name in event.forward if (name, "forward") in ways),
         reverse=tuple(name for name in event.reverse if (name, "reverse") in ways),
         hosts=tuple(host for host in event.hosts if of.get(host) == machine),
+        modules=tuple(module for module in event.modules if seats.get(module) == machine),
     )
-    return mine if mine.both or mine.forward or mine.reverse or mine.hosts else None
+    some = mine.both or mine.forward or mine.reverse or mine.hosts or mine.modules
+    return mine if some else None
 
 
 def _joined(timelines: Sequence[api.TimelineSpec]) -> api.TimelineSpec:
     """Events that stand in several parts, each with its own links, are one again."""
     events: dict[bytes, api.TimelineEvent] = {}
     for event in (event for timeline in timelines for event in timeline.events):
-        bare = replace(event, both=(), forward=(), reverse=(), hosts=())
+        bare = replace(event, both=(), forward=(), reverse=(), hosts=(), modules=())
         key = api.encode(bare)
         other = events.get(key, bare)
         events[key] = replace(
@@ -204,6 +211,7 @@ def _joined(timelines: Sequence[api.TimelineSpec]) -> api.TimelineSpec:
             forward=_union(other.forward, event.forward),
             reverse=_union(other.reverse, event.reverse),
             hosts=_union(other.hosts, event.hosts),
+            modules=_union(other.modules, event.modules),
         )
     return api.TimelineSpec(
         traces=tuple(trace for timeline in timelines for trace in timeline.traces),

@@ -119,7 +119,7 @@ def plan(
         ),
         unsupported=(
             *unreached(topology, machines, arch, reached),
-            *apart(topology, seats, machines),
+            *apart(topology, seats, machines, spec.timeline.events),
         ),
         expansion=topology.expansion,
         machines=machines,

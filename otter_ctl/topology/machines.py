@@ -33,6 +33,20 @@ def _below(folder: Path, path: str | None) -> str | None:
     return None if path is None else str(folder.absolute() / Path(path).expanduser())
 
 
+def _over(own: Machine, below: Machine | None) -> Machine:
+    """What a topology says of a machine, and what it leaves to the site file."""
+    if below is None:
+        return own
+    return Machine(
+        name=own.name,
+        ssh=own.ssh or below.ssh,
+        data=own.data or below.data,
+        labels=own.labels or below.labels,
+        ssh_config=own.ssh_config or below.ssh_config,
+        socket=below.socket if own.socket == DEFAULT_SOCKET else own.socket,
+    )
+
+
 class Labels:
     """Machines by their labels: thousands of hosts may ask for them."""
 
@@ -57,11 +71,11 @@ class Labels:
 
 
 class Machines:
-    """The machines that hosts may name: those of the topology, then those of the site file.
+    """The machines that hosts may name: what the topology says of them, over the site file.
 
     Args:
         own: Of the topology itself.
-        site: Reads the site file; called once, if a host names a machine that isn't `own`.
+        site: Reads the site file; called once, if a host names a machine.
     """
 
     def __init__(self, own: Known, site: Callable[[], Known]) -> None:
@@ -80,15 +94,13 @@ class Machines:
             self._labelled(on, own)
 
     def _named(self, name: str, own: Fields) -> None:
-        found = self._own.get(name)
+        found = self._known().get(name) if name != LOCAL else self._own.get(name)
         if found is None and name != LOCAL:
-            found = self._known().get(name)
-            if found is None:
-                place = own.place.child("machine") if "machine" in own.given else own.place
-                near = did_you_mean(name, {*self._known(), LOCAL}, place)
-                hint = f"add [machines.{name}] here or to your site file"
-                place.report(f"unknown machine {shown(name)}{near}", hint)
-                return
+            place = own.place.child("machine") if "machine" in own.given else own.place
+            near = did_you_mean(name, {*self._known(), LOCAL}, place)
+            hint = f"add [machines.{name}] here or to your site file"
+            place.report(f"unknown machine {shown(name)}{near}", hint)
+            return
         if found is not None:
             self.used[name] = found
 
@@ -110,5 +122,7 @@ class Machines:
 
     def _known(self) -> dict[str, Machine]:
         if self._all is None:
-            self._all = {**self._site(), **self._own}
+            site = self._site()
+            own = {name: _over(one, site.get(name)) for name, one in self._own.items()}
+            self._all = {**site, **own}
         return self._all
