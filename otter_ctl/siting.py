@@ -8,10 +8,12 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from net.units import format_duration
 from otter_agent import api
+from otter_ctl.client import AgentClient
 from otter_ctl.errors import PlanError, RemoteError
 from otter_ctl.fleet import Found
 from otter_ctl.many import each, together
@@ -36,6 +38,7 @@ class Site:
     infos: Mapping[str, api.Info]
     found: Found = field(default_factory=Found)
     wires: Wires = field(default_factory=Wires)
+    warnings: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -70,7 +73,47 @@ async def survey(fleet: Fleet, topology: Topology, facts: api.Info | None = None
     if found.lost:
         raise together(found.lost)
     wires = await _wires(fleet, names, infos, found) if names[1:] else Wires()
-    return Site(machines, infos, found, wires)
+    warnings = await _tried(fleet, topology, machines, wires) if names[1:] else ()
+    return Site(machines, infos, found, wires, warnings)
+
+
+async def _tried(
+    fleet: Fleet, topology: Topology, machines: Mapping[str, str], wires: Wires
+) -> tuple[str, ...]:
+    """What is to be said of the real network between machines that links join."""
+    ways: dict[str, dict[str, list[tuple[str, float]]]] = {}
+    for link in topology.links:
+        for a, b, asked in ((link.a, link.b, link.forward), (link.b, link.a, link.reverse)):
+            one, other = machines[a], machines[b]
+            if one != other:
+                delay = asked.delay_s if asked is not None and asked.delay_s else 0.0
+                ways.setdefault(one, {}).setdefault(other, []).append((link.name, delay))
+
+    async def ask(name: str, agent: AgentClient) -> list[str]:
+        said = []
+        for other, links in ways.get(name, {}).items():
+            local, remote = wires.addresses[name], wires.addresses[other]
+            said += _words(name, other, remote, await agent.reach(local, remote, wires.mtu), links)
+        return said
+
+    answers = await each(await fleet.agents.of(ways), ask)
+    return tuple(line for name in sorted(answers.good) for line in answers.good[name])
+
+
+def _words(
+    name: str, other: str, address: str, found: api.Reach, links: Sequence[tuple[str, float]]
+) -> list[str]:
+    where = f"from machine {name} to {other} ({address})"
+    if found.rtt_s is None:
+        return [f"{where}: {found.error}: links between them may carry nothing"]
+    said = []
+    if not found.whole:
+        said.append(f"{where}: large packets don't come through whole: set its interface's MTU")
+    for link, delay in links:
+        if 0 < delay < found.rtt_s / 2:
+            took = format_duration(found.rtt_s / 2)
+            said.append(f"link {link}: the network {where} alone takes {took} one way")
+    return said
 
 
 def _fits(host: Host, machine: str, info: api.Info) -> None:

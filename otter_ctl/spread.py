@@ -110,6 +110,22 @@ class Fleet(AgentClient):
         agents = await self.places.clients(mesh)
         return (await each(agents, lambda name, agent: clocks.measure(agent))).good
 
+    async def status(self, name: str) -> api.MeshStatus:
+        """One mesh, with the clocks of its machines compared to this one's."""
+        status = await self.mesh(name)
+        if not status.machines[1:]:
+            return status
+        offsets = await self.clocks(name)
+        machines = [
+            replace(
+                m, clock_offset_s=offsets[m.name].offset_s, clock_error_s=offsets[m.name].error_s
+            )
+            if m.name in offsets
+            else m
+            for m in status.machines
+        ]
+        return replace(status, machines=tuple(machines))
+
     async def modules(self, mesh: str) -> list[api.ModuleStatus]:
         """The modules of a mesh, also those of machines that don't answer."""
         return list((await self.mesh(mesh)).modules)

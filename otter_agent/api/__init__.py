@@ -54,6 +54,7 @@ from otter_agent.api.many import (
     ClockReading,
     Lease,
     NetworkFact,
+    Reach,
     Tunnel,
 )
 from otter_agent.api.spec import (
@@ -174,6 +175,7 @@ __all__ = [
     "Pruned",
     "PrunedItem",
     "Publish",
+    "Reach",
     "Ready",
     "RecordLine",
     "RestartPolicy",

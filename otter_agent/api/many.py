@@ -58,6 +58,16 @@ class ClockReading(Data, frozen=True):
     monotonic_s: float
 
 
+class Reach(Data, frozen=True):
+    """What a machine found of the way to another."""
+
+    rtt_s: float | None = None
+    """There and back, the shortest of some; None: no answer."""
+    whole: bool = False
+    """Whether packets as large as asked for come through in one piece."""
+    error: str = ""
+
+
 class Lease(Data, frozen=True):
     """Who may change a mesh now; the body of `PUT /v1/meshes/NAME/lease`."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import time
 
 import msgspec
@@ -9,7 +11,8 @@ from aiohttp import web
 
 from otter_agent import api
 from otter_agent.errors import AgentError
-from otter_agent.server.common import answer
+from otter_agent.reach import reach
+from otter_agent.server.common import answer, number
 from otter_agent.turns import Turns
 
 TURNS = web.AppKey("turns", Turns)
@@ -39,7 +42,21 @@ def check_turn(request: web.Request) -> None:
     request.app[TURNS].check(request.match_info["mesh"], holder, time.monotonic())
 
 
+async def _reach(request: web.Request) -> web.Response:
+    local, remote = request.query.get("from", ""), request.query.get("to", "")
+    mtu = number(request, "mtu") or api.MTU_BYTES
+    for address in (local, remote):
+        try:
+            ipaddress.IPv4Address(address)
+        except ValueError as error:
+            raise AgentError("bad-request", f"{address[:40]!r} is no IPv4 address") from error
+    if not 576 <= mtu <= 65535:
+        raise AgentError("bad-request", f"an MTU of {mtu} bytes")
+    return answer(await asyncio.to_thread(reach, local, remote, mtu))
+
+
 ROUTES = (
+    web.get("/v1/reach", _reach),
     web.get("/v1/clock", _clock),
     web.put("/v1/meshes/{mesh}/lease", _lease),
 )

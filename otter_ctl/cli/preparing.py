@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ async def prepared_for(
     from otter_ctl.merging import merged
 
     parts = site.found.parts
-    return prepare(
+    prepared = prepare(
         file,
         overrides,
         merged(parts, {}) if parts else None,
@@ -71,6 +72,8 @@ async def prepared_for(
         found=parts,
         wires=site.wires,
     )
+    planned = replace(prepared.plan, warnings=(*prepared.plan.warnings, *site.warnings))
+    return replace(prepared, plan=planned)
 
 
 async def _surveyed(session: Session, client: AgentClient, topology: Topology) -> Site | None:

@@ -31,7 +31,7 @@ def command(session: Session, mesh: str | None, as_json: bool) -> None:
     """Show hosts, modules, links and streams of a mesh: what is asked and what is in force."""
 
     async def question(client: AgentClient) -> api.MeshStatus:
-        return await client.mesh(await pick_mesh(client, mesh))
+        return await client.status(await pick_mesh(client, mesh))
 
     status = ask(session, question)
     if as_json:

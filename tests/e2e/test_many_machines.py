@@ -131,6 +131,8 @@ def test_a_mesh_on_three_machines_is_one_mesh(world):
         "phone": "m1", "edge": "m2", "cloud": "m3",
     }  # fmt: skip
     assert [m["name"] for m in status["machines"] if m["reachable"]] == ["m1", "m2", "m3"]
+    for machine in status["machines"]:  # they are namespaces of one computer: one clock
+        assert abs(machine["clock_offset_s"]) <= machine["clock_error_s"] + 0.001
     assert {m["name"]: m["state"] for m in status["modules"]} == dict.fromkeys(
         ("sender", "receiver", "shell", "far"), "ready"
     )
@@ -298,3 +300,45 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for _ in range(20):
             sock.sendto(vxlan + frame, ("{target}", {port}))
 """
+
+
+def test_a_host_moves_to_another_machine(world):
+    """Its part goes there, the machine that had it keeps nothing, and what stays isn't touched."""
+    world("apply", world.topology(TOPOLOGY))
+    pids = {m["name"]: m["pid"] for m in world.json("status")["modules"]}
+    moved = TOPOLOGY.replace('[hosts.cloud]\nmachine = "m3"', '[hosts.cloud]\nmachine = "m2"')
+    world("apply", world.topology(moved))
+    status = world.json("status")
+    assert {h["name"]: h["machine"] for h in status["hosts"]}["cloud"] == "m2"
+    assert world["m3"].ask("GET", "/v1/meshes") == []
+    now = {m["name"]: m["pid"] for m in status["modules"]}
+    assert (now["sender"], now["far"]) == (pids["sender"], pids["far"])
+    before = took(world)
+    wait_for(lambda: took(world) > before, "numbers come from there")
+
+
+def test_a_data_network_that_carries_less_is_warned_of(world):
+    """No answer from a data address; packets that don't come through whole."""
+    site = world.folder / "site.toml"
+    text = site.read_text()
+    file = world.topology(TOPOLOGY)
+    try:
+        for machine in world.all:
+            extra = f"10.78.0.{machine.address.rpartition('.')[2]}/24"
+            sh("ip", "-n", machine.netns, "address", "add", extra, "dev", "eth0")
+        for m in world.all:
+            text = text.replace(
+                f"[machines.{m.name}]\n",
+                f'[machines.{m.name}]\ndata = "{m.address.replace("10.77", "10.78")}"\n',
+            )
+        site.write_text(text)
+        assert world("plan", file).stderr == ""
+        sh("ip", "-n", world["m2"].netns, "address", "del", "10.78.0.12/24", "dev", "eth0")
+        refused = world("plan", file, code=2).stderr
+        assert "machine m2: 10.78.0.12 is none of its addresses" in refused
+        sh("ip", "-n", world["m2"].netns, "address", "add", "10.78.0.12/32", "dev", "eth0")
+        said = world("plan", file).stderr
+        assert "from machine m2 to m1 (10.78.0.11)" in said
+        assert "links between them may carry nothing" in said
+    finally:
+        world.write_site()

@@ -1,0 +1,73 @@
+"""How this machine reaches another one's address for data: how soon, how large packets.
+
+ICMP echo, as `ping -M do` sends it: nothing has to listen over there. Blocking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import struct
+import time
+
+from otter_agent import api
+
+_ECHO, _ECHO_REPLY = 8, 0
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
+_IP_ICMP_BYTES = 28
+_TRIES = 5
+_WAIT_S = 0.5
+
+
+def reach(local: str, remote: str, mtu: int) -> api.Reach:
+    """Ask for a few echoes, small ones and some as large as the mesh's own packets get."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
+            sock.bind((local, 0))
+            sock.connect((remote, 0))
+            small = _echoes(sock, 56, 1)
+            large = _echoes(sock, mtu - _IP_ICMP_BYTES, 1 + _TRIES)
+    except OSError as error:
+        return api.Reach(error=(error.strerror or str(error)).lower())
+    if not small:
+        return api.Reach(error="no answer to a ping")
+    return api.Reach(rtt_s=min(small), whole=bool(large))
+
+
+def _echoes(sock: socket.socket, size: int, first: int) -> list[float]:
+    """Times there and back, of those that came back."""
+    times = []
+    identity = os.getpid() & 0xFFFF
+    for number in range(first, first + _TRIES):
+        packet = _packet(identity, number, size)
+        begun = time.monotonic()
+        with contextlib.suppress(OSError):  # too large: it never comes back
+            sock.send(packet)
+        while (left := begun + _WAIT_S - time.monotonic()) > 0:
+            if not select.select([sock], [], [], left)[0]:
+                break
+            data = sock.recv(65535)
+            head = (data[0] & 0xF) * 4
+            kind, _, _, whose, which = struct.unpack_from("!BBHHH", data, head)
+            if (kind, whose, which) == (_ECHO_REPLY, identity, number):
+                times.append(time.monotonic() - begun)
+                break
+        if not times and number > first:
+            break  # two without an answer: nobody is there
+    return times
+
+
+def _packet(identity: int, number: int, size: int) -> bytes:
+    body = bytes(size & ~1)
+    head = struct.pack("!BBHHH", _ECHO, 0, 0, identity, number)
+    return struct.pack("!BBHHH", _ECHO, 0, _checksum(head + body), identity, number) + body
+
+
+def _checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total >> 16) + (total & 0xFFFF)
+    folded: int = ~(total + (total >> 16)) & 0xFFFF
+    return folded

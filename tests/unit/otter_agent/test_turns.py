@@ -1,0 +1,37 @@
+"""Of two who want to change a mesh one has the turn, for as long as it says that it lives."""
+
+from __future__ import annotations
+
+import pytest
+
+from otter_agent import api
+from otter_agent.errors import AgentError
+from otter_agent.turns import LONGEST_S, Turns
+
+
+def lease(holder: str, for_s: float = 30.0) -> api.Lease:
+    return api.Lease(holder=holder, who=f"{holder} on laptop", for_s=for_s)
+
+
+def test_one_has_it_until_it_gives_it_back_or_is_silent():
+    turns = Turns()
+    turns.check("mesh", "", 0.0)
+    turns.take("mesh", lease("anna"), 0.0)
+    turns.take("mesh", lease("anna"), 20.0)
+    turns.check("mesh", "anna", 40.0)
+    turns.check("other", "bob", 40.0)
+    with pytest.raises(AgentError) as refused:
+        turns.take("mesh", lease("bob"), 45.0)
+    assert refused.value.code == "locked"
+    assert "being changed by anna on laptop" in str(refused.value)
+    with pytest.raises(AgentError):
+        turns.check("mesh", "", 49.0)
+    turns.take("mesh", lease("bob"), 50.0)
+    turns.take("mesh", lease("bob", 0.0), 51.0)
+    turns.check("mesh", "anna", 51.0)
+
+
+def test_nobody_has_it_for_ever():
+    turns = Turns()
+    turns.take("mesh", lease("anna", 1e9), 0.0)
+    turns.check("mesh", "bob", LONGEST_S)

@@ -1,0 +1,126 @@
+"""A mesh is split into parts, and is the same when they are joined."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from net.links.spec import LinkSpec
+from otter_agent import api
+from otter_ctl.planning.parts import Wires, join, kept_wires, shaper, split
+
+MACHINES = ("m1", "m2", "m3")
+WIRES = Wires({name: f"10.0.0.{n}" for n, name in enumerate(MACHINES, 1)}, "ab" * 16)
+
+
+def whole(rng: random.Random) -> tuple[api.MeshSpec, dict[str, str]]:
+    """Any mesh, on any machines."""
+    names = [f"h{i}" for i in range(rng.randint(1, 6))]
+    of = {name: rng.choice(MACHINES) for name in names}
+    links = []
+    for i in range(rng.randint(0, 8) if len(names) > 1 else 0):
+        a, b = rng.sample(names, 2)
+        medium = "gnb" if rng.random() < 0.2 else None
+        ways = [LinkSpec(delay_s=0.01, rate_bps=1e6, medium=medium) for _ in range(2)]
+        forward, reverse = (way if rng.random() < 0.8 else None for way in ways)
+        links.append(api.Link(name=f"l{i}", a=a, b=b, forward=forward, reverse=reverse))
+    hosts = tuple(
+        api.HostSpec(name=n, address=f"100.64.{i}.1", block=f"100.64.{i}.0/24")
+        for i, n in enumerate(names)
+    )
+    modules = tuple(
+        api.ModuleSpec(
+            name=f"x{n}", host=n, address=f"100.64.{i}.2", runtime="fake", command=("x",)
+        )
+        for i, n in enumerate(names)
+    )
+    addresses = {h.name: h.address for h in hosts} | {m.name: m.address for m in modules}
+    events = tuple(
+        api.TimelineEvent(
+            at_s=float(i), both=(link.name,), change={"delay_s": 0.1}, text=f"event {i}"
+        )
+        for i, link in enumerate(links)
+        if link.forward is not None or link.reverse is not None
+    )
+    spec = api.MeshSpec(
+        name="mesh", run="r", hosts=hosts, links=tuple(links), modules=modules, names=addresses,
+        timeline=api.TimelineSpec(events=events),
+    )  # fmt: skip
+    return spec, of
+
+
+@given(st.integers(0, 10**9))
+def test_parts_hold_everything_once_and_are_sound(seed: int) -> None:
+    spec, of = whole(random.Random(seed))
+    parts = split(spec, of, WIRES)
+    for part in parts.values():
+        api.check(part)
+    again = join(parts.values())
+    for what in ("hosts", "links", "modules"):
+        by_name = {one.name: one for one in getattr(spec, what)}
+        assert {one.name: one for one in getattr(again, what)} == by_name
+    assert sorted(again.timeline.events, key=lambda e: e.text) == sorted(
+        spec.timeline.events, key=lambda e: e.text
+    )
+    assert again.names == spec.names
+    if set(of.values()) != {"local"}:
+        assert set(parts) == set(of.values())
+    # Each direction is made scarce once, and both ends of a tunnel agree.
+    for link in spec.links:
+        ends = [one for part in parts.values() for one in part.links if one.name == link.name]
+        for way in ("forward", "reverse"):
+            asked = [getattr(one, way) for one in ends if getattr(one, way) is not None]
+            assert asked == ([getattr(link, way)] if getattr(link, way) is not None else [])
+        tunnels = [one.tunnel for one in ends if one.tunnel is not None]
+        assert len(tunnels) == (2 if of[link.a] != of[link.b] else 0)
+        if tunnels:
+            one, other = tunnels
+            assert (one.local, one.vni, one.key) == (other.remote, other.vni, other.key)
+            assert {one.host, other.host} == {link.a, link.b}
+    assert len({part.mtu for part in parts.values()}) == 1
+
+
+@given(st.integers(0, 10**9))
+def test_what_tunnels_have_is_kept(seed: int) -> None:
+    """Another plan of the same mesh, with other links, changes no tunnel that stays."""
+    spec, of = whole(random.Random(seed))
+    parts = split(spec, of, WIRES)
+    key, vnis = kept_wires(parts.values())
+    fewer = replace(spec, links=spec.links[1:], timeline=api.TimelineSpec())
+    again = split(fewer, of, replace_wires(key, vnis))
+    before = {link.name: link.tunnel for part in parts.values() for link in part.links}
+    for link in (link for part in again.values() for link in part.links):
+        if before[link.name] is not None and link.tunnel is not None:
+            assert link.tunnel.vni == before[link.name].vni  # type: ignore[union-attr]
+
+
+def replace_wires(key: str, vnis: dict[str, int]) -> Wires:
+    return Wires(WIRES.addresses, key or WIRES.key, WIRES.mtu, vnis)
+
+
+def test_numbers_of_tunnels_differ() -> None:
+    hosts = tuple(
+        api.HostSpec(name=n, address=f"100.64.{i}.1", block=f"100.64.{i}.0/24")
+        for i, n in enumerate("ab")
+    )
+    links = tuple(api.Link(name=f"l{i}", a="a", b="b") for i in range(3000))
+    spec = api.MeshSpec(name="mesh", run="r", hosts=hosts, links=links)
+    part = split(spec, {"a": "m1", "b": "m2"}, WIRES)["m1"]
+    assert len({link.tunnel.vni for link in part.links if link.tunnel}) == 3000
+
+
+def test_all_of_it_here_is_left_as_it_is() -> None:
+    spec = api.MeshSpec(name="mesh", run="r")
+    assert split(spec, {"h": "local"}, Wires()) == {"local": spec}
+    assert join([spec]) is spec
+
+
+@pytest.mark.parametrize(("medium", "machine"), [(None, "m1"), ("gnb", "m2")])
+def test_what_shares_a_medium_is_together(medium: str | None, machine: str) -> None:
+    link = api.Link(name="l", a="a", b="b", forward=LinkSpec(rate_bps=1e6, medium=medium))
+    assert shaper(link, {"a": "m1", "b": "m2"}, forward=True) == machine
+    assert shaper(link, {"a": "m1", "b": "m2"}, forward=False) == "m2"
