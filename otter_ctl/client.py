@@ -187,13 +187,16 @@ class AgentClient:
 
     async def upload(self, spec: api.MeshSpec, uploads: Mapping[str, Callable[[], bytes]]) -> None:
         """Bring what `spec` needs and the agent lacks."""
-        for digest in sorted(spec.blobs()):
+        await self._bring({d: uploads[d] for d in sorted(spec.blobs()) if d in uploads})
+
+    async def _bring(self, uploads: Mapping[str, Callable[[], bytes]]) -> None:
+        for digest, content in uploads.items():
             path = f"/v1/blobs/{digest}"
             try:
                 async with self._request("HEAD", path):
                     pass
             except AgentFault:
-                async with self._request("PUT", path, body=uploads[digest]()):
+                async with self._request("PUT", path, body=content()):
                     pass
 
     async def lease(self, mesh: str, lease: api.Lease) -> None:
@@ -305,14 +308,7 @@ class AgentClient:
         Raises:
             AgentFault: `changed`: the module isn't as `change.before` says any more.
         """
-        for digest, content in uploads.items():
-            path = f"/v1/blobs/{digest}"
-            try:
-                async with self._request("HEAD", path):
-                    pass
-            except AgentFault:
-                async with self._request("PUT", path, body=content()):
-                    pass
+        await self._bring(uploads)
         path = _mesh(mesh, "modules", module, "source")
         return await self._get(path, api.ModuleStatus, "PUT", body=api.encode(change))
 
