@@ -10,6 +10,7 @@ from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import json_option, mesh_option, pass_session, print_json_line, run
+from otter_ctl.client import AgentClient
 
 
 @click.command(

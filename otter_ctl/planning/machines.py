@@ -80,6 +80,8 @@ def apart(
     """
     if len(set(machines.values())) < 2:
         return
+    if topology.routing != "static":  # each agent knows the links of its machine
+        yield f"mesh {topology.name}: routing {topology.routing}, in a mesh of several machines"
     for move in topology.moves:
         yield f"host {move.host}: moves from cell to cell, in a mesh of several machines"
     for event in events:

@@ -48,6 +48,7 @@ class Otter:
         self.env = {
             **os.environ, "OTTER_ROOT": str(self.root / "a"), "OTTER_RUNS": str(self.runs),
             "OTTER_DOCKER": self.docker, "NO_COLOR": "1",
+            "OTTER_LAB": str(self.root / "no-lab"),
         }  # fmt: skip
         self.env.pop("DOCKER_HOST", None)
         self._agents: list[subprocess.Popen[bytes]] = []
