@@ -207,13 +207,19 @@ def _choose_site(ctx: click.Context, param: click.Parameter, value: str | None) 
         os.environ[VARIABLE] = value
 
 
-site_option = click.option(
+_site_option = click.option(
     "--site",
     metavar="FILE",
     callback=_choose_site,
     expose_value=False,
     help="Where your machines are, if not in ~/.config/otter/site.toml. [env: OTTER_SITE]",
 )
+
+
+def site_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What every verb takes that may ask other machines; once, whoever else brings it."""
+    there = {parameter.name for parameter in getattr(command, "__click_params__", ())}
+    return command if "site" in there else _site_option(command)
 
 
 def set_option(command: Callable[..., Any]) -> Callable[..., Any]:
