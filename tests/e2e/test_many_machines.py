@@ -93,7 +93,7 @@ set = {{ delay = "30ms" }}
 def trio(require):
     """Three machines for all tests here."""
     require("netns", os.geteuid() == 0 and shutil.which("ip"), "not root")
-    require("ssh", os.path.exists(SSHD), "no sshd (apt-get install openssh-server)")
+    require("ssh", SSHD, "no sshd (.ci/debian tests)")
     with machines(3) as world:
         (world.folder / "sender.py").write_text(SENDER)
         (world.folder / "receiver.py").write_text(RECEIVER)

@@ -13,6 +13,6 @@ from helpers.machines import SSHD, machines
 def pair(require):
     """Two machines with agents; whatever a test breaks of them it mends."""
     require("netns", os.geteuid() == 0 and shutil.which("ip"), "not root")
-    require("ssh", os.path.exists(SSHD), "no sshd (apt-get install openssh-server)")
+    require("ssh", SSHD, "no sshd (.ci/debian tests)")
     with machines(2) as world:
         yield world
