@@ -2,7 +2,7 @@
 #
 #   PYTHON=…          the Python to make the virtual environment from (3.11 or newer)
 #   ARGS='…'          handed on to pytest, to the demo or to the benchmarks
-#   OTTER_REQUIRE=…   tiers that must not skip: docker,netns,kernel,browser
+#   OTTER_REQUIRE=…   tiers that must not skip: docker,netns,kernel,browser,ssh
 
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
