@@ -56,8 +56,11 @@ async def prepared_for(
     """
     site = await _surveyed(session, client, topology)
     if site is None:
-        info = await client.info()
-        current = await client.find_mesh(topology.name)
+        # No other machine has to answer for what is here alone.
+        plain = type(client) is AgentClient
+        here = client if plain else await _fleet(client).agents.get(LOCAL)
+        info = await here.info()
+        current = await here.find_mesh(topology.name)
         return prepare(file, overrides, current, info, topology=topology)
     from otter_ctl.merging import merged
 
@@ -78,18 +81,17 @@ async def prepared_for(
 
 async def _surveyed(session: Session, client: AgentClient, topology: Topology) -> Site | None:
     """None: all of it is, and was, on this machine."""
-    from otter_ctl.spread import Fleet
-
-    if not isinstance(client, Fleet):
+    if type(client) is AgentClient:
         return None
     from otter_ctl.siting import survey
 
     facts = None
     if LOCAL in machines_of(topology) and not session.agent.answers():
         facts = await asyncio.to_thread(session.agent.facts)
-    site = await survey(client, topology, facts)
+    fleet = _fleet(client)
+    site = await survey(fleet, topology, facts)
     here = site.names == [LOCAL] and set(site.found.parts) <= {LOCAL}
-    return None if here and LOCAL not in client.agents.machines else site
+    return None if here and LOCAL not in fleet.agents.machines else site
 
 
 async def check_all(client: AgentClient, prepared: Prepared) -> None:
