@@ -123,6 +123,14 @@ class Machine:
         done = subprocess.run([*command, f"http://a{path}"], input=body, capture_output=True)
         return json.loads(done.stdout) if done.stdout.strip() else None
 
+    def end_meshes(self) -> None:
+        """Remove what a test that failed has left."""
+        if self.agent is None or self.agent.poll() is not None:
+            return
+        for mesh in self.ask("GET", "/v1/meshes"):
+            self.ask("DELETE", f"/v1/meshes/{mesh['mesh']}?force=1")
+        wait_for(lambda: self.ask("GET", "/v1/meshes") == [], f"{self.name} lets go")
+
     def stop_agent(self) -> None:
         """End it; what runs goes on."""
         if self.agent is not None:
@@ -261,6 +269,7 @@ class Machines:
         """End everything."""
         for machine in self.all:
             machine.stop_sshd()
+            machine.end_meshes()
             machine.stop_agent()
         for name in [m.netns for m in self.all] + [self.ctl, self.switch]:
             sh("ip", "netns", "del", name, check=False)
