@@ -34,7 +34,7 @@ setup: $(VENV)/.otter-setup  ## .venv with otterctl and otter-agent
 setup-dev: $(VENV)/.otter-setup-dev  ## … and the tools of developers
 	@:
 
-$(VENV)/.otter-setup: pyproject.toml
+$(VENV)/.otter-setup: pyproject.toml $(wildcard net/_short*.c net/_short.h)
 	@.ci/debian setup
 	@python=$$(.ci/python); \
 	if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \

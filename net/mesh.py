@@ -26,7 +26,7 @@ from typing import Any
 
 from net.errors import OtterError, TransportError
 from net.inbox import Edge, Inbox
-from net.messages import Hold, Message
+from net.messages import Hold, Message, message_id
 from net.outlets import Lost, Outlet, Receiver, Tells
 from net.ports import Input, Output
 from net.records import Records, say, say_ready
@@ -56,6 +56,8 @@ class Mesh:
         models: Folder of prepared model weights, or None.
         unanswered: Of messages to which an answer couldn't be sent, or whose `send` was cancelled.
             A module that goes on leaves them at that; of one that ends they come again.
+        id_start: What the ids of its messages begin with, but those that are derived.
+        record: Records that the module is done with a message, and when.
     """
 
     def __init__(
@@ -75,8 +77,10 @@ class Mesh:
         self.run, self.numbers = secrets.randbits(32), itertools.count(1)
         self.unanswered: list[Hold] = []
         self._state = state
-        self._said_ready = False
+        self._said_ready = state is None
+        self.id_start = message_id(self.module, self.run, 0)[:-1]
         self._records = Records(state, wiring.module)
+        self.record = self._records.add
         self._reporter = Reporter(state, self.stats, clock)
         boxes = {
             name: Inbox(name, [_edge(end) for end in ends], clock=clock)
@@ -149,6 +153,11 @@ class Mesh:
         """
         self.use()
 
+    @property
+    def idle(self) -> bool:
+        """Whether `use` has something to do."""
+        return self._reporter.asleep or bool(self.unanswered) or not self._said_ready
+
     def use(self) -> None:
         """Say that the module is ready, if it hasn't been said."""
         if self._reporter.asleep:
@@ -162,10 +171,6 @@ class Mesh:
         except OSError as exc:
             raise OtterError(f"{self.module}: can't say ready: {exc}") from exc
         self._said_ready = True
-
-    def finish(self, message: Message, done: float | None = None, outcome: str = "done") -> None:
-        """Record that the module is done with a message."""
-        self._records.add(message, self.clock() if done is None else done, outcome)
 
     def stats(self) -> dict[str, list[dict[str, Any]]]:
         """What each stream has carried so far, as JSON can say it.

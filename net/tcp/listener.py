@@ -49,6 +49,7 @@ class ReceivingConnection(Connection):
             listener.limit_bytes, listener.timing, messages=False, clock=listener.clock
         )  # fmt: skip
         self._listener = listener
+        self._next_short = self._scratch.next
         self._patience: asyncio.TimerHandle | None = None
         self._inbox: Inbox | None = None
         self._edge = Edge("")
@@ -85,11 +86,43 @@ class ReceivingConnection(Connection):
         else:
             raise RemoteWireError(f"unexpected {type(event).__name__} from a sender")
 
+    def _arrived(self) -> None:
+        """Whoever waits for what has come goes on at once, as the last thing that is done here."""
+        self._now = self._clock()
+        self._pump()
+        if self._reader.large is not None:
+            self._read_on()
+        if self._after_reading is not None:
+            self._after_reading()
+        inbox = self._inbox
+        if inbox is not None and inbox.waiters:
+            inbox.tell()
+
+    def resume(self) -> None:
+        """Take events again; this is said from within a task, so who waits goes on later."""
+        super().resume()
+        if self._inbox is not None and not self._inbox.empty:
+            self.loop.call_soon(self._inbox.tell)
+
+    def _pump(self) -> None:
+        """Most of what comes are short messages, one after the other."""
+        if self._inbox is not None and self._reader.large is None:
+            next_short = self._next_short
+            while self._reading and (message := next_short()) is not None:
+                self._take_in(message)
+            if not self._scratch:
+                return
+        super()._pump()
+
     def _take_in(self, message: Message) -> None:
-        inbox, edge = self._inbox, self._edge
+        inbox, edge, progress = self._inbox, self._edge, self._progress
         assert inbox is not None  # before HELLO the reader lets no message through
         message.source = self._sender
-        if not self._progress.is_new(message.seq):
+        seq = message.seq
+        if seq == progress.received + 1 != 1:  # as is_new, for most
+            progress.received = seq
+            progress.open.append(seq)
+        elif not progress.is_new(seq):
             edge.stats.duplicates += 1
             return
         if self._exactly_once:
@@ -98,7 +131,7 @@ class ReceivingConnection(Connection):
             if not inbox.is_new(message):
                 edge.stats.duplicates += 1
                 return
-        if inbox.put(message, edge, self, self._now):
+        if inbox.put_quietly(message, edge, self, self._now):
             self._waiting += 1
             if len(edge.waiting) >= self._bound:
                 self.pause()
@@ -163,8 +196,10 @@ class ReceivingConnection(Connection):
     def taken(self, message: Message) -> None:
         """One of its messages has left the queue."""
         self._waiting -= 1
-        self._look_for_room()
         live = self._edge.live
+        if live is self and self._reading and not self._ended:
+            return  # as mostly
+        self._look_for_room()
         if live is not self and isinstance(live, ReceivingConnection):
             (live._former or live)._look_for_room()
         if self._ended:
@@ -180,12 +215,20 @@ class ReceivingConnection(Connection):
         """The module is done with one of its messages: the sender may forget it."""
         if message.exactly_once and self._inbox is not None:
             self._inbox.remember(message)
-        if self._edge.progress is not self._progress:
+        progress, edge = self._progress, self._edge
+        if edge.progress is not progress:
             return  # the sender has begun another life
-        if self._progress.finish(message.seq) and self._acks:
-            carrier = self._edge.live
-            if isinstance(carrier, ReceivingConnection):
-                carrier.acknowledge_soon(message)
+        seq, open_ = message.seq, progress.open
+        if open_ and open_[0] == seq and not progress.ahead:  # as finish, for most
+            progress.done = open_.popleft()
+            more = True
+        else:
+            more = progress.finish(seq)
+        if more and self._acks:
+            if edge.live is self:
+                self.acknowledge_soon(message)
+            elif isinstance(edge.live, ReceivingConnection):
+                edge.live.acknowledge_soon(message)
         if self._ended:
             self._say_farewell()
 
