@@ -118,7 +118,12 @@ class Inbox:
         """
         while (message := self.take_now()) is None:
             self.raise_if_ended()
-            await self.arrival()
+            waiter = self.waiting()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self.gave_up(waiter)
+                raise
         return message
 
     def raise_if_ended(self) -> None:
@@ -126,23 +131,23 @@ class Inbox:
         if self._ended or self._closed:
             raise ConnectionClosed(f"input {self.name!r} has ended")
 
-    async def arrival(self) -> None:
-        """Wait until something has come, or the end; another may have taken it by then.
+    def waiting(self) -> Waiter:
+        """To be awaited: something has come by then, or the end; another may have taken it.
 
-        Cancellation: whoever waits behind is woken instead.
+        Who is cancelled meanwhile says so by `gave_up`.
         """
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         waiter = Waiter(self._loop)
         self.waiters.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._wake(1)  # somebody else shall have what woke us
-            else:
-                self.waiters.remove(waiter)
-            raise
+        return waiter
+
+    def gave_up(self, waiter: Waiter) -> None:
+        """Its task was cancelled; if it had been woken already, somebody else is instead."""
+        if not waiter.cancelled():
+            self._wake(1)
+        elif waiter in self.waiters:
+            self.waiters.remove(waiter)
 
     def take_now(self) -> Message | None:
         """The next message, if there is one."""
@@ -192,7 +197,12 @@ class Inbox:
         while (message := self.take_now()) is None:
             if self._ended or self._closed:
                 raise StopAsyncIteration
-            await self.arrival()
+            waiter = self.waiting()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self.gave_up(waiter)
+                raise
         return message
 
     @property

@@ -62,13 +62,18 @@ class Input:
         """
         while (message := self.receive_now()) is None:
             self._inbox.raise_if_ended()
-            await self._inbox.arrival()
+            waiter = self._inbox.waiting()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self._inbox.gave_up(waiter)
+                raise
         return message
 
     def receive_now(self) -> Message | None:
         """The next message, if there is one."""
         mesh = self._mesh
-        if mesh.idle:
+        if mesh.reporter.asleep or mesh.unanswered or not mesh.said_ready:
             mesh.use()
         inbox, former = self._inbox, self._current
         if former is not None:
@@ -85,7 +90,12 @@ class Input:
         while (message := self.receive_now()) is None:
             if self._inbox.ended:
                 raise StopAsyncIteration
-            await self._inbox.arrival()
+            waiter = self._inbox.waiting()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self._inbox.gave_up(waiter)
+                raise
         return message
 
     def finish(self) -> None:
@@ -152,7 +162,7 @@ class Output:
         """
         mesh = self._mesh
         made = mesh.clock()
-        if mesh.idle:
+        if mesh.reporter.asleep or mesh.unanswered or not mesh.said_ready:
             mesh.use()
         run, number = mesh.run, next(mesh.numbers)
         question: Message | None = None

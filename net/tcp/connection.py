@@ -385,15 +385,17 @@ class Connection(asyncio.BufferedProtocol, ABC):
         receive = reader.receive if reader.large is not None or self._scratch else self._receive
         try:
             count = receive(self._fd)
-        except (BlockingIOError, InterruptedError):
-            return
         except OSError as exc:
-            self._broken(exc)
+            self._not_received(exc)
             return
-        if not count:
+        if count:
+            self._arrived()
+        else:
             self._hear_no_more()
-            return
-        self._arrived()
+
+    def _not_received(self, exc: OSError) -> None:
+        if not isinstance(exc, (BlockingIOError, InterruptedError)):
+            self._broken(exc)
 
     def _arrived(self) -> None:
         """Look at what has."""

@@ -86,33 +86,46 @@ class ReceivingConnection(Connection):
         else:
             raise RemoteWireError(f"unexpected {type(event).__name__} from a sender")
 
+    def _readable(self) -> None:
+        """The shortest way for what is commonest: short messages that all are here."""
+        inbox = self._inbox
+        if (
+            inbox is None
+            or not self._reading
+            or self._scratch
+            or self._reader.large is not None
+            or self._after_reading is not None
+        ):
+            super()._readable()
+            return
+        try:
+            count = self._receive(self._fd)
+        except OSError as exc:
+            self._not_received(exc)
+            return
+        if not count:
+            self._hear_no_more()
+            return
+        self._now = self._clock()
+        next_short = self._next_short
+        while self._reading and (message := next_short()) is not None:
+            self._take_in(message)
+        if self._scratch:
+            self._arrived()
+        elif inbox.waiters:
+            inbox.tell()
+
     def _arrived(self) -> None:
         """Whoever waits for what has come goes on at once, as the last thing that is done here."""
-        self._now = self._clock()
-        self._pump()
-        if self._reader.large is not None:
-            self._read_on()
-        if self._after_reading is not None:
-            self._after_reading()
-        inbox = self._inbox
-        if inbox is not None and inbox.waiters:
-            inbox.tell()
+        super()._arrived()
+        if self._inbox is not None:
+            self._inbox.tell()
 
     def resume(self) -> None:
         """Take events again; this is said from within a task, so who waits goes on later."""
         super().resume()
         if self._inbox is not None and not self._inbox.empty:
             self.loop.call_soon(self._inbox.tell)
-
-    def _pump(self) -> None:
-        """Most of what comes are short messages, one after the other."""
-        if self._inbox is not None and self._reader.large is None:
-            next_short = self._next_short
-            while self._reading and (message := next_short()) is not None:
-                self._take_in(message)
-            if not self._scratch:
-                return
-        super()._pump()
 
     def _take_in(self, message: Message) -> None:
         inbox, edge, progress = self._inbox, self._edge, self._progress
@@ -225,10 +238,9 @@ class ReceivingConnection(Connection):
         else:
             more = progress.finish(seq)
         if more and self._acks:
-            if edge.live is self:
-                self.acknowledge_soon(message)
-            elif isinstance(edge.live, ReceivingConnection):
-                edge.live.acknowledge_soon(message)
+            carrier = edge.live
+            if isinstance(carrier, ReceivingConnection):
+                carrier.acknowledge_soon(message)
         if self._ended:
             self._say_farewell()
 
