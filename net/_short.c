@@ -1,6 +1,6 @@
 /* The way of a short message in C: what net/plain.py does in Python, to the letter.
  *
- *   Fields   what a message is made of, without a dictionary
+ *   Fields   what a message is made of: _short_fields.c
  *   Scratch  memory to receive into, and the short messages that lie in it
  *   encode   a short message as bytes
  *   Waiter   what a task waits for: _short_waiter.c
@@ -30,7 +30,7 @@ enum {
 
 /* What every message begins with; net/short.py says it once, from net/wire.py. */
 static char start[6];
-static PyObject *str_done, *empty, *zero, *nought, *no_tuple;
+PyObject *str_done, *empty, *zero, *nought, *no_tuple;
 
 /* --- numbers as the network has them -------------------------------------------------------- */
 
@@ -70,148 +70,13 @@ static inline void put_double(char *at, double d) {
     put64(at, v);
 }
 
-/* --- Fields --------------------------------------------------------------------------------- */
-
-enum {
-    VALUE, SEQ, RUN, NUMBER, REPLY_TO, MADE, QUEUED, SENT, EXPIRES, SIZE, URGENT, SOURCE, STREAM,
-    RECEIVED, TAKEN, MISSING, CARRIER, RECORDED, FINISHED, TWINS, EXACTLY_ONCE, ANSWERS, HELD, COUNT
-};
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *field[COUNT];
-} Fields;
-
-#define FIELD(name, which) {name, T_OBJECT_EX, offsetof(Fields, field) + which * sizeof(void *), 0, NULL}
-
-static PyMemberDef fields_members[] = {
-    FIELD("value", VALUE), FIELD("seq", SEQ), FIELD("run", RUN), FIELD("number", NUMBER),
-    FIELD("reply_to", REPLY_TO), FIELD("made", MADE), FIELD("queued", QUEUED), FIELD("sent", SENT),
-    FIELD("expires", EXPIRES), FIELD("size_bytes", SIZE), FIELD("urgent", URGENT),
-    FIELD("source", SOURCE), FIELD("stream", STREAM), FIELD("received", RECEIVED),
-    FIELD("taken", TAKEN), FIELD("missing", MISSING), FIELD("carrier", CARRIER),
-    FIELD("recorded", RECORDED), FIELD("finished", FINISHED), FIELD("twins", TWINS),
-    FIELD("exactly_once", EXACTLY_ONCE), FIELD("answers", ANSWERS), FIELD("_held", HELD),
-    {NULL, 0, 0, 0, NULL},
-};
-
-/* A new one with what is so for every message; what is particular is the caller's to set. */
-static Fields *fields_new(PyTypeObject *type) {
-    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    Fields *self = (Fields *)alloc(type, 0);
-    if (self == NULL) {
-        return NULL;
-    }
-    PyObject **field = self->field;
-    field[SOURCE] = field[STREAM] = empty;
-    field[RECEIVED] = field[TAKEN] = nought;
-    field[MISSING] = field[CARRIER] = Py_None;
-    field[RECORDED] = field[FINISHED] = field[EXACTLY_ONCE] = Py_False;
-    field[TWINS] = no_tuple;
-    field[ANSWERS] = field[HELD] = zero;
-    for (int i = SOURCE; i < COUNT; i++) {
-        Py_INCREF(field[i]);
-    }
-    return self;
-}
-
-static PyObject *Fields_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    PyObject *given[11] = {NULL};
-    static char *names[] = {"value", "seq", "run", "number", "reply_to", "made", "queued", "sent",
-                            "expires", "size_bytes", "urgent", NULL};
-    if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "OOOOOOOOOO|O", names, given, given + 1, given + 2, given + 3, given + 4,
-            given + 5, given + 6, given + 7, given + 8, given + 9, given + 10)) {
-        return NULL;
-    }
-    Fields *self = fields_new(type);
-    if (self == NULL) {
-        return NULL;
-    }
-    if (given[URGENT] == NULL) {
-        given[URGENT] = Py_False;
-    }
-    for (int i = 0; i <= URGENT; i++) {
-        Py_INCREF(given[i]);
-        self->field[i] = given[i];
-    }
-    return (PyObject *)self;
-}
-
-static int Fields_traverse(Fields *self, visitproc visit, void *arg) {
-    Py_VISIT(Py_TYPE((PyObject *)self));
-    for (int i = 0; i < COUNT; i++) {
-        Py_VISIT(self->field[i]);
-    }
-    return 0;
-}
-
-static int Fields_clear(Fields *self) {
-    for (int i = 0; i < COUNT; i++) {
-        Py_CLEAR(self->field[i]);
-    }
-    return 0;
-}
-
-static void Fields_dealloc(Fields *self) {
-    PyTypeObject *type = Py_TYPE((PyObject *)self);
-    PyObject_GC_UnTrack(self);
-    Fields_clear(self);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF(type);
-}
-
-static PyObject *Fields_done(Fields *self, PyObject *Py_UNUSED(none)) {
-    PyObject **field = self->field;
-    if (field[FINISHED] == Py_False) {
-        Py_INCREF(Py_True);
-        Py_DECREF(field[FINISHED]); /* False: nothing runs at its end */
-        field[FINISHED] = Py_True;
-        int held = PyObject_IsTrue(field[HELD]);
-        if (held < 0) {
-            return NULL;
-        }
-        if (field[CARRIER] != Py_None && !held) {
-            PyObject *carrier = field[CARRIER];
-            Py_INCREF(carrier);
-            PyObject *told = PyObject_CallMethodObjArgs(carrier, str_done, (PyObject *)self, NULL);
-            Py_DECREF(carrier);
-            if (told == NULL) {
-                return NULL;
-            }
-            Py_DECREF(told);
-        }
-    }
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef fields_methods[] = {
-    {"done", (PyCFunction)Fields_done, METH_NOARGS,
-     "Say that the module is done with it: from now on it isn't sent again. Idempotent.\n\n"
-     "Taking the next message from the input says it, too."},
-    {NULL, NULL, 0, NULL},
-};
-static PyType_Slot fields_slots[] = {
-    {Py_tp_doc, "What a message is made of."},
-    {Py_tp_new, Fields_new},
-    {Py_tp_members, fields_members},
-    {Py_tp_methods, fields_methods},
-    {Py_tp_traverse, Fields_traverse},
-    {Py_tp_clear, Fields_clear},
-    {Py_tp_dealloc, Fields_dealloc},
-    {0, NULL},
-};
-static PyType_Spec fields_spec = {
-    "net._short.Fields", sizeof(Fields), 0,
-    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, fields_slots,
-};
-
 /* --- Scratch -------------------------------------------------------------------------------- */
 
 typedef struct {
     PyObject_HEAD
     PyObject *memory;  /* a bytearray, exported for as long as we live: it can't move */
     PyObject *type;    /* of messages: a subclass of Fields */
+    PyObject *source, *stream, *carrier; /* what each message gets; never NULL */
     Py_buffer view;
     Py_ssize_t at, end, limit;
 } Scratch;
@@ -233,8 +98,13 @@ static PyObject *Scratch_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     }
     Py_INCREF(memory);
     Py_INCREF(message);
+    Py_INCREF(empty);
+    Py_INCREF(empty);
+    Py_INCREF(Py_None);
     self->memory = memory;
     self->type = message;
+    self->source = self->stream = empty;
+    self->carrier = Py_None;
     self->limit = limit;
     return (PyObject *)self;
 }
@@ -242,7 +112,36 @@ static PyObject *Scratch_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 static int Scratch_traverse(Scratch *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE((PyObject *)self));
     Py_VISIT(self->type);
+    Py_VISIT(self->carrier);
     return 0;
+}
+
+static int Scratch_clear(Scratch *self) {
+    if (self->carrier != NULL) {
+        PyObject *carrier = self->carrier;
+        Py_INCREF(Py_None);
+        self->carrier = Py_None;
+        Py_DECREF(carrier);
+    }
+    return 0;
+}
+
+/* preset(source, stream, carrier): what each message gets from now on. */
+static PyObject *Scratch_preset(Scratch *self, PyObject *args) {
+    PyObject *source, *stream, *carrier, *old[3] = {self->source, self->stream, self->carrier};
+    if (!PyArg_ParseTuple(args, "OOO", &source, &stream, &carrier)) {
+        return NULL;
+    }
+    Py_INCREF(source);
+    Py_INCREF(stream);
+    Py_INCREF(carrier);
+    self->source = source;
+    self->stream = stream;
+    self->carrier = carrier;
+    for (int i = 0; i < 3; i++) {
+        Py_DECREF(old[i]);
+    }
+    Py_RETURN_NONE;
 }
 
 static void Scratch_dealloc(Scratch *self) {
@@ -253,6 +152,9 @@ static void Scratch_dealloc(Scratch *self) {
     }
     Py_XDECREF(self->memory);
     Py_XDECREF(self->type);
+    Py_XDECREF(self->source);
+    Py_XDECREF(self->stream);
+    Py_XDECREF(self->carrier);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
 }
@@ -280,7 +182,7 @@ static PyObject *Scratch_receive(Scratch *self, PyObject *fd) {
 }
 
 /* All the checks that net/plain.py has, so that whatever is odd goes the long way. */
-static PyObject *Scratch_next(Scratch *self, PyObject *Py_UNUSED(none)) {
+static PyObject *Scratch_next(Scratch *self, PyObject *received) {
     Py_ssize_t have = self->end - self->at;
     if (self->at < 0 || have < HEADER_BYTES || self->end > self->view.len) {
         Py_RETURN_NONE;
@@ -310,7 +212,8 @@ static PyObject *Scratch_next(Scratch *self, PyObject *Py_UNUSED(none)) {
             Py_RETURN_NONE;
         }
     }
-    Fields *message = fields_new((PyTypeObject *)self->type);
+    Fields *message = fields_new((PyTypeObject *)self->type, self->source, self->stream,
+                                 received, self->carrier);
     if (message == NULL) {
         Py_DECREF(reply_to);
         return NULL;
@@ -344,7 +247,8 @@ static Py_ssize_t Scratch_length(Scratch *self) {
 
 static PyMethodDef scratch_methods[] = {
     {"receive", (PyCFunction)Scratch_receive, METH_O, "Receive what fits, from a descriptor."},
-    {"next", (PyCFunction)Scratch_next, METH_NOARGS, "The short message that comes next, or None."},
+    {"next", (PyCFunction)Scratch_next, METH_O, "The short message that comes next, or None."},
+    {"preset", (PyCFunction)Scratch_preset, METH_VARARGS, "What each message gets."},
     {NULL, NULL, 0, NULL},
 };
 static PyMemberDef scratch_members[] = {
@@ -359,6 +263,7 @@ static PyType_Slot scratch_slots[] = {
     {Py_tp_methods, scratch_methods},
     {Py_tp_members, scratch_members},
     {Py_tp_traverse, Scratch_traverse},
+    {Py_tp_clear, Scratch_clear},
     {Py_tp_dealloc, Scratch_dealloc},
     {Py_sq_length, Scratch_length},
     {0, NULL},
@@ -477,7 +382,7 @@ PyMODINIT_FUNC PyInit__short(void) {
     nought = PyFloat_FromDouble(0.0);
     no_tuple = PyTuple_New(0);
     if (module == NULL || str_done == NULL || empty == NULL || zero == NULL || nought == NULL
-        || no_tuple == NULL || add_type(module, "Fields", &fields_spec)
+        || no_tuple == NULL || add_fields(module)
         || add_type(module, "Scratch", &scratch_spec) || add_waiter(module)) {
         Py_XDECREF(module);
         return NULL;

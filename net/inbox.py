@@ -172,7 +172,7 @@ class Inbox:
             stats.messages += 1
             stats.nbytes += message.size_bytes
             times = stats.times
-            times += (message.made, message.queued, message.sent, message.received, now)
+            times += message.moments()
             if len(times) >= TOGETHER:
                 stats.add_up()
             if not self.by_hand:
@@ -277,14 +277,14 @@ class Inbox:
 
     def put(self, message: Message, edge: Edge, carrier: Carrier, received: float) -> bool:
         """Queue a message; False: it wasn't, because nobody wants it or it came before."""
-        queued = self.put_quietly(message, edge, carrier, received)
+        message.stream, message.carrier, message.received = edge.name, carrier, received
+        queued = self.queue_up(message, edge)
         if queued and self.waiters:
             self._wake(1)
         return queued
 
-    def put_quietly(self, message: Message, edge: Edge, carrier: Carrier, received: float) -> bool:
-        """The same; who waits is to be told afterwards, by `tell`."""
-        message.stream, message.carrier, message.received = edge.name, carrier, received
+    def queue_up(self, message: Message, edge: Edge) -> bool:
+        """The same for one that knows where it comes from; `tell` has to be said afterwards."""
         if self._discarding or self._closed:
             self._lose(message, "dropped")
             return False

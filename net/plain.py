@@ -56,6 +56,10 @@ class Fields:
         self.twins = ()
         self.answers = self._held = 0
 
+    def moments(self) -> tuple[float, float, float, float, float]:
+        """When it was made, queued, sent, received and taken."""
+        return self.made, self.queued, self.sent, self.received, self.taken
+
     def done(self) -> None:
         """Say that the module is done with it: from now on it isn't sent again. Idempotent.
 
@@ -80,13 +84,20 @@ class Scratch:
         end: Where what has been received ends.
     """
 
-    __slots__ = ("_limit", "_message", "_view", "at", "end", "memory")
+    __slots__ = (
+        "_carrier", "_limit", "_message", "_source", "_stream", "_view", "at", "end", "memory"
+    )  # fmt: skip
 
     def __init__(self, memory: bytearray, message: Callable[..., Any], limit_bytes: int) -> None:
         self.memory = memory
         self._view = memoryview(memory)
         self._message, self._limit = message, limit_bytes
         self.at = self.end = 0
+        self.preset("", "", None)
+
+    def preset(self, source: str, stream: str, carrier: Any) -> None:
+        """What each message gets from now on."""
+        self._source, self._stream, self._carrier = source, stream, carrier
 
     def __len__(self) -> int:
         return self.end - self.at
@@ -103,10 +114,13 @@ class Scratch:
         self.end += count
         return count
 
-    def next(self) -> Any:
+    def next(self, received: float) -> Any:
         """The message that comes next; None: it isn't here, or isn't short: look more closely.
 
         Bytes, all of them here: no object but the message is made for them.
+
+        Args:
+            received: When it came.
         """
         at, memory = self.at, self.memory
         if self.end - at < SIZE:
@@ -136,10 +150,13 @@ class Scratch:
             except UnicodeDecodeError:
                 return None
         self.at = end
-        return self._message(
+        message = self._message(
             bytes(self._view[first:end]), seq, run, number, reply_to, made, queued, sent, expires,
             end - at, bool(flags),
         )  # fmt: skip
+        message.source, message.stream = self._source, self._stream
+        message.received, message.carrier = received, self._carrier
+        return message
 
 
 def encode(

@@ -76,6 +76,8 @@ class ReceivingConnection(Connection):
     def on_event(self, event: Event) -> None:
         """Route what has arrived."""
         if isinstance(event, Message):
+            event.source, event.stream = self._sender, self._edge.name
+            event.carrier, event.received = self, self._now
             self._take_in(event)
         elif isinstance(event, Hello) and self._inbox is None:
             self._greet(event)
@@ -106,9 +108,9 @@ class ReceivingConnection(Connection):
         if not count:
             self._hear_no_more()
             return
-        self._now = self._clock()
+        now = self._now = self._clock()
         next_short = self._next_short
-        while self._reading and (message := next_short()) is not None:
+        while self._reading and (message := next_short(now)) is not None:
             self._take_in(message)
         if self._scratch:
             self._arrived()
@@ -130,7 +132,6 @@ class ReceivingConnection(Connection):
     def _take_in(self, message: Message) -> None:
         inbox, edge, progress = self._inbox, self._edge, self._progress
         assert inbox is not None  # before HELLO the reader lets no message through
-        message.source = self._sender
         seq = message.seq
         if seq == progress.received + 1 != 1:  # as is_new, for most
             progress.received = seq
@@ -140,11 +141,10 @@ class ReceivingConnection(Connection):
             return
         if self._exactly_once:
             message.exactly_once = True
-            message.stream, message.carrier = edge.name, self
             if not inbox.is_new(message):
                 edge.stats.duplicates += 1
                 return
-        if inbox.put_quietly(message, edge, self, self._now):
+        if inbox.queue_up(message, edge):
             self._waiting += 1
             if len(edge.waiting) >= self._bound:
                 self.pause()
@@ -169,6 +169,7 @@ class ReceivingConnection(Connection):
         self._acks = hello.delivery != "at-most-once"
         self._exactly_once = hello.delivery == "exactly-once"
         self._edge, former = inbox.attach(hello, self)
+        self._scratch.preset(self._sender, self._edge.name, self)
         # The edge gets another with the sender's next life, while this one's may still be read.
         self._progress = self._edge.progress
         if self._edge.policy == "block":
@@ -287,6 +288,7 @@ class ReceivingConnection(Connection):
     def on_lost(self, error: Exception | None) -> None:
         """A cut; the sender comes back by itself."""
         self._hurry_no_more()
+        self._scratch.preset("", "", None)  # no circle that keeps its memory
         if self._ack_timer is not None:
             self._ack_timer.cancel()
         self._listener.connections.discard(self)

@@ -130,7 +130,7 @@ class Reader:
             if not self.scratch:
                 return None
             if self._messages:
-                message: Message | None = self.scratch.next()
+                message: Message | None = self.scratch.next(0.0)
                 if message is not None:
                     return message
             return self._next_small()

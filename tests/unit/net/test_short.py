@@ -1,6 +1,7 @@
 """What handles short messages, in C and in Python: one contract for both."""
 
 import asyncio
+import contextvars
 import gc
 import os
 import socket
@@ -125,13 +126,14 @@ def test_what_either_writes_both_read(body, reply_to, run, number, times, urgent
     (data,) = said
     for made in MADE.values():
         scratch = scratch_of(made, data, data[:-1])
-        message = scratch.next()
+        message = scratch.next(4.5)
         assert (message.value, message.reply_to) == (body, reply_to or None)
         assert (message.seq, message.run, message.number) == (5, run, number)
         assert [message.made, message.queued, message.sent] == times
         assert (message.expires, message.urgent) == (0.0, urgent)
         assert message.size_bytes == scratch.at == len(data)
-        assert scratch.next() is None
+        assert message.moments() == (*times, 4.5, 0.0)
+        assert scratch.next(4.5) is None
         assert len(scratch) == len(data) - 1
 
 
@@ -142,7 +144,7 @@ def test_both_think_the_same_of_damaged_bytes(body, at, byte):
     found = []
     for made in MADE.values():
         scratch = scratch_of(made, bytes(data))
-        message = scratch.next()
+        message = scratch.next(4.5)
         told = message and (message.value, message.reply_to, message.seq, message.run, message.made)
         found.append((told, scratch.at))
     assert all(each == found[0] for each in found)
@@ -162,7 +164,7 @@ def test_both_think_the_same_of_damaged_bytes(body, at, byte):
 )
 def test_what_is_odd_is_left_for_a_closer_look(made, odd):
     scratch = scratch_of(made, short(made, **odd))
-    assert scratch.next() is None
+    assert scratch.next(4.5) is None
     assert scratch.at == 0
 
 
@@ -170,14 +172,14 @@ def test_lengths_that_lie_are_left_for_a_closer_look(made):
     for size in (2**63, 2**64 - 1, 2**64 - 84, 4, 10**6):
         data = bytearray(short(made, b"abc"))
         struct.pack_into("!Q", data, 12, size)
-        assert scratch_of(made, bytes(data)).next() is None
+        assert scratch_of(made, bytes(data)).next(4.5) is None
     long_reply = bytearray(short(made, bytes(3000)))
     struct.pack_into("!H", long_reply, 20, 1025)
-    assert scratch_of(made, bytes(long_reply)).next() is None
+    assert scratch_of(made, bytes(long_reply)).next(4.5) is None
     no_text = bytearray(short(made, b"abc", "ab"))
     no_text[HEADER.size] = 0xFF
-    assert scratch_of(made, bytes(no_text)).next() is None
-    assert scratch_of(made, short(made, bytes(100)), limit=100).next() is None
+    assert scratch_of(made, bytes(no_text)).next(4.5) is None
+    assert scratch_of(made, short(made, bytes(100)), limit=100).next(4.5) is None
 
 
 @pytest.mark.skipif(_short is None, reason="there was no compiler")
@@ -185,7 +187,7 @@ def test_what_is_outside_of_the_memory_is_not_looked_at():
     scratch = scratch_of(_short, short(_short))
     for at, end in ((-1, 50), (10**9, 10**9 + 100), (0, 10**9), (90, 20)):
         scratch.at, scratch.end = at, end
-        assert scratch.next() is None
+        assert scratch.next(4.5) is None
         with pytest.raises(ValueError, match="outside of the memory"):
             scratch.receive(0)
 
@@ -203,6 +205,15 @@ def test_what_cannot_be_said_is_refused(made):
         short(made, reply_to="\ud800")
 
 
+def test_messages_get_what_their_stream_knows(made):
+    scratch, carrier = scratch_of(made, short(made), short(made)), object()
+    assert (scratch.next(4.5).source, scratch.at) == ("", len(scratch))
+    scratch.preset("a", "a.x>b.y", carrier)
+    message = scratch.next(5.5)
+    assert (message.source, message.stream) == ("a", "a.x>b.y")
+    assert (message.carrier, message.received) == (carrier, 5.5)
+
+
 # --- receiving -------------------------------------------------------------------------------
 
 
@@ -218,7 +229,7 @@ def test_it_receives_behind_what_lies_there_and_from_the_start_when_all_is_read(
         assert scratch.receive(ours.fileno()) == 50
         theirs.send(data[50:])
         assert scratch.receive(ours.fileno()) == len(data) - 50
-        assert scratch.next().value == b"abc"
+        assert scratch.next(4.5).value == b"abc"
         theirs.send(data)
         assert scratch.receive(ours.fileno()) == len(data)
         assert (scratch.at, scratch.end) == (0, len(data))
@@ -242,9 +253,9 @@ async def waiting(waiter, said):
         raise
 
 
-async def begun(made):
+async def begun(made, group):
     said, waiter = [], made.Waiter(asyncio.get_running_loop())
-    task = asyncio.get_running_loop().create_task(waiting(waiter, said))
+    task = group.create_task(waiting(waiter, said))
     await asyncio.sleep(0)
     assert said == ["waits"]
     assert not waiter.done()
@@ -260,26 +271,25 @@ async def from_the_loop(call):
 
 
 async def test_a_task_goes_on_before_wake_returns(made):
-    waiter, task, said = await begun(made)
-    assert await from_the_loop(lambda: (waiter.wake(), list(said))[1]) == ["waits", "woken"]
-    await task
+    async with asyncio.TaskGroup() as group:
+        waiter, _, said = await begun(made, group)
+        assert await from_the_loop(lambda: (waiter.wake(), list(said))[1]) == ["waits", "woken"]
     assert waiter.done()
     assert not waiter.cancelled()
 
 
 async def test_a_task_goes_on_in_the_next_turn(made):
-    waiter, task, said = await begun(made)
-    waiter.wake_soon()
-    assert said == ["waits"]
-    await task
+    async with asyncio.TaskGroup() as group:
+        waiter, _, said = await begun(made, group)
+        waiter.wake_soon()
+        assert said == ["waits"]
     assert said == ["waits", "woken"]
 
 
 async def test_a_task_that_waits_can_be_cancelled(made):
-    waiter, task, said = await begun(made)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    async with asyncio.TaskGroup() as group:
+        waiter, task, said = await begun(made, group)
+        task.cancel()
     assert said == ["waits", "cancelled"]
     assert waiter.cancelled()
     waiter.wake()  # too late: nothing comes of it
@@ -287,11 +297,10 @@ async def test_a_task_that_waits_can_be_cancelled(made):
 
 
 async def test_a_task_can_be_cancelled_once_it_was_woken(made):
-    waiter, task, said = await begun(made)
-    waiter.wake_soon()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    async with asyncio.TaskGroup() as group:
+        waiter, task, said = await begun(made, group)
+        waiter.wake_soon()
+        task.cancel()
     assert said == ["waits", "cancelled"]
     assert waiter.done()
     assert not waiter.cancelled()
@@ -318,16 +327,18 @@ async def test_what_the_task_raises_is_the_tasks(made):
         await waiter
         raise RuntimeError("mine")
 
-    task = asyncio.get_running_loop().create_task(fails())
-    await asyncio.sleep(0)
-    await from_the_loop(waiter.wake)
-    with pytest.raises(RuntimeError, match="mine"):
-        await task
+    async def wake_it():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+            await asyncio.sleep(0)
+            await from_the_loop(waiter.wake)
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await wake_it()
+    assert [str(each) for each in raised.value.exceptions] == ["mine"]
 
 
 async def test_it_runs_in_the_tasks_context(made):
-    import contextvars
-
     name = contextvars.ContextVar("name", default="the loop's")
     waiter, seen = made.Waiter(asyncio.get_running_loop()), []
 
@@ -336,10 +347,10 @@ async def test_it_runs_in_the_tasks_context(made):
         await waiter
         seen.append(name.get())
 
-    task = asyncio.get_running_loop().create_task(look())
-    await asyncio.sleep(0)
-    await from_the_loop(waiter.wake)
-    await task
+    async with asyncio.TaskGroup() as group:
+        group.create_task(look())
+        await asyncio.sleep(0)
+        await from_the_loop(waiter.wake)
     assert seen == ["the task's"]
 
 
@@ -354,7 +365,7 @@ def test_nothing_is_left_of_many(made):
             scratch = made.Scratch(memory, kind, LIMIT)
             scratch.memory[: len(data)] = data
             scratch.end = len(data)
-            message = scratch.next()
+            message = scratch.next(4.5)
             message.carrier = None
             message.done()
             made.Waiter(None).wake()
