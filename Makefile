@@ -34,7 +34,7 @@ setup: $(VENV)/.otter-setup  ## .venv with otterctl and otter-agent
 setup-dev: $(VENV)/.otter-setup-dev  ## … and the tools of developers
 	@:
 
-$(VENV)/.otter-setup: pyproject.toml
+$(VENV)/.otter-setup: pyproject.toml $(wildcard net/_short*.c net/_short.h)
 	@.ci/debian setup
 	@python=$$(.ci/python); \
 	if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
@@ -60,6 +60,8 @@ setup-bench: $(VENV)/.otter-setup-bench  ## … and the peers that the transport
 
 setup-tests: setup-dev  ## … and what the tests need: Debian packages (as root), the guest kernel
 	@.ci/debian tests
+	@$(BIN)/python -c 'import net._short' 2>/dev/null || \
+		$(PIP_INSTALL) --no-deps --editable . # now that there is a compiler
 	@$(BIN)/python -m tests.kernel.guest --prepare || echo "setup-tests: going on without it" >&2
 
 # --- checks -----------------------------------------------------------------------------------

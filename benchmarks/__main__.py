@@ -33,6 +33,7 @@ BENCHMARKS = {
     "ring": "benchmarks.ring",
     "shared-memory": "benchmarks.shared_memory",
     "sdk": "benchmarks.sdk",
+    "short": "benchmarks.short",
     "timeline": "benchmarks.timeline",
     "topology": "benchmarks.topology",
     "traces": "benchmarks.traces",

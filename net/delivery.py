@@ -42,13 +42,13 @@ class Outstanding:
     def __init__(self, *, kept: bool) -> None:
         self._kept = kept
         self.full = False
-        self._written: deque[Written] = deque()
+        self.written: deque[Written] = deque()
         self._unwritten: deque[Entry] = deque()
-        self._bytes = 0
+        self.nbytes = 0
         self.acknowledged = 0
 
     def __len__(self) -> int:
-        return len(self._written) + len(self._unwritten)
+        return len(self.written) + len(self._unwritten)
 
     @property
     def unwritten(self) -> int:
@@ -57,9 +57,9 @@ class Outstanding:
 
     def _count(self, nbytes: int) -> None:
         """So many bytes more, or less, are outstanding."""
-        self._bytes += nbytes
+        self.nbytes += nbytes
         self.full = self._kept and (
-            self._bytes >= MOST_BYTES or len(self._written) + len(self._unwritten) >= MOST_MESSAGES
+            self.nbytes >= MOST_BYTES or len(self.written) + len(self._unwritten) >= MOST_MESSAGES
         )
 
     def admit(self, entry: Entry) -> None:
@@ -72,16 +72,16 @@ class Outstanding:
     ) -> None:
         """A message that was written past the queue, which was empty."""
         if self._kept:
-            written = self._written
+            written = self.written
             written.append((seq, len(data), on_settled, data))
-            self._bytes += len(data)
-            if self._bytes >= MOST_BYTES or len(written) >= MOST_MESSAGES:
+            self.nbytes += len(data)
+            if self.nbytes >= MOST_BYTES or len(written) >= MOST_MESSAGES:
                 self.full = True
 
     def wrote(self, entry: Entry) -> None:
         """The same for one that is an entry already."""
         if self._kept:
-            self._written.append((entry.seq, entry.nbytes, entry.on_settled, entry))
+            self.written.append((entry.seq, entry.nbytes, entry.on_settled, entry))
             self._count(entry.nbytes)
 
     def first(self) -> Entry | None:
@@ -125,17 +125,17 @@ class Outstanding:
         """All up to `seq` are acknowledged; whom to tell."""
         self.acknowledged = max(self.acknowledged, seq)
         tell: list[Callable[[], None]] = []
-        written = self._written
+        written = self.written
         while written and written[0][0] <= seq:
             _, nbytes, on_settled, message = written.popleft()
-            self._bytes -= nbytes
+            self.nbytes -= nbytes
             if on_settled is not None:
                 tell.append(on_settled)
             if isinstance(message, Entry):
                 message.settled = True
         while self._unwritten and self._unwritten[0].seq <= seq:
             entry = self._unwritten.popleft()
-            self._bytes -= entry.nbytes
+            self.nbytes -= entry.nbytes
             entry.settled = True
             if entry.on_settled is not None:
                 tell.append(entry.on_settled)
@@ -144,9 +144,9 @@ class Outstanding:
 
     def again(self) -> int:
         """The connection is lost: all that isn't acknowledged is to be written again; how many."""
-        count = len(self._written)
-        while self._written:
-            seq, nbytes, on_settled, message = self._written.pop()
+        count = len(self.written)
+        while self.written:
+            seq, nbytes, on_settled, message = self.written.pop()
             if not isinstance(message, Entry):
                 message = Entry(seq, [message], nbytes, on_settled=on_settled)
             self._unwritten.appendleft(message)
@@ -160,14 +160,16 @@ class Progress:
         run: The sender's life that it is about.
         received: Number of the last message that came.
         done: All up to this number are done with.
+        open: What has come and isn't done with.
+        ahead: Of these, what is done with while something before it isn't.
     """
 
     def __init__(self, run: int = 0) -> None:
         self.run = run
         self.received = 0
         self.done = 0
-        self._open: deque[int] = deque()
-        self._ahead: set[int] = set()
+        self.open: deque[int] = deque()
+        self.ahead: set[int] = set()
 
     def is_new(self, seq: int) -> bool:
         """Whether a message that arrives has not come before. Numbers may be left out."""
@@ -176,22 +178,22 @@ class Progress:
         if self.received == 0:
             self.done = seq - 1  # what went before was acknowledged by a former life of ours
         self.received = seq
-        self._open.append(seq)
+        self.open.append(seq)
         return True
 
     def finish(self, seq: int) -> bool:
         """The module is done with a message; whether there is more to acknowledge now."""
-        waiting = self._open
+        waiting = self.open
         if not waiting or seq < waiting[0]:
             return False
-        self._ahead.add(seq)
+        self.ahead.add(seq)
         before = self.done
-        while waiting and waiting[0] in self._ahead:
+        while waiting and waiting[0] in self.ahead:
             self.done = waiting.popleft()
-            self._ahead.remove(self.done)
+            self.ahead.remove(self.done)
         return self.done > before
 
     @property
     def idle(self) -> bool:
         """Whether all that came is done with."""
-        return not self._open
+        return not self.open

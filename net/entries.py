@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from net.header import URGENT
 from net.memory import aligned
 from net.messages import Parcel
 from net.values import Buffer
-from net.wire import URGENT, encode
+from net.wire import encode
 
 JOIN_BYTES = 64 * 1024
 """Messages up to this size are copied: they go out in one system call, and may be sent again."""

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from net.delivery import Progress
 from net.errors import ConnectionClosed
 from net.messages import Carrier, Message
-from net.stats import EdgeStats
+from net.short import Waiter
+from net.stats import TOGETHER, EdgeStats
 from net.wire import Hello
 
 DEFAULT_QUEUE = 16
@@ -94,7 +95,7 @@ class Inbox:
         self._queue, self._policy = queue, policy
         self._clock = clock
         self._items: deque[Message] = deque()
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self.waiters: deque[Waiter] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = self._ended = False
         self._discarding = False
@@ -116,29 +117,46 @@ class Inbox:
         Cancellation: no message is lost.
         """
         while (message := self.take_now()) is None:
-            if self._ended or self._closed:
-                raise ConnectionClosed(f"input {self.name!r} has ended")
-            if self._loop is None:
-                self._loop = asyncio.get_running_loop()
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            self._waiters.append(waiter)
+            self.raise_if_ended()
+            waiter = self.waiting()
             try:
                 await waiter
             except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self._wake(1)  # somebody else shall have what woke us
+                self.gave_up(waiter)
                 raise
-            finally:
-                if not waiter.done():
-                    self._waiters.remove(waiter)
         return message
+
+    def raise_if_ended(self) -> None:
+        """Raise `ConnectionClosed` if nothing more will come."""
+        if self._ended or self._closed:
+            raise ConnectionClosed(f"input {self.name!r} has ended")
+
+    def waiting(self) -> Waiter:
+        """To be awaited: something has come by then, or the end; another may have taken it.
+
+        Who is cancelled meanwhile says so by `gave_up`.
+        """
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        waiter = Waiter(self._loop)
+        self.waiters.append(waiter)
+        return waiter
+
+    def gave_up(self, waiter: Waiter) -> None:
+        """Its task was cancelled; if it had been woken already, somebody else is instead."""
+        if not waiter.cancelled():
+            self._wake(1)
+        elif waiter in self.waiters:
+            self.waiters.remove(waiter)
 
     def take_now(self) -> Message | None:
         """The next message, if there is one."""
-        if self._current is not None:
-            self.finish()
-        while self._items:
-            message = self._items.popleft()
+        if (current := self._current) is not None:
+            self._current = None
+            current.done()
+        items = self._items
+        while items:
+            message = items.popleft()
             if message.finished:
                 continue  # dropped, to make room
             edge = self.edges[message.stream]
@@ -150,7 +168,13 @@ class Inbox:
                 edge.stats.expired += 1
                 self._lose(message, "expired")
                 continue
-            edge.stats.took(message)
+            stats = edge.stats  # as `took`
+            stats.messages += 1
+            stats.nbytes += message.size_bytes
+            times = stats.times
+            times += message.moments()
+            if len(times) >= TOGETHER:
+                stats.add_up()
             if not self.by_hand:
                 self._current = message
             return message
@@ -170,10 +194,16 @@ class Inbox:
         return self
 
     async def __anext__(self) -> Message:
-        try:
-            return await self.take()
-        except ConnectionClosed:
-            raise StopAsyncIteration from None
+        while (message := self.take_now()) is None:
+            if self._ended or self._closed:
+                raise StopAsyncIteration
+            waiter = self.waiting()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self.gave_up(waiter)
+                raise
+        return message
 
     @property
     def ended(self) -> bool:
@@ -202,7 +232,7 @@ class Inbox:
     def close(self) -> None:
         """End it here. Idempotent."""
         self._closed = True
-        self._wake(len(self._waiters))
+        self._wake(len(self.waiters))
 
     # --- what its carriers call --------------------------------------------------------------
 
@@ -248,6 +278,13 @@ class Inbox:
     def put(self, message: Message, edge: Edge, carrier: Carrier, received: float) -> bool:
         """Queue a message; False: it wasn't, because nobody wants it or it came before."""
         message.stream, message.carrier, message.received = edge.name, carrier, received
+        queued = self.queue_up(message, edge)
+        if queued and self.waiters:
+            self._wake(1)
+        return queued
+
+    def queue_up(self, message: Message, edge: Edge) -> bool:
+        """The same for one that knows where it comes from; `tell` has to be said afterwards."""
         if self._discarding or self._closed:
             self._lose(message, "dropped")
             return False
@@ -258,9 +295,13 @@ class Inbox:
             self._drop(edge)
         edge.waiting.append(message)
         self._items.append(message)
-        if self._waiters:
-            self._wake(1)
         return True
+
+    def tell(self) -> None:
+        """Let whoever waits go on, before this returns: not from within a task."""
+        waiters, items = self.waiters, self._items
+        while waiters and items:
+            waiters.popleft().wake()
 
     def _call(self, on_message: Callable[[Message], object], message: Message, edge: Edge) -> None:
         message.taken = message.received
@@ -317,7 +358,7 @@ class Inbox:
         if edge.live is carrier:
             edge.ended = True
             self._look_for_the_end()
-            self._wake(len(self._waiters))
+            self._wake(len(self.waiters))
 
     def detach(self, edge: Edge, carrier: Carrier) -> None:
         """A carrier is gone."""
@@ -325,10 +366,10 @@ class Inbox:
             edge.live = None
 
     def _wake(self, count: int) -> None:
-        while count and self._waiters:
-            waiter = self._waiters.popleft()
+        while count and self.waiters:
+            waiter = self.waiters.popleft()
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.wake_soon()
                 count -= 1
 
 

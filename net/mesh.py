@@ -26,7 +26,7 @@ from typing import Any
 
 from net.errors import OtterError, TransportError
 from net.inbox import Edge, Inbox
-from net.messages import Hold, Message
+from net.messages import Hold, Message, message_id
 from net.outlets import Lost, Outlet, Receiver, Tells
 from net.ports import Input, Output
 from net.records import Records, say, say_ready
@@ -56,6 +56,10 @@ class Mesh:
         models: Folder of prepared model weights, or None.
         unanswered: Of messages to which an answer couldn't be sent, or whose `send` was cancelled.
             A module that goes on leaves them at that; of one that ends they come again.
+        id_start: What the ids of its messages begin with, but those that are derived.
+        reporter: Tells what its streams carry; `use` wakes it.
+        said_ready: Whether that has been said, or there is nobody to say it to.
+        record: Records that the module is done with a message, and when.
     """
 
     def __init__(
@@ -75,9 +79,11 @@ class Mesh:
         self.run, self.numbers = secrets.randbits(32), itertools.count(1)
         self.unanswered: list[Hold] = []
         self._state = state
-        self._said_ready = False
+        self.said_ready = state is None
+        self.id_start = message_id(self.module, self.run, 0)[:-1]
         self._records = Records(state, wiring.module)
-        self._reporter = Reporter(state, self.stats, clock)
+        self.record = self._records.add
+        self.reporter = Reporter(state, self.stats, clock)
         boxes = {
             name: Inbox(name, [_edge(end) for end in ends], clock=clock)
             for name, ends in _by_name(wiring.inputs).items()
@@ -151,21 +157,17 @@ class Mesh:
 
     def use(self) -> None:
         """Say that the module is ready, if it hasn't been said."""
-        if self._reporter.asleep:
-            self._reporter.wake()
+        if self.reporter.asleep:
+            self.reporter.wake()
         while self.unanswered:
             self.unanswered.pop().let_go()
-        if self._said_ready or self._state is None:
+        if self.said_ready or self._state is None:
             return
         try:
             say_ready(self._state)  # one small file on a local disk: not worth a thread
         except OSError as exc:
             raise OtterError(f"{self.module}: can't say ready: {exc}") from exc
-        self._said_ready = True
-
-    def finish(self, message: Message, done: float | None = None, outcome: str = "done") -> None:
-        """Record that the module is done with a message."""
-        self._records.add(message, self.clock() if done is None else done, outcome)
+        self.said_ready = True
 
     def stats(self) -> dict[str, list[dict[str, Any]]]:
         """What each stream has carried so far, as JSON can say it.
@@ -192,7 +194,7 @@ class Mesh:
         # Connect now: the first message shan't pay for it, and receivers learn who there is.
         for outlet in self._outlets.values():
             self._connecting.append(self._tasks.create_task(_try_open(outlet)))
-        self._reporter.start()
+        self.reporter.start()
         return self
 
     async def __aexit__(
@@ -220,7 +222,7 @@ class Mesh:
             for outlet in self._outlets.values():
                 await outlet.aclose()
             await self._deafen()
-            self._reporter.close()
+            self.reporter.close()
             self._records.close()
 
     async def _deafen(self) -> None:

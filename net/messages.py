@@ -6,8 +6,9 @@ Times are seconds since 1970, UTC. Must not know: asyncio, sockets, files, the w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from net.short import Fields
 from net.values import Packed
 
 DERIVED = 1 << 63
@@ -45,7 +46,7 @@ class Parcel:
     expires: float = 0.0
 
 
-class Message:
+class Message(Fields):
     """One message as the receiving module sees it.
 
     Attributes:
@@ -64,60 +65,12 @@ class Message:
         missing: None, or what of its array did not arrive (datagrams that may be partial).
     """
 
-    # Defaults of the class: a message costs only what is set.
-    source = ""
-    stream = ""
-    received = 0.0
-    taken = 0.0
-    missing: Any = None
-    carrier: Carrier | None = None
-    recorded = False
-    finished = False
-    twins: tuple[Message, ...] = ()
-    exactly_once = False
-    answers = 0
-    _held = 0
-
-    def __init__(
-        self,
-        value: Any,
-        seq: int,
-        run: int,
-        number: int,
-        reply_to: str | None,
-        made: float,
-        queued: float,
-        sent: float,
-        expires: float,
-        size_bytes: int,
-        urgent: bool = False,
-    ) -> None:
-        self.value = value
-        self.seq = seq
-        self.run = run
-        self.number = number
-        self.reply_to = reply_to
-        self.made = made
-        self.queued = queued
-        self.sent = sent
-        self.expires = expires
-        self.size_bytes = size_bytes
-        self.urgent = urgent
+    __slots__ = ()
 
     @property
     def id(self) -> str:
         """Unique among all messages of the mesh, also of former lives of its sender."""
         return message_id(self.source, self.run, self.number)
-
-    def done(self) -> None:
-        """Say that the module is done with it: from now on it isn't sent again. Idempotent.
-
-        Taking the next message from the input, or sending a reply, says it too.
-        """
-        if not self.finished:
-            self.finished = True
-            if self.carrier is not None and not self._held:
-                self.carrier.done(self)
 
     def hold(self) -> Hold:
         """It isn't done with before that lets go: an answer to it is on its way."""

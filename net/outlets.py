@@ -26,6 +26,16 @@ class Lends(Protocol):
         """An array in that memory; None: there is no room now."""
 
 
+@runtime_checkable
+class Quick(Protocol):
+    """Outlets with a shorter way for bytes."""
+
+    def at_once(
+        self, value: bytes, run: int, number: int, reply_to: str | None, made: float
+    ) -> bool:
+        """Send bytes without waiting, if that can be done in few steps; whether it was done."""
+
+
 class Outlet(Protocol):
     """The sending end of one stream.
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from net.errors import ConnectionClosed, TransportError
+from net.errors import TransportError
 from net.inbox import Inbox
 from net.messages import DERIVED, Message, Parcel, message_id
-from net.outlets import Lends, Outlet, Shape
+from net.outlets import Lends, Outlet, Quick, Shape
 from net.values import pack
 
 if TYPE_CHECKING:
@@ -60,36 +60,49 @@ class Input:
 
         Cancellation: no message is lost.
         """
-        message = self.receive_now()
-        if message is None:
-            message = self._current = await self._inbox.take()
+        while (message := self.receive_now()) is None:
+            self._inbox.raise_if_ended()
+            waiter = self._inbox.waiting()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self._inbox.gave_up(waiter)
+                raise
         return message
 
     def receive_now(self) -> Message | None:
         """The next message, if there is one."""
-        self._mesh.use()
-        if self._current is not None:
-            self.finish()
-        self._current = self._inbox.take_now()
-        return self._current
+        mesh = self._mesh
+        if mesh.reporter.asleep or mesh.unanswered or not mesh.said_ready:
+            mesh.use()
+        inbox, former = self._inbox, self._current
+        if former is not None:
+            if not former.recorded:
+                mesh.record(former, mesh.clock())
+            inbox.finish()
+        self._current = message = inbox.take_now()
+        return message
 
     def __aiter__(self) -> Input:
         return self
 
     async def __anext__(self) -> Message:
-        message = self.receive_now()
-        if message is None:
+        while (message := self.receive_now()) is None:
+            if self._inbox.ended:
+                raise StopAsyncIteration
+            waiter = self._inbox.waiting()
             try:
-                message = self._current = await self._inbox.take()
-            except ConnectionClosed:
-                raise StopAsyncIteration from None
+                await waiter
+            except asyncio.CancelledError:
+                self._inbox.gave_up(waiter)
+                raise
         return message
 
     def finish(self) -> None:
         """The module is done with the message it took last."""
         message, self._current = self._current, None
         if message is not None:
-            self._mesh.finish(message)
+            self._mesh.record(message, self._mesh.clock())
         self._inbox.finish()
 
     def stats(self, now: float) -> list[dict[str, Any]]:
@@ -104,7 +117,7 @@ class Input:
         """The module isn't done with the message it took last, and isn't going to be."""
         message, self._current = self._current, None
         if message is not None:
-            self._mesh.finish(message, outcome="failed")
+            self._mesh.record(message, self._mesh.clock(), "failed")
         self._inbox.abandon()
 
 
@@ -116,6 +129,7 @@ class Output:
         self.name = name
         self._outlets = outlets
         self._only = outlets[0] if len(outlets) == 1 else None
+        self._at_once = self._only.at_once if isinstance(self._only, Quick) else _not_at_once
         self._derives = any(outlet.exactly_once for outlet in outlets)
 
     async def send(
@@ -148,22 +162,35 @@ class Output:
         """
         mesh = self._mesh
         made = mesh.clock()
-        mesh.use()
-        packed = pack(value)
+        if mesh.reporter.asleep or mesh.unanswered or not mesh.said_ready:
+            mesh.use()
         run, number = mesh.run, next(mesh.numbers)
-        answered = reply_to
+        question: Message | None = None
         if isinstance(reply_to, Message):
-            answered = reply_to.id
-            mesh.finish(reply_to, made)
+            question, reply_to = reply_to, reply_to.id
+        if (
+            type(value) is bytes
+            and key is None
+            and within_s is None
+            and not self._derives
+            and (question is None or not question.exactly_once)
+            and self._at_once(value, run, number, reply_to, made)
+        ):
+            if question is not None:
+                mesh.record(question, made)
+            return f"{mesh.id_start}{number}"
+        packed = pack(value)
+        if question is not None:
+            mesh.record(question, made)
             if self._derives and key is None:
-                reply_to.answers += 1
-                key = f"{answered}|{reply_to.answers}"
+                question.answers += 1
+                key = f"{reply_to}|{question.answers}"
         if key is not None:
             run, number = derived(mesh.module, self.name, key)
         expires = made + within_s if within_s is not None else 0.0
-        parcel = Parcel(packed, run, number, answered, made, expires)  # type: ignore[arg-type]
-        if isinstance(reply_to, Message) and reply_to.exactly_once:
-            await self._answer(parcel, reply_to)
+        parcel = Parcel(packed, run, number, reply_to, made, expires)
+        if question is not None and question.exactly_once:
+            await self._answer(parcel, question)
         elif self._only is not None:
             await self._only.deliver(parcel)
         else:
@@ -223,6 +250,11 @@ class Output:
     def stats(self, now: float) -> list[dict[str, Any]]:
         """What each of its streams has carried: `Mesh.stats`."""
         return [{"output": self.name, **each.stats().summary(now)} for each in self._outlets]
+
+
+def _not_at_once(*_: Any) -> bool:
+    """There are several streams, or its one has no shorter way."""
+    return False
 
 
 def derived(module: str, output: str, key: str) -> tuple[int, int]:

@@ -31,10 +31,17 @@ class Sends(ABC):
         self._name, self._clock = name, clock
         self.run = secrets.randbits(32)
         self._numbers = itertools.count(1)
+        self._id = message_id(name, self.run, 0)[:-1]
 
     @abstractmethod
     async def open(self) -> None:
         """Wait until the other side is there."""
+
+    def at_once(
+        self, value: bytes, run: int, number: int, reply_to: str | None, made: float
+    ) -> bool:
+        """Send bytes without waiting, if that can be done in few steps; whether it was done."""
+        return False
 
     @abstractmethod
     async def deliver(self, parcel: Parcel, on_settled: Callable[[], None] | None = None) -> None:
@@ -68,6 +75,12 @@ class Sends(ABC):
         """
         made = self._clock()
         number = next(self._numbers)
+        if (
+            type(value) is bytes
+            and within_s is None
+            and self.at_once(value, self.run, number, reply_to, made)
+        ):
+            return f"{self._id}{number}"
         expires = made + within_s if within_s is not None else 0.0
         await self.deliver(Parcel(pack(value), self.run, number, reply_to, made, expires))
         return message_id(self._name, self.run, number)

@@ -17,7 +17,7 @@ from net.messages import Message
 BUCKETS = 40
 """Up to 2^39 µs, six days."""
 _TIMES = 5
-_TOGETHER = _TIMES * 2048
+TOGETHER = _TIMES * 2048
 _RATE_S = 0.9
 """Rates are those of so long, at the least."""
 PARTS = ("output", "sending", "link", "queue", "total")
@@ -88,7 +88,7 @@ class EdgeStats:
         self.waiting = 0
         self.extra: dict[str, float] = {}
         self.latencies = {part: Latencies() for part in PARTS}
-        self._times: list[float] = []
+        self.times: list[float] = []
         self._since = (0.0, 0, 0)
         self._rates = (0.0, 0.0)
 
@@ -101,16 +101,17 @@ class EdgeStats:
         """The module took a message."""
         self.messages += 1
         self.nbytes += message.size_bytes
-        times = self._times
+        times = self.times
         times += (message.made, message.queued, message.sent, message.received, message.taken)
-        if len(times) >= _TOGETHER:
-            self._add_up()
+        if len(times) >= TOGETHER:
+            self.add_up()
 
-    def _add_up(self) -> None:
-        if not self._times:
+    def add_up(self) -> None:
+        """Add up the times of those that were taken."""
+        if not self.times:
             return
-        times = np.array(self._times).reshape(-1, _TIMES)
-        self._times.clear()
+        times = np.array(self.times).reshape(-1, _TIMES)
+        self.times.clear()
         for part, seconds in zip(PARTS, np.diff(times).T, strict=False):
             self.latencies[part].add(seconds)
         self.latencies["total"].add(times[:, -1] - times[:, 0])
@@ -128,7 +129,7 @@ class EdgeStats:
 
     def summary(self, now: float) -> dict[str, Any]:
         """As JSON can say it; rates are those since it was asked for a second ago, or longer."""
-        self._add_up()
+        self.add_up()
         counts = ("messages", "dropped", "expired", "duplicates", "resent", "reconnects", "waiting")
         found: dict[str, Any] = {"stream": self.stream, "transport": self.transport}
         found |= {name: getattr(self, name) for name in counts}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from net.errors import ConnectionClosed
 from net.hosting import Hosted, handed_over
 from net.mesh import Mesh
 from net.messages import Message
@@ -32,6 +33,12 @@ class ThreadedInput(Input):
             message, self._kept = self._kept, None
             return message
         return await self._thread.call(self._receive, quick=self._receive_now, keep=self._keep)
+
+    async def __anext__(self) -> Message:
+        try:
+            return await self.receive()
+        except ConnectionClosed:
+            raise StopAsyncIteration from None
 
     def give_back(self) -> None:
         """The module leaves: what came for it and it never saw isn't done with. In the thread."""

@@ -24,29 +24,35 @@ from typing import Any
 
 from net import OTTER_WIRE_VERSION
 from net.errors import MessageTooLarge, RemoteWireError
+from net.header import (
+    ACCEPT,
+    ACK,
+    END,
+    FLAGS,
+    HEADER,
+    HELLO,
+    MAGIC,
+    MAX_REPLY_BYTES,
+    MAX_TIME,
+    MESSAGE,
+    MESSAGE_START,
+    REFUSE,
+    URGENT,
+)
 from net.layouts import layout, text
 from net.memory import ALIGN, Block
 from net.messages import Message, Parcel
+from net.short import encode as encode_short
 from net.values import BYTES, JSON, TEXT, Buffer, dumps
 
-MAGIC = b"OTTR"
 MAX_MESSAGE_BYTES = 2**30
 """Default bound of a whole message, both ways; memory is touched only as bytes arrive."""
 MAX_METADATA_BYTES = 4 * 2**20
 """JSON may take 20 times its size in memory once read, so this is what bounds a hostile peer."""
 MAX_CONTROL_BYTES = 4096
 MAX_NAME = 300
-MAX_REPLY_BYTES = 1024
-MAX_TIME = 1e15
 
-HELLO, ACCEPT, REFUSE, MESSAGE, END, ACK = range(1, 7)
 PREAMBLE = struct.Struct("!4sBBBBIQ")
-HEADER = struct.Struct("!6sBBIQH6xQQQdddd")
-"""The first six bytes of a message are `MESSAGE_START`: fewer fields cost less."""
-URGENT = 1
-"""Flag: the sender waits for the acknowledgement."""
-FLAGS = URGENT
-"""All there are."""
 _SEQ = struct.Struct("!Q")
 _ACK = struct.Struct("!4sBBBBIQQ")
 _TIME = struct.Struct("!d")
@@ -54,8 +60,6 @@ _SENT_AT = 68
 _ZEROS = bytes(ALIGN)
 _SHORT_BYTES = 32 * 1024
 _PLAIN_FORMS = frozenset((BYTES, TEXT, JSON))
-MESSAGE_START = MAGIC + bytes((OTTER_WIRE_VERSION, MESSAGE))
-"""What every message of this version begins with."""
 
 
 # --- control -------------------------------------------------------------------------------------
@@ -232,13 +236,15 @@ def encode(
             raise MessageTooLarge(len(metadata), MAX_METADATA_BYTES)
         if total > limit_bytes:
             raise MessageTooLarge(total, limit_bytes)
-        head = HEADER.pack(
-            MESSAGE_START, form, flags, len(metadata), size, len(reply), seq,
-            parcel.run, parcel.number, parcel.made, queued, sent, parcel.expires,
-        )  # fmt: skip
-        return [b"".join((head, reply, metadata, *packed.buffers))]
-    body, zeros = _body(packed.form, packed.buffers, len(reply) + len(packed.metadata))
-    length = sum(map(len, body))
+        body = bytes(packed.buffers[0]) if packed.buffers else b""
+        return [
+            encode_short(
+                form, flags, metadata, body, parcel.reply_to, seq, parcel.run, parcel.number,
+                parcel.made, queued, sent, parcel.expires,
+            )
+        ]  # fmt: skip
+    rest, zeros = _body(packed.form, packed.buffers, len(reply) + len(packed.metadata))
+    length = sum(map(len, rest))
     total = HEADER.size + len(reply) + len(packed.metadata) + len(zeros) + length
     if total > limit_bytes:
         raise MessageTooLarge(total, limit_bytes)
@@ -251,7 +257,7 @@ def encode(
         len(reply), seq, parcel.run, parcel.number,
         parcel.made, queued, sent, parcel.expires,
     )  # fmt: skip
-    return [b"".join((head, reply, packed.metadata, zeros)), *body]
+    return [b"".join((head, reply, packed.metadata, zeros)), *rest]
 
 
 def _body(form: int, buffers: list[Buffer], before: int) -> tuple[list[Buffer], bytes]:

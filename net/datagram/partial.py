@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from net.errors import RemoteWireError
+from net.header import HEADER
 from net.layouts import layout
 from net.memory import ALIGN
 from net.messages import Message
 from net.values import BYTES
-from net.wire import HEADER, Head, decode
+from net.wire import Head, decode
 
 Bytes = NDArray[np.uint8]
 Ranges = list[tuple[int, int]]

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from net.errors import MessageTooLarge, RemoteWireError
+from net.header import HEADER, MESSAGE_START
 from net.layouts import layout
 from net.memory import ALIGN, Block, aligned
 from net.messages import Message
 from net.shared import memory
 from net.values import BYTES, JSON, TEXT
-from net.wire import HEADER, MESSAGE_START, Head, decode
+from net.wire import Head, decode
 
 _MOST_REGIONS = 1024
 Place = tuple[int, int]

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from net.delivery import MOST_BYTES, MOST_MESSAGES
+from net.header import HEADER, MAX_REPLY_BYTES
 from net.shared.records import HEAD_BYTES
 from net.shared.regions import Slot
-from net.wire import HEADER, MAX_REPLY_BYTES
 
 _BEGINNING_BYTES = HEADER.size + MAX_REPLY_BYTES
 

@@ -20,45 +20,46 @@ class Burst:
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection, self._post = connection, connection.post
-        self._parts: list[bytes] = []
+        self.connection, self.post = connection, connection.post
+        self.parts: list[bytes] = []
+        self.last = 0.0
         self._nbytes = 0
-        self._last = 0.0
 
     @property
     def congested(self) -> bool:
         """Whether the kernel hasn't taken all that was said, or takes nothing any more."""
-        connection = self._connection
-        return connection.congested or not connection.alive
+        return not self.connection.free
 
     @property
     def alive(self) -> bool:
         """Whether it makes sense to say anything."""
-        return self._connection.alive
+        return self.connection.alive
 
     async def drained(self) -> None:
         """Wait until the kernel has taken all that was said. Raises `ConnectionClosed`."""
-        await self._connection.flush()
+        await self.connection.flush()
 
     def add(self, data: bytes, now: float) -> None:
         """Say `data`, now or with others."""
-        if 0.0 <= now - self._last < CLOSE_S:  # a clock may step back
-            if not self._parts:
-                self._connection.loop.call_soon(self.flush)
-            self._parts.append(data)
-            self._nbytes += len(data)
-            if self._nbytes >= MOST_BYTES:
-                self.flush()
+        last, self.last = self.last, now
+        if self.parts or 0.0 <= now - last < CLOSE_S:  # a clock may step back
+            self.join(data)
         else:
-            if self._parts:
-                self.flush()
-            self._post(data)
-        self._last = now
+            self.post(data)
+
+    def join(self, data: bytes) -> None:
+        """Say `data` with others."""
+        if not self.parts:
+            self.connection.loop.call_soon(self.flush)
+        self.parts.append(data)
+        self._nbytes += len(data)
+        if self._nbytes >= MOST_BYTES:
+            self.flush()
 
     def flush(self) -> None:
         """Say what waits."""
-        if self._parts:
-            data = b"".join(self._parts)
-            self._parts.clear()
+        if self.parts:
+            data = b"".join(self.parts)
+            self.parts.clear()
             self._nbytes = 0
-            self._post(data)
+            self.post(data)

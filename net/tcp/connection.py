@@ -1,9 +1,10 @@
 """One TCP connection of a stream, either end: bytes between a socket and the wire codec.
 
-asyncio reads, straight into the reader's memory. Writing goes past asyncio's transport, which
-copies what the kernel doesn't take at once (before Python 3.12): `sendmsg` on a descriptor of our
-own, and the loop says when there is room again. What the events mean is for the two subclasses:
-`net.stream` sends, `net.tcp.listener` receives. Must not know: modules, files, retries.
+asyncio's transport makes the connection and ends it. Reading and writing go past it, on a
+descriptor of our own: its way to a protocol is several calls long, and what the kernel doesn't take
+at once it copies (before Python 3.12). The loop says when there is something to read, or room
+again. What the events mean is for the two subclasses: `net.tcp.dialing` sends, `net.tcp.listener`
+receives. Must not know: modules, files, retries.
 """
 
 from __future__ import annotations
@@ -38,13 +39,16 @@ _FRESH_BYTES = 128 * 1024
 
 
 class Connection(asyncio.BufferedProtocol, ABC):
-    """Feeds a `Reader` from a transport; `on_event` and `on_lost` are the subclass's.
+    """Feeds a `Reader` from a socket; `on_event` and `on_lost` are the subclass's.
 
     Args:
         limit_bytes: Largest message that may come.
         timing: How soon a dead peer is found.
         messages: Whether messages may come from the start.
         clock: Seconds since 1970.
+
+    Attributes:
+        free: Whether what is written goes to the kernel at once: nothing is in front of it.
     """
 
     def __init__(
@@ -58,12 +62,15 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self.timing = timing or Timing()
         self.loop = asyncio.get_running_loop()
         self._reader = Reader(limit_bytes, messages=messages)
-        self.get_buffer = self._reader.get_buffer  # type: ignore[method-assign]  # for each read
+        self._scratch = self._reader.scratch
+        self._receive = self._scratch.receive
         self._clock = clock
         self._now = 0.0  # when what is being looked at has arrived
         self._after_reading: Callable[[], None] | None = None
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
+        self._fd = -1
+        self.free = False
         self._reading = True
         self._held = False
         self._over = False
@@ -115,6 +122,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
                 return True
             data = data[sent:]
         self._rest.append(memoryview(data))
+        self.free = False
         self._watch()
         return False
 
@@ -129,6 +137,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
         """
         await self.flush()
         self._rest.extend(memoryview(buffer) for buffer in buffers)
+        self.free = False
         try:
             await self.flush()
         except asyncio.CancelledError:
@@ -172,6 +181,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
                 sent -= len(rest.popleft())
             if sent:
                 rest[0] = rest[0][sent:]
+        self.free = self.alive
         return True
 
     def _watch(self) -> None:
@@ -226,9 +236,9 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self._reading = True
         self._now = self._clock()
         self._pump()
-        if self._held and self._reading and self._transport is not None and self.alive:
+        if self._held and self._reading and self.alive:
             self._held = False
-            self._transport.resume_reading()
+            self.loop.add_reader(self._fd, self._readable)
         if self._after_reading is not None:
             self._after_reading()
 
@@ -280,7 +290,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
 
     def close(self) -> None:
         """Close after what is written has gone out. Idempotent."""
-        self._closing = True
+        self._closing, self.free = True, False
         if not self._rest:
             self._close_transport()
 
@@ -290,7 +300,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
 
     def abort(self) -> None:
         """Close now. Idempotent."""
-        self._closing = True
+        self._closing, self.free = True, False
         self._rest.clear()
         if self._transport is not None:
             self._transport.abort()
@@ -308,6 +318,8 @@ class Connection(asyncio.BufferedProtocol, ABC):
         theirs = transport.get_extra_info("socket")
         self._socket = socket.socket(fileno=os.dup(theirs.fileno()))
         self._socket.setblocking(False)
+        self._fd, self.free = self._socket.fileno(), True
+        self.loop.call_soon(self._read_ourselves)  # uvloop begins to read after this one
         if self._socket.family in (socket.AF_INET, socket.AF_INET6):
             self._find_dead_peers()
 
@@ -348,21 +360,56 @@ class Connection(asyncio.BufferedProtocol, ABC):
         fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, unsent)
         return unsent[0] > 0
 
+    def _read_ourselves(self) -> None:
+        """From now on nothing comes by way of the transport."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self.loop.add_reader(self._fd, self._readable)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """For what the transport has read before."""
+        return self._reader.get_buffer()
+
     def buffer_updated(self, nbytes: int) -> None:
-        """Bytes have arrived."""
-        reader = self._reader
-        reader.buffer_updated(nbytes)
+        """It has read so much."""
+        self._reader.buffer_updated(nbytes)
+        self._arrived()
+
+    def _readable(self) -> None:
+        """Something has arrived, or the end."""
         if not self._reading:
             self._held = True
-            assert self._transport is not None
-            self._transport.pause_reading()
+            self.loop.remove_reader(self._fd)
             return
+        reader = self._reader
+        receive = reader.receive if reader.large is not None or self._scratch else self._receive
+        try:
+            count = receive(self._fd)
+        except OSError as exc:
+            self._not_received(exc)
+            return
+        if count:
+            self._arrived()
+        else:
+            self._hear_no_more()
+
+    def _not_received(self, exc: OSError) -> None:
+        if not isinstance(exc, (BlockingIOError, InterruptedError)):
+            self._broken(exc)
+
+    def _arrived(self) -> None:
+        """Look at what has."""
         self._now = self._clock()
         self._pump()
-        if reader.large is not None:
+        if self._reader.large is not None:
             self._read_on()
         if self._after_reading is not None:
             self._after_reading()
+
+    def _hear_no_more(self) -> None:
+        """The other side says nothing more, so there is nobody to talk to."""
+        self.loop.remove_reader(self._fd)
+        self._close_transport()
 
     def _read_on(self) -> None:
         """A large message: read what else is there, without a turn of the loop for each piece."""
@@ -373,25 +420,24 @@ class Connection(asyncio.BufferedProtocol, ABC):
             and self._reader.large is not None
             and taken < _READ_ON_BYTES
         ):
-            assert self._socket is not None
             try:
-                count = self._socket.recv_into(self._reader.get_buffer())
-            except OSError:  # nothing there, or an end of which asyncio is going to tell
+                count = self._reader.receive(self._fd)
+            except OSError:  # nothing there, or an error of which the loop tells again
                 return
             if not count:
                 return
             taken += count
-            self._reader.buffer_updated(count)
             self._pump()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake all who wait."""
-        self._over = True
+        self._over, self.free = True, False
         self._cause = self._cause or exc
         if self._pulse is not None:
             self._pulse.cancel()
         self._unwatch()
         if self._socket is not None:
+            self.loop.remove_reader(self._fd)
             self._socket.close()
         self._rest.clear()
         self._wake()

@@ -49,6 +49,7 @@ class ReceivingConnection(Connection):
             listener.limit_bytes, listener.timing, messages=False, clock=listener.clock
         )  # fmt: skip
         self._listener = listener
+        self._next_short = self._scratch.next
         self._patience: asyncio.TimerHandle | None = None
         self._inbox: Inbox | None = None
         self._edge = Edge("")
@@ -75,6 +76,8 @@ class ReceivingConnection(Connection):
     def on_event(self, event: Event) -> None:
         """Route what has arrived."""
         if isinstance(event, Message):
+            event.source, event.stream = self._sender, self._edge.name
+            event.carrier, event.received = self, self._now
             self._take_in(event)
         elif isinstance(event, Hello) and self._inbox is None:
             self._greet(event)
@@ -85,20 +88,63 @@ class ReceivingConnection(Connection):
         else:
             raise RemoteWireError(f"unexpected {type(event).__name__} from a sender")
 
+    def _readable(self) -> None:
+        """The shortest way for what is commonest: short messages that all are here."""
+        inbox = self._inbox
+        if (
+            inbox is None
+            or not self._reading
+            or self._scratch
+            or self._reader.large is not None
+            or self._after_reading is not None
+        ):
+            super()._readable()
+            return
+        try:
+            count = self._receive(self._fd)
+        except OSError as exc:
+            self._not_received(exc)
+            return
+        if not count:
+            self._hear_no_more()
+            return
+        now = self._now = self._clock()
+        next_short = self._next_short
+        while self._reading and (message := next_short(now)) is not None:
+            self._take_in(message)
+        if self._scratch:
+            self._arrived()
+        elif inbox.waiters:
+            inbox.tell()
+
+    def _arrived(self) -> None:
+        """Whoever waits for what has come goes on at once, as the last thing that is done here."""
+        super()._arrived()
+        if self._inbox is not None:
+            self._inbox.tell()
+
+    def resume(self) -> None:
+        """Take events again; this is said from within a task, so who waits goes on later."""
+        super().resume()
+        if self._inbox is not None and not self._inbox.empty:
+            self.loop.call_soon(self._inbox.tell)
+
     def _take_in(self, message: Message) -> None:
-        inbox, edge = self._inbox, self._edge
+        inbox, edge, progress = self._inbox, self._edge, self._progress
         assert inbox is not None  # before HELLO the reader lets no message through
-        message.source = self._sender
-        if not self._progress.is_new(message.seq):
+        seq = message.seq
+        if seq == progress.received + 1 != 1:  # as is_new, for most
+            progress.received = seq
+            progress.open.append(seq)
+        elif not progress.is_new(seq):
             edge.stats.duplicates += 1
             return
         if self._exactly_once:
             message.exactly_once = True
-            message.stream, message.carrier = edge.name, self
             if not inbox.is_new(message):
                 edge.stats.duplicates += 1
                 return
-        if inbox.put(message, edge, self, self._now):
+        if inbox.queue_up(message, edge):
             self._waiting += 1
             if len(edge.waiting) >= self._bound:
                 self.pause()
@@ -123,6 +169,7 @@ class ReceivingConnection(Connection):
         self._acks = hello.delivery != "at-most-once"
         self._exactly_once = hello.delivery == "exactly-once"
         self._edge, former = inbox.attach(hello, self)
+        self._scratch.preset(self._sender, self._edge.name, self)
         # The edge gets another with the sender's next life, while this one's may still be read.
         self._progress = self._edge.progress
         if self._edge.policy == "block":
@@ -163,8 +210,10 @@ class ReceivingConnection(Connection):
     def taken(self, message: Message) -> None:
         """One of its messages has left the queue."""
         self._waiting -= 1
-        self._look_for_room()
         live = self._edge.live
+        if live is self and self._reading and not self._ended:
+            return  # as mostly
+        self._look_for_room()
         if live is not self and isinstance(live, ReceivingConnection):
             (live._former or live)._look_for_room()
         if self._ended:
@@ -180,10 +229,17 @@ class ReceivingConnection(Connection):
         """The module is done with one of its messages: the sender may forget it."""
         if message.exactly_once and self._inbox is not None:
             self._inbox.remember(message)
-        if self._edge.progress is not self._progress:
+        progress, edge = self._progress, self._edge
+        if edge.progress is not progress:
             return  # the sender has begun another life
-        if self._progress.finish(message.seq) and self._acks:
-            carrier = self._edge.live
+        seq, open_ = message.seq, progress.open
+        if open_ and open_[0] == seq and not progress.ahead:  # as finish, for most
+            progress.done = open_.popleft()
+            more = True
+        else:
+            more = progress.finish(seq)
+        if more and self._acks:
+            carrier = edge.live
             if isinstance(carrier, ReceivingConnection):
                 carrier.acknowledge_soon(message)
         if self._ended:
@@ -232,6 +288,7 @@ class ReceivingConnection(Connection):
     def on_lost(self, error: Exception | None) -> None:
         """A cut; the sender comes back by itself."""
         self._hurry_no_more()
+        self._scratch.preset("", "", None)  # no circle that keeps its memory
         if self._ack_timer is not None:
             self._ack_timer.cancel()
         self._listener.connections.discard(self)

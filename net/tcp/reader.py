@@ -9,21 +9,17 @@ Must not know: asyncio, sockets, the clock.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from net.errors import MessageTooLarge, RemoteWireError
-from net.layouts import Layout, blocks, layout, text
+from net.header import HEADER, MESSAGE, MESSAGE_START
+from net.layouts import Layout, blocks, layout
 from net.memory import ALIGN, Block, aligned
 from net.messages import Message
-from net.values import BYTES
+from net.short import Scratch
 from net.wire import (
-    FLAGS,
-    HEADER,
     MAX_MESSAGE_BYTES,
-    MAX_REPLY_BYTES,
-    MAX_TIME,
-    MESSAGE,
-    MESSAGE_START,
     PREAMBLE,
     Event,
     Head,
@@ -50,9 +46,9 @@ class Reader:
     def __init__(self, limit_bytes: int = MAX_MESSAGE_BYTES, *, messages: bool = True) -> None:
         self._limit = limit_bytes
         self._messages = messages
-        self._memory = bytearray(_SCRATCH_BYTES)
-        self._scratch = memoryview(self._memory)
-        self._at = self._end = 0
+        memory = bytearray(_SCRATCH_BYTES)
+        self.scratch = Scratch(memory, Message, limit_bytes)
+        self._memory, self._view = memory, memoryview(memory)
         self.large: _Large | None = None
         self._direct = False
         self._failed: RemoteWireError | MessageTooLarge | None = None
@@ -68,21 +64,39 @@ class Reader:
             self._direct = True
             return large.target[large.filled :]
         self._direct = False
-        if self._at == self._end:
-            self._at = self._end = 0
-            return self._scratch
-        if _SCRATCH_BYTES - self._at < 2 * _SMALL_BYTES or self._end == _SCRATCH_BYTES:
-            rest = self._end - self._at
-            self._scratch[:rest] = bytes(self._scratch[self._at : self._end])
-            self._at, self._end = 0, rest
-        return self._scratch[self._end :]
+        self._make_room()
+        return self._view[self.scratch.end :]
+
+    def _make_room(self) -> None:
+        """What lies in the scratch memory goes to its start, if there is little behind it."""
+        scratch = self.scratch
+        at, end = scratch.at, scratch.end
+        if at == end:
+            scratch.at = scratch.end = 0
+        elif _SCRATCH_BYTES - at < 2 * _SMALL_BYTES or end == _SCRATCH_BYTES:
+            self._view[: end - at] = bytes(self._view[at:end])
+            scratch.at, scratch.end = 0, end - at
 
     def buffer_updated(self, nbytes: int) -> None:
         """`nbytes` have been written to the start of the last buffer."""
         if self._direct and self.large is not None:
             self.large.filled += nbytes
         else:
-            self._end += nbytes
+            self.scratch.end += nbytes
+
+    def receive(self, fd: int) -> int:
+        """Receive once from a socket that doesn't block; how much; 0: nothing more will come.
+
+        Raises:
+            OSError: As the system says, `BlockingIOError` if there is nothing.
+        """
+        if self.large is not None:
+            count = os.readv(fd, (self.get_buffer(),))
+            self.buffer_updated(count)
+            return count
+        if self.scratch:
+            self._make_room()
+        return self.scratch.receive(fd)
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """The same for bytes that lie elsewhere: copied in; all events that are complete.
@@ -113,10 +127,10 @@ class Reader:
         try:
             if self.large is not None:
                 return self._next_large()
-            if self._at == self._end:
+            if not self.scratch:
                 return None
-            if self._messages and self._end - self._at >= HEADER.size:
-                message = self._next_short()
+            if self._messages:
+                message: Message | None = self.scratch.next(0.0)
                 if message is not None:
                     return message
             return self._next_small()
@@ -127,55 +141,25 @@ class Reader:
             self._failed = MessageTooLarge(self._limit, self._limit)
             raise self._failed from exc
 
-    def _next_short(self) -> Message | None:
-        """The commonest of all, in as few steps as may be; None: look again, more closely.
-
-        Bytes, all of them here: no object but the message is made for them.
-        """
-        at = self._at
-        (
-            start, form, flags, metadata, body, reply, seq, run, number, made, queued, sent, expires
-        ) = HEADER.unpack_from(self._memory, at)  # fmt: skip
-        first = at + HEADER.size + reply
-        end = first + body
-        if (
-            form != BYTES
-            or metadata
-            or reply > MAX_REPLY_BYTES
-            or flags & ~FLAGS
-            or end > self._end
-            or end - at > self._limit
-            or not seq
-            or start != MESSAGE_START
-            or not -MAX_TIME < made + queued + sent + expires < MAX_TIME  # false for nan, too
-            or expires < 0
-        ):
-            return None
-        reply_to = text(bytes(self._scratch[first - reply : first])) if reply else None
-        self._at = end
-        return Message(
-            bytes(self._scratch[first:end]), seq, run, number, reply_to, made, queued, sent,
-            expires, end - at, bool(flags),
-        )  # fmt: skip
-
     def _next_small(self) -> Event | None:
-        at, have = self._at, self._end - self._at
+        scratch, memory = self.scratch, self._memory
+        at, have = scratch.at, scratch.end - scratch.at
         if have < PREAMBLE.size:
             return None
-        if have < HEADER.size or self._memory[at : at + 6] != MESSAGE_START or not self._messages:
-            version, kind, length = check_preamble(self._memory, at, messages=self._messages)
+        if have < HEADER.size or memory[at : at + 6] != MESSAGE_START or not self._messages:
+            version, kind, length = check_preamble(memory, at, messages=self._messages)
             if kind == MESSAGE:
                 return None  # the rest of its header has yet to come
             end = at + PREAMBLE.size + length
-            if end > self._end:
+            if end > scratch.end:
                 return None
-            self._at = end
-            return control_event(kind, version, bytes(self._scratch[at + PREAMBLE.size : end]))
-        head = Head(self._memory, at, self._limit)
+            scratch.at = end
+            return control_event(kind, version, bytes(self._view[at + PREAMBLE.size : end]))
+        head = Head(memory, at, self._limit)
         end = at + head.before + head.body
-        if end <= self._end:
-            message = _small(head, self._scratch, at)
-            self._at = end
+        if end <= scratch.end:
+            message = _small(head, self._view, at)
+            scratch.at = end
             return message
         if end - at <= _SMALL_BYTES:
             return None
@@ -183,10 +167,10 @@ class Reader:
         return self._next_large()
 
     def _next_large(self) -> Event | None:
-        large = self.large
+        large, scratch = self.large, self.scratch
         assert large is not None
         while True:
-            self._at += large.fill(self._scratch[self._at : self._end])
+            scratch.at += large.fill(self._view[scratch.at : scratch.end])
             if large.filled < len(large.target):
                 return None
             if large.advance():

@@ -179,7 +179,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_four_packages_whole(wheel: Path) -> None:
     """Every file of theirs, so that no Dockerfile, unit file or template is left behind."""
     inside = {Path(name) for name in zipfile.ZipFile(wheel).namelist()}
-    packed = {path for path in inside if not path.parts[0].endswith(".dist-info")}
+    built = {path for path in inside if path.match("net/_short*.so")}  # with a compiler
+    packed = {path for path in inside - built if not path.parts[0].endswith(".dist-info")}
     assert packed == {path for path in FILES if path.parts[0] in PACKAGES}
     assert {path.parts[0] for path in packed} == PACKAGES
 

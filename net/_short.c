@@ -1,0 +1,391 @@
+/* The way of a short message in C: what net/plain.py does in Python, to the letter.
+ *
+ *   Fields   what a message is made of: _short_fields.c
+ *   Scratch  memory to receive into, and the short messages that lie in it
+ *   encode   a short message as bytes
+ *   Waiter   what a task waits for: _short_waiter.c
+ *
+ * Optional: without a compiler, or on another machine than it was built for, net/short.py takes
+ * net/plain.py's. tests/unit/net/test_short.py holds both to the same. It knows the wire's layout of
+ * a header (net/wire.py) and nothing else: no sockets but a descriptor to read from, no clock. Only
+ * the stable ABI of CPython 3.11, so one build serves all later ones.
+ */
+#include "_short.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* A header: net/wire.py. */
+enum {
+    AT_FORM = 6, AT_FLAGS = 7, AT_METADATA = 8, AT_BODY = 12, AT_REPLY = 20, AT_SEQ = 28,
+    AT_RUN = 36, AT_NUMBER = 44, AT_MADE = 52, AT_QUEUED = 60, AT_SENT = 68, AT_EXPIRES = 76,
+    HEADER_BYTES = 84
+};
+#define MAX_REPLY_BYTES 1024
+#define MAX_TIME 1e15
+#define KNOWN_FLAGS 1
+#define BYTES 1
+
+/* What every message begins with; net/short.py says it once, from net/wire.py. */
+static char start[6];
+PyObject *str_done, *empty, *zero, *nought, *no_tuple;
+
+/* --- numbers as the network has them -------------------------------------------------------- */
+
+static inline uint64_t get64(const char *at) {
+    uint64_t v;
+    memcpy(&v, at, 8);
+    return __builtin_bswap64(v);
+}
+
+static inline uint32_t get32(const char *at) {
+    uint32_t v;
+    memcpy(&v, at, 4);
+    return __builtin_bswap32(v);
+}
+
+static inline uint16_t get16(const char *at) {
+    uint16_t v;
+    memcpy(&v, at, 2);
+    return __builtin_bswap16(v);
+}
+
+static inline double get_double(const char *at) {
+    uint64_t v = get64(at);
+    double d;
+    memcpy(&d, &v, 8);
+    return d;
+}
+
+static inline void put64(char *at, uint64_t v) {
+    v = __builtin_bswap64(v);
+    memcpy(at, &v, 8);
+}
+
+static inline void put_double(char *at, double d) {
+    uint64_t v;
+    memcpy(&v, &d, 8);
+    put64(at, v);
+}
+
+/* --- Scratch -------------------------------------------------------------------------------- */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *memory;  /* a bytearray, exported for as long as we live: it can't move */
+    PyObject *type;    /* of messages: a subclass of Fields */
+    PyObject *source, *stream, *carrier; /* what each message gets; never NULL */
+    Py_buffer view;
+    Py_ssize_t at, end, limit;
+} Scratch;
+
+static PyObject *Scratch_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    PyObject *memory, *message;
+    Py_ssize_t limit;
+    static char *names[] = {"memory", "message", "limit_bytes", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOn", names, &memory, &message, &limit)) {
+        return NULL;
+    }
+    Scratch *self = (Scratch *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    if (PyObject_GetBuffer(memory, &self->view, PyBUF_WRITABLE) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    Py_INCREF(memory);
+    Py_INCREF(message);
+    Py_INCREF(empty);
+    Py_INCREF(empty);
+    Py_INCREF(Py_None);
+    self->memory = memory;
+    self->type = message;
+    self->source = self->stream = empty;
+    self->carrier = Py_None;
+    self->limit = limit;
+    return (PyObject *)self;
+}
+
+static int Scratch_traverse(Scratch *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->type);
+    Py_VISIT(self->carrier);
+    return 0;
+}
+
+static int Scratch_clear(Scratch *self) {
+    if (self->carrier != NULL) {
+        PyObject *carrier = self->carrier;
+        Py_INCREF(Py_None);
+        self->carrier = Py_None;
+        Py_DECREF(carrier);
+    }
+    return 0;
+}
+
+/* preset(source, stream, carrier): what each message gets from now on. */
+static PyObject *Scratch_preset(Scratch *self, PyObject *args) {
+    PyObject *source, *stream, *carrier, *old[3] = {self->source, self->stream, self->carrier};
+    if (!PyArg_ParseTuple(args, "OOO", &source, &stream, &carrier)) {
+        return NULL;
+    }
+    Py_INCREF(source);
+    Py_INCREF(stream);
+    Py_INCREF(carrier);
+    self->source = source;
+    self->stream = stream;
+    self->carrier = carrier;
+    for (int i = 0; i < 3; i++) {
+        Py_DECREF(old[i]);
+    }
+    Py_RETURN_NONE;
+}
+
+static void Scratch_dealloc(Scratch *self) {
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    PyObject_GC_UnTrack(self);
+    if (self->memory != NULL) {
+        PyBuffer_Release(&self->view);
+    }
+    Py_XDECREF(self->memory);
+    Py_XDECREF(self->type);
+    Py_XDECREF(self->source);
+    Py_XDECREF(self->stream);
+    Py_XDECREF(self->carrier);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+/* Not without the lock: the descriptor never blocks, and to get the lock back may take long. */
+static PyObject *Scratch_receive(Scratch *self, PyObject *fd) {
+    long number = PyLong_AsLong(fd);
+    if (number == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (self->at == self->end) {
+        self->at = self->end = 0;
+    }
+    if (self->at < 0 || self->end < self->at || self->end > self->view.len) {
+        PyErr_SetString(PyExc_ValueError, "at and end lie outside of the memory");
+        return NULL;
+    }
+    ssize_t count = recv((int)number, (char *)self->view.buf + self->end,
+                         (size_t)(self->view.len - self->end), MSG_DONTWAIT);
+    if (count < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    self->end += count;
+    return PyLong_FromSsize_t(count);
+}
+
+/* All the checks that net/plain.py has, so that whatever is odd goes the long way. */
+static PyObject *Scratch_next(Scratch *self, PyObject *received) {
+    Py_ssize_t have = self->end - self->at;
+    if (self->at < 0 || have < HEADER_BYTES || self->end > self->view.len) {
+        Py_RETURN_NONE;
+    }
+    const char *head = (const char *)self->view.buf + self->at;
+    uint64_t body = get64(head + AT_BODY);
+    uint64_t seq = get64(head + AT_SEQ);
+    uint16_t reply = get16(head + AT_REPLY);
+    unsigned char flags = (unsigned char)head[AT_FLAGS];
+    double made = get_double(head + AT_MADE), queued = get_double(head + AT_QUEUED);
+    double sent = get_double(head + AT_SENT), expires = get_double(head + AT_EXPIRES);
+    double sum = made + queued + sent + expires;
+    if (memcmp(head, start, sizeof start) || head[AT_FORM] != BYTES || get32(head + AT_METADATA)
+        || reply > MAX_REPLY_BYTES || flags & ~KNOWN_FLAGS || !seq
+        || body > (uint64_t)have || HEADER_BYTES + reply + (Py_ssize_t)body > have
+        || HEADER_BYTES + reply + (Py_ssize_t)body > self->limit
+        || !(-MAX_TIME < sum && sum < MAX_TIME) /* so for nan, too */ || expires < 0) {
+        Py_RETURN_NONE;
+    }
+    PyObject *reply_to = Py_None;
+    Py_INCREF(reply_to);
+    if (reply) {
+        Py_DECREF(reply_to);
+        reply_to = PyUnicode_DecodeUTF8(head + HEADER_BYTES, reply, NULL);
+        if (reply_to == NULL) {
+            PyErr_Clear();
+            Py_RETURN_NONE;
+        }
+    }
+    Fields *message = fields_new((PyTypeObject *)self->type, self->source, self->stream,
+                                 received, self->carrier);
+    if (message == NULL) {
+        Py_DECREF(reply_to);
+        return NULL;
+    }
+    Py_ssize_t size = HEADER_BYTES + reply + (Py_ssize_t)body;
+    PyObject **field = message->field;
+    field[REPLY_TO] = reply_to;
+    field[VALUE] = PyBytes_FromStringAndSize(head + HEADER_BYTES + reply, (Py_ssize_t)body);
+    field[SEQ] = PyLong_FromUnsignedLongLong(seq);
+    field[RUN] = PyLong_FromUnsignedLongLong(get64(head + AT_RUN));
+    field[NUMBER] = PyLong_FromUnsignedLongLong(get64(head + AT_NUMBER));
+    field[MADE] = PyFloat_FromDouble(made);
+    field[QUEUED] = PyFloat_FromDouble(queued);
+    field[SENT] = PyFloat_FromDouble(sent);
+    field[EXPIRES] = PyFloat_FromDouble(expires);
+    field[SIZE] = PyLong_FromSsize_t(size);
+    field[URGENT] = PyBool_FromLong(flags);
+    for (int i = 0; i <= URGENT; i++) {
+        if (field[i] == NULL) {
+            Py_DECREF(message);
+            return NULL;
+        }
+    }
+    self->at += size;
+    return (PyObject *)message;
+}
+
+static Py_ssize_t Scratch_length(Scratch *self) {
+    return self->end - self->at;
+}
+
+static PyMethodDef scratch_methods[] = {
+    {"receive", (PyCFunction)Scratch_receive, METH_O, "Receive what fits, from a descriptor."},
+    {"next", (PyCFunction)Scratch_next, METH_O, "The short message that comes next, or None."},
+    {"preset", (PyCFunction)Scratch_preset, METH_VARARGS, "What each message gets."},
+    {NULL, NULL, 0, NULL},
+};
+static PyMemberDef scratch_members[] = {
+    {"memory", T_OBJECT_EX, offsetof(Scratch, memory), READONLY, NULL},
+    {"at", T_PYSSIZET, offsetof(Scratch, at), 0, NULL},
+    {"end", T_PYSSIZET, offsetof(Scratch, end), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+static PyType_Slot scratch_slots[] = {
+    {Py_tp_doc, "Memory to receive into."},
+    {Py_tp_new, Scratch_new},
+    {Py_tp_methods, scratch_methods},
+    {Py_tp_members, scratch_members},
+    {Py_tp_traverse, Scratch_traverse},
+    {Py_tp_clear, Scratch_clear},
+    {Py_tp_dealloc, Scratch_dealloc},
+    {Py_sq_length, Scratch_length},
+    {0, NULL},
+};
+static PyType_Spec scratch_spec = {
+    "net._short.Scratch", sizeof(Scratch), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, scratch_slots,
+};
+
+/* --- encode --------------------------------------------------------------------------------- */
+
+/* encode(form, flags, metadata, body, reply_to, seq, run, number, made, queued, sent, expires) */
+static PyObject *encode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count) {
+    char *metadata, *body;
+    const char *reply = NULL;
+    Py_ssize_t metadata_bytes, body_bytes, reply_bytes = 0;
+    if (count != 12) {
+        PyErr_SetString(PyExc_TypeError, "encode takes 12 arguments");
+        return NULL;
+    }
+    long form = PyLong_AsLong(args[0]), flags = PyLong_AsLong(args[1]);
+    if (PyBytes_AsStringAndSize(args[2], &metadata, &metadata_bytes) < 0
+        || PyBytes_AsStringAndSize(args[3], &body, &body_bytes) < 0) {
+        return NULL;
+    }
+    if (args[4] != Py_None) {
+        reply = PyUnicode_AsUTF8AndSize(args[4], &reply_bytes);
+        if (reply == NULL) {
+            return NULL;
+        }
+    }
+    if (metadata_bytes > UINT32_MAX || reply_bytes > MAX_REPLY_BYTES) {
+        PyErr_SetString(PyExc_ValueError, "that is no short message");
+        return NULL;
+    }
+    uint64_t number[3];
+    double time[4];
+    for (int i = 0; i < 3; i++) {
+        number[i] = PyLong_AsUnsignedLongLong(args[5 + i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        time[i] = PyFloat_AsDouble(args[8 + i]);
+    }
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *data = PyBytes_FromStringAndSize(
+        NULL, HEADER_BYTES + reply_bytes + metadata_bytes + body_bytes);
+    if (data == NULL) {
+        return NULL;
+    }
+    char *at = PyBytes_AsString(data);
+    uint32_t words = __builtin_bswap32((uint32_t)metadata_bytes);
+    uint16_t letters = __builtin_bswap16((uint16_t)reply_bytes);
+    memset(at, 0, HEADER_BYTES);
+    memcpy(at, start, sizeof start);
+    at[AT_FORM] = (char)form;
+    at[AT_FLAGS] = (char)flags;
+    memcpy(at + AT_METADATA, &words, 4);
+    put64(at + AT_BODY, (uint64_t)body_bytes);
+    memcpy(at + AT_REPLY, &letters, 2);
+    for (int i = 0; i < 3; i++) {
+        put64(at + AT_SEQ + 8 * i, number[i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        put_double(at + AT_MADE + 8 * i, time[i]);
+    }
+    at += HEADER_BYTES;
+    if (reply_bytes) {
+        memcpy(at, reply, (size_t)reply_bytes);
+    }
+    memcpy(at + reply_bytes, metadata, (size_t)metadata_bytes);
+    memcpy(at + reply_bytes + metadata_bytes, body, (size_t)body_bytes);
+    return data;
+}
+
+/* --- the module ----------------------------------------------------------------------------- */
+
+int add_type(PyObject *module, const char *name, PyType_Spec *spec) {
+    PyObject *type = PyType_FromSpec(spec);
+    int failed = type == NULL || PyModule_AddObjectRef(module, name, type) < 0;
+    Py_XDECREF(type);
+    return failed;
+}
+
+/* begin(first bytes of a message): once, before anything else. */
+static PyObject *begin(PyObject *Py_UNUSED(module), PyObject *bytes) {
+    char *given;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(bytes, &given, &size) < 0) {
+        return NULL;
+    }
+    if (size != sizeof start) {
+        PyErr_SetString(PyExc_ValueError, "a message begins with six bytes");
+        return NULL;
+    }
+    memcpy(start, given, sizeof start);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"begin", begin, METH_O, "What every message begins with."},
+    {"encode", (PyCFunction)(void (*)(void))encode, METH_FASTCALL, "A short message as bytes."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "net._short", "The way of a short message, in C.", -1, functions,
+    NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__short(void) {
+    PyObject *module = PyModule_Create(&definition);
+    str_done = PyUnicode_InternFromString("done");
+    empty = PyUnicode_InternFromString("");
+    zero = PyLong_FromLong(0);
+    nought = PyFloat_FromDouble(0.0);
+    no_tuple = PyTuple_New(0);
+    if (module == NULL || str_done == NULL || empty == NULL || zero == NULL || nought == NULL
+        || no_tuple == NULL || add_fields(module)
+        || add_type(module, "Scratch", &scratch_spec) || add_waiter(module)) {
+        Py_XDECREF(module);
+        return NULL;
+    }
+    return module;
+}
