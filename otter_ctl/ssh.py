@@ -211,8 +211,9 @@ class Road:
             given["username"] = user
         options: asyncssh.SSHClientConnectionOptions
         options = await asyncssh.SSHClientConnectionOptions.construct(**given)
-        if options.known_hosts is None:  # `UserKnownHostsFile none`: nothing would be verified
-            given["known_hosts"] = b""
+        known = _existing(options.known_hosts)
+        if known != options.known_hosts:
+            given["known_hosts"] = known
             options = await asyncssh.SSHClientConnectionOptions.construct(**given)
         client.look_up(options)
         return options
@@ -296,6 +297,16 @@ class _Client(asyncssh.SSHClient):
         """Asked about keys that are in no known_hosts; none is taken."""
         self.shown = f"{key.algorithm.decode()} {key.get_fingerprint()}"
         return False
+
+
+def _existing(known_hosts: object) -> object:
+    """The files of known hosts that are there, as ssh reads them; where none is, nobody is known.
+
+    `UserKnownHostsFile none` is None, by which asyncssh would verify nothing.
+    """
+    if isinstance(known_hosts, list):
+        known_hosts = [path for path in known_hosts if os.path.isfile(os.path.expanduser(path))]
+    return b"" if known_hosts is None or known_hosts == [] else known_hosts
 
 
 def _stream(reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> Stream:

@@ -87,12 +87,12 @@ def test_a_changed_host_key_is_refused(pair):
     assert f"ssh-keygen -R '{machine.address}'" in said["hint"]
 
 
-@pytest.mark.parametrize("verify", ["nobody", "none"])
+@pytest.mark.parametrize("verify", ["nobody", "none", "/nonexistent"])
 def test_an_unknown_host_key_is_refused(pair, verify):
-    """Also where the user's configuration would have it verified by nothing."""
-    if verify == "none":
+    """Also where the user's configuration would have it verified by nothing, or knows no host."""
+    if verify != "nobody":
         config = pair.folder / "ssh_config"
-        config.write_text(config.read_text().replace(f"{pair.folder}/known_hosts", "none"))
+        config.write_text(config.read_text().replace(f"{pair.folder}/known_hosts", verify))
     (pair.folder / "known_hosts").write_text("")
     try:
         said = ask(pair)
