@@ -115,6 +115,11 @@ def rtt_ms(world, module, to):
     return float(said.rsplit("=", 1)[1].split("/")[0])
 
 
+def event_came(world):
+    """The one of the topology, to both directions of its link."""
+    wait_for(lambda: world.json("timeline", "show")["lateness"]["changes"] == 2, "both directions")
+
+
 def took(world):
     lines = world("logs", "receiver", "--tail", "1").stdout.split()
     return int(lines[-1]) if lines else -1
@@ -143,7 +148,7 @@ def test_a_mesh_on_three_machines_is_one_mesh(world):
     )
     # Names, routes over two tunnels, shaped once a direction, and streams.
     wait_for(lambda: took(world) > 20, "numbers come")
-    wait_for(lambda: world.json("timeline", "show")["lateness"]["changes"] == 2, "both directions")
+    event_came(world)
     assert 59.5 < rtt_ms(world, "shell", "receiver") < 75
     assert rtt_ms(world, "far", "receiver") < 10
     # One epoch: what the two machines noted of the event differs by no more than their clocks.
@@ -155,6 +160,7 @@ def test_a_mesh_on_three_machines_is_one_mesh(world):
 
 def test_changes_by_hand_and_measuring_where_a_direction_is_made_scarce(world):
     world("apply", world.topology(TOPOLOGY))
+    event_came(world)
     world("shape", "link", "radio", "--delay", "60ms", "--direction", "edge>phone")
     links = {(x["name"], x["from"]): x for x in world.json("status")["links"]}
     assert links["radio", "edge"]["applied"]["delay_s"] == 0.06
