@@ -70,6 +70,11 @@ static inline void put_double(char *at, double d) {
     put64(at, v);
 }
 
+/* False for nan as well. */
+static inline int is_time(double d) {
+    return -MAX_TIME < d && d < MAX_TIME;
+}
+
 /* --- Scratch -------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -86,6 +91,10 @@ static PyObject *Scratch_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     Py_ssize_t limit;
     static char *names[] = {"memory", "message", "limit_bytes", NULL};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOn", names, &memory, &message, &limit)) {
+        return NULL;
+    }
+    if (!PyType_Check(message) || !PyType_IsSubtype((PyTypeObject *)message, fields_type)) {
+        PyErr_SetString(PyExc_TypeError, "the class of messages has to be one of Fields");
         return NULL;
     }
     Scratch *self = (Scratch *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
@@ -194,12 +203,12 @@ static PyObject *Scratch_next(Scratch *self, PyObject *received) {
     unsigned char flags = (unsigned char)head[AT_FLAGS];
     double made = get_double(head + AT_MADE), queued = get_double(head + AT_QUEUED);
     double sent = get_double(head + AT_SENT), expires = get_double(head + AT_EXPIRES);
-    double sum = made + queued + sent + expires;
     if (memcmp(head, start, sizeof start) || head[AT_FORM] != BYTES || get32(head + AT_METADATA)
         || reply > MAX_REPLY_BYTES || flags & ~KNOWN_FLAGS || !seq
         || body > (uint64_t)have || HEADER_BYTES + reply + (Py_ssize_t)body > have
         || HEADER_BYTES + reply + (Py_ssize_t)body > self->limit
-        || !(-MAX_TIME < sum && sum < MAX_TIME) /* so for nan, too */ || expires < 0) {
+        || !is_time(made) || !is_time(queued) || !is_time(sent)
+        || !(0 <= expires && expires < MAX_TIME)) {
         Py_RETURN_NONE;
     }
     PyObject *reply_to = Py_None;

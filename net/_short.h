@@ -30,6 +30,9 @@ HERE int add_type(PyObject *module, const char *name, PyType_Spec *spec);
 /* Constants, made once. */
 extern HERE PyObject *str_done, *empty, *zero, *nought, *no_tuple;
 
+/* `Fields` itself, once it is added. */
+extern HERE PyTypeObject *fields_type;
+
 /* Add `Fields`, `Waiter`; not 0: it failed. */
 HERE int add_fields(PyObject *module);
 HERE int add_waiter(PyObject *module);

@@ -83,8 +83,22 @@ static void Fields_dealloc(Fields *self) {
     Py_DECREF(type);
 }
 
+/* Python lets a module delete any attribute: whether all of some are there, as Python would say. */
+static int has(Fields *self, int first, int last) {
+    for (int i = first; i <= last; i++) {
+        if (self->field[i] == NULL) {
+            PyErr_SetString(PyExc_AttributeError, fields_members[i].name);
+            return 0;
+        }
+    }
+    return 1;
+}
+
 static PyObject *Fields_done(Fields *self, PyObject *Py_UNUSED(none)) {
     PyObject **field = self->field;
+    if (!has(self, FINISHED, FINISHED) || !has(self, CARRIER, CARRIER) || !has(self, HELD, HELD)) {
+        return NULL;
+    }
     if (field[FINISHED] == Py_False) {
         Py_INCREF(Py_True);
         Py_DECREF(field[FINISHED]); /* False: nothing runs at its end */
@@ -110,6 +124,9 @@ static PyObject *Fields_done(Fields *self, PyObject *Py_UNUSED(none)) {
 /* made, queued, sent, received, taken */
 static PyObject *Fields_moments(Fields *self, PyObject *Py_UNUSED(none)) {
     PyObject **field = self->field;
+    if (!has(self, MADE, SENT) || !has(self, RECEIVED, TAKEN)) {
+        return NULL;
+    }
     return PyTuple_Pack(5, field[MADE], field[QUEUED], field[SENT], field[RECEIVED], field[TAKEN]);
 }
 
@@ -135,6 +152,12 @@ static PyType_Spec fields_spec = {
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, fields_slots,
 };
 
+PyTypeObject *fields_type;
+
 int add_fields(PyObject *module) {
-    return add_type(module, "Fields", &fields_spec);
+    if (add_type(module, "Fields", &fields_spec)) {
+        return 1;
+    }
+    fields_type = (PyTypeObject *)PyObject_GetAttrString(module, "Fields");
+    return fields_type == NULL;
 }

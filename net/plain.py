@@ -139,8 +139,12 @@ class Scratch:
             or end - at > self._limit
             or not seq
             or start != MESSAGE_START
-            or not -MAX_TIME < made + queued + sent + expires < MAX_TIME  # false for nan, too
-            or expires < 0
+            or not (  # false for nan, too
+                -MAX_TIME < made < MAX_TIME
+                and -MAX_TIME < queued < MAX_TIME
+                and -MAX_TIME < sent < MAX_TIME
+                and 0 <= expires < MAX_TIME
+            )
         ):
             return None
         reply_to = None

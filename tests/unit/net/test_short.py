@@ -102,6 +102,23 @@ def test_done_is_said_to_the_carrier_once(made):
     assert carrier.heard == [message]
 
 
+@pytest.mark.parametrize("name", ["finished", "carrier", "_held", "sent", "taken"])
+def test_what_was_deleted_is_missed_as_of_any_object(made, name):
+    message = made.Fields(b"x", 1, 2, 3, None, 4.0, 5.0, 6.0, 0.0, 99)
+    message.carrier = object()
+    delattr(message, name)
+    with pytest.raises(AttributeError, match=name):
+        _ = message.done(), message.moments()
+
+
+@pytest.mark.skipif(_short is None, reason="there was no compiler")
+@pytest.mark.parametrize("kind", [object, bytes, 5, None])
+def test_messages_are_made_of_nothing_else(kind):
+    """It would be written to as if it were a message."""
+    with pytest.raises(TypeError, match="one of Fields"):
+        _short.Scratch(bytearray(8), kind, LIMIT)
+
+
 def test_a_message_in_a_circle_is_collected(made):
     message = message_of(made)(b"x", 1, 2, 3, None, 4.0, 5.0, 6.0, 0.0, 99)
     message.carrier = [message]
@@ -164,6 +181,8 @@ def test_both_think_the_same_of_damaged_bytes(body, at, byte):
         {"times": (float("nan"), 0.0, 0.0, 0.0)},
         {"times": (float("inf"), 0.0, 0.0, 0.0)},
         {"times": (1e15, 1.0, 1.0, 0.0)},
+        {"times": (1e300, -1e300, 1.0, 0.0)},
+        {"times": (-1e15, 1.0, 1.0, 1e15)},
         {"times": (1.0, 1.0, 1.0, -1.0)},
     ],
 )
