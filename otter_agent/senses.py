@@ -92,12 +92,12 @@ class MeshSenses:
         """The value that each is about, now."""
         kinds = {when.kind for when in conditions}
         streams: Mapping[str, api.StreamStatus] = {}
-        counters: Mapping[Way, Counters] = {}
+        counters: Mapping[str, Sequence[tuple[Way, Counters]]] = {}
         if "stream" in kinds:
             wanted = {when.name for when in conditions if when.kind == "stream"}
             streams = await asyncio.to_thread(self._streams, wanted)
         if "link" in kinds:
-            counters = await asyncio.to_thread(self._links.count)
+            counters = _by_link(await asyncio.to_thread(self._links.count))
         hosts = {when.name for when in conditions if when.kind == "host"}
         usage = await asyncio.to_thread(self._usage, hosts) if hosts else {}
         return [self._value(when, streams, counters, usage) for when in conditions]
@@ -106,7 +106,7 @@ class MeshSenses:
         self,
         when: Condition,
         streams: Mapping[str, api.StreamStatus],
-        counters: Mapping[Way, Counters],
+        counters: Mapping[str, Sequence[tuple[Way, Counters]]],
         usage: Mapping[str, tuple[float | None, float | None]],
     ) -> Value:
         if when.kind == "module":
@@ -118,7 +118,7 @@ class MeshSenses:
             return memory if when.test == "memory_above" else cpu
         found = [
             value
-            for way, told in counters.items()
+            for way, told in counters.get(when.name, ())
             if _meant(when, way) and (value := self._of_way(when.test, way, told)) is not None
         ]
         if not found:
@@ -179,9 +179,16 @@ class MeshSenses:
         return self._meters.setdefault((kind, name), Meter())
 
 
+def _by_link(counters: Mapping[Way, Counters]) -> dict[str, list[tuple[Way, Counters]]]:
+    """A thousand conditions of thousands of links can't each look at all of them."""
+    found: dict[str, list[tuple[Way, Counters]]] = {}
+    for way, told in counters.items():
+        found.setdefault(way.link, []).append((way, told))
+    return found
+
+
 def _meant(when: Condition, way: Way) -> bool:
-    ends = f"{way.source}>{way.target}"
-    return way.link == when.name and when.direction in ("", ends)
+    return when.direction in ("", f"{way.source}>{way.target}")
 
 
 def _of_stream(test: str, told: api.StreamStatus | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
+from collections.abc import Container, Mapping
 
 import msgspec
 
@@ -43,7 +44,7 @@ def check(spec: MeshSpec) -> None:
     Raises:
         msgspec.ValidationError: Says which name or value.
     """
-    hosts = [host.name for host in spec.hosts]
+    hosts = {host.name: host for host in spec.hosts}
     modules = [module.name for module in spec.modules]
     _need(spec.mtu in _MTUS, f"an MTU of {spec.mtu} bytes")
     _need(not spec.machine or _MACHINE.fullmatch(spec.machine), "a machine's name is none")
@@ -52,7 +53,7 @@ def check(spec: MeshSpec) -> None:
     for name in (spec.name, *hosts, *modules, *spec.names):
         _need(_NAME.fullmatch(name), f"{name[:80]!r} is not a valid name")
     _need(_RUN.fullmatch(spec.run), f"{spec.run[:80]!r} is not a valid run id")
-    _need(len({*hosts}) == len(hosts), "two hosts have one name")
+    _need(len(hosts) == len(spec.hosts), "two hosts have one name")
     _need(len({*modules}) == len(modules), "two modules have one name")
     for address in spec.names.values():
         _address(address)
@@ -66,8 +67,8 @@ def check(spec: MeshSpec) -> None:
         _publish(module, hosts)
     for link in spec.links:
         away = _tunnel(link, hosts, spec)
-        known = {*hosts, away}
-        _need(link.a in known and link.b in known, f"link {link.name[:80]!r}: unknown host")
+        known = all(end in hosts or end == away for end in (link.a, link.b))
+        _need(known, f"link {link.name[:80]!r}: unknown host")
         _need(link.name.isprintable() and 0 < len(link.name) <= 200, "a link's name is no name")
         for asked in (link.forward, link.reverse):
             for name, why in asked.problems().items() if asked else ():
@@ -77,7 +78,7 @@ def check(spec: MeshSpec) -> None:
     _timeline(spec)
 
 
-def _tunnel(link: Link, hosts: list[str], spec: MeshSpec) -> str:
+def _tunnel(link: Link, hosts: Container[str], spec: MeshSpec) -> str:
     """The end of a link that is on another machine; empty: none."""
     tunnel, where = link.tunnel, f"link {link.name[:80]!r}"
     if tunnel is None:
@@ -115,6 +116,8 @@ def _timeline(spec: MeshSpec) -> None:
     links = {link.name: link for link in spec.links}
     hosts = {host.name for host in spec.hosts}
     modules = {module.name for module in spec.modules}
+    streams = {end.stream for module in spec.modules for end in module.streams_in}
+    there = {"stream": streams, "module": modules, "link": links, "host": hosts}
     for trace in spec.timeline.traces:
         link, where = links.get(trace.link), f"trace {trace.name[:80]!r}"
         asked = link and (link.forward if trace.way == "forward" else link.reverse)
@@ -139,7 +142,7 @@ def _timeline(spec: MeshSpec) -> None:
         _need(all(name in modules for name in event.modules), f"{where}: no such module")
         _changed(event, where)
         if event.when is not None:
-            _condition(event.when, spec, where)
+            _condition(event.when, there, where)
         problem = event.timed(number).problem()
         _need(problem is None, f"{where}: {problem}")
     waiting = sum(event.when is not None for event in spec.timeline.events)
@@ -162,18 +165,9 @@ def _changed(event: TimelineEvent, where: str) -> None:
         _need(None, f"{where}: {field} {why}")
 
 
-def _condition(when: Condition, spec: MeshSpec, where: str) -> None:
+def _condition(when: Condition, there: Mapping[str, Container[str]], where: str) -> None:
     """What it looks at has to be there."""
-    there: set[str]
-    if when.kind == "stream":
-        there = {end.stream for module in spec.modules for end in module.streams_in}
-    elif when.kind == "module":
-        there = {module.name for module in spec.modules}
-    elif when.kind == "link":
-        there = {link.name for link in spec.links}
-    else:
-        there = {host.name for host in spec.hosts}
-    _need(when.name in there, f"{where}: when: no {when.kind} {when.name[:80]!r}")
+    _need(when.name in there[when.kind], f"{where}: when: no {when.kind} {when.name[:80]!r}")
     problem = when.problem()
     _need(not problem, f"{where}: when: {problem}")
 
@@ -257,7 +251,7 @@ def _overlap(a: str, b: str) -> bool:
     return a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/")
 
 
-def _publish(module: ModuleSpec, hosts: list[str]) -> None:
+def _publish(module: ModuleSpec, hosts: Container[str]) -> None:
     where = f"module {module.name}"
     for port in module.publish:
         _address(port.listen)
@@ -274,13 +268,15 @@ def _is_path(text: str) -> bool:
 
 def _budget(where: str, cpu: float | None, memory_bytes: int | None) -> None:
     _need(cpu is None or 0 < cpu <= MAX_CORES, f"{where}: {cpu} cores")
-    _need(memory_bytes is None or memory_bytes > 0, f"{where}: {memory_bytes} bytes of memory")
+    good = memory_bytes is None or 0 < memory_bytes < 1 << 60
+    _need(good, f"{where}: {str(memory_bytes)[:40]} bytes of memory")
 
 
 def _address(text: str) -> None:
     parts = text.split(".")
-    good = len(parts) == 4 and all(p.isascii() and p.isdigit() and int(p) < 256 for p in parts)
-    _need(good and len(text) <= 15, f"{text[:80]!r} is not an IPv4 address")
+    good = len(text) <= 15 and len(parts) == 4
+    good = good and all(p.isascii() and p.isdigit() and int(p) < 256 for p in parts)
+    _need(good, f"{text[:80]!r} is not an IPv4 address")
 
 
 def _need(good: object, otherwise: str) -> None:

@@ -15,7 +15,7 @@ from net.links.changes import Change
 from otter_agent import api
 from otter_agent.budgets.subjects import FIELDS, Subject, problem
 from otter_agent.errors import AgentError
-from otter_agent.links.asking import LONGEST_S
+from otter_agent.links.asking import LONGEST_S, MOST_GLOBS
 
 MOST = 20_000
 """Hosts and modules changed by one request."""
@@ -52,10 +52,16 @@ def resolve(
     there: dict[str, dict[str, Subject]] = {"host": {}, "module": {}}
     for subject in known:
         there[subject.kind][subject.name] = subject
-    found = [_resolved(change, there[change.kind], mesh) for change in changes]
-    if sum(len(asked.subjects) for asked in found) > MOST:
-        text = f"more than {MOST} hosts and modules changed at once"
-        raise AgentError("bad-request", text, hint="ask for less at a time")
+    globs = sum(change.name not in there[change.kind] for change in changes)
+    if globs > MOST_GLOBS:  # each is compared with every name
+        raise AgentError("bad-request", f"more than {MOST_GLOBS} globs at once")
+    found, count = [], 0
+    for change in changes:
+        found.append(_resolved(change, there[change.kind], mesh))
+        count += len(found[-1].subjects)
+        if count > MOST:
+            text = f"more than {MOST} hosts and modules changed at once"
+            raise AgentError("bad-request", text, hint="ask for less at a time")
     return found
 
 
@@ -91,9 +97,7 @@ def _values(change: api.BudgetChange) -> dict[str, Any]:
         if name not in FIELDS:
             text = f"a {change.kind} has no budget of {name[:80]!r}"
             raise AgentError("bad-request", text, hint=f"it has {', '.join(FIELDS)}")
-        kinds = int | float if name == "cpu" else int
-        good = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
-        if value is not None and not good:
+        if value is not None and not _is_number(value, whole=name != "cpu"):
             raise AgentError("bad-request", f"{name} must be a number, or null")
     values = dict(change.set)
     if values.get("cpu") is not None:
@@ -101,3 +105,10 @@ def _values(change: api.BudgetChange) -> dict[str, Any]:
     if why := problem(values):
         raise AgentError("bad-request", f"{change.kind} {change.name[:80]}: {why}")
     return values
+
+
+def _is_number(value: object, *, whole: bool) -> bool:
+    """One that can be counted with: JSON's may have thousands of digits."""
+    if isinstance(value, float):
+        return not whole and math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63

@@ -116,3 +116,18 @@ def test_an_agent_that_is_started_inherits_no_tokens():
              "HF_HOME": "/h", "https_proxy": "p", "GITHUB_TOKEN": "t"}  # fmt: skip
     kept = {"PATH", "OTTER_X", "HF_HOME", "https_proxy"}
     assert environment_of_agent(given).keys() == kept
+
+
+@pytest.mark.parametrize("digits", [70, 5000])
+def test_numbers_that_nobody_can_count_with_are_refused(digits):
+    """They would be written down, and overflow wherever they are made a float of."""
+    large = 10**digits if digits < 100 else 1 << 4000
+    with pytest.raises(msgspec.ValidationError, match="bytes of memory"):
+        api.check(spec(memory_bytes=large))
+    event = api.TimelineEvent(at_s=1.0, modules=("m",), change={"memory_bytes": large})
+    timeline = api.TimelineSpec(events=(event,))
+    with pytest.raises(msgspec.ValidationError, match="bytes of memory"):
+        api.check(msgspec.structs.replace(spec(), timeline=timeline))
+    host = msgspec.structs.replace(HOST, address="1" * digits + ".0.0.1")
+    with pytest.raises(msgspec.ValidationError, match="not an IPv4 address"):
+        api.check(msgspec.structs.replace(spec(), hosts=(host,)))

@@ -36,6 +36,8 @@ def test_names_and_globs_are_looked_up_by_kind():
         (ask("host", "phone", set={"cpu": 1e9}), "bad-request", "1e+09 cores"),
         (ask("host", "phone", set={"cpu": float("nan")}), "bad-request", "must be a number"),
         (ask("host", "phone", set={"cpu": True}), "bad-request", "must be a number"),
+        (ask("host", "phone", set={"cpu": 10**400}), "bad-request", "must be a number"),
+        (ask("host", "phone", set={"memory_bytes": 10**400}), "bad-request", "must be a number"),
         (ask("host", "phone", set={"cpu": "1"}), "bad-request", "must be a number"),
         (ask("host", "phone", set={"memory_bytes": 0}), "bad-request", "0 bytes"),
         (ask("host", "phone", set={"memory_bytes": 1 << 62}), "bad-request", "bytes of memory"),
@@ -54,3 +56,8 @@ def test_what_makes_no_sense_is_refused(change: api.BudgetChange, code: str, sai
 def test_requests_are_bounded():
     with pytest.raises(AgentError, match="at most"):
         resolve([ask("host", "phone")] * (MOST_CHANGES + 1), KNOWN, "m")
+    many = [Subject("host", f"h{n}") for n in range(1000)]
+    with pytest.raises(AgentError, match=r"more than 20000 hosts"):  # before the rest is looked up
+        resolve([*[ask("host", "*")] * 50, ask("host", "nobody")], many, "m")
+    with pytest.raises(AgentError, match="globs"):
+        resolve([ask("host", f"h{n}?") for n in range(101)], many, "m")
