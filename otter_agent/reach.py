@@ -17,6 +17,7 @@ from otter_agent import api
 _ECHO, _ECHO_REPLY = 8, 0
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
 _IP_ICMP_BYTES = 28
+_ECHO_HEAD = struct.Struct("!BBHHH")
 _TRIES = 5
 _WAIT_S = 0.5
 
@@ -51,7 +52,9 @@ def _echoes(sock: socket.socket, size: int, first: int) -> list[float]:
                 break
             data = sock.recv(65535)
             head = (data[0] & 0xF) * 4
-            kind, _, _, whose, which = struct.unpack_from("!BBHHH", data, head)
+            if len(data) < head + _ECHO_HEAD.size:
+                continue  # whoever is there can send what he likes
+            kind, _, _, whose, which = _ECHO_HEAD.unpack_from(data, head)
             if (kind, whose, which) == (_ECHO_REPLY, identity, number):
                 times.append(time.monotonic() - begun)
                 break
@@ -62,8 +65,8 @@ def _echoes(sock: socket.socket, size: int, first: int) -> list[float]:
 
 def _packet(identity: int, number: int, size: int) -> bytes:
     body = bytes(size & ~1)
-    head = struct.pack("!BBHHH", _ECHO, 0, 0, identity, number)
-    return struct.pack("!BBHHH", _ECHO, 0, _checksum(head + body), identity, number) + body
+    head = _ECHO_HEAD.pack(_ECHO, 0, 0, identity, number)
+    return _ECHO_HEAD.pack(_ECHO, 0, _checksum(head + body), identity, number) + body
 
 
 def _checksum(data: bytes) -> int:

@@ -32,6 +32,7 @@ class Turns:
             AgentError: `locked`: somebody else has it.
         """
         self.check(mesh, lease.holder, now)
+        self._held = {name: held for name, held in self._held.items() if held.until > now}
         if lease.for_s > 0:
             self._held[mesh] = _Held(lease, now + min(lease.for_s, LONGEST_S))
         else:

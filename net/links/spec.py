@@ -164,8 +164,8 @@ class LinkSpec:
                 wrong["slot_s"] = "must be a shortest and a longest time, from 1us to 1h"
         elif self.slot_bytes is not None:
             wrong["slot_bytes"] = "goes only with slots"
-        if self.slot_bytes is not None and self.slot_bytes <= 0:
-            wrong["slot_bytes"] = "must be above 0"
+        if self.slot_bytes is not None and not 0 < self.slot_bytes <= 1 << 40:
+            wrong["slot_bytes"] = "must be above 0 and at most 1TiB"
         if self.reorder_ratio and not self.delay_s:
             wrong["reorder_ratio"] = "goes only with a delay: without one nothing can be overtaken"
         return wrong

@@ -40,7 +40,9 @@ def changes(request: web.Request) -> bool:
 
     So a path that somebody adds is guarded without a thought.
     """
-    if "mesh" not in request.match_info or request.path.endswith("/check"):
+    resource = request.match_info.route.resource
+    # Of the route, not of the path: a mesh may be called `check`.
+    if "mesh" not in request.match_info or (resource and resource.canonical.endswith("/check")):
         return False
     return request.method not in ("GET", "HEAD") or "Upgrade" in request.headers
 

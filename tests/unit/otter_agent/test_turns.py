@@ -35,3 +35,10 @@ def test_nobody_has_it_for_ever():
     turns = Turns()
     turns.take("mesh", lease("anna", 1e9), 0.0)
     turns.check("mesh", "bob", LONGEST_S)
+
+
+def test_turns_that_are_over_take_no_memory():
+    turns = Turns()
+    for n in range(100):
+        turns.take(f"mesh{n}", lease("anna", 1.0), float(n))
+    assert len(turns._held) == 1

@@ -48,6 +48,7 @@ def test_what_goes_only_with_others_is_possible() -> None:
         ("delay_s", -1.0), ("delay_s", math.nan), ("jitter_s", -0.1), ("jitter_s", 3601.0),
         ("loss_ratio", 1.01), ("loss_gilbert", (0.1, 2.0, 0.0, 0.0)), ("rate_bps", 0.0),
         ("rate_bps", 2.0**60), ("queue_packets", 0), ("slot_s", (2.0, 1.0)), ("slot_bytes", 0),
+        ("slot_bytes", 10**400),
         ("medium_weight", -1.0), ("reorder_correlation", 7.0), ("jitter_table", (1.0,)),
     ],
 )  # fmt: skip
