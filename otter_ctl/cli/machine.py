@@ -120,6 +120,9 @@ def add(
     from otter_ctl.machine import installing, sites
 
     machine, known = sites.find(target, name, ssh_config)
+    written = replace(machine, data=data, labels=labels)
+    if not known:
+        sites.check(written)
 
     async def work(shell: Elevated) -> None:
         facts = await shell.facts()
@@ -127,7 +130,6 @@ def add(
         todo = await asyncio.to_thread(plan)
         if await _carry_out(shell, todo, f"make {machine.name} an OTTER machine", yes, dry_run):
             if not known:
-                written = replace(machine, data=data, labels=labels)
                 click.echo(f"{machine.name} is ready ({sites.add(written)})")
             else:
                 click.echo(f"{machine.name} is ready")

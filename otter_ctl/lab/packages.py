@@ -44,7 +44,9 @@ def target(head: bytes) -> tuple[str, int] | None:
     if len(words) != 3 or words[0] != "CONNECT":
         return None
     host, _, port = words[1].rpartition(":")
-    return (host.lower().strip("[]"), int(port)) if port.isdecimal() and host else None
+    if not host or not port.isdecimal() or len(port) > 5:
+        return None
+    return host.lower().strip("[]"), int(port)
 
 
 class Proxy:

@@ -6,6 +6,7 @@ A password goes to sudo's standard input alone: it is in no command line, file o
 from __future__ import annotations
 
 import io
+import shlex
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,12 @@ from otter_ctl.ssh import Done, Road
 
 _REFUSED = ("incorrect password", "no password was provided", "a password is required")
 
+_BEGINS = "# here begins what the shell is to do"
+_PASS_OVER = f"""\
+while IFS= read -r line; do [ "$line" != '{_BEGINS}' ] || exec sh -s; done; exit 1"""
+"""For sudo that asks for no password after all: else the shell would take it for a command."""
+_AS_ROOT = "set -eu; cd /; umask 022"
+"""Python looks for modules where it stands, and that would be the home of whoever logs in."""
 _NEW_FOLDER = """\
 find /tmp -maxdepth 1 -name 'otter-add.*' -user "$(id -un)" -mmin +60 -exec rm -rf {} + 2>/dev/null
 umask 077; mktemp -d /tmp/otter-add.XXXXXX"""
@@ -51,7 +58,7 @@ class Elevated:
 
     async def do(self, step: Step, facts: Facts) -> None:
         """One step. Raises RemoteError that says which failed, and why."""
-        script = _whole(step.script)
+        script = _whole(step.script, _AS_ROOT)
         if not step.root or facts.root == "root":
             done = await self.road.run("sh -s", script.encode())
         elif facts.root == "sudo":
@@ -71,7 +78,10 @@ class Elevated:
         if self._password is None:
             self._password = self._ask()
         # -k: it reads the password even where it would remember an earlier one.
-        done = await self.road.run("sudo -k -S -p '' sh -s", f"{self._password}\n{script}".encode())
+        done = await self.road.run(
+            f"sudo -k -S -p '' sh -c {shlex.quote(_PASS_OVER)}",
+            f"{self._password}\n{_BEGINS}\n{script}".encode(),
+        )
         said = done.stderr.decode(errors="replace")
         if done.status != 0 and any(words in said for words in _REFUSED):
             user = self.road.target
@@ -98,7 +108,7 @@ class Elevated:
         await self.road.run(["rm", "-rf", folder], limit_s=60)
 
 
-def _whole(script: str, options: str = "set -eu") -> str:
+def _whole(script: str, options: str) -> str:
     """Read to its end before it begins, so that no command takes the rest for its input."""
     return f"{{\n{options}\n{script}\n}} </dev/null\n"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from pathlib import Path
 
 from otter_ctl.errors import RemoteError
@@ -64,9 +65,26 @@ def add(machine: Machine) -> Path:
         RemoteError: The file would make no sense with it; it is as before.
     """
     path = own_file()
-    before = path.read_text() if path.exists() else ""
-    _replace(machine.name, path, before, f"{before.rstrip()}\n\n{_table(machine)}".lstrip())
+    _replace(machine.name, path, _with(machine, path))
     return path
+
+
+def check(machine: Machine) -> None:
+    """Whether `add` could write it down: to be asked before anything is done for it.
+
+    Raises:
+        RemoteError: The file would make no sense with it.
+    """
+    path = own_file()
+    with tempfile.TemporaryDirectory() as folder:
+        tried = Path(folder) / path.name
+        tried.write_text(_with(machine, path))
+        _check(machine.name, path, tried)
+
+
+def _with(machine: Machine, path: Path) -> str:
+    before = path.read_text() if path.exists() else ""
+    return f"{before.rstrip()}\n\n{_table(machine)}".lstrip()
 
 
 def remove(name: str) -> Path | None:
@@ -85,7 +103,7 @@ def remove(name: str) -> Path | None:
         if not inside:
             kept.append(line)
     text = "".join(kept).strip()
-    _replace(name, path, "".join(lines), f"{text}\n" if "machines" in text else "[machines]\n")
+    _replace(name, path, f"{text}\n" if "machines" in text else "[machines]\n")
     if name in read_site(path):
         raise RemoteError(name, f"{path} has it in a form that only you can take out")
     return path
@@ -102,17 +120,25 @@ def _table(machine: Machine) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _replace(name: str, path: Path, before: str, text: str) -> None:
+def _replace(name: str, path: Path, text: str) -> None:
     """Whole or not at all, and only if it can be read then."""
-    from otter_ctl.errors import TopologyErrors
-
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
     beside.write_text(text)
     try:
-        read_site(beside)
-    except TopologyErrors as error:
+        _check(name, path, beside)
+    except RemoteError:
         beside.unlink()
-        why = str(error).splitlines()[0].replace(str(beside), str(path))
-        raise RemoteError(name, f"can't be written to the site file: {why}") from error
+        raise
     os.replace(beside, path)
+
+
+def _check(name: str, path: Path, written: Path) -> None:
+    """Whether what would become of `path` can be read."""
+    from otter_ctl.errors import TopologyErrors
+
+    try:
+        read_site(written)
+    except TopologyErrors as error:
+        why = str(error).splitlines()[0].replace(str(written), str(path))
+        raise RemoteError(name, f"can't be written to the site file: {why}") from error

@@ -155,7 +155,10 @@ def clean(release: str) -> Step:
 
 def back(facts: Facts, earlier: str, name: str) -> list[Step]:
     """Return to the version that ran before."""
-    lead = f"ln -s {earlier} {TOP}/.current.new && mv -T {TOP}/.current.new {TOP}/current\n"
+    lead = (
+        f"ln -s {shlex.quote(earlier)} {TOP}/.current.new &&"
+        f" mv -T {TOP}/.current.new {TOP}/current\n"
+    )
     return [Step(f"return to {earlier}", lead), service(facts, name)]
 
 

@@ -26,6 +26,7 @@ global.extra-index-url='https://one.example.org/simple file:///opt/two http://pl
         (b"CONNECT [::1]:22 HTTP/1.1\r\n\r\n", ("::1", 22)),
         (b"GET http://pypi.org/ HTTP/1.1\r\n\r\n", None),
         (b"CONNECT pypi.org HTTP/1.1\r\n\r\n", None),
+        (b"CONNECT pypi.org:" + b"4" * 5000 + b" HTTP/1.1\r\n\r\n", None),
         (b"CONNECT :443 HTTP/1.1\r\n\r\n", None),
         (b"\xff\x00\r\n\r\n", None),
         (b"", None),

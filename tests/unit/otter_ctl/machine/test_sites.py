@@ -39,6 +39,16 @@ def test_added_and_removed_leaves_what_was_there(site: Path) -> None:
     assert site.read_text() == WRITTEN
 
 
+def test_one_that_can_not_be_written_down_is_known_before(site: Path) -> None:
+    for name in ("My Box", "a.b", "x\nEND\nreboot", "box"):
+        site.write_text(WRITTEN)
+        with pytest.raises(RemoteError, match="can't be written"):
+            sites.check(Machine(name=name, ssh="a@new"))
+    sites.check(Machine(name="new", ssh="a@new"))
+    assert site.read_text() == WRITTEN
+    assert [path.name for path in site.parent.iterdir()] == ["site.toml"]
+
+
 def test_a_file_that_is_not_there_is_made(site: Path) -> None:
     sites.add(Machine(name="new", ssh="new"))
     assert set(sites.known()) == {"new"}

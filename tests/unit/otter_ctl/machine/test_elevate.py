@@ -1,0 +1,84 @@
+"""How scripts become root's: with a sudo that asks for a password, and one that doesn't."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otter_ctl.errors import RemoteError
+from otter_ctl.machine.elevate import Elevated
+from otter_ctl.machine.facts import Facts, parse
+from otter_ctl.machine.steps import Step
+from otter_ctl.ssh import Done
+from otter_ctl.topology.model import Machine
+
+ASKS = """\
+#!/bin/sh
+IFS= read -r word
+[ "$word" = right ] || { echo 'incorrect password' >&2; exit 1; }
+"""
+ASKS_NOTHING = "#!/bin/sh\n"
+GOES_ON = """\
+while [ $# -gt 0 ]; do
+    case $1 in -k | -S | -n) shift ;; -p) shift 2 ;; *) break ;; esac
+done
+"""
+
+
+class Here:
+    """A way to this very machine, with a sudo that a test has written."""
+
+    machine = Machine(name="here")
+    target = "al@here"
+
+    def __init__(self, folder: Path, sudo: str) -> None:
+        self.lines: list[str] = []
+        self._folder = folder
+        (folder / "bin").mkdir()
+        path = folder / "bin/sudo"
+        path.write_text(f'{sudo}{GOES_ON}exec "$@"\n')
+        path.chmod(0o755)
+
+    async def run(self, line: str, stdin: bytes = b"", **_: Any) -> Done:
+        self.lines.append(line)
+        env = {"PATH": f"{self._folder}/bin:{os.environ['PATH']}"}
+        done = subprocess.run(
+            ["sh", "-c", f"umask 077; {line}"],
+            input=stdin,
+            capture_output=True,
+            check=False,
+            cwd=self._folder,
+            env=env,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+
+def facts() -> Facts:
+    found = parse("user=al\nuid=1000\nroot=password\nsystem=Linux\nend=yes\n")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("sudo", [ASKS, ASKS_NOTHING], ids=["asks", "asks nothing"])
+async def test_the_password_is_no_command(tmp_path: Path, sudo: str) -> None:
+    """Sudo may need none: by a fingerprint, or as its rules were changed meanwhile."""
+    road = Here(tmp_path, sudo)
+    said = tmp_path / "said"
+    password = "right" if sudo == ASKS else f"touch {tmp_path}/leaked"
+    shell = Elevated(road, lambda: password)  # type: ignore[arg-type]
+    await shell.do(Step("look", f"pwd > {said}; umask >> {said}\n"), facts())
+    assert said.read_text() == "/\n0022\n"
+    assert not (tmp_path / "leaked").exists()
+    assert not any(password in line for line in road.lines)
+
+
+async def test_a_wrong_password_is_told(tmp_path: Path) -> None:
+    road = Here(tmp_path, ASKS)
+    shell = Elevated(road, lambda: "wrong")  # type: ignore[arg-type]
+    with pytest.raises(RemoteError, match="refuses al@here's password"):
+        await shell.do(Step("look", f"touch {tmp_path}/done\n"), facts())
+    assert not (tmp_path / "done").exists()
