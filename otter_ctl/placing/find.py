@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
 
 from otter_ctl.errors import PlanError
 from otter_ctl.placing.greedy import greedy
@@ -38,11 +41,14 @@ def place(request: Request, placer: str = "greedy") -> dict[str, str]:
 def _called(placer: str, request: Request) -> Mapping[str, str]:
     where = f"placement {placer}"
     package, _, name = placer.partition(":")
+    hint = "install the package where otterctl is, or put its folder into PYTHONPATH"
     try:
-        function = getattr(importlib.import_module(package), name)
+        with _not_from_here():
+            function = getattr(importlib.import_module(package), name)
     except (ImportError, AttributeError) as error:
-        hint = "install the package where otterctl is, or put its folder into PYTHONPATH"
         raise PlanError(where, str(error), hint=hint) from error
+    except Exception as error:
+        raise PlanError(where, f"{type(error).__name__}: {error}", hint="see --debug") from error
     try:
         answer = function(request)
     except Exception as error:
@@ -52,6 +58,23 @@ def _called(placer: str, request: Request) -> Mapping[str, str]:
         hint = "it must return a mapping: name of each item -> name of its room"
         raise PlanError(where, f"returned {type(answer).__name__}", hint=hint)
     return answer
+
+
+@contextlib.contextmanager
+def _not_from_here() -> Iterator[None]:
+    """Nothing is imported from the current folder unless PYTHONPATH names it.
+
+    Mostly that is the topology's, which may be somebody else's, and it is on the path of
+    `python -m otter_ctl`, and of everything where PYTHONPATH has an empty part.
+    """
+    named = {os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p}
+    here, before = os.getcwd(), list(sys.path)
+    if here not in named:
+        sys.path[:] = [path for path in before if os.path.abspath(path) != here]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def _checked(placer: str, request: Request, answer: Mapping[str, str]) -> dict[str, str]:

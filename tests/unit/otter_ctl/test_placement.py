@@ -358,6 +358,28 @@ class TestOwnPlacer:
         with pytest.raises(PlanError, match=says):
             placed(request({"a": 2}, [item("x", 1)]), placer)
 
+    @pytest.mark.parametrize("path", ["", "HERE"])
+    def test_a_topology_brings_no_code_along(self, tmp_path, monkeypatch, path):
+        """Of whoever goes into its folder and plans it."""
+        (tmp_path / "brought_along.py").write_text("def place(request):\n    return {'x': 'a'}\n")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(str(tmp_path) if path else "")
+        monkeypatch.setenv("PYTHONPATH", "")
+        before = list(sys.path)
+        with pytest.raises(PlanError, match="No module named 'brought_along'"):
+            placed(request({"a": 2}, [item("x", 1)]), "brought_along:place")
+        assert sys.path == before
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setitem(sys.modules, "brought_along", None)
+        del sys.modules["brought_along"]
+        assert placed(request({"a": 2}, [item("x", 1)]), "brought_along:place") == {"x": "a"}
+
+    def test_one_that_can_not_be_read_is_told(self, tmp_path, monkeypatch):
+        (tmp_path / "half_written.py").write_text("def place(:\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        with pytest.raises(PlanError, match="SyntaxError"):
+            placed(request({"a": 2}, [item("x", 1)]), "half_written:place")
+
     def test_constraints_hold_for_it_too(self):
         with pytest.raises(PlanError, match="x on b, which has 0 of 1 cores free"):
             placed(request({"a": 1, "b": 0}, [item("x", 1)]), "researcher:last")
