@@ -57,9 +57,12 @@ class LocalAgent:
     @functools.cached_property
     def _places(self) -> Places:
         """An ordinary user's own agent, unless it isn't there and the machine's lets them in."""
-        from otter_agent.api.places import HOLDER, MACHINE, places_of
+        from otter_agent.api.places import HOLDER, MACHINE, places_of, strangers
 
         own = places_of(self.root, os.geteuid(), os.environ)
+        if os.geteuid() and (why := strangers(own.run, os.geteuid())):
+            hint = "XDG_RUNTIME_DIR, or --root, has to name a folder of yours"
+            raise AgentNotStarted("local", why, hint=hint)
         if own == MACHINE or self.root or (own.run / HOLDER).exists() or not _answers(MACHINE.run):
             return own
         return own if _answers(own.run) else MACHINE

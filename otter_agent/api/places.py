@@ -6,12 +6,15 @@
 
 Controller and agent both ask here, so they never look in two places. Source: the XDG Base Directory
 Specification; a session without XDG_RUNTIME_DIR has its sockets in the state folder, which is the
-user's own, not in /tmp, where anybody could have put an agent of his before.
+user's own, not in /tmp, where anybody could have put an agent of his before. Who sets
+XDG_RUNTIME_DIR to such a folder is told (`strangers`).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +53,19 @@ def places_of(root: Path | None, uid: int, env: Mapping[str, str]) -> Places:
         base = root.absolute()
         return Places(base / "run", base / "lib", base / "agent.toml")
     return MACHINE if uid == 0 else _of_user(env)
+
+
+def strangers(run: Path, uid: int) -> str:
+    """Why an ordinary user must not trust what is in a `run` folder; "" if it can be trusted.
+
+    Somebody else's folder, or link, is somebody else's agent: it would be told all, secrets too.
+    """
+    for look in (os.lstat, os.stat):
+        with suppress(OSError):  # it isn't there
+            owner = look(run).st_uid
+            if owner not in (uid, 0):
+                return f"{run} belongs to another user (uid {owner})"
+    return ""
 
 
 def _of_user(env: Mapping[str, str]) -> Places:

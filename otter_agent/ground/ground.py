@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from otter_agent.api.places import Places, places_of
+from otter_agent.api.places import Places, places_of, strangers
 from otter_agent.cgroups import Cgroups, open_cgroups
 from otter_agent.ground import asking, delegation, userns
 from otter_agent.layout import Layout
@@ -76,12 +76,14 @@ def find(root: Path | None) -> Places:
     May begin this program anew, so it comes first.
 
     Raises:
-        OSError: The folder can't be made.
+        OSError: The folder can't be made, or is somebody else's.
     """
     places = places_of(root, os.geteuid(), os.environ)
     if os.geteuid():
         _go_on_in_scope()
         places.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if why := strangers(places.run, os.geteuid()):
+            raise PermissionError(why)
         places.run.chmod(0o700)  # others' way to the API ends here
     return places
 

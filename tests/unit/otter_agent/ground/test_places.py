@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
-from otter_agent.api.places import MACHINE, places_of
+from otter_agent.api.places import MACHINE, places_of, strangers
 
 HOME = {"HOME": "/home/ada"}
 
@@ -35,3 +37,23 @@ def test_a_root_holds_all_whoever_asks() -> None:
         found = places_of(Path("/srv/x"), uid, HOME)
         assert (found.run, found.lib) == (Path("/srv/x/run"), Path("/srv/x/lib"))
         assert found.config == Path("/srv/x/agent.toml")
+
+
+def test_somebody_elses_folder_is_not_trusted(tmp_path, monkeypatch) -> None:
+    """Who has XDG_RUNTIME_DIR=/tmp finds there what anybody has put there."""
+    run = tmp_path / "otter"
+    assert strangers(run, os.geteuid() + 1) == ""  # to be made yet
+    run.mkdir()
+    mine = run.stat().st_uid
+    assert strangers(run, mine) == ""
+    link = tmp_path / "link"
+    link.symlink_to(run)
+    owners = {str(run): mine, str(link): mine + 7}
+    monkeypatch.setattr(os, "lstat", lambda path: SimpleNamespace(st_uid=owners[str(path)]))
+    assert f"(uid {mine + 7})" in strangers(link, mine)
+    owners[str(run)] = 0
+    assert strangers(run, mine) == ""  # root may do all anyway
+    monkeypatch.undo()
+    if mine == 0:
+        os.chown(run, 7, 7)
+        assert "another user (uid 7)" in strangers(run, 1000)
