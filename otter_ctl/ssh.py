@@ -282,7 +282,7 @@ class _Client(asyncssh.SSHClient):
         host = options.host_key_alias or options.host
         self.name = host if options.port == asyncssh.DEFAULT_PORT else f"[{host}]:{options.port}"
         files = options.known_hosts
-        if isinstance(files, tuple) and not files:
+        if isinstance(files, tuple | list) and not files:  # no configuration names any
             from pathlib import Path
 
             default = Path("~/.ssh/known_hosts").expanduser()
