@@ -18,7 +18,7 @@ from otter_ctl.topology.globs import Names
 from otter_ctl.topology.hosts import read_hosts
 from otter_ctl.topology.keys import TOPOLOGY
 from otter_ctl.topology.links import read_links
-from otter_ctl.topology.machines import Known, Machines, read_machines
+from otter_ctl.topology.machines import Known, Machines, check_brought_along, read_machines
 from otter_ctl.topology.model import POOL, Expansion, Topology
 from otter_ctl.topology.modules import read_modules
 from otter_ctl.topology.neighbours import read_neighbours
@@ -50,6 +50,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
     top: Fields = root.read(kinds.table(TOPOLOGY), tables)
     defaults = top.get("defaults") or Fields(root)
     expansion: list[Expansion] = []
+    check_brought_along(top.get("machines", {}))
     own = read_machines(top.get("machines", {}), around.path.parent)
     machines = Machines(own, around.machines)
     hosts = None

@@ -155,7 +155,7 @@ MACHINE = Table(
     Key(
         "ssh_config",
         access.CONFIG_FILE,
-        "OpenSSH client configuration to read for it; ~/.ssh/config if left out.",
+        "Of a site file only: OpenSSH client configuration to read for it; else ~/.ssh/config.",
     ),
     Key(
         "socket",

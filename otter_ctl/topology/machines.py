@@ -29,6 +29,19 @@ def read_machines(written: Mapping[str, Fields], folder: Path) -> dict[str, Mach
     }
 
 
+def check_brought_along(written: Mapping[str, Fields]) -> None:
+    """A topology is planned by whoever gets it: it can't say what is run for that.
+
+    An SSH configuration can, here: ProxyCommand, Match exec, PKCS11Provider.
+    """
+    for own in written.values():
+        if "ssh_config" in own.given:
+            hint = "it can name programs that would be run here: write it into your site file"
+            own.place.child("ssh_config").report(
+                "a topology can't bring an SSH configuration", hint
+            )
+
+
 def _below(folder: Path, path: str | None) -> str | None:
     return None if path is None else str(folder.absolute() / Path(path).expanduser())
 
