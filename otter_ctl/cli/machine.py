@@ -368,9 +368,12 @@ def _tell_forgotten(machine: Machine, path: object) -> None:
 
 
 def _show(found: list[Check]) -> None:
+    from otter_ctl.printable import printable_lines
+
     marks = {True: ("ok", "green"), False: ("BAD", "red"), None: ("--", "yellow")}
     for one in found:
         mark, colour = marks[one.ok]
-        click.echo(f"{click.style(f'{mark:>3}', fg=colour)}  {one.name}: {one.detail}")
+        detail = printable_lines(one.detail)
+        click.echo(f"{click.style(f'{mark:>3}', fg=colour)}  {one.name}: {detail}")
         if one.ok is not True and one.todo:
             click.echo(f"       try: {one.todo}")

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from otter_ctl.printable import printable_lines
+
 STATE_STYLES = {
     "ready": "green",
     "done": "green",
@@ -36,7 +38,10 @@ NAME_STYLES = (
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print aligned columns; words that are states get their colour."""
-    texts = [["-" if cell is None or cell == "" else str(cell) for cell in row] for row in rows]
+    texts = [
+        ["-" if cell is None or cell == "" else printable_lines(str(cell)) for cell in row]
+        for row in rows
+    ]
     if sys.stdout.isatty():
         _print_for_people(header, texts)
     else:

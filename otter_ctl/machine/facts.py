@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from otter_ctl.printable import printable_lines
+
 OLDEST_PYTHON = (3, 11)
 
 
@@ -80,7 +82,7 @@ class Facts:
 def parse(text: str) -> Facts | None:
     """The facts; None: these aren't the lines of a probe, or not all of them."""
     said: dict[str, list[str]] = {}
-    for line in text.splitlines():
+    for line in printable_lines(text).splitlines():  # it is shown, and asked about
         key, equals, value = line.partition("=")
         if equals and key.isidentifier():
             said.setdefault(key, []).append(value.strip())

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otter_agent import api
+from otter_ctl.cli.tables import print_table
 from otter_ctl.machine.checks import Seen, checks, usable
 from otter_ctl.machine.facts import Facts, parse
 from otter_ctl.machine.wheelhouse import tags
@@ -114,3 +115,12 @@ def test_wheels_are_chosen_by_the_machine() -> None:
     assert platforms[0] == "manylinux_2_36_aarch64"
     assert "manylinux2014_aarch64" in platforms
     assert tags(facts(libc=""), own.python)[1][0].startswith("musllinux")
+
+
+def test_what_a_machine_says_is_nothing_that_a_terminal_obeys(capsys) -> None:
+    """It is shown before somebody says yes."""
+    found = parse("user=al\x1b[2Jice\nos=debian\x1b]52;c;eA==\x07 12\nend=yes\n")
+    assert found is not None
+    assert (found.user, found.os) == ("al\\x1b[2Jice", "debian\\x1b]52;c;eA==\\x07 12")
+    print_table(("NAME", "WHY"), [("lab1", "gone\x1b[1A\x9b2K"), ("lab2", None)])
+    assert not {"\x1b", "\x9b"} & {*capsys.readouterr().out}
