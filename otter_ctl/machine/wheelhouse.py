@@ -6,6 +6,7 @@ Kept in the user's cache by interpreter and architecture, so the second machine 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from otter_ctl.errors import RemoteError
 from otter_ctl.machine.facts import Facts, Python
 from otter_ctl.machine.wheel import requirements
 
+_ARCH = re.compile(r"[A-Za-z0-9_]{1,40}")
 _GLIBC_NEWEST = 40
 _NEEDED = ("pip>=23",)
 """Besides the agent's own requirements: what installs them."""
@@ -45,6 +47,8 @@ def fetch(machine: str, facts: Facts, python: Python) -> list[Path]:
     Raises:
         RemoteError: They can't be had.
     """
+    if not _ARCH.fullmatch(facts.arch):  # it becomes a folder's name
+        raise RemoteError(machine, f"no packages are made for processors of kind {facts.arch!r}")
     version, platforms = tags(facts, python)
     wanted = [*_NEEDED, *requirements("agent")]
     folder = cache_folder() / "wheels" / f"cp{version.replace('.', '')}-{platforms[0]}"

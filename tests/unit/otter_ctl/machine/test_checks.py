@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from otter_agent import api
 from otter_ctl.cli.tables import print_table
+from otter_ctl.errors import RemoteError
 from otter_ctl.machine.checks import Seen, checks, usable
-from otter_ctl.machine.facts import Facts, parse
-from otter_ctl.machine.wheelhouse import tags
+from otter_ctl.machine.facts import Facts, Python, parse
+from otter_ctl.machine.wheelhouse import fetch, tags
 
 SAID = """\
 user=alice
@@ -124,3 +126,14 @@ def test_what_a_machine_says_is_nothing_that_a_terminal_obeys(capsys) -> None:
     assert (found.user, found.os) == ("al\\x1b[2Jice", "debian\\x1b]52;c;eA==\\x07 12")
     print_table(("NAME", "WHY"), [("lab1", "gone\x1b[1A\x9b2K"), ("lab2", None)])
     assert not {"\x1b", "\x9b"} & {*capsys.readouterr().out}
+
+
+@pytest.mark.parametrize("arch", ["../../../victim", "", "a/b", "x86 64"])
+def test_a_machine_names_no_folder_of_ours(tmp_path, monkeypatch, arch) -> None:
+    """Its kind of processor is part of one in the cache, which is removed where it isn't whole."""
+    monkeypatch.setenv("OTTER_CACHE", str(tmp_path / "cache"))
+    seen = parse(SAID.replace("arch=aarch64", f"arch={arch}"))
+    assert seen is not None
+    with pytest.raises(RemoteError, match="no packages are made for"):
+        fetch("pi", seen, Python("/usr/bin/python3", (3, 11, 2), "linux", venv=True))
+    assert not (tmp_path / "cache").exists()
