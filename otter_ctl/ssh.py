@@ -282,7 +282,7 @@ class _Client(asyncssh.SSHClient):
         host = options.host_key_alias or options.host
         self.name = host if options.port == asyncssh.DEFAULT_PORT else f"[{host}]:{options.port}"
         files = options.known_hosts
-        if isinstance(files, tuple | list) and not files:  # no configuration names any
+        if not files:  # no configuration names any
             from pathlib import Path
 
             default = Path("~/.ssh/known_hosts").expanduser()
@@ -302,11 +302,14 @@ class _Client(asyncssh.SSHClient):
 def _existing(known_hosts: object) -> object:
     """The files of known hosts that are there, as ssh reads them; where none is, nobody is known.
 
-    `UserKnownHostsFile none` is None, by which asyncssh would verify nothing.
+    `UserKnownHostsFile none` is None, by which asyncssh would verify nothing. Where nothing names
+    any it reads the user's own, also for b"": that nobody is known is said by an object.
     """
+    if known_hosts == []:
+        return known_hosts
     if isinstance(known_hosts, list):
         known_hosts = [path for path in known_hosts if os.path.isfile(os.path.expanduser(path))]
-    return b"" if known_hosts is None or known_hosts == [] else known_hosts
+    return known_hosts or asyncssh.import_known_hosts("")
 
 
 def _stream(reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> Stream:

@@ -22,12 +22,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def known(target: str) -> bool:
     client = _Client()
-    await Road(Machine(name="pi", ssh=target))._options(client)
+    options = await Road(Machine(name="pi", ssh=target))._options(client)
+    assert options.known_hosts is not None  # asyncssh would verify nothing
     return client.known
 
 
 @pytest.mark.parametrize("config", [None, "", "Host other\n  User bob\n"])
-async def test_without_a_word_of_known_hosts_the_users_own_are_read(home, config) -> None:
+async def test_without_a_word_of_known_hosts_the_users_own_are_read(
+    home: Path, config: str | None
+) -> None:
     """As for most: nobody writes UserKnownHostsFile into ~/.ssh/config."""
     if config is not None:
         (home / "config").write_text(config)
@@ -37,8 +40,18 @@ async def test_without_a_word_of_known_hosts_the_users_own_are_read(home, config
     assert not await known("ada@other.example.org")
 
 
-async def test_a_named_file_is_read_instead(home) -> None:
+async def test_a_named_file_is_read_instead(home: Path) -> None:
     (home / "known_hosts").write_text(f"pi.example.org {KEY}\n")
     (home / "none").write_text("")
-    (home / "config").write_text(f"UserKnownHostsFile {home / 'none'}\n")
-    assert not await known("pi.example.org")
+    for named in (home / "none", home / "not-there", "none"):
+        (home / "config").write_text(f"UserKnownHostsFile {named}\n")
+        assert not await known("pi.example.org")
+
+
+async def test_for_a_named_file_that_is_not_there_the_users_own_is_not_read(home: Path) -> None:
+    """Asyncssh would read it for anything that is empty."""
+    (home / "known_hosts").write_text(f"pi.example.org {KEY}\n")
+    for named in (home / "not-there", "none"):
+        (home / "config").write_text(f"UserKnownHostsFile {named}\n")
+        options = await Road(Machine(name="pi", ssh="pi.example.org"))._options(_Client())
+        assert options.known_hosts
