@@ -293,6 +293,13 @@ static PyObject *encode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_s
         return NULL;
     }
     long form = PyLong_AsLong(args[0]), flags = PyLong_AsLong(args[1]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (form & ~0xffL || flags & ~0xffL) {
+        PyErr_SetString(PyExc_OverflowError, "form and flags are a byte each");
+        return NULL;
+    }
     if (PyBytes_AsStringAndSize(args[2], &metadata, &metadata_bytes) < 0
         || PyBytes_AsStringAndSize(args[3], &body, &body_bytes) < 0) {
         return NULL;

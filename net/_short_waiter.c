@@ -71,12 +71,13 @@ static PyObject *Waiter_add_done_callback(Waiter *self, PyObject *args, PyObject
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O", names, &callback, &context)) {
         return NULL;
     }
+    PyObject *before = self->callback, *its = self->context;
     Py_INCREF(callback);
     Py_INCREF(context);
-    Py_XDECREF(self->callback);
-    Py_XDECREF(self->context);
     self->callback = callback;
     self->context = context;
+    Py_XDECREF(before); /* last: its end may run anything, and call us */
+    Py_XDECREF(its);
     Py_RETURN_NONE;
 }
 

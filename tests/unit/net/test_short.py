@@ -224,6 +224,9 @@ def test_what_cannot_be_said_is_refused(made):
         made.encode(BYTES, 0, b"", b"", None, 2**64, 0, 0, *TIMES)
     with pytest.raises((OverflowError, struct.error)):
         made.encode(BYTES, 0, b"", b"", None, -1, 0, 0, *TIMES)
+    for form, flags in ((256, 0), (-1, 0), (BYTES, 256), (BYTES, -1)):
+        with pytest.raises((OverflowError, struct.error)):
+            made.encode(form, flags, b"", b"", None, 1, 0, 0, *TIMES)
     with pytest.raises(TypeError):
         made.encode(BYTES, 0, b"", b"")
     with pytest.raises(UnicodeEncodeError):
@@ -361,6 +364,23 @@ async def test_what_the_task_raises_is_the_tasks(made):
     with pytest.raises(ExceptionGroup) as raised:
         await wake_it()
     assert [str(each) for each in raised.value.exceptions] == ["mine"]
+
+
+def test_what_it_lets_go_of_may_call_it(made):
+    """At the end of a callback that another has taken the place of."""
+    heard = []
+
+    class Callback:
+        def __call__(self, waiter):
+            heard.append(self)
+
+        def __del__(self):
+            waiter.wake()
+
+    waiter, context = made.Waiter(None), contextvars.copy_context()
+    waiter.add_done_callback(Callback(), context=context)
+    waiter.add_done_callback(heard.append, context=context)
+    assert heard == [waiter]
 
 
 async def test_it_runs_in_the_tasks_context(made):
