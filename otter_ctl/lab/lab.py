@@ -212,7 +212,7 @@ class Lab:
         user = os.environ.get("SUDO_UID", "")
         if user.isdigit():
             for name in ("id_ed25519", "id_ed25519.pub"):
-                os.chown(self.folder / name, int(user), -1)
+                os.chown(self.folder / name, int(user), -1, follow_symlinks=False)
 
     def down(self) -> None:
         """Remove all of it, whatever state it is in. What isn't there is fine.
