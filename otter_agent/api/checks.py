@@ -48,6 +48,10 @@ def check(spec: MeshSpec) -> None:
     modules = [module.name for module in spec.modules]
     _need(spec.mtu in _MTUS, f"an MTU of {spec.mtu} bytes")
     _need(not spec.machine or _MACHINE.fullmatch(spec.machine), "a machine's name is none")
+    whole = not any(link.tunnel for link in spec.links) and not spec.away
+    _need(
+        whole or spec.routing == "static", "routes can't follow links of which some are elsewhere"
+    )
     for other in spec.away:
         _need(_MACHINE.fullmatch(other.machine), f"{other.machine[:80]!r} is no machine's name")
     for name in (spec.name, *hosts, *modules, *spec.names):

@@ -131,3 +131,16 @@ def test_numbers_that_nobody_can_count_with_are_refused(digits):
     host = msgspec.structs.replace(HOST, address="1" * digits + ".0.0.1")
     with pytest.raises(msgspec.ValidationError, match="not an IPv4 address"):
         api.check(msgspec.structs.replace(spec(), hosts=(host,)))
+
+
+@pytest.mark.parametrize("away", [(), (api.Away(machine="m2", hosts=("far",)),)])
+def test_routes_follow_links_only_where_all_of_them_are(away):
+    """A part doesn't know the hosts elsewhere: working routes out would be an error of ours."""
+    tunnel = api.Tunnel(host="far", local="10.0.0.1", remote="10.0.0.2", vni=1, key="0" * 32)
+    link = api.Link(name="l", a="h", b="far", forward=None, reverse=None, tunnel=tunnel)
+    part = msgspec.structs.replace(
+        spec(), links=(link,), names={"far": "100.64.1.1"}, machine="m1", away=away
+    )
+    api.check(part)
+    with pytest.raises(msgspec.ValidationError, match="routes can't follow"):
+        api.check(msgspec.structs.replace(part, routing="shortest"))
