@@ -51,7 +51,7 @@ def machine_files(
         "ssh/ssh_host_ed25519_key": ((folder / "hostkey").read_text(), 0o600),
         "ssh/ssh_host_ed25519_key.pub": (public, 0o644),
         "ssh/lab_keys": (client, 0o644),
-        "ssh/sshd_config": (_server_config(address, env), 0o644),
+        "ssh/sshd_config": (_server_config(address, env), 0o600),  # an index may want a password
     }
 
 
