@@ -18,7 +18,7 @@ from otter_ctl.errors import PlanError, RemoteError
 from otter_ctl.fleet import Found
 from otter_ctl.many import each, together
 from otter_ctl.planning.machines import assign
-from otter_ctl.planning.parts import Wires, kept_wires
+from otter_ctl.planning.parts import Wires, kept_tunnels
 from otter_ctl.spread import Fleet
 from otter_ctl.topology.model import LOCAL, Host, Machine, Topology
 
@@ -132,7 +132,6 @@ def _same_version(name: str, info: api.Info) -> None:
 async def _wires(
     fleet: Fleet, names: list[str], infos: Mapping[str, api.Info], found: Found
 ) -> Wires:
-    key, vnis = kept_wires(part.spec for part in found.parts.values())
     addresses = {}
     for name in names:
         if name != LOCAL or LOCAL in fleet.agents.machines:
@@ -144,7 +143,8 @@ async def _wires(
         if info.tunnels:
             raise PlanError(f"machine {name}", f"no links to other machines: {info.tunnels}")
     mtu = min(_network(infos[name], addresses[name], name).mtu for name in names)
-    return Wires(addresses, key or secrets.token_hex(16), mtu, vnis)
+    parts = {name: part.spec for name, part in found.parts.items()}
+    return Wires(addresses, secrets.token_hex(16), mtu, kept_tunnels(parts, addresses))
 
 
 async def _address(fleet: Fleet, machine: Machine, info: api.Info) -> str:

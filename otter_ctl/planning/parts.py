@@ -28,15 +28,15 @@ class Wires:
 
     Attributes:
         addresses: Machine -> its IPv4 address for data.
-        key: Known to the machines only, 32 hex digits.
+        key: Random, 32 hex digits: what follows from it, tunnels get that are new.
         mtu: What all the ways between them carry, without what a tunnel adds.
-        vnis: Link -> the number that its tunnel has now.
+        kept: Link -> the tunnel that it has now.
     """
 
     addresses: Mapping[str, str] = field(default_factory=dict)
     key: str = "0" * 32
     mtu: int = api.MTU_BYTES
-    vnis: Mapping[str, int] = field(default_factory=dict)
+    kept: Mapping[str, api.Tunnel] = field(default_factory=dict)
 
 
 def split(
@@ -62,7 +62,7 @@ def split(
         for name in names
     }
     crossing = [link for link in whole.links if of[link.a] != of[link.b]]
-    vnis = _vnis(whole.name, crossing, wires.vnis)
+    vnis = _vnis(whole.name, crossing, wires.kept)
     mtu = min(whole.mtu, wires.mtu - api.TUNNEL_BYTES) if crossing else whole.mtu
     return {
         name: replace(
@@ -105,13 +105,16 @@ def join(parts: Iterable[api.MeshSpec]) -> api.MeshSpec:
     )
 
 
-def kept_wires(parts: Iterable[api.MeshSpec]) -> tuple[str, dict[str, int]]:
-    """The key (empty: there is none) and the numbers of the tunnels that there are."""
-    tunnels = {
-        link.name: link.tunnel for part in parts for link in part.links if link.tunnel is not None
+def kept_tunnels(
+    parts: Mapping[str, api.MeshSpec], addresses: Mapping[str, str]
+) -> dict[str, api.Tunnel]:
+    """The tunnels that there are, by their links' names; each machine tells of its own alone."""
+    return {
+        link.name: link.tunnel
+        for name, part in parts.items()
+        for link in part.links
+        if link.tunnel is not None and link.tunnel.local == addresses.get(name)
     }
-    key = next((tunnel.key for tunnel in tunnels.values()), "")
-    return key, {name: tunnel.vni for name, tunnel in tunnels.items()}
 
 
 def shaper(link: api.Link, of: Mapping[str, str], *, forward: bool) -> str:
@@ -135,19 +138,28 @@ def _links(
             there = link.b if here[0] == link.a else link.a
             forward = link.forward if shaper(link, of, forward=True) == machine else None
             reverse = link.reverse if shaper(link, of, forward=False) == machine else None
+            ends = wires.addresses[machine], wires.addresses[of[there]]
             tunnel = api.Tunnel(
                 host=there,
-                local=wires.addresses[machine],
-                remote=wires.addresses[of[there]],
+                local=ends[0],
+                remote=ends[1],
                 vni=vnis[link.name],
-                key=wires.key,
+                key=_key(link.name, ends, wires),
             )
             yield replace(link, forward=forward, reverse=reverse, tunnel=tunnel)
 
 
-def _vnis(mesh: str, links: Iterable[api.Link], kept: Mapping[str, int]) -> dict[str, int]:
+def _key(link: str, ends: tuple[str, str], wires: Wires) -> str:
+    """Only the two machines of a link know its key: not the mesh's others, nor former ones."""
+    kept = wires.kept.get(link)
+    if kept is not None and {kept.local, kept.remote} == {*ends}:
+        return kept.key
+    return hashlib.blake2b(link.encode(), key=wires.key.encode(), digest_size=16).hexdigest()
+
+
+def _vnis(mesh: str, links: Iterable[api.Link], kept: Mapping[str, api.Tunnel]) -> dict[str, int]:
     """A number for each link, spread over all there are: other meshes know nothing of this one."""
-    found = {link.name: kept[link.name] for link in links if link.name in kept}
+    found = {link.name: kept[link.name].vni for link in links if link.name in kept}
     taken = set(found.values())
     for link in links:
         if link.name in found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 
 from net.links.spec import LinkSpec
 from otter_agent import api
-from otter_ctl.planning.parts import Wires, join, kept_wires, shaper, split
+from otter_ctl.planning.parts import Wires, join, kept_tunnels, shaper, split
 
 MACHINES = ("m1", "m2", "m3")
 WIRES = Wires({name: f"10.0.0.{n}" for n, name in enumerate(MACHINES, 1)}, "ab" * 16)
@@ -89,17 +90,57 @@ def test_what_tunnels_have_is_kept(seed: int) -> None:
     """Another plan of the same mesh, with other links, changes no tunnel that stays."""
     spec, of = whole(random.Random(seed))
     parts = split(spec, of, WIRES)
-    key, vnis = kept_wires(parts.values())
     fewer = replace(spec, links=spec.links[1:], timeline=api.TimelineSpec())
-    again = split(fewer, of, replace_wires(key, vnis))
+    again = split(fewer, of, with_tunnels_of(parts))
     before = {link.name: link.tunnel for part in parts.values() for link in part.links}
     for link in (link for part in again.values() for link in part.links):
         if before[link.name] is not None and link.tunnel is not None:
             assert link.tunnel.vni == before[link.name].vni  # type: ignore[union-attr]
+            assert link.tunnel.key == before[link.name].key  # type: ignore[union-attr]
 
 
-def replace_wires(key: str, vnis: dict[str, int]) -> Wires:
-    return Wires(WIRES.addresses, key or WIRES.key, WIRES.mtu, vnis)
+def with_tunnels_of(parts: Mapping[str, api.MeshSpec]) -> Wires:
+    kept = kept_tunnels(parts, WIRES.addresses)
+    return Wires(WIRES.addresses, "cd" * 16, WIRES.mtu, kept)
+
+
+def keys(parts: Mapping[str, api.MeshSpec]) -> dict[str, set[str]]:
+    """Those that each machine knows."""
+    return {
+        name: {link.tunnel.key for link in part.links if link.tunnel is not None}
+        for name, part in parts.items()
+    }
+
+
+def test_a_key_is_known_to_the_two_machines_of_its_link_alone() -> None:
+    """Not to the mesh's others, nor to one that was part of it before."""
+    spec = api.MeshSpec(
+        name="mesh",
+        run="r",
+        hosts=tuple(
+            api.HostSpec(name=n, address=f"100.64.{i}.1", block=f"100.64.{i}.0/24")
+            for i, n in enumerate("abc")
+        ),
+        links=(api.Link(name="ab", a="a", b="b"), api.Link(name="bc", a="b", b="c")),
+    )
+    one, two, three = MACHINES[:3]
+    parts = split(spec, {"a": one, "b": two, "c": three}, WIRES)
+    known = keys(parts)
+    assert not known[one] & known[three]
+    assert known[two] == known[one] | known[three]
+    moved = split(spec, {"a": three, "b": two, "c": three}, with_tunnels_of(parts))
+    assert not keys(moved)[two] & known[one]
+    assert keys(moved)[two] >= known[three]  # what stays is kept
+
+
+def test_a_machine_tells_of_its_own_tunnels_alone() -> None:
+    told = api.Tunnel(host="b", local="10.0.0.1", remote="10.0.0.2", vni=7, key="ef" * 16)
+    part = api.MeshSpec(
+        name="mesh", run="r", links=(api.Link(name="ab", a="a", b="b", tunnel=told),)
+    )
+    addresses = {"m1": "10.0.0.1", "m2": "10.0.0.2", "m3": "10.0.0.3"}
+    assert kept_tunnels({"m1": part}, addresses) == {"ab": told}
+    assert kept_tunnels({"m3": part}, addresses) == {}
 
 
 def test_numbers_of_tunnels_differ() -> None:
