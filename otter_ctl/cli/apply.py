@@ -21,6 +21,7 @@ from otter_ctl.client import AgentClient
 from otter_ctl.deploy import SETTLED, Prepared, with_secrets
 from otter_ctl.fetching import controller, facts
 from otter_ctl.planning.unbuilt import refuse_unsupported
+from otter_ctl.printable import printable_lines
 from otter_ctl.runs import RunFolder
 from otter_ctl.secrets import gather
 from otter_ctl.topology import load
@@ -159,11 +160,12 @@ def _report(
         click.echo(f"mesh {status.mesh}: {what}; run folder {folder}")
         return 0
     if status.problem:
-        click.secho(status.problem, fg="red", err=True)
+        click.secho(printable_lines(status.problem), fg="red", err=True)
     bad = [m for m in status.modules if m.state not in SETTLED or m.reason]
     show_failures(status, err=True)
     for module in bad:
-        click.secho(f"{module.name}: {module.state}: {module.reason}", fg="red", err=True)
+        why = printable_lines(module.reason)
+        click.secho(f"{module.name}: {module.state}: {why}", fg="red", err=True)
     click.echo(
         f"otterctl: mesh {status.mesh}: {len(bad)} of {len(status.modules)} modules are not as "
         "asked; `otterctl logs`, mend, apply again, or `otterctl destroy`",

@@ -11,6 +11,7 @@ from otter_ctl.cli import Session
 from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import json_option, mesh_option, pass_session, print_json_line, run
 from otter_ctl.client import AgentClient
+from otter_ctl.printable import printable_lines
 
 
 @click.command(
@@ -55,4 +56,5 @@ def _text(event: api.Event) -> str:
     moment = time.strftime("%H:%M:%S", time.localtime(event.time))
     what = " ".join(filter(None, (event.state, event.text)))
     subject = event.subject if event.subject != event.mesh else ""
-    return f"{moment} {event.mesh} {event.kind} {subject}: {what}".replace(" :", ":")
+    text = f"{moment} {event.mesh} {event.kind} {subject}: {what}".replace(" :", ":")
+    return printable_lines(text)

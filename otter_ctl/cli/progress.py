@@ -9,6 +9,7 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli.tables import STATE_STYLES
+from otter_ctl.printable import printable_lines
 
 _FINAL = frozenset({"ready", "done", "removed", "failed"})
 
@@ -44,7 +45,7 @@ class Progress:
         if event.kind == "image":
             self._latest = f"{event.subject}: {event.text}"
             if not self._live:
-                click.echo(f"{event.subject}: image: {event.text}", err=True)
+                click.echo(f"{event.subject}: image: {printable_lines(event.text)}", err=True)
         elif self._worth_a_line(event):
             self._line(event)
         self._draw()
@@ -59,7 +60,8 @@ class Progress:
         self._wipe()
         style = STATE_STYLES.get(event.state, "").split()
         state = click.style(event.state, fg=style[-1] if style and style[-1] != "dim" else None)
-        text = f" ({event.text})" if event.text and event.state else event.text
+        said = printable_lines(event.text)
+        text = f" ({said})" if said and event.state else said
         click.echo(f"{event.subject}: {state}{text}", err=True)
 
     def _draw(self) -> None:

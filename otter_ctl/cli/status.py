@@ -153,11 +153,13 @@ def _show_published(status: api.MeshStatus) -> None:
 
 def show_failures(status: api.MeshStatus, *, err: bool = False) -> None:
     """The last log lines of modules that failed or restart."""
+    from otter_ctl.cli.logs import printable
+
     for module in status.modules:
         if module.log_tail:
             click.echo(f"\n{module.name}: last lines of its log", err=err)
             for line in module.log_tail:
-                click.echo(f"  | {line}", err=err)
+                click.echo(f"  | {printable(line)}", err=err)
 
 
 def _size(value: int | None) -> str | None:

@@ -2,9 +2,12 @@
 
 import os
 import pty
+from types import SimpleNamespace
 
 from otter_agent import api
+from otter_ctl.cli import events
 from otter_ctl.cli.progress import Progress
+from otter_ctl.cli.status import show_failures
 
 
 def event(subject: str, state: str, text: str = "", kind: str = "module") -> api.Event:
@@ -47,3 +50,17 @@ def test_elsewhere_there_are_plain_lines(capsys):
 def test_quiet_is_quiet(capsys):
     play(Progress(["a", "b"], quiet=True))
     assert capsys.readouterr().err == ""
+
+
+def test_what_modules_and_machines_say_orders_no_terminal_about(capsys):
+    """What a build or a module prints becomes events, reasons, last lines of logs."""
+    order = "\x1b]52;c;eA==\x07"
+    with Progress(["a"]) as progress:
+        progress(event("a", "", f"step 1{order}", kind="image"))
+        progress(event("a", "failed", f"no{order}"))
+    status = SimpleNamespace(modules=[SimpleNamespace(name="a", log_tail=[f"last{order}"])])
+    show_failures(status)
+    print(events._text(event("a", "failed", f"no{order}")))
+    shown = "".join(capsys.readouterr())
+    assert shown.count("eA==") == 4
+    assert not {"\x1b", "\x07"} & {*shown}
