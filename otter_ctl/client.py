@@ -178,7 +178,7 @@ class AgentClient:
         try:
             return await self._get(path, api.MeshStatus, "PUT", query=query, body=body)
         except AgentFault as fault:
-            if fault.code != "missing-blobs":
+            if fault.code != "missing-blobs" or not uploads.keys() >= set(fault.problem.missing):
                 raise
             for digest in fault.problem.missing:
                 async with self._request("PUT", f"/v1/blobs/{digest}", body=uploads[digest]()):

@@ -13,9 +13,9 @@
         AgentUnreachable           no agent answers: socket, why
         AgentNotStarted            it was started and ended at once
         MachineUnreachable         SSH leads to no machine: why, what to do
-      MachinesError                several machines, each with its own trouble
         FetchError                 not everything could be fetched: how much is missing
         AgentFault                 the agent refused: problem, code; codes are stable
+      MachinesError                several machines, each with its own trouble
 
 Must not know: the CLI, sockets, how errors are shown.
 """

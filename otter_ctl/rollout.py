@@ -82,6 +82,18 @@ async def destroy(client: AgentClient, mesh: str, on_event: OnEvent) -> None:
         raise RemoteError(sorted(failed)[0], text.removeprefix(f"{sorted(failed)[0]}: "), hint=hint)
 
 
+async def complete(client: AgentClient, prepared: Prepared) -> None:
+    """Of a mesh that is as planned: set its epoch, if an apply before didn't come to that."""
+    if not isinstance(client, Fleet) or not prepared.parts:
+        return
+    mesh = prepared.plan.spec.name
+    agents = await client.places.clients(mesh)
+    told = (await each(agents, lambda name, agent: agent.timeline(mesh))).all()
+    if any(status.state == "waiting" for status in told.values()):
+        async with turn(agents, mesh):
+            await begin(client, mesh)
+
+
 @dataclass(slots=True)
 class _Course:
     """How far it has come, by machine."""
@@ -172,7 +184,7 @@ async def begin(fleet: Fleet, mesh: str) -> None:
     agents = await fleet.places.clients(mesh)
     told = (await each(agents, lambda name, agent: agent.timeline(mesh))).all()
     waiting = {name for name, status in told.items() if status.state == "waiting"}
-    if not waiting or not agents.keys() - {""}:
+    if not waiting:
         return
     if waiting == told.keys():
         await fleet.order_timeline(mesh, "start")
@@ -248,7 +260,8 @@ async def _put(
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(name), name=f"put {name}") for name in prepared.parts]
-        while not _all_took(course, prepared) and not _refused(course):
+        # Who was interrupted while it took its part may have it or not: nobody is, so all is known.
+        while _undecided(course, prepared):
             course.news.clear()
             await course.news.wait()
         if refused := _refused(course):
@@ -259,8 +272,8 @@ async def _put(
     return course
 
 
-def _all_took(course: _Course, prepared: Prepared) -> bool:
-    return course.accepted >= prepared.parts.keys()
+def _undecided(course: _Course, prepared: Prepared) -> bool:
+    return not course.accepted | course.answers.failed.keys() >= prepared.parts.keys()
 
 
 def _refused(course: _Course) -> dict[str, OtterError]:
@@ -273,8 +286,12 @@ async def _rolled_back(
     course: _Course,
     refused: Mapping[str, OtterError],
 ) -> OtterError:
-    """Those that took their part get back what they had; the error to raise."""
+    """Those that took their part get back what they had; the error to raise.
+
+    Those that gave no answer, too, as they may have taken it.
+    """
     mesh = prepared.plan.spec.name
+    silent = {name for name, error in refused.items() if not isinstance(error, AgentFault)}
 
     async def back(name: str, agent: AgentClient) -> None:
         before = prepared.currents.get(name)
@@ -283,11 +300,11 @@ async def _rolled_back(
         else:
             await agent.put_mesh(before.spec, {})
 
-    done = await each({name: agents[name] for name in course.accepted}, back)
+    done = await each({name: agents[name] for name in course.accepted | silent}, back)
     error = together(refused)
     first = sorted(refused)[0]
     text = f"{error.message}; nothing was changed on the other machines"
-    if course.accepted:
+    if course.accepted | silent:
         text = f"{error.message}; {', '.join(sorted(done.good)) or 'nobody'} went back"
     if done.failed:
         text += f"; {', '.join(sorted(done.failed))} could not"

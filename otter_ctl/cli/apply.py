@@ -92,6 +92,7 @@ def command(
             for line in restarts(prepared.changes):
                 click.echo(line, err=True)
             if prepared.nothing_to_do and prepared.current is not None and not secrets:
+                await rollout.complete(client, prepared)
                 return prepared, prepared.current
             folder = RunFolder.of(session.runs, prepared.plan.spec)
             folder.make()

@@ -1,0 +1,158 @@
+"""A plan comes to several machines, one of which says no, is silent, or had no epoch yet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from net.errors import OtterError
+from otter_agent import api
+from otter_ctl import rollout
+from otter_ctl.client import AgentClient
+from otter_ctl.deploy import Prepared
+from otter_ctl.errors import AgentFault, AgentUnreachable
+from otter_ctl.planning.diff import Change
+from otter_ctl.planning.model import Plan
+from otter_ctl.spread import Fleet
+from otter_ctl.topology.model import Machine
+
+NAMES = ("m1", "m2")
+NO = AgentFault("m2", api.Problem(code="port-taken", message="port 80 is taken"))
+SILENT = AgentUnreachable("m2", "agent.sock", "no answer in 60 s")
+
+
+class Agent(AgentClient):
+    """Takes parts in memory; knows no modules, so that a mesh has settled at once."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Path("/nowhere"), name)
+        self.held: api.MeshStatus | None = None
+        self.told = api.TimelineStatus(mesh="mesh", state="waiting", position_s=0.0)
+        self.fails: OtterError | None = None
+        self.takes_first: bool = False
+        self.late_for: asyncio.Event | None = None
+        self.asked = asyncio.Event()
+
+    async def put_mesh(self, spec: api.MeshSpec, *_: Any, **__: Any) -> api.MeshStatus:
+        self.asked.set()
+        fails, self.fails = self.fails, None
+        if fails is None or self.takes_first:
+            self.held = status(spec)
+        if self.late_for is not None:
+            await self.late_for.wait()
+            for _turn in range(100):  # whoever hears of the other one's answer has their turn
+                await asyncio.sleep(0)
+        if fails is not None:
+            raise fails
+        return status(spec)
+
+    async def find_mesh(self, name: str) -> api.MeshStatus | None:
+        return self.held
+
+    async def destroy(self, name: str) -> None:
+        self.held = None
+        raise AgentFault(self.machine, api.Problem(code="not-found", message="gone"))
+
+    @contextlib.asynccontextmanager
+    async def events(self, **_: Any) -> AsyncIterator[AsyncIterator[api.Event]]:
+        async def none() -> AsyncIterator[api.Event]:
+            return
+            yield
+
+        yield none()
+
+    async def timeline(self, mesh: str, **_: Any) -> api.TimelineStatus:
+        return self.told
+
+    async def order_timeline(
+        self, mesh: str, order: api.TimelineOrder, at: float | None = None
+    ) -> api.TimelineStatus:
+        self.told = api.TimelineStatus(mesh=mesh, state="running", position_s=0.0, epoch=at)
+        return self.told
+
+    async def clock(self) -> api.ClockReading:
+        return api.ClockReading(wall_s=time.time(), monotonic_s=time.monotonic())
+
+    async def lease(self, mesh: str, lease: api.Lease) -> None: ...
+
+    async def check_mesh(self, spec: api.MeshSpec) -> tuple[api.Problem, ...]:
+        return ()
+
+    async def upload(self, *_: Any) -> None: ...
+
+
+def part(name: str) -> api.MeshSpec:
+    away = tuple(api.Away(machine=other, hosts=()) for other in NAMES if other != name)
+    return api.MeshSpec(name="mesh", run="r", hosts=(), modules=(), machine=name, away=away)
+
+
+def status(spec: api.MeshSpec) -> api.MeshStatus:
+    return api.MeshStatus(
+        mesh=spec.name, state="ready", generation=1, settled=1, machines=(), hosts=(), modules=(),
+        links=(), spec=spec,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def agents() -> dict[str, Agent]:
+    return {name: Agent(name) for name in NAMES}
+
+
+@pytest.fixture
+def fleet(agents: dict[str, Agent]) -> Fleet:
+    fleet = Fleet(Path("/nowhere"), {name: Machine(name=name) for name in NAMES})
+    fleet.agents._clients.update(agents)
+    return fleet
+
+
+def prepared() -> Prepared:
+    parts = {name: part(name) for name in NAMES}
+    changes = [Change("create", "mesh", "mesh", ())]
+    return Prepared(None, Plan(part("m1")), None, changes, {}, parts)  # type: ignore[arg-type]
+
+
+async def bring(fleet: Fleet) -> api.MeshStatus:
+    return await rollout.bring(fleet, prepared(), lambda event: None, wait=True)
+
+
+async def test_one_epoch_for_all(fleet: Fleet, agents: dict[str, Agent]) -> None:
+    await bring(fleet)
+    assert {agent.told.state for agent in agents.values()} == {"running"}
+
+
+async def test_who_is_late_to_say_that_it_took_its_part_goes_back_too(
+    fleet: Fleet, agents: dict[str, Agent]
+) -> None:
+    agents["m2"].fails = NO
+    agents["m1"].late_for = agents["m2"].asked
+    with pytest.raises(OtterError, match=r"port 80 is taken; m1 went back"):
+        await bring(fleet)
+    assert agents["m1"].held is None
+
+
+async def test_who_took_its_part_and_could_not_say_so_goes_back_too(
+    fleet: Fleet, agents: dict[str, Agent]
+) -> None:
+    agents["m2"].fails = SILENT
+    agents["m2"].takes_first = True
+    with pytest.raises(OtterError, match=r"no answer in 60 s; m1, m2 went back"):
+        await bring(fleet)
+    assert [agent.held for agent in agents.values()] == [None, None]
+
+
+async def test_a_mesh_that_waits_for_its_epoch_gets_it_from_the_next_apply(
+    fleet: Fleet, agents: dict[str, Agent]
+) -> None:
+    for name, agent in agents.items():
+        agent.held = status(part(name))
+    await rollout.complete(fleet, prepared())
+    first = [agent.told for agent in agents.values()]
+    assert {told.state for told in first} == {"running"}
+    await rollout.complete(fleet, prepared())
+    assert [agent.told for agent in agents.values()] == first
