@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from net.links.changes import Change
 from otter_agent.budgets.subjects import Subject
@@ -44,6 +44,10 @@ class Links(ahead.Links, Protocol):
 
 class Workers(Protocol):
     """The mesh's hosts and modules: `otter_agent.timeline.workers.Workers`."""
+
+    def differing(self, wanted: Mapping[Any, Change]) -> Collection[Subject]:
+        """Those of which something else was asked last, perhaps by an agent before this one."""
+        ...
 
     async def change(self, changes: Mapping[Subject, Change]) -> dict[Subject, str]:
         """Change them, and return when that is in force; why it isn't, of those it isn't of."""

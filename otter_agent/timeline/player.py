@@ -216,11 +216,12 @@ class Player:
 
         # For thousands of directions that takes a while; the loop has others to serve.
         state, walk = await asyncio.to_thread(prepare)
-        wanted = {**dict.fromkeys(self._held, _NOTHING), **state}
+        left: set[Key] = set(self._around.workers.differing(state))  # what was over meanwhile, too
+        wanted = {**dict.fromkeys((*self._held, *left), _NOTHING), **state}
         changes = {
             key: change
             for key, change in wanted.items()
-            if change != self._held.get(key, _NOTHING) or key in planned
+            if change != self._held.get(key, _NOTHING) or key in planned or key in left
         }
         self._held = state
         self._walk = walk

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -25,6 +25,7 @@ from otter_agent.errors import AgentError
 
 BY = "the timeline"
 _NOTE = "runs"
+_NOTHING = Change()
 
 
 class Modules(Protocol):
@@ -63,11 +64,12 @@ class _Held(msgspec.Struct, frozen=True):
     """What the timeline asked of a module last.
 
     Attributes:
+        run: None: it was about to ask for something, or for nothing any more.
         stopped: Whether it was stopped, by whomever, before.
         pid: That was paused.
     """
 
-    run: Run
+    run: Run | None
     stopped: bool = False
     pid: int | None = None
 
@@ -106,6 +108,14 @@ class Runs:
         """Modules that aren't there any more."""
         self._held = {name: held for name, held in self._held.items() if name in known}
 
+    def differing(self, wanted: Mapping[Any, Change]) -> set[Subject]:
+        """Modules of which something else was asked last: perhaps by an agent before this one."""
+        return {
+            subject
+            for subject, held in ((Subject("module", n), h) for n, h in self._held.items())
+            if held.run is None or wanted.get(subject, _NOTHING).values.get("run") != held.run
+        }
+
     async def change(self, changes: Mapping[Subject, Change]) -> dict[Subject, str]:
         """What the timeline asks now; returns why it can't be, of those of which it can't."""
         failed = {}
@@ -115,27 +125,33 @@ class Runs:
                 continue
             run: Run | None = change.values.get("run")  # type: ignore[assignment]  # of these
             held = self._held.get(subject.name)
-            if run == (held.run if held else None):
+            if run == (held.run if held else None) and not (held and held.run is None):
                 continue
             try:
+                if held is None:  # known before it is done: who was stopped by this is no other's
+                    held = _Held(None, self.modules.is_stopped(subject.name))
+                    self._keep({**self._held, subject.name: held})
                 if error := await self._turn(subject.name, run, held, self.modules):
                     failed[subject] = error
             except AgentError as error:
                 failed[subject] = str(error)
         if before != self._held:
             try:
-                self._notes.put_note(self._mesh, _NOTE, msgspec.json.encode(self._held))
+                self._keep(self._held)
             except AgentError as error:
                 failed |= {s: str(error) for s in changes if s not in failed}
         return failed
 
-    async def _turn(self, name: str, run: Run | None, held: _Held | None, modules: Modules) -> str:
-        stopped = held.stopped if held else modules.is_stopped(name)
+    def _keep(self, held: Mapping[str, _Held]) -> None:
+        self._notes.put_note(self._mesh, _NOTE, msgspec.json.encode(held))
+
+    async def _turn(self, name: str, run: Run | None, held: _Held, modules: Modules) -> str:
+        stopped = held.stopped
         error = ""
-        if held and held.run == "paused" and self.is_paused(name, modules.pid(name)):
+        if held.run == "paused" and self.is_paused(name, modules.pid(name)):
             error = await modules.signal(name, signal.SIGCONT)
         if run is None:
-            del self._held[name]
+            self._held.pop(name, None)
             self._order(name, "stop" if stopped else "start", modules)
         elif run == "stopped":
             self._order(name, "stop", modules)

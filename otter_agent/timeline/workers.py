@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from net.links.changes import Change
 from otter_agent.budgets.book import BudgetBook
@@ -17,6 +18,10 @@ class Workers:
 
     budgets: BudgetBook
     runs: Runs
+
+    def differing(self, wanted: Mapping[Any, Change]) -> set[Subject]:
+        """Those of which something else was asked last, perhaps by an agent before this one."""
+        return self.runs.differing(wanted)
 
     async def change(self, changes: Mapping[Subject, Change]) -> dict[Subject, str]:
         """Bring what the timeline asks now into force; why it isn't, of those it isn't of."""

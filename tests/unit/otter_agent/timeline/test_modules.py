@@ -14,7 +14,9 @@ from helpers.world import DEADLINE_S, World, each, module, settled, spec, until,
 from net.conditions import Condition
 from otter_agent import api
 from otter_agent.agent import Agent
+from otter_agent.links import clock
 from otter_agent.runtimes.base import Key
+from otter_agent.timeline.kept import Kept, encode
 
 A = Key("mesh", "a")
 TOLD_S = 1.05
@@ -178,3 +180,35 @@ async def test_a_strike_on_a_condition_happens_each_time(tmp_path):
                     break
             # It may fire again once it was seen to be otherwise.
             await eventually(lambda: agent.player("mesh").status().conditions[0].value == "ready")
+
+
+async def test_what_was_over_while_no_agent_was_there_is_ended_by_the_next(tmp_path):
+    world = World(tmp_path)
+    async with world.agent() as agent:
+        agent.put_mesh(mesh(event(change={"run": "stopped"}, for_s=3600.0)))
+        await module_is(agent, "stopped")
+        await eventually(lambda: b"stopped" in (agent._state.note("mesh", "runs") or b""))
+        since = agent.last_event()
+        over = Kept(state="running", zero=clock.now().after(-3601.0))
+        agent._state.put_timeline("mesh", encode(over))
+    async with world.agent() as agent:
+        await module_is(agent, "ready", since)
+
+
+async def test_one_that_was_stopped_by_an_agent_that_was_killed_then_is_started_again(tmp_path):
+    """It was stopped, and nobody had the time to write down that it is."""
+    world = World(tmp_path)
+    async with world.agent() as agent:
+        agent.put_mesh(mesh(event(change={"run": "stopped"}, for_s=3600.0)))
+        kept = agent._state.put_note
+        notes: list[bytes] = []
+        agent._state.put_note = lambda mesh, name, body: notes.append(body)
+        await module_is(agent, "stopped")
+        await eventually(lambda: len(notes) == 2)
+        kept("mesh", "runs", notes[0])
+        since = agent.last_event()
+    async with world.agent() as agent:
+        await settled(agent)
+        assert state(agent) == "stopped"
+        agent.order_timeline("mesh", "reset", None)
+        await module_is(agent, "ready", since)
