@@ -86,6 +86,7 @@ class BudgetBook:
         self._shapes = {Subject(*key): leases.decode(v) for key, v in kept.items()}  # type: ignore[arg-type]  # of ours
         self._refused: dict[Subject, str] = {}
         self._writing = threading.Lock()
+        self._turn = asyncio.Lock()
         self._news = asyncio.Event()
         self.limit: Callable[[str], Awaitable[str]] = _none_runs
         self.take(spec)
@@ -163,6 +164,15 @@ class BudgetBook:
         Raises:
             AgentError: The disk is full, or `admit` refuses: nothing was changed.
         """
+        async with self._turn:  # what is refused is taken back before anybody builds on it
+            return await self._shape(all_asked, by, admit)
+
+    async def _shape(
+        self,
+        all_asked: Sequence[Asked],
+        by: str,
+        admit: Callable[[Mapping[str, api.Budget]], None],
+    ) -> dict[Subject, str]:
         now = self._now()
         before = dict(self._shapes)
         shapes: dict[Subject, Shape] = {}
@@ -224,6 +234,10 @@ class BudgetBook:
         return AGAIN_S if self._refused else _LOOK_AGAIN_S
 
     async def _end_leases(self) -> None:
+        async with self._turn:
+            await self._end_those_that_are_over()
+
+    async def _end_those_that_are_over(self) -> None:
         now = self._now()
         over = {s: shape.at(now) for s, shape in self._shapes.items() if shape.at(now) != shape}
         if not over:

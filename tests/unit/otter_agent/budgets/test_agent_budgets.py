@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from otter_agent import api
 from otter_agent.agent import Agent
 from otter_agent.budgets.asking import resolve
 from otter_agent.budgets.book import NO_GROUPS, BudgetBook
+from otter_agent.budgets.subjects import Subject
 from otter_agent.cgroups.ungrouped import Ungrouped
 from otter_agent.errors import AgentError
 from otter_agent.layout import Layout
@@ -137,4 +139,34 @@ async def test_without_control_groups_nothing_is_taken_for_limited(tmp_path):
     failed = await book.shape(resolve(changes, book.all(), "mesh"))
     assert set(failed.values()) == {NO_GROUPS}
     assert [book.of(subject) for subject in book.all()] == [api.Budget(), api.Budget()]
+    state.close()
+
+
+async def test_a_change_meanwhile_is_not_taken_back_with_what_is_refused(tmp_path):
+    state = State(tmp_path / "state.sqlite")
+    book = BudgetBook(None, spec(module("a")), state, lambda *told: None)
+    refusing, refused = asyncio.Event(), asyncio.Event()
+
+    async def limit(name: str) -> str:
+        if book.of(Subject("module", name)).memory_bytes != 1:
+            return ""
+        refusing.set()
+        await refused.wait()
+        return "it uses more"
+
+    book.limit = limit
+
+    async def change(**values: Any) -> dict[Subject, str]:
+        asked = api.BudgetChange(kind="module", name="a", set=values)
+        return await book.shape(resolve([asked], book.all(), "mesh"))
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        first = group.create_task(change(memory_bytes=1))
+        await refusing.wait()
+        second = group.create_task(change(cpu=0.5))
+        await asyncio.sleep(0)
+        refused.set()
+    a = Subject("module", "a")
+    assert (first.result()[a], second.result()[a]) == ("it uses more", "")
+    assert book.of(a) == api.Budget(cpu=0.5)
     state.close()
