@@ -4,8 +4,9 @@
       ├─ open(socket) ─► streams to a Unix socket over there, as many as wanted
       └─ run(command) ─► what it printed
 
-The sole importer of asyncssh, and itself imported only where a machine is reached by SSH. Host keys
-are always verified. Must not know: HTTP, agents' requests, topologies.
+All that imports asyncssh but for one thing (machine/hostkey.py: host keys that a user names), and
+itself imported only where a machine is reached by SSH. Host keys are always verified. Must not
+know: HTTP, agents' requests, topologies.
 """
 
 from __future__ import annotations

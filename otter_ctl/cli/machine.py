@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from otter_ctl.cli.common import json_option, print_json, run
+from otter_ctl.cli.common import json_option, print_json, run, site_option
 from otter_ctl.errors import RemoteError
 
 if TYPE_CHECKING:
@@ -49,13 +49,6 @@ def command() -> None:
     """
 
 
-def _choose_site(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        from otter_ctl.sites import VARIABLE
-
-        os.environ[VARIABLE] = value
-
-
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     from net.errors import OtterError
     from otter_ctl.machine.sites import known
@@ -67,10 +60,6 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 _target = click.argument("target", metavar="TARGET", shell_complete=_complete)
-_site = click.option(
-    "--site", metavar="FILE", callback=_choose_site, expose_value=False,
-    help="The site file, if not ~/.config/otter/site.toml. [env: OTTER_SITE]",
-)  # fmt: skip
 _config = click.option(
     "--ssh-config", metavar="FILE", help="OpenSSH configuration to read instead of ~/.ssh/config."
 )
@@ -97,7 +86,7 @@ Examples:
 @click.option("--docker", is_flag=True, help="Install Debian's Docker engine if there is none.")
 @_config
 @_host_key
-@_site
+@site_option
 @_yes
 @_dry_run
 def add(
@@ -139,7 +128,7 @@ def add(
 
 @command.command(epilog="Example: otterctl machine upgrade pi --yes")
 @_target
-@_site
+@site_option
 @_yes
 @_dry_run
 def upgrade(target: str, yes: bool, dry_run: bool) -> None:
@@ -174,7 +163,7 @@ def upgrade(target: str, yes: bool, dry_run: bool) -> None:
 @_target
 @click.option("--force", is_flag=True, help="Even if meshes run there, and with all they have.")
 @click.option("--forget", is_flag=True, help="Only take it out of the site file: it is gone.")
-@_site
+@site_option
 @_yes
 @_dry_run
 def rm(target: str, force: bool, forget: bool, yes: bool, dry_run: bool) -> None:
@@ -211,7 +200,7 @@ def rm(target: str, force: bool, forget: bool, yes: bool, dry_run: bool) -> None
 @_target
 @_config
 @_host_key
-@_site
+@site_option
 @json_option
 def check(target: str, ssh_config: str | None, accept_host_key: str | None, as_json: bool) -> int:
     """Say what a machine is and has, what is missing, and what to do. Changes nothing.
@@ -239,7 +228,7 @@ def check(target: str, ssh_config: str | None, accept_host_key: str | None, as_j
 
 
 @command.command(name="ls", epilog="Example: otterctl machine ls --json")
-@_site
+@site_option
 @json_option
 def list_machines(as_json: bool) -> None:
     """List the machines of the site file: whether they are reachable, and what runs there."""

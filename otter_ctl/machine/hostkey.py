@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import asyncssh
 
 from otter_ctl.errors import MachineUnreachable
 from otter_ctl.topology.model import Machine
+
+ANSWER_S = 10.0
+"""How long a machine may take to show its key."""
 
 
 async def accept(machine: Machine, fingerprint: str) -> None:
@@ -19,12 +23,16 @@ async def accept(machine: Machine, fingerprint: str) -> None:
     """
     user, _, host = (machine.ssh or machine.name).rpartition("@")
     config = [machine.ssh_config] if machine.ssh_config else ()
-    options = await asyncssh.SSHClientConnectionOptions.construct(
-        host=host, config=config, known_hosts=None, **({"username": user} if user else {})
-    )
     try:
-        key = await asyncssh.get_server_host_key(options.host, options=options)
-    except (asyncssh.Error, OSError) as error:
+        async with asyncio.timeout(ANSWER_S):
+            options = await asyncssh.SSHClientConnectionOptions.construct(
+                host=host, config=config, known_hosts=None, **({"username": user} if user else {})
+            )
+            key = await asyncssh.get_server_host_key(options.host, options=options)
+    except TimeoutError as error:
+        why = f"can't be reached by SSH: it gives no answer in {ANSWER_S:g} s"
+        raise MachineUnreachable(machine.name, why) from error
+    except (asyncssh.Error, OSError, ValueError) as error:
         raise MachineUnreachable(machine.name, f"can't be reached by SSH: {error}") from error
     shown = key.get_fingerprint() if key is not None else "none"
     if key is None or shown != fingerprint:
