@@ -306,9 +306,10 @@ class Event(Data, frozen=True):
     """Seconds since 1970, UTC."""
     mesh: str
     kind: str
-    """`module`, `network`, `image`, `mesh`, `agent`, `link`, `timeline`, `fidelity`."""
+    """`module`, `host`, `network`, `image`, `mesh`, `agent`, `link`, `timeline`, `fidelity`; of
+    controllers that follow several machines also `machine`."""
     subject: str
-    """Name of the module, host or link; the mesh's own name otherwise."""
+    """Name of the module, host, link or machine; the mesh's own name otherwise."""
     text: str
     state: str = ""
     """A module's new state, if this event is a change of state."""
