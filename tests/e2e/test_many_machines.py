@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from helpers.machines import SSHD, machines, sh
@@ -238,25 +236,33 @@ def test_of_two_controllers_one_wins(world):
     assert codes[1] == 0 or any("changed" in text for text in said), said
 
 
-def test_a_machine_lost_while_it_is_brought_its_part(world):
-    """The others keep theirs and the error names it; applied again, the mesh is whole."""
-    file = world.topology(TOPOLOGY)
+def test_an_agent_that_is_killed_while_modules_start(world):
+    """The others keep their parts and the error names it; applied again, the mesh is whole."""
+    never = 'host = "phone"\ncommand = ["sleep", "infinity"]\n'
+    never += 'ready = { command = ["false"], within = "3s" }\n'
+    slow = TOPOLOGY.replace('host = "phone"\ncommand = ["sleep", "infinity"]\n', never)
+    applying = world.popen("apply", world.topology(slow))
     machine = world["m3"]
-    os.kill(machine.agent.pid, signal.SIGSTOP)  # it accepts connections and answers nothing
-    try:
-        applying = world.popen("apply", file)
-        time.sleep(0)
-        machine.cut()
-        _, said = applying.communicate(timeout=200)
-    finally:
-        os.kill(machine.agent.pid, signal.SIGCONT)
-        machine.heal()
+    wait_for(lambda: machine.ask("GET", "/v1/meshes"), "m3 has its part")
+    machine.kill_agent()
+    _, said = applying.communicate(timeout=100)
     assert applying.returncode == 1
-    assert "m3" in said
+    assert "m3: " in said
+    assert "mesh spread is partial: m1, m2 of its machines have settled" in said
     assert "Traceback" not in said
-    wait_for(lambda: machine.reachable, "m3 is back")
-    world("apply", file)
+    machine.start_agent()
+    world("apply", world.topology(TOPOLOGY))
     assert world.json("status")["state"] == "ready"
+    assert world.json("timeline", "show")["state"] == "running"
+
+
+def test_an_epoch_that_nobody_waited_for_is_set_by_the_next_apply(world):
+    file = world.topology(TOPOLOGY)
+    world("apply", file, "--no-wait")
+    wait_for(lambda: world.json("status")["state"] == "ready", "all are ready")
+    assert world.json("timeline", "show")["state"] == "waiting"
+    assert world("apply", file).stdout.startswith("mesh spread: nothing to change")
+    assert {m.ask("GET", "/v1/meshes/spread/timeline")["state"] for m in world.all} == {"running"}
 
 
 def test_who_is_not_in_the_mesh_gets_nothing_in(world):

@@ -127,7 +127,7 @@ class Machine:
         """Remove what a test that failed has left."""
         if self.agent is None or self.agent.poll() is not None:
             return
-        for mesh in self.ask("GET", "/v1/meshes"):
+        for mesh in self.ask("GET", "/v1/meshes") or []:
             self.ask("DELETE", f"/v1/meshes/{mesh['mesh']}?force=1")
         wait_for(lambda: self.ask("GET", "/v1/meshes") == [], f"{self.name} lets go")
 
@@ -135,8 +135,18 @@ class Machine:
         """End it; what runs goes on."""
         if self.agent is not None:
             self.agent.terminate()
-            self.agent.wait(30)
-            self.agent = None
+            try:
+                self.agent.wait(30)
+            finally:
+                self.agent.kill()  # one that a test has stopped
+                self.agent = None
+
+    def kill_agent(self) -> None:
+        """Kill it; what runs goes on."""
+        assert self.agent is not None
+        self.agent.kill()
+        self.agent.wait()
+        self.agent = None
 
     def log(self, name: str) -> str:
         """The end of one of its logs."""
@@ -266,14 +276,15 @@ class Machines:
             machine.start_agent()
 
     def close(self) -> None:
-        """End everything."""
-        for machine in self.all:
-            machine.stop_sshd()
-            machine.end_meshes()
-            machine.stop_agent()
-        for name in [m.netns for m in self.all] + [self.ctl, self.switch]:
-            sh("ip", "netns", "del", name, check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """End everything, also where something of it doesn't end as it should."""
+        with contextlib.ExitStack() as ends:  # the last first
+            ends.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            for name in [m.netns for m in self.all] + [self.ctl, self.switch]:
+                ends.callback(sh, "ip", "netns", "del", name, check=False)
+            for machine in self.all:
+                ends.callback(machine.stop_agent)
+                ends.callback(machine.end_meshes)
+                ends.callback(machine.stop_sshd)
 
 
 def _inside(netns: str) -> list[str]:
