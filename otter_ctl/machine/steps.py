@@ -79,7 +79,7 @@ def install(
         ),
         Step(
             f"lead {TOP}/current and /usr/local/bin/otter-agent there",
-            f"ln -s {release} {TOP}/.current.new && mv -T {TOP}/.current.new {TOP}/current\n"
+            f"{_lead(release)}"
             f"mkdir -p /usr/local/bin && ln -sf {TOP}/current/bin/otter-agent /usr/local/bin/\n",
         ),
     ]
@@ -155,18 +155,21 @@ def clean(release: str) -> Step:
 
 def back(facts: Facts, earlier: str, name: str) -> list[Step]:
     """Return to the version that ran before."""
-    lead = (
-        f"ln -s {shlex.quote(earlier)} {TOP}/.current.new &&"
-        f" mv -T {TOP}/.current.new {TOP}/current\n"
-    )
-    return [Step(f"return to {earlier}", lead), service(facts, name)]
+    return [Step(f"return to {earlier}", _lead(earlier)), service(facts, name)]
+
+
+def _lead(release: str) -> str:
+    """Another version from one moment to the next; a link that was left half-way is replaced."""
+    name = shlex.quote(release)
+    return f"ln -sfn {name} {TOP}/.current.new && mv -T {TOP}/.current.new {TOP}/current\n"
 
 
 def remove(facts: Facts) -> list[Step]:
     """Revert all."""
     if facts.systemd:
         stop = (
-            "systemctl disable --quiet --now otter-agent 2>/dev/null\n"
+            "[ ! -e /etc/systemd/system/otter-agent.service ] ||"
+            " systemctl disable --quiet --now otter-agent\n"
             "rm -f /etc/systemd/system/otter-agent.service\nsystemctl daemon-reload\n"
         )
     else:

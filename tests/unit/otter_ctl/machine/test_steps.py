@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +43,27 @@ def test_whoever_logs_in_gets_into_the_group_quoted_and_root_needs_none() -> Non
 @pytest.mark.parametrize("name", ["probe.sh", "otter-agent.init"])
 def test_files_beside_are_shell(name: str) -> None:
     subprocess.run(["sh", "-n"], input=steps.data(name), text=True, check=True)
+
+
+def test_leading_to_another_version_that_was_cut_short_is_done_again(tmp_path: Path) -> None:
+    for release in ("0.9-def", "1.0-abc"):
+        (tmp_path / release).mkdir()
+    (tmp_path / ".current.new").symlink_to("0.9-def")  # by one that was killed there
+    [step, _] = steps.back(facts(), "1.0-abc", "pi")
+    script = step.script.replace(steps.TOP, str(tmp_path))
+    subprocess.run(["sh", "-euc", script], check=True)
+    assert os.readlink(tmp_path / "current") == "1.0-abc"
+    assert list((tmp_path / "0.9-def").iterdir()) == []
+
+
+def test_a_removal_that_was_cut_short_is_done_again(tmp_path: Path) -> None:
+    """The unit is gone already, and systemd refuses to disable what it doesn't know."""
+    units, tool = tmp_path / "units", tmp_path / "systemctl"
+    units.mkdir()
+    tool.write_text('#!/bin/sh\n[ "$1" != disable ] || exit 1\n')
+    tool.chmod(0o755)
+    script = steps.remove(facts(systemd=True))[0].script.replace("/etc/systemd/system", str(units))
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-euc", script], check=True, env=env)
+    (units / "otter-agent.service").touch()
+    assert subprocess.run(["sh", "-euc", script], env=env, check=False).returncode == 1
