@@ -32,7 +32,7 @@ _TUNSETIFF = 0x400454CA
 _IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
 _REQUEST = struct.Struct("=16sH22x")
 _ETHERNET_BYTES = 14
-_FRAME_BYTES = 1 << 16
+_PACKET_BYTES = 1 << 16
 _BATCH = 64
 _LONGEST_S = 1.0
 """Between two looks at the clock."""
@@ -74,20 +74,20 @@ class Way:
         self._model = Model(spec, chances(0, name), start=_ETHERNET_BYTES)
 
     def take_in(self, now: float) -> None:
-        """Frames that wait at its source."""
-        frames = []
+        """Packets that wait at its source."""
+        packets = []
         for _ in range(_BATCH):
             try:
-                frames.append(os.read(self.source, _FRAME_BYTES))
+                packets.append(os.read(self.source, _PACKET_BYTES))
             except BlockingIOError:
                 break
-        self._model.offer(frames, now)
+        self._model.offer(packets, now)
 
     def let_go(self, now: float) -> float:
-        """Frames whose time has come; returns when the next one's comes."""
-        for _, frame in self._model.take(now):
+        """Packets whose time has come; returns when the next one's comes."""
+        for _, packet in self._model.take(now):
             try:
-                os.write(self._target, frame)
+                os.write(self._target, packet)
             except OSError:
                 continue  # its device is down: lost, as on any cable
         return self._model.next_s

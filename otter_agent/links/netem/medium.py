@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from net.links.spec import LinkSpec
+from otter_agent.errors import NetworkError
 from otter_agent.links.base import Direction
 from otter_agent.links.netem import filters, tc, tree
 from otter_agent.links.netem.filters import ALL, IN, MARKED, OUT, Filter, Where
@@ -51,6 +52,7 @@ _HEAVY = 100_000
 """Times that at most; if weights are further apart, turns are smaller."""
 _MARK = 0x4F000000
 _MOST_NUMBERS = 0xFFFF
+"""Of classes of a qdisc. A namespace's devices have rising indexes, also after others have gone."""
 _PURPOSE = "share the medium"
 
 Key = tuple[object, ...]
@@ -87,8 +89,16 @@ class Member:
 
     @property
     def number(self) -> int:
-        """Its own among all at this host, as long as the device is there."""
-        return 2 * self.link + (not self.uplink)
+        """Its own among all at this host, as long as the device is there.
+
+        Raises:
+            NetworkError: There is none left: another one's would be shared in silence.
+        """
+        number = 2 * self.link + (not self.uplink)
+        if number > _MOST_NUMBERS:
+            why = f"over {self.link} devices were made in that namespace; make the mesh anew"
+            raise NetworkError("netem", _PURPOSE, str(self.direction), why)
+        return number
 
     @property
     def bytes_per_s(self) -> int:

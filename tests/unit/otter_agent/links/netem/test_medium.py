@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from net.links.spec import LinkSpec
+from otter_agent.errors import NetworkError
 from otter_agent.links.base import Direction
 from otter_agent.links.netem import medium, tc
 from otter_agent.links.netem.filters import ALL, IN, MARKED, OUT, Filter
@@ -111,3 +112,10 @@ def test_names_fit() -> None:
         assert len(name) <= 15
     assert Filter(where=medium.way_in(member(3)), to=1).put("").body
     assert (Htb().kind, Drr().kind) == ("htb", "drr")
+
+
+def test_who_has_no_number_left_is_refused_and_gets_nobody_elses() -> None:
+    """Indexes of devices rise for as long as their namespace lives."""
+    values(member(0x7FFF))
+    with pytest.raises(NetworkError, match="make the mesh anew"):
+        values(member(0x8000))
