@@ -10,16 +10,15 @@ cuts (UDP_SEGMENT), else the sender would be what is measured. Needs root and /d
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import socket
 import statistics
 import struct
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.fidelity.probes import busy_cores, first
 from benchmarks.row import NotHere, Row
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Counters, Direction
@@ -58,7 +57,7 @@ def rows() -> list[Row]:
 def _rows(bench: Bench, driver: TunDriver) -> list[Row]:
     link = bench.make_link()
     found = [row for delay_s in _DELAYS_S for row in _delay(bench, link, delay_s, "idle")]
-    with _busy_cores():
+    with busy_cores():
         for delay_s in _DELAYS_S:
             found += _delay(bench, link, delay_s, "every core busy")
     for what, spec in {
@@ -91,7 +90,7 @@ def _delays(link: Link, delay_s: float) -> list[float]:
     """One-way delays of packets sent one by one."""
     sender, receiver, address = link.ends(link.there)
     receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-    with _first():
+    with first():
         for _ in range(_PROBES):
             sender.sendto(_STAMP.pack(time.time_ns()) + bytes(92), (address, 4000))
             time.sleep(_GAP_S)
@@ -105,39 +104,6 @@ def _delays(link: Link, delay_s: float) -> list[float]:
             found.append((seconds * 1_000_000_000 + nanoseconds - sent) / 1e9)
     receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 0)
     return found
-
-
-@contextlib.contextmanager
-def _first() -> Iterator[None]:
-    """Run before ordinary processes: a sender that has to wait for its turn looks like a delay."""
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
-@contextlib.contextmanager
-def _busy_cores() -> Iterator[None]:
-    """As many processes that do nothing but compute as there are cores."""
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_compute, daemon=True) for _ in os.sched_getaffinity(0)]
-    for worker in workers:
-        worker.start()
-    time.sleep(0.5)
-    try:
-        yield
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.join()
-
-
-def _compute() -> None:
-    number = 0
-    while True:
-        number += 1
 
 
 # --- how much -------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import netem_cells
+from benchmarks.fidelity.probes import first
 from benchmarks.row import NotHere, Row
 from net.links import jitter
 from net.links.spec import LinkSpec
@@ -113,10 +114,10 @@ class Road:
         payload = size - _HEADERS
         self.sender.setsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT, payload if train > 1 else 0)
         filling = bytes(payload - _STAMP.size)
-        for first in range(0, count, train):
+        for begin in range(0, count, train):
             now = time.time_ns()
-            last = min(count, first + train)
-            data = b"".join(_STAMP.pack(now, n) + filling for n in range(first, last))
+            last = min(count, begin + train)
+            data = b"".join(_STAMP.pack(now, n) + filling for n in range(begin, last))
             self.sender.sendto(data, self.to)
             if gap_s:
                 time.sleep(gap_s)
@@ -163,20 +164,9 @@ def beside(load: str) -> Iterator[None]:
 # --- delay ----------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _first() -> Iterator[None]:
-    """Run before ordinary processes: a sender that waits for its turn looks like a delay."""
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
 def delays(way: tuple[LinkSpec | None, str], asked_s: float) -> list[float]:
     """Errors of a delay, sorted."""
-    with _first(), path(*way) as road:
+    with first(), path(*way) as road:
         road.send(_PROBES, gap_s=0.004)
         return sorted(b - a - asked_s for _, a, b in road.arrivals(asked_s + 0.3))
 
@@ -184,7 +174,7 @@ def delays(way: tuple[LinkSpec | None, str], asked_s: float) -> list[float]:
 def timers_late(count: int) -> list[float]:
     """What a process that runs before others is woken late by, sorted: no qdisc can be better."""
     found = []
-    with _first():
+    with first():
         for _ in range(count):
             due = time.monotonic() + 0.001
             time.sleep(0.001)
