@@ -119,6 +119,7 @@ class Book:
         self.links.turned = self.routing.turned
         self.reroute: Callable[[Collection[str]], Awaitable[None]] | None = None
         self.runs = Runs(self.name, state)
+        self.runs.forget(self.wanted.modules)
         self.player = Player(desired.spec, self._around_player(machine, state))
         self.watch = Watch(
             desired.spec, self._senses(machine), state, self.tell, self.player.position

@@ -212,3 +212,18 @@ async def test_one_that_was_stopped_by_an_agent_that_was_killed_then_is_started_
         assert state(agent) == "stopped"
         agent.order_timeline("mesh", "reset", None)
         await module_is(agent, "ready", since)
+
+
+async def test_what_was_asked_of_one_that_is_gone_is_forgotten_by_the_next_agent(tmp_path):
+    world = World(tmp_path)
+    async with world.agent() as agent:
+        agent.put_mesh(mesh(event(0.05, change={"run": "stopped"}, for_s=3600.0)))
+        agent.order("mesh", "a", "stop", None)
+        agent.order_timeline("mesh", "start", None)
+        await eventually(lambda: b"stopped" in (agent._state.note("mesh", "runs") or b""))
+        agent.put_mesh(spec(module("b")))
+        await settled(agent)
+    async with world.agent() as agent:
+        await settled(agent)
+        told = agent._state.events(mesh="mesh", since=0)
+        assert not [e for e in told if (e.kind, e.state) == ("timeline", "failed")]
