@@ -297,7 +297,7 @@ async def _rolled_back(
         before = prepared.currents.get(name)
         if before is None:
             await deploy.destroy(agent, mesh, lambda event: None)
-        else:
+        elif before.spec != prepared.parts[name]:  # another apply would start what has failed
             await agent.put_mesh(before.spec, {})
 
     done = await each({name: agents[name] for name in course.accepted | silent}, back)

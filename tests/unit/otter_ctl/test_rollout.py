@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from net.errors import OtterError
 from otter_agent import api
@@ -38,9 +40,11 @@ class Agent(AgentClient):
         self.takes_first: bool = False
         self.late_for: asyncio.Event | None = None
         self.asked = asyncio.Event()
+        self.puts: list[api.MeshSpec] = []
 
     async def put_mesh(self, spec: api.MeshSpec, *_: Any, **__: Any) -> api.MeshStatus:
         self.asked.set()
+        self.puts.append(spec)
         fails, self.fails = self.fails, None
         if fails is None or self.takes_first:
             self.held = status(spec)
@@ -111,14 +115,16 @@ def fleet(agents: dict[str, Agent]) -> Fleet:
     return fleet
 
 
-def prepared() -> Prepared:
+def prepared(currents: Mapping[str, api.MeshStatus] = MappingProxyType({})) -> Prepared:
     parts = {name: part(name) for name in NAMES}
     changes = [Change("create", "mesh", "mesh", ())]
-    return Prepared(None, Plan(part("m1")), None, changes, {}, parts)  # type: ignore[arg-type]
+    return Prepared(None, Plan(part("m1")), None, changes, {}, parts, currents)  # type: ignore[arg-type]
 
 
-async def bring(fleet: Fleet) -> api.MeshStatus:
-    return await rollout.bring(fleet, prepared(), lambda event: None, wait=True)
+async def bring(
+    fleet: Fleet, currents: Mapping[str, api.MeshStatus] = MappingProxyType({})
+) -> api.MeshStatus:
+    return await rollout.bring(fleet, prepared(currents), lambda event: None, wait=True)
 
 
 async def test_one_epoch_for_all(fleet: Fleet, agents: dict[str, Agent]) -> None:
@@ -144,6 +150,17 @@ async def test_who_took_its_part_and_could_not_say_so_goes_back_too(
     with pytest.raises(OtterError, match=r"no answer in 60 s; m1, m2 went back"):
         await bring(fleet)
     assert [agent.held for agent in agents.values()] == [None, None]
+
+
+async def test_back_goes_only_what_has_changed(fleet: Fleet, agents: dict[str, Agent]) -> None:
+    former = replace(part("m2"), seed=5)
+    currents = {"m1": status(part("m1")), "m2": status(former)}
+    for name, agent in agents.items():
+        agent.held = currents[name]
+    agents["m2"].fails = SILENT
+    with pytest.raises(OtterError, match=r"no answer in 60 s; m1, m2 went back"):
+        await bring(fleet, currents)
+    assert [agent.puts for agent in agents.values()] == [[], [part("m2"), former]]
 
 
 async def test_a_mesh_that_waits_for_its_epoch_gets_it_from_the_next_apply(
