@@ -142,6 +142,9 @@ def _check_only(host: Host, request: Request) -> None:
     """Where there is no choice modules share, as if each had named the host; but each must fit."""
     room = request.rooms[0]
     for item in request.items:
+        if item.apart:
+            why = f"has {item.apart[0]}, which it must be apart from"
+            raise PlacementError(item.name, {host.name: why})
         alone = Request(
             rooms=(room,),
             items=(Item(name=item.name, needs=item.needs, wants=item.wants),),
