@@ -28,8 +28,8 @@ Examples:
   otterctl lab ls
   otterctl lab ssh 2                       a shell on lab2
   otterctl apply topologies/hello.toml     hosts may say machine = "lab1"
-  otterctl lab cut lab2                    a partition; `heal` ends it
-  otterctl lab off lab2                    a power cut; `on` ends it
+  sudo otterctl lab cut lab2               a partition; `heal` ends it
+  sudo otterctl lab off lab2               a power cut; `on` ends it
   sudo otterctl lab down
 
 See docs/lab.md.
