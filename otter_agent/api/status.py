@@ -306,7 +306,7 @@ class Event(Data, frozen=True):
     """Seconds since 1970, UTC."""
     mesh: str
     kind: str
-    """`module`, `network`, `image`, `mesh`, `agent`, `link`, `timeline`, `fidelity`."""
+    """`module`, `network`, `image`, `mesh`, `agent`, `host`, `link`, `timeline`, `fidelity`."""
     subject: str
     """Name of the module, host or link; the mesh's own name otherwise."""
     text: str
