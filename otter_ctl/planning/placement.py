@@ -40,9 +40,13 @@ class Placement:
 
 
 def offered(machine: Machine | None, arch: str | None) -> frozenset[str]:
-    """What a host offers by being on a machine: its labels and its processors' kind."""
+    """What a host offers by being on a machine: its labels and its processors' kind.
+
+    One that isn't known yet, since nobody was asked, may be any.
+    """
     labels = machine.labels if machine else ()
-    return frozenset((*(f"label {label}" for label in labels), *([f"arch {arch}"] if arch else [])))
+    kinds = (arch,) if arch else dict.fromkeys(ARCHITECTURES.values())
+    return frozenset((*(f"label {label}" for label in labels), *(f"arch {kind}" for kind in kinds)))
 
 
 def place(
