@@ -24,7 +24,7 @@ from otter_ctl.planning.outside import outside
 from otter_ctl.planning.placement import Placement, offered, place
 from otter_ctl.planning.prediction import forecast
 from otter_ctl.planning.timeline import timeline, trace_notes
-from otter_ctl.planning.unbuilt import unapplied, unreachable
+from otter_ctl.planning.unbuilt import unapplied, unreachable, waiting_for_ever
 from otter_ctl.topology.model import LOCAL, Cell, Link, Module, Ready, Stream, Topology
 from otter_ctl.topology.words import fill
 
@@ -116,6 +116,7 @@ def plan(
         spec,
         warnings=(
             *trace_notes(topology),
+            *waiting_for_ever(topology),
             *unapplied(topology),
             *unreachable(topology.streams, seats, routes.reach),
             *expected.warnings(),
