@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from otter_ctl.topology import properties, values
+from otter_ctl.topology import keys_placing, keys_when, properties, values
 from otter_ctl.topology.keys import FORMAT, TOPOLOGY
 from otter_ctl.topology.reader import Key, Table
 from otter_ctl.topology.schema import tables_of
@@ -48,7 +48,8 @@ KINDS = (
     (properties.GILBERT, "array of 2 to 4 shares"), (properties.MARKOV, "array of 5 shares"),
     (properties.SIZE, "size"),
     (values.TEXTS, "table of strings"), (values.NUMBERS, "table of numbers"),
-    (values.STREAM_END, "module.port"),
+    (values.STREAM_END, "module.port"), (keys_when.STREAM, "stream"), (keys_when.BYTES, "size"),
+    (keys_placing.SIZE, "size"), (values.ANYTHING, "as the bound"),
 )  # fmt: skip
 """What kinds are called whose schema doesn't say it."""
 

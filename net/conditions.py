@@ -103,4 +103,6 @@ class Condition:
             return "`rearm` goes with `again`, and with what goes up and down"
         back = self.rearm <= self.bound if sense == "above" else self.rearm >= self.bound
         side = "above" if sense == "above" else "below"
-        return "" if back else f"`rearm` must not be {side} that, or it would never happen again"
+        return (
+            "" if back else f"`rearm` must not be {side} the bound, or it would never happen again"
+        )

@@ -107,6 +107,7 @@ def prepare(
         reached=None if wires is None else frozenset(infos),
         blobs=blobs,
         arch=info.arch if info and wires is None else None,  # else `survey` has looked
+        arches={name: one.arch for name, one in infos.items()},
         run=current.spec.run if current else time.strftime("%Y%m%d-%H%M%S"),
     )
     if info is not None:

@@ -30,7 +30,9 @@ def merged(parts: Mapping[str, api.MeshStatus], lost: Mapping[str, str]) -> api.
     problems = [f"{name}: {part.problem}" for name, part in sorted(parts.items()) if part.problem]
     problems += [f"{name}: {why}" for name, why in sorted(lost.items())]
     aways = {away.machine: away for part in all_ for away in part.spec.away}
-    links = tuple(link for part in all_ for link in part.links)
+    links = [link for part in all_ for link in part.links]
+    order = {name: number for number, name in enumerate(dict.fromkeys(x.name for x in links))}
+    links.sort(key=lambda link: order[link.name])  # both directions, of whichever machine
     hosts = [host for part in all_ for host in part.hosts]
     modules = [module for part in all_ for module in part.modules]
     for name in sorted(lost):
@@ -52,7 +54,7 @@ def merged(parts: Mapping[str, api.MeshStatus], lost: Mapping[str, str]) -> api.
         ),
         hosts=tuple(hosts),
         modules=tuple(modules),
-        links=links,
+        links=tuple(links),
         spec=join(part.spec for part in all_),
         cells=tuple(cell for part in all_ for cell in part.cells),
         problem="; ".join(problems),

@@ -28,7 +28,7 @@ VERBS = {
     "stop": "Stop modules; they stay so until they are started or applied.",
     "restart": "Stop modules and start them again; all others keep running.",
     "wait": "Wait until modules are in a state.",
-    "shape": "Change links while they run, by hand.",
+    "shape": "Change links, cells, hosts and modules while they run, by hand.",
     "logs": "Show what modules print.",
     "dev": "Work on a module: each save restarts it, and nothing else.",
     "exec": "Run a command inside a module.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -129,16 +130,23 @@ def _values(cpu: str | None, memory: str | None) -> dict[str, Any]:
     """Field of `api.Budget` -> value."""
     values: dict[str, Any] = {}
     if cpu is not None:
-        try:
-            values["cpu"] = None if cpu == NONE else float(cpu)
-        except ValueError:
-            raise click.UsageError(f"--cpu {cpu}: cores, such as 0.5, or none") from None
+        values["cpu"] = None if cpu == NONE else _cores(cpu)
     if memory is not None:
         try:
             values["memory_bytes"] = None if memory == NONE else units.size(memory)
         except UnitError as error:
             raise click.UsageError(f"--memory: {error.message}") from None
     return values
+
+
+def _cores(text: str) -> float:
+    """A number that is one: JSON has `nan` and `inf` as null, which takes the limit away."""
+    try:
+        if math.isfinite(cores := float(text)):
+            return cores
+    except ValueError:
+        pass
+    raise click.UsageError(f"--cpu {text}: cores, such as 0.5, or none")
 
 
 def duration(option: str, text: str) -> float:

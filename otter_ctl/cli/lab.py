@@ -28,8 +28,8 @@ Examples:
   otterctl lab ls
   otterctl lab ssh 2                       a shell on lab2
   otterctl apply topologies/hello.toml     hosts may say machine = "lab1"
-  otterctl lab cut lab2                    a partition; `heal` ends it
-  otterctl lab off lab2                    a power cut; `on` ends it
+  sudo otterctl lab cut lab2               a partition; `heal` ends it
+  sudo otterctl lab off lab2               a power cut; `on` ends it
   sudo otterctl lab down
 
 See docs/lab.md.
@@ -109,6 +109,7 @@ def up(
 
     Returns when all answer. One that was interrupted is finished by the next, or removed by `down`.
     """
+    _check(count, management)
     lab = _lab()
     machines = lab.up(count, docker=not no_docker, bare=bare, management=management, layers=layers)
     if as_json:
@@ -116,6 +117,20 @@ def up(
         return
     _print(machines)
     click.echo(f"\notterctl knows them while the lab is up ({lab.site})", err=True)
+
+
+def _check(count: int, management: str) -> None:
+    """What is wrong whatever is up is wrong usage."""
+    from otter_ctl.lab import pool
+    from otter_ctl.lab.errors import LabError
+    from otter_ctl.lab.shaper import spec_of
+
+    if count > pool.MOST:
+        raise click.UsageError(f"{count} machines: at most {pool.MOST}")
+    try:
+        spec_of(management)
+    except LabError as error:
+        raise click.UsageError(str(error).removeprefix("lab: ")) from None
 
 
 @command.command(epilog="Example: otterctl lab down")

@@ -109,9 +109,12 @@ def add(
     from otter_ctl.machine import installing, sites
 
     machine, known = sites.find(target, name, ssh_config)
-    written = replace(machine, data=data, labels=labels)
+    written = replace(machine, data=data or machine.data, labels=labels or machine.labels)
     if not known:
         sites.check(written)
+    elif written != machine:
+        hint = f"change it there: {sites.own_file()}"
+        raise RemoteError(machine.name, "the site file says otherwise of it", hint=hint)
 
     async def work(shell: Elevated) -> None:
         facts = await shell.facts()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -224,5 +223,15 @@ def _document(prepared: Prepared) -> dict[str, object]:
 
 
 def _forecast(forecast: Forecast) -> dict[str, object]:
-    links = [{**asdict(link), "utilisation": link.utilisation} for link in forecast.links]
+    links = [
+        {
+            "link": way.link,
+            "from": way.source,
+            "to": way.target,
+            "rate_bps": way.rate_bps,
+            "expected_bps": way.expected_bps,
+            "utilisation": way.utilisation,
+        }
+        for way in forecast.links
+    ]
     return {"streams": forecast.streams, "links": links}

@@ -43,7 +43,13 @@ def show_reasons(plan: Plan) -> None:
 
 def reasons_document(plan: Plan) -> dict[str, object]:
     """Why, for `--json`."""
-    return {"placement": plan.placement.reasons() if plan.placement else []}
+    reasons = plan.placement.reasons() if plan.placement else []
+    return {
+        "placement": [
+            {"module": x.item, "host": x.room, "why": x.why, "cost_s": x.cost_s, "others": x.others}
+            for x in reasons
+        ]
+    }
 
 
 def _others(reason: Reason) -> Iterable[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -163,15 +164,18 @@ def _table(title: str, changes: Sequence[api.TimelineChange]) -> None:
                     change.host
                     or change.module
                     or f"{change.link}:{change.source}>{change.target}",
-                    change.error
-                    or link_text(change.change)
-                    or host_text(change.change)
-                    or "nothing",
+                    change.error or _text(change.change),
                     _late(change),
                 )
                 for change in changes
             ],
         )
+
+
+def _text(change: Mapping[str, Any]) -> str:
+    """`delay 20ms`, `cpu 0.5, paused`; what a module was told to be stands last."""
+    words = (link_text(change), host_text(change), change.get("run", ""))
+    return ", ".join(filter(None, words)) or "nothing"
 
 
 def _late(change: api.TimelineChange) -> str:

@@ -45,7 +45,7 @@ def spec_of(text: str) -> LinkSpec:
         LabError: That makes no sense.
     """
     from otter_ctl.errors import TopologyErrors
-    from otter_ctl.topology.properties import KEYS, read_text
+    from otter_ctl.topology.properties import KEYS, key_of, read_text
     from otter_ctl.topology.reader import Bad
 
     values: dict[str, Any] = {}
@@ -60,8 +60,8 @@ def spec_of(text: str) -> LinkSpec:
         except (Bad, UnitError, TopologyErrors, ValueError) as error:
             raise LabError(f"--management: {key}: {error}") from error
     spec = LinkSpec(**values)
-    if problems := spec.problems():
-        raise LabError(f"--management: {next(iter(problems.values()))}")
+    for field, why in spec.problems().items():
+        raise LabError(f"--management: {key_of(field)} {why}")
     return spec
 
 

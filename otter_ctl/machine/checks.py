@@ -181,5 +181,5 @@ def _cgroup(facts: Facts) -> Check:
 
 def _feature(name: str, state: str, use: str, todo: str) -> Check:
     ok = {"yes": True, "no": None}.get(state)
-    words = {"yes": "there", "no": "missing"}.get(state, "unknown without root")
+    words = {"yes": "there", "no": "missing"}.get(state, "unknown: root tries it, with its tool")
     return Check(name, ok, f"{words} ({use})", todo if state == "no" else "")

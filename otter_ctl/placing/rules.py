@@ -29,7 +29,6 @@ class Group:
     needs: dict[str, float] = field(default_factory=dict)
     wants: frozenset[str] = frozenset()
     among: frozenset[str] | None = None
-    apart: set[str] = field(default_factory=set)
     fixed: str = ""
 
     @property
@@ -66,7 +65,6 @@ def _join(group: Group, item: Item) -> None:
     group.wants |= item.wants
     if item.among is not None:
         group.among = item.among if group.among is None else group.among & item.among
-    group.apart.update(item.apart)
     if item.room is not None:
         group.fixed = item.room
 
@@ -121,7 +119,7 @@ class Rooms:
         return (
             (group.among is None or room in group.among)
             and group.wants <= at.offers
-            and self._enemy(group, room) is None
+            and self.enemy(group, room) is None
         )
 
     def alone(self, group: Group, room: str) -> bool:
@@ -145,7 +143,7 @@ class Rooms:
         if kind is not None:
             free = max(at.has[kind] - self.used[room].get(kind, 0.0), 0.0)
             return f"has {_amounts(kind, free, group.needs[kind])} free"
-        enemy = self._enemy(group, room)
+        enemy = self.enemy(group, room)
         return "" if enemy is None else f"has {enemy}, which it must be apart from"
 
     def _lacking(self, group: Group, room: Room, used: Mapping[str, float]) -> str | None:
@@ -155,7 +153,8 @@ class Rooms:
                 return kind
         return None
 
-    def _enemy(self, group: Group, room: str) -> str | None:
+    def enemy(self, group: Group, room: str) -> str | None:
+        """An item in a room that a group must be apart from."""
         if not self.enemies:
             return None
         others: Iterable[str] = (e for m in group.members for e in self.enemies.get(m, ()))

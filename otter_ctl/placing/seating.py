@@ -38,7 +38,10 @@ class Seating:
         self.loose = self._settle()
 
     def _settle(self) -> list[Group]:
-        """Seat what has no choice: who names its room, then who runs; the others are loose."""
+        """Seat what has no choice: who names its room, then who runs; the others are loose.
+
+        Of two that run in one room and must be apart now, the first of the file stays.
+        """
         current = {item.name: item.now for item in self.request.items}
         loose = []
         for group in self.groups:
@@ -48,7 +51,7 @@ class Seating:
             if group.fixed:
                 continue
             now = current[group.name]
-            if self.rooms.alone(group, now):
+            if self.rooms.alone(group, now) and self.rooms.enemy(group, now) is None:
                 self.rooms.take(group, now)
             else:
                 loose.append(group)

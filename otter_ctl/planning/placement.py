@@ -40,9 +40,13 @@ class Placement:
 
 
 def offered(machine: Machine | None, arch: str | None) -> frozenset[str]:
-    """What a host offers by being on a machine: its labels and its processors' kind."""
+    """What a host offers by being on a machine: its labels and its processors' kind.
+
+    One that isn't known yet, since nobody was asked, may be any.
+    """
     labels = machine.labels if machine else ()
-    return frozenset((*(f"label {label}" for label in labels), *([f"arch {arch}"] if arch else [])))
+    kinds = (arch,) if arch else dict.fromkeys(ARCHITECTURES.values())
+    return frozenset((*(f"label {label}" for label in labels), *(f"arch {kind}" for kind in kinds)))
 
 
 def place(
@@ -142,6 +146,9 @@ def _check_only(host: Host, request: Request) -> None:
     """Where there is no choice modules share, as if each had named the host; but each must fit."""
     room = request.rooms[0]
     for item in request.items:
+        if item.apart:
+            why = f"has {item.apart[0]}, which it must be apart from"
+            raise PlacementError(item.name, {host.name: why})
         alone = Request(
             rooms=(room,),
             items=(Item(name=item.name, needs=item.needs, wants=item.wants),),

@@ -24,7 +24,7 @@ from otter_ctl.planning.outside import outside
 from otter_ctl.planning.placement import Placement, offered, place
 from otter_ctl.planning.prediction import forecast
 from otter_ctl.planning.timeline import timeline, trace_notes
-from otter_ctl.planning.unbuilt import unapplied, unreachable
+from otter_ctl.planning.unbuilt import unapplied, unreachable, waiting_for_ever
 from otter_ctl.topology.model import LOCAL, Cell, Link, Module, Ready, Stream, Topology
 from otter_ctl.topology.words import fill
 
@@ -32,6 +32,7 @@ STREAM_PORT = 7070
 """TCP port at which every receiving module listens at its own address, for all its inputs."""
 
 NO_RUNTIMES: Mapping[str, api.RuntimeName] = MappingProxyType({})
+NO_ARCHES: Mapping[str, str] = MappingProxyType({})
 READY_WITHIN_S = api.Ready().within_s
 
 
@@ -53,6 +54,7 @@ def plan(
     arch: str | None = None,
     runtimes: Mapping[str, api.RuntimeName] = NO_RUNTIMES,
     reached: frozenset[str] | None = None,
+    arches: Mapping[str, str] = NO_ARCHES,
 ) -> Plan:
     """Resolve a topology against what runs.
 
@@ -66,6 +68,7 @@ def plan(
         arch: Kind of this machine's processors, as the kernel calls it; None: not known.
         runtimes: Machine -> the same as `runtime_default`, where it is another.
         reached: The machines that are there; None: this one only.
+        arches: Machine -> the kind of its processors, where several are reached.
 
     Raises:
         PlanError: Something can't be had together; `PlacementError` for a module without room.
@@ -73,7 +76,7 @@ def plan(
     links = tuple(map(_link, topology.links))
     machines = assign(topology, arch)
     at_first = _at_first(topology, links)
-    placement, crossing = seated(topology, current, arch)
+    placement, crossing = seated(topology, current, arch, arches)
     seats = placement.seats
     placed: dict[str, list[str]] = {host.name: [] for host in topology.hosts}
     for module, host in seats.items():
@@ -113,6 +116,7 @@ def plan(
         spec,
         warnings=(
             *trace_notes(topology),
+            *waiting_for_ever(topology),
             *unapplied(topology),
             *unreachable(topology.streams, seats, routes.reach),
             *expected.warnings(),
@@ -149,7 +153,10 @@ def _at_first(topology: Topology, links: Iterable[api.Link]) -> list[api.Link]:
 
 
 def seated(
-    topology: Topology, current: api.MeshSpec | None = None, arch: str | None = None
+    topology: Topology,
+    current: api.MeshSpec | None = None,
+    arch: str | None = None,
+    arches: Mapping[str, str] = NO_ARCHES,
 ) -> tuple[Placement, Crossing]:
     """Where modules go, and what messages take from host to host; arguments as of `plan`.
 
@@ -161,7 +168,7 @@ def seated(
     machines = assign(topology, arch)
     known = {machine.name: machine for machine in topology.machines}
     offers = {
-        host: offered(known.get(name), arch if name == LOCAL else None)
+        host: offered(known.get(name), arches.get(name, arch if name == LOCAL else None))
         for host, name in machines.items()
     }
     placement = place(

@@ -18,6 +18,8 @@ T = TypeVar("T", Host, Module)
 Groups = dict[tuple[str, bool], tuple[tuple[str, ...], int]]
 """Table (and whether it made several) -> keys that nothing acts on, and how many it made."""
 
+OF_RATE = ("queue_delay_above", "use_above", "use_below")
+"""Tests of conditions that only a link with a rate can pass."""
 MOST = 8
 """Lines of one sort; then they are counted."""
 
@@ -52,6 +54,32 @@ def unreachable(
             if a != b and b not in reach[a]:
                 lines.append(f"stream {stream.name}: host {a} has no route to host {b}")
     yield from _bounded(lines, "streams")
+
+
+def waiting_for_ever(topology: Topology) -> Iterator[str]:
+    """Events that wait for what a link's rate does, where nothing in the file gives it one."""
+    links = {link.name: link for link in topology.links}
+    rated = {
+        name
+        for event in topology.events
+        if event.change.values.get("rate_bps") is not None
+        for name in (*event.both, *event.forward, *event.reverse)
+    }
+    lines = []
+    for event in topology.events:
+        when = event.when
+        if when is None or when.test not in OF_RATE or when.name in rated:
+            continue
+        link = links[when.name]
+        ways = (
+            (f"{link.a}>{link.b}", link.forward, link.forward_trace),
+            (f"{link.b}>{link.a}", link.reverse, link.reverse_trace),
+        )
+        asked = [(spec, trace) for way, spec, trace in ways if when.direction in ("", way)]
+        if not any(trace or (spec and spec.rate_bps is not None) for spec, trace in asked):
+            why = f"`{when.test}` of link {link.name}, which has no rate"
+            lines.append(f"event {event.text}: waits for {why}: it won't happen")
+    yield from _bounded(lines, "events")
 
 
 def _host_keys(host: Host) -> tuple[str, ...]:

@@ -150,7 +150,7 @@ def _link(
         return name, ""
     if (source, target) in ends:
         return name, f"{source}>{target}"
-    has = [f"{a}>{b}" for a, b in ends]
+    has = ", ".join(f"{a}>{b}" for a, b in ends)
     place.report(
         f"link {shown(name)} has no direction {shown(f'{source}>{target}')}", f"it has {has}"
     )

@@ -285,7 +285,9 @@ def _matches(name: str, word: str) -> bool:
 def _no_direction(place: Place, link: Link, source: str, target: str) -> None:
     ways = [f"{link.a}>{link.b}", *([f"{link.b}>{link.a}"] if link.reverse is not None else [])]
     word = f"{source}>{target}"
-    place.report(f"link {shown(link.name)} has no direction {shown(word)}", f"it has {ways}")
+    place.report(
+        f"link {shown(link.name)} has no direction {shown(word)}", f"it has {', '.join(ways)}"
+    )
 
 
 def _makes_sense(own: Fields, event: Event, ways: Ways, links: dict[str, Link]) -> bool:

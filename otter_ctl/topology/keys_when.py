@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from net import units
 from net.conditions import MODULE_STATES
 from otter_ctl.topology import kinds, values
 from otter_ctl.topology.reader import Key, Table
 
 _COUNT = kinds.integer(1, 10**15)
+STREAM = kinds.scalar(kinds.text, **kinds.TEXT)
 _LEVEL = kinds.number(0, 1e12)
+BYTES = kinds.quantity(
+    units.size,
+    units.SIZE_ACCEPTS,
+    units.SIZE_PATTERN,
+    plain={"type": ["string", "integer"], "minimum": 1},
+    least=1,
+    limit="at least 1 byte",
+)
 
 WHEN = Table(
     "when",
     Key("module", kinds.NAME, "The module that it looks at."),
-    Key("stream", values.PATH, "Or the stream: `asr.text`, or `asr.text>vqa.question`."),
+    Key("stream", STREAM, "Or the stream: `asr.text`, or `asr.text>vqa.question`."),
     Key("link", values.WAY, "Or the link; of one direction: `radio:phone>edge`."),
     Key("host", kinds.NAME, "Or the host."),
     Key("state", kinds.choice(*MODULE_STATES), "module: it is in this state."),
@@ -23,7 +33,7 @@ WHEN = Table(
     Key("rate_above", _LEVEL, "stream: the receiver takes more messages per second."),
     Key("rate_below", _LEVEL, "stream: the receiver takes fewer messages per second."),
     Key("packets", _COUNT, "link: so many packets passed."),
-    Key("bytes", values.MEMORY, "link: so much passed."),
+    Key("bytes", BYTES, "link: so much passed."),
     Key("dropped", _COUNT, "link: so many packets were dropped, for whatever cause."),
     Key("queue_delay_above", values.DURATION, "link: a packet waits longer for the rate."),
     Key("use_above", values.RATIO, "link: more of its rate is used, in the last second."),

@@ -5,6 +5,7 @@ Must not know: TOML, positions, how a machine is reached.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -112,6 +113,8 @@ class Machines:
             place = own.place.child("machine") if "machine" in own.given else own.place
             near = did_you_mean(name, {*self._known(), LOCAL}, place)
             hint = f"add [machines.{name}] here or to your site file"
+            if re.fullmatch(r"lab[0-9]+", name):  # which the lab's own site file knows
+                hint += f", or `otterctl lab up {name.removeprefix('lab')}`"
             place.report(f"unknown machine {shown(name)}{near}", hint)
             return
         if found is not None:

@@ -1,32 +1,37 @@
-"""`among`, `beside` and `apart` of modules -> names of hosts and modules.
+"""`among`, `on`, `beside` and `apart` of modules -> names of hosts and modules; what contradicts.
 
 Must not know: TOML, positions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from otter_ctl.topology.globs import Names
 from otter_ctl.topology.model import Module
 from otter_ctl.topology.reader import Fields, shown
 
+_KEYS = frozenset(("among", "on", "beside", "apart"))
+
 
 def read_neighbours(
     written: Mapping[str, Fields], modules: dict[str, Module], hosts: Names | None
 ) -> None:
     """Put into `modules` what their tables say of where they may be placed."""
-    named = {name: own for name, own in written.items() if {"among", "beside", "apart"} & own.given}
+    named = {name: own for name, own in written.items() if own.given & _KEYS}
     if not named:
         return
     names = Names("module", modules, (m.made_from for m in modules.values()))
+    made: dict[str, list[Module]] = {}
+    for module in modules.values():
+        made.setdefault(module.made_from or module.name, []).append(module)
     for table, own in named.items():
-        instances = [m for m in modules.values() if (m.made_from or m.name) == table]
         among = None if hosts is None else _found(own, "among", hosts)
         beside, apart = _found(own, "beside", names), _found(own, "apart", names)
-        for module in instances:
-            modules[module.name] = _placed_so(module, own, among, beside, apart)
+        made[table] = [_placed_so(m, own, among, beside, apart) for m in made.get(table, ())]
+        modules.update((m.name, m) for m in made[table])
+    _report_contradictions({table: (own, made[table]) for table, own in named.items()}, modules)
 
 
 def _found(own: Fields, key: str, names: Names) -> tuple[str, ...]:
@@ -43,8 +48,9 @@ def _placed_so(
     apart: tuple[str, ...],
 ) -> Module:
     """One instance; of globs it is itself no part."""
-    if module.host is not None and "among" in own.given:
-        own.place.child("among").report("goes not with `host`, which says where it runs")
+    for key in ("among", "on"):
+        if module.host is not None and key in own.given:
+            own.place.child(key).report("goes not with `host`, which says where it runs")
     both = sorted({*beside} & {*apart} - {module.name})
     if both:
         own.place.child("apart").report(f"{shown(both[0])} is in `beside` too")
@@ -54,3 +60,63 @@ def _placed_so(
         beside=tuple(name for name in beside if name != module.name),
         apart=tuple(name for name in apart if name != module.name),
     )
+
+
+class _Together:
+    """Modules that share a host: each named one, and those that `beside` joins to it."""
+
+    def __init__(self, modules: Iterable[Module]) -> None:
+        self._leader: dict[str, str] = {}
+        self._fixed = {m.name: m for m in modules if m.host is not None}
+
+    def find(self, name: str) -> str:
+        """The one that stands for all that share its host."""
+        leader = self._leader
+        while (above := leader.get(name, name)) != name:
+            leader[name] = leader.get(above, above)
+            name = above
+        return name
+
+    def join(self, one: str, other: str) -> tuple[Module, Module] | None:
+        """Put two together; the two that name different hosts, if that can't be."""
+        one, other = self.find(one), self.find(other)
+        if one == other:
+            return None
+        self._leader[other] = one
+        here, there = self._fixed.get(one), self._fixed.get(other)
+        if here is None or there is None:
+            if there is not None:
+                self._fixed[one] = there
+            return None
+        return None if here.host == there.host else (here, there)
+
+    def host(self, name: str) -> str | None:
+        """Where it must be, if somebody says so."""
+        module = self._fixed.get(self.find(name))
+        return None if module is None else module.host
+
+
+def _report_contradictions(
+    made: Mapping[str, tuple[Fields, Sequence[Module]]], modules: Mapping[str, Module]
+) -> None:
+    """Of each table the first: hosts that are named must not be against `beside` and `apart`."""
+    together = _Together(modules.values())
+    for own, instances in made.values():
+        joined = (together.join(m.name, other) for m in instances for other in m.beside)
+        for here, there in [pair for pair in joined if pair is not None][:1]:
+            of = f"{shown(here.name)} is on {shown(here.host)}"
+            own.place.child("beside").report(f"{of}, {shown(there.name)} on {shown(there.host)}")
+    for own, instances in made.values():
+        near = (_near(together, m.name, other) for m in instances for other in m.apart)
+        if why := next(filter(None, near), ""):
+            own.place.child("apart").report(why)
+
+
+def _near(together: _Together, one: str, other: str) -> str:
+    """Why two can't be apart; empty if they can."""
+    if together.find(one) == together.find(other):
+        return f"{shown(one)} and {shown(other)} must be on one host, by `beside`"
+    host = together.host(one)
+    if host is None or host != together.host(other):
+        return ""
+    return f"{shown(one)} and {shown(other)} are both on {shown(host)}"

@@ -115,7 +115,7 @@ def _address(tables: dict[str, Any], keys: list[str], place: Place) -> Path:
         raise Bad("`include` can't be set", "files are read before anything is laid over them")
     if top in NAMED and len(keys) > 1:
         return _element(tables, keys, place)
-    if isinstance(tables.get(top), list) and len(keys) > 1:
+    if (top == "events" or isinstance(tables.get(top), list)) and len(keys) > 1:
         hint = "--set reaches what has a name: hosts, modules, cells, links, streams"
         raise Bad(f"{top} have no names to set one of them by", hint)
     if top in _ENTITIES and len(keys) > 1:

@@ -19,11 +19,13 @@ from otter_ctl.printable import printable
 Path = tuple[str | int, ...]
 
 ELSEWHERE: Final = {
-    "bandwidth": "rate", "bw": "rate", "cpus": "cpu", "endpoints": "between",
-    "entrypoint": "command", "environment": "env", "healthcheck": "ready",
+    "affinity": "beside", "anti_affinity": "apart", "bandwidth": "rate", "bw": "rate",
+    "condition": "when", "cpus": "cpu", "duration": "for", "endpoints": "between",
+    "entrypoint": "command", "environment": "env", "healthcheck": "ready", "hostname": "ssh",
     "latency": "delay", "mem": "memory", "mem_limit": "memory", "networks": "links",
     "nodes": "hosts", "packet_loss": "loss", "ports": "publish", "ram": "memory",
-    "replicas": "count", "scale": "count", "services": "modules", "volumes": "mounts",
+    "repeat": "every", "replicas": "count", "scale": "count", "services": "modules",
+    "trigger": "when", "volumes": "mounts",
 }  # fmt: skip
 """What Compose, containerlab and their likes call it -> what we do."""
 

@@ -252,6 +252,13 @@ def test_the_users_own_site_file(problems, tmp_path, monkeypatch):
     assert "unknown machine" in error.reason
 
 
+@pytest.mark.parametrize(("name", "lab"), [("lab3", True), ("labrador", False)])
+def test_a_lab_that_is_not_up_is_thought_of(problems, name, lab):
+    (error,) = problems(f'{TOP}[hosts.x]\nmachine = "{name}"\n')
+    assert f"add [machines.{name}] here or to your site file" in error.hint
+    assert error.hint.endswith(", or `otterctl lab up 3`") is lab
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -277,6 +284,8 @@ def test_words_of_other_tools(problems, line, said):
         ("[services.a]\n", "`services`, did you mean `modules`?"),
         ('[[links]]\nbetween = ["h", "g"]\nlatency = "1ms"\n', "did you mean `delay`?"),
         ('[[links]]\nbetween = ["h", "g"]\nbandwidth = "1mbit"\n', "did you mean `rate`?"),
+        ('[machines.x]\nhostname = "x.lan"\n', "did you mean `ssh`?"),
+        ('[modules.m]\nimage = "x"\nanti_affinity = "n"\n', "did you mean `apart`?"),
     ],
 )
 def test_words_of_other_emulators(problems, text, said):

@@ -130,11 +130,11 @@ def test_what_a_table_with_many_makes_is_set_there(problems, override, said):
 
 
 @pytest.mark.parametrize("override", ["events.0.at=5s", "events.at=5s"])
-def test_events_have_no_names_and_that_is_said(problems, override):
-    text = (
-        'name = "m"\n[hosts.a]\n[hosts.b]\n[[links]]\nbetween = ["a", "b"]\n'
-        '[[events]]\nat = "1s"\nlink = "a-b"\nset = { delay = "1ms" }\n'
-    )
+@pytest.mark.parametrize("there", [True, False])
+def test_events_have_no_names_and_that_is_said(problems, override, there):
+    text = 'name = "m"\n[hosts.a]\n[hosts.b]\n[[links]]\nbetween = ["a", "b"]\n'
+    if there:
+        text += '[[events]]\nat = "1s"\nlink = "a-b"\nset = { delay = "1ms" }\n'
     (error,) = problems(text, override)
     assert "events have no names to set one of them by" in str(error)
     assert "--set reaches what has a name: hosts, modules" in str(error)

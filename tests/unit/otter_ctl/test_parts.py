@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from net.links.spec import LinkSpec
 from otter_agent import api
+from otter_ctl.deploy import prepare
 from otter_ctl.planning.parts import Wires, join, kept_tunnels, shaper, split
 
 MACHINES = ("m1", "m2", "m3")
@@ -165,3 +166,23 @@ def test_what_shares_a_medium_is_together(medium: str | None, machine: str) -> N
     link = api.Link(name="l", a="a", b="b", forward=LinkSpec(rate_bps=1e6, medium=medium))
     assert shaper(link, {"a": "m1", "b": "m2"}, forward=True) == machine
     assert shaper(link, {"a": "m1", "b": "m2"}, forward=False) == "m2"
+
+
+def test_a_module_finds_a_machine_of_the_kind_it_asks_for(tmp_path) -> None:
+    """Also where several machines are reached, each of which says of what kind it is."""
+    (tmp_path / "mesh.toml").write_text(
+        'name = "m"\n[machines.m1]\n[machines.m2]\n[hosts.a]\nmachine = "m1"\n'
+        '[hosts.b]\nmachine = "m2"\n[modules.x]\ncommand = ["true"]\nruntime = "process"\n'
+        'on = { arch = "arm64" }\n'
+    )
+    infos = {name: info(name, arch) for name, arch in (("m1", "x86_64"), ("m2", "aarch64"))}
+    prepared = prepare(tmp_path / "mesh.toml", (), None, infos["m1"], infos=infos, wires=WIRES)
+    assert [module.host for module in prepared.plan.spec.modules] == ["b"]
+
+
+def info(name: str, arch: str) -> api.Info:
+    """What an agent says of itself."""
+    return api.Info(
+        agent=name, version="1", api_version=1, pid=1, root="/", machine=name, cpus=2,
+        memory_bytes=1 << 30, arch=arch, kernel="6", cgroup="v2", runtimes=(),
+    )  # fmt: skip

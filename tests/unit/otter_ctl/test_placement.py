@@ -174,6 +174,16 @@ class TestConstraints:
             "b": "isn't among the hosts that it may be on",
         }
 
+    def test_of_two_that_run_in_one_room_and_must_be_apart_now_one_moves(self):
+        items = [item("x", now="a"), item("y", now="a", apart=("x",)), item("z", now="a")]
+        seats = placed(request({"a": 2, "b": 2}, items))
+        assert seats == {"x": "a", "y": "b", "z": "a"}
+
+    def test_on_the_only_host_nobody_is_apart(self):
+        alone = Module(name="b", apart=("a",))
+        with pytest.raises(PlacementError, match="small has a, which it must be apart from"):
+            place([SMALL], [module("a"), alone], {})
+
 
 def line(source: str, target: str, size: float) -> float:
     """Rooms a, b, c, … in a row, 10 ms and 1 ms a kilobyte apart."""

@@ -154,3 +154,29 @@ def test_a_runtime_is_kept_though_an_engine_came_or_went(read):
     image = read(TWO.replace('host = "a"\nbuild = "asr"', 'host = "a"\nimage = "x"'))
     after = planned(image, before, "docker").spec
     assert (module(after, "one").runtime, module(after, "two").runtime) == ("docker", "process")
+
+
+@pytest.mark.parametrize(
+    ("of_link", "way", "more", "warned"),
+    [
+        ("", "", "", True),
+        ('reverse = { rate = "1mbit" }\n', ":a>b", "", True),
+        ('reverse = { rate = "1mbit" }\n', ":b>a", "", False),
+        ('reverse = { rate = "1mbit" }\n', "", "", False),
+        ('rate = "1mbit"\n', ":a>b", "", False),
+        ('trace = { generate = "markov", rates = ["1mbit", "2mbit"] }\n', "", "", False),
+        ("", "", '[[events]]\nat = "1s"\nlink = "a-b"\nset = { rate = "1mbit" }\n', False),
+    ],
+)
+def test_who_waits_for_what_a_link_without_a_rate_never_does_is_told(
+    read, of_link, way, more, warned
+):
+    text = TWO.replace('["a", "b"]\n', f'["a", "b"]\n{of_link}') + more
+    text += (
+        f'[[events]]\nwhen = {{ link = "a-b{way}", use_above = "50%" }}\nmodule = "one"\n'
+        'action = "stop"\n'
+    )
+    told = (
+        "event one: stop: waits for `use_above` of link a-b, which has no rate: it won't happen",
+    )
+    assert planned(read(text)).warnings == (told if warned else ())

@@ -219,6 +219,23 @@ def test_counts_are_apart_from_each_other(read):
         ("cpu = 0.5\n[[", 'among = "moon"\n[[', "unknown host `moon`"),
         ('host = "phone"', 'host = "phone"\namong = "edge"', "goes not with `host`"),
         ("cpu = 0.5\n[[", 'beside = "camera"\napart = "camera"\n[[', "is in `beside` too"),
+        ('host = "phone"', 'host = "phone"\non = { arch = "arm64" }', "goes not with `host`"),
+        (
+            'host = "phone"',
+            'host = "phone"\n[modules.near]\ncommand = ["true"]\nhost = "edge"\nbeside = "camera"',
+            "`near` is on `edge`, `camera` on `phone`",
+        ),
+        (
+            'host = "phone"',
+            'host = "phone"\n[modules.far]\ncommand = ["true"]\nhost = "phone"\napart = "camera"',
+            "`far` and `camera` are both on `phone`",
+        ),
+        (
+            "cpu = 0.5\n[[",
+            'beside = "x"\n[modules.x]\ncommand = ["true"]\nbeside = "camera"\n'
+            '[modules.y]\ncommand = ["true"]\nbeside = "camera"\napart = "x"\n[[',
+            "`y` and `x` must be on one host, by `beside`",
+        ),
         ('name = "pipeline"', 'name = "p"\nplacement = "best"', "is not greedy, optimal or"),
         ('message = "40kB", ', "", "message"),
     ],

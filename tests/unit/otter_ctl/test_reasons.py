@@ -69,9 +69,10 @@ def test_for_people(plan):
 def test_for_programs(plan):
     document = json.loads(plan("--explain", "--json"))
     camera, detector = document["placement"]
-    assert (camera["item"], camera["room"]) == ("camera", "phone")
+    assert (camera["module"], camera["host"]) == ("camera", "phone")
     assert set(detector["others"]) == {"phone", "cloud"}
     (stream,), (link,) = document["forecast"]["streams"], document["forecast"]["links"]
     assert stream["latency_s"] == pytest.approx(0.0219, abs=2e-4)
+    assert (link["link"], link["from"], link["to"]) == ("phone-edge", "phone", "edge")
     assert link["utilisation"] == pytest.approx(0.166, abs=2e-3)
     assert "placement" not in json.loads(plan("--json"))

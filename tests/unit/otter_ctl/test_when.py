@@ -56,6 +56,8 @@ CASES = [
     (f'{WHEN}when = {{ module = "as*", state = "done" }} # <-\n', "events[0].when.module", "must"),
     (f'{WHEN}when = {{ module = "asx", state = "done" }} # <-\n', "events[0].when.module",
      "unknown module `asx`, did you mean `asr`?"),
+    (f'{WHEN}when = {{ link = "radio", bytes = 0 }} # <-\n', "events[0].when.bytes",
+     "must be at least 1 byte"),
     (f'{WHEN}when = {{ host = "client", cpu_above = 1 }} # <-\n', "events[0].when.host",
      "unknown host `client`"),
     (f'{WHEN}when = {{ stream = "asr.text", messages = 1 }} # <-\n', "events[0].when.stream",
@@ -107,3 +109,18 @@ def test_what_events_of_modules_and_conditions_say(tmp_path):
     assert down.when is not None
     assert (down.when.direction, down.when.bound, down.when.for_s) == ("phone>edge", 0.05, 2.0)
     assert down.when.text == "packets wait for radio:phone>edge longer than 50ms for 2s"
+
+
+def test_a_count_of_bytes_may_be_small(tmp_path):
+    (tmp_path / "mesh.toml").write_text(f'{WHEN}when = {{ link = "radio", bytes = "100kB" }}\n')
+    (event,) = load(tmp_path / "mesh.toml").events
+    assert event.when is not None
+    assert (event.when.bound, event.when.text) == (100_000.0, "radio passed 100kB")
+
+
+@pytest.mark.parametrize("event", ['when = { link = "radio:edge>sat", packets = 1 }', 'at = "1s"'])
+def test_directions_that_there_are_are_told_as_they_are_written(problems, event):
+    link = "radio:edge>sat" if event.startswith("at") else "radio"
+    text = f'{TOP}[[events]]\nlink = "{link}"\nset = {{ up = false }}\n{event}\n'
+    (error,) = problems(text)
+    assert str(error).endswith("has no direction `edge>sat`; it has phone>edge, edge>phone")

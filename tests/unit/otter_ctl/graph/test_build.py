@@ -39,6 +39,12 @@ def test_a_file_with_its_modules_where_they_would_run(picture):
     assert drawn.summary == "6 hosts, 5 links, 8 modules, 7 streams"
 
 
+def test_a_module_for_some_kind_of_machine_is_drawn_though_no_machine_is_asked(picture):
+    asks = '[modules.m]\nruntime = "process"\ncommand = ["run"]\non = { arch = "arm64" }\n'
+    (drawn,) = [m for h in picture(TIERS + asks).hosts for m in h.modules if m.name == "m"]
+    assert drawn.what == "run"
+
+
 def test_directions_of_links(picture):
     wifi, radio, broadcast = picture(PARALLEL).links
     assert wifi.forward == wifi.reverse == {"delay_s": 0.004, "rate_bps": 50e6}

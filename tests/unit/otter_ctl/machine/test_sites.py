@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from otter_ctl.__main__ import run
 from otter_ctl.errors import RemoteError
 from otter_ctl.machine import sites
 from otter_ctl.topology.model import Machine
@@ -91,3 +92,12 @@ def test_who_is_meant(site: Path) -> None:
     machine, known = sites.find("root@other", "mine", "~/config")
     assert (machine.name, machine.ssh, known) == ("mine", "root@other", False)
     assert machine.ssh_config == str(Path("~/config").expanduser())
+
+
+@pytest.mark.parametrize("option", [["--label", "jetson"], ["--data", "10.0.0.1"]])
+def test_what_the_site_file_says_otherwise_is_told_and_not_ignored(site, option, capsys) -> None:
+    site.write_text(WRITTEN)
+    assert run(["machine", "add", "pi", *option]) == 1
+    said = capsys.readouterr().err
+    assert said == f"otterctl: pi: the site file says otherwise of it; change it there: {site}\n"
+    assert site.read_text() == WRITTEN

@@ -1,0 +1,21 @@
+"""`otterctl shape`: what is wrong usage, whatever runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from otter_ctl.__main__ import run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["host", "a", "--cpu", "nan"], "--cpu nan: cores, such as 0.5, or none"),
+        (["module", "a", "--cpu", "inf"], "--cpu inf: cores, such as 0.5, or none"),
+        (["module", "a", "--cpu", "50%"], "--cpu 50%: cores, such as 0.5, or none"),
+        (["host", "a"], "say what to change: --cpu, --memory or both"),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments, said, capsys, tmp_path):
+    assert run(["--root", str(tmp_path), "shape", *arguments]) == 2
+    assert said in capsys.readouterr().err
