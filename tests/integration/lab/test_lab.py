@@ -49,7 +49,7 @@ def test_a_slow_way_to_the_controller_stays_slow_over_a_power_cut(lab):
     lab.on("lab1")
     address = lab.machines()[0].address
     assert timed(lambda: subprocess.run(["ping", "-c", "1", "-W", "5", address], check=True)) > 0.4
-    assert "no property" in labs.otterctl(lab, "lab", "up", "2", "--management", "rat=1", code=1)
+    assert "is no property" in labs.otterctl(lab, "lab", "up", "2", "--management", "rat=1", code=2)
 
 
 def timed(work):
