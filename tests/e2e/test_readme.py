@@ -48,7 +48,7 @@ def checkout(tmp_path):
 
 
 def test_the_first_topology(shared_otter, checkout):
-    demo, first, pair = blocks("sh")
+    demo, first, pair, lab = blocks("sh")
     assert first.startswith("make setup\n")
     done = shell(shared_otter, first, checkout)
     assert "modules ready" in done.stdout
@@ -58,6 +58,7 @@ def test_the_first_topology(shared_otter, checkout):
     done = shell(shared_otter, pair, checkout)
     assert " 0% packet loss" in done.stdout
     assert {line.split("#")[0].strip() for line in demo.splitlines()} == {"make demo", "make test"}
+    assert "otterctl lab up 3" in lab, "tests/integration/lab runs these verbs"
 
 
 def test_the_demo_hears_the_question(shared_otter, checkout):

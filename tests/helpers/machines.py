@@ -106,6 +106,12 @@ class Machine:
             self.sshd.wait()
             self.sshd = None
 
+    def _answers(self) -> bool:
+        """Whether an agent does; the socket of a killed one is there still."""
+        info = self.ask("GET", "/v1/info") if self.socket.is_socket() else None
+        self.id = info["agent"] if info else ""
+        return bool(info)
+
     def start_agent(self) -> None:
         """Start it; returns when it answers."""
         command = [
@@ -113,8 +119,7 @@ class Machine:
             "--docker", f"unix://{self.folder}/no-engine.sock",
         ]  # fmt: skip
         self.agent = self._start("agent.log", *command)
-        wait_for(self.socket.is_socket, f"agent of {self.name}: {self.log('agent.log')}")
-        self.id = self.ask("GET", "/v1/info")["agent"]
+        wait_for(self._answers, f"agent of {self.name}: {self.log('agent.log')}")
 
     def ask(self, method: str, path: str, body: bytes = b"") -> Any:
         """What its agent answers."""
