@@ -27,6 +27,7 @@ BENCHMARKS = {
     "everyday": "benchmarks.everyday",
     "handover": "benchmarks.handover",
     "links": "benchmarks.links",
+    "machines": "benchmarks.machines",
     "mesh": "benchmarks.mesh",
     "netem": "benchmarks.netem",
     "outside": "benchmarks.outside",

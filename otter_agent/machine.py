@@ -28,7 +28,7 @@ from otter_agent.links.choose import Choice, choose
 from otter_agent.links.fake import FakeLinks
 from otter_agent.links.ways import ways
 from otter_agent.network import Network
-from otter_agent.network.probe import addresses, tunnels_problem
+from otter_agent.network.probe import addresses, tunnels_problem, udp_tunnels_problem
 from otter_agent.runtimes.base import Closes, Runtime, Versioned
 from otter_agent.supervision import PATIENCE, Patience
 from otter_agent.version import VERSION
@@ -133,6 +133,14 @@ class Machine:
         return tuple(f"{name}: {why}" for name, why in named.items() if why)
 
     @property
+    def udp_port(self) -> int:
+        """At which links to other machines come in that the kernel doesn't carry.
+
+        Another user's agent may be on this machine, too: each has its own.
+        """
+        return api.UDP_PORT + 1 + _outer_uid() % 1000 if self.ground.user else api.UDP_PORT
+
+    @property
     def no_budgets(self) -> str:
         """Why there are none to be had; "" where there are."""
         return self.problems.get("cgroups", "no control groups") if self.cgroups is None else ""
@@ -167,6 +175,8 @@ class Machine:
             gateways=self.problems.get("network") or self.problems.get("gateways", ""),
             networks=addresses(),
             tunnels=self.problems.get("network") or self.problems.get("tunnels", ""),
+            udp_tunnels=self.problems.get("network") or self.problems.get("udp tunnels", ""),
+            udp_port=self.udp_port,
             runtimes=tuple(
                 api.RuntimeFact(
                     name=name,
@@ -190,8 +200,10 @@ def open_machine(config: Config, ground: Ground, agent_id: str) -> Machine:
     else:
         if why := network.gateways_problem():
             problems["gateways"] = why
-        if why := tunnels_problem():
+        if why := _no_kernel_tunnels(ground.user) or tunnels_problem():
             problems["tunnels"] = why
+        if why := udp_tunnels_problem():
+            problems["udp tunnels"] = why
     cgroups: Cgroups | None = None
     try:
         cgroups = None if ground.no_budgets else ground.cgroups(agent_id)
@@ -212,6 +224,17 @@ def open_machine(config: Config, ground: Ground, agent_id: str) -> Machine:
         links=links,
         problems=problems,
     )
+
+
+def _outer_uid() -> int:
+    """The user's id as the machine knows it: in a user namespace of theirs it is 0."""
+    _, outside, count = Path("/proc/self/uid_map").read_text().split()[:3]
+    return os.geteuid() if int(count) > 1 << 31 else int(outside)
+
+
+def _no_kernel_tunnels(user: str) -> str:
+    """A VXLAN device's socket is in the machine's own network, which is root's."""
+    return f"{user} may make no VXLAN device in the machine's network" if user else ""
 
 
 def _links(ground: Ground, agent_id: str) -> Choice:

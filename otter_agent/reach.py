@@ -25,7 +25,12 @@ _WAIT_S = 0.5
 def reach(local: str, remote: str, mtu: int) -> api.Reach:
     """Ask for a few echoes, small ones and some as large as the mesh's own packets get."""
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+        made = _opened()
+    except PermissionError:
+        why = "this agent may send no pings (net.ipv4.ping_group_range)"
+        return api.Reach(error=why, tried=False)
+    try:
+        with made as sock:
             sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
             sock.bind((local, 0))
             sock.connect((remote, 0))
@@ -38,9 +43,19 @@ def reach(local: str, remote: str, mtu: int) -> api.Reach:
     return api.Reach(rtt_s=min(small), whole=bool(large))
 
 
+def _opened() -> socket.socket:
+    """For root of the machine, or for others where those may ping, too (icmp(7))."""
+    try:
+        return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    except PermissionError:
+        return socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+
+
 def _echoes(sock: socket.socket, size: int, first: int) -> list[float]:
     """Times there and back, of those that came back."""
     times = []
+    # Where it isn't raw the kernel chooses the identity, and hands on what has it.
+    raw = (sock.family, sock.type) != (socket.AF_INET, socket.SOCK_DGRAM)
     identity = os.getpid() & 0xFFFF
     for number in range(first, first + _TRIES):
         packet = _packet(identity, number, size)
@@ -51,11 +66,11 @@ def _echoes(sock: socket.socket, size: int, first: int) -> list[float]:
             if not select.select([sock], [], [], left)[0]:
                 break
             data = sock.recv(65535)
-            head = (data[0] & 0xF) * 4
+            head = (data[0] & 0xF) * 4 if raw and data else 0
             if len(data) < head + _ECHO_HEAD.size:
                 continue  # whoever is there can send what he likes
             kind, _, _, whose, which = _ECHO_HEAD.unpack_from(data, head)
-            if (kind, whose, which) == (_ECHO_REPLY, identity, number):
+            if (kind, which) == (_ECHO_REPLY, number) and (not raw or whose == identity):
                 times.append(time.monotonic() - begun)
                 break
         if not times and number > first:

@@ -213,6 +213,17 @@ class AgentClient:
         query = [("from", local), ("to", remote), ("mtu", str(mtu))]
         return await self._get("/v1/reach", api.Reach, query=query)
 
+    async def answer_underlay(self, asked: api.Probing) -> int:
+        """Have the machine answer who measures the network to it; the port, for some seconds."""
+        body = api.encode(asked)
+        found = await self._get("/v1/underlay/answer", api.Answering, "POST", body=body)
+        return found.port
+
+    async def measure_underlay(self, asked: api.Probing) -> api.Measured:
+        """Have the machine measure the network to one that answers."""
+        body = api.encode(asked)
+        return await self._get("/v1/underlay/measure", api.Measured, "POST", body=body)
+
     async def clock(self) -> api.ClockReading:
         """What the machine's clocks say."""
         return await self._get("/v1/clock", api.ClockReading)

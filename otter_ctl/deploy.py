@@ -18,8 +18,9 @@ from otter_ctl.planning.capacity import too_much
 from otter_ctl.planning.diff import Change, FieldChange, diff
 from otter_ctl.planning.diff import with_secrets as diff_with_secrets
 from otter_ctl.planning.model import Plan
-from otter_ctl.planning.parts import Wires, join, split
+from otter_ctl.planning.parts import join, split
 from otter_ctl.planning.resolve import plan
+from otter_ctl.planning.tunnels import Wires
 from otter_ctl.planning.uploads import collect, contents
 from otter_ctl.topology import Topology, load
 

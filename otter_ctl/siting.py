@@ -8,17 +8,18 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from net.units import format_duration
+from net.links.spec import LinkSpec
 from otter_agent import api
-from otter_ctl.client import AgentClient
 from otter_ctl.errors import PlanError, RemoteError
 from otter_ctl.fleet import Found
 from otter_ctl.many import each, together
 from otter_ctl.planning.machines import assign
-from otter_ctl.planning.parts import Wires, kept_tunnels
+from otter_ctl.planning.parts import kept_opens, kept_tunnels, kept_underlay
+from otter_ctl.planning.tunnels import Measuring, Pair, Wires
+from otter_ctl.sounding import sounded
 from otter_ctl.spread import Fleet
 from otter_ctl.topology.model import LOCAL, Host, Machine, Topology
 
@@ -46,13 +47,21 @@ class Site:
         return sorted(set(self.machines.values()))
 
 
-async def survey(fleet: Fleet, topology: Topology, facts: api.Info | None = None) -> Site:
+async def survey(
+    fleet: Fleet,
+    topology: Topology,
+    facts: api.Info | None = None,
+    *,
+    measure: Measuring = "not",
+) -> Site:
     """Ask all machines that a topology names, and those that it is on.
 
     Args:
         fleet: All machines.
         topology: Of the mesh.
         facts: Of this machine, where no agent answers yet.
+        measure: What the network between machines carries: of those of which it isn't known yet,
+            or of all; it takes some megabytes.
 
     Raises:
         OtterError: Not all of them answer: nothing is planned on half of what is known.
@@ -72,48 +81,22 @@ async def survey(fleet: Fleet, topology: Topology, facts: api.Info | None = None
     found = await fleet.places.look(topology.name, list(agents))
     if found.lost:
         raise together(found.lost)
-    wires = await _wires(fleet, names, infos, found) if names[1:] else Wires()
-    warnings = await _tried(fleet, topology, machines, wires) if names[1:] else ()
+    if not names[1:]:
+        return Site(machines, infos, found)
+    wires = await _wires(fleet, names, infos, found)
+    ways = _ways(topology, machines)
+    wires, warnings = await sounded(fleet, wires, ways, measure)
     return Site(machines, infos, found, wires, warnings)
 
 
-async def _tried(
-    fleet: Fleet, topology: Topology, machines: Mapping[str, str], wires: Wires
-) -> tuple[str, ...]:
-    """What is to be said of the real network between machines that links join."""
-    ways: dict[str, dict[str, list[tuple[str, float]]]] = {}
-    for link in topology.links:
-        for a, b, asked in ((link.a, link.b, link.forward), (link.b, link.a, link.reverse)):
-            one, other = machines[a], machines[b]
-            if one != other:
-                delay = asked.delay_s if asked is not None and asked.delay_s else 0.0
-                ways.setdefault(one, {}).setdefault(other, []).append((link.name, delay))
-
-    async def ask(name: str, agent: AgentClient) -> list[str]:
-        said = []
-        for other, links in ways.get(name, {}).items():
-            local, remote = wires.addresses[name], wires.addresses[other]
-            said += _words(name, other, remote, await agent.reach(local, remote, wires.mtu), links)
-        return said
-
-    answers = await each(await fleet.agents.of(ways), ask)
-    return tuple(line for name in sorted(answers.good) for line in answers.good[name])
-
-
-def _words(
-    name: str, other: str, address: str, found: api.Reach, links: Sequence[tuple[str, float]]
-) -> list[str]:
-    where = f"from machine {name} to {other} ({address})"
-    if found.rtt_s is None:
-        return [f"{where}: {found.error}: links between them may carry nothing"]
-    said = []
-    if not found.whole:
-        said.append(f"{where}: large packets don't come through whole: set its interface's MTU")
-    for link, delay in links:
-        if 0 < delay < found.rtt_s / 2:
-            took = format_duration(found.rtt_s / 2)
-            said.append(f"link {link}: the network {where} alone takes {took} one way")
-    return said
+def _ways(topology: Topology, machines: Mapping[str, str]) -> list[tuple[str, LinkSpec, Pair]]:
+    """Directions of links that lead from one machine to another."""
+    return [
+        (link.name, asked or LinkSpec(), (machines[a], machines[b]))
+        for link in topology.links
+        for a, b, asked in ((link.a, link.b, link.forward), (link.b, link.a, link.reverse))
+        if machines[a] != machines[b]
+    ]
 
 
 def _fits(host: Host, machine: str, info: api.Info) -> None:
@@ -139,12 +122,19 @@ async def _wires(
             addresses[name] = await _address(fleet, machine, infos[name])
     if LOCAL in names and LOCAL not in addresses:
         addresses[LOCAL] = _towards(next(iter(addresses.values())), infos[LOCAL])
-    for name, info in infos.items():
-        if info.tunnels:
-            raise PlanError(f"machine {name}", f"no links to other machines: {info.tunnels}")
     mtu = min(_network(infos[name], addresses[name], name).mtu for name in names)
     parts = {name: part.spec for name, part in found.parts.items()}
-    return Wires(addresses, secrets.token_hex(16), mtu, kept_tunnels(parts, addresses))
+    return Wires(
+        addresses,
+        secrets.token_hex(16),
+        mtu,
+        kept_tunnels(parts, addresses),
+        no_vxlan={name: infos[name].tunnels for name in names},
+        no_udp={name: infos[name].udp_tunnels for name in names},
+        ports={name: infos[name].udp_port for name in names},
+        kept_opens=kept_opens(parts),
+        underlay=kept_underlay(parts, addresses),
+    )
 
 
 async def _address(fleet: Fleet, machine: Machine, info: api.Info) -> str:

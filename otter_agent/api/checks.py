@@ -91,6 +91,8 @@ def _tunnel(link: Link, hosts: Container[str], spec: MeshSpec) -> str:
     _address(tunnel.remote)
     _need(tunnel.local != tunnel.remote, f"{where}: both ends at {tunnel.local}")
     _need(0 < tunnel.vni < 1 << 24 and 0 < tunnel.port < 65536, f"{where}: no such tunnel")
+    _need(0 <= tunnel.remote_port < 65536, f"{where}: no such tunnel")
+    _need(0 <= tunnel.less_s < 3600, f"{where}: {tunnel.less_s} s less")
     _need(_KEY.fullmatch(tunnel.key), f"{where}: its key is none")
     good = tunnel.host in (link.a, link.b) and tunnel.host not in hosts
     _need(good and tunnel.host in spec.names, f"{where}: {tunnel.host[:80]!r} is not elsewhere")

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from otter_agent.api.base import Data
-from otter_agent.api.many import NetworkFact
+from otter_agent.api.many import UDP_PORT, NetworkFact
 
 
 class RuntimeFact(Data, frozen=True):
@@ -68,7 +68,11 @@ class Info(Data, frozen=True):
     networks: tuple[NetworkFact, ...] = ()
     """Its addresses, but loopback's."""
     tunnels: str = ""
-    """Why no link can lead from here to another machine; empty if they can."""
+    """Why no link can lead from here to another machine by VXLAN; empty if they can."""
+    udp_tunnels: str = ""
+    """Why none can over UDP, carried by a process; empty if they can."""
+    udp_port: int = UDP_PORT
+    """At which such links come in."""
 
 
 class Problem(Data, frozen=True):

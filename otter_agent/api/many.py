@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from otter_agent.api.base import Data
@@ -12,6 +14,19 @@ TUNNEL_BYTES = 50
 """What VXLAN adds to a packet: Ethernet, IPv4, UDP and its own header."""
 TUNNEL_PORT = 14789
 """UDP port of a machine at which packets of links between machines come in."""
+UDP_PORT = 14790
+"""The same, of links that a process carries where the kernel's VXLAN can't be had."""
+
+TunnelKind = Literal["vxlan", "udp"]
+
+
+class Underlay(Data, frozen=True):
+    """What the real network between two machines does, in the direction that packets leave."""
+
+    delay_s: float
+    """One way: half of the shortest time there and back."""
+    rate_bps: float | None = None
+    """Of IP packets that arrived, for as long as was measured; None: it wasn't."""
 
 
 class Tunnel(Data, frozen=True):
@@ -28,6 +43,45 @@ class Tunnel(Data, frozen=True):
     key: str
     """Known to both machines only: what doesn't carry what follows from it, isn't let in."""
     port: int = TUNNEL_PORT
+    kind: TunnelKind = "vxlan"
+    """Who carries it: the kernel, or a process of the agent's over UDP."""
+    why: str = ""
+    """Why it is that one, for people."""
+    remote_port: int = 0
+    """Where the other machine listens, if not at the same port. 0: it is the same."""
+    opens: bool = True
+    """Whether the other machine can be reached at its address. If not (it is behind a NAT), it
+    opens the flow, and what it sends tells where it is. Of `udp` only."""
+    underlay: Underlay | None = None
+    """As measured when the link was made; None: it wasn't."""
+    less_s: float = 0.0
+    """Taken off each delay of the link, as the network between the machines has it already."""
+
+
+class TunnelState(Data, frozen=True):
+    """How a link's way to another machine is: `links[].tunnel` in `status --json`."""
+
+    kind: TunnelKind = "udp"
+    why: str = ""
+    machine: str = ""
+    """To which it leads."""
+    underlay: Underlay | None = None
+    less_s: float = 0.0
+    joined: bool | None = None
+    """Of `udp`: whether the other end has answered. None: nobody can tell."""
+    heard_s: float | None = None
+    """How long ago it was heard of last."""
+    peer: str = ""
+    """Address and port from which it was."""
+    sent: int = 0
+    received: int = 0
+    """Datagrams, as `sent`."""
+    dropped: int = 0
+    """Packets that found nobody at the other end, or no device at this."""
+    forged: int = 0
+    """Datagrams that weren't made with the link's key."""
+    replayed: int = 0
+    """Datagrams that had been there before."""
 
 
 class Away(Data, frozen=True):
@@ -65,6 +119,39 @@ class Reach(Data, frozen=True):
     """There and back, the shortest of some; None: no answer."""
     whole: bool = False
     """Whether packets as large as asked for come through in one piece."""
+    error: str = ""
+    tried: bool = True
+    """False: this agent may send no pings, so nobody knows."""
+
+
+class Probing(Data, frozen=True):
+    """What is to be measured of the network between two machines, or answered; a request's body."""
+
+    local: str
+    """This machine's IPv4 address for data."""
+    key: str
+    """32 hex digits that both know: nothing else is answered."""
+    mtu: int
+    remote: str = ""
+    """Of who answers."""
+    port: int = 0
+    """Where that one does."""
+
+
+class Answering(Data, frozen=True):
+    """Where a machine answers who measures, for a few seconds."""
+
+    port: int
+
+
+class Measured(Data, frozen=True):
+    """What the network between two machines did."""
+
+    rtt_s: float | None = None
+    """There and back, the shortest of some; None: no answer."""
+    forth_bps: float | None = None
+    """Of IP packets that came in at the other machine; None: it couldn't be told."""
+    back_bps: float | None = None
     error: str = ""
 
 

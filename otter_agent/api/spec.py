@@ -8,7 +8,7 @@ import msgspec
 
 from net.links.spec import LinkSpec
 from otter_agent.api.base import Data, RestartPolicy, RuntimeName
-from otter_agent.api.many import MTU_BYTES, Away, Tunnel
+from otter_agent.api.many import MTU_BYTES, Away, Tunnel, TunnelKind
 from otter_agent.api.timeline import TimelineSpec
 
 DEFAULT_ROUTE = "0.0.0.0/0"
@@ -61,6 +61,10 @@ class Link(Data, frozen=True):
     tunnel: Tunnel | None = None
     """If one end is on another machine. The directions that leave there are made scarce there:
     here they are None."""
+    over: TunnelKind | None = None
+    """Which way the topology wants between machines, where there is one; None: whichever works."""
+    subtract: bool = False
+    """Whether the delay of the network between the machines is taken off its own."""
 
 
 class CellMember(Data, frozen=True):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from otter_agent.api.base import Data, MeshState, ModuleState
+from otter_agent.api.many import TunnelState
 from otter_agent.api.spec import CellMember, MeshSpec, Publish
 
 
@@ -115,6 +116,8 @@ class LinkStatus(Data, frozen=True, rename={"from_": "from"}):
     """Why it isn't as asked."""
     counters: LinkCounters | None = None
     """Only in the answers of `GET`, and where the driver can tell."""
+    tunnel: TunnelState | None = None
+    """How it gets to another machine, if it does."""
 
 
 class Doubt(Data, frozen=True):

@@ -20,6 +20,7 @@ from net.errors import OtterError
 from net.links.changes import Change, in_force, problems
 from net.links.spec import LinkSpec
 from net.links.words import name_of
+from net.units import format_duration
 from otter_agent import api
 from otter_agent.errors import AgentError, NetworkError
 from otter_agent.links import clock, leases
@@ -225,6 +226,10 @@ class LinkBook:
         below = in_force(self.below(way, "shape"), so_far)
         for name, why in problems(change, below).items():
             raise AgentError("bad-request", f"link {way}: {name_of(name)} {why}")
+        less_s, delay_s = self._driving.less_s(way), change.over(below).delay_s or 0.0
+        if "delay_s" in change.values and delay_s < less_s:
+            took = f"the network between its machines alone takes {format_duration(less_s)}"
+            raise AgentError("bad-request", f"link {way}: delay: {took}")
         if not self._allow_degraded:
             for name, why in self._driving.choice.refusals(change.over(below)).items():
                 text = f"link {way}: {name_of(name)}: {why}"
@@ -305,7 +310,8 @@ class LinkBook:
             passed = self._layers.came(one.number)
             if not passed:
                 continue
-            way, spec = passed[-1].way, self._driving.possible(passed[-1].spec)
+            way = passed[-1].way
+            spec = self._driving.possible(way, passed[-1].spec)
             applied = spec if one.error is None else self.outcome(way).applied
             self._driving.came(way, spec, Outcome(applied=applied, error=one.error))
             if one.error is not None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from net.errors import OtterError
+from net.links.changes import sound
 from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_agent.errors import NetworkError
@@ -22,7 +23,7 @@ from otter_agent.links.choose import Choice
 from otter_agent.links.layers import Layers, Step
 from otter_agent.links.planner import Later, Part, Planner, Played
 from otter_agent.links.telling import as_network_error, is_lost
-from otter_agent.links.ways import Way, directions
+from otter_agent.links.ways import Way, directions, less
 
 _NONE = Outcome(applied=None)
 
@@ -61,6 +62,7 @@ class Driving:
         self._layers = layers
         self._mesh = mesh
         self._directions: dict[Way, Direction] = {}
+        self._less_s: dict[Way, float] = {}
         self._expected: frozenset[str] = frozenset()
         self._making: frozenset[str] = frozenset()
         self._closed = False
@@ -78,6 +80,7 @@ class Driving:
             self._find_planner()
         ways = self._layers.base
         self._directions = directions(self._agent_id, spec)
+        self._less_s = less(spec)
         self.outcomes = {way: o for way, o in self.outcomes.items() if way in ways}
         self.era += 1
 
@@ -93,10 +96,21 @@ class Driving:
         """What came of what is asked of a direction."""
         return self.outcomes.get(way, _NONE)
 
-    def possible(self, spec: LinkSpec) -> LinkSpec:
-        """Without what the driver can't do; that much is told in `status`."""
+    def less_s(self, way: Way) -> float:
+        """What the network between machines has of a direction's delay already."""
+        return self._less_s.get(way, 0.0)
+
+    def possible(self, way: Way, spec: LinkSpec) -> LinkSpec:
+        """What a driver is told: without what it can't do; that much is told in `status`.
+
+        Nor with the delay that the network between machines has already.
+        """
         refused = self.choice.refusals(spec)
-        return replace(spec, **dict.fromkeys(refused)) if refused else spec
+        spec = replace(spec, **dict.fromkeys(refused)) if refused else spec
+        less_s = self._less_s.get(way, 0.0)
+        if not less_s or not spec.delay_s:
+            return spec
+        return sound(replace(spec, delay_s=max(0.0, spec.delay_s - less_s)))
 
     # --- in force ----------------------------------------------------------------------------
 
@@ -136,10 +150,10 @@ class Driving:
         over = tuple(step for step in steps if step.at_s <= now_s)
         spec = over[-1].spec if over else self._layers.asked[way]
         later = tuple(self._later(step) for step in steps[len(over) :])
-        return Wanted(way, Part(self.possible(spec), later), over)
+        return Wanted(way, Part(self.possible(way, spec), later), over)
 
     def _later(self, step: Step) -> Later:
-        return Later(step.number, step.at_s, self.possible(step.spec))
+        return Later(step.number, step.at_s, self.possible(step.way, step.spec))
 
     def _made_so(
         self, driver: LinkDriver, parts: Mapping[Direction, Part]

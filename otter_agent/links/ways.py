@@ -42,6 +42,12 @@ def seats(spec: api.MeshSpec) -> dict[tuple[str, str], str]:
     return {(link.name, h): seat(link, h) for link in away for h in (link.a, link.b)}
 
 
+def less(spec: api.MeshSpec) -> dict[Way, float]:
+    """Directions of whose delays something is taken off, as the network between has it already."""
+    off = {x.name: x.tunnel.less_s for x in spec.links if x.tunnel is not None and x.tunnel.less_s}
+    return {way: off[way.link] for way in ways(spec) if way.link in off}
+
+
 def directions(agent_id: str, spec: api.MeshSpec) -> dict[Way, Direction]:
     """All directions of a mesh as a driver takes them."""
     found = seats(spec)

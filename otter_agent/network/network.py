@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from otter_agent.network.plan import Plan, plan, routes_alone
 from otter_agent.network.routers import Routers
 from otter_agent.network.scarcity import Scarcity
 from otter_agent.network.state import Desired, address, desired
+from otter_agent.tunnels.client import Tunnels
 
 
 class Network:
@@ -39,6 +40,7 @@ class Network:
     def __init__(self, agent_id: str, run: Path | None = None) -> None:
         self.changes = 0
         self._relays = Relays(run / "outside") if run is not None else None
+        self._tunnels = Tunnels(agent_id, run / "tunnels") if run is not None else None
         self._agent_id = agent_id
         self._prefix = names.agent_prefix(agent_id)
         self._guard = threading.Lock()
@@ -82,13 +84,29 @@ class Network:
                 want = desired(self._agent_id, spec, scarcity.kinds())
                 scarcity.let_go(shaped_only=False)
             work = _Convergence(Routers(spec.name, where, self._count), want)
+            carried = [x for x in spec.links if x.tunnel is not None and x.tunnel.kind == "udp"]
+            if self._tunnels is not None:  # it has namespaces open that may be about to go
+                self._tunnels.keep(spec.name, carried)
             namespaces.in_own_thread(lambda: self._prepare(spec.name, work, gone))
+            self._carry(spec.name, carried)
             if scarcity is not None:
                 scarcity.devices_are_there()
             namespaces.in_own_thread(work.route)
             if scarcity is not None:
                 scarcity.let_go(shaped_only=True)
             namespaces.in_own_thread(work.retire)
+
+    def _carry(self, mesh: str, links: Sequence[api.Link]) -> None:
+        """Have links to other machines carried that the kernel doesn't carry itself."""
+        if self._tunnels is not None:
+            self._tunnels.apply(mesh, links)
+        elif links:
+            why = "this agent has no folder for what carries tunnels"
+            raise NetworkError("tunnels", "carry", mesh, why)
+
+    def tunnels(self, mesh: str) -> Mapping[str, api.TunnelState]:
+        """How those links to other machines are that a process carries, by their names."""
+        return self._tunnels.states(mesh) if self._tunnels is not None else {}
 
     def reroute(self, spec: api.MeshSpec, hosts: Collection[str]) -> None:
         """Make the routes of some hosts, whose devices are there, what `spec` says.
@@ -158,6 +176,8 @@ class Network:
         with self._lock(mesh):
             if self._relays is not None:
                 self._relays.end(mesh)  # its sockets would keep namespaces alive
+            if self._tunnels is not None:  # as its devices would
+                self._tunnels.forget(mesh)
             gone = namespaces.names(names.mesh_prefix(self._agent_id, mesh))
             self._announce(gone)
             self._drop(gone, mesh)
@@ -172,10 +192,13 @@ class Network:
             self.remove(mesh)
         if self._relays is not None:
             self._relays.end_others(meshes)
+        if self._tunnels is not None:
+            self._tunnels.forget_others(meshes)
 
     def lost(self) -> list[str]:
-        """Meshes whose way to the outside has gone by itself: converge them again."""
-        return self._relays.lost() if self._relays is not None else []
+        """Meshes whose way to the outside, or to other machines, has gone: converge them again."""
+        outside = self._relays.lost() if self._relays is not None else []
+        return [*outside, *(self._tunnels.lost() if self._tunnels is not None else ())]
 
     def meshes(self) -> set[str]:
         """Meshes that have namespaces, whole or half-made."""

@@ -77,7 +77,10 @@ def plan(want: Desired, seen: Mapping[str, Seen]) -> Plan:
         if names.TUNNEL_DEVICE not in indices[host]:
             index = indices[host][names.TUNNEL_DEVICE] = free[host]
             free[host] += 1
-            result.setup[host].append(_add_tunnel(tunnel, index, want.mtu))
+            if tunnel.kind == "udp":
+                result.setup[host] += _tun(names.TUNNEL_DEVICE, index, want.mtu)
+            else:
+                result.setup[host].append(_add_tunnel(tunnel, index, want.mtu))
     for host, router in want.routers.items():
         before = {"lo": LOOPBACK, **kept.get(host, {})}
         after = {"lo": LOOPBACK, **indices[host]}
@@ -147,8 +150,7 @@ def _keep_pairs(
             converted |= {(h, pair.device) for h, end in ends.items() if end and h not in good}
     for host, tunnel in want.tunnels.items():
         way = seen[host].devices.get(names.TUNNEL_DEVICE) if host in seen else None
-        # One that was set down has forgotten the hop.
-        if way is not None and (way.kind, way.mac, way.up) == ("vxlan", tunnel.mac, True):
+        if way is not None and _is_way(way, tunnel):
             kept[host][way.name] = way.index
     for host, what in seen.items():
         result.remove[host], result.retire[host] = [], []
@@ -171,6 +173,14 @@ def _keep_pairs(
                 )
             last.append(DeleteDevice(d.index, d.name))
     return kept, missing
+
+
+def _is_way(device: Device, tunnel: Tunnel) -> bool:
+    """Whether it is the one that leads there."""
+    if tunnel.kind == "udp":
+        return device.kind == "tun"
+    # One that was set down has forgotten the hop.
+    return (device.kind, device.mac, device.up) == ("vxlan", tunnel.mac, True)
 
 
 def _good_ends(pair: Pair, ends: Mapping[str, Device | None]) -> dict[str, int]:

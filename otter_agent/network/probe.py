@@ -6,6 +6,7 @@ import os
 
 from otter_agent import api
 from otter_agent.errors import NetworkError
+from otter_agent.links.tun import device as tun
 from otter_agent.network import messages, namespaces, operations
 from otter_agent.network.netlink import Netlink
 
@@ -24,12 +25,25 @@ def usable() -> tuple[bool, str]:
 
 
 def tunnels_problem() -> str:
-    """Why no link can lead to another machine; empty if they can."""
+    """Why no link can lead to another machine by VXLAN; empty if they can."""
     try:
         namespaces.in_own_thread(_try_tunnel)
     except (OSError, NetworkError) as exc:
         return f"the kernel makes no VXLAN device (CONFIG_VXLAN): {exc}"
     return ""
+
+
+def udp_tunnels_problem() -> str:
+    """Why a process can't carry links to other machines; empty if one can."""
+
+    def look() -> str:
+        namespaces.unshare()
+        return tun.usable()
+
+    try:
+        return namespaces.in_own_thread(look)
+    except OSError as exc:
+        return str(namespaces.failed("make a namespace for", "a TUN device", exc))
 
 
 def addresses() -> tuple[api.NetworkFact, ...]:

@@ -58,7 +58,11 @@ class Router:
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """The way to another machine: a device with one end here; `mac` names all that it is."""
+    """The way to another machine: a device with one end here; `mac` names all that it is.
+
+    Attributes:
+        kind: `udp`: the device is a TUN device, all else is told to the process that carries it.
+    """
 
     mac: bytes
     peer_mac: bytes
@@ -67,6 +71,7 @@ class Tunnel:
     local: bytes
     remote: bytes
     hop: bytes = _HOP
+    kind: api.TunnelKind = "vxlan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,7 @@ def _tunnel(link: str, tunnel: api.Tunnel, mesh: str) -> Tunnel:
         port=tunnel.port,
         local=address(tunnel.local, where),
         remote=address(tunnel.remote, where),
+        kind=tunnel.kind,
     )
 
 

@@ -11,16 +11,20 @@ from otter_agent.errors import AgentError
 from otter_agent.links.counting import counted
 from otter_agent.server.common import AGENT, answer
 from otter_agent.server.owners import caller
+from otter_agent.tunnels.telling import told
 
 MOST = 10_000
 """Changes in one request."""
 
 
 async def _links(request: web.Request) -> web.Response:
-    book = request.app[AGENT].links(request.match_info["mesh"])
+    agent, mesh = request.app[AGENT], request.match_info["mesh"]
+    book = agent.links(mesh)
     await book.look_again()
     counters = await asyncio.to_thread(book.count)
-    return answer(counted(book.statuses(), counters))
+    spec = agent.mesh(mesh).spec
+    states = await asyncio.to_thread(agent.tunnels, spec)
+    return answer(told(counted(book.statuses(), counters), spec, states))
 
 
 async def _shape(request: web.Request) -> web.Response:

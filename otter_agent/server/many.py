@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
+import socket
+import threading
 import time
 
 import msgspec
 from aiohttp import web
 
-from otter_agent import api
+from otter_agent import api, underlay
 from otter_agent.errors import AgentError
 from otter_agent.reach import reach
 from otter_agent.server.common import answer, number
 from otter_agent.turns import Turns
 
 TURNS = web.AppKey("turns", Turns)
+_KEY = re.compile(r"[0-9a-f]{32}")
 
 
 async def _clock(request: web.Request) -> web.Response:
@@ -55,8 +59,48 @@ async def _reach(request: web.Request) -> web.Response:
     return answer(await asyncio.to_thread(reach, local, remote, mtu))
 
 
+async def _probing(request: web.Request) -> api.Probing:
+    asked = api.decode(await request.read(), api.Probing)
+    for address in filter(None, (asked.local, asked.remote)):
+        try:
+            ipaddress.IPv4Address(address)
+        except ValueError as error:
+            raise AgentError("bad-request", f"{address[:40]!r} is no IPv4 address") from error
+    if not _KEY.fullmatch(asked.key) or not 576 <= asked.mtu <= 65535:
+        raise AgentError("bad-request", "a key is 32 hex digits, an MTU 576 to 65535 bytes")
+    return asked
+
+
+async def _answer_underlay(request: web.Request) -> web.Response:
+    """Listens for some seconds, for who has the key."""
+    asked = await _probing(request)
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        made.bind((asked.local, 0))
+    except OSError as error:
+        made.close()
+        why = f"udp {asked.local}: {(error.strerror or str(error)).lower()}"
+        raise AgentError("bad-request", why) from error
+    port = made.getsockname()[1]
+    work = (made, asked.key, asked.mtu)
+    name = f"underlay {asked.local}:{port}"
+    threading.Thread(target=underlay.answer, args=work, name=name, daemon=True).start()
+    return answer(api.Answering(port=port))
+
+
+async def _measure_underlay(request: web.Request) -> web.Response:
+    asked = await _probing(request)
+    if not asked.remote or not 0 < asked.port < 65536:
+        raise AgentError("bad-request", "measure what?")
+    where = asked.remote, asked.port
+    found = await asyncio.to_thread(underlay.measure, asked.local, where, asked.key, asked.mtu)
+    return answer(found)
+
+
 ROUTES = (
     web.get("/v1/reach", _reach),
     web.get("/v1/clock", _clock),
+    web.post("/v1/underlay/answer", _answer_underlay),
+    web.post("/v1/underlay/measure", _measure_underlay),
     web.put("/v1/meshes/{mesh}/lease", _lease),
 )

@@ -16,6 +16,7 @@ from otter_agent.links.counting import counted
 from otter_agent.server.common import AGENT, answer, ndjson, number, problem
 from otter_agent.server.many import check_turn
 from otter_agent.server.owners import caller, forced
+from otter_agent.tunnels.telling import told
 
 MAX_IDS = 100
 """Of messages, asked for at once."""
@@ -65,6 +66,8 @@ async def _mesh(request: web.Request) -> web.Response:
     status = agent.mesh(request.match_info["mesh"])
     found = await asyncio.to_thread(streams.stream_statuses, agent.machine.layout, status.spec)
     links = counted(status.links, counters)
+    states = await asyncio.to_thread(agent.tunnels, status.spec)
+    links = told(links, status.spec, states)
     return answer(msgspec.structs.replace(status, streams=found, links=links))
 
 

@@ -20,11 +20,12 @@ from net.links.verify.tolerances import TOLERANCES
 from otter_agent import api
 from otter_agent.api import Budget
 from otter_agent.errors import AgentError
-from otter_agent.links.ways import Way, direction, seats
+from otter_agent.links.ways import Way, direction, less, seats
 from otter_agent.machine import Machine
 from otter_agent.network.state import BEYOND
+from otter_agent.reach import reach
 from otter_agent.verify.jobs import DirectionJob, HostJob, Job, chosen
-from otter_agent.verify.telling import asked_of, told
+from otter_agent.verify.telling import asked_of, told, with_underlay, without
 
 Look = Callable[[], Awaitable[api.MeshStatus]]
 
@@ -52,6 +53,8 @@ async def certify(
     directions = _directions(machine, status, request)
     hosts = [h for h in spec.hosts if h.cpu is not None or _any_module(spec, h.name)]
     measured = [h.name for h in hosts] if request.cpu and not request.links else []
+    off = less(spec)
+    now = await asyncio.to_thread(_underlay_now, spec, off)
     async with _groups(machine, spec.name, measured):
         job = Job(
             effort=request.effort,
@@ -62,7 +65,24 @@ async def certify(
         )
         async with contextlib.aclosing(_probed(machine, spec, job)) as lines:
             async for line in lines:
-                yield [told(line, status, await look()) if line.rows else line]
+                if line.rows:
+                    line = with_underlay(told(line, status, await look()), off, now)
+                yield [line]
+
+
+def _underlay_now(spec: api.MeshSpec, off: Mapping[Way, float]) -> dict[Way, float]:
+    """What the network to other machines takes one way, where that is part of a delay; blocking."""
+    found: dict[tuple[str, str], float | None] = {}
+    result: dict[Way, float] = {}
+    tunnels = {link.name: link.tunnel for link in spec.links if link.tunnel is not None}
+    for way in off:
+        ends = tunnels[way.link].local, tunnels[way.link].remote
+        if ends not in found:
+            found[ends] = reach(*ends, spec.mtu).rtt_s
+        rtt_s = found[ends]
+        if rtt_s is not None:
+            result[way] = rtt_s / 2
+    return result
 
 
 def checked(request: api.VerifyRequest) -> api.VerifyRequest:
@@ -87,7 +107,8 @@ def _directions(
     spec = status.spec
     if not request.links_too:
         return []
-    asked = asked_of(status)
+    off = less(spec)
+    asked = {way: without(one, off.get(Way(*way), 0.0)) for way, one in asked_of(status).items()}
     away = seats(spec)
     addresses = {host.name: host.address for host in spec.hosts}
     return [

@@ -20,6 +20,7 @@ from otter_ctl.cli.words import overcommitted, restarts
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import SETTLED, Prepared, with_secrets
 from otter_ctl.fetching import controller, facts
+from otter_ctl.planning.tunnels import Measuring
 from otter_ctl.planning.unbuilt import refuse_unsupported
 from otter_ctl.printable import printable_lines
 from otter_ctl.runs import RunFolder
@@ -54,6 +55,10 @@ Examples:
     "--keep-partial", is_flag=True,
     help="Where a machine fails, let the others keep their parts instead of going back.",
 )  # fmt: skip
+@click.option(
+    "--measure", is_flag=True,
+    help="Measure the network between machines again; it is measured once, else.",
+)  # fmt: skip
 @json_option
 @pass_session
 def command(
@@ -63,6 +68,7 @@ def command(
     no_wait: bool,
     force: bool,
     keep_partial: bool,
+    measure: bool,
     verified: bool,
     as_json: bool,
 ) -> int:
@@ -82,7 +88,8 @@ def command(
 
     async def work() -> tuple[Prepared, api.MeshStatus]:
         async with reaching(session, topology, force=force) as client:
-            prepared = await prepared_for(session, client, file, overrides, topology)
+            which: Measuring = "all" if measure else "new"
+            prepared = await prepared_for(session, client, file, overrides, topology, which)
             for warning in prepared.plan.warnings:
                 click.secho(f"warning: {warning}", fg="yellow", err=True)
             refuse_unsupported(prepared.plan)

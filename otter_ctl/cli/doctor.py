@@ -153,6 +153,8 @@ def _links(info: api.Info) -> list[Check]:
         ok = driver.usable or (None if any_ else False)
         mend = "" if driver.usable else _LINK_MENDS.get(driver.name, "")
         checks.append(Check(f"links {driver.name}", ok, "; ".join(words), mend))
+    for name, why in (("vxlan", info.tunnels), ("udp", info.udp_tunnels)):
+        checks.append(Check(f"between machines {name}", not why or None, why or "usable"))
     if not info.link_drivers:
         checks.append(Check("links", False, info.link_driver_why or "no driver", "run as root"))
     return checks

@@ -40,6 +40,47 @@ def show_links(links: Sequence[api.LinkStatus]) -> None:
         click.secho(f"  {line}", fg="yellow")
 
 
+def show_tunnels(links: Sequence[api.LinkStatus]) -> None:
+    """A table of what leads to other machines, and how that is; none where nothing does."""
+    from otter_ctl.cli.tables import print_table
+
+    away = [link for link in links if link.tunnel is not None]
+    if not away:
+        return
+    click.echo()
+    print_table(
+        ("BETWEEN MACHINES", "FROM", "TO", "BY", "NETWORK", "STATE"),
+        [
+            (x.name, x.from_, x.to, x.tunnel.kind, network(x.tunnel), _tunnel_state(x.tunnel))
+            for x in away
+            if x.tunnel is not None
+        ],
+    )
+    for why in dict.fromkeys(x.tunnel.why for x in away if x.tunnel is not None and x.tunnel.why):
+        click.echo(f"  {why}")
+
+
+def network(tunnel: api.TunnelState | api.Tunnel) -> str:
+    """What the network between machines does, as far as it is known."""
+    if tunnel.underlay is None:
+        return "not measured"
+    taken = " (taken off)" if tunnel.less_s else ""
+    words = [f"{format_duration(tunnel.underlay.delay_s)}{taken}"]
+    if tunnel.underlay.rate_bps is not None:
+        words.append(format_rate(tunnel.underlay.rate_bps))
+    return ", ".join(words)
+
+
+def _tunnel_state(tunnel: api.TunnelState) -> str:
+    if tunnel.joined is None:
+        return ""
+    if not tunnel.joined:
+        return "no answer yet"
+    wrong = tunnel.forged + tunnel.replayed
+    more = f"; {wrong} packets of others dropped" if wrong else ""
+    return f"answers at {tunnel.peer}{more}"
+
+
 def too_slow(links: Sequence[api.LinkStatus]) -> list[str]:
     """Links that were something else than asked, as this machine couldn't keep up: a line each."""
     lines = []

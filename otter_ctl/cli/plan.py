@@ -10,7 +10,7 @@ import click
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
-from otter_ctl.cli.links import by_hand
+from otter_ctl.cli.links import by_hand, network
 from otter_ctl.cli.preparing import machines_of, prepared_for, reaching, refusals
 from otter_ctl.cli.reasons import reasons_document, show_reasons
 from otter_ctl.cli.words import causes
@@ -162,6 +162,7 @@ def show(prepared: Prepared) -> None:
         click.echo(f"mesh {spec.name}: nothing to change")
         return
     click.echo(f"mesh {spec.name}:")
+    _show_tunnels(prepared)
     for change in prepared.changes:
         _show_change(change)
     counts = [
@@ -174,6 +175,22 @@ def show(prepared: Prepared) -> None:
     ended = [c.name for c in prepared.changes if c.restart and c.name in running]
     if running:
         click.echo(f"of {len(running)} running modules {len(ended)} will be restarted")
+
+
+def tunnels(prepared: Prepared) -> list[tuple[str, str, api.Tunnel]]:
+    """Links between machines: name, from which machine, how."""
+    return [
+        (link.name, name, link.tunnel)
+        for name, part in sorted(prepared.parts.items())
+        for link in part.links
+        if link.tunnel is not None
+    ]
+
+
+def _show_tunnels(prepared: Prepared) -> None:
+    for name, machine, tunnel in tunnels(prepared):
+        why = f": {tunnel.why}" if tunnel.why else ""
+        click.echo(f"  link {name} leaves {machine} by {tunnel.kind}, {network(tunnel)}{why}")
 
 
 _SIGNS = {
@@ -219,6 +236,17 @@ def _document(prepared: Prepared) -> dict[str, object]:
         "expansion": prepared.plan.expansion,
         "forecast": _forecast(prepared.plan.forecast),
         "spec": prepared.plan.spec,
+        "tunnels": [
+            {
+                "link": name,
+                "machine": machine,
+                "by": tunnel.kind,
+                "why": tunnel.why,
+                "underlay": tunnel.underlay,
+                "less_s": tunnel.less_s,
+            }
+            for name, machine, tunnel in tunnels(prepared)
+        ],
     }
 
 

@@ -20,6 +20,7 @@ from otter_ctl.topology import Topology
 from otter_ctl.topology.model import LOCAL, Machine
 
 if TYPE_CHECKING:
+    from otter_ctl.planning.tunnels import Measuring
     from otter_ctl.siting import Site
     from otter_ctl.spread import Fleet
 
@@ -48,13 +49,16 @@ async def prepared_for(
     file: Path,
     overrides: Sequence[str],
     topology: Topology,
+    measure: Measuring = "not",
 ) -> Prepared:
     """What is to be changed, on one machine or several. Changes nothing.
+
+    `measure`: as of `siting.survey`.
 
     Raises:
         OtterError: It can't be planned, or machines that it names don't answer.
     """
-    site = await _surveyed(session, client, topology)
+    site = await _surveyed(session, client, topology, measure)
     if site is None:
         # No other machine has to answer for what is here alone.
         plain = type(client) is AgentClient
@@ -79,7 +83,9 @@ async def prepared_for(
     return replace(prepared, plan=planned)
 
 
-async def _surveyed(session: Session, client: AgentClient, topology: Topology) -> Site | None:
+async def _surveyed(
+    session: Session, client: AgentClient, topology: Topology, measure: Measuring
+) -> Site | None:
     """None: all of it is, and was, on this machine."""
     if type(client) is AgentClient:
         return None
@@ -89,7 +95,7 @@ async def _surveyed(session: Session, client: AgentClient, topology: Topology) -
     if LOCAL in machines_of(topology) and not session.agent.answers():
         facts = await asyncio.to_thread(session.agent.facts)
     fleet = _fleet(client)
-    site = await survey(fleet, topology, facts)
+    site = await survey(fleet, topology, facts, measure=measure)
     here = site.names == [LOCAL] and set(site.found.parts) <= {LOCAL}
     return None if here and LOCAL not in fleet.agents.machines else site
 

@@ -12,31 +12,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import Any
 
 from msgspec.structs import replace
 
 from otter_agent import api
+from otter_ctl.planning.tunnels import Pair, Wires, chosen, opens, taken_off
 from otter_ctl.topology.model import LOCAL
 
 _VNIS = 1 << 24
-
-
-@dataclass(frozen=True, slots=True)
-class Wires:
-    """What the machines of a mesh are to each other.
-
-    Attributes:
-        addresses: Machine -> its IPv4 address for data.
-        key: Random, 32 hex digits: what follows from it, tunnels get that are new.
-        mtu: What all the ways between them carry, without what a tunnel adds.
-        kept: Link -> the tunnel that it has now.
-    """
-
-    addresses: Mapping[str, str] = field(default_factory=dict)
-    key: str = "0" * 32
-    mtu: int = api.MTU_BYTES
-    kept: Mapping[str, api.Tunnel] = field(default_factory=dict)
 
 
 def split(
@@ -48,6 +32,9 @@ def split(
         whole: All of it.
         machines: Host -> machine; all that aren't named are on the first.
         wires: Needed where there are several.
+
+    Raises:
+        PlanError: A link has no way from machine to machine, or not as it asks.
     """
     names = sorted(set(machines.values()))
     if names == [LOCAL]:
@@ -117,6 +104,32 @@ def kept_tunnels(
     }
 
 
+def kept_opens(parts: Mapping[str, api.MeshSpec]) -> dict[tuple[str, str], bool]:
+    """Machine and link -> whether it greets first, of links over UDP."""
+    return {
+        (name, link.name): link.tunnel.opens
+        for name, part in parts.items()
+        for link in part.links
+        if link.tunnel is not None and link.tunnel.kind == "udp"
+    }
+
+
+def kept_underlay(
+    parts: Mapping[str, api.MeshSpec], addresses: Mapping[str, str]
+) -> dict[Pair, api.Underlay]:
+    """What was measured between the machines, as their parts tell."""
+    names = {address: name for name, address in addresses.items()}
+    return {
+        (name, names[link.tunnel.remote]): link.tunnel.underlay
+        for name, part in parts.items()
+        for link in part.links
+        if link.tunnel is not None
+        and link.tunnel.underlay is not None
+        and link.tunnel.local == addresses.get(name)
+        and link.tunnel.remote in names
+    }
+
+
 def shaper(link: api.Link, of: Mapping[str, str], *, forward: bool) -> str:
     """The machine that makes a direction of a link scarce."""
     shared = any(s is not None and s.medium is not None for s in (link.forward, link.reverse))
@@ -130,6 +143,7 @@ def _links(
     wires: Wires,
     vnis: Mapping[str, int],
 ) -> Iterable[api.Link]:
+    """Raises `PlanError`: a link has no way to the other machine."""
     for link in links:
         here = [end for end in (link.a, link.b) if of[end] == machine]
         if len(here) == 2:
@@ -138,21 +152,36 @@ def _links(
             there = link.b if here[0] == link.a else link.a
             forward = link.forward if shaper(link, of, forward=True) == machine else None
             reverse = link.reverse if shaper(link, of, forward=False) == machine else None
-            ends = wires.addresses[machine], wires.addresses[of[there]]
-            tunnel = api.Tunnel(
-                host=there,
-                local=ends[0],
-                remote=ends[1],
-                vni=vnis[link.name],
-                key=_key(link.name, ends, wires),
-            )
+            tunnel = _tunnel(link, there, (machine, of[there]), wires, vnis[link.name])
             yield replace(link, forward=forward, reverse=reverse, tunnel=tunnel)
 
 
-def _key(link: str, ends: tuple[str, str], wires: Wires) -> str:
+def _tunnel(link: api.Link, there: str, way: Pair, wires: Wires, vni: int) -> api.Tunnel:
+    """One end of a link that leads from one machine to another."""
+    here, other = way
+    ends = wires.addresses[here], wires.addresses[other]
+    kind, why = chosen(link, *way, wires)
+    common: dict[str, Any] = {
+        "host": there,
+        "local": ends[0],
+        "remote": ends[1],
+        "vni": vni,
+        "key": _key(link.name, way, wires),
+        "kind": kind,
+        "why": why,
+        "underlay": wires.underlay.get(way),
+        "less_s": taken_off(link, *way, wires),
+    }
+    if kind == "vxlan":
+        return api.Tunnel(**common)
+    port, remote = (wires.ports.get(name, api.UDP_PORT) for name in way)
+    return api.Tunnel(**common, port=port, remote_port=remote, opens=opens(link.name, *way, wires))
+
+
+def _key(link: str, way: Pair, wires: Wires) -> str:
     """Only the two machines of a link know its key: not the mesh's others, nor former ones."""
-    kept = wires.kept.get(link)
-    if kept is not None and {kept.local, kept.remote} == {*ends}:
+    kept = wires.keeps(link, *way)
+    if kept is not None:
         return kept.key
     return hashlib.blake2b(link.encode(), key=wires.key.encode(), digest_size=16).hexdigest()
 

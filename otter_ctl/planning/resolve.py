@@ -143,7 +143,15 @@ def _cell(cell: Cell) -> api.Cell:
 
 
 def _link(link: Link) -> api.Link:
-    return api.Link(name=link.name, a=link.a, b=link.b, forward=link.forward, reverse=link.reverse)
+    return api.Link(
+        name=link.name,
+        a=link.a,
+        b=link.b,
+        forward=link.forward,
+        reverse=link.reverse,
+        over=link.tunnel,
+        subtract=link.subtract,
+    )
 
 
 def _at_first(topology: Topology, links: Iterable[api.Link]) -> list[api.Link]:

@@ -45,6 +45,21 @@ _OF_A_LINK = (
     TRACE_KEY,
 )
 
+_BETWEEN_MACHINES = (
+    Key(
+        "tunnel",
+        kinds.choice("auto", "vxlan", "udp"),
+        "How the link gets from machine to machine, if its hosts are on two; auto: what works.",
+        default="auto",
+    ),
+    Key(
+        "subtract_underlay",
+        values.BOOLEAN,
+        "Take the delay of the network between the machines off the link's own.",
+        default=False,
+    ),
+)
+
 _CAPACITY = (
     Key("uplink", values.RATE, "The cell's capacity from members to its host."),
     Key("downlink", values.RATE, "The cell's capacity from its host to members."),
@@ -96,6 +111,7 @@ LINK = Table(
     Key("to", values.REFERENCE, "The receiving host of a link that carries one way."),
     PAIR,
     *_OF_A_LINK,
+    *_BETWEEN_MACHINES,
     Key("reverse", kinds.table(REVERSE), "What differs from the second host to the first."),
 )
 
@@ -103,7 +119,7 @@ DEFAULTS = Table(
     "defaults",
     Key(
         "link",
-        kinds.table(Table("defaults.link", *_OF_A_LINK)),
+        kinds.table(Table("defaults.link", *_OF_A_LINK, *_BETWEEN_MACHINES)),
         "What links have that don't say otherwise.",
     ),
     Key(

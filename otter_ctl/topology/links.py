@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 from net.links.spec import LinkSpec
 from otter_ctl.topology.globs import End, Names, is_glob, join
@@ -41,9 +42,12 @@ def read_links(
         if "between" in own.given:
             reverse = _reverse(own, _merged(own, below, "down"), forward)
         played = traces.of(own, merged)
+        between = _between_machines(merged)
         if ends is None or ("name" in own.given and "name" not in own):
             continue
         made = _add(own, ends, forward, reverse, hosts, links, expansion)
+        for name in made if between else ():
+            links[name] = replace(links[name], **between)
         for name in made if any(played) else ():
             forward_trace, reverse_trace = (traces.drawn(trace, name) for trace in played)
             links[name] = replace(
@@ -52,6 +56,13 @@ def read_links(
                 reverse_trace=None if reverse is None else reverse_trace,
             )
     return tuple(links.values())
+
+
+def _between_machines(merged: Fields) -> dict[str, Any]:
+    """What is asked of the way from machine to machine, if anything is."""
+    kind = merged.get("tunnel")
+    asked = {} if kind in (None, "auto") else {"tunnel": kind}
+    return asked | ({"subtract": True} if merged.get("subtract_underlay") else {})
 
 
 def _merged(own: Fields, below: dict[Way, Fields | None], way: Way) -> Fields:

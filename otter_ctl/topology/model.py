@@ -146,6 +146,8 @@ class Link:
         forward_trace: What changes that over time; None: nothing.
         reverse_trace: The same, from `b` to `a`.
         made_from: The name of the table with globs that made it; empty: its own.
+        tunnel: How it gets from machine to machine, where it does; None: what works.
+        subtract: Whether the delay of the network between the machines is taken off its own.
     """
 
     name: str
@@ -156,6 +158,8 @@ class Link:
     forward_trace: TraceUse | None = None
     reverse_trace: TraceUse | None = None
     made_from: str = ""
+    tunnel: Literal["vxlan", "udp"] | None = None
+    subtract: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_ctl.deploy import prepare
-from otter_ctl.planning.parts import Wires, join, kept_tunnels, shaper, split
+from otter_ctl.planning.parts import join, kept_tunnels, shaper, split
+from otter_ctl.planning.tunnels import Wires
 
 MACHINES = ("m1", "m2", "m3")
 WIRES = Wires({name: f"10.0.0.{n}" for n, name in enumerate(MACHINES, 1)}, "ab" * 16)

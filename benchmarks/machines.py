@@ -1,0 +1,354 @@
+"""Several machines: links between them, and bringing a mesh to them. On machines of a lab.
+
+- A link by VXLAN and over UDP between two of them, one TCP connection, beside a VXLAN made by hand
+  in the same two machines, turn by turn.
+- 80 process modules on 8 machines, applied, beside the same 80 on one; and applied again.
+- One mesh packed on one machine and spread over three: messages' latencies.
+
+All machines share this computer's cores and kernel: ratios are what counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.row import NotHere, Row
+
+OTTERCTL = Path(sys.executable).with_name("otterctl")
+TURNS = 5
+SECONDS = 1.0
+"""Of one TCP connection."""
+MACHINES, MODULES = 8, 80
+APPLIES = 3
+MESSAGES, EVERY_S = 400, 0.005
+_MTU = 1450
+
+_SINK = """
+import socket, sys, time
+with socket.create_server((sys.argv[1], 9000)) as listener:
+    print("listens", flush=True)
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            got, begun = 0, time.perf_counter()
+            buffer = bytearray(1 << 20)
+            while size := connection.recv_into(buffer):
+                got += size
+            connection_s = time.perf_counter() - begun
+            connection.sendall(b"%d" % int(got * 8 / connection_s))
+"""
+_SOURCE = """
+import socket, sys, time
+data = bytes(1 << 18)
+with socket.create_connection((sys.argv[1], 9000)) as made:
+    until = time.perf_counter() + float(sys.argv[2])
+    while time.perf_counter() < until:
+        made.sendall(data)
+    made.shutdown(socket.SHUT_WR)
+    print(made.recv(100).decode())
+"""
+_SENDER = """
+import asyncio, time
+import net
+
+async def main(mesh):
+    await mesh.ready()
+    for number in range({count}):
+        await mesh.output("out").send([number, time.time()])
+        await asyncio.sleep({every})
+    await asyncio.sleep(3600)
+
+net.run(main)
+"""
+_RECEIVER = """
+import json, time
+import net
+
+async def main(mesh):
+    await mesh.ready()
+    took = []
+    async for message in mesh.input("in"):
+        took.append(time.time() - message.value[1])
+        if len(took) == {count}:
+            print("took", json.dumps(took), flush=True)
+
+net.run(main)
+"""
+
+
+def rows() -> list[Row]:
+    """All of them, in one lab."""
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        raise NotHere("a lab needs root and iproute2")
+    with _lab() as bench:
+        bench.up(3)
+        found = [*_paths(bench), *_invariance(bench)]
+        bench.up(MACHINES)
+        return [*found, *_applies(bench)]
+
+
+class _Bench:
+    """A lab in a folder of its own, and `otterctl` with it."""
+
+    def __init__(self, folder: Path) -> None:
+        from otter_ctl.lab.lab import Lab
+
+        self.folder = folder
+        self.lab = Lab(folder / "lab")
+        self._env = {
+            **os.environ, "OTTER_LAB": str(self.lab.folder.path), "NO_COLOR": "1",
+            "OTTER_RUNS": str(folder / "runs"), "OTTER_SITE": str(self.lab.site),
+        }  # fmt: skip
+
+    def up(self, count: int) -> None:
+        from otter_ctl.lab.errors import LabError
+
+        try:
+            self.lab.up(count, docker=False, layers=_layers())
+        except LabError as error:
+            raise NotHere(str(error)) from error
+
+    def otterctl(self, *words: object) -> str:
+        done = subprocess.run(
+            [OTTERCTL, *map(str, words)], env=self._env, text=True, check=False,
+            capture_output=True, cwd=self.folder, timeout=300,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{words}: {done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def seconds(self, *words: object) -> float:
+        begun = time.perf_counter()
+        self.otterctl(*words)
+        return time.perf_counter() - begun
+
+    def topology(self, text: str) -> Path:
+        path = self.folder / "bench.toml"
+        path.write_text(text)
+        return path
+
+    def destroy(self) -> None:
+        self.otterctl("destroy", "--all", "--yes", "--no-fetch")
+
+
+@contextmanager
+def _lab() -> Iterator[_Bench]:
+    folder = Path(tempfile.mkdtemp(prefix="otter-bench-"))
+    bench = _Bench(folder)
+    try:
+        yield bench
+    finally:
+        bench.lab.down()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _layers() -> list[Path]:
+    """Where `.ci/debian tests` unpacks what isn't installed here."""
+    base = os.environ.get("OTTER_CACHE") or Path("~/.cache/otter").expanduser()
+    folder = Path(base, "lab")
+    return [folder] if folder.is_dir() else []
+
+
+# --- paths ------------------------------------------------------------------------------------
+
+
+def _paths(bench: _Bench) -> list[Row]:
+    text = f"""
+name = "path"
+[defaults.module]
+runtime = "process"
+[hosts.a]
+machine = "lab1"
+[hosts.b]
+machine = "lab2"
+[hosts.c]
+machine = "lab2"
+[[links]]
+name = "kernel"
+between = ["a", "b"]
+tunnel = "vxlan"
+[[links]]
+name = "carried"
+between = ["a", "c"]
+tunnel = "udp"
+[modules.source]
+host = "a"
+command = ["sleep", "infinity"]
+[modules.vxlan]
+host = "b"
+command = ["{sys.executable}", "-c", '''{_SINK}''', "0.0.0.0"]
+ready = {{ tcp = 9000 }}
+[modules.udp]
+host = "c"
+command = ["{sys.executable}", "-c", '''{_SINK}''', "0.0.0.0"]
+ready = {{ tcp = 9000 }}
+"""
+    rates: dict[str, list[float]] = {"vxlan": [], "udp": [], "by hand": []}
+    bench.otterctl("apply", bench.topology(text))
+    with _by_hand(bench) as hand:
+        for _ in range(TURNS):
+            for to in ("vxlan", "udp"):
+                command = (sys.executable, "-c", _SOURCE, to, SECONDS)
+                said = bench.otterctl("exec", "source", "--", *command)
+                rates[to].append(float(said))
+            rates["by hand"].append(hand())
+    bench.destroy()
+    middle = {name: statistics.median(found) for name, found in rates.items()}
+    note = "one TCP connection; both machines on this computer's cores"
+    return [
+        {"name": "machines.vxlan_of_by_hand", "unit": "1", "better": "higher", "goal": 0.9,
+         "ours": middle["vxlan"] / middle["by hand"], "limit": None, "n": TURNS, "note": note,
+         "peers": {"ours_bps": middle["vxlan"], "by_hand_bps": middle["by hand"]}},
+        {"name": "machines.udp", "unit": "bit/s", "better": "higher", "goal": 1e9,
+         "ours": middle["udp"], "limit": None, "n": TURNS, "note": note,
+         "peers": {"vxlan": middle["vxlan"]}},
+    ]  # fmt: skip
+
+
+@contextmanager
+def _by_hand(bench: _Bench) -> Iterator[Any]:
+    """A VXLAN between the two machines and nothing else; runs one connection over it."""
+    pids = [bench.lab.pid_of(name) for name in ("lab1", "lab2")]
+    data = {machine.name: str(machine.data) for machine in bench.lab.machines()}
+    ends = [("lab1", "lab2", "10.254.0.1"), ("lab2", "lab1", "10.254.0.2")]
+    inside = [["nsenter", f"--net=/proc/{pid}/ns/net"] for pid in pids]
+    for (own, other, address), enter in zip(ends, inside, strict=True):
+        for words in (
+            f"link add hand type vxlan id 77 local {data[own]} remote {data[other]} dstport 4789",
+            f"address add {address}/24 dev hand",
+            f"link set hand mtu {_MTU} up",
+        ):
+            subprocess.run([*enter, "ip", *words.split()], check=True, capture_output=True)
+    sink = subprocess.Popen(
+        [*inside[1], sys.executable, "-c", _SINK, ends[1][2]], stdout=subprocess.PIPE
+    )
+    try:
+        assert sink.stdout is not None
+        sink.stdout.readline()
+
+        def once() -> float:
+            words = [sys.executable, "-c", _SOURCE, ends[1][2], str(SECONDS)]
+            done = subprocess.run([*inside[0], *words], check=True, capture_output=True)
+            return float(done.stdout)
+
+        yield once
+    finally:
+        sink.kill()
+        sink.wait()
+        for enter in inside:
+            subprocess.run([*enter, "ip", "link", "del", "hand"], check=False)
+
+
+# --- bringing ---------------------------------------------------------------------------------
+
+
+def _ring(machines: int) -> str:
+    lines = ['name = "many"', "[defaults.module]", 'runtime = "process"']
+    for n in range(MACHINES):
+        lines += [f"[hosts.h{n}]", f'machine = "lab{n % machines + 1}"']
+    for n in range(MODULES):
+        lines += [f"[modules.m{n}]", f'host = "h{n % MACHINES}"', 'command = ["sleep", "infinity"]']
+    for n in range(MACHINES):
+        lines += ["[[links]]", f'between = ["h{n}", "h{(n + 1) % MACHINES}"]', 'delay = "1ms"']
+    return "\n".join(lines) + "\n"
+
+
+def _applies(bench: _Bench) -> list[Row]:
+    took: dict[str, list[float]] = {"many": [], "one": [], "again": []}
+    for turn in range(APPLIES + 1):
+        for name, machines in (("many", MACHINES), ("one", 1)):
+            path = bench.topology(_ring(machines))
+            seconds = bench.seconds("apply", path)
+            again = bench.seconds("apply", path)
+            bench.destroy()
+            if turn:  # the first one builds what modules run in
+                took[name].append(seconds)
+                took["again"] += [again] if name == "many" else []
+    middle = {name: statistics.median(found) for name, found in took.items()}
+    what = f"{MODULES} process modules on {MACHINES} machines"
+    return [
+        {"name": "machines.apply_of_one", "unit": "1", "better": "lower", "goal": 1.3,
+         "ours": middle["many"] / middle["one"], "limit": None, "n": APPLIES, "note": what,
+         "peers": {"ours_s": middle["many"], "one_machine_s": middle["one"]}},
+        {"name": "machines.apply_again", "unit": "s", "better": "lower", "goal": 1.0,
+         "ours": middle["again"], "limit": None, "n": APPLIES, "note": what, "peers": {}},
+    ]  # fmt: skip
+
+
+# --- where a mesh is doesn't matter -----------------------------------------------------------
+
+
+def _invariance(bench: _Bench) -> list[Row]:
+    found: dict[str, list[dict[str, float]]] = {"packed": [], "spread": []}
+    (bench.folder / "sender.py").write_text(_SENDER.format(count=MESSAGES, every=EVERY_S))
+    (bench.folder / "receiver.py").write_text(_RECEIVER.format(count=MESSAGES))
+    for _ in range(APPLIES):
+        for name, machines in (("packed", ("lab1",) * 3), ("spread", ("lab1", "lab2", "lab3"))):
+            bench.otterctl("apply", bench.topology(_chain(machines)))
+            found[name].append(_latencies(bench))
+            bench.destroy()
+    made: list[Row] = []
+    for which in ("p50", "p95"):
+        packed, spread = (
+            statistics.median(one[which] for one in found[name]) for name in ("packed", "spread")
+        )
+        made.append(
+            {"name": f"machines.invariance_{which}", "unit": "s", "better": "lower",
+             "ours": abs(spread - packed), "goal": max(0.002, 0.03 * packed), "limit": None,
+             "peers": {"packed": packed, "spread": spread}, "n": APPLIES,
+             "note": f"{MESSAGES} messages over two links, 10 and 15 ms; goal: 3 % or 2 ms"}
+        )  # fmt: skip
+    return made
+
+
+def _chain(machines: Sequence[str]) -> str:
+    hosts = "\n".join(f'[hosts.h{n}]\nmachine = "{name}"' for n, name in enumerate(machines))
+    modules = "\n".join(
+        f'[modules.{name}]\nhost = "{host}"\ncommand = ["{sys.executable}", "{name}.py"]\n'
+        f'files = {{ "{name}.py" = "{name}.py" }}\nready = {{ sdk = true }}'
+        for name, host in (("sender", "h0"), ("receiver", "h2"))
+    )
+    return f"""
+name = "chain"
+[defaults.module]
+runtime = "process"
+[defaults.link]
+subtract_underlay = true
+{hosts}
+[[links]]
+between = ["h0", "h1"]
+delay = "10ms"
+rate = "50mbit"
+[[links]]
+between = ["h1", "h2"]
+delay = "15ms"
+rate = "50mbit"
+{modules}
+[[streams]]
+from = "sender.out"
+to = "receiver.in"
+"""
+
+
+def _latencies(bench: _Bench) -> dict[str, float]:
+    """Median and p95 of all messages, by the one clock of this computer."""
+    deadline = time.monotonic() + 30 + 4 * MESSAGES * EVERY_S
+    while time.monotonic() < deadline:
+        for line in bench.otterctl("logs", "receiver", "--tail", "2").splitlines():
+            _, word, text = line.partition("took ")
+            if word:
+                took = sorted(json.loads(text))
+                return {"p50": took[len(took) // 2], "p95": took[len(took) * 95 // 100]}
+        time.sleep(0.2)
+    raise RuntimeError("messages didn't come in time")

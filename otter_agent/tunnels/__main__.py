@@ -1,0 +1,69 @@
+"""The process: `python -m otter_agent.tunnels --tunnels IDLE_S SOCKET`.
+
+The agent starts it, in the machine's own network, and tells it what to carry; it lives on when the
+agent is killed, and the next one finds it by its socket. It ends when told so, when it has carried
+nothing for IDLE_S, and when its socket has been removed.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from otter_agent.beside import is_there
+from otter_agent.links.tun import realtime
+from otter_agent.tunnels.carrier import Carrier
+from otter_agent.tunnels.control import Control
+
+
+def main() -> None:
+    """Run until told to end."""
+    path, idle_s = Path(sys.argv[-1]), float(sys.argv[-2])
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    inode = path.stat().st_ino
+    carrier = Carrier(realtime.Guard(time.monotonic(), time.process_time()))
+    _stop_on_signals(carrier)
+    # The agent made it, so that nobody finds a process that doesn't listen yet.
+    with socket.socket(fileno=0) as listener:
+        control = Control(carrier, listener)
+
+        def look() -> None:
+            control.look()
+            since = control.idle_since_s
+            idle = since is not None and time.monotonic() - since > idle_s
+            if idle or not is_there(path, inode):
+                carrier.stopped = True
+
+        realtime.settle()
+        carrier.run(look)
+        if is_there(path, inode):
+            path.unlink(missing_ok=True)
+        control.close()  # it still has to do with the carrier
+        carrier.close()
+
+
+def _stop_on_signals(carrier: Carrier) -> None:
+    """SIGTERM ends it; Python's own handlers run once the loop has been woken."""
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def woken(events: int) -> None:
+        os.read(reader, 4096)
+
+    carrier.watch(reader, select.EPOLLIN, woken)
+
+    def stop(number: int, frame: object) -> None:
+        carrier.stopped = True
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""One end of a tunnel: who is at the other, by which keys, and what has been seen already. Pure.
+
+    silent ── greeting that names our life ──► joined ── another life of theirs does ──► joined
+       └─ we greet until then, where we can reach them; they greet, where they can reach us
+
+Both ends draw a random word when they begin, their *life*. A greeting is made with the link's key;
+what is sent then, with keys that follow from both lives too, so nothing of former lives is ever
+taken in again. An end believes a greeting only if it names the end's own life: no old one does.
+Must not know: sockets, clocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+from otter_agent.tunnels import datagrams
+from otter_agent.tunnels.datagrams import Datagram, Greeting, Keyed
+
+Address = tuple[str, int]
+
+WINDOW = 1024
+"""How much later than others of its sender a datagram may come, in datagrams."""
+KEEP_S = 5.0
+"""Between greetings while all is well: even a hasty NAT keeps a flow for 30 s (RFC 4787)."""
+RETRY_S = 0.05
+SLOW_RETRY_S = 1.0
+_QUICK = 40
+"""Greetings sent soon after each other; then it takes longer for them to be there."""
+SILENT_S = 3 * KEEP_S
+"""After so long without a greeting they are taken to be gone, and greeted as at first."""
+_ANSWER_S = 0.02
+"""Answers aren't sent more often than this, whoever repeats what he has heard."""
+_FORMER = 64
+_MASK = (1 << WINDOW) - 1
+
+
+class Window:
+    """Which of a sender's counts have been seen."""
+
+    def __init__(self) -> None:
+        self._top = -1
+        self._seen = 0
+
+    def is_new(self, count: int) -> bool:
+        """Whether a count hasn't been seen, nor is so old that nobody knows; then it has been."""
+        ahead = count - self._top
+        if ahead > 0:
+            self._seen = (self._seen << ahead | 1) & _MASK if ahead < WINDOW else 1
+            self._top = count
+            return True
+        bit = 1 << -ahead if -ahead < WINDOW else 0
+        if not bit or self._seen & bit:
+            return False
+        self._seen |= bit
+        return True
+
+
+class Session:
+    """One end.
+
+    Args:
+        key: The link's; only its two machines know it.
+        number: The link's, in datagrams.
+        first: Whether this is the link's first end.
+        opens: Where the other end is to be reached from here; None: it isn't, it greets first.
+        life: Random.
+
+    Attributes:
+        address: Where the other end is, as far as is known.
+        joined: Whether both have agreed.
+        heard_s: When they were last heard of.
+        replayed: Datagrams that had come before, or too late to know.
+        forged: Those that had a wrong tag.
+    """
+
+    def __init__(
+        self, key: bytes, number: int, opens: Address | None, life: bytes, *, first: bool
+    ) -> None:
+        self.number = number
+        self.address = opens
+        self.joined = False
+        self.heard_s = -math.inf
+        self.replayed = self.forged = 0
+        self._key, self._first, self._own = key, first, life
+        self._opens = opens
+        self._link = datagrams.keyed(key)
+        self._other = datagrams.NOBODY
+        self._former: deque[bytes] = deque(maxlen=_FORMER)
+        self._greeted = 0
+        self._last_greeting = -1
+        self._sent = 0
+        self._window = Window()
+        self._in: Keyed | None = None
+        self._out: Keyed | None = None
+        self._answered_s = -math.inf
+        self.next_s = -math.inf if opens else math.inf
+
+    # --- greetings ---------------------------------------------------------------------------
+
+    def due(self, now: float) -> bytes | None:
+        """A greeting to send to `address`, if it is time for one."""
+        if now < self.next_s or self.address is None:
+            return None
+        if self.joined and now - self.heard_s > SILENT_S:
+            self.joined = False
+            self._greeted, self.address = 0, self._opens or self.address
+        if self.joined:
+            self.next_s = now + KEEP_S
+        elif self._opens is None:
+            self.next_s = math.inf
+        else:
+            self.next_s = now + (RETRY_S if self._greeted < _QUICK else SLOW_RETRY_S)
+        return self._greeting()
+
+    def greeted(
+        self, datagram: memoryview, count: int, source: Address, now: float
+    ) -> bytes | None:
+        """Take in a greeting; returns what is to be answered to where it came from, if anything."""
+        said = datagrams.greeting(datagram)
+        if said is None or not datagrams.is_genuine(datagram, self._link):
+            self.forged += 1
+            return None
+        if said.first == self._first or said.own in self._former:
+            self.replayed += 1
+            return None
+        if said.other != self._own:
+            return self._answer(said.own, now)
+        new = said.own != self._other
+        if new:
+            self._join(said.own)
+        elif count <= self._last_greeting:
+            self.replayed += 1
+            return None
+        self._last_greeting = count
+        self.address, self.heard_s, self.joined = source, now, True
+        self.next_s = min(self.next_s, now + KEEP_S)
+        return self._answer(said.own, now) if new or not said.knows else None
+
+    def _answer(self, other: bytes, now: float) -> bytes | None:
+        if now - self._answered_s < _ANSWER_S:
+            return None
+        self._answered_s = now
+        return self._greeting(other)
+
+    def _greeting(self, other: bytes | None = None) -> bytes:
+        self._greeted += 1
+        to = self._other if other is None else other
+        what = Greeting(self._first, self.joined and to == self._other, self._own, to)
+        return datagrams.pack_greeting(what, self.number, self._greeted, self._link)
+
+    def _join(self, other: bytes) -> None:
+        if self._other != datagrams.NOBODY:
+            self._former.append(self._other)
+        self._other = other
+        a, b = (self._own, other) if self._first else (other, self._own)
+        forth = datagrams.keyed(datagrams.derived(self._key, b"a to b", a, b))
+        back = datagrams.keyed(datagrams.derived(self._key, b"b to a", a, b))
+        self._out, self._in = (forth, back) if self._first else (back, forth)
+        self._sent, self._window, self._last_greeting = 0, Window(), -1
+
+    # --- packets -----------------------------------------------------------------------------
+
+    @property
+    def sealer(self) -> Callable[[bytes, tuple[datagrams.Part, ...]], bytes] | None:
+        """Makes heads of datagrams; None: nobody is there to read them."""
+        return self._seal if self.joined and self._out is not None else None
+
+    def _seal(self, about: bytes, body: tuple[datagrams.Part, ...]) -> bytes:
+        assert self._out is not None
+        self._sent += 1
+        return datagrams.sealed(datagrams.PACKET, self.number, self._sent, about, body, self._out)
+
+    def takes(self, datagram: memoryview, what: Datagram) -> bool:
+        """Whether a packet comes from the other end, for the first time."""
+        if self._in is None:
+            return False
+        if not datagrams.is_genuine(datagram, self._in):
+            self.forged += 1
+            return False
+        if self._window.is_new(what.serial):
+            return True
+        self.replayed += 1
+        return False

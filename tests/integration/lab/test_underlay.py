@@ -1,0 +1,117 @@
+"""The network between machines is measured, told, warned of, and taken off where that is asked.
+
+Mesh traffic goes over a way that `lab up --management` makes scarce: 5 ms and 20 Mbit/s each way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+import pytest
+from helpers import labs
+
+from otter_ctl.lab.lab import Lab
+
+pytestmark = pytest.mark.netns
+
+TOPOLOGY = """
+name = "far"
+[defaults.module]
+runtime = "process"
+[hosts.phone]
+machine = "lab1"
+[hosts.edge]
+machine = "lab2"
+[[links]]
+name = "radio"
+between = ["phone", "edge"]
+delay = "30ms"
+rate = "10mbit"
+subtract_underlay = true
+[[links]]
+name = "fibre"
+between = ["phone", "edge"]
+delay = "4ms"
+rate = "100mbit"
+tunnel = "udp"
+[modules.shell]
+host = "phone"
+command = ["sleep", "infinity"]
+[modules.far]
+host = "edge"
+command = ["sleep", "infinity"]
+"""
+
+
+@pytest.fixture(scope="module")
+def far(require):
+    """Two machines whose data goes where the controller's does, the first one far away."""
+    why = labs.unavailable()
+    require("netns", not why, why)
+    with labs.new_folder() as folder:
+        lab = Lab(folder)
+        lab.up(1, docker=False, layers=labs.layers(), management="delay=5ms rate=20mbit")
+        lab.up(2, docker=False, layers=labs.layers())
+        site = folder.parent / "site.toml"
+        lines = lab.site.read_text().splitlines()
+        own = ['data = "eth0"' if line.startswith("data") else line for line in lines]
+        site.write_text("\n".join(own) + "\n")
+        yield lab, site
+
+
+def otterctl(far, *arguments, code=0):
+    """`otterctl` with that site; what it prints, and what it says beside."""
+    lab, site = far
+    done = subprocess.run(
+        [labs.BIN / "otterctl", *map(str, arguments)], capture_output=True, text=True, check=False,
+        env={**os.environ, "OTTER_LAB": str(lab.folder.path), "NO_COLOR": "1",
+             "OTTER_SITE": str(site), "OTTER_RUNS": str(site.parent / "runs")},
+        timeout=120,
+    )  # fmt: skip
+    said = f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert code is None or done.returncode == code, said
+    assert "Traceback" not in done.stderr, said
+    return done.stdout, done.stderr
+
+
+def test_the_network_between_machines_is_known(far):
+    file = far[1].parent / "far.toml"
+    file.write_text(TOPOLOGY)
+    try:
+        _, warned = otterctl(far, "apply", file)
+        assert "link fibre: the network from machine lab1 to lab2" in warned
+        assert "link fibre: asks for 100Mbit, the network from machine lab1 to lab2" in warned
+        assert "link radio: asks" not in warned
+        status = json.loads(otterctl(far, "status", "--json")[0])
+        links = {(x["name"], x["from"]): x for x in status["links"]}
+        for end in ("phone", "edge"):
+            underlay = links["radio", end]["tunnel"]["underlay"]
+            assert 0.0049 < underlay["delay_s"] < 0.015
+            assert 15e6 < underlay["rate_bps"] < 25e6
+            link, less_s = links["radio", end], links["radio", end]["tunnel"]["less_s"]
+            assert less_s == underlay["delay_s"]
+            assert link["asked"]["delay_s"] == 0.03
+            assert link["applied"]["delay_s"] == pytest.approx(0.03 - less_s, abs=1e-4)
+            assert links["fibre", end]["tunnel"]["less_s"] == 0
+        assert "(taken off)" in otterctl(far, "status")[0]
+        assert "nothing to change" in otterctl(far, "plan", file)[0]
+        rows = json.loads(otterctl(far, "verify", "radio", "--quick", "--json", code=None)[0])
+        delays = {row["from"]: row for row in rows if row["property"] == "delay"}
+        for row in delays.values():
+            assert row["asked"] == pytest.approx(0.03)
+            assert row["measured"] == pytest.approx(0.03, abs=0.01)
+            assert "ms of it" in row["note"]
+        refused = otterctl(far, "shape", "link", "radio", "--delay", "2ms", code=1)[1]
+        assert "the network between its machines alone takes" in refused
+        otterctl(far, "shape", "link", "radio", "--delay", "40ms")
+        status = json.loads(otterctl(far, "status", "--json")[0])
+        applied = {(x["name"], x["from"]): x["applied"]["delay_s"] for x in status["links"]}
+        assert applied["radio", "phone"] == pytest.approx(0.04 - less_s, abs=1e-4)
+        short = TOPOLOGY.replace('delay = "30ms"', 'delay = "3ms"')
+        file.write_text(short)
+        said = otterctl(far, "plan", file, code=2)[1]
+        assert "link radio: subtract_underlay: asks for 3ms, the network from lab" in said
+    finally:
+        otterctl(far, "destroy", "--all", "--yes", "--no-fetch", code=None)
