@@ -424,12 +424,15 @@ class Agent:
         return self.machine.network.tunnels(spec.name) if carried else {}
 
     async def _watch_outside(self) -> None:
-        """A mesh whose relay was ended gets another; that a helper of links was, is told."""
+        """A mesh whose relay or tunnels were ended gets others; of a helper of links it is told."""
         while True:
             await asyncio.sleep(OUTSIDE_CHECK_S)
             for mesh in self.machine.network.lost():
                 if mesh in self._keepers:
                     self._keepers[mesh].lost_outside()
+            for mesh in self.machine.network.lost_tunnels():
+                if mesh in self._keepers:
+                    self._keepers[mesh].lost_tunnels()
             for driver in self.machine.link_drivers():
                 for mesh, gap_s in driver.lost().items():
                     self._lost_links(mesh, gap_s)

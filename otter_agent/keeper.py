@@ -201,6 +201,13 @@ class MeshKeeper:
         self._book.tell("network", self.name, "the way to the outside is gone: opening it anew")
         self._book.touch()
 
+    def lost_tunnels(self) -> None:
+        """What carries its links to other machines was ended by somebody else."""
+        self._book.ground.done["Network"] = ""
+        text = "what carries links to other machines ended: starting it anew"
+        self._book.tell("network", self.name, text)
+        self._book.touch()
+
     # --- the loop ----------------------------------------------------------------------------
 
     async def run(self) -> None:

@@ -20,8 +20,6 @@ from otter_ctl.errors import AgentFault, AgentUnreachable
 from otter_ctl.http import ANSWER_S, CONNECT_S, HttpClient, Response
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from otter_ctl.duplex import Duplex
 
 T = TypeVar("T")
@@ -58,12 +56,7 @@ class AgentClient:
     async def __aenter__(self) -> AgentClient:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         self._http.close()
 
     @contextlib.asynccontextmanager
@@ -117,10 +110,8 @@ class AgentClient:
         body: Body = b"",
         answer_s: float | None = ANSWER_S,
     ) -> T:
-        async with self._request(
-            method, path, query=query, body=body, answer_s=answer_s
-        ) as response:
-            return self._decoded(await response.read(), kind)
+        async with self._request(method, path, query=query, body=body, answer_s=answer_s) as got:
+            return self._decoded(await got.read(), kind)
 
     async def _lines(self, response: Response, kind: type[T]) -> AsyncIterator[T]:
         async for line in response.lines():
@@ -213,16 +204,9 @@ class AgentClient:
         query = [("from", local), ("to", remote), ("mtu", str(mtu))]
         return await self._get("/v1/reach", api.Reach, query=query)
 
-    async def answer_underlay(self, asked: api.Probing) -> int:
-        """Have the machine answer who measures the network to it; the port, for some seconds."""
-        body = api.encode(asked)
-        found = await self._get("/v1/underlay/answer", api.Answering, "POST", body=body)
-        return found.port
-
-    async def measure_underlay(self, asked: api.Probing) -> api.Measured:
-        """Have the machine measure the network to one that answers."""
-        body = api.encode(asked)
-        return await self._get("/v1/underlay/measure", api.Measured, "POST", body=body)
+    async def underlay(self, asked: api.Probing) -> api.Measured:
+        """Have the machine measure the network to another, or answer one that does."""
+        return await self._get("/v1/underlay", api.Measured, "POST", body=api.encode(asked))
 
     async def clock(self) -> api.ClockReading:
         """What the machine's clocks say."""

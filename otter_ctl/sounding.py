@@ -127,9 +127,9 @@ async def _measure(
     local, remote = (wires.addresses[name] for name in pair)
     key = secrets.token_hex(16)
     try:
-        port = await answering.answer_underlay(api.Probing(local=remote, key=key, mtu=wires.mtu))
-        asked = api.Probing(local=local, key=key, mtu=wires.mtu, remote=remote, port=port)
-        return await asking.measure_underlay(asked)
+        there = await answering.underlay(api.Probing(local=remote, key=key, mtu=wires.mtu))
+        asked = api.Probing(local=local, key=key, mtu=wires.mtu, remote=remote, port=there.port)
+        return await asking.underlay(asked)
     except OtterError as error:
         return api.Measured(error=str(error))
 

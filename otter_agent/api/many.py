@@ -125,7 +125,7 @@ class Reach(Data, frozen=True):
 
 
 class Probing(Data, frozen=True):
-    """What is to be measured of the network between two machines, or answered; a request's body."""
+    """The body of `POST /v1/underlay`: measure the network to a machine that answers, or answer."""
 
     local: str
     """This machine's IPv4 address for data."""
@@ -133,19 +133,13 @@ class Probing(Data, frozen=True):
     """32 hex digits that both know: nothing else is answered."""
     mtu: int
     remote: str = ""
-    """Of who answers."""
+    """Of who answers; empty: answer yourself, for some seconds."""
     port: int = 0
     """Where that one does."""
 
 
-class Answering(Data, frozen=True):
-    """Where a machine answers who measures, for a few seconds."""
-
-    port: int
-
-
 class Measured(Data, frozen=True):
-    """What the network between two machines did."""
+    """What the network between two machines did; or where it is answered who measures."""
 
     rtt_s: float | None = None
     """There and back, the shortest of some; None: no answer."""
@@ -153,6 +147,8 @@ class Measured(Data, frozen=True):
     """Of IP packets that came in at the other machine; None: it couldn't be told."""
     back_bps: float | None = None
     error: str = ""
+    port: int = 0
+    """UDP port at which this machine answers."""
 
 
 class Lease(Data, frozen=True):

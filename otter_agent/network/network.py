@@ -196,9 +196,12 @@ class Network:
             self._tunnels.forget_others(meshes)
 
     def lost(self) -> list[str]:
-        """Meshes whose way to the outside, or to other machines, has gone: converge them again."""
-        outside = self._relays.lost() if self._relays is not None else []
-        return [*outside, *(self._tunnels.lost() if self._tunnels is not None else ())]
+        """Meshes whose way to the outside has gone by itself: converge them again."""
+        return self._relays.lost() if self._relays is not None else []
+
+    def lost_tunnels(self) -> list[str]:
+        """The same, of links to other machines."""
+        return self._tunnels.lost() if self._tunnels is not None else []
 
     def meshes(self) -> set[str]:
         """Meshes that have namespaces, whole or half-made."""

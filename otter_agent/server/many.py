@@ -50,30 +50,29 @@ async def _reach(request: web.Request) -> web.Response:
     local, remote = request.query.get("from", ""), request.query.get("to", "")
     mtu = number(request, "mtu") or api.MTU_BYTES
     for address in (local, remote):
-        try:
-            ipaddress.IPv4Address(address)
-        except ValueError as error:
-            raise AgentError("bad-request", f"{address[:40]!r} is no IPv4 address") from error
+        _address(address)
     if not 576 <= mtu <= 65535:
         raise AgentError("bad-request", f"an MTU of {mtu} bytes")
     return answer(await asyncio.to_thread(reach, local, remote, mtu))
 
 
-async def _probing(request: web.Request) -> api.Probing:
+async def _underlay(request: web.Request) -> web.Response:
     asked = api.decode(await request.read(), api.Probing)
     for address in filter(None, (asked.local, asked.remote)):
-        try:
-            ipaddress.IPv4Address(address)
-        except ValueError as error:
-            raise AgentError("bad-request", f"{address[:40]!r} is no IPv4 address") from error
+        _address(address)
     if not _KEY.fullmatch(asked.key) or not 576 <= asked.mtu <= 65535:
         raise AgentError("bad-request", "a key is 32 hex digits, an MTU 576 to 65535 bytes")
-    return asked
+    if not asked.remote:
+        return answer(api.Measured(port=_answering(asked)))
+    if not 0 < asked.port < 65536:
+        raise AgentError("bad-request", f"port {asked.port}")
+    where = asked.remote, asked.port
+    found = await asyncio.to_thread(underlay.measure, asked.local, where, asked.key, asked.mtu)
+    return answer(found)
 
 
-async def _answer_underlay(request: web.Request) -> web.Response:
-    """Listens for some seconds, for who has the key."""
-    asked = await _probing(request)
+def _answering(asked: api.Probing) -> int:
+    """Listens for some seconds, for who has the key; at which port."""
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         made.bind((asked.local, 0))
@@ -81,26 +80,23 @@ async def _answer_underlay(request: web.Request) -> web.Response:
         made.close()
         why = f"udp {asked.local}: {(error.strerror or str(error)).lower()}"
         raise AgentError("bad-request", why) from error
-    port = made.getsockname()[1]
+    port: int = made.getsockname()[1]
     work = (made, asked.key, asked.mtu)
     name = f"underlay {asked.local}:{port}"
     threading.Thread(target=underlay.answer, args=work, name=name, daemon=True).start()
-    return answer(api.Answering(port=port))
+    return port
 
 
-async def _measure_underlay(request: web.Request) -> web.Response:
-    asked = await _probing(request)
-    if not asked.remote or not 0 < asked.port < 65536:
-        raise AgentError("bad-request", "measure what?")
-    where = asked.remote, asked.port
-    found = await asyncio.to_thread(underlay.measure, asked.local, where, asked.key, asked.mtu)
-    return answer(found)
+def _address(text: str) -> None:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError as error:
+        raise AgentError("bad-request", f"{text[:40]!r} is no IPv4 address") from error
 
 
 ROUTES = (
     web.get("/v1/reach", _reach),
     web.get("/v1/clock", _clock),
-    web.post("/v1/underlay/answer", _answer_underlay),
-    web.post("/v1/underlay/measure", _measure_underlay),
+    web.post("/v1/underlay", _underlay),
     web.put("/v1/meshes/{mesh}/lease", _lease),
 )
