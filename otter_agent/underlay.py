@@ -27,6 +27,7 @@ MOST_S = 0.1
 """For as long as a train is sent, however slow the way."""
 _ECHOES = 5
 _WAIT_S = 0.5
+_AGAIN_S = 0.05
 _QUIET_S = 0.25
 """After so long without a packet, a train is over."""
 _TOGETHER = 16
@@ -178,7 +179,7 @@ def measure(local: str, remote: Address, key: str, mtu: int) -> api.Measured:
             elif number and not times:
                 return api.Measured(error="no answer")
         end.send_train(remote, 1)
-        forth = _report(end, min(times))
+        forth = _report(end, remote, min(times))
         end.tell(remote, _SEND, 2)
         back = _train(end, min(times))
         end.tell(remote, _BYE)
@@ -195,12 +196,14 @@ def _echo(end: _End, remote: Address, number: int) -> float | None:
     return None
 
 
-def _report(end: _End, rtt_s: float) -> float | None:
-    until = time.monotonic() + rtt_s + _WAIT_S
+def _report(end: _End, remote: Address, rtt_s: float) -> float | None:
+    """What came in there; asked for again, as the train may have filled a queue on the way."""
+    until = time.monotonic() + rtt_s + 2 * _WAIT_S
     while (left := until - time.monotonic()) > 0:
-        for said, _, _ in end.heard(left):
+        for said, _, _ in end.heard(min(left, rtt_s + _AGAIN_S)):
             if said.kind == _REPORTED and len(said.rest) == _REPORT.size:
                 return float(_REPORT.unpack(said.rest)[0]) or None
+        end.tell(remote, _END, 1)
     return None
 
 

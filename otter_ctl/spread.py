@@ -14,7 +14,6 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
@@ -67,14 +66,9 @@ class Fleet(AgentClient):
     async def __aenter__(self) -> Fleet:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await self.agents.aclose()
-        await super().__aexit__(kind, error, trace)
+        await super().__aexit__(*raised)
 
     def _trouble(self, machine: str, what: str) -> None:
         if machine not in self._said:

@@ -82,7 +82,7 @@ def test_the_network_between_machines_is_known(far):
     try:
         _, warned = otterctl(far, "apply", file)
         assert "link fibre: the network from machine lab1 to lab2" in warned
-        assert "link fibre: asks for 100Mbit, the network from machine lab1 to lab2" in warned
+        assert "link fibre: asks for 100mbit, the network from machine lab1 to lab2" in warned
         assert "link radio: asks" not in warned
         status = json.loads(otterctl(far, "status", "--json")[0])
         links = {(x["name"], x["from"]): x for x in status["links"]}
