@@ -5,6 +5,7 @@ Must not know: where the agent is, what its messages are.
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import time
@@ -14,9 +15,9 @@ from contextlib import suppress
 from otter_agent import api
 from otter_agent.links.tun.realtime import Guard
 from otter_agent.tunnels import datagrams, pieces
-from otter_agent.tunnels.port import Datagram, Port
+from otter_agent.tunnels.port import Port
 from otter_agent.tunnels.protocol import Wanted
-from otter_agent.tunnels.session import Address, Session
+from otter_agent.tunnels.session import Address, Datagram, Session
 
 _BATCH = 16
 """Packets read of a device at once: then others have their turn."""
@@ -34,7 +35,7 @@ class Tunnel:
         session: With the other end.
     """
 
-    def __init__(self, mesh: str, wanted: Wanted, device: int, port: Port) -> None:
+    def __init__(self, mesh: str, wanted: Wanted, device: int, port: _Door) -> None:
         self.mesh, self.wanted, self.device, self.port = mesh, wanted, device, port
         self.session = Session(
             bytes.fromhex(wanted.key),
@@ -64,10 +65,13 @@ class Tunnel:
     def forth(self) -> bool:
         """Send what the device has; false: it is gone."""
         rows: list[Datagram] = []
+        sealed = self.session.sealed
         try:
             for buffer in _BUFFERS:
                 size = os.readv(self.device, (buffer,))
-                self._cut(buffer[:size], rows)
+                found = sealed(buffer[:size])
+                self.dropped += not found
+                rows += found
         except BlockingIOError:
             pass
         except OSError:
@@ -77,23 +81,23 @@ class Tunnel:
             self.port.send(rows, self.session.address)
         return True
 
-    def _cut(self, packet: memoryview, rows: list[Datagram]) -> None:
-        seal = self.session.sealer
-        if seal is None:
-            self.dropped += 1
-            return
-        for about, body in pieces.apart(packet):
-            size = datagrams.HEAD_BYTES + sum(map(len, body))
-            rows.append((size, (seal(about, body), *body)))
-
-    def back(self, found: list[pieces.Piece]) -> None:
+    def back(self, found: list[memoryview]) -> None:
         """Hand on what has come in."""
-        self.received += len(found)
-        for packet in pieces.together(found):
+        taken = self.session.taken(found)
+        self.received += len(taken)
+        for packet in pieces.together(taken):
             try:
                 os.writev(self.device, packet)
             except OSError:  # it is no IP packet, or the device is down
                 self.dropped += 1
+
+
+class _Door(Port):
+    """A port with the tunnels that come in there, by number."""
+
+    def __init__(self, local: Address) -> None:
+        super().__init__(local)
+        self.tunnels: dict[int, Tunnel] = {}
 
 
 class Carrier:
@@ -110,8 +114,7 @@ class Carrier:
     def __init__(self, guard: Guard) -> None:
         self.tunnels: dict[tuple[str, str], Tunnel] = {}
         self.stopped = False
-        self._ports: dict[Address, Port] = {}
-        self._by_number: dict[tuple[Address, int], Tunnel] = {}
+        self._ports: dict[Address, _Door] = {}
         self._ready: dict[int, Ready] = {}
         self._epoll = select.epoll()
         self._guard = guard
@@ -133,13 +136,13 @@ class Carrier:
             os.close(device)
             why = (error.strerror or str(error)).lower()
             return f"link {wanted.link}: udp {local[0]}:{local[1]}: {why}"
-        if (local, wanted.number) in self._by_number:
+        if wanted.number in port.tunnels:
             os.close(device)
             self._tidy()
             return f"link {wanted.link}: tunnel {wanted.number} is another link's"
         tunnel = Tunnel(mesh, wanted, device, port)
         self.tunnels[mesh, wanted.link] = tunnel
-        self._by_number[local, wanted.number] = tunnel
+        port.tunnels[wanted.number] = tunnel
         self._watch_device(tunnel)
         self._greet_s = 0.0
         return ""
@@ -149,7 +152,7 @@ class Carrier:
         tunnel = self.tunnels.pop((mesh, link), None)
         if tunnel is None:
             return
-        del self._by_number[tunnel.port.local, tunnel.wanted.number]
+        del tunnel.port.tunnels[tunnel.wanted.number]
         for paused in self._paused.values():
             with suppress(ValueError):
                 paused.remove(tunnel)
@@ -157,8 +160,8 @@ class Carrier:
         os.close(tunnel.device)
         self._tidy()
 
-    def _open(self, local: Address) -> Port:
-        port = self._ports[local] = Port(local)
+    def _open(self, local: Address) -> _Door:
+        port = self._ports[local] = _Door(local)
         self.watch(port.descriptor, select.EPOLLIN, lambda events: self._back(port, events))
         return port
 
@@ -188,7 +191,7 @@ class Carrier:
             self.watch(port.descriptor, both, lambda events: self._back(port, events))
         paused.append(tunnel)
 
-    def _go_on(self, port: Port) -> None:
+    def _go_on(self, port: _Door) -> None:
         for tunnel in self._paused.pop(port.descriptor, ()):
             self._watch_device(tunnel)
         self.watch(port.descriptor, select.EPOLLIN, lambda events: self._back(port, events))
@@ -196,7 +199,7 @@ class Carrier:
     def _watch_device(self, tunnel: Tunnel) -> None:
         self.watch(tunnel.device, select.EPOLLIN, lambda events: self._forth(tunnel))
 
-    def _back(self, port: Port, events: int) -> None:
+    def _back(self, port: _Door, events: int) -> None:
         if events & select.EPOLLOUT:
             port.flush()
             if not port.stalled:
@@ -204,26 +207,21 @@ class Carrier:
         for found, source in port.receive():
             self._take(port, found, source)
 
-    def _take(self, port: Port, found: list[memoryview], source: Address) -> None:
+    def _take(self, port: _Door, found: list[memoryview], source: Address) -> None:
         """What came in at once, mostly of one tunnel."""
-        taken: dict[Tunnel, list[pieces.Piece]] = {}
-        for one in found:
-            what = datagrams.head(one)
-            tunnel = None if what is None else self._by_number.get((port.local, what.number))
+        for what, group in itertools.groupby(found, datagrams.kind_of):
+            tunnel = None if what is None else port.tunnels.get(what[1])
             if what is None or tunnel is None:
                 continue
-            if what.kind == datagrams.PACKET:
-                if tunnel.session.takes(one, what):
-                    piece = pieces.read(what.serial, one, datagrams.HEAD_BYTES)
-                    taken.setdefault(tunnel, []).append(piece)
-            elif what.kind == datagrams.GREETING:
+            if what[0] == datagrams.PACKET:
+                tunnel.back(list(group))
+            elif what[0] == datagrams.GREETING:
                 now = time.monotonic()
-                answer = tunnel.session.greeted(one, what.serial, source, now)
+                for one in group:
+                    answer = tunnel.session.greeted(one, source, now)
+                    if answer is not None:
+                        port.send([(len(answer), (answer,))], source)
                 self._greet_s = 0.0
-                if answer is not None:
-                    port.send([(len(answer), (answer,))], source)
-        for tunnel, row in taken.items():
-            tunnel.back(row)
 
     def _greet(self, now: float) -> None:
         """Send greetings that are due."""

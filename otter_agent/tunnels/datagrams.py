@@ -1,7 +1,7 @@
 """What is in a datagram between two machines. Pure.
 
-     0        1         4          10        18        22
-     | kind   | number  | serial   | tag     | about   | body …
+     0        8       9         12        18       22
+     | tag    | kind  | number  | serial  | about  | body …
 
 Kind 1 carries (a part of) a packet, kind 2 greets. `number` is the link's, of both machines;
 `serial` rises by one with each datagram of a sender; `tag` is a keyed hash of all the rest: who
@@ -22,8 +22,10 @@ PACKET, GREETING = 1, 2
 HEAD_BYTES = 22
 TAG_BYTES = 8
 KEY_BYTES = 16
-_HEAD = struct.Struct("!IIH")
-_TAG_AT, _ABOUT_AT = _HEAD.size, _HEAD.size + TAG_BYTES
+WORDS = struct.Struct("!IIH")
+"""Kind and number, serial."""
+PACKET_HEAD = struct.Struct("!8sIIHBxH")
+"""All of a packet's, as numbers."""
 _ABOUT = struct.Struct("!BxH")
 _GREETING = struct.Struct("!BBxx16s16s")
 NOBODY = bytes(16)
@@ -69,14 +71,6 @@ class Greeting(NamedTuple):
     other: bytes
 
 
-class Datagram(NamedTuple):
-    """What one is, before anybody has looked at its tag."""
-
-    kind: int
-    number: int
-    serial: int
-
-
 def keyed(key: bytes) -> Keyed:
     """A hash to be copied for each datagram."""
     made: Keyed = hashlib.blake2b(key=key, digest_size=TAG_BYTES)
@@ -88,38 +82,36 @@ def derived(key: bytes, *words: bytes) -> bytes:
     return hashlib.blake2b(b"\0".join(words), key=key, digest_size=KEY_BYTES).digest()
 
 
-def head(datagram: Part) -> Datagram | None:
-    """What it says that it is; None: it is too short."""
+def kind_of(datagram: memoryview) -> tuple[int, int] | None:
+    """Kind and number; None: it is too short."""
     if len(datagram) < HEAD_BYTES:
         return None
-    first, high, low = _HEAD.unpack_from(datagram)
-    return Datagram(first >> 24, first & 0xFFFFFF, high << 16 | low)
+    return datagram[TAG_BYTES], int.from_bytes(datagram[TAG_BYTES + 1 : TAG_BYTES + 4], "big")
+
+
+def serial_of(datagram: memoryview) -> int:
+    """Of one that isn't too short."""
+    _, high, low = WORDS.unpack_from(datagram, TAG_BYTES)
+    return int(high << 16 | low)
 
 
 def sealed(
     kind: int, number: int, serial: int, about: bytes, body: Sequence[Part], key: Keyed
 ) -> bytes:
     """The head of a datagram; its body is to follow."""
-    start = _HEAD.pack(kind << 24 | number, serial >> 16, serial & 0xFFFF)
+    words = WORDS.pack(kind << 24 | number, serial >> 16, serial & 0xFFFF) + about
     tag = key.copy()
-    tag.update(start + about)
+    tag.update(words)
     for part in body:
         tag.update(part)
-    return start + tag.digest() + about
+    return tag.digest() + words
 
 
 def is_genuine(datagram: memoryview, key: Keyed) -> bool:
     """Whether who made it has the key."""
     tag = key.copy()
-    tag.update(datagram[:_TAG_AT])
-    tag.update(datagram[_ABOUT_AT:])
-    return hmac.compare_digest(tag.digest(), datagram[_TAG_AT:_ABOUT_AT])
-
-
-def about(datagram: Part) -> tuple[int, int]:
-    """What a packet's datagram says of it: flags, and where in the whole its content stands."""
-    found: tuple[int, int] = _ABOUT.unpack_from(datagram, _ABOUT_AT)
-    return found
+    tag.update(datagram[TAG_BYTES:])
+    return hmac.compare_digest(tag.digest(), datagram[:TAG_BYTES])
 
 
 def pack_about(flags: int = 0, offset: int = 0) -> bytes:

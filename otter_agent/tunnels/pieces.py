@@ -17,7 +17,7 @@ Must not know: keys, sockets, devices.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from otter_agent.tunnels.datagrams import (
@@ -26,7 +26,6 @@ from otter_agent.tunnels.datagrams import (
     PART,
     UNSUMMED,
     Part,
-    about,
     pack_about,
 )
 
@@ -63,6 +62,9 @@ class Piece(NamedTuple):
     body: memoryview
 
 
+_NONE = Piece(0, 0, 0, memoryview(b""))
+
+
 def apart(packet: memoryview) -> Iterator[tuple[bytes, Body]]:
     """What is to be sent of what a device gave, its `virtio_net_hdr` first: `about`, and the body.
 
@@ -87,54 +89,49 @@ def apart(packet: memoryview) -> Iterator[tuple[bytes, Body]]:
         yield pack_about(flags | last, offset), (head, whole[start : start + size])
 
 
-def read(serial: int, datagram: memoryview, head_bytes: int) -> Piece:
-    """A datagram whose tag is right."""
-    return Piece(serial, *about(datagram), datagram[head_bytes:])
-
-
-def together(pieces: Sequence[Piece]) -> Iterator[list[Part]]:
+def together(pieces: Iterable[Piece]) -> Iterator[list[Part]]:
     """What is to be handed to a device of what came in: pieces in a row as one packet.
 
+    A row goes on with the next piece of the same whole, all as long as the first but for the last.
     What makes no sense is left out.
     """
-    row: list[Piece] = []
-    length = 0
+    row: list[Part] = []
+    first, length, size, last, serial, offset = _NONE, 0, 0, 0, 0, 0
     for piece in pieces:
-        body = piece.body
+        now, flags, at, body = piece
+        if row:
+            long = len(body)
+            if (
+                now == serial
+                and at == offset
+                and flags & PART
+                and (long == size or (length < long < size and flags & LAST))
+                and at + long <= _LONGEST
+                and not last & LAST
+            ):
+                row.append(body[length:])
+                last, serial, offset = flags, serial + 1, offset + long - length
+                continue
+            yield _made(first, row, length, last)
+            row = []
         if len(body) < 20 or body[0] >> 4 != 4:
             continue
-        if row and not _goes_on(row[-1], piece, length):
-            yield _made(row, length)
-            row = []
-        if piece.flags & PART:
-            length = length if row else _head_bytes(body)
+        if flags & PART:
+            length = _head_bytes(body)
             if length:
-                row.append(piece)
+                row, size, first, last = [body[length:]], len(body), piece, flags
+                serial, offset = now + 1, at + size - length
         elif (single := _single(piece)) is not None:
             yield single
     if row:
-        yield _made(row, length)
+        yield _made(first, row, length, last)
 
 
-def _goes_on(one: Piece, other: Piece, length: int) -> bool:
-    """Whether a piece is the next of the same whole, as long as the others but for the last."""
-    if not other.flags & PART or one.flags & LAST or len(other.body) > len(one.body):
-        return False
-    content = len(one.body) - length
-    return (
-        (other.serial, other.offset) == (one.serial + 1, one.offset + content)
-        and (len(other.body) == len(one.body) or bool(other.flags & LAST))
-        and other.offset + len(other.body) <= _LONGEST
-    )
-
-
-def _made(row: Sequence[Piece], length: int) -> list[Part]:
-    """Pieces in a row, all but the last as long as the first."""
-    first = row[0]
-    size = len(first.body) - length
-    contents = [piece.body[length:] for piece in row]
-    head = _head_of(first, row[-1].flags, length, length + sum(map(len, contents)))
-    kind = 0 if not row[1:] else _TCPV4 | (_ECN if first.flags & MARKS else 0)
+def _made(first: Piece, contents: list[Part], length: int, last: int) -> list[Part]:
+    """One packet of pieces in a row; `last`: flags of the last of them."""
+    size = len(contents[0])
+    head = _head_of(first, last, length, length + sum(map(len, contents)))
+    kind = 0 if not contents[1:] else _TCPV4 | (_ECN if first.flags & MARKS else 0)
     start = (head[0] & 0xF) * 4
     virtual = _HEADER.pack(_NEEDS_CSUM, kind, length, size if kind else 0, start, _SUM_AT[_TCP])
     return [virtual, head, *contents]

@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
 
-from otter_agent.tunnels.datagrams import Part
-from otter_agent.tunnels.session import Address
+from otter_agent.tunnels.session import Address, Datagram
 
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
@@ -32,9 +31,6 @@ _BUFFER = bytearray(1 << 16)
 _VIEW = memoryview(_BUFFER)
 _BATCH = 32
 _TOO_LARGE = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT})
-
-Datagram = tuple[int, tuple[Part, ...]]
-"""How long it is, and what it is made of."""
 
 
 class Port:

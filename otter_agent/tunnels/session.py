@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable
+from hmac import compare_digest
 
 from otter_agent.tunnels import datagrams
-from otter_agent.tunnels.datagrams import Datagram, Greeting, Keyed
+from otter_agent.tunnels.datagrams import Greeting, Keyed, Part
+from otter_agent.tunnels.pieces import Piece, apart
 
 Address = tuple[str, int]
+Datagram = tuple[int, tuple[Part, ...]]
+"""How long it is, and what it is made of."""
 
 WINDOW = 1024
 """How much later than others of its sender a datagram may come, in datagrams."""
@@ -46,6 +50,10 @@ class Window:
     def is_new(self, count: int) -> bool:
         """Whether a count hasn't been seen, nor is so old that nobody knows; then it has been."""
         ahead = count - self._top
+        if ahead == 1:
+            self._seen = (self._seen << 1 | 1) & _MASK
+            self._top = count
+            return True
         if ahead > 0:
             self._seen = (self._seen << ahead | 1) & _MASK if ahead < WINDOW else 1
             self._top = count
@@ -114,9 +122,7 @@ class Session:
             self.next_s = now + (RETRY_S if self._greeted < _QUICK else SLOW_RETRY_S)
         return self._greeting()
 
-    def greeted(
-        self, datagram: memoryview, count: int, source: Address, now: float
-    ) -> bytes | None:
+    def greeted(self, datagram: memoryview, source: Address, now: float) -> bytes | None:
         """Take in a greeting; returns what is to be answered to where it came from, if anything."""
         said = datagrams.greeting(datagram)
         if said is None or not datagrams.is_genuine(datagram, self._link):
@@ -127,7 +133,7 @@ class Session:
             return None
         if said.other != self._own:
             return self._answer(said.own, now)
-        new = said.own != self._other
+        new, count = said.own != self._other, datagrams.serial_of(datagram)
         if new:
             self._join(said.own)
         elif count <= self._last_greeting:
@@ -162,24 +168,40 @@ class Session:
 
     # --- packets -----------------------------------------------------------------------------
 
-    @property
-    def sealer(self) -> Callable[[bytes, tuple[datagrams.Part, ...]], bytes] | None:
-        """Makes heads of datagrams; None: nobody is there to read them."""
-        return self._seal if self.joined and self._out is not None else None
+    def sealed(self, packet: memoryview) -> list[Datagram]:
+        """What is to be sent to `address` of a packet of a device's; nothing: nobody is there."""
+        key = self._out
+        if key is None or not self.joined:
+            return []
+        made: list[Datagram] = []
+        kind, serial = datagrams.PACKET << 24 | self.number, self._sent
+        for about, body in apart(packet):
+            serial += 1
+            words = datagrams.WORDS.pack(kind, serial >> 16, serial & 0xFFFF) + about
+            tag = key.copy()
+            tag.update(words)
+            size = datagrams.HEAD_BYTES
+            for part in body:
+                tag.update(part)
+                size += len(part)
+            made.append((size, (tag.digest() + words, *body)))
+        self._sent = serial
+        return made
 
-    def _seal(self, about: bytes, body: tuple[datagrams.Part, ...]) -> bytes:
-        assert self._out is not None
-        self._sent += 1
-        return datagrams.sealed(datagrams.PACKET, self.number, self._sent, about, body, self._out)
-
-    def takes(self, datagram: memoryview, what: Datagram) -> bool:
-        """Whether a packet comes from the other end, for the first time."""
-        if self._in is None:
-            return False
-        if not datagrams.is_genuine(datagram, self._in):
-            self.forged += 1
-            return False
-        if self._window.is_new(what.serial):
-            return True
-        self.replayed += 1
-        return False
+    def taken(self, found: Iterable[memoryview]) -> list[Piece]:
+        """What of datagrams, none too short, comes from the other end for the first time."""
+        key, is_new = self._in, self._window.is_new
+        if key is None:
+            return []
+        made = []
+        for one in found:
+            tag, _, high, low, flags, offset = datagrams.PACKET_HEAD.unpack_from(one)
+            own = key.copy()
+            own.update(one[datagrams.TAG_BYTES :])
+            if not compare_digest(own.digest(), tag):
+                self.forged += 1
+            elif is_new(serial := high << 16 | low):
+                made.append(Piece(serial, flags, offset, one[datagrams.HEAD_BYTES :]))
+            else:
+                self.replayed += 1
+        return made

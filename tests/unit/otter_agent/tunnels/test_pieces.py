@@ -33,9 +33,11 @@ def whole(content: bytes, size: int, *, kind: int = 1, flags: int = 0x18) -> byt
 
 def sent(packet: bytes) -> list[pieces.Piece]:
     made = []
-    for count, (about, body) in enumerate(pieces.apart(memoryview(packet)), 1):
-        datagram = bytes(datagrams.HEAD_BYTES - 4) + about + b"".join(map(bytes, body))
-        made.append(pieces.read(count, memoryview(datagram), datagrams.HEAD_BYTES))
+    for serial, (about, body) in enumerate(pieces.apart(memoryview(packet)), 1):
+        head = bytes(datagrams.HEAD_BYTES - 4) + about
+        flags, offset = datagrams.PACKET_HEAD.unpack(head)[-2:]
+        data = memoryview(b"".join(map(bytes, body)))
+        made.append(pieces.Piece(serial, flags, offset, data))
     return made
 
 
