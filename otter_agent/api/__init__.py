@@ -31,6 +31,14 @@ from otter_agent.api.digests import (
     LIVE_FIELDS,
     instance_digest,
 )
+from otter_agent.api.images import (
+    ImageLook,
+    ImageNeeds,
+    ImageOffer,
+    LayerFact,
+    LayerNeed,
+    MakeLine,
+)
 from otter_agent.api.machine import (
     Copied,
     DriverFact,
@@ -149,9 +157,14 @@ __all__ = [
     "HostSpec",
     "HostStatus",
     "ImageInfo",
+    "ImageLook",
+    "ImageNeeds",
+    "ImageOffer",
     "Info",
     "Latency",
     "Lateness",
+    "LayerFact",
+    "LayerNeed",
     "Lease",
     "Link",
     "LinkChange",
@@ -159,6 +172,7 @@ __all__ = [
     "LinkStatus",
     "LogLine",
     "MachineStatus",
+    "MakeLine",
     "MeshSpec",
     "MeshState",
     "MeshStatus",

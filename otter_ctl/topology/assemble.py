@@ -89,6 +89,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
         overcommit=top.get("overcommit", False),
         allow_degraded=top.get("allow_degraded", False),
         placement=top.get("placement", "greedy"),
+        images=top.get("images", "once"),
         machines=tuple(machines.used.values()),
         hosts=tuple(hosts.values()),
         links=links,
