@@ -133,7 +133,7 @@ class _Work:
             if time.monotonic() - last < _STEP_S:
                 return
             last = time.monotonic()
-            come = now.here_bytes + now.plain_bytes
+            come = now.kept_bytes + now.plain_bytes
             text = (
                 f"{job.source} to {machine}: {about(come)} of {about(max(come, now.total_bytes))}"
             )

@@ -30,7 +30,9 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     all_layers: int
     """Of the image; 0: it had it."""
     layer_bytes: int
-    """Of the files in those layers, without what had come before."""
+    """Of the files in those layers."""
+    kept_bytes: int
+    """What of that had come before, and after a cut wasn't sent again."""
     sent_bytes: int
     """What that took on the way."""
     seconds: float
@@ -79,7 +81,7 @@ async def sent_to(
             done = await send(reference, giver, taker, told)
             return Sent(
                 machine=name, reference=reference, layers=done.layers, all_layers=done.all_layers,
-                layer_bytes=max(0, done.total_bytes - done.here_bytes),
+                layer_bytes=done.total_bytes, kept_bytes=done.kept_bytes,
                 sent_bytes=done.wire_bytes, seconds=time.monotonic() - began,
             )  # fmt: skip
 

@@ -33,12 +33,12 @@ class Sending:
     """How far it has come.
 
     Attributes:
-        layers: That were lacking.
-        all_layers: Of the image.
-        total_bytes: Of the files in those that were lacking, at the first look.
-        here_bytes: How much of that had come before.
-        plain_bytes: How much has come since.
-        wire_bytes: What that took, compressed.
+        all_layers: Of the image; 0: the receiver had all of it.
+        layers: That were lacking at the first look.
+        total_bytes: Of the files in those.
+        kept_bytes: What had come of them before this try.
+        plain_bytes: What has been sent in this try.
+        wire_bytes: What all tries took, compressed.
         tries: How often it was begun again.
     """
 
@@ -46,7 +46,7 @@ class Sending:
     all_layers: int = 0
     layers: int = 0
     total_bytes: int = 0
-    here_bytes: int = 0
+    kept_bytes: int = 0
     plain_bytes: int = 0
     wire_bytes: int = 0
     tries: int = 0
@@ -66,15 +66,15 @@ async def send(
     Cancellation: what has come stays there, for the next time.
     """
     sending = Sending(reference)
-    in_vain = 0
+    in_vain, before = 0, -1
     while True:
-        before = sending.plain_bytes
         try:
             await _try(sending, source, target, on_progress)
         except RemoteError as error:
             if isinstance(error, AgentFault) and error.code not in _AGAIN:
                 raise
-            in_vain = in_vain + 1 if sending.plain_bytes == before else 0
+            in_vain = in_vain + 1 if sending.kept_bytes == before else 0
+            before = sending.kept_bytes
             if in_vain >= len(PAUSES_S):
                 raise
             await asyncio.sleep(PAUSES_S[in_vain])
@@ -94,7 +94,8 @@ async def _try(
         if not sending.all_layers:
             sending.all_layers, sending.layers = len(offer.layers), len(needs.layers)
             sending.total_bytes = sum(need.size_bytes for need in needs.layers)
-            sending.here_bytes = sum(need.start for need in needs.layers)
+        left = sum(need.size_bytes - need.start for need in needs.layers)
+        sending.kept_bytes, sending.plain_bytes = max(0, sending.total_bytes - left), 0
         room = asyncio.Semaphore(LAYERS_AT_ONCE)
 
         async def bring(name: str, need: api.LayerNeed) -> None:

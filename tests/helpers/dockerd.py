@@ -37,17 +37,15 @@ class Dockerd:
 
     Args:
         live_restore: Containers survive a stop of the engine (not of this object).
-        containerd_store: Images are in containerd's store, not in the classic one.
     """
 
-    def __init__(self, *, live_restore: bool = False, containerd_store: bool = False) -> None:
+    def __init__(self, *, live_restore: bool = False) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="test-dockerd-", dir="/var/tmp"))
         self.socket = self.root / "docker.sock"
         self.url = f"unix://{self.socket}"
         self.log = self.root / "dockerd.log"
         self.cgroup = f"/{self.root.name}"
         self.live_restore = live_restore
-        self.containerd_store = containerd_store
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -59,8 +57,7 @@ class Dockerd:
     def start(self) -> None:
         """Start it and wait until it answers."""
         config = self.root / "daemon.json"
-        features = {"containerd-snapshotter": True} if self.containerd_store else {}
-        config.write_text(json.dumps({"live-restore": self.live_restore, "features": features}))
+        config.write_text(json.dumps({"live-restore": self.live_restore}))
         argv = [
             "dockerd",
             *("--config-file", str(config), "--host", self.url, "--pidfile", f"{self.root}/pid"),

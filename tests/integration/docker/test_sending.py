@@ -134,30 +134,3 @@ async def test_one_that_is_there_by_another_name_is_named(ends, dockerd, other, 
     assert await send(*ends, again) == []
     ids = {other.request("GET", f"/images/{name}/json")["Id"] for name in (image, again)}
     assert len(ids) == 1
-
-
-@pytest.fixture(scope="module")
-def containerds(require):
-    """An engine whose images are in containerd's store."""
-    require("docker", not unavailable(), unavailable())
-    with Dockerd(containerd_store=True) as engine:
-        yield engine
-
-
-async def test_containerds_store_takes_whole_images_and_gives_them(
-    ends, containerds, dockerd, image, tmp_path
-):
-    """It takes no archive without some layers: all are sent, but for an image that is there."""
-    engine = Engine(containerds.url)
-    third = Transfers(Builder(engine, "third"), Layout.at(tmp_path / "third"))
-    try:
-        assert overlay2.store_of(await engine.info()) is None
-        build(dockerd, image, b"a" * 9000, b"code")
-        assert len(await send(ends[0], third, image)) == 3
-        assert await send(ends[0], third, image) == []
-        build(dockerd, image, b"a" * 9000, b"edoc")
-        assert len(await send(ends[0], third, image)) == 3
-        dockerd.request("DELETE", f"/images/{image}?force=1")
-        assert len(await send(third, ends[1], image)) == 3
-    finally:
-        await engine.aclose()

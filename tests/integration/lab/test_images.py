@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 
 import pytest
 from helpers import labs
+from helpers.images import tar
 from helpers.labs import otterctl, ssh
 from helpers.otter import wait_for
 
@@ -69,15 +71,14 @@ def mesh(trio, tmp_path):
     otterctl(trio, "destroy", "-m", "images", "--yes", "--no-fetch", code=None)
 
 
-def make(lab, tag, megabytes, machine="lab1", platform=""):
-    """An image of one layer with busybox and noise."""
-    option = f"--platform {platform}" if platform else ""
+def make(lab, tag, megabytes):
+    """An image of one layer with busybox and noise, on the first machine."""
     ssh(
         lab,
-        machine,
+        "lab1",
         "rm -rf /tmp/x; mkdir /tmp/x && cp /bin/busybox /tmp/x &&"
         f" head -c {megabytes}000000 /dev/urandom > /tmp/x/noise && tar -C /tmp/x -c . |"
-        f' docker import {option} -c \'CMD ["/busybox", "sleep", "3600"]\' - {tag}',
+        ' docker import -c \'CMD ["/busybox", "sleep", "3600"]\' - ' + tag,
     )
 
 
@@ -159,7 +160,8 @@ def test_what_was_killed_goes_on_where_it_was(trio):
         process.send_signal(signal.SIGKILL)
         process.wait()
     (done,) = json.loads(otterctl(trio, "image", "send", *words, "--json"))
-    assert done["sent_bytes"] < 17_000_000
+    assert done["kept_bytes"] > 3_000_000
+    assert done["sent_bytes"] < 18_000_000
     assert image_id(trio, "lab2", "killed:1") == image_id(trio, "lab1", "killed:1")
     assert has_come(trio, "lab2") == 0
 
@@ -175,7 +177,7 @@ def test_an_agent_that_ends_meanwhile_is_waited_for(trio, end):
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     (done,) = json.loads(out)
-    assert done["sent_bytes"] < 24_000_000  # all of it once, and a little
+    assert done["kept_bytes"] > 3_000_000
     assert image_id(trio, "lab2", tag) == image_id(trio, "lab1", tag)
 
 
@@ -205,12 +207,27 @@ def test_where_there_is_no_room_it_says_so(trio):
         said = otterctl(trio, "image", "send", *words, code=1)
     finally:
         ssh(trio, "lab3", "umount /var/lib/otter/layers")
-    assert re.search(r"lab3: large:1 needs 8.* MB in /var/lib/otter/layers, where 2.* MB", said)
+    assert re.search(
+        r"lab3: large:1 needs [\d.]+ MB in /var/lib/otter/layers, where 2[\d.]* MB", said
+    )
     assert "lab2: 1 of 1 layers" in said  # one machine's trouble isn't the others'
 
 
-def test_what_is_for_other_machines_is_refused_in_the_plan(trio, mesh):
-    make(trio, "arm:1", 1, "lab2", "linux/arm64")
+def load_arm(lab, machine, folder):
+    """`arm:1`, as `docker load` takes it."""
+    layer = tar({"busybox": b"\x7fELF"})
+    diff_id = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    config = {"architecture": "arm64", "os": "linux", "config": {"Cmd": ["/busybox"]},
+              "rootfs": {"type": "layers", "diff_ids": [diff_id]}}  # fmt: skip
+    image = [{"Config": "c.json", "RepoTags": ["arm:1"], "Layers": ["l.tar"]}]
+    files = {"c.json": json.dumps(config).encode(), "manifest.json": json.dumps(image).encode()}
+    there = lab.folder.path / "machines" / machine / "disk/root/arm.tar"
+    there.write_bytes(tar({**files, "l.tar": layer}))
+    ssh(lab, machine, "docker load -i /root/arm.tar")
+
+
+def test_what_is_for_other_machines_is_refused_in_the_plan(trio, mesh, tmp_path):
+    load_arm(trio, "lab2", tmp_path)
     mesh.write_text(TOPOLOGY.replace('build = "work"', 'image = "arm:1"').replace('"*"', '"b"'))
     for verb in ("plan", "apply"):
         said = otterctl(trio, verb, mesh, code=0 if verb == "plan" else 1)
