@@ -58,7 +58,7 @@ async def lacking(fleet: Fleet, prepared: Prepared) -> list[Job]:
     }
     builders = fleet.agents.builders
     alone = len(needs.keys() | set(builders)) < 2
-    if prepared.topology.images == "each" or not needs or alone:
+    if not needs or alone or prepared.topology.images == "each":
         return []
     looks = await _looks(fleet, {name: _distinct(found) for name, found in needs.items()})
     if all(look.present for found in looks.values() for look in found):
