@@ -20,6 +20,8 @@ _PLAIN, _DEFLATED, _END = 0, 1, 255
 _FAST_BPS, _SLOW_BPS = 80e6, 10e6
 """Bytes a second of a way: above the first zlib can't keep up with it, below the second its best
 effort can. Source: zlib on one core of 2020, level 1 90 MB/s, level 6 25 MB/s."""
+_WORTH_RATIO = 0.95
+_TRIED_AGAIN = 16
 _KNOWN_BYTES = 4 << 20
 """So much goes into buffers before a way is felt."""
 
@@ -85,12 +87,27 @@ def _plain(kind: int, payload: bytes, size: int) -> bytes:
 
 
 class Pace:
-    """How hard to compress, by how fast the way takes what is sent."""
+    """How hard to compress, by how fast the way takes what is sent, and whether that helps."""
 
     def __init__(self) -> None:
+        self._in_vain = 0
         self._bytes = 0.0
         self._seconds = 0.0
         self._total = 0
+
+    def pack(self, piece: bytes) -> bytes:
+        """One piece, packed as it pays. What has not become smaller lately is tried now and then.
+
+        Noise, and what is compressed already: weights, archives, pictures.
+        """
+        level = self.level
+        if level and 0 < self._in_vain < _TRIED_AGAIN:
+            self._in_vain += 1
+            return pack(piece, 0)
+        packed = pack(piece, level)
+        helped = not level or len(packed) < len(piece) * _WORTH_RATIO
+        self._in_vain = 0 if helped else 1
+        return packed
 
     def sent(self, size: int, seconds: float) -> None:
         """So many bytes took so long to be let go of."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from otter_agent import api
-from otter_agent.api.parcels import END, Pace, pack
+from otter_agent.api.parcels import END, Pace
 from otter_agent.engine import translated
 from otter_agent.errors import AgentError, ImageError
 from otter_agent.images.builder import Builder
@@ -281,7 +281,7 @@ async def _parcels(pieces: Pieces) -> AsyncIterator[bytes]:
 
     def following() -> bytes | None:
         piece = next(pieces, None)
-        return None if piece is None else pack(piece, pace.level)
+        return None if piece is None else pace.pack(piece)
 
     ahead = loop.run_in_executor(None, following)
     try:

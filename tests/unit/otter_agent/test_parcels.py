@@ -63,6 +63,15 @@ def test_what_no_sender_sends_is_refused(data, says):
         list(Unpacker().feed(data))
 
 
+def test_what_cant_be_compressed_is_tried_now_and_then():
+    pace, noise, text = Pace(), os.urandom(10_000), bytes(10_000)
+    assert len(pace.pack(text)) < 100
+    packed = [pace.pack(one) for one in (noise, *[text] * 40)]
+    sizes = [len(one) < 100 for one in packed]
+    assert sizes.index(True) == 16  # tried again, and it helps
+    assert all(sizes[16:])
+
+
 def test_a_slow_way_is_compressed_for_and_a_fast_one_isnt():
     pace = Pace()
     assert pace.level == 1  # nothing is known of it yet
