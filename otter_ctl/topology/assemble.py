@@ -90,7 +90,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
         allow_degraded=top.get("allow_degraded", False),
         placement=top.get("placement", "greedy"),
         images=top.get("images", "once"),
-        machines=tuple(machines.used.values()),
+        machines=machines.named(),
         hosts=tuple(hosts.values()),
         links=links,
         cells=cells,

@@ -100,7 +100,14 @@ class Machines:
         self._all: dict[str, Machine] | None = None
         self._labels: Labels | None = None
         self._asked: set[tuple[str, ...]] = set()
-        self.used: dict[str, Machine] = {n: m for n, m in own.items() if m.builder}
+        self.used: dict[str, Machine] = {}
+
+    def named(self) -> tuple[Machine, ...]:
+        """Those that hosts name, and the topology's own builders."""
+        for name, machine in self._own.items():
+            if machine.builder:
+                self.used.setdefault(name, self._known()[name])
+        return tuple(self.used.values())
 
     def check(self, machine: str | None, on: On | None, own: Fields) -> None:
         """A host's `machine` and `on`: the machine is known, and one has what is asked."""

@@ -71,11 +71,11 @@ def mesh(trio, tmp_path):
     otterctl(trio, "destroy", "-m", "images", "--yes", "--no-fetch", code=None)
 
 
-def make(lab, tag, megabytes):
-    """An image of one layer with busybox and noise, on the first machine."""
+def make(lab, tag, megabytes, machine="lab1"):
+    """An image of one layer with busybox and noise."""
     ssh(
         lab,
-        "lab1",
+        machine,
         "rm -rf /tmp/x; mkdir /tmp/x && cp /bin/busybox /tmp/x &&"
         f" head -c {megabytes}000000 /dev/urandom > /tmp/x/noise && tar -C /tmp/x -c . |"
         ' docker import -c \'CMD ["/busybox", "sleep", "3600"]\' - ' + tag,
@@ -132,6 +132,17 @@ def test_one_machine_builds_and_the_others_get_what_they_lack(trio, mesh):
     assert "is made on" not in said
 
 
+def test_a_builder_makes_it_for_machines_that_can_not(trio, mesh):
+    """The builder carries nothing itself; only it has what the module is built on."""
+    make(trio, "base:3", 1, "lab3")
+    mesh.write_text(TOPOLOGY + "[machines.lab3]\nbuilder = true\n")
+    (mesh.parent / "work/Dockerfile").write_text(DOCKERFILE.replace("base:1", "base:3"))
+    said = apply(trio, mesh)
+    assert re.findall(r"made on (\w+)", said) == ["lab3"]
+    assert sorted(re.findall(r"lab3 to (\w+): 2 of 2 layers", said)) == ["lab1", "lab2"]
+    assert json.loads(otterctl(trio, "status", "--json"))["state"] == "ready"
+
+
 def test_what_was_sent_is_pruned_by_who_got_it(trio, mesh):
     apply(trio, mesh)
     otterctl(trio, "destroy", "-m", "images", "--yes", "--no-fetch")
@@ -182,10 +193,16 @@ def test_an_agent_that_ends_meanwhile_is_waited_for(trio, end):
 
 
 def test_two_get_it_at_once(trio):
-    make(trio, "both:1", 5)
+    ssh(
+        trio,
+        "lab1",
+        "rm -rf /tmp/x; mkdir /tmp/x && yes 'a module tells much' | head -c 5000000 > /tmp/x/text"
+        " && tar -C /tmp/x -c . | docker import - both:1",
+    )
     words = ("both:1", "--from", "lab1", "--to", "lab2", "--to", "lab3", "--json")
     done = json.loads(otterctl(trio, "image", "send", *words))
     assert {one["machine"]: one["layers"] for one in done} == {"lab2": 1, "lab3": 1}
+    assert all(one["sent_bytes"] < one["layer_bytes"] / 10 for one in done)  # it is compressed
     assert len({image_id(trio, name, "both:1") for name in ("lab1", "lab2", "lab3")}) == 1
 
 
