@@ -26,6 +26,7 @@ BENCHMARKS = {
     "dev": "benchmarks.dev",
     "everyday": "benchmarks.everyday",
     "handover": "benchmarks.handover",
+    "images": "benchmarks.images",
     "links": "benchmarks.links",
     "machines": "benchmarks.machines",
     "mesh": "benchmarks.mesh",

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from otter_agent import api, dev, folders, mounts
@@ -56,6 +56,17 @@ class Agent:
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._last_busy = time.monotonic()
+        self._users = 0
+
+    @contextlib.contextmanager
+    def needed(self) -> Iterator[None]:
+        """It doesn't end for having no mesh, for the length of the block and a while after."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self._last_busy = time.monotonic()
 
     async def serve(self, started: asyncio.Event, stop: asyncio.Event) -> None:
         """Work until `stop`; meshes live on. Sets `started` once the API can be offered."""
@@ -446,7 +457,7 @@ class Agent:
     async def _watch_idle(self) -> None:
         limit = self.machine.config.idle_exit_s
         while limit is not None:
-            if self._keepers:
+            if self._keepers or self._users:
                 self._last_busy = time.monotonic()
             elif time.monotonic() - self._last_busy > limit:
                 self._on_idle()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from net.errors import OtterError
 from otter_agent import api
+from otter_agent.abilities import accelerators
 from otter_agent.admission import Room
 from otter_agent.cgroups import Cgroups
 from otter_agent.config import Settings
@@ -165,6 +166,7 @@ class Machine:
             cpus=self.room.cpus,
             memory_bytes=self.room.memory_bytes,
             arch=platform.machine(),
+            accelerators=accelerators(),
             kernel=platform.release(),
             python=platform.python_version(),
             cgroup=self.cgroups.version if self.cgroups else "none",

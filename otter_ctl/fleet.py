@@ -63,6 +63,7 @@ class Agents:
     def __init__(self, here: Path, machines: Mapping[str, Machine], *, force: bool) -> None:
         self._here = here
         self.machines = {n: m for n, m in machines.items() if not m.is_local}
+        self.builders = tuple(n for n, m in machines.items() if m.builder)
         self._force = force
         self._stack = AsyncExitStack()
         self._clients: dict[str, AgentClient] = {}

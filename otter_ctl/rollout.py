@@ -1,8 +1,8 @@
 """Brings a plan to several machines: all say that they can before any of them begins.
 
-    turn ─► check, upload (all) ─► put (all) ─► wait (all) ─► one epoch
-              any "no": nothing    any "no": the others go
-              has been changed     back to what they had
+    turn ─► check, upload (all) ─► images ─► put (all) ─► wait (all) ─► one epoch
+              any "no": nothing has         any "no": the others go
+              been changed                  back to what they had
 
 Prints nothing: callers pass a function that takes each event. Must not know: the CLI, the terminal.
 """
@@ -25,6 +25,7 @@ from otter_ctl import deploy
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import NO_SECRETS, OnEvent, Prepared
 from otter_ctl.errors import AgentFault, RemoteError
+from otter_ctl.images.delivering import deliver
 from otter_ctl.many import Answers, each, together
 from otter_ctl.spread import Fleet
 from otter_ctl.topology.model import LOCAL
@@ -132,6 +133,7 @@ async def apply(
     agents = await fleet.agents.of([*prepared.parts, *former])
     async with turn(agents, mesh):
         await _ask(agents, prepared)
+        await deliver(fleet, prepared, on_event)
         course = await _put(
             agents, prepared, on_event, wait=wait, secrets=secrets, keep_partial=keep_partial
         )

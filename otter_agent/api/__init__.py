@@ -31,6 +31,14 @@ from otter_agent.api.digests import (
     LIVE_FIELDS,
     instance_digest,
 )
+from otter_agent.api.images import (
+    ImageLook,
+    ImageNeeds,
+    ImageOffer,
+    LayerFact,
+    LayerNeed,
+    MakeLine,
+)
 from otter_agent.api.machine import (
     Copied,
     DriverFact,
@@ -156,9 +164,14 @@ __all__ = [
     "HostSpec",
     "HostStatus",
     "ImageInfo",
+    "ImageLook",
+    "ImageNeeds",
+    "ImageOffer",
     "Info",
     "Latency",
     "Lateness",
+    "LayerFact",
+    "LayerNeed",
     "Lease",
     "Link",
     "LinkChange",
@@ -166,6 +179,7 @@ __all__ = [
     "LinkStatus",
     "LogLine",
     "MachineStatus",
+    "MakeLine",
     "Measured",
     "MeshSpec",
     "MeshState",

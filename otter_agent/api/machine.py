@@ -67,6 +67,8 @@ class Info(Data, frozen=True):
     """Version of the Python that the agent runs on."""
     networks: tuple[NetworkFact, ...] = ()
     """Its addresses, but loopback's."""
+    accelerators: tuple[str, ...] = ()
+    """Those whose drivers are there: `cuda`, `l4t`."""
     tunnels: str = ""
     """Why no link can lead from here to another machine by VXLAN; empty if they can."""
     udp_tunnels: str = ""

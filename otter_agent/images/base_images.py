@@ -22,17 +22,11 @@ from otter_agent.images import layers, rootfs
 from otter_agent.images.base import BuildLog
 from otter_agent.images.bases import Base
 from otter_agent.images.builder import Builder
+from otter_agent.images.kinds import CPU
+from otter_agent.images.labels import AGENT, BASE, KIND
 from otter_agent.images.locks import Locks
 from otter_agent.images.steps import Step
 from otter_agent.images.wheelhouse import Wheelhouse
-
-KIND, AGENT, DIGEST, BASE = (
-    "otter.image",
-    "otter.image.agent",
-    "otter.image.digest",
-    "otter.image.base",
-)
-"""Labels of images. Containers inherit them, so they differ from the labels of containers."""
 
 VENV = "/opt/otter/venv"
 _FORMAT = 1
@@ -102,6 +96,7 @@ class BaseImages:
             await self._builder.run_and_commit(
                 root, tag, _INSTALL, step=_step("install the packages of", base), log=log,
                 changes=(f"ENV PATH={VENV}/bin:{env.get('PATH', _DEFAULT_PATH)}",
+                         *(f"ENV {name}={value}" for name, value in base.env.items()),
                          "WORKDIR /work", 'CMD ["python"]'),
                 labels=self._labels("packages", root), mounts={_MOUNT: wheels},
             )  # fmt: skip
@@ -135,7 +130,10 @@ class BaseImages:
 
     async def _packages_key(self, base: Base) -> str:
         arch = (await self._builder.engine.info())["Architecture"]
-        return key_of([_FORMAT, _INSTALL, base.root, base.python, sorted(base.requirements), arch])
+        parts = [_FORMAT, _INSTALL, base.root, base.python, sorted(base.requirements), arch]
+        if not base.kind.startswith(CPU):
+            parts += [base.kind, sorted(base.env.items())]
+        return key_of(parts)
 
     def _labels(self, kind: str, base: str) -> Mapping[str, str]:
         return {KIND: kind, AGENT: self._builder.agent_id, BASE: base}

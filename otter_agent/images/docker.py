@@ -17,18 +17,22 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from otter_agent.api import Build, ImageInfo, ModuleSpec, Pruned, PrunedItem
+from otter_agent.abilities import can_emulate
+from otter_agent.api import Build, ImageInfo, ImageLook, ModuleSpec, Pruned, PrunedItem
 from otter_agent.engine import Engine, EngineError, filters, translated
 from otter_agent.errors import ImageError
 from otter_agent.flights import Flights
 from otter_agent.images import context
 from otter_agent.images.base import BuildLog
-from otter_agent.images.base_images import AGENT, BASE, DIGEST, KIND, BaseImages, key_of
+from otter_agent.images.base_images import BaseImages, key_of
 from otter_agent.images.bases import Base, find_base
 from otter_agent.images.builder import Builder
 from otter_agent.images.context import Needs
+from otter_agent.images.kinds import CPU, image_arch, kind_of
+from otter_agent.images.labels import ACCELERATOR, AGENT, BASE, DIGEST, KIND
 from otter_agent.images.locks import Locks
 from otter_agent.images.runnable import check_runnable
+from otter_agent.images.sending.transfers import Transfers
 from otter_agent.images.steps import Step, to_end
 from otter_agent.images.unpack import UnpackError, unpack
 from otter_agent.images.unused import Image, own_bytes, tags_of, unused
@@ -49,6 +53,9 @@ class DockerImages:
         layout: Where uploads are.
         wheelhouse: Where packages come from.
         agent_id: Whose images these are: a label on each.
+
+    Attributes:
+        transfers: Sends them to other machines, and takes theirs.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class DockerImages:
         self._folder = layout.lib / "builds"
         self._wheelhouse = wheelhouse
         self._builder = Builder(self.engine, agent_id)
+        self.transfers = Transfers(self._builder, layout)
         self._bases = BaseImages(self._builder, wheelhouse, self._folder)
         self._locks = Locks()
         self._pulls: Flights[dict[str, Any]] = Flights()
@@ -83,6 +91,36 @@ class DockerImages:
             hint='give it image = … or build = …, or runtime = "process"',
         )
 
+    async def look(self, module: ModuleSpec) -> ImageLook:
+        """What the image of a module is called here, and whether it is there. Makes nothing."""
+        with translated(ImageError, "look for the image of", module.name):
+            if module.build is not None:
+                name, _ = await self._name(module, module.build)
+            else:
+                name = full_name(module.image or "")
+            found = await self._builder.inspect(name)
+        size = int(found["Size"]) if found else 0
+        return ImageLook(
+            module=module.name, reference=name, kind=kind_of("", module.accelerator),
+            present=found is not None, size_bytes=size,
+        )  # fmt: skip
+
+    async def misfit(self, module: ModuleSpec) -> str:
+        """Why the image of a module is none for this machine; "" if it may be. Makes nothing.
+
+        Raises:
+            ImageError: Its base is none for this machine.
+        """
+        if module.build is not None:
+            find_base(module.build.base, kind_of("", module.accelerator))
+            return ""
+        with translated(ImageError, "look for the image of", module.name):
+            found = await self._builder.inspect(full_name(module.image or ""))
+        arch = (found or {}).get("Architecture") or image_arch()
+        if arch == image_arch() or can_emulate(arch):
+            return ""
+        return f"image {module.image} is for {arch}, this machine is {image_arch()}"
+
     async def list(self) -> list_[ImageInfo]:
         """See `ImageStore`. Sizes count what images share in each of them."""
         with translated(ImageError, "list", "images"):
@@ -104,6 +142,7 @@ class DockerImages:
             tags = tags_of(image) if dry_run else await self._remove(image)
             size, kind = own_bytes(image, everyone), image["Labels"][KIND]
             items += [PrunedItem(reference=tag, kind=kind, size_bytes=size) for tag in tags]
+        items += self.transfers.prune(dry_run=dry_run)
         freed = sum(item.size_bytes for item in items)
         if not dry_run:
             mine = filters(dangling=["true"], label=[f"{AGENT}={self._agent_id}"])
@@ -134,30 +173,36 @@ class DockerImages:
     # --- build = ----------------------------------------------------------------------------
 
     async def _built(self, module: ModuleSpec, build: Build, log: BuildLog) -> Artifact:
-        base = find_base(build.base)
-        default = await asyncio.to_thread(context.DEFAULT_DOCKERFILE.read_text)
-        digest = key_of([_FORMAT, build.context, await self._bases.key(base), default])
-        tag = f"{_TAG}:{digest}"
+        tag, digest = await self._name(module, build)
         async with self._locks.hold(tag):
             found = await self._builder.inspect(tag)
             if found is None:
                 await self._sweep()
                 async with self._building:
-                    await self._build(module.name, build, tag, digest, log)
+                    await self._build(module, build, tag, digest, log)
                 found = await self._builder.inspect(tag)
         if found is not None:
             check_runnable(found, module.name, module, log)
         return Artifact(reference=tag, digest=digest)
 
-    async def _build(self, module: str, build: Build, tag: str, digest: str, log: BuildLog) -> None:
-        base = find_base(build.base)
-        step = _step("build", module)
+    async def _name(self, module: ModuleSpec, build: Build) -> tuple[str, str]:
+        """What a build's image is called, and the content that it is named by."""
+        base = _base(module, build)
+        default = await asyncio.to_thread(context.DEFAULT_DOCKERFILE.read_text)
+        digest = key_of([_FORMAT, build.context, await self._bases.key(base), default])
+        return f"{_TAG}:{digest}", digest
+
+    async def _build(
+        self, module: ModuleSpec, build: Build, tag: str, digest: str, log: BuildLog
+    ) -> None:
+        base = _base(module, build)
+        step = _step("build", module.name)
         with step.translating(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(prefix="build-", dir=self._folder))
             try:
                 folder = work / "folder"
-                await self._unpack(module, build.context, folder)
+                await self._unpack(module.name, build.context, folder)
                 needs = context.Needs.of(folder)
                 if needs.wheels:
                     await self._add_wheels(folder, base, needs, log)
@@ -167,7 +212,10 @@ class DockerImages:
                 await self._builder.build(
                     work / "context.tar", tag, step=step, log=log,
                     args={"OTTER_BASE": base_tag} if base_tag else {},
-                    labels={KIND: "module", AGENT: self._agent_id, DIGEST: digest, BASE: base_tag},
+                    labels={
+                        KIND: "module", AGENT: self._agent_id, DIGEST: digest, BASE: base_tag,
+                        **({} if module.accelerator == CPU else {ACCELERATOR: module.accelerator}),
+                    },
                 )  # fmt: skip
             finally:
                 await to_end(shutil.rmtree, work, True)
@@ -204,12 +252,15 @@ class DockerImages:
     # --- what is there ----------------------------------------------------------------------
 
     async def _own(self, *kinds: str) -> list_[dict[str, Any]]:
-        params = filters(label=[f"{AGENT}={self._agent_id}"])
-        images = await self.engine.json("GET", "/images/json", params=params)
+        """What this agent made, or was sent."""
+        images = await self.engine.json("GET", "/images/json", params=filters(label=[KIND]))
+        sent = self.transfers.received.names()
         return [
             image
             for image in images
-            if (image["Labels"] or {}).get(KIND) in kinds and tags_of(image)
+            if image["Labels"][KIND] in kinds
+            and (tags := tags_of(image))
+            and (image["Labels"].get(AGENT) == self._agent_id or sent.intersection(tags))
         ]
 
     @contextlib.asynccontextmanager
@@ -245,6 +296,16 @@ def _info(image: dict[str, Any]) -> ImageInfo:
         size_bytes=image["Size"],
         created=float(image["Created"]),
     )
+
+
+def _base(module: ModuleSpec, build: Build) -> Base:
+    return find_base(build.base, kind_of("", module.accelerator))
+
+
+def full_name(reference: str) -> str:
+    """With its tag, as engines list images."""
+    last = reference.rpartition("/")[2]
+    return reference if ":" in last or "@" in last else f"{reference}:latest"
 
 
 def _step(op: str, target: str) -> Step:

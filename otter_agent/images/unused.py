@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from otter_agent.images.base_images import BASE, DIGEST, KIND
+from otter_agent.images.labels import BASE, DIGEST, KIND
 
 _BUILT_ON = (("base", "module"), ("packages", "base"), ("root", "packages"))
 """Each kind, and that which is built on it."""

@@ -15,7 +15,7 @@ from aiohttp import web
 from otter_agent import api, underlay
 from otter_agent.errors import AgentError
 from otter_agent.reach import reach
-from otter_agent.server.common import answer, number
+from otter_agent.server.common import AGENT, answer, number
 from otter_agent.turns import Turns
 
 TURNS = web.AppKey("turns", Turns)
@@ -32,6 +32,8 @@ async def _lease(request: web.Request) -> web.Response:
         raise AgentError("bad-request", "a lease needs a holder")
     if not lease.who.isprintable() or len(lease.who) > 200:
         raise AgentError("bad-request", "who holds the lease is no name")
+    with request.app[AGENT].needed():  # whose turn it is waits for others, may be for long
+        pass
     request.app[TURNS].take(request.match_info["mesh"], lease, time.monotonic())
     return answer(msgspec.structs.replace(lease, for_s=max(0.0, lease.for_s)))
 

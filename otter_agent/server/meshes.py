@@ -13,6 +13,7 @@ from otter_agent import api, streams
 from otter_agent.errors import AgentError
 from otter_agent.links.admission import lacking
 from otter_agent.links.counting import counted
+from otter_agent.server import images
 from otter_agent.server.common import AGENT, answer, ndjson, number, problem
 from otter_agent.server.many import check_turn
 from otter_agent.server.owners import caller, forced
@@ -53,6 +54,8 @@ async def _check_mesh(request: web.Request) -> web.Response:
         request.app[AGENT].check_mesh(spec)
     except AgentError as error:
         return answer((api.Problem(code=error.code, message=error.message, hint=error.hint),))
+    if misfits := await images.misfits(request.app[AGENT].machine, spec):
+        return answer(misfits)
     lacks = lacking(request.app[AGENT].machine.links_of(spec), spec)
     return answer(tuple(api.Problem(code="degraded", message=line) for line in lacks))
 

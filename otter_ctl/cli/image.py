@@ -8,15 +8,18 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import ask, json_option, pass_session, print_json
+from otter_ctl.cli.agents import connect
+from otter_ctl.cli.common import ask, json_option, pass_session, print_json, run
 from otter_ctl.cli.tables import print_table
+from otter_ctl.cli.transfers import ByteProgress
 from otter_ctl.client import AgentClient
 from otter_ctl.fetching import about
+from otter_ctl.topology.model import LOCAL
 
 
 @click.group(name="image", epilog="Example: otterctl image prune")
 def command() -> None:
-    """List or prune the images and environments that OTTER made."""
+    """List or prune the images and environments that OTTER made; send images to machines."""
 
 
 @command.command(name="ls", epilog="Example: otterctl image ls --json")
@@ -71,3 +74,38 @@ def prune(session: Session, dry_run: bool, as_json: bool) -> None:
     total = about(pruned.freed_bytes)
     done = f"would be removed, about {total} freed" if dry_run else f"removed, {total} freed"
     click.echo(f"{len(pruned.items)} {done}", err=True)
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  otterctl image send registry.lab/vqa:3 --to jetson-1 --to jetson-2
+  otterctl image send otter/module:8c1f3a --from gpu-box --to edge
+"""
+)
+@click.argument("reference")
+@click.option("--to", "targets", metavar="MACHINE", multiple=True, required=True,
+              help="Who gets it. Repeatable.")  # fmt: skip
+@click.option("--from", "source", metavar="MACHINE", default=LOCAL, show_default=True,
+              help="Who has it.")  # fmt: skip
+@json_option
+@pass_session
+def send(
+    session: Session, reference: str, targets: tuple[str, ...], source: str, as_json: bool
+) -> int:
+    """Send an image of a machine's Docker engine to others: only the layers that they lack.
+
+    What has come stays where this is interrupted, and the next time goes on from there.
+    """
+    from otter_ctl.images.giving import sent_to  # few verbs need other machines
+
+    with ByteProgress(quiet=as_json) as progress:
+        sent, failed = run(sent_to(connect(session), reference, source, targets, progress))
+    if as_json:
+        print_json(sent)
+    else:
+        for one in sent:
+            click.echo(one.line)
+    if failed is not None:
+        raise failed
+    return 0

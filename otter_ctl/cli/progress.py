@@ -42,7 +42,7 @@ class Progress:
             return
         if event.state in _FINAL:
             self._waiting.discard(event.subject)
-        if event.kind == "image":
+        if event.kind == "image" and not (event.data.get("under_way") and not self._live):
             self._latest = f"{event.subject}: {event.text}"
             if not self._live:
                 click.echo(f"{event.subject}: image: {printable_lines(event.text)}", err=True)

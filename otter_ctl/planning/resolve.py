@@ -237,6 +237,7 @@ def _module(
         runtime=runtime,
         image=module.image,
         build=build,
+        accelerator=module.accelerator,
         command=None if module.command is None else tuple(map(filled, module.command)),
         cpu=module.cpu,
         memory_bytes=module.memory_bytes,

@@ -137,7 +137,8 @@ DEFAULTS = Table(
         kinds.table(
             MODULE.only(
                 "defaults.module",
-                *("base", "host", "runtime", "cpu", "memory", "gpu", "io", "env", "mounts"),
+                *("base", "accelerator", "host", "runtime", "cpu", "memory", "gpu", "io"),
+                *("env", "mounts"),
                 *("devices", "secrets", "outputs", "ready", "restart"),
             )
         ),
@@ -179,6 +180,12 @@ MACHINE = Table(
         "The agent's Unix socket over there.",
         default=DEFAULT_SOCKET,
     ),
+    Key(
+        "builder",
+        values.BOOLEAN,
+        "Whether it makes the images of all machines of its kind, and sends them.",
+        default=False,
+    ),
 )
 
 TOPOLOGY = Table(
@@ -200,6 +207,12 @@ TOPOLOGY = Table(
         default=False,
     ),
     PLACEMENT,
+    Key(
+        "images",
+        kinds.choice("once", "each"),
+        "Whether machines of one kind share what one of them has made, or each makes its own.",
+        default="once",
+    ),
     Key("network", kinds.table(NETWORK), "Addresses and routes."),
     Key("machines", kinds.named_tables(MACHINE), "Computers that carry hosts."),
     Key("defaults", kinds.table(DEFAULTS), "Values for all hosts, links, modules or streams."),

@@ -36,6 +36,12 @@ MODULE = Table(
     "modules",
     Key("build", values.PATH, "Folder with module.py or a Dockerfile to build an image from."),
     Key("base", kinds.NAME, "Shared base of `build`: python, torch, …", default="python"),
+    Key(
+        "accelerator",
+        kinds.choice("cpu", "cuda", "l4t"),
+        "What it is made for: picks the base image; its machine has to have it.",
+        default="cpu",
+    ),
     Key("image", values.IMAGE, "Image to run instead of a build."),
     Key("command", values.COMMAND, "Command instead of the image's or the build's own."),
     Key("runtime", kinds.choice("docker", "process", "fake"), "What runs the module."),

@@ -25,6 +25,7 @@ def read_machines(written: Mapping[str, Fields], folder: Path) -> dict[str, Mach
             labels=own.get("labels", ()),
             ssh_config=_below(folder, own.get("ssh_config")),
             socket=own.get("socket", DEFAULT_SOCKET),
+            builder=own.get("builder", False),
         )
         for name, own in written.items()
     }
@@ -58,6 +59,7 @@ def _over(own: Machine, below: Machine | None) -> Machine:
         labels=own.labels or below.labels,
         ssh_config=own.ssh_config or below.ssh_config,
         socket=below.socket if own.socket == DEFAULT_SOCKET else own.socket,
+        builder=own.builder or below.builder,
     )
 
 
@@ -99,6 +101,13 @@ class Machines:
         self._labels: Labels | None = None
         self._asked: set[tuple[str, ...]] = set()
         self.used: dict[str, Machine] = {}
+
+    def named(self) -> tuple[Machine, ...]:
+        """Those that hosts name, and the topology's own builders."""
+        for name, machine in self._own.items():
+            if machine.builder:
+                self.used.setdefault(name, self._known()[name])
+        return tuple(self.used.values())
 
     def check(self, machine: str | None, on: On | None, own: Fields) -> None:
         """A host's `machine` and `on`: the machine is known, and one has what is asked."""

@@ -39,6 +39,8 @@ Policy = Literal["block", "drop-oldest", "latest"]
 Delivery = Literal["at-most-once", "at-least-once", "exactly-once"]
 Protocol = Literal["tcp", "udp"]
 Routing = Literal["static", "shortest"]
+Accelerator = Literal["cpu", "cuda", "l4t"]
+Images = Literal["once", "each"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class Machine:
         labels: Words by which hosts ask for it.
         ssh_config: Absolute path of an OpenSSH client configuration; None: the user's own.
         socket: The agent's Unix socket over there.
+        builder: It makes the images of all machines of its kind.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Machine:
     labels: tuple[str, ...] = ()
     ssh_config: str | None = None
     socket: str = DEFAULT_SOCKET
+    builder: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -250,6 +254,7 @@ class Module:
         host: None: the planner places it.
         build: Folder with module.py or a Dockerfile, absolute.
         base: Shared base that `build` is built on.
+        accelerator: What it is made for; its machine has to have it.
         runtime: None: the machine's default.
         secrets: Names of variables of the caller.
         ready: None: as the planner sees fit.
@@ -268,6 +273,7 @@ class Module:
     apart: tuple[str, ...] = ()
     build: Path | None = None
     base: str = "python"
+    accelerator: Accelerator = "cpu"
     image: str | None = None
     command: tuple[str, ...] | None = None
     runtime: RuntimeChoice | None = None
@@ -392,6 +398,7 @@ class Topology:
         allow_degraded: Whether links, and hosts' budgets, may lack what the machine can't do.
         placement: Who places modules: a name of `placing.find.PLACERS`, or package:function.
         routing: Whether routes stay as they are planned, or follow links that go down and up.
+        images: Whether machines of one kind share what one has made, or each makes its own.
         machines: That its hosts name, from the file or the site file.
         links: Those of `[[links]]`, then those of cells.
         expansion: What counts and globs made, table by table.
@@ -406,6 +413,7 @@ class Topology:
     allow_degraded: bool = False
     placement: str = "greedy"
     routing: Routing = "static"
+    images: Images = "once"
     machines: tuple[Machine, ...] = ()
     hosts: tuple[Host, ...]
     links: tuple[Link, ...] = ()

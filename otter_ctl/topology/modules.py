@@ -79,6 +79,7 @@ def _module(name: str, own: Fields, merged: Fields, ready: Ready | None, folder:
         name=name,
         build=_build(own, folder),
         base=merged.get("base", "python"),
+        accelerator=merged.get("accelerator", "cpu"),
         image=own.get("image"),
         command=own.get("command"),
         runtime=merged.get("runtime"),

@@ -7,64 +7,78 @@ environment. Must not know: Docker, pip, which modules there are.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from otter_agent.errors import ImageError
+from otter_agent.images.kinds import CPU, kind_of
 
 FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """One shared base.
+    """One shared base, on one kind of machine.
 
     Attributes:
         name: What `base = "…"` in a topology says.
         requirements: pip requirements that every module on this base can import.
         root: Image that the base image starts from.
         python: Version of the interpreter in `root`, e.g. ``3.11``.
-        index: Environment variable that may name another package index, "" for none.
+        kind: Of machines that it is for.
+        env: Variables of its containers.
     """
 
     name: str
     requirements: tuple[str, ...]
     root: str
     python: str
-    index: str = ""
+    kind: str = "cpu-amd64"
+    env: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @cache
-def bases() -> dict[str, Base]:
-    """All bases by name."""
+def _tables() -> dict[str, dict[str, Any]]:
     with (FOLDER / "bases.toml").open("rb") as file:
-        tables = tomllib.load(file)
-    return {
-        name: Base(
-            name=name,
-            requirements=tuple(table["requirements"]),
-            root=table["root"],
-            python=table["python"],
-            index=table.get("index", ""),
-        )
-        for name, table in tables.items()
-    }
+        return tomllib.load(file)
 
 
-def find_base(name: str) -> Base:
-    """The base of that name.
+def kinds() -> tuple[str, ...]:
+    """The kinds of machines that bases are for."""
+    return tuple(_tables()["roots"])
+
+
+def find_base(name: str, kind: str = "") -> Base:
+    """The base of that name, for one kind of machine.
+
+    Args:
+        name: As a topology says it.
+        kind: This machine's, without its accelerators, if left out.
 
     Raises:
         ImageError: There is none; the message lists those there are.
     """
-    known = bases()
-    if name in known:
-        return known[name]
-    near = get_close_matches(name, known, n=1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
-    raise ImageError(
-        "images", "find the base", name, "unknown base",
-        hint=f"{guess}known bases: {', '.join(known)}",
+    known, roots = _tables()["bases"], _tables()["roots"]
+    kind = kind or kind_of("")
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise ImageError(
+            "images", "find the base", name, "unknown base",
+            hint=f"{guess}known bases: {', '.join(known)}",
+        )  # fmt: skip
+    # Python's own images are there for many architectures, whatever the file has of them.
+    root = roots.get(kind) or (roots["cpu-amd64"] if kind.startswith(CPU) else None)
+    if root is None:
+        raise ImageError(
+            "images", "find the base", name, f"there is none for machines of kind {kind}",
+            hint=f"there are some for {', '.join(roots)}; give the module a Dockerfile of its own",
+        )  # fmt: skip
+    return Base(
+        name=name, requirements=tuple(known[name]["requirements"]), root=root["image"],
+        python=root["python"], kind=kind, env=root.get("env", {}),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otter_agent.images.base_images import BASE, DIGEST, KIND
+from otter_agent.images.labels import BASE, DIGEST, KIND
 from otter_agent.images.unused import own_bytes, unused
 
 

@@ -39,6 +39,16 @@ def test_a_terminal_has_a_bar_that_moves_and_goes(monkeypatch):
     assert shown.endswith("\r\x1b[K\r\nend")
 
 
+def test_images_under_way_move_the_bar_and_are_no_lines(capsys):
+    moving = api.Event(
+        seq=1, time=0.0, mesh="m", kind="image", subject="a", text="1 MB", data={"under_way": True}
+    )
+    with Progress(["a"]) as progress:
+        progress(moving)
+        progress(event("a", "", "2 of 3 layers", kind="image"))
+    assert capsys.readouterr().err == "a: image: 2 of 3 layers\n"
+
+
 def test_elsewhere_there_are_plain_lines(capsys):
     play(Progress(["a", "b"]))
     shown = capsys.readouterr().err.splitlines()

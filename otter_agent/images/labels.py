@@ -1,0 +1,12 @@
+"""Labels of images. Containers inherit them, so they differ from the labels of containers."""
+
+KIND = "otter.image"
+"""`module`, `base`, `packages` or `root`."""
+AGENT = "otter.image.agent"
+"""Whose agent made it."""
+DIGEST = "otter.image.digest"
+"""The content that it is named by."""
+BASE = "otter.image.base"
+"""The image that it is built on."""
+ACCELERATOR = "otter.image.accelerator"
+"""What it is made for; absent: `cpu`."""
