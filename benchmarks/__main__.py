@@ -29,6 +29,7 @@ BENCHMARKS = {
     "links": "benchmarks.links",
     "mesh": "benchmarks.mesh",
     "netem": "benchmarks.netem",
+    "netem-time": "benchmarks.netem_time",
     "outside": "benchmarks.outside",
     "ring": "benchmarks.ring",
     "shared-memory": "benchmarks.shared_memory",
