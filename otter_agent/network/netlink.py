@@ -196,17 +196,26 @@ class Netlink:
                 missing -= 1
         return [answer for answer in found if answer is not None]
 
-    def push(self, data: bytes) -> list[tuple[int, Answer]]:
+    def fileno(self) -> int:
+        """Its descriptor, to wait for."""
+        return self._socket.fileno()
+
+    def push(self, data: bytes) -> None:
         """Send whole messages of which none asks to be acknowledged; all are carried out by then.
 
-        Returns:
-            Of those that failed, or asked what the kernel then has: their sequence numbers, and
-            what became of them.
+        What the kernel has to say of them can be read at once, too: `said`.
 
         Raises:
             OSError: The socket itself failed.
         """
         self._socket.send(data)
+
+    def said(self) -> list[tuple[int, Answer]]:
+        """Of messages pushed that failed, or asked what the kernel then has: number and answer.
+
+        Raises:
+            OSError: The socket itself failed.
+        """
         found: list[tuple[int, Answer]] = []
         while True:
             try:

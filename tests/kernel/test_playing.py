@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from net.links.spec import LinkSpec
 from otter_agent import beside
 from otter_agent.links.base import Direction
 from otter_agent.links.netem import NetemDriver
+from otter_agent.links.netem.place import detour_device
 from otter_agent.links.planner import Later, Part, Played
 from otter_agent.network import namespaces
 
@@ -71,6 +74,17 @@ def gone(pid: int, act: Callable[[], object]) -> bool:
         os.close(watched)
 
 
+def qdiscs(link: Link) -> list[str]:
+    """As `tc` shows them."""
+    found = []
+    for netns in (link.there.source_netns, link.there.target_netns):
+        for what in (["qdisc", "show"], ["class", "show", "dev", link.there.device]):
+            argv = ["tc", "-n", netns, *what]
+            done = subprocess.run(argv, capture_output=True, text=True, check=True)
+            found.append(done.stdout)
+    return found
+
+
 def make_slow(bench: Bench) -> Link:
     link = bench.make_link()
     play(bench, {link.there: Part(SLOW)})
@@ -100,16 +114,13 @@ def test_every_property_changes_as_it_does_by_hand(bench: Bench) -> None:
         play(bench, {link.there: Part(None, tuple(plan))})
         assert all_of(bench, plan)[plan[0].number].error is None
         assert bench.read(link.there) == spec
-        with_hand = NetemDriver()
-        try:
-            there = with_hand.read([link.there])[link.there]
-            assert with_hand.apply({link.there: spec})[link.there].error is None
-            assert there.asked().keys() == with_hand.read([link.there])[link.there].asked().keys()
-        finally:
-            with_hand.close()
+        before = qdiscs(link)
+        with closing(NetemDriver()) as by_hand:
+            assert by_hand.apply({link.there: spec})[link.there].error is None
+        assert qdiscs(link) == before
 
 
-def test_nobody_waits_for_packets_that_a_change_would_lose(bench: Bench) -> None:
+def test_no_packet_is_lost_by_changes(bench: Bench) -> None:
     link = make_slow(bench)
     plan = [later(LinkSpec(delay_s=0.01, rate_bps=1e6 + n * 1e5), 0.01 * n) for n in range(100)]
     play(bench, {link.there: Part(None, tuple(plan))})
@@ -209,12 +220,13 @@ def test_a_mesh_that_is_let_go_of_ends_though_the_helper_lives(bench: Bench) -> 
     assert driver(bench).pid == pid
 
 
-def test_a_device_that_was_made_anew_is_noticed(bench: Bench) -> None:
+def test_what_somebody_took_away_is_noticed(bench: Bench) -> None:
     link = make_slow(bench)
     play(bench, {link.there: Part(None, (later(LinkSpec(delay_s=0.2)),))})
     wait_until(lambda: bench.read(link.there).delay_s == 0.2)
     play(bench)
-    os.system(f"tc -n {link.there.target_netns} qdisc del dev s.{link.there.device} root")
+    there, device = link.there.target_netns, detour_device(link.there.device)
+    subprocess.run(["tc", "-n", there, "qdisc", "del", "dev", device, "root"], check=True)
     plan = [later(LinkSpec(delay_s=0.3))]
     play(bench, {link.there: Part(None, tuple(plan))})
     assert all_of(bench, plan)[plan[0].number].error is not None

@@ -32,7 +32,9 @@ from otter_agent.links.talks import Talks
 _LOOK_S = 1.0
 _WATCHED_S = 20.0
 """So long after it was last asked how late packets are, it goes on looking."""
-_SOON_S = 0.0005
+_SOON_S = 0.003
+_FEW, _MANY = 3, 20
+"""Letters to write before something is due soon, and when nothing is: about 30 us each."""
 
 
 class Helper:
@@ -50,7 +52,7 @@ class Helper:
         self._path = path
         self._inode = path.stat().st_ino
         self._idle_s = idle_s
-        self._mail = Mail()
+        self._mail = Mail(loop, lambda answers: self._agenda.hear(answers))
         self._agenda = Agenda(self._mail)
         self._canary: Canary | None = None
         self._watched: dict[str, float] = {}
@@ -88,19 +90,24 @@ class Helper:
 
     # --- the loop ---------------------------------------------------------------------------------
 
-    def go(self, now: float) -> float:
-        """Do what is due; when it has to go on at the latest."""
+    def go(self, now: float) -> tuple[float, float]:
+        """Do what is due; what time it is then, and when it has to go on at the latest."""
         agenda = self._agenda
-        agenda.go(now)
+        agenda.note()
+        now = agenda.go(now)
         if self._canary is not None and now >= self._canary.next_s:
             self._canary.send(now)
         if now >= self._look_s:
             self._look(now)
-        more = agenda.write(time.monotonic())
         next_s = min(agenda.next_s, self._look_s)
         if self._canary is not None:
             next_s = min(next_s, self._canary.next_s)
-        return 0.0 if more and next_s - time.monotonic() > _SOON_S else next_s
+        if not agenda.unwritten:
+            return now, next_s
+        leisure = next_s - now > _SOON_S
+        agenda.write(_MANY if leisure else _FEW)
+        now = time.monotonic()
+        return now, now if leisure else next_s
 
     def _look(self, now: float) -> None:
         self._look_s = now + _LOOK_S

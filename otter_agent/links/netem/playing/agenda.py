@@ -1,5 +1,7 @@
 """What is to come of directions that were lent: written beforehand, sent in time, told afterwards.
 
+    go ─► what the kernel has to say, at once or never ─► hear ─► note ─► came
+
 Must not know: the agent, sockets.
 """
 
@@ -20,14 +22,10 @@ from otter_agent.links.netem.playing.protocol import Came, Lent
 from otter_agent.links.planner import Log
 from otter_agent.network.netlink import Answer
 
-_WORK_S = 0.002
-"""Of writing letters, at a time."""
-_BEFORE_S = 0.0004
-"""Nothing is begun so shortly before something is due: writing one takes about half of it."""
 _STALE = 256
 _PARCEL_BYTES = 60_000
 """Below the default send buffer of a socket, 208 KiB."""
-_NUMBERS = 1 << 32
+_NUMBERS = 1 << 31
 
 Place = tuple[str, int]
 """A namespace's name, and its inode."""
@@ -39,8 +37,8 @@ class Post(Protocol):
     def open(self, places: Iterable[Place]) -> dict[Place, str]:
         """Have sockets there; why not, where there are none."""
 
-    def send(self, place: Place, data: bytes) -> list[tuple[int, Answer]]:
-        """Of messages, what the kernel had to say. Raises `OSError`."""
+    def send(self, place: Place, data: bytes) -> None:
+        """Messages; what the kernel has to say of them comes to `Agenda.hear`. Raises `OSError`."""
 
     def keep(self, places: set[Place]) -> None:
         """Let go of all others."""
@@ -92,7 +90,10 @@ class Agenda:
         self._unwritten: deque[_Item] = deque()
         self._log: Log[Came] = Log()
         self._next = 1
-        self._dropped = 0
+        self._sent: list[_Item] = []
+        self._sent_s = 0.0
+        self._said: dict[int, Answer] = {}
+        self._lost: dict[Place, str] = {}
         self.came = self._log.take
 
     def __bool__(self) -> bool:
@@ -161,16 +162,19 @@ class Agenda:
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def write(self, now: float) -> bool:
-        """Write letters while nothing is due; whether there are more to write."""
-        until = min(now + _WORK_S, self.next_s - _BEFORE_S)
+    @property
+    def unwritten(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._unwritten)
+
+    def write(self, most: int) -> None:
+        """Write so many letters."""
         unwritten = self._unwritten
-        while unwritten and now < until:
+        while unwritten and most > 0:
             item = unwritten.popleft()
             if not item.line.gone and item.letter is None and not item.why:
                 self._write(item)
-            now = time.monotonic()
-        return bool(unwritten)
+                most -= 1
 
     def _write(self, item: _Item) -> None:
         line = item.line
@@ -179,14 +183,14 @@ class Agenda:
         except letters.Unfit as exc:
             item.why = str(exc)
             return
-        self._next = item.letter.numbers.stop % (_NUMBERS // 2) or 1
+        self._next = item.letter.numbers.stop % _NUMBERS or 1
 
     # --- sending ----------------------------------------------------------------------------------
 
-    def go(self, now: float) -> None:
-        """Send what is due, in one message per namespace."""
+    def go(self, now: float) -> float:
+        """Send what is due, in one message per namespace; the time then."""
         if self.next_s > now:
-            return
+            return now
         due: list[_Item] = []
         mail: dict[Place, list[bytes]] = {}
         while self.next_s <= now:
@@ -199,27 +203,55 @@ class Agenda:
                 for place, text in ((line.target, letter.target), (line.source, letter.source)):
                     if text:
                         mail.setdefault(place, []).append(text)
-        said: dict[int, Answer] = {}
-        lost: dict[Place, str] = {}
         for place, texts in mail.items():
             try:
                 for data in _parcels(texts):
-                    said.update(self._post.send(place, data))
+                    self._post.send(place, data)
             except OSError as exc:
-                lost[place] = str(exc)
-        self._note(due, said, lost)
+                self._lost[place] = str(exc)
+        now = time.monotonic()
+        self._sent = due
+        self._sent_s = now
+        return now
 
-    def _note(self, due: Sequence[_Item], said: dict[int, Answer], lost: dict[Place, str]) -> None:
-        at_s = time.monotonic()
+    def hear(self, answers: Iterable[tuple[int, Answer]]) -> None:
+        """What the kernel had to say of what was sent last."""
+        self._said.update(answers)
+
+    def note(self) -> None:
+        """Nothing more will be said of what was sent last: that has come, or failed."""
+        due, self._sent = self._sent, []
+        if not due:
+            return
         last = {item.line: item for item in due}
         for item in due:
-            came = _came(item, at_s, said, lost) if said or lost or item.why else None
-            if came is None:
-                came = Came(number=item.number, at_s=at_s)
+            came = self._came(item)
             if came.code:
                 self.drop([item.line.direction], keep=True)
             if came.code or came.drops is not None or last[item.line] is item:
                 self._log.note(item.line.direction.mesh, came)
+        self._said.clear()
+        self._lost.clear()
+
+    def _came(self, item: _Item) -> Came:
+        """What became of a change; nobody complains of most."""
+        number, at_s, said, lost = item.number, self._sent_s, self._said, self._lost
+        letter = item.letter
+        if letter is None:
+            return Came(number=number, at_s=at_s, code=-1, why=item.why)
+        for place in (item.line.source, item.line.target) if lost else ():
+            if place in lost:
+                return Came(number=number, at_s=at_s, code=-1, why=lost[place])
+        if said:
+            found = [said[one] for one in letter.numbers if one in said]
+            for answer in found:
+                if answer.code:
+                    return Came(number=number, at_s=at_s, code=answer.code, why=answer.words)
+            asked = said.get(letter.asks)
+            if asked is not None and asked.echo is not None:
+                drops = tc.parse(*asked.echo).stats.drops
+                return Came(number=number, at_s=at_s, drops=drops)
+        return Came(number=number, at_s=at_s)
 
 
 def _parcels(texts: Sequence[bytes]) -> Iterator[bytes]:
@@ -233,21 +265,3 @@ def _parcels(texts: Sequence[bytes]) -> Iterator[bytes]:
         parcel.append(text)
         size += len(text)
     yield b"".join(parcel)
-
-
-def _came(item: _Item, at_s: float, said: dict[int, Answer], lost: dict[Place, str]) -> Came | None:
-    """What became of a change; None: nobody complained."""
-    if item.why or item.letter is None:
-        return Came(number=item.number, at_s=at_s, code=-1, why=item.why)
-    for place in (item.line.source, item.line.target):
-        if place in lost:
-            return Came(number=item.number, at_s=at_s, code=-1, why=lost[place])
-    found = [said[number] for number in item.letter.numbers if number in said]
-    for answer in found:
-        if answer.code:
-            return Came(number=item.number, at_s=at_s, code=answer.code, why=answer.words)
-    asked = said.get(item.letter.asks)
-    if item.letter.asks and asked is not None and asked.echo is not None:
-        drops = tc.parse(*asked.echo).stats.drops
-        return Came(number=item.number, at_s=at_s, drops=drops)
-    return None

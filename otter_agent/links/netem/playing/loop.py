@@ -15,13 +15,15 @@ from otter_agent.links.realtime import Guard
 Ready = Callable[[int], None]
 """Called with the events of a descriptor."""
 _LONGEST_S = 1.0
+_TOGETHER_S = 0.0015
+"""How long one that isn't calm sleeps at least: what comes due by then is done together."""
 
 
 class Worker(Protocol):
     """What it does."""
 
-    def go(self, now: float) -> float:
-        """Do what is due; when it has to go on at the latest."""
+    def go(self, now: float) -> tuple[float, float]:
+        """Do what is due; what time it is then, and when it has to go on at the latest."""
 
 
 class Loop:
@@ -58,12 +60,13 @@ class Loop:
         # epoll's own waiting is in whole milliseconds; select's is in microseconds.
         waited, wait = [self._epoll], select.select
         while not self.stopped:
-            now = time.monotonic()
-            next_s = worker.go(now)
+            # As few looks at the clock as may be: in some virtual machines each is a system call.
+            now, next_s = worker.go(time.monotonic())
             if self._guard.due(now):
                 self._guard.look(now, time.process_time())
-            left = min(_LONGEST_S, next_s - time.monotonic())
-            if not wait(waited, (), (), max(0.0, left))[0]:
+            if not self._guard.calm:
+                next_s = max(next_s, now + _TOGETHER_S)
+            if not wait(waited, (), (), max(0.0, min(_LONGEST_S, next_s - now)))[0]:
                 continue
             for descriptor, events in self._epoll.poll(0):
                 ready = self._ready.get(descriptor)

@@ -5,17 +5,29 @@ Must not know: what is sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import select
+from collections.abc import Callable, Iterable
 
 from otter_agent.links.netem.playing.agenda import Place
+from otter_agent.links.talks import Loop
 from otter_agent.network import namespaces
 from otter_agent.network.netlink import Answer, Netlink
 
+Heard = Callable[[list[tuple[int, Answer]]], None]
+"""Takes what the kernel had to say."""
+
 
 class Mail:
-    """One socket per namespace: an open one keeps it alive."""
+    """One socket per namespace: an open one keeps it alive.
 
-    def __init__(self) -> None:
+    Args:
+        loop: Waits for what the kernel has to say; None: nobody does.
+        heard: Takes it.
+    """
+
+    def __init__(self, loop: Loop | None = None, heard: Heard = lambda answers: None) -> None:
+        self._loop = loop
+        self._heard = heard
         self._open: dict[Place, Netlink] = {}
 
     def open(self, places: Iterable[Place]) -> dict[Place, str]:
@@ -24,20 +36,29 @@ class Mail:
         if not missing:
             return {}
         made, failed = namespaces.in_own_thread(lambda: _opened(missing))
-        self._open |= made
+        for place, netlink in made.items():
+            self._open[place] = netlink
+            if self._loop is not None:
+                self._loop.watch(netlink.fileno(), select.EPOLLIN, self._ear(netlink))
         return failed
 
-    def send(self, place: Place, data: bytes) -> list[tuple[int, Answer]]:
+    def _ear(self, netlink: Netlink) -> Callable[[int], None]:
+        return lambda events: self._heard(netlink.said())
+
+    def send(self, place: Place, data: bytes) -> None:
         """See `Netlink.push`. Raises `OSError`."""
         found = self._open.get(place)
         if found is None:
             raise OSError(f"no socket in {place[0]}")
-        return found.push(data)
+        found.push(data)
 
     def keep(self, places: set[Place]) -> None:
         """Let go of all others."""
         for place in self._open.keys() - places:
-            self._open.pop(place).close()
+            netlink = self._open.pop(place)
+            if self._loop is not None:
+                self._loop.unwatch(netlink.fileno())
+            netlink.close()
 
     def close(self) -> None:
         """Let go of all."""
