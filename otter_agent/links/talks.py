@@ -14,7 +14,7 @@ from typing import Protocol
 
 from otter_agent.links.talk import LENGTH, LONGEST_BYTES, Reply, pack
 
-_RECEIVE_BYTES = 1 << 18
+_RECEIVE_BYTES = 1 << 16
 _DESCRIPTORS = 253
 _UNREAD_BYTES = 64 << 20
 """An agent that doesn't read its answers is hung up on."""
