@@ -31,6 +31,7 @@ BENCHMARKS = {
     "machines": "benchmarks.machines",
     "mesh": "benchmarks.mesh",
     "netem": "benchmarks.netem",
+    "netem-time": "benchmarks.netem_time",
     "outside": "benchmarks.outside",
     "ring": "benchmarks.ring",
     "shared-memory": "benchmarks.shared_memory",

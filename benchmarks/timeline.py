@@ -92,12 +92,13 @@ def measure(seconds: float) -> Found:
 
 
 def _helper(agent_pid: int) -> int | None:
-    """The process that carries links in user space."""
+    """The process that carries links in user space, or changes those of the kernel."""
     children = Path(f"/proc/{agent_pid}/task/{agent_pid}/children").read_text().split()
     for thread in Path(f"/proc/{agent_pid}/task").iterdir():
         children += (thread / "children").read_text().split()
     for child in map(int, children):
-        if b"--links" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+        words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        if {b"--links", b"--netem"} & set(words):
             return child
     return None
 

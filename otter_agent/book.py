@@ -130,7 +130,9 @@ class Book:
         self.player.began_again = self.watch.begin_again
         file = machine.layout.fidelity(self.name)
         begun = lambda: not self.player.waits  # noqa: E731
-        self.fidelity = FidelityWatch(self.links, self.tell, file, desired.spec.run, begun)
+        self.fidelity = FidelityWatch(
+            self.links, self.tell, file, desired.spec.run, begun, self.player.record.punctuality
+        )
         self.take_spec()
 
     def _around_player(self, machine: Machine, state: State) -> Around:

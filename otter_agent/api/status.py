@@ -124,7 +124,7 @@ class Doubt(Data, frozen=True):
     """A cause for which a run wasn't what was asked for."""
 
     cause: str
-    """`late`, `waiting`, `overrun`, `room`, `gap`."""
+    """`late`, `waiting`, `overrun`, `room`, `gap`, `changes`."""
     text: str
     """Of the last time, for people."""
     since: float

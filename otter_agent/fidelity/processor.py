@@ -1,7 +1,8 @@
 """What kept this machine, or a process on it, from computing, as the kernel counts it.
 
-Source: proc(5), /proc/stat; cgroups(7); Documentation/scheduler/sched-bwc.rst and
-admin-guide/cgroup-v2.rst for `cpu.stat`. Must not know: which process that is.
+Source: proc(5), /proc/stat; Documentation/accounting/psi.rst; cgroups(7);
+Documentation/scheduler/sched-bwc.rst and admin-guide/cgroup-v2.rst for `cpu.stat`.
+Must not know: which process that is.
 """
 
 from __future__ import annotations
@@ -22,6 +23,16 @@ def stolen_s() -> float:
         with open("/proc/stat") as file:
             words = file.readline().split()
         return int(words[_STEAL]) * _TICK_S
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def crowded_s() -> float:
+    """For how long some process that could run waited for a processor; 0: not counted here."""
+    try:
+        with open("/proc/pressure/cpu") as file:
+            words = file.readline().split()
+        return int(words[-1].removeprefix("total=")) / 1e6
     except (OSError, ValueError, IndexError):
         return 0.0
 

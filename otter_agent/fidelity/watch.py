@@ -47,16 +47,24 @@ class Watch:
         file: Where the verdict is kept.
         run: Name of the run.
         begun: Whether its epoch has come: what goes on before, while all starts, isn't judged.
+        changes: How many changes the timeline has made, and how many of them late.
     """
 
     def __init__(
-        self, links: Links, tell: Tell, file: Path, run: str, begun: Callable[[], bool]
+        self,
+        links: Links,
+        tell: Tell,
+        file: Path,
+        run: str,
+        begun: Callable[[], bool],
+        changes: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         self._links = links
         self._tell = tell
         self._file = file
         self._run = run
         self._begun = begun
+        self._changes = changes
         self._fidelity = _kept(file, run)
         self._before: Sample | None = None
         self._told_at: dict[str, float] = {}
@@ -123,9 +131,12 @@ class Watch:
     def _sample(self) -> Sample:
         health = self._links.health()
         throttled_s = 0.0 if health is None else processor.throttled_s(health.pid)
+        changes, late_changes = self._changes()
         return Sample(
             at_s=time.monotonic(), wall_s=time.time(), health=health,
-            stolen_s=processor.stolen_s(), throttled_s=throttled_s, cores=os.cpu_count() or 1,
+            stolen_s=processor.stolen_s(), throttled_s=throttled_s,
+            crowded_s=processor.crowded_s(), cores=os.cpu_count() or 1,
+            changes=changes, late_changes=late_changes,
         )  # fmt: skip
 
 

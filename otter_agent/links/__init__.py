@@ -9,6 +9,9 @@
     admission   whether a topology's links can be had here              pure
     telling     events                                                  pure
     clock       the clocks that leases end by
+    helper      the agent's end of a process beside it, talks its end,
+                talk what is said                                       pure
+    realtime    how such a process keeps its time
     fake        moves no packet
     netem/      the kernel's: qdiscs on veth pairs
     tun/        in user space: a helper process between TUN devices

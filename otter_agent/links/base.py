@@ -91,9 +91,12 @@ class Health:
         moments: At which it looked how long a packet that comes would wait for it.
         late_moments: Of those: over 3 ms.
         worst_s: The longest of these.
+        in_kernel: The kernel lets packets go: `late` isn't known of it, `moments` are those at
+            which it was seen how late it let one go.
     """
 
     pid: int
+    in_kernel: bool = False
     packets: int = 0
     late: int = 0
     no_room: int = 0
@@ -109,6 +112,7 @@ class Health:
         anew = self.pid != before.pid
         return Health(
             pid=self.pid,
+            in_kernel=self.in_kernel,
             worst_s=self.worst_s,
             **{n: now if anew or now < was else now - was for n, (now, was) in counts.items()},
         )

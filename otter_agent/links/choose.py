@@ -28,7 +28,7 @@ Factory = Callable[[str, Layout], LinkDriver]
 def _netem(agent_id: str, layout: Layout) -> LinkDriver:
     from otter_agent.links.netem import NetemDriver
 
-    return NetemDriver()
+    return NetemDriver(layout.run / "links", idle_s=_HELPER_IDLE_S)
 
 
 def _tun(agent_id: str, layout: Layout) -> LinkDriver:

@@ -38,6 +38,8 @@ _BATCH_BYTES = 60_000
 _RECEIVE_BYTES = 1 << 18
 _RECEIVE_BUFFER = 8 << 20
 """Room for one error per message of a batch; where less is had, batches are smaller."""
+_ANSWER_ROOM = 1 << 14
+"""Of one message to `push`: the kernel's answers hold what it was sent, at most."""
 _ANSWER_BYTES = 1280
 """What an answer takes of it at most, the kernel's own accounting included."""
 
@@ -67,6 +69,7 @@ class Netlink:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._sequence = 0
+        self._room = bytearray(_ANSWER_ROOM)
         buffers.widen_receiving(self._socket, _RECEIVE_BUFFER)
         room = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._most = max(1, room // _ANSWER_BYTES)
@@ -193,6 +196,39 @@ class Netlink:
                 missing -= 1
         return [answer for answer in found if answer is not None]
 
+    def fileno(self) -> int:
+        """Its descriptor, to wait for."""
+        return self._socket.fileno()
+
+    def push(self, data: bytes) -> None:
+        """Send whole messages of which none asks to be acknowledged; all are carried out by then.
+
+        What the kernel has to say of them can be read at once, too: `said`.
+
+        Raises:
+            OSError: The socket itself failed.
+        """
+        self._socket.send(data)
+
+    def said(self) -> list[tuple[int, Answer]]:
+        """Of messages pushed that failed, or asked what the kernel then has: number and answer.
+
+        Raises:
+            OSError: The socket itself failed.
+        """
+        found: list[tuple[int, Answer]] = []
+        while True:
+            try:
+                size = self._socket.recv_into(self._room, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return found
+            for kind, flags, number, body in _messages(bytes(self._room[:size])):
+                if kind == _NLMSG_ERROR:
+                    answer = Answer(-_I32.unpack_from(body)[0], _words(flags, body), None)
+                else:
+                    answer = Answer(0, "", (kind, body))
+                found.append((number, answer))
+
     def dump(self, kind: int, body: bytes, target: str) -> list[bytes]:
         """All answers' bodies to a dump request, taken in one consistent moment."""
         try:
@@ -249,6 +285,12 @@ class Netlink:
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             return []
         return [(kind, body) for kind, _, _, body in _messages(self._socket.recv(_RECEIVE_BYTES))]
+
+
+def message(number: int, kind: int, flags: int, body: bytes) -> bytes:
+    """A whole message for `push`, with a number of one's own."""
+    header = _HEADER.pack(16 + len(body), kind, flags | _F_REQUEST, number, 0)
+    return header + body + b"\0" * (-len(body) & 3)
 
 
 def _listing(kind: int, body: bytes) -> Request:

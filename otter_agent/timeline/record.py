@@ -24,6 +24,10 @@ KEEP = 1000
 """The last changes, in memory."""
 MAX_FILE_BYTES = 16 << 20
 """Some 150,000 changes; what comes then is only counted."""
+LATE_S = 0.005
+"""What is promised of each."""
+FIRST_S = 0.2
+"""From the epoch on: nobody can be told ahead of it what is due then."""
 _BUFFER = 256
 _STEP = 1.1
 _LEAST_S = 1e-5
@@ -47,7 +51,7 @@ class Record:
     def reset(self) -> None:
         """A new epoch: numbers begin again; the file goes on."""
         self._bins = [0] * _BINS
-        self._count = self._failed = self._passed = 0
+        self._count = self._failed = self._passed = self._late = 0
         self._sum_s = self._max_s = 0.0
         self.last.clear()
 
@@ -77,6 +81,7 @@ class Record:
             late = max(0.0, change.applied_s - change.at_s)
             self._sum_s += late
             self._max_s = max(self._max_s, late)
+            self._late += late > LATE_S and change.at_s > FIRST_S
             place = math.log(max(late, _LEAST_S) / _LEAST_S, _STEP)
             self._bins[min(_BINS - 1, math.ceil(place))] += 1
 
@@ -110,6 +115,10 @@ class Record:
             p99_s=min(self._quantile(0.99, made), self._max_s),
             max_s=self._max_s,
         )
+
+    def punctuality(self) -> tuple[int, int]:
+        """How many there were since the epoch, and how many of them came late."""
+        return self._count, self._late
 
     def _quantile(self, share: float, count: int) -> float:
         left = share * count

@@ -191,6 +191,7 @@ class Otter:
         """Processes of modules: all of this root's but what is OTTER's own."""
         own = {
             "otter_agent.launcher", "otter_agent.network.outside", "otter_agent.links.tun", "serve",
+            "otter_agent.links.netem.playing",
         }  # fmt: skip
         return [pid for pid in self.processes() if not own & set(command_line(pid))]
 

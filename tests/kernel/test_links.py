@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers.link_bench import Bench
@@ -20,11 +21,11 @@ from otter_agent.links.netem import NetemDriver  # noqa: E402
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    driver = NetemDriver()
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    driver = NetemDriver(tmp_path / "links")
     with Bench(driver) as made:
         yield made
-    driver.close()
+    driver.end()
 
 
 class TestSettings(LinkSettings):

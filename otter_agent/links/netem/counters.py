@@ -54,7 +54,8 @@ def counters_of(place: Place, queue: Queue | None = None) -> Counters:
         "loss": max(0, entry.drops - shares.drops),
         "queue": max(0, shares.drops - early),
         "aqm": early,
-        "other": wire.drops,
+        "room": wire.drops,
+        "overrun": place.lost,
     }
     packets, size = place.arrived
     before, behind = _bytes(tree.entry, entry), _bytes(tree.wire, wire)
@@ -76,7 +77,8 @@ def _of_member(place: Place, queue: Queue, entry: Stats, wire: Stats) -> Counter
         "loss": entry.drops,
         "queue": max(0, leaf.drops - early),
         "aqm": early,
-        "other": wire.drops,
+        "room": wire.drops,
+        "overrun": place.lost,
     }
     tree, (packets, size) = place.tree, place.arrived
     before, behind = _bytes(tree.entry, entry), _bytes(tree.wire, wire)
@@ -143,6 +145,10 @@ class Downtimes:
         """Its first netem was changed."""
         drops = place.stats.get(places.ENTRY, _NONE).drops
         down = place.tree.entry is not None and bool(place.tree.entry.tag & 1)
+        self.turned(direction, drops, down=down)
+
+    def turned(self, direction: Direction, drops: int, *, down: bool) -> None:
+        """It is down now, or isn't; what its first netem had dropped by then."""
         spell = self._spells.get(direction)
         if spell is None:
             if not down:

@@ -11,18 +11,31 @@ from __future__ import annotations
 import errno
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 from net.links.spec import LinkSpec
 from otter_agent.errors import NetworkError
-from otter_agent.links.base import Counters, DeviceKind, Direction, Facts, LinkDriver, Outcome
+from otter_agent.links.base import (
+    Counters,
+    DeviceKind,
+    Direction,
+    Facts,
+    Health,
+    LinkDriver,
+    Outcome,
+)
 from otter_agent.links.netem import medium, tc, tree
 from otter_agent.links.netem import place as places
 from otter_agent.links.netem.counters import Downtimes, counters_of
 from otter_agent.links.netem.hubs import UNEVEN, Hubs
 from otter_agent.links.netem.observe import Observer
 from otter_agent.links.netem.place import Place, Step
+from otter_agent.links.netem.playing import letters
+from otter_agent.links.netem.playing.planner import NetemPlanner, Players
+from otter_agent.links.netem.playing.protocol import Lent
 from otter_agent.links.netem.probe import Found, probe
 from otter_agent.links.netem.sockets import Sockets
 from otter_agent.links.planner import Planner
@@ -39,16 +52,30 @@ _TOLERATED: Mapping[str, Collection[int]] = {
 
 
 class NetemDriver(LinkDriver):
-    """The kernel's queues."""
+    """The kernel's queues.
+
+    Args:
+        folder: In the agent's run folder, for the socket and log of the helper that makes changes
+            at their time; None: a thread makes them.
+        idle_s: How long that helper lives without anything to do.
+        answer_s: How long it has to answer; one that hangs is killed.
+    """
 
     name: ClassVar[str] = "netem"
     device_kind: ClassVar[DeviceKind] = "veth"
     marks_what_passed: ClassVar[bool] = True
     cuts_nothing: ClassVar[bool] = True
 
-    def __init__(self) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, idle_s: float = 60.0, answer_s: float = 5.0
+    ) -> None:
         self._lock = threading.RLock()
-        self._planner = PlanningThread(self)
+        self._planner: Planner = PlanningThread(self)
+        self._players: Players | None = None
+        if folder is not None:
+            self._players = Players(folder, idle_s, answer_s)
+            self._planner = NetemPlanner(self, self._players, self._planner)
+        self._awaited: set[Direction] = set()
         self._sockets = Sockets(self._moved)
         self._observer = Observer(self._sockets)
         self._hubs = Hubs(self._sockets)
@@ -88,6 +115,8 @@ class NetemDriver(LinkDriver):
     def apply(self, asked: Mapping[Direction, LinkSpec]) -> dict[Direction, Outcome]:
         """See `LinkDriver.apply`. What netem would refuse is an error of that direction."""
         with self._lock:
+            if self._players is not None:
+                self._players.take_back(asked)
             outcomes = {d: self._unacceptable(d, spec) for d, spec in asked.items()}
             todo = {d: spec for d, spec in asked.items() if outcomes[d] is None}
             for netns in {n for d in todo for n in (d.source_netns, d.target_netns)}:
@@ -134,6 +163,8 @@ class NetemDriver(LinkDriver):
         In those that stay, what was made for links that don't is deleted: nothing passes them then.
         """
         with self._lock:
+            if self._players is not None:
+                self._players.forget(mesh)
             staying = {d for d in keep if d.mesh == mesh}
             needed = {n for d in staying for n in (d.source_netns, d.target_netns)}
             gone = {d for d in {*self._places, *self._asked} if d.mesh == mesh} - staying
@@ -151,13 +182,92 @@ class NetemDriver(LinkDriver):
                 self._namespaces[mesh] = needed
 
     def planner(self) -> Planner:
-        """A thread: changes cost a message or two each."""
+        """A process beside, or a thread."""
         return self._planner
 
+    def health(self, directions: Collection[Direction]) -> Health | None:
+        """How late this machine's kernel is with packets, and what it lost of a mesh's."""
+        with self._lock:
+            shaped = [d for d in directions if (s := self._asked.get(d)) and s.asked()]
+        if self._players is None or not shaped:
+            return None
+        pid, pulse = self._players.pulse(shaped[0].mesh)
+        if pulse is None:
+            return None
+        with self._lock:
+            passed = self._observer.traffic(shaped)
+        return Health(
+            pid=pid, in_kernel=True, moments=pulse.moments, late_moments=pulse.late_moments,
+            worst_s=pulse.worst_s, packets=passed.packets, overruns=passed.overruns,
+            no_room=passed.no_room,
+        )  # fmt: skip
+
     def close(self) -> None:
-        """Close all sockets; the qdiscs stay."""
+        """Close all sockets; the qdiscs stay, and so does who makes changes at their time."""
         with self._lock:
             self._sockets.close()
+            if self._players is not None:
+                self._players.close()
+
+    def end(self) -> None:
+        """The same, and nothing that is to come does."""
+        self.close()
+        if self._players is not None:
+            self._players.end()
+
+    # --- what is to come (playing/) ---------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """Of the process that makes changes at their time, for who wants to look; 0: none."""
+        return 0 if self._players is None else self._players.pid
+
+    def lend(
+        self, wanted: Mapping[Direction, Sequence[LinkSpec]]
+    ) -> tuple[list[Lent], dict[Direction, NetworkError]]:
+        """Directions as they are, with the devices that what is to come needs.
+
+        From here on somebody else changes them: what is known of them here is forgotten.
+        """
+        with self._lock:
+            failed = {
+                d: NetworkError("netem", "plan changes", str(d), "it was never set up")
+                for d in wanted
+                if d not in self._asked
+            }
+            self._awaited |= {
+                d for d, specs in wanted.items() if any(map(tree.delays_or_paces, specs))
+            }
+            again = {d: self._asked[d] for d in wanted if d not in failed and not self._is_ready(d)}
+            for direction, outcome in self._observe_and_change(again).items():
+                if outcome.error is not None:
+                    failed[direction] = outcome.error
+            lent = [self._lent(d) for d in wanted if d not in failed]
+            return lent, failed
+
+    def _is_ready(self, direction: Direction) -> bool:
+        place = self._places.get(direction)
+        return place is not None and (place.filtered or direction not in self._awaited)
+
+    def _lent(self, direction: Direction) -> Lent:
+        place = self._places.pop(direction)
+        ends = (direction.source_netns, direction.target_netns)
+        return Lent(
+            direction=direction,
+            inodes=(self._sockets.inode(ends[0]), self._sockets.inode(ends[1])),
+            devices=(place.source, place.target, place.detour),
+            ready=place.filtered,
+            late_ns=self._hubs.late_ns,
+            have=letters.told(place.tree),
+        )
+
+    def played(self, direction: Direction, spec: LinkSpec, drops: int | None) -> None:
+        """This is in force of one that was lent."""
+        with self._lock:
+            if direction in self._asked:
+                self._asked[direction] = spec
+                if drops is not None:
+                    self._down.turned(direction, drops, down=spec.up is False)
 
     # --- changes ----------------------------------------------------------------------------------
 
@@ -177,8 +287,12 @@ class NetemDriver(LinkDriver):
                 self._in[netns].add(direction)
         apart = {d: _apart(d, spec) for d in wanted if (spec := self._asked.get(d))}
         found, failed = self._observer.observe(wanted, apart | (asked or {}), counting=counting)
-        self._places |= found
+        self._places |= {d: place for d, place in found.items() if not self._is_lent(d)}
         return found, failed
+
+    def _is_lent(self, direction: Direction) -> bool:
+        """Whether somebody else changes it: what is seen of it is so at that moment only."""
+        return self._players is not None and self._players.has(direction)
 
     def _moved(self, netns: str) -> None:
         """Devices in a namespace have come or gone."""
@@ -209,7 +323,7 @@ class NetemDriver(LinkDriver):
         bare = {
             d: place
             for d, place in found.items()
-            if not place.detour and self._wanted(asked[d], place).wire is not None
+            if not place.detour and self._wanted(asked[d], place, d).wire is not None
         }
         failed |= self._observer.add_devices(bare, "detour")
         first = {d: place for d, place in found.items() if not place.source}
@@ -227,7 +341,7 @@ class NetemDriver(LinkDriver):
         self, asked: Mapping[Direction, LinkSpec], *, last: bool = False
     ) -> dict[Direction, Outcome | None]:
         """Send what differs, in one batch per namespace. None: look again first."""
-        wants = {d: self._wanted(spec, self._places[d]) for d, spec in asked.items()}
+        wants = {d: self._wanted(spec, self._places[d], d) for d, spec in asked.items()}
         outcomes: dict[Direction, Outcome | None] = {}
         todo: defaultdict[str, list[tuple[Direction, Step]]] = defaultdict(list)
         for direction, want in wants.items():
@@ -307,18 +421,22 @@ class NetemDriver(LinkDriver):
         """As it was asked where that is what the kernel has; else in the kernel's terms."""
         asked = self._asked.get(direction)
         if asked is not None and (asked.medium is None or direction in shared):
-            want = self._wanted(asked, place)
+            want = self._wanted(asked, place, direction)
             through = place.filtered or want.wire is None
             if through and places.agrees(place.tree, want):
                 return asked
         return tree.spec_of(place.tree)
 
-    def _wanted(self, spec: LinkSpec, place: Place) -> tree.Tree:
-        return tree.wanted(spec, place.tree, place.apart, self._hubs.late_ns)
+    def _wanted(self, spec: LinkSpec, place: Place, direction: Direction) -> tree.Tree:
+        have = place.tree
+        if direction in self._awaited and have.wire is None:
+            have = replace(have, wire=tree.IDLE)  # its second half will be needed
+        return tree.wanted(spec, have, place.apart, self._hubs.late_ns)
 
     def _forget(self, direction: Direction) -> None:
         self._places.pop(direction, None)
         self._asked.pop(direction, None)
+        self._awaited.discard(direction)
         self._down.forget(direction)
         for netns in (direction.source_netns, direction.target_netns):
             if netns in self._in:

@@ -36,14 +36,31 @@ class View:
 
     Attributes:
         arrived: What devices counted of what came in, where that was asked for.
+        lost: And of what they let go in vain.
         qdiscs: By index of their device; classes of devices of ours among them.
         detours: Device -> where all goes that comes in by it.
     """
 
     devices: dict[str, Device] = field(default_factory=dict)
     arrived: dict[str, tuple[int, int]] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
     qdiscs: defaultdict[int, list[tc.Seen]] = field(default_factory=lambda: defaultdict(list))
     detours: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """What some directions have let through so far, and what this machine lost of it.
+
+    Attributes:
+        packets: That came in.
+        overruns: That were let go and not taken in, as the processor was too slow.
+        no_room: That a delay had no room for.
+    """
+
+    packets: int
+    overruns: int
+    no_room: int
 
 
 class Observer:
@@ -84,6 +101,27 @@ class Observer:
             else:
                 found[direction] = place
         return found, failed
+
+    def traffic(self, directions: Iterable[Direction]) -> Passed:
+        """What passed, of those that are there: two questions a namespace."""
+        leaving: defaultdict[str, set[str]] = defaultdict(set)
+        coming: defaultdict[str, set[str]] = defaultdict(set)
+        for direction in directions:
+            leaving[direction.source_netns].add(direction.device)
+            coming[direction.target_netns].add(direction.device)
+        packets = overruns = no_room = 0
+        for netns in leaving.keys() | coming.keys():
+            with suppress(NetworkError, OSError), self._sockets.of(netns) as netlink:
+                for body in netlink.dump(*tc.get_counted_links(), netns):
+                    name = messages.parse_link(body).name
+                    if name in coming[netns]:
+                        packets += tc.parse_arrived(body)[0]
+                    if name in leaving[netns]:
+                        overruns += tc.parse_lost(body)
+                for body in netlink.dump(*tc.get_qdiscs(), netns):
+                    if tc.handle_of(body) == places.WIRE:
+                        no_room += tc.parse(tc.RTM_NEWQDISC, body).stats.drops
+        return Passed(packets=packets, overruns=overruns, no_room=no_room)
 
     def add_devices(
         self, bare: Mapping[Direction, Place], which: Literal["detour", "source"]
@@ -142,6 +180,7 @@ def _look(netlink: Netlink, netns: str, devices: Iterable[str], counting: bool) 
         view.devices[device.name] = device
         if counting:
             view.arrived[device.name] = tc.parse_arrived(body)
+            view.lost[device.name] = tc.parse_lost(body)
     for body in netlink.dump(*tc.get_qdiscs(), netns):
         seen = tc.parse(tc.RTM_NEWQDISC, body)
         view.qdiscs[seen.index].append(seen)
@@ -186,6 +225,7 @@ def _place(
         filtered=detour is not None and target.detours.get(in_.index) == detour.index,
         detour=detour.index if detour else 0,
         arrived=target.arrived.get(direction.device, (0, 0)),
+        lost=source.lost.get(direction.device, 0),
     )
     for host, device, view, netns in (
         (direction.source, out, source, direction.source_netns),

@@ -89,6 +89,7 @@ class Place:
         filtered: Whether what comes in goes through the detour.
         stats: Counters, by handle.
         arrived: Packets and their bytes that came in at the target so far; where they were read.
+        lost: Packets that the source let go and the target had no room for; likewise.
     """
 
     source: int
@@ -101,6 +102,7 @@ class Place:
     tree: Tree = field(default_factory=Tree)
     stats: dict[int, tc.Stats] = field(default_factory=dict, compare=False)
     arrived: tuple[int, int] = field(default=(0, 0), compare=False)
+    lost: int = field(default=0, compare=False)
 
 
 def foreign(seen: Iterable[tc.Seen], index: int) -> str:

@@ -78,6 +78,13 @@ class Sockets:
             self._moved(netns)
         self._give_back(netns, found)
 
+    def inode(self, netns: str) -> int:
+        """What tells a namespace from others that had its name; 0: there is none."""
+        try:
+            return os.stat(f"{namespaces.NETNS_DIR}/{netns}").st_ino
+        except OSError:
+            return 0
+
     def close(self, netns: str | None = None) -> None:
         """Let go of a namespace, which may end then; None: of all."""
         with self._guard:

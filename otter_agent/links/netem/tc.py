@@ -38,7 +38,7 @@ _LINK = struct.Struct("=BxHiII")
 _U32 = struct.Struct("=I")
 _STAB = struct.Struct("=BBhiIIII")  # cell_log, size_log, align, overhead, linklayer, mpu, mtu, size
 _BASIC = struct.Struct("=QI")
-_STATS64 = struct.Struct("=4Q")  # rtnl_link_stats64: packets in, out, bytes in, out
+_STATS64 = struct.Struct("=8Q")  # rtnl_link_stats64: packets, bytes, errors, drops; in, out each
 _QUEUE = struct.Struct("=5I")  # qlen, backlog, drops, requeues, overlimits
 
 _KIND, _OPTIONS, _STATS2, _STAB_ATTR = 1, 2, 7, 8
@@ -211,8 +211,19 @@ def parse(message: int, body: bytes) -> Seen:
 def parse_arrived(body: bytes) -> tuple[int, int]:
     """Packets and bytes (with Ethernet's header) that came in by a device, from its dump."""
     stats = dict(attributes(body, _LINK.size)).get(_IFLA_STATS64, bytes(_STATS64.size))
-    packets, _, size, _ = _STATS64.unpack_from(stats)
+    packets, _, size, *_ = _STATS64.unpack_from(stats)
     return packets, size
+
+
+def parse_lost(body: bytes) -> int:
+    """Packets that a device let go and the other end of its pair had no room for."""
+    stats = dict(attributes(body, _LINK.size)).get(_IFLA_STATS64, bytes(_STATS64.size))
+    return int(_STATS64.unpack_from(stats)[7])
+
+
+def handle_of(body: bytes) -> int:
+    """Of the qdisc in a dump."""
+    return int(_TC.unpack_from(body)[2])
 
 
 def _stats(at: dict[int, bytes]) -> Stats:

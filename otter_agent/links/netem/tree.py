@@ -66,6 +66,8 @@ _SIGMA_MAX_NS = 2**31 - 1
 _DISTRIBUTIONS: tuple[Distribution, ...] = ("uniform", "normal", "pareto", "paretonormal", "table")
 _TABLE_MAX = 32767 / DISTANCE
 _IDLE_FLIGHT = Netem(rate=_AT_ONCE, limit=_ROOM_PACKETS)
+IDLE = Netem()
+"""Of a second half that is there without any effect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,11 @@ def wanted(
         flight=flight or (None if have.flight is None else _IDLE_FLIGHT),
         pace=_wire(paced, None) if paced or have.pace is not None else None,
     )
+
+
+def delays_or_paces(spec: LinkSpec) -> bool:
+    """Whether it needs the second half, behind which packets come in."""
+    return spec.rate_bps is not None or _flight(spec) is not None
 
 
 def refusals(spec: LinkSpec) -> dict[str, str]:

@@ -3,10 +3,8 @@
 device      TUN devices that outlive whoever holds them
 driver      the agent's side: tells the helper, has another one when it is lost
 ends        opens devices in their namespaces
-helper      the agent's end of the socket
-protocol    what is said over it                                    pure
+protocol    what is said to the helper                              pure
 __main__    the helper's process: control (the agent) beside
 carrier     … the loop
 line        … a link: two devices, two `net.links.model.Model`
-realtime    … how it keeps its time
 """

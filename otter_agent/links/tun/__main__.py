@@ -18,7 +18,8 @@ from pathlib import Path
 
 from net.links import jitter
 from otter_agent.beside import is_there
-from otter_agent.links.tun import pulse, realtime
+from otter_agent.links import realtime
+from otter_agent.links.tun import pulse
 from otter_agent.links.tun.carrier import Carrier
 from otter_agent.links.tun.control import Control
 

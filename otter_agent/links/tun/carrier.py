@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable
 from net.links.cell import Medium, Sender
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Direction
+from otter_agent.links.realtime import Guard, Timer
 from otter_agent.links.tun.agenda import Agenda
 from otter_agent.links.tun.line import Gone, Line, Room, Way
 from otter_agent.links.tun.pulse import Heart
-from otter_agent.links.tun.realtime import Guard, Timer
 from otter_agent.links.tun.schedules import Schedules
 
 _EVENTS = 256

@@ -21,9 +21,9 @@ from msgspec.structs import asdict, replace
 from net.links.spec import LinkSpec
 from otter_agent.errors import NetworkError
 from otter_agent.links.base import Counters, Direction, Facts, Health, LinkDriver, Outcome
+from otter_agent.links.helper import Helper, Kind, Lost
 from otter_agent.links.planner import Later, Part, Planner, Played
 from otter_agent.links.tun import device, ends, protocol, schedules
-from otter_agent.links.tun.helper import Helper, Lost
 from otter_agent.links.tun.pulse import Watched
 from otter_agent.network import namespaces
 
@@ -36,6 +36,11 @@ _STEADY_S = 10.0
 _LOOK_MS = 250
 _MOST_LATER = 20_000
 """Changes to come that are remembered, to be told to another helper once they have come."""
+
+_HELPER = Kind(
+    driver="tun", package="otter_agent.links.tun", mark=protocol.MARK,
+    hello=protocol.Request(kind="read"), bye=protocol.Request(kind="end"), reply=protocol.Answer,
+)  # fmt: skip
 
 
 class TunDriver(LinkDriver, Planner):
@@ -60,7 +65,7 @@ class TunDriver(LinkDriver, Planner):
         idle_s: float = 60.0,
         answer_s: float = 20.0,
     ) -> None:
-        self._helper = Helper(folder, idle_s, answer_s)
+        self._helper = Helper(_HELPER, folder / "links.s", idle_s, answer_s)
         self._traces = traces or folder
         self._guard = threading.RLock()
         self._asked: dict[Direction, LinkSpec] = {}
@@ -401,7 +406,8 @@ class TunDriver(LinkDriver, Planner):
     def _watch_over(self) -> None:
         watched = self._helper.watch()
         if watched is not None:
-            args = (watched, self._helper.pid, self._helper.pulse())
+            pulse = Watched(self._helper.path, self._helper.pid)
+            args = (watched, self._helper.pid, pulse)
             self._watcher = threading.Thread(
                 target=self._watch, args=args, name="otter-links", daemon=True
             )

@@ -1,24 +1,17 @@
-"""What the agent and its links' helper say to each other over a Unix socket. Pure.
+"""What the agent and the helper that carries its links say to each other (`links.talk`). Pure.
 
-     0          4 ...
-     | length   | JSON of a `Request` or an `Answer`
-
-Descriptors come with a request's first byte. One request at a time per connection, an answer to
-each. Must not know: sockets, devices.
+Must not know: sockets, devices.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import Literal
 
 from net.links.spec import LinkSpec
-from otter_agent import api
 from otter_agent.api.base import Data
 from otter_agent.links.base import Counters, Direction
+from otter_agent.links.talk import Reply
 
-LENGTH = struct.Struct("=I")
-LONGEST_BYTES = 1 << 26
 MARK = "--links"
 """Stands in a helper's command line."""
 LATER_A_REQUEST = 100
@@ -114,15 +107,13 @@ class Pulse(Data, frozen=True):
     no_room: int = 0
 
 
-class Answer(Data, frozen=True):
+class Answer(Reply, frozen=True):
     """What came of a request."""
 
-    pid: int
     found: tuple[Found, ...] = ()
     pulse: Pulse | None = None
     """To `health`."""
     came: tuple[Came, ...] = ()
-    problem: str = ""
 
 
 _PER_PACKET = (
@@ -137,9 +128,3 @@ def uncut(spec: LinkSpec) -> bool:
     It may where nothing is done to single packets: a delay is the same for all parts of one.
     """
     return not any(getattr(spec, name) for name in _PER_PACKET)
-
-
-def pack(message: Request | Answer) -> bytes:
-    """A message with its length before it."""
-    body = api.encode(message)
-    return LENGTH.pack(len(body)) + body

@@ -32,6 +32,7 @@ from helpers.link_bench import (
 
 from net.links.spec import LinkSpec
 from otter_agent import beside
+from otter_agent.links import talk
 from otter_agent.links.base import Direction
 from otter_agent.links.planner import Later, Part
 from otter_agent.links.tun import device, protocol, pulse
@@ -262,7 +263,7 @@ def test_packets_for_a_device_that_is_down_are_counted_as_lost(bench: Bench):
     assert bench.counters(link.there).packets == 0
 
 
-HOMELESS = protocol.pack(
+HOMELESS = talk.pack(
     protocol.Request(
         kind="set",
         attach=(
@@ -362,7 +363,7 @@ def test_a_helper_of_another_version_is_replaced(another: Made, folder: Path, an
                 connection, _ = listener.accept()
                 with connection:
                     asked = connection.recv(4096)
-                    connection.send(protocol.LENGTH.pack(len(answer)) + answer)
+                    connection.send(talk.LENGTH.pack(len(answer)) + answer)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -428,7 +429,7 @@ def test_a_helper_that_cannot_be_started_is_an_error_of_each_link(tmp_path: Path
 
 GUARDED = """
 import os, sys, time
-from otter_agent.links.tun.realtime import Guard
+from otter_agent.links.realtime import Guard
 guard = Guard(time.monotonic(), time.process_time())
 if not guard.first:
     print("not allowed")

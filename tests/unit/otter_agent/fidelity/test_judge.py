@@ -75,6 +75,39 @@ def test_where_nothing_is_carried_nothing_is_late():
     assert causes(after(packets=10, late=10), replace(BEFORE, health=None)) == []
 
 
+IN_KERNEL = Health(pid=7, in_kernel=True, packets=100, moments=200)
+
+
+@pytest.mark.parametrize(
+    ("late", "packets", "found"),
+    [(9, 50, []), (10, 50, ["late"]), (150, 50, ["late"]), (150, 0, [])],
+)
+def test_a_kernel_is_late_with_packets_where_there_are_any(late, packets, found):
+    before = replace(BEFORE, health=IN_KERNEL)
+    more = {"moments": 400, "late_moments": late, "packets": 100 + packets, "worst_s": 0.04}
+    now = replace(before, at_s=105.0, health=replace(IN_KERNEL, **more))
+    assert causes(now, before) == found
+    for doubt in doubts(before, now):
+        assert f"more than 3 ms late, {late / 200:.0%} of the time (40 ms at worst)" in doubt.text
+
+
+@pytest.mark.parametrize(
+    ("made", "late", "found"), [(5000, 49, False), (5000, 50, True), (12, 9, False), (12, 10, True)]
+)
+def test_changes_that_come_late_make_links_others_than_asked(made, late, found):
+    before = replace(BEFORE, changes=700, late_changes=30, health=None)
+    now = replace(before, at_s=105.0, changes=700 + made, late_changes=30 + late)
+    assert causes(now, before) == ["changes"] * found
+    fresh = replace(before, at_s=105.0, changes=20, late_changes=15)  # its timeline was reset
+    assert "75.0% of 20 changes" in doubts(before, fresh)[0].text
+
+
+def test_a_crowd_is_told_where_something_was_wrong():
+    slow = replace(after(packets=1000, late=900), crowded_s=4.0)
+    assert "processes waited for a processor 80% of it" in doubts(BEFORE, slow)[0].text
+    assert causes(replace(after(), crowded_s=4.0)) == []
+
+
 def test_causes_add_up_over_the_run():
     one = Doubt(cause="late", text="a", since=1.0, until=6.0, seconds=5.0)
     two = Doubt(cause="late", text="b", since=11.0, until=16.0, seconds=5.0)

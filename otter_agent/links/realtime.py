@@ -24,6 +24,8 @@ _WINDOW_S = 0.1
 _BUSY, _CALM, _LEISURE = 0.8, 0.5, 0.3
 _LONGEST_US = 200_000
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
+_KEPT_BYTES = 16 << 20
 _CAP_IPC_LOCK = 14
 _CLOCK_MONOTONIC = 1
 _TFD_NONBLOCK, _TFD_CLOEXEC, _TFD_ABSTIME = os.O_NONBLOCK, os.O_CLOEXEC, 1
@@ -33,7 +35,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def settle() -> None:
-    """Lock memory and stop collecting garbage: neither shall hold a packet up."""
+    """Lock memory, keep it, and stop collecting garbage: none of that shall hold a packet up."""
+    with suppress(AttributeError):  # what is given back is to be had page by page again
+        _libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        _libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
     gc.collect()
     gc.freeze()
     gc.disable()

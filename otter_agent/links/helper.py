@@ -1,6 +1,6 @@
-"""The agent's end of its links' helper: starts it, finds it again, speaks to it.
+"""The agent's end of a helper of its links: starts it, finds it again, speaks to it.
 
-Must not know: what links are asked for. Not thread-safe.
+Must not know: what helpers do. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import msgspec
 
 from otter_agent import api, beside
+from otter_agent.api.base import Data
 from otter_agent.errors import NetworkError
-from otter_agent.links.tun import protocol
-from otter_agent.links.tun.pulse import Watched
+from otter_agent.links.talk import LENGTH, Reply, pack
 
-LOG = "links.log"
+R = TypeVar("R", bound=Reply)
 _ATTEMPTS = 3
 _HUNG_S = 0.1
 _START_S = 20.0
@@ -30,21 +32,45 @@ class Lost(ConnectionError):  # noqa: N818 - a word of this folder
     """The helper isn't the one of before, or has gone: what it carried may have to be told anew."""
 
 
-class Helper:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind(Generic[R]):
+    """What sort of helper it is.
+
+    Attributes:
+        driver: Whose, for errors.
+        package: What to run.
+        mark: Stands in its command line.
+        hello: Asks for nothing, to find out who answers.
+        bye: Tells it to end.
+        reply: What it answers.
+    """
+
+    driver: str
+    package: str
+    mark: str
+    hello: Data
+    bye: Data
+    reply: type[R]
+
+
+class Helper(Generic[R]):
     """At most one process per agent.
 
     Args:
-        folder: For its socket and its log.
-        idle_s: How long it lives without links.
+        kind: Of helper.
+        path: Of its socket; its log lies beside.
+        idle_s: How long it lives without anything to do.
         answer_s: How long it has to answer; one that hangs is killed.
 
     Attributes:
+        path: As above.
         pid: Of the one spoken to; 0: none.
         hung: Who was ended since it didn't answer -> since when (monotonic seconds).
     """
 
-    def __init__(self, folder: Path, idle_s: float, answer_s: float) -> None:
-        self._path = folder / "links.s"
+    def __init__(self, kind: Kind[R], path: Path, idle_s: float, answer_s: float) -> None:
+        self.path = path
+        self._kind = kind
         self._idle_s = idle_s
         self._answer_s = answer_s
         self._connection: socket.socket | None = None
@@ -54,7 +80,7 @@ class Helper:
     def find(self) -> bool:
         """Whether one is spoken to, after looking for one that somebody else started."""
         if self._connection is None:
-            self._connection = beside.connected(self._path)
+            self._connection = beside.connected(self.path)
             if self._connection is not None:
                 self._greet()
         return self._connection is not None
@@ -72,33 +98,35 @@ class Helper:
             except Lost:  # it was just about to end, or is none; it must let go of the devices
                 self.end()
             try:
-                words = (protocol.MARK, str(self._idle_s))
-                self._connection = beside.start(self._path, __package__, words, LOG)
+                words = (self._kind.mark, str(self._idle_s))
+                self._connection = beside.start(self.path, self._kind.package, words, self._log)
             except OSError as exc:
                 raise self._failed("start the helper of links", str(exc)) from exc
             with suppress(Lost):
                 self._greet(within_s=max(_START_S, self._answer_s))
                 return
-        raise self._failed("start the helper of links", f"it ends; see {self._path.parent / LOG}")
+        raise self._failed(
+            "start the helper of links", f"it ends; see {self.path.with_name(self._log)}"
+        )
+
+    @property
+    def _log(self) -> str:
+        return self.path.with_suffix(".log").name
 
     def _greet(self, within_s: float | None = None) -> None:
-        self.pid = self.ask(protocol.Request(kind="read"), within_s=within_s).pid
+        self.pid = self.ask(self._kind.hello, within_s=within_s).pid
 
     def watch(self) -> int | None:
         """A descriptor that tells of the helper's end; None: it has gone."""
         return beside.open_pid(self.pid) if self.pid else None
 
-    def pulse(self) -> Watched:
-        """Tells whether it hangs."""
-        return Watched(self._path, self.pid)
-
     def ask(
         self,
-        request: protocol.Request,
+        request: Data,
         descriptors: Sequence[int] = (),
         *,
         within_s: float | None = None,
-    ) -> protocol.Answer:
+    ) -> R:
         """Have something done.
 
         Raises:
@@ -111,11 +139,11 @@ class Helper:
         connection.settimeout(within_s or self._answer_s)
         asked_s = time.monotonic()
         try:
-            data = protocol.pack(request)
+            data = pack(request)
             sent = socket.send_fds(connection, [data], list(descriptors))
             if sent < len(data):
                 connection.sendall(data[sent:])
-            answer = api.decode(self._receive(connection), protocol.Answer)
+            answer = api.decode(self._receive(connection), self._kind.reply)
         except TimeoutError as exc:
             self.hung[self.pid] = asked_s
             self.end(patience_s=_HUNG_S)
@@ -132,7 +160,7 @@ class Helper:
         return answer
 
     def _receive(self, connection: socket.socket) -> bytes:
-        (length,) = protocol.LENGTH.unpack(_exactly(connection, protocol.LENGTH.size))
+        (length,) = LENGTH.unpack(_exactly(connection, LENGTH.size))
         return _exactly(connection, length)
 
     def hang_up(self) -> None:
@@ -144,11 +172,10 @@ class Helper:
     def end(self, *, patience_s: float = 5.0) -> None:
         """End it, if there is one; kill it if it doesn't."""
         self.hang_up()
-        request = protocol.pack(protocol.Request(kind="end"))
-        beside.end(self._path, protocol.MARK, request, patience_s=patience_s)
+        beside.end(self.path, self._kind.mark, pack(self._kind.bye), patience_s=patience_s)
 
     def _failed(self, op: str, why: str) -> NetworkError:
-        return NetworkError("tun", op, os.fspath(self._path), why, recoverable=True)
+        return NetworkError(self._kind.driver, op, os.fspath(self.path), why, recoverable=True)
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

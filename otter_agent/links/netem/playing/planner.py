@@ -1,0 +1,225 @@
+"""The agent's end of the helper that plays changes: lends it directions, tells what is to come.
+
+A direction has one writer: while it is lent the helper changes it, and the driver takes it back
+before it changes anything of it. Directions that share a medium aren't lent: a change of one is a
+change of what all share, so a thread of the agent makes it (`links.planning`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from net.links.spec import LinkSpec
+from otter_agent.errors import NetworkError
+from otter_agent.links.base import Direction, Outcome
+from otter_agent.links.helper import Helper, Kind, Lost
+from otter_agent.links.netem.playing import protocol
+from otter_agent.links.netem.playing.protocol import Answer, Came, Lent, Pulse, Request, ToCome
+from otter_agent.links.planner import Later, Part, Planner, Played
+
+_HELPER = Kind(
+    driver="netem", package="otter_agent.links.netem.playing", mark=protocol.MARK,
+    hello=Request(kind="read"), bye=Request(kind="end"), reply=Answer,
+)  # fmt: skip
+_MOST_LATER = 20_000
+"""Changes to come that are remembered, to be known once they have come."""
+
+
+class Driver(Protocol):
+    """What it needs of `NetemDriver`."""
+
+    def lend(
+        self, wanted: Mapping[Direction, Sequence[LinkSpec]]
+    ) -> tuple[list[Lent], dict[Direction, NetworkError]]:
+        """Directions as they are, ready for what is to come; why not, where they aren't."""
+
+    def played(self, direction: Direction, spec: LinkSpec, drops: int | None) -> None:
+        """What is in force of one that is lent, and what its first qdisc dropped if it turned."""
+
+
+class Players:
+    """The helper, as far as directions are lent to it. Thread-safe.
+
+    Args:
+        folder: For its socket and its log.
+        idle_s: How long it lives without anything to do.
+        answer_s: How long it has to answer; one that hangs is killed.
+    """
+
+    def __init__(self, folder: Path, idle_s: float, answer_s: float) -> None:
+        self._helper = Helper(_HELPER, folder / "netem.s", idle_s, answer_s)
+        self._guard = threading.RLock()
+        self._lent: set[Direction] = set()
+        self._met = False
+
+    @property
+    def pid(self) -> int:
+        """The helper's; 0: there is none."""
+        return self._helper.pid
+
+    def has(self, direction: Direction) -> bool:
+        """Whether it is lent."""
+        return direction in self._lent
+
+    def take_back(self, directions: Iterable[Direction]) -> None:
+        """From now on the helper changes nothing of these; it has ended, if it doesn't say so."""
+        with self._guard:
+            if not self._met:
+                self._met = True
+                self._tell(Request(kind="drop", everything=True))  # what another agent's life lent
+            back = tuple(one for one in directions if one in self._lent)
+            if back:
+                self._lent.difference_update(back)
+                self._tell(Request(kind="drop", directions=back))
+
+    def forget(self, mesh: str) -> None:
+        """Nothing of a mesh is lent, and its namespaces are let go of."""
+        with self._guard:
+            self._lent = {one for one in self._lent if one.mesh != mesh}
+            self._tell(Request(kind="forget", mesh=mesh))
+
+    def _tell(self, request: Request) -> None:
+        """If there is a helper; one that has gone does nothing any more."""
+        try:
+            if self._helper.find():
+                self._helper.ask(request)
+        except Lost:
+            self._lent.clear()
+
+    def ask(self, request: Request, *, start: bool = True) -> Answer:
+        """Have something done.
+
+        Raises:
+            Lost: Nothing that was lent or told before counts any more.
+            NetworkError: There is no helper, and none can be started.
+        """
+        with self._guard:
+            try:
+                if start:
+                    self._helper.start()
+                elif not self._helper.find():
+                    self._lent.clear()
+                    raise Lost("there is none")
+                answer = self._helper.ask(request)
+            except Lost:
+                self._lent.clear()
+                raise
+            self._lent.update(one.direction for one in request.lent)
+            return answer
+
+    def pulse(self, mesh: str) -> tuple[int, Pulse | None]:
+        """Of the helper: who it is, and how late packets are; None: it can't say."""
+        try:
+            answer = self.ask(Request(kind="health", mesh=mesh))
+        except (Lost, NetworkError):
+            return 0, None
+        return answer.pid, answer.pulse
+
+    def close(self) -> None:
+        """Speak to it no more; it goes on."""
+        with self._guard:
+            self._helper.hang_up()
+            self._lent.clear()
+
+    def end(self) -> None:
+        """End it; links stay as they are."""
+        with self._guard:
+            self._lent.clear()
+            self._helper.end()
+
+
+class NetemPlanner(Planner):
+    """Plans with the helper what it can do, all else with a thread.
+
+    Args:
+        driver: Lends.
+        players: The helper.
+        thread: Calls the driver at the time of each change, and makes what is asked now.
+    """
+
+    def __init__(self, driver: Driver, players: Players, thread: Planner) -> None:
+        self._driver = driver
+        self._players = players
+        self._thread = thread
+        self._shared: set[Direction] = set()
+        self._guard = threading.Lock()
+        self._later: dict[int, tuple[Direction, LinkSpec]] = {}
+
+    def play(
+        self, mesh: str, parts: Mapping[Direction, Part]
+    ) -> tuple[dict[Direction, Outcome], list[Played]]:
+        """See `Planner`."""
+        for direction, part in parts.items():
+            self._note_sharing(direction, part)
+        later = {d: p.later for d, p in parts.items() if p.later and d not in self._shared}
+        by_thread = {
+            d: Part(part.now, part.later if d in self._shared else ())
+            for d, part in parts.items()
+            if part.now is not None or d in self._shared
+        }
+        outcomes, played = self._thread.play(mesh, by_thread)
+        failed = {d for d, outcome in outcomes.items() if outcome.error is not None}
+        later = {d: these for d, these in later.items() if d not in failed}
+        with self._guard:
+            return outcomes, [*played, *self._told(mesh, later)]
+
+    def _note_sharing(self, direction: Direction, part: Part) -> None:
+        """A direction that shares, or will, is planned by the thread until it is set anew."""
+        if part.now is not None:
+            self._shared.discard(direction)
+            if part.now.medium is not None:
+                self._shared.add(direction)
+        if any(one.spec.medium is not None for one in part.later):
+            self._shared.add(direction)
+
+    def _told(self, mesh: str, later: Mapping[Direction, Sequence[Later]]) -> list[Played]:
+        has = self._players.has
+        fresh = {d: [one.spec for one in these] for d, these in later.items() if not has(d)}
+        lent, failed = self._driver.lend(fresh) if fresh else ([], {})
+        every = [(d, one) for d, these in later.items() for one in these]
+        told = [(d, one) for d, one in every if d not in failed]
+        played = [Played(one.number, one.at_s, failed[d]) for d, one in every if d in failed]
+        if not told and not self._later:
+            return played
+        try:
+            for start in range(0, max(1, len(told)), protocol.LATER_A_REQUEST):
+                some = told[start : start + protocol.LATER_A_REQUEST]
+                played += self._ask(mesh, some, lent, start=bool(told))
+                lent = []
+        except Lost:
+            self._later.clear()  # what it was told is lost with it, and will be asked for again
+        return played
+
+    def _ask(
+        self, mesh: str, told: Sequence[tuple[Direction, Later]], lent: Sequence[Lent], *,
+        start: bool,
+    ) -> list[Played]:  # fmt: skip
+        ways = {direction: n for n, direction in enumerate(dict(told))}
+        later = tuple(
+            ToCome(way=ways[d], number=one.number, at_s=one.at_s, spec=one.spec) for d, one in told
+        )
+        self._later.update((one.number, (d, one.spec)) for d, one in told)
+        request = Request(
+            kind="plan", mesh=mesh, directions=tuple(ways), later=later, lent=tuple(lent)
+        )
+        answer = self._players.ask(request, start=start)
+        found = [self._came(one) for one in answer.came]
+        while len(self._later) > _MOST_LATER:  # taken back, or others came in its place
+            self._later.pop(next(iter(self._later)))
+        return found
+
+    def _came(self, one: Came) -> Played:
+        direction, spec = self._later.pop(one.number, (None, None))
+        if not one.code:
+            if direction is not None and spec is not None and self._players.has(direction):
+                self._driver.played(direction, spec, one.drops)
+            return Played(one.number, one.at_s)
+        error = NetworkError(
+            "netem", "change the link", str(direction or "a link"), one.why, recoverable=True
+        )
+        if one.code > 0:
+            error.errno = one.code
+        return Played(one.number, one.at_s, error)
