@@ -21,6 +21,9 @@ from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
 from otter_agent.fidelity.watch import Watch
 from otter_agent.following import Following
+from otter_agent.gpu.owners import Running, with_owners
+from otter_agent.gpu.watch import Gpus
+from otter_agent.gpu.words import News
 from otter_agent.keeper import MeshKeeper
 from otter_agent.links.admission import admit_links
 from otter_agent.links.asking import resolve
@@ -57,6 +60,7 @@ class Agent:
         self._news = asyncio.Event()
         self._last_busy = time.monotonic()
         self._users = 0
+        self._gpus = Gpus(machine.layout.run, self._tell_gpu)
 
     @contextlib.contextmanager
     def needed(self) -> Iterator[None]:
@@ -83,6 +87,7 @@ class Agent:
                 self._spawn(self._keep(keeper), f"mesh {keeper.name}")
             self._spawn(self._watch_idle(), "idle")
             self._spawn(self._watch_outside(), "outside")
+            self._spawn(self._gpus.run(), "gpus")
             started.set()
             await stop.wait()
             for task in self._tasks:
@@ -346,6 +351,24 @@ class Agent:
                 for volume in {v.volume for v in module.volumes}:
                     found[volume].append(f"{desired.spec.name}/{module.name}")
         return found
+
+    # --- GPUs --------------------------------------------------------------------------------
+
+    async def gpus(self) -> api.GpuState:
+        """The machine's GPUs, now, and which modules use them."""
+        state = await self._gpus.state()
+        running = [
+            Running(keeper.name, module.name, module.pid)
+            for keeper in self._keepers.values()
+            for module in module_statuses(keeper.view())
+            if module.pid is not None
+        ]
+        return await asyncio.to_thread(with_owners, state, running)
+
+    def _tell_gpu(self, news: News) -> None:
+        subject = "driver" if news.index is None else str(news.index)
+        data = {"uuid": news.uuid, "xid": news.xid}
+        self.emit("", "gpu", subject, news.text, news.kind, data)
 
     # --- uploads -----------------------------------------------------------------------------
 

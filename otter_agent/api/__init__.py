@@ -31,6 +31,11 @@ from otter_agent.api.digests import (
     LIVE_FIELDS,
     instance_digest,
 )
+from otter_agent.api.gpu import (
+    GpuProcess,
+    GpuState,
+    GpuStatus,
+)
 from otter_agent.api.images import (
     ImageLook,
     ImageNeeds,
@@ -161,6 +166,9 @@ __all__ = [
     "Fidelity",
     "File",
     "ForwardRequest",
+    "GpuProcess",
+    "GpuState",
+    "GpuStatus",
     "HostSpec",
     "HostStatus",
     "ImageInfo",

@@ -192,6 +192,7 @@ class Otter:
         own = {
             "otter_agent.launcher", "otter_agent.network.outside", "otter_agent.links.tun", "serve",
             "otter_agent.links.netem.playing",
+            "otter_agent.gpu",
         }  # fmt: skip
         return [pid for pid in self.processes() if not own & set(command_line(pid))]
 

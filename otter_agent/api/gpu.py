@@ -1,0 +1,64 @@
+"""What an agent tells of its machine's GPUs. Pure data, SI units.
+
+A value is None where the GPU, or its driver, doesn't tell it: some never do (memory on Jetson).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from otter_agent.api.base import Data
+
+
+class GpuProcess(Data, frozen=True):
+    """A process that uses a GPU."""
+
+    pid: int
+    """In the agent's pid namespace."""
+    kind: Literal["compute", "graphics", "mps"]
+    name: str = ""
+    """The kernel's (`comm`); empty: it has ended, or is not to be seen from here."""
+    memory_bytes: int | None = None
+    mesh: str = ""
+    module: str = ""
+    """Whose it is; both empty: no module's of this agent."""
+
+
+class GpuStatus(Data, frozen=True):
+    """One GPU, now."""
+
+    index: int
+    uuid: str = ""
+    name: str = ""
+    memory_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    utilisation: float | None = None
+    """Share of the last sample period in which a kernel ran, 0 to 1."""
+    memory_utilisation: float | None = None
+    """Share of it in which its memory was read or written, 0 to 1."""
+    clock_hz: float | None = None
+    """Of its multiprocessors."""
+    clock_max_hz: float | None = None
+    memory_clock_hz: float | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    mig: bool | None = None
+    """Whether it is split into instances (MIG)."""
+    processes: tuple[GpuProcess, ...] = ()
+    untold: tuple[str, ...] = ()
+    """What the GPU or its driver doesn't tell: `memory`, `utilisation`, `clock`, …"""
+    error: str = ""
+    """Why nothing is known of it: it was lost, say."""
+
+
+class GpuState(Data, frozen=True):
+    """The answer of `GET /v1/gpus`."""
+
+    driver: Literal["nvml", "none"] = "none"
+    why: str = ""
+    """Why there is no driver, or nothing is known; a machine without GPUs is no error."""
+    driver_version: str = ""
+    cuda: str = ""
+    """Newest version of CUDA that the driver serves."""
+    gpus: tuple[GpuStatus, ...] = ()

@@ -1,0 +1,118 @@
+"""The reader: `python -m otter_agent.gpu FOLDER`; for each line on stdin a `Line` with the state.
+
+News come in between, as they happen. It ends when its stdin ends, or with status 3 where there is
+no driver to ask (the reason is its last line). FOLDER is for whoever lists processes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pynvml
+
+from otter_agent import api
+from otter_agent.gpu import nvml, xid
+from otter_agent.gpu.words import Line, News
+
+GONE = 3
+WAIT_MS = 1000
+"""For an event; after that it is looked whether all GPUs are still there."""
+
+_writing = threading.Lock()
+
+
+def main() -> int:
+    """Read until nobody asks any more."""
+    try:
+        with nvml.opened():
+            threading.Thread(target=_listen, daemon=True).start()
+            while os.read(0, 1):  # `sys.stdin` has a lock; held at the end, that is fatal to Python
+                _say(Line(state=nvml.read()))
+    except nvml.Gone as error:
+        _say(Line(state=api.GpuState(why=str(error))))
+        return GONE
+    return 0
+
+
+def _say(line: Line) -> None:
+    data = api.encode(line) + b"\n"
+    with _writing:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+# --- news ----------------------------------------------------------------------------------------
+
+
+def _listen() -> None:
+    """Tell of errors, and of GPUs that go and come, for ever."""
+    there = nvml.answering()
+    while True:
+        with _heard(there) as heard:
+            while True:
+                event = _next(heard)
+                if event is not None:
+                    _tell_error(event, there)
+                now = nvml.answering()
+                if _differ(there, now):
+                    there = now
+                    break
+
+
+def _differ(before: dict[int, str], now: dict[int, str]) -> bool:
+    for index in sorted(before.keys() - now.keys()):
+        why = f"GPU {index} answers no more"
+        _say(Line(news=News(kind="lost", index=index, uuid=before[index], text=why)))
+    for index in sorted(now.keys() - before.keys()):
+        why = f"GPU {index} answers"
+        _say(Line(news=News(kind="back", index=index, uuid=now[index], text=why)))
+    return before != now
+
+
+@contextmanager
+def _heard(there: dict[int, str]) -> Iterator[Any]:
+    """A set of the events that the driver tells; None where it tells none (as on Jetson)."""
+    heard = None
+    try:
+        heard = pynvml.nvmlEventSetCreate()
+        for index in there:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, heard)
+    except pynvml.NVMLError:
+        heard = None
+    try:
+        yield heard
+    finally:
+        if heard is not None:
+            with suppress(pynvml.NVMLError):  # the driver went
+                pynvml.nvmlEventSetFree(heard)
+
+
+def _next(heard: Any) -> Any:
+    if heard is not None:
+        try:
+            return pynvml.nvmlEventSetWait_v2(heard, WAIT_MS)
+        except pynvml.NVMLError as error:
+            if error.value == pynvml.NVML_ERROR_TIMEOUT:
+                return None
+    time.sleep(WAIT_MS / 1000)
+    return None
+
+
+def _tell_error(event: Any, there: dict[int, str]) -> None:
+    number, index = int(event.eventData), None
+    with suppress(pynvml.NVMLError):
+        index = int(pynvml.nvmlDeviceGetIndex(event.device))
+    where, uuid = ("a GPU", "") if index is None else (f"GPU {index}", there.get(index, ""))
+    text = f"{where}: {xid.text(number)}"
+    _say(Line(news=News(kind="xid", index=index, uuid=uuid, xid=number, text=text)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""Keeps the reader of GPUs running where there is a driver, asks it, and hands on its news.
+
+Must not know: NVML, HTTP, meshes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import otter_agent
+from otter_agent import api
+from otter_agent.gpu.words import Line, News
+
+ANSWER_S = 5.0
+"""A reader that takes longer hangs in the driver: a new one is started."""
+LOOK_S = 10.0
+"""Between two looks whether a driver has come."""
+LONGEST_LOOK_S = 60.0
+"""Between two readers, where no driver answers; 1 s at first, doubled each time."""
+LASTED_S = 10.0
+"""A reader that lasted so long found its driver."""
+END_S = 1.0
+LIBRARY = "libnvidia-ml.so.1"
+NO_DRIVER = f"no NVIDIA driver here ({LIBRARY})"
+_CACHE = Path("/etc/ld.so.cache")
+_FOLDERS = ("/usr/lib/wsl/lib", "/usr/lib64", "/usr/lib", "/lib")
+_LONGEST_LINE = 1 << 22
+
+
+class Gpus:
+    """The machine's.
+
+    Args:
+        folder: Of the agent, for whoever lists processes.
+        tell: Called with what happens to GPUs.
+    """
+
+    def __init__(self, folder: Path, tell: Callable[[News], None]) -> None:
+        self._folder = folder
+        self._tell = tell
+        self._process: asyncio.subprocess.Process | None = None
+        self._answer: asyncio.Future[api.GpuState] | None = None
+        self._turn = asyncio.Lock()
+        self._looked = asyncio.Event()
+        self._hung = asyncio.Event()
+        self._why = ""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        failures = 0
+        while True:
+            if library() is None:
+                self._why, pause_s = NO_DRIVER, LOOK_S
+            else:
+                failures = 1 if await self._read() > LASTED_S else failures + 1
+                pause_s = min(2.0**failures / 2, LONGEST_LOOK_S)
+            self._looked.set()
+            await asyncio.sleep(pause_s)
+
+    async def state(self) -> api.GpuState:
+        """All GPUs, now; where the driver doesn't answer, why."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._looked.wait(), ANSWER_S)
+        async with self._turn:
+            process = self._process
+            if process is None or process.stdin is None:
+                return api.GpuState(why=self._why)
+            self._answer = asyncio.get_running_loop().create_future()
+            process.stdin.write(b"\n")
+            try:
+                return await asyncio.wait_for(self._answer, ANSWER_S)
+            except TimeoutError:
+                self._why = f"NVIDIA's driver hasn't answered for {ANSWER_S:g} s"
+                self._tell(News(kind="lost", text=self._why))
+                self._process = None
+                self._hung.set()
+                return api.GpuState(driver="nvml", why=self._why)
+            finally:
+                self._answer = None
+
+    # --- the reader ------------------------------------------------------------------------------
+
+    async def _read(self) -> float:
+        """Run one reader to its end; seconds that it lasted."""
+        began = time.monotonic()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", __package__, str(self._folder),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd="/",
+            limit=_LONGEST_LINE, env=_environment(),
+        )  # fmt: skip
+        self._process, self._why = process, ""
+        self._hung.clear()
+        self._looked.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                taking = group.create_task(self._take_all(process))
+                hung = group.create_task(self._hung.wait())
+                await asyncio.wait((taking, hung), return_when=asyncio.FIRST_COMPLETED)
+                taking.cancel()
+                hung.cancel()
+        finally:
+            self._process = None
+            await _end(process)
+        return time.monotonic() - began
+
+    async def _take_all(self, process: asyncio.subprocess.Process) -> None:
+        """What a reader says, to its end."""
+        assert process.stdout is not None
+        while data := await process.stdout.readline():
+            line = api.decode(data, Line)
+            if line.news is not None:
+                self._tell(line.news)
+            if line.state is not None:
+                self._why = line.state.why
+                self._answered(line.state)
+        self._process = None
+        self._why = self._why or "what reads GPUs has ended; another is started soon"
+        self._answered(api.GpuState(why=self._why))
+
+    def _answered(self, state: api.GpuState) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(state)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    with suppress(TimeoutError):  # it hangs in the kernel: it ends when the driver lets go of it
+        await asyncio.wait_for(process.wait(), END_S)
+
+
+def _environment() -> dict[str, str]:
+    """The agent's own: where the library is found, and what it heeds, may stand there."""
+    return {**os.environ, "PYTHONPATH": str(Path(otter_agent.__file__).parent.parent)}
+
+
+def library() -> Path | None:
+    """Where the dynamic linker would find NVIDIA's library (ld.so(8)); None: nowhere."""
+    for folder in (*os.environ.get("LD_LIBRARY_PATH", "").split(":"), *_FOLDERS):
+        if folder and (found := Path(folder) / LIBRARY).exists():
+            return found
+    with suppress(OSError):
+        if LIBRARY.encode() in _CACHE.read_bytes():
+            return Path(LIBRARY)
+    return None

@@ -1,0 +1,14 @@
+"""The machine's GPUs."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from otter_agent.server.common import AGENT, answer
+
+
+async def _gpus(request: web.Request) -> web.Response:
+    return answer(await request.app[AGENT].gpus())
+
+
+ROUTES = (web.get("/v1/gpus", _gpus),)

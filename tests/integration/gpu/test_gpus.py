@@ -1,0 +1,170 @@
+"""What an agent tells of GPUs, by the real binding over a stand-in for NVIDIA's library."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+L4 = """
+driver 580.82.07
+cuda 13000
+gpu GPU-1111 NVIDIA L4
+memory 24152899584 1073741824
+utilisation 37 12
+clock 1590 6251 2040
+temperature 61
+power 55000 72000
+mig 0
+"""
+JETSON = """
+driver 540.4.0
+cuda 12060
+gpu GPU-2222 Orin (nvgpu)
+lacks memory
+lacks power
+lacks mig
+lacks events
+"""
+
+
+def test_a_gpu_is_told_in_si_units(asked, machine):
+    machine.tell(L4)
+    asked.otter.serve()
+    state = asked.state()
+    assert (state["driver"], state["driver_version"], state["cuda"]) == (
+        "nvml",
+        "580.82.07",
+        "13.0",
+    )
+    (gpu,) = state["gpus"]
+    assert gpu["name"] == "NVIDIA L4"
+    assert (gpu["memory_bytes"], gpu["memory_used_bytes"]) == (24152899584, 1073741824)
+    assert (gpu["utilisation"], gpu["memory_utilisation"]) == (0.37, 0.12)
+    assert (gpu["clock_hz"], gpu["clock_max_hz"]) == (1.59e9, 2.04e9)
+    assert (gpu["temperature_c"], gpu["power_w"], gpu["power_limit_w"]) == (61, 55, 72)
+    assert (gpu["mig"], gpu["untold"], gpu["error"]) == (False, [], "")
+
+
+def test_what_a_gpu_does_not_support_is_named_and_nothing_else_lost(asked, machine):
+    machine.tell(JETSON)
+    asked.otter.serve()
+    (gpu,) = asked.state()["gpus"]
+    assert gpu["memory_bytes"] is None
+    assert gpu["power_w"] is None
+    assert gpu["untold"] == ["memory", "power", "power limit", "mig"]
+    assert (gpu["name"], gpu["error"]) == ("Orin (nvgpu)", "")
+
+
+def test_no_library_is_a_plain_fact(otter, asked):
+    otter.env.pop("LD_LIBRARY_PATH")
+    otter.serve()
+    assert asked.state() == {
+        "driver": "none", "why": "no NVIDIA driver here (libnvidia-ml.so.1)",
+        "driver_version": "", "cuda": "", "gpus": [],
+    }  # fmt: skip
+    assert asked.readers() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("fail init 9", "NVIDIA's driver isn't loaded"),
+        ("fail init 18", "NVIDIA's driver and its library differ in version"),
+        ("fail init 999", "NVIDIA's driver: Unknown Error"),
+        ("fail count 9", "NVIDIA's driver isn't loaded"),
+    ],
+)
+def test_a_driver_that_cannot_be_asked_says_why(asked, machine, line, why):
+    machine.tell(f"{line}\n{L4}")
+    asked.otter.serve()
+    state = asked.until(lambda state: why in state["why"], why)
+    assert (state["driver"], state["gpus"]) == ("none", [])
+
+
+def test_a_process_is_that_of_its_module(asked, machine):
+    otter = asked.otter
+    otter.serve()
+    topology = otter.topology(
+        """
+        otter = 1
+        name = "gpus"
+        [hosts.edge]
+        [modules.asr]
+        host = "edge"
+        runtime = "process"
+        command = ["sh", "-c", "sleep 1000 & exec sleep 1000"]
+        """
+    )
+    otter("apply", topology)
+    pid = otter.wait_state("gpus", "asr", "ready")["pid"]
+    with open(f"/proc/{pid}/task/{pid}/children") as children:
+        child = int(children.read().split()[0])
+    # Compute and MPS of one pid are one client of MPS.
+    machine.tell(f"{L4}process mps {child} 536870912\nprocess compute {child} 1\n"
+                 f"process graphics {os.getpid()} 7\n")  # fmt: skip
+    (gpu,) = asked.until(lambda state: state["gpus"], "a GPU")["gpus"]
+    found = {p["pid"]: (p["kind"], p["mesh"], p["module"]) for p in gpu["processes"]}
+    assert found == {child: ("mps", "gpus", "asr"), os.getpid(): ("graphics", "", "")}
+    (used,) = [p for p in gpu["processes"] if p["pid"] == child]
+    assert (used["name"], used["memory_bytes"]) == ("sleep", 536870912)
+
+
+def test_an_error_of_the_driver_is_an_event(asked, machine):
+    machine.tell(L4)
+    asked.otter.serve()
+    asked.until(lambda state: state["gpus"], "a GPU")
+    machine.tell(f"{L4}xid 1 31\n")
+    (event,) = asked.until(lambda _: asked.events(), "an event") and asked.events()
+    assert (event["subject"], event["state"]) == ("0", "xid")
+    assert event["text"] == "GPU 0: XID 31: a kernel of a program used memory that isn't its own"
+    assert event["data"] == {"uuid": "GPU-1111", "xid": 31}
+
+
+def test_a_gpu_that_is_lost_is_told_and_so_is_its_return(asked, machine):
+    machine.tell(f"{L4}gpu GPU-3333 NVIDIA L4\n")
+    asked.otter.serve()
+    asked.until(lambda state: len(state["gpus"]) == 2, "two GPUs")
+    machine.tell(f"{L4}gpu GPU-3333 NVIDIA L4\nlost\n")
+    state = asked.until(lambda state: state["gpus"][1]["error"], "a lost GPU")
+    assert state["gpus"][1]["error"] == "NVIDIA's driver: GPU is lost"
+    assert state["gpus"][0]["error"] == ""
+    asked.until(lambda _: [e["state"] for e in asked.events()] == ["lost"], "word of the loss")
+    machine.tell(f"{L4}gpu GPU-3333 NVIDIA L4\n")
+    asked.until(lambda _: [e["state"] for e in asked.events()] == ["lost", "back"], "its return")
+
+
+def test_a_driver_that_hangs_holds_nobody_up(asked, machine):
+    machine.tell(L4)
+    asked.otter.serve()
+    asked.until(lambda state: state["gpus"], "a GPU")
+    (reader,) = asked.readers()
+    machine.tell(f"hang count 1000\n{L4}")
+    state = asked.state()
+    assert state["why"] == "NVIDIA's driver hasn't answered for 5 s"
+    assert asked.otter.json("ls") == []  # the agent serves
+    assert [e["state"] for e in asked.events()] == ["lost"]
+    asked.until(lambda _: reader not in asked.readers(), "the reader that hangs is ended")
+    machine.tell(L4)
+    asked.until(lambda state: state["gpus"], "the driver answers again")
+
+
+def test_a_killed_reader_is_replaced(asked, machine):
+    machine.tell(L4)
+    asked.otter.serve()
+    asked.until(lambda state: state["gpus"], "a GPU")
+    (reader,) = asked.readers()
+    os.kill(reader, signal.SIGKILL)
+    asked.until(lambda state: state["gpus"] and asked.readers() != [reader], "another reader")
+
+
+def test_no_reader_outlives_a_killed_agent(asked, machine):
+    machine.tell(L4)
+    asked.otter.serve()
+    asked.until(lambda state: state["gpus"], "a GPU")
+    (before,) = asked.readers()
+    asked.otter.kill_agent()
+    asked.otter.serve()
+    asked.until(lambda _: asked.readers() not in ([], [before]), "another reader")
+    assert before not in asked.readers()
