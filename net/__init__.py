@@ -22,6 +22,7 @@ TYPE_CHECKING = False  # type checkers take this name for true; importing typing
 if TYPE_CHECKING:
     from net import blocking
     from net.entry import run
+    from net.leases import lease
     from net.mesh import Mesh
     from net.messages import Message
     from net.ports import Input, Output
@@ -45,6 +46,7 @@ __all__ = [
     "TransportError",
     "WouldWait",
     "blocking",
+    "lease",
     "run",
 ]
 
@@ -53,6 +55,7 @@ _LAZY = {
     "Mesh": "net.mesh",
     "Message": "net.messages",
     "Output": "net.ports",
+    "lease": "net.leases",
     "run": "net.entry",
 }
 

@@ -1,0 +1,6 @@
+"""Time of a GPU (or whatever modules name) shared among modules, by their weights.
+
+Modules ask for turns (`net.lease()`); the arbiter, a process beside the agent that outlives it,
+gives one at a time. It is cooperative: who never asks isn't held up. `fair.py` decides (pure),
+`arbiter.py` does the talking, `__main__.py` is the process, `client.py` the agent's side of it.
+"""
