@@ -12,6 +12,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from otter_agent import api, dev, folders, mounts
 from otter_agent.admission import Holding, admit, admit_without_budgets
 from otter_agent.budgets.asking import resolve as resolve_budgets
@@ -25,6 +27,7 @@ from otter_agent.gpu.owners import Running, with_owners
 from otter_agent.gpu.watch import Gpus
 from otter_agent.gpu.words import News
 from otter_agent.keeper import MeshKeeper
+from otter_agent.leasing.keeping import Keeping
 from otter_agent.links.admission import admit_links
 from otter_agent.links.asking import resolve
 from otter_agent.links.book import LinkBook
@@ -61,6 +64,7 @@ class Agent:
         self._last_busy = time.monotonic()
         self._users = 0
         self._gpus = Gpus(machine.layout.run, self._tell_gpu)
+        self._turns = Keeping(machine.leases, machine.layout, self._lasting_specs, self.emit)
 
     @contextlib.contextmanager
     def needed(self) -> Iterator[None]:
@@ -88,6 +92,7 @@ class Agent:
             self._spawn(self._watch_idle(), "idle")
             self._spawn(self._watch_outside(), "outside")
             self._spawn(self._gpus.run(), "gpus")
+            self._spawn(self._turns.run(), "turns")
             started.set()
             await stop.wait()
             for task in self._tasks:
@@ -363,7 +368,11 @@ class Agent:
             for module in module_statuses(keeper.view())
             if module.pid is not None
         ]
-        return await asyncio.to_thread(with_owners, state, running)
+        state = await asyncio.to_thread(with_owners, state, running)
+        return replace(state, shares=await self._turns.look())
+
+    def _lasting_specs(self) -> list[api.MeshSpec]:
+        return [d.spec for d in self._state_meshes() if not d.destroying]
 
     def _tell_gpu(self, news: News) -> None:
         subject = "driver" if news.index is None else str(news.index)

@@ -38,6 +38,11 @@ class ModulePaths:
         return self.base / "state"
 
     @property
+    def turns(self) -> Path:
+        """Socket at which the module asks for its turn of a GPU; only where it has a share."""
+        return self.wiring / "turns.sock"
+
+    @property
     def hosts(self) -> Path:
         """Bound over /etc/hosts. Rewritten in place, so that the bind mount keeps seeing it."""
         return self.wiring / "hosts"
@@ -125,6 +130,11 @@ class Layout:
     def database(self) -> Path:
         """Desired and supervised state (sqlite)."""
         return self.lib / "state.sqlite"
+
+    @property
+    def turns(self) -> Path:
+        """Socket of what gives turns to modules that share a GPU."""
+        return self.run / "turns.s"
 
     @property
     def blobs(self) -> Path:

@@ -23,6 +23,7 @@ from otter_agent.errors import AgentError
 from otter_agent.ground.ground import Ground, visit
 from otter_agent.images.base import ImageStore
 from otter_agent.layout import Layout
+from otter_agent.leasing.client import Leases
 from otter_agent.links import sharing
 from otter_agent.links.base import LinkDriver
 from otter_agent.links.choose import Choice, choose
@@ -84,6 +85,14 @@ class Machine:
         default_factory=lambda: Choice(driver=FakeLinks(), why="all its modules are fake")
     )
     problems: dict[str, str] = field(default_factory=dict)
+    _leases: Leases | None = None
+
+    @property
+    def leases(self) -> Leases:
+        """What gives turns to modules that share a GPU."""
+        if self._leases is None:
+            self._leases = Leases(self.layout.turns)
+        return self._leases
 
     @property
     def layout(self) -> Layout:

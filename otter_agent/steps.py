@@ -17,6 +17,7 @@ from otter_agent import api, dev, folders, mounts, shared
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.errors import NetworkError
 from otter_agent.images.base import BuildLog
+from otter_agent.leasing.members import member
 from otter_agent.links.book import LinkBook
 from otter_agent.links.netem import segments
 from otter_agent.machine import Machine
@@ -139,6 +140,8 @@ class Steps:
         layout = self.machine.layout
         binds = self._provide(module) + shared.binds(layout, self.mesh, module)
         folders.fill(layout, self.mesh, module, shared.wiring(layout, self.mesh, module))
+        if module.gpu_share is not None and module.runtime != "fake":
+            self.machine.leases.put(member(layout, self.mesh, module))
         return binds + dev.shown(layout, self.mesh, module, artifact)
 
     def _provide(self, module: api.ModuleSpec) -> tuple[mounts.Bind, ...]:

@@ -33,6 +33,7 @@ from otter_agent.api.digests import (
 )
 from otter_agent.api.gpu import (
     GpuProcess,
+    GpuShare,
     GpuState,
     GpuStatus,
 )
@@ -167,6 +168,7 @@ __all__ = [
     "File",
     "ForwardRequest",
     "GpuProcess",
+    "GpuShare",
     "GpuState",
     "GpuStatus",
     "HostSpec",

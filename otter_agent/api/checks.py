@@ -193,6 +193,8 @@ def _module(module: ModuleSpec) -> None:
     where = f"module {module.name}"
     _address(module.address)
     _budget(where, module.cpu, module.memory_bytes)
+    share = module.gpu_share
+    _need(share is None or 0 < share <= 1, f"{where}: a GPU share of {share}")
     ready = module.ready
     _need(ready.tcp is None or 0 < ready.tcp < 65536, f"{where}: port {ready.tcp}")
     _need(0 < ready.within_s < 1e7, f"{where}: ready within {ready.within_s} s")

@@ -9,7 +9,9 @@ import msgspec
 from otter_agent.api.base import digest, to_builtins
 from otter_agent.api.spec import ModuleSpec
 
-LIVE_FIELDS = frozenset({"cpu", "memory_bytes", "restart", "outputs", "ready", "publish"})
+LIVE_FIELDS = frozenset(
+    {"cpu", "memory_bytes", "restart", "outputs", "ready", "publish", "gpu_share"}
+)
 """Of a module: these change without a restart."""
 _REQUIRED = msgspec.NODEFAULT
 

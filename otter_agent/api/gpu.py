@@ -52,6 +52,26 @@ class GpuStatus(Data, frozen=True):
     """Why nothing is known of it: it was lost, say."""
 
 
+class GpuShare(Data, frozen=True):
+    """What a module had of something that it takes turns of (`net.lease()`)."""
+
+    mesh: str
+    module: str
+    thing: str
+    """What modules call it: `gpu`."""
+    weight: float
+    """Its part among all that want turns is its weight by theirs."""
+    held_s: float
+    """In all turns, since it began to share."""
+    turns: int
+    revoked: int = 0
+    """Turns that were taken away: they lasted too long while others waited."""
+    waiting: int = 0
+    """Requests that wait, now."""
+    holds_s: float | None = None
+    """For how long it has had its turn; None: it has none now."""
+
+
 class GpuState(Data, frozen=True):
     """The answer of `GET /v1/gpus`."""
 
@@ -62,3 +82,5 @@ class GpuState(Data, frozen=True):
     cuda: str = ""
     """Newest version of CUDA that the driver serves."""
     gpus: tuple[GpuStatus, ...] = ()
+    shares: tuple[GpuShare, ...] = ()
+    """Of modules that take turns: also on machines without a GPU."""

@@ -253,6 +253,9 @@ class ModuleSpec(Data, frozen=True):
     """What it is made for, which its machine must have."""
     streams_in: tuple[StreamEnd, ...] = ()
     streams_out: tuple[StreamEnd, ...] = ()
+    gpu_share: float | None = None
+    """Its weight among all on the machine that take turns of a GPU (`net.lease()`), above 0 and at
+    most 1; its host's share counts in already. None: it takes none."""
 
     def wiring(self, mesh: str) -> Wiring:
         """What this module's SDK is to read."""

@@ -16,6 +16,7 @@ from net.routing.blocks import dotted
 from net.routing.routes import Routes, compute
 from otter_agent import api
 from otter_ctl.errors import PlanError
+from otter_ctl.planning import gpus
 from otter_ctl.planning.addresses import Addresses, allocate
 from otter_ctl.planning.crossing import Crossing
 from otter_ctl.planning.machines import apart, assign, unreached
@@ -87,6 +88,7 @@ def plan(
     names = addresses.names()
     machines = assign(topology, arch)
     kept = _kept_runtimes(topology, current)
+    by_name = {host.name: host for host in topology.hosts}
     spec = api.MeshSpec(
         name=topology.name,
         run=current.run if current else run,
@@ -105,6 +107,7 @@ def plan(
                 wiring[m.name],
                 kept.get(m.name) or runtimes.get(machines[seats[m.name]], runtime_default),
                 blobs,
+                gpus.share(m, by_name[seats[m.name]]),
             )
             for m in topology.modules
         ),
@@ -219,6 +222,7 @@ def _module(
     wiring: _Ends,
     runtime_default: api.RuntimeName,
     blobs: Mapping[Upload, Blob],
+    gpu_share: float | None,
 ) -> api.ModuleSpec:
     runtime = module.runtime or runtime_default
     if module.image is not None and runtime == "process":
@@ -241,6 +245,7 @@ def _module(
         command=None if module.command is None else tuple(map(filled, module.command)),
         cpu=module.cpu,
         memory_bytes=module.memory_bytes,
+        gpu_share=gpu_share,
         env={name: filled(value) for name, value in module.env.items()},
         files=tuple(_files(module, blobs)),
         outputs=module.outputs,

@@ -252,9 +252,9 @@ def test_scarcity_is_warned_of_by_name_and_runs(read):
     )
     made = planned(topology)
     assert made.warnings == (
-        "host g: speed, gpu, io are not applied in this version",
+        "host g: speed, gpu.memory, io are not applied in this version",
         "hosts many (30): speed is not applied in this version",
-        "module m: gpu is not applied in this version",
+        "module m: gpu.memory is not applied in this version",
     )
     assert made.unsupported == ()
     refuse_unsupported(made)

@@ -1,0 +1,73 @@
+"""The agent's side of the arbiter: says who shares, starts it when it isn't there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from otter_agent import api, beside
+from otter_agent.leasing.words import MARK, Held, Member, Report, Told
+
+_ANSWER_S = 5.0
+LOG = "turns.log"
+
+
+class Leases:
+    """Of all modules of this machine that share. Any thread may call.
+
+    Args:
+        path: Of the arbiter's socket.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._guard = threading.Lock()
+        self._members: dict[str, Member] = {}
+
+    def put(self, member: Member) -> None:
+        """One more, or another weight of one: it can ask when this returns.
+
+        Raises:
+            OSError: There is no arbiter to be had.
+        """
+        with self._guard:
+            self._members[member.name] = member
+            self._say()
+
+    def keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
+        """Exactly these share from now on; what each had.
+
+        Raises:
+            OSError: There is no arbiter to be had.
+        """
+        with self._guard:
+            self._members = dict(members)
+            if not members:
+                self._end()
+                return ()
+            return self._say().held
+
+    def _say(self) -> Report:
+        told = Told(members=tuple(self._members.values()))
+        connection = beside.connected(self._path)
+        if connection is None:
+            connection = beside.start(self._path, __package__, (MARK,), LOG)
+        with connection:
+            connection.settimeout(_ANSWER_S)
+            connection.sendall(api.encode(told) + b"\n")
+            with connection.makefile("rb") as answers:
+                line = answers.readline()
+        try:
+            report = api.decode(line, Report)
+        except msgspec.DecodeError as error:
+            raise OSError(f"the arbiter of turns doesn't answer: {error}") from error
+        if report.failed:
+            raise OSError(f"no turns for {'; '.join(report.failed)}")
+        return report
+
+    def _end(self) -> None:
+        if self._path.exists():
+            beside.end(self._path, MARK, api.encode(Told(end=True)) + b"\n")

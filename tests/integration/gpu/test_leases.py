@@ -1,0 +1,134 @@
+"""Modules that take turns, by their shares: real agents, a real arbiter, real modules."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from helpers.otter import command_line, wait_for
+
+STEPS = """
+import time, net
+while True:
+    with net.lease():
+        end = time.monotonic() + 0.01
+        while time.monotonic() < end:
+            pass
+"""
+HANGS = """
+import time, net
+with net.lease():
+    print("holding", flush=True)
+    time.sleep(1000)
+"""
+AWAITS = """
+import asyncio, net
+async def main():
+    while True:
+        async with net.lease():
+            await asyncio.sleep(0.005)
+asyncio.run(main())
+"""
+
+
+def topology(otter, **modules):
+    """`name = (source, share)`."""
+    text = 'name = "turns"\n[defaults.module]\nruntime = "process"\nhost = "edge"\n[hosts.edge]\n'
+    for name, (source, share) in modules.items():
+        text += f"[modules.{name}]\ncommand = [\"{sys.executable}\", \"-c\", '''{source}''']\n"
+        text += f'gpu = {{ share = "{share}" }}\n' if share else ""
+    return otter.topology(text)
+
+
+def arbiters(otter):
+    return [pid for pid in otter.processes() if "otter_agent.leasing" in command_line(pid)]
+
+
+def held(asked):
+    return {share["module"]: share["held_s"] for share in asked.state()["shares"]}
+
+
+def had_since(asked, before, seconds):
+    """Parts of the time that was held after `before`, once that is so many seconds."""
+
+    def enough():
+        now = {name: value - before.get(name, 0.0) for name, value in held(asked).items()}
+        return now if sum(now.values()) > seconds else None
+
+    found = wait_for(enough, "modules that take turns")
+    return {name: value / sum(found.values()) for name, value in found.items()}
+
+
+def test_modules_take_turns_by_their_shares_and_another_share_holds_at_once(asked):
+    asked.otter.serve()
+    asked.otter("apply", topology(asked.otter, a=(STEPS, "75%"), b=(AWAITS, "25%")))
+    pids = {name: m["pid"] for name, m in asked.otter.modules("turns").items()}
+    assert had_since(asked, held(asked), 4)["a"] > 0.6
+    asked.otter("apply", topology(asked.otter, a=(STEPS, "25%"), b=(AWAITS, "75%")))
+    wait_for(
+        lambda: (
+            {s["module"]: s["weight"] for s in asked.state()["shares"]} == {"a": 0.25, "b": 0.75}
+        ),
+        "the other shares",
+    )
+    assert had_since(asked, held(asked), 4)["b"] > 0.6
+    assert {name: m["pid"] for name, m in asked.otter.modules("turns").items()} == pids
+    asked.otter("destroy", "--yes", "--no-fetch")
+    wait_for(lambda: arbiters(asked.otter) == [], "nobody shares any more")
+
+
+def test_a_holder_that_is_killed_gives_way_at_once(asked):
+    asked.otter.serve()
+    asked.otter("apply", topology(asked.otter, a=(HANGS, "50%")))
+    asked.until(lambda state: [s["holds_s"] for s in state["shares"]] != [None], "a holder")
+    asked.otter("apply", topology(asked.otter, a=(HANGS, "50%"), b=(STEPS, "50%")))
+    asked.until(
+        lambda state: any(s["module"] == "b" and s["waiting"] for s in state["shares"]), "a waiter"
+    )
+    assert "b" not in {m for m, seconds in held(asked).items() if seconds}
+    began = time.monotonic()
+    os.kill(asked.otter.modules("turns")["a"]["pid"], signal.SIGKILL)
+    asked.until(lambda _: held(asked).get("b"), "the other's turn")
+    assert time.monotonic() - began < 8  # long before a turn is taken away
+
+
+def test_a_holder_that_hangs_loses_its_turn_and_that_is_told(asked):
+    asked.otter.serve()
+    asked.otter("apply", topology(asked.otter, a=(HANGS, "50%"), b=(STEPS, "50%")))
+    asked.until(lambda _: held(asked).get("b"), "the other's turn")
+    events = asked.until(lambda _: asked.events(), "word of it") and asked.events()
+    assert [(e["mesh"], e["subject"], e["state"]) for e in events] == [("turns", "a", "revoked")]
+
+
+def test_an_arbiter_that_is_killed_has_a_successor_and_modules_go_on(asked):
+    asked.otter.serve()
+    asked.otter("apply", topology(asked.otter, a=(STEPS, "50%"), b=(AWAITS, "50%")))
+    had_since(asked, {}, 0.2)
+    (before,) = arbiters(asked.otter)
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: arbiters(asked.otter) not in ([], [before]), "another arbiter")
+    assert set(had_since(asked, {}, 0.2)) == {"a", "b"}
+    states = {m["state"] for m in asked.otter.modules("turns").values()}
+    assert states <= {"running", "ready"}
+
+
+def test_turns_go_on_without_the_agent(asked):
+    asked.otter.serve()
+    asked.otter("apply", topology(asked.otter, a=(STEPS, "50%"), b=(AWAITS, "50%")))
+    had_since(asked, {}, 0.2)
+    before = arbiters(asked.otter)
+    asked.otter.kill_agent()
+    asked.otter.serve()
+    had_since(asked, held(asked), 0.2)
+    assert arbiters(asked.otter) == before
+
+
+def test_without_a_share_a_lease_is_nothing(asked):
+    asked.otter.serve()
+    source = 'import net; turn = net.lease().__enter__(); print("shared", turn.shared)'
+    asked.otter("apply", topology(asked.otter, a=(source, "")))
+    asked.otter.wait_state("turns", "a", "done")
+    assert "shared False" in asked.otter("logs", "a").stdout
+    assert arbiters(asked.otter) == []
