@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from otter_agent.beside import is_there
-from otter_agent.links.tun import realtime
+from otter_agent.links import realtime
 from otter_agent.tunnels.carrier import Carrier
 from otter_agent.tunnels.control import Control
 

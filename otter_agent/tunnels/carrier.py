@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from otter_agent import api
-from otter_agent.links.tun.realtime import Guard
+from otter_agent.links.realtime import Guard
 from otter_agent.tunnels import datagrams, pieces
 from otter_agent.tunnels.port import Port
 from otter_agent.tunnels.protocol import Wanted

@@ -62,7 +62,7 @@ def test_no_library_is_a_plain_fact(otter, asked):
     otter.serve()
     assert asked.state() == {
         "driver": "none", "why": "no NVIDIA driver here (libnvidia-ml.so.1)",
-        "driver_version": "", "cuda": "", "gpus": [],
+        "driver_version": "", "cuda": "", "gpus": [], "shares": [],
     }  # fmt: skip
     assert asked.readers() == []
 
