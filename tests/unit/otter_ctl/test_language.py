@@ -262,7 +262,7 @@ def test_scarcity_is_warned_of_by_name_and_runs(read):
 
 def test_hundreds_of_warnings_are_counted(read):
     text = TOP + "".join(
-        f'[modules.m{i}]\nbuild = "asr"\ngpu = {{ share = 0.1 }}\n' for i in range(300)
+        f'[modules.m{i}]\nbuild = "asr"\ngpu = {{ memory = "1GiB" }}\n' for i in range(300)
     )
     warnings = planned(read(text)).warnings
     assert len(warnings) == 9
