@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from otter_agent.links.fake import FakeLinks
 from otter_agent.links.ways import ways
 from otter_agent.network import Network
 from otter_agent.network.probe import addresses, tunnels_problem
+from otter_agent.reach import reach
 from otter_agent.runtimes.base import Closes, Runtime, Versioned
 from otter_agent.supervision import PATIENCE, Patience
 from otter_agent.version import VERSION
@@ -68,6 +69,8 @@ class Machine:
 
     Attributes:
         links: What makes links scarce.
+        networks: Tells its addresses.
+        reach: Tells how it reaches another machine's address for data.
         problems: Runtime name -> why it can't be used now ("" if it can); kept by the agent.
     """
 
@@ -82,6 +85,8 @@ class Machine:
     fake_links: Choice = field(
         default_factory=lambda: Choice(driver=FakeLinks(), why="all its modules are fake")
     )
+    networks: Callable[[], tuple[api.NetworkFact, ...]] = addresses
+    reach: Callable[[str, str, int], api.Reach] = reach
     problems: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -165,7 +170,7 @@ class Machine:
             link_drivers=self.links.told(),
             link_driver_why=self.links.why,
             gateways=self.problems.get("network") or self.problems.get("gateways", ""),
-            networks=addresses(),
+            networks=self.networks(),
             tunnels=self.problems.get("network") or self.problems.get("tunnels", ""),
             runtimes=tuple(
                 api.RuntimeFact(

@@ -25,6 +25,7 @@ from otter_agent.api.budgets import (
 from otter_agent.api.checks import (
     MAX_CORES,
     check,
+    check_names,
     no_budgets,
 )
 from otter_agent.api.digests import (
@@ -52,6 +53,7 @@ from otter_agent.api.many import (
     TUNNEL_PORT,
     Away,
     ClockReading,
+    Directory,
     Lease,
     NetworkFact,
     Reach,
@@ -138,6 +140,7 @@ __all__ = [
     "ConditionStatus",
     "Copied",
     "Data",
+    "Directory",
     "Doubt",
     "DriverFact",
     "Effort",
@@ -205,6 +208,7 @@ __all__ = [
     "VolumeMount",
     "Wiring",
     "check",
+    "check_names",
     "decode",
     "digest",
     "encode",

@@ -11,8 +11,7 @@ from aiohttp import web
 
 from otter_agent import api
 from otter_agent.errors import AgentError
-from otter_agent.reach import reach
-from otter_agent.server.common import answer, number
+from otter_agent.server.common import AGENT, answer, number
 from otter_agent.turns import Turns
 
 TURNS = web.AppKey("turns", Turns)
@@ -52,7 +51,8 @@ async def _reach(request: web.Request) -> web.Response:
             raise AgentError("bad-request", f"{address[:40]!r} is no IPv4 address") from error
     if not 576 <= mtu <= 65535:
         raise AgentError("bad-request", f"an MTU of {mtu} bytes")
-    return answer(await asyncio.to_thread(reach, local, remote, mtu))
+    machine = request.app[AGENT].machine
+    return answer(await asyncio.to_thread(machine.reach, local, remote, mtu))
 
 
 ROUTES = (

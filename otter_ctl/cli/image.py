@@ -8,7 +8,7 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import ask, json_option, pass_session, print_json
+from otter_ctl.cli.common import ask_here, json_option, pass_session, print_json
 from otter_ctl.cli.tables import print_table
 from otter_ctl.client import AgentClient
 from otter_ctl.fetching import about
@@ -28,7 +28,7 @@ def list_images(session: Session, as_json: bool) -> None:
     async def question(client: AgentClient) -> list[api.ImageInfo]:
         return await client.images()
 
-    images = ask(session, question)
+    images = ask_here(session, question)
     if as_json:
         print_json(images)
         return
@@ -61,7 +61,7 @@ def prune(session: Session, dry_run: bool, as_json: bool) -> None:
     async def question(client: AgentClient) -> api.Pruned:
         return await client.prune(dry_run=dry_run)
 
-    pruned = ask(session, question)
+    pruned = ask_here(session, question)
     if as_json:
         print_json(pruned)
         return

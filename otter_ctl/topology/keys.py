@@ -163,6 +163,12 @@ MACHINE = Table(
         "The agent's Unix socket over there.",
         default=DEFAULT_SOCKET,
     ),
+    Key(
+        "direct",
+        values.BOOLEAN,
+        "Of a site file only: `socket` is on this very computer, no SSH leads there.",
+        default=False,
+    ),
 )
 
 TOPOLOGY = Table(

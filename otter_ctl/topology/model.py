@@ -51,6 +51,7 @@ class Machine:
         labels: Words by which hosts ask for it.
         ssh_config: Absolute path of an OpenSSH client configuration; None: the user's own.
         socket: The agent's Unix socket over there.
+        direct: The socket is on this very computer: no SSH leads there.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Machine:
     labels: tuple[str, ...] = ()
     ssh_config: str | None = None
     socket: str = DEFAULT_SOCKET
+    direct: bool = False
 
     @property
     def is_local(self) -> bool:
