@@ -19,6 +19,8 @@ from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
+from net.opening import CLOEXEC, DIRECTORY, NOFOLLOW, READ_AT_ONCE
+
 CHUNK_BYTES = 1 << 20
 MAX_DEPTH = 200
 BROKEN = (
@@ -31,8 +33,10 @@ _LARGEST_SPARSE = 8**11 - (1 << 24)
 """Bytes of data: a larger member needs a `size` record, which tarfile misreads in a sparse one."""
 _LARGEST_TIME = 2.0**33
 """Seconds, the year 2242: file systems and libraries know no end of time, or another each."""
-_HERE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_FOLDER = _HERE | os.O_DIRECTORY
+_HERE = READ_AT_ONCE | NOFOLLOW
+_FOLDER = _HERE | DIRECTORY
+BY_DESCRIPTOR = os.open in os.supports_dir_fd
+"""Whether folders can be opened and walked from; else `tars_by_path` has to do."""
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -239,11 +243,10 @@ def _place(
     archive: tarfile.TarFile, member: tarfile.TarInfo, folder: int, rename: tuple[str, str] | None,
     done: Unpacked,
 ) -> None:  # fmt: skip
-    parts = _parts(member.name, rename)
-    if not parts:
+    *above, name = steps(member.name, rename) or [""]
+    if not name:
         return
-    with _descended(folder, parts[:-1]) as parent:
-        name = parts[-1]
+    with _descended(folder, above) as parent:
         if member.isdir():
             _make_folder(parent, name, member)
         elif member.isreg():
@@ -256,7 +259,12 @@ def _place(
             done.skipped.append(member.name[:200])
 
 
-def _parts(name: str, rename: tuple[str, str] | None) -> list[str]:
+def steps(name: str, rename: tuple[str, str] | None) -> list[str]:
+    """The steps of a member's path, from a folder down.
+
+    Raises:
+        ValueError: It would lie elsewhere, or too deep.
+    """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in name or len(parts) > MAX_DEPTH + 1:
         raise ValueError("no path below a folder")
@@ -296,7 +304,7 @@ def _make_file(archive: tarfile.TarFile, member: tarfile.TarInfo, parent: int, n
     with contextlib.suppress(FileNotFoundError):
         os.unlink(fresh, dir_fd=parent)
     fd = os.open(
-        fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600,
+        fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC, 0o600,
         dir_fd=parent,
     )  # fmt: skip
     try:
@@ -321,7 +329,7 @@ def _make_link(
     if member.issym():
         os.symlink(member.linkname, fresh, dir_fd=parent)
     else:
-        *above, last = _parts(member.linkname, rename) or [""]
+        *above, last = steps(member.linkname, rename) or [""]
         with _descended(folder, above) as there:
             os.link(last, fresh, src_dir_fd=there, dst_dir_fd=parent, follow_symlinks=False)
     _replace(fresh, parent, name)
@@ -346,9 +354,10 @@ def write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Bina
     source = cast(BinaryIO, archive.fileobj)  # not `extractfile`: its files can't skip in a stream
     segments = _map(member)
     data = sum(length for _, length in segments)
-    room = os.fstatvfs(target.fileno())
-    if data > room.f_bavail * room.f_frsize:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if hasattr(os, "fstatvfs"):  # elsewhere it is told when it is written
+        room = os.fstatvfs(target.fileno())
+        if data > room.f_bavail * room.f_frsize:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     source.seek(member.offset_data)
     for start, length in segments:
         target.seek(start)

@@ -55,6 +55,14 @@ def _arguments() -> argparse.ArgumentParser:
         " configuration file (/etc/otter/agent.toml, or agent.toml in --root). Repeatable.",
     )
     serve.add_argument("--debug", action="store_true", help="show tracebacks, warn of slow steps")
+    fake = verbs.add_parser(
+        "fake", help="have many machines in memory, to try meshes on a thousand: makes nothing real"
+    )
+    fake.add_argument("count", type=int, metavar="N", help="how many")
+    fake.add_argument(
+        "--root", type=Path, required=True, metavar="DIR",
+        help="folder of their state, and of the site.toml that names fake1, fake2, …",
+    )  # fmt: skip
     enter = verbs.add_parser(
         "enter", help="run a command in the namespaces of an ordinary user's agent, as root there"
     )
@@ -78,6 +86,8 @@ def main() -> None:
         from otter_agent.machine import Config, facts
 
         print(facts(Config(root=given.root, docker=given.docker)).decode())
+    elif given.verb == "fake":
+        sys.exit(_fake(given))
     elif given.verb == "enter":
         sys.exit(_enter(given))
     elif given.verb == "serve":
@@ -105,6 +115,23 @@ def _enter(given: argparse.Namespace) -> int:
     except (NoNamespaces, OSError) as error:
         print(f"otter-agent: {error}", file=sys.stderr)
     return EXIT_FAILED
+
+
+def _fake(given: argparse.Namespace) -> int:
+    import asyncio
+
+    from net.errors import OtterError
+    from otter_agent.fake import serve
+
+    def ready(site: Path) -> None:
+        print(f"{given.count} fake machines: otterctl VERB --site {site}", flush=True)
+
+    try:
+        asyncio.run(serve(given.count, given.root, ready))
+    except (OtterError, OSError) as error:
+        print(f"otter-agent: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
 
 
 def _serve(given: argparse.Namespace) -> int:

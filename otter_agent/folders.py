@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from otter_agent import api
@@ -20,7 +21,7 @@ from otter_agent.network.outside import resolver
 _LOCALHOST = "127.0.0.1 localhost\n"
 
 
-def hosts_file(names: dict[str, str]) -> str:
+def hosts_file(names: Mapping[str, str]) -> str:
     """The content of /etc/hosts in all modules of a mesh: name -> address."""
     lines = (f"{address} {name}\n" for name, address in sorted(names.items()))
     return _LOCALHOST + "".join(lines)

@@ -364,9 +364,8 @@ class MeshKeeper:
         quiet = idle and not book.ground.busy and not self._unsettled
         if quiet and (hopeless or not book.ground.problems):
             self._settle()
-            alone = (
-                not book.desired.spec.away
-            )  # else who applied sets the epoch, everywhere the same
+            # Else who applied sets the epoch, everywhere the same.
+            alone = book.desired.spec.is_whole
             if alone and book.player.waits and book.mesh_state() == "ready":
                 book.player.all_ready()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from otter_agent.links.fake import FakeLinks
 from otter_agent.links.ways import ways
 from otter_agent.network import Network
 from otter_agent.network.probe import addresses, tunnels_problem, udp_tunnels_problem
+from otter_agent.reach import reach
 from otter_agent.runtimes.base import Closes, Runtime, Versioned
 from otter_agent.supervision import PATIENCE, Patience
 from otter_agent.version import VERSION
@@ -70,6 +71,8 @@ class Machine:
 
     Attributes:
         links: What makes links scarce.
+        networks: Tells its addresses.
+        reach: Tells how it reaches another machine's address for data.
         problems: Runtime name -> why it can't be used now ("" if it can); kept by the agent.
     """
 
@@ -84,6 +87,8 @@ class Machine:
     fake_links: Choice = field(
         default_factory=lambda: Choice(driver=FakeLinks(), why="all its modules are fake")
     )
+    networks: Callable[[], tuple[api.NetworkFact, ...]] = addresses
+    reach: Callable[[str, str, int], api.Reach] = reach
     problems: dict[str, str] = field(default_factory=dict)
     _leases: Leases | None = None
 
@@ -184,7 +189,7 @@ class Machine:
             link_drivers=self.links.told(),
             link_driver_why=self.links.why,
             gateways=self.problems.get("network") or self.problems.get("gateways", ""),
-            networks=addresses(),
+            networks=self.networks(),
             tunnels=self.problems.get("network") or self.problems.get("tunnels", ""),
             udp_tunnels=self.problems.get("network") or self.problems.get("udp tunnels", ""),
             udp_port=self.udp_port,

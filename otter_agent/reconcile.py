@@ -186,7 +186,8 @@ def _folders_digest(spec: api.MeshSpec) -> str:
     hosts = [(h.name, h.cpu, h.memory_bytes, h.reaches_out) for h in spec.hosts]
     modules = [(m.name, m.host) for m in spec.modules]
     shared = {end.stream for m in spec.modules for end in m.streams_in if end.transport == "shm"}
-    return api.digest(api.encode((hosts, modules, sorted(spec.names.items()), sorted(shared))))
+    names = spec.directory or sorted(spec.names.items())
+    return api.digest(api.encode((hosts, modules, names, sorted(shared))))
 
 
 def _network_digest(spec: api.MeshSpec) -> str:

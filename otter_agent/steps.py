@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from net.errors import DriverError, OtterError
-from otter_agent import api, dev, folders, mounts, shared
+from otter_agent import api, dev, directory, folders, mounts, shared
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.errors import NetworkError
 from otter_agent.images.base import BuildLog
@@ -63,11 +63,12 @@ class Steps:
         self, spec: api.MeshSpec, in_use: set[str | None], budgets: BudgetBook
     ) -> None:
         outward = {host.name for host in spec.hosts if host.reaches_out}
-        hosts = folders.hosts_file(spec.names)
+        real = any(module.runtime != "fake" for module in spec.modules)
+        hosts = folders.hosts_file(directory.names(self.machine.layout, spec)) if real else ""
         for module in spec.modules:
             folders.make(
-                self.machine.layout, self.mesh, module.name, hosts,
-                reaches_out=module.host in outward,
+                self.machine.layout, self.mesh, module.name,
+                hosts if module.runtime != "fake" else "", reaches_out=module.host in outward,
             )  # fmt: skip
         shared.make(self.machine.layout, spec)
         cgroups = self.machine.cgroups

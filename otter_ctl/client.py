@@ -18,6 +18,7 @@ from otter_agent import api
 from otter_ctl.connection import Body, Open, limit, unix
 from otter_ctl.errors import AgentFault, AgentUnreachable
 from otter_ctl.http import ANSWER_S, CONNECT_S, HttpClient, Response
+from otter_ctl.meshes import Meshes
 
 if TYPE_CHECKING:
     from otter_ctl.duplex import Duplex
@@ -26,8 +27,8 @@ T = TypeVar("T")
 _HOST = "agent"
 
 
-class AgentClient:
-    """One agent; use with `async with`.
+class AgentClient(Meshes):
+    """One agent: its part of meshes, and what only it can say; use with `async with`.
 
     Args:
         socket: Its Unix socket.
@@ -139,15 +140,6 @@ class AgentClient:
         """The same, with what takes a little longer to find out: clocks of several machines."""
         return await self.mesh(name)
 
-    async def find_mesh(self, name: str) -> api.MeshStatus | None:
-        """One mesh, or None."""
-        try:
-            return await self.mesh(name)
-        except AgentFault as fault:
-            if fault.code == "not-found":
-                return None
-            raise
-
     async def put_mesh(
         self,
         spec: api.MeshSpec,
@@ -175,6 +167,10 @@ class AgentClient:
                 async with self._request("PUT", f"/v1/blobs/{digest}", body=uploads[digest]()):
                     pass
         return await self._get(path, api.MeshStatus, "PUT", query=query, body=body)
+
+    async def directory(self, mesh: str) -> api.Directory:
+        """What all parts of a mesh on many machines say alike."""
+        return await self._get(_mesh(mesh, "directory"), api.Directory)
 
     async def upload(self, spec: api.MeshSpec, uploads: Mapping[str, Callable[[], bytes]]) -> None:
         """Bring what `spec` needs and the agent lacks."""

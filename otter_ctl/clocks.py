@@ -9,11 +9,17 @@ Of some tries the one with the shortest way there and back says the most. Must n
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from otter_ctl.client import AgentClient
+from otter_ctl.many import Answers, each
 
 TRIES = 8
+QUESTIONS = 800
+"""Of many machines each is asked less often, so that all together are asked no more than that."""
+AT_ONCE = 16
+"""Machines: of more, answers would wait for this computer, and say so much less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,12 @@ class Offset:
     def here(self, wall_s: float) -> float:
         """A moment of the clock there, by the clock here."""
         return wall_s - self.offset_s
+
+
+async def measure_all(agents: Mapping[str, AgentClient]) -> Answers[Offset]:
+    """Ask several."""
+    tries = max(1, min(TRIES, QUESTIONS // max(1, len(agents))))
+    return await each(agents, lambda name, agent: measure(agent, tries), at_once=AT_ONCE)
 
 
 async def measure(agent: AgentClient, tries: int = TRIES) -> Offset:

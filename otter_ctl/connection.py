@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,8 @@ def unix(path: Path) -> Open:
     """Streams to a Unix socket."""
 
     async def open_() -> Stream:
+        if not hasattr(asyncio, "open_unix_connection"):
+            raise OSError(errno.EAFNOSUPPORT, "this system opens no Unix sockets")
         reader, writer = await asyncio.open_unix_connection(path, limit=_READ_BYTES)
 
         async def close() -> None:

@@ -15,13 +15,15 @@ import os
 import posixpath
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
-from net import tars
+from net import tars, tars_by_path
 from net.handover import read_in_thread, write_in_thread
+from net.opening import DIRECTORY, READ_AT_ONCE
 from otter_agent import api
-from otter_ctl.client import AgentClient
 from otter_ctl.errors import CopyError
+from otter_ctl.meshes import Meshes
 
 OnBytes = Callable[[str, int], None]
 CHUNK_BYTES = 1 << 18
@@ -37,7 +39,7 @@ class Copier:
         done_bytes: What has gone over so far.
     """
 
-    client: AgentClient
+    client: Meshes
     mesh: str
     module: str
     follow: bool = False
@@ -55,11 +57,10 @@ class Copier:
         found = await self._source(source)
         folder, name = _local_place(target, found, _is_content(source))
         first = posixpath.basename(found.path)
-        with _open(folder) as fd:
-            done = await self._read(
-                self.client.pack(self.mesh, self.module, found.path),
-                lambda stream: tars.unpack(stream, fd, (first, name)),
-            )
+        done = await self._read(
+            self.client.pack(self.mesh, self.module, found.path),
+            lambda stream: _unpack(stream, folder, (first, name)),
+        )
         if done.failed:
             member, why = done.failed[0]
             raise CopyError(target, f"{len(done.failed)} could not be written: {member}: {why}")
@@ -112,8 +113,7 @@ class Copier:
 
         def pack() -> Iterator[bytes]:
             above, last = os.path.split(path)
-            with _open(path if content else above or "/") as fd:
-                yield from tars.pack(fd, "." if content else last, name)
+            yield from _pack(path if content else above or "/", "." if content else last, name)
             yield tars.END
 
         await self._send(folder, write_in_thread(pack))
@@ -190,10 +190,25 @@ def _local_place(target: str, found: api.PathInfo, content: bool) -> tuple[str, 
     return above, name
 
 
+def _pack(folder: str, name: str, member: str) -> Iterator[bytes]:
+    if not tars.BY_DESCRIPTOR:
+        yield from tars_by_path.pack(Path(folder), name, member)
+        return
+    with _open(folder) as fd:
+        yield from tars.pack(fd, name, member)
+
+
+def _unpack(stream: BinaryIO, folder: str, rename: tuple[str, str]) -> tars.Unpacked:
+    if not tars.BY_DESCRIPTOR:
+        return tars_by_path.unpack(stream, Path(folder), rename)
+    with _open(folder) as fd:
+        return tars.unpack(stream, fd, rename)
+
+
 @contextlib.contextmanager
 def _open(folder: str) -> Iterator[int]:
     try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(folder, READ_AT_ONCE | DIRECTORY)
     except OSError as exc:
         raise CopyError(folder, exc.strerror or str(exc)) from exc
     try:

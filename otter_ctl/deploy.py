@@ -14,11 +14,12 @@ from types import MappingProxyType
 from otter_agent import api
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import AgentFault, RemoteError
+from otter_ctl.meshes import Meshes
 from otter_ctl.planning.capacity import too_much
 from otter_ctl.planning.diff import Change, FieldChange, diff
 from otter_ctl.planning.diff import with_secrets as diff_with_secrets
 from otter_ctl.planning.model import Plan
-from otter_ctl.planning.parts import join, split
+from otter_ctl.planning.parts import join, listing, split
 from otter_ctl.planning.resolve import plan
 from otter_ctl.planning.tunnels import Wires
 from otter_ctl.planning.uploads import collect, contents
@@ -40,6 +41,7 @@ class Prepared:
         uploads: Digest of each upload -> a function that gives its content.
         parts: Machine -> its part, where the mesh has several or one that isn't this one.
         currents: Machine -> the part that it has now.
+        infos: Machine -> what its agent said of it.
     """
 
     topology: Topology
@@ -49,6 +51,7 @@ class Prepared:
     uploads: Mapping[str, Callable[[], bytes]]
     parts: Mapping[str, api.MeshSpec] = field(default_factory=dict)
     currents: Mapping[str, api.MeshStatus] = field(default_factory=dict)
+    infos: Mapping[str, api.Info] = field(default_factory=dict)
 
     def part(self, machine: str) -> Prepared:
         """What one machine is to be brought."""
@@ -115,14 +118,18 @@ def prepare(
         slow = too_much(topology, info.link_driver, info.cpus)
         planned = replace(planned, warnings=(*planned.warnings, *slow))
     before, after, parts = current.spec if current else None, planned.spec, {}
+    uploads = contents(blobs)
     if wires is not None:
         parts = split(planned.spec, planned.machines, wires)
-        after = join(parts.values())  # as `before` is: what stands in several parts in one order
+        # As `before` is: what stands in several parts in one order.
+        after = join(parts.values(), planned.spec.names)
+        if listed := listing(planned.spec, planned.machines):
+            uploads[api.digest(listed)] = lambda: listed
     stopped = [m.name for m in current.modules if m.state == "stopped"] if current else []
     changes = diff(before, after, stopped)
     if {n: p.spec for n, p in found.items()} != parts and not changes and parts and found:
         changes = moved(found, parts)
-    return Prepared(topology, planned, current, changes, contents(blobs), parts, found)
+    return Prepared(topology, planned, current, changes, uploads, parts, found, infos)
 
 
 def moved(found: Mapping[str, api.MeshStatus], parts: Mapping[str, api.MeshSpec]) -> list[Change]:
@@ -133,9 +140,7 @@ def moved(found: Mapping[str, api.MeshStatus], parts: Mapping[str, api.MeshSpec]
     return [Change("update", "mesh", next(iter(parts.values())).name, fields)]
 
 
-async def with_secrets(
-    client: AgentClient, prepared: Prepared, values: Mapping[str, str]
-) -> Prepared:
+async def with_secrets(client: Meshes, prepared: Prepared, values: Mapping[str, str]) -> Prepared:
     """The same, with the restarts of modules that run with other values of their secrets.
 
     Raises:

@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 
 from otter_agent import api
-from otter_ctl.client import AgentClient
 from otter_ctl.errors import PlanError, RemoteError, UnknownNameError
+from otter_ctl.meshes import Meshes
 from otter_ctl.planning import dockerfile
 from otter_ctl.planning.uploads import context
 
@@ -75,7 +75,7 @@ def _placed(path: Path, runtime: str) -> dockerfile.Placed:
     own = path / "Dockerfile"
     if runtime != "docker" or not own.is_file():
         return dockerfile.Placed("")
-    return dockerfile.read(own.read_text(errors="replace"))
+    return dockerfile.read(own.read_text(encoding="utf-8", errors="replace"))
 
 
 def _fingerprint(path: Path, names: Iterable[str]) -> str:
@@ -103,7 +103,7 @@ class Development:
     """
 
     def __init__(
-        self, client: AgentClient, mesh: str, module: str, path: Path, target: str | None = None
+        self, client: Meshes, mesh: str, module: str, path: Path, target: str | None = None
     ) -> None:
         self._client, self._mesh, self._module = client, mesh, module
         self._path, self._target = path, target

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from net.errors import OtterError
 from otter_ctl.printable import printable
+from otter_ctl.system import no_agent, where_instead
 
 if TYPE_CHECKING:  # the CLI's start shouldn't pay for msgspec
     from otter_agent.api import Problem
@@ -203,6 +204,8 @@ class AgentUnreachable(RemoteError):  # noqa: N818 - the field's word
         hint = "start one: `otterctl apply` does, or `otter-agent serve`"
         if machine != "local":
             hint = f"`otterctl machine check {machine}` looks, `otterctl machine add` installs one"
+        elif elsewhere := no_agent():
+            why, hint = elsewhere, where_instead()
         super().__init__(machine, f"no agent answers at {socket}: {why}", hint=hint)
         self.socket = socket
         self.why = why

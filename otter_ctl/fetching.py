@@ -18,8 +18,8 @@ import msgspec
 from net.errors import OtterError
 from net.handover import read_in_thread
 from otter_agent import api
-from otter_ctl.client import AgentClient
 from otter_ctl.errors import FetchError, ResultsError, UnknownNameError
+from otter_ctl.meshes import Meshes
 from otter_ctl.runs import Brought, RunFolder, timestamp
 
 OnBytes = Callable[[str, int], None]
@@ -39,7 +39,7 @@ class Fetched:
 
 
 async def fetch(
-    client: AgentClient,
+    client: Meshes,
     status: api.MeshStatus,
     folder: RunFolder,
     modules: Sequence[str] = (),
@@ -93,7 +93,7 @@ def about(size_bytes: int) -> str:
 
 
 async def _module(
-    client: AgentClient, mesh: str, module: str, folder: RunFolder, on_bytes: OnBytes
+    client: Meshes, mesh: str, module: str, folder: RunFolder, on_bytes: OnBytes
 ) -> Brought:
     async def counted() -> AsyncIterator[bytes]:
         done = 0
@@ -112,7 +112,7 @@ def _warnings(module: str, brought: Brought) -> list[str]:
     return found + [f"module {module}: left out: {line}" for line in brought.report.left_out]
 
 
-def _incomplete(client: AgentClient, folder: RunFolder, failed: list[OtterError]) -> FetchError:
+def _incomplete(client: Meshes, folder: RunFolder, failed: list[OtterError]) -> FetchError:
     missing = sum(e.missing_bytes for e in failed if isinstance(e, ResultsError))
     files = sum(e.missing_files for e in failed if isinstance(e, ResultsError))
     first = failed[0]
@@ -122,7 +122,7 @@ def _incomplete(client: AgentClient, folder: RunFolder, failed: list[OtterError]
     return FetchError(client.machine, text, hint=first.hint, missing_bytes=missing)
 
 
-async def _events(client: AgentClient, mesh: str, folder: RunFolder) -> None:
+async def _events(client: Meshes, mesh: str, folder: RunFolder) -> None:
     """What happened to the mesh, as far as the agent remembers: the newest of the run folder."""
     lines: list[bytes] = []
     async with client.events(mesh=mesh, since=0) as events:
@@ -134,14 +134,14 @@ async def _events(client: AgentClient, mesh: str, folder: RunFolder) -> None:
     folder.write("events.ndjson", b"".join(line + b"\n" for line in lines))
 
 
-async def _timeline(client: AgentClient, spec: api.MeshSpec, folder: RunFolder) -> None:
+async def _timeline(client: Meshes, spec: api.MeshSpec, folder: RunFolder) -> None:
     """What events and traces requested, and when it was in force."""
     if spec.timeline.traces or spec.timeline.events:
         chunks = [chunk async for chunk in client.timeline_changes(spec.name)]
         folder.write("timeline.csv", b"".join(chunks))
 
 
-async def facts(client: AgentClient, status: api.MeshStatus) -> dict[str, Any]:
+async def facts(client: Meshes, status: api.MeshStatus) -> dict[str, Any]:
     """What is needed to know what ran: `run.json`, see docs/data.md."""
     spec = status.spec
     asked = {module.name: module for module in spec.modules}

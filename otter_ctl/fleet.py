@@ -6,11 +6,12 @@
 
 A mesh is found by asking: this machine's part of it says which machines have the others; without
 one here all known machines are asked. What was found is remembered for the length of one command.
-`spread.py` makes an `AgentClient` of it. Must not know: topologies, plans, how anything is printed.
+`spread.py` makes a `Meshes` of it. Must not know: topologies, plans, how anything is printed.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from otter_agent import api
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import AgentFault, RemoteError
 from otter_ctl.many import Answers, each, together
+from otter_ctl.system import allow_connections
 from otter_ctl.topology.model import LOCAL, Machine
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 60.0
 """A dial that is tried again has its own, shorter limits."""
+FEW = 100
+"""Machines for which the usual limit of open files is enough."""
 OnTrouble = Callable[[str, str], None]
 """(machine, what is the matter with it)."""
 
@@ -40,10 +44,19 @@ class Found:
     Attributes:
         parts: Machine -> what its agent said.
         lost: Machine that has a part, or had -> why it can't be told.
+        directory: What the parts leave to it, where there are many.
     """
 
     parts: dict[str, api.MeshStatus] = field(default_factory=dict)
     lost: dict[str, OtterError] = field(default_factory=dict)
+    directory: api.Directory | None = None
+
+    @property
+    def aways(self) -> dict[str, api.Away]:
+        """All machines that anybody tells of, with what is on them."""
+        listed = self.directory.machines if self.directory is not None else ()
+        told = (away for part in self.parts.values() for away in part.spec.away)
+        return {away.machine: away for away in (*listed, *told)}
 
     @property
     def why(self) -> dict[str, str]:
@@ -69,6 +82,8 @@ class Agents:
         self._clients: dict[str, AgentClient] = {}
         self.roads: dict[str, Road] = {}
         self._throttle: Throttle | None = None
+        if len(self.machines) > FEW:
+            allow_connections()
 
     @property
     def names(self) -> list[str]:
@@ -96,6 +111,8 @@ class Agents:
         if name not in self.machines:
             hint = f"add [machines.{name}] to your site file"
             raise RemoteError(name, "your site file knows no such machine", hint=hint)
+        if self.machines[name].direct:
+            return AgentClient(Path(self.machines[name].socket), name, force=self._force)
         from otter_ctl.ssh import Road, Throttle  # only where there is one: it takes 0.1 s
 
         self._throttle = self._throttle or Throttle()
@@ -127,6 +144,9 @@ class Places:
         self.agents = agents
         self.on_trouble = on_trouble
         self._where: dict[str, tuple[str, ...]] = {}
+        self._directories: dict[str, api.Directory] = {}
+        self._found: dict[str, Found] = {}
+        self._seats: dict[str, dict[str, str]] = {}
         self._self: dict[str, str] = {}
         """Mesh -> what this machine is called in it."""
 
@@ -144,18 +164,32 @@ class Places:
             answers = await self._ask(mesh, todo)
             asked |= todo
             self._take(mesh, answers, found, more)
-            away = {a.machine for part in found.parts.values() for a in part.spec.away}
-            todo = away - asked - {self._self.get(mesh, LOCAL)}
+            await self._list(mesh, found)
+            todo = found.aways.keys() - asked - {self._self.get(mesh, LOCAL)}
             if not found.parts and not more:
                 todo = set(self.agents.names) - asked
-        named = {a.machine for part in found.parts.values() for a in part.spec.away}
+        named = found.aways.keys()
         found.lost = {n: e for n, e in found.lost.items() if n in named or n in more}
         for name in named - found.parts.keys() - found.lost.keys():
             if name != self._self.get(mesh, LOCAL):
                 found.lost[name] = RemoteError(name, "has no part of the mesh", hint="apply again")
         _one_mesh(mesh, found)
         self._where[mesh] = tuple(found.parts)
+        self._found[mesh] = found
+        self._seats[mesh] = {
+            module.name: name for name, part in found.parts.items() for module in part.spec.modules
+        }
         return found
+
+    async def _list(self, mesh: str, found: Found) -> None:
+        """The directory of the newest apply, where parts have one; kept, as they all have it."""
+        digests = Counter(p.spec.directory for p in found.parts.values() if p.spec.directory)
+        for digest, _ in digests.most_common(1):
+            if digest not in self._directories:
+                holder = next(n for n, p in found.parts.items() if p.spec.directory == digest)
+                agent = await self._client(mesh, holder)
+                self._directories[digest] = await agent.directory(mesh)
+            found.directory = self._directories[digest]
 
     async def parts(self, mesh: str) -> Found:
         """As `look`, of a mesh that is there.
@@ -180,6 +214,21 @@ class Places:
         if mesh not in self._where:
             await self.parts(mesh)
         return {name: await self._client(mesh, name) for name in self._where[mesh]}
+
+    async def seat(self, mesh: str, module: str) -> str:
+        """The machine that has a module; asked for once, as fetching does for thousands.
+
+        Raises:
+            OtterError: It is on a machine that gives no answer.
+        """
+        if module not in self._seats.get(mesh, ()):
+            await self.parts(mesh)
+        found = self._found[mesh]
+        if module not in self._seats[mesh]:
+            for away in found.aways.values():
+                if module in away.modules and away.machine in found.lost:
+                    raise found.lost[away.machine]
+        return self._seats[mesh].get(module) or next(iter(found.parts))  # it says what is wrong
 
     async def client_of(self, mesh: str, name: str) -> AgentClient:
         """The agent of one machine of a mesh."""
@@ -222,7 +271,7 @@ class Places:
 def _one_mesh(mesh: str, found: Found) -> None:
     """Two people may each have a mesh of that name, on different machines."""
     runs = {part.spec.run for part in found.parts.values()}
-    alone = [name for name, part in found.parts.items() if not part.spec.away]
+    alone = [name for name, part in found.parts.items() if part.spec.is_whole]
     if len(runs) > 1 and alone:
         where = ", ".join(f"{name} ({part.spec.run})" for name, part in found.parts.items())
         text = f"several meshes are called {mesh}: on {where}"

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 
 from otter_agent import api
-from otter_ctl.client import AgentClient
 from otter_ctl.duplex import Duplex
 from otter_ctl.errors import AgentFault, AgentUnreachable, RemoteError
+from otter_ctl.meshes import Meshes
 
 LOOPBACK = "127.0.0.1"
 IDLE_S = 60.0
@@ -68,7 +68,7 @@ def listen(goal: Goal, port: int) -> socket.socket:
     return made
 
 
-async def run(client: AgentClient, goal: Goal, listener: socket.socket, tell: Tell) -> None:
+async def run(client: Meshes, goal: Goal, listener: socket.socket, tell: Tell) -> None:
     """Carry what comes to `listener`, until cancelled.
 
     Raises:
@@ -92,7 +92,7 @@ class _Work:
         gone: Gets the fault that says that there is nothing any more to lead to.
     """
 
-    def __init__(self, client: AgentClient, goal: Goal, tell: Tell) -> None:
+    def __init__(self, client: Meshes, goal: Goal, tell: Tell) -> None:
         self.goal = goal
         self.gone: asyncio.Future[AgentFault] = asyncio.get_running_loop().create_future()
         self._client = client

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from otter_ctl.errors import AgentNotStarted
 from otter_ctl.secrets import environment_of_agent
+from otter_ctl.system import no_agent, where_instead
 
 if TYPE_CHECKING:  # `otterctl --help` shouldn't pay for msgspec
     from otter_agent.api import Info
@@ -33,6 +34,8 @@ _AGAIN_S = 1.0
 
 
 def _answers(run: Path) -> bool:
+    if no_agent():
+        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(5.0)
         try:
@@ -59,6 +62,8 @@ class LocalAgent:
         """An ordinary user's own agent, unless it isn't there and the machine's lets them in."""
         from otter_agent.api.places import HOLDER, MACHINE, places_of, strangers
 
+        if no_agent():
+            return MACHINE
         own = places_of(self.root, os.geteuid(), os.environ)
         if os.geteuid() and (why := strangers(own.run, os.geteuid())):
             hint = "XDG_RUNTIME_DIR, or --root, has to name a folder of yours"
@@ -80,7 +85,7 @@ class LocalAgent:
     @property
     def ran_before(self) -> bool:
         """Whether an agent with this root has left its state: there may be meshes."""
-        return (self._places.lib / "state.sqlite").exists()
+        return not no_agent() and (self._places.lib / "state.sqlite").exists()
 
     def answers(self) -> bool:
         """Whether somebody listens at the socket."""
@@ -103,8 +108,11 @@ class LocalAgent:
             Its pid, and whether it is the one that was started here.
 
         Raises:
-            AgentNotStarted: It ended, or didn't answer in time; carries what it printed.
+            AgentNotStarted: It ended, or didn't answer in time; carries what it printed. Or this
+                system can have none.
         """
+        if why := no_agent():
+            raise AgentNotStarted("local", why, hint=where_instead())
         try:
             self.run.mkdir(parents=True, exist_ok=True)
             begin = self._log.stat().st_size if self._log.exists() else 0
@@ -128,7 +136,7 @@ class LocalAgent:
             if ended is not None and time.monotonic() > started + _AGAIN_S:
                 started, child = time.monotonic(), self._spawn()  # the other one was ending
             time.sleep(0.02)
-        pid = int((self.run / "agent.pid").read_text())
+        pid = int((self.run / "agent.pid").read_text(encoding="ascii"))
         return pid, pid == child.pid
 
     @property
@@ -153,6 +161,8 @@ class LocalAgent:
 
     def facts(self) -> Info | None:
         """What an agent here would say of this machine; starts none. None: it can't be told."""
+        if no_agent():
+            return None
         from otter_agent.api import Info as Facts
         from otter_agent.api import decode
 

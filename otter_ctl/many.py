@@ -45,13 +45,20 @@ def together(failed: Mapping[str, OtterError]) -> OtterError:
     return errors[0] if len(errors) == 1 else MachinesError(errors)
 
 
-async def each(agents: Mapping[str, A], ask: Callable[[str, A], Awaitable[T]]) -> Answers[T]:
-    """Ask all; an `OtterError` of one is its answer."""
+async def each(
+    agents: Mapping[str, A],
+    ask: Callable[[str, A], Awaitable[T]],
+    *,
+    at_once: int | None = None,
+) -> Answers[T]:
+    """Ask all, so many at a time (None: all); an `OtterError` of one is its answer."""
     answers: Answers[T] = Answers()
+    turns = asyncio.Semaphore(at_once or max(1, len(agents)))
 
     async def one(name: str, agent: A) -> None:
         try:
-            answers.good[name] = await ask(name, agent)
+            async with turns:
+                answers.good[name] = await ask(name, agent)
         except OtterError as error:
             answers.failed[name] = error
 

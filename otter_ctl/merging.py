@@ -16,12 +16,17 @@ from otter_ctl.planning.parts import join
 _WORST: tuple[api.MeshState, ...] = ("destroying", "degraded", "converging", "ready")
 
 
-def merged(parts: Mapping[str, api.MeshStatus], lost: Mapping[str, str]) -> api.MeshStatus:
+def merged(
+    parts: Mapping[str, api.MeshStatus],
+    lost: Mapping[str, str],
+    directory: api.Directory | None = None,
+) -> api.MeshStatus:
     """The status of a whole mesh.
 
     Args:
         parts: Machine -> what its agent says; at least one.
         lost: Machine that carries a part and gave no answer -> why.
+        directory: Of a mesh on many machines.
     """
     all_ = [parts[name] for name in sorted(parts)]
     first = all_[0]
@@ -29,7 +34,10 @@ def merged(parts: Mapping[str, api.MeshStatus], lost: Mapping[str, str]) -> api.
         return first
     problems = [f"{name}: {part.problem}" for name, part in sorted(parts.items()) if part.problem]
     problems += [f"{name}: {why}" for name, why in sorted(lost.items())]
-    aways = {away.machine: away for part in all_ for away in part.spec.away}
+    spec = join((part.spec for part in all_), directory.names if directory else None)
+    listed = directory.machines if directory else ()
+    told = (away for part in all_ for away in part.spec.away)
+    aways = {away.machine: away for away in (*listed, *told)} if lost else {}
     links = [link for part in all_ for link in part.links]
     order = {name: number for number, name in enumerate(dict.fromkeys(x.name for x in links))}
     links.sort(key=lambda link: order[link.name])  # both directions, of whichever machine
@@ -37,9 +45,9 @@ def merged(parts: Mapping[str, api.MeshStatus], lost: Mapping[str, str]) -> api.
     modules = [module for part in all_ for module in part.modules]
     for name in sorted(lost):
         away = aways.get(name)
-        hosts += [_unknown_host(h, name, first.spec) for h in (away.hosts if away else ())]
+        hosts += [_unknown_host(h, name, spec) for h in (away.hosts if away else ())]
         seats = away.modules.items() if away else ()
-        modules += [_unknown_module(m, host, name, first.spec) for m, host in seats]
+        modules += [_unknown_module(m, host, name, spec) for m, host in seats]
     return api.MeshStatus(
         mesh=first.mesh,
         state="degraded" if lost else worst(part.state for part in all_),
@@ -55,7 +63,7 @@ def merged(parts: Mapping[str, api.MeshStatus], lost: Mapping[str, str]) -> api.
         hosts=tuple(hosts),
         modules=tuple(modules),
         links=tuple(links),
-        spec=join(part.spec for part in all_),
+        spec=spec,
         cells=tuple(cell for part in all_ for cell in part.cells),
         problem="; ".join(problems),
         owner=first.owner,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from otter_agent import api
-from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError, UnknownNameError
+from otter_ctl.meshes import Meshes
 
 OnEvent = Callable[[api.Event], None]
 
@@ -80,7 +80,7 @@ def select(known: Sequence[str], words: Sequence[str], *, all_: bool, mesh: str)
 
 
 async def give(
-    client: AgentClient,
+    client: Meshes,
     mesh: str,
     modules: Sequence[str],
     order: api.Order,
@@ -102,7 +102,7 @@ async def give(
 
 
 async def wait_for(
-    client: AgentClient, mesh: str, goal: Goal, on_event: OnEvent, timeout_s: float | None
+    client: Meshes, mesh: str, goal: Goal, on_event: OnEvent, timeout_s: float | None
 ) -> list[api.ModuleStatus]:
     """Wait for a goal; returns the modules as they are when it is reached, or can't be any more.
 
@@ -115,7 +115,7 @@ async def wait_for(
 
 
 async def _until(
-    client: AgentClient,
+    client: Meshes,
     mesh: str,
     goal: Goal,
     events: AsyncIterator[api.Event],
@@ -149,7 +149,7 @@ def _tells(event: api.Event, goal: Goal) -> bool:
     return event.state in goal.states or event.state in OVER | {"removed"} or late
 
 
-async def _look(client: AgentClient, mesh: str, goal: Goal) -> list[api.ModuleStatus]:
+async def _look(client: Meshes, mesh: str, goal: Goal) -> list[api.ModuleStatus]:
     found = [m for m in await client.modules(mesh) if m.name in goal.modules]
     gone = set(goal.modules) - {m.name for m in found}
     if gone:

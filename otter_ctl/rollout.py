@@ -27,6 +27,7 @@ from otter_ctl.deploy import NO_SECRETS, OnEvent, Prepared
 from otter_ctl.errors import AgentFault, RemoteError
 from otter_ctl.images.delivering import deliver
 from otter_ctl.many import Answers, each, together
+from otter_ctl.merging import merged
 from otter_ctl.spread import Fleet
 from otter_ctl.topology.model import LOCAL
 
@@ -34,7 +35,7 @@ LEASE_S = 30.0
 
 
 async def bring(
-    client: AgentClient,
+    fleet: Fleet,
     prepared: Prepared,
     on_event: OnEvent,
     *,
@@ -44,9 +45,9 @@ async def bring(
     keep_partial: bool = False,
 ) -> api.MeshStatus:
     """`apply`, or `deploy.apply` where all of it is on this machine."""
-    if isinstance(client, Fleet) and prepared.parts:
+    if prepared.parts:
         return await apply(
-            client,
+            fleet,
             prepared,
             on_event,
             wait=wait,
@@ -54,25 +55,25 @@ async def bring(
             on_accepted=on_accepted,
             keep_partial=keep_partial,
         )
-    plain = await client.agents.get(LOCAL) if isinstance(client, Fleet) else client
+    here = await fleet.agents.get(LOCAL)
     return await deploy.apply(
-        plain, prepared, on_event, wait=wait, secrets=secrets, on_accepted=on_accepted
+        here, prepared, on_event, wait=wait, secrets=secrets, on_accepted=on_accepted
     )
 
 
-async def destroy(client: AgentClient, mesh: str, on_event: OnEvent) -> None:
+async def destroy(fleet: Fleet, mesh: str, on_event: OnEvent) -> None:
     """Remove everything of a mesh, wherever it is, and wait until it is gone. Absent: fine.
 
     Raises:
         OtterError: A machine didn't answer: its part stays, all others are gone.
     """
-    if not isinstance(client, Fleet):
-        await deploy.destroy(client, mesh, on_event)
+    if fleet.is_alone:
+        await deploy.destroy(await fleet.agents.get(LOCAL), mesh, on_event)
         return
-    found = await client.places.look(mesh)
+    found = await fleet.places.look(mesh)
     if not found.parts:
         return
-    agents = await client.places.clients(mesh)
+    agents = await fleet.places.clients(mesh)
     async with turn(agents, mesh):
         left = await each(agents, lambda name, agent: deploy.destroy(agent, mesh, on_event))
     failed = {**found.lost, **left.failed}
@@ -83,16 +84,16 @@ async def destroy(client: AgentClient, mesh: str, on_event: OnEvent) -> None:
         raise RemoteError(sorted(failed)[0], text.removeprefix(f"{sorted(failed)[0]}: "), hint=hint)
 
 
-async def complete(client: AgentClient, prepared: Prepared) -> None:
+async def complete(fleet: Fleet, prepared: Prepared) -> None:
     """Of a mesh that is as planned: set its epoch, if an apply before didn't come to that."""
-    if not isinstance(client, Fleet) or not prepared.parts:
+    if not prepared.parts:
         return
     mesh = prepared.plan.spec.name
-    agents = await client.places.clients(mesh)
+    agents = await fleet.places.clients(mesh)
     told = (await each(agents, lambda name, agent: agent.timeline(mesh))).all()
     if any(status.state == "waiting" for status in told.values()):
         async with turn(agents, mesh):
-            await begin(client, mesh)
+            await begin(fleet, mesh)
 
 
 @dataclass(slots=True)
@@ -140,10 +141,10 @@ async def apply(
         gone = {name: agents[name] for name in former}
         left = await each(gone, lambda name, agent: deploy.destroy(agent, mesh, on_event))
         failed = {**course.answers.failed, **left.failed}
-        await fleet.places.look(mesh, list(prepared.parts))
+        found = await fleet.places.look(mesh, list(prepared.parts))
         if failed:
             raise _partial(mesh, failed, course)
-        status = await fleet.mesh(mesh)
+        status = merged(found.parts, found.why, found.directory)
         on_accepted(status)
         if wait and status.state == "ready":
             await begin(fleet, mesh)
@@ -154,7 +155,8 @@ async def apply(
 async def turn(agents: Mapping[str, AgentClient], mesh: str) -> AsyncIterator[None]:
     """Be the only one who changes a mesh, on all its machines, for the length of the block.
 
-    Machines are asked in one order by everybody, so two who begin at once don't both get half.
+    Everybody asks the first of its machines' names before the others, so of two who begin at once
+    on the same machines one gets all. On other machines both may be told to wait.
 
     Raises:
         AgentFault: `locked`: somebody else is at it.
@@ -162,10 +164,12 @@ async def turn(agents: Mapping[str, AgentClient], mesh: str) -> AsyncIterator[No
     holder = random_words.token_hex(8)
     lease = api.Lease(holder=holder, who=_who(), for_s=LEASE_S)
     taken: dict[str, AgentClient] = {}
+    first = min(agents, default="")
     try:
-        for name in sorted(agents):
-            await agents[name].lease(mesh, lease)
-            taken[name] = agents[name]
+        for names in ({first} & agents.keys(), agents.keys() - {first}):
+            these = {name: agents[name] for name in names}
+            taken |= these  # who is interrupted gives back what it may have got, too
+            (await each(these, lambda name, agent: agent.lease(mesh, lease))).all()
         async with asyncio.TaskGroup() as group:
             keeping = group.create_task(_keep(taken, mesh, lease), name="leases")
             try:
@@ -325,7 +329,7 @@ def _partial(mesh: str, failed: Mapping[str, OtterError], course: _Course) -> Ot
 def _who() -> str:
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):
+    except (OSError, KeyError, ImportError):  # ImportError: Windows, without USERNAME
         user = "somebody"
     return f"{user} on {socket.gethostname()}"
 

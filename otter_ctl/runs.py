@@ -25,6 +25,7 @@ import msgspec
 
 from net import tars
 from net.errors import OtterError
+from net.tars_by_path import is_plain
 from otter_agent import api
 from otter_ctl.errors import ResultsError
 
@@ -40,7 +41,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 FACTS = "run.json"
 REPORT = "report.json"
 _REPORT_BYTES = 1 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @dataclass(slots=True)
@@ -243,6 +244,8 @@ class RunFolder:
         parts = name.split("/")[1:]
         if "\0" in name or not {"", ".", ".."}.isdisjoint(parts):
             raise ValueError("no name for an output")
+        if not all(map(is_plain, parts)):
+            raise ValueError("no name for a file on this system")
         return self.path.joinpath("outputs", module, *parts)
 
     def write(self, name: str, data: bytes) -> None:

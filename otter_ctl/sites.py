@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from otter_ctl.lab.place import site_file
@@ -13,9 +15,26 @@ VARIABLE = "OTTER_SITE"
 
 def default_path() -> Path:
     """The user's own site file, whether it is there or not."""
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    folder = Path(base) if os.path.isabs(base) else Path("~/.config").expanduser()
-    return folder / "otter" / "site.toml"
+    return settings(sys.platform, os.environ, Path.home()) / "otter" / "site.toml"
+
+
+def settings(system: str, environ: Mapping[str, str], home: Path) -> Path:
+    """The folder where programs keep a user's settings.
+
+    Sources: the XDG Base Directory Specification; Apple's "File System Programming Guide"; Windows'
+    known folder RoamingAppData.
+
+    Args:
+        system: As `sys.platform` calls it.
+        environ: The user's environment.
+        home: The user's folder.
+    """
+    if system == "win32":
+        return Path(environ.get("APPDATA") or home / "AppData" / "Roaming")
+    named = environ.get("XDG_CONFIG_HOME", "")
+    if os.path.isabs(named):
+        return Path(named)
+    return home / "Library" / "Application Support" if system == "darwin" else home / ".config"
 
 
 def site_paths() -> tuple[Path, ...]:

@@ -115,11 +115,9 @@ def _same_version(name: str, info: api.Info) -> None:
 async def _wires(
     fleet: Fleet, names: list[str], infos: Mapping[str, api.Info], found: Found
 ) -> Wires:
-    addresses = {}
-    for name in names:
-        if name != LOCAL or LOCAL in fleet.agents.machines:
-            machine = fleet.agents.machines[name]
-            addresses[name] = await _address(fleet, machine, infos[name])
+    reached = {name: m for name, m in fleet.agents.machines.items() if name in names}
+    answers = await each(reached, lambda name, m: _address(fleet, m, infos[name]))
+    addresses = answers.all()
     if LOCAL in names and LOCAL not in addresses:
         addresses[LOCAL] = _towards(next(iter(addresses.values())), infos[LOCAL])
     mtu = min(_network(infos[name], addresses[name], name).mtu for name in names)
@@ -139,6 +137,8 @@ async def _wires(
 
 async def _address(fleet: Fleet, machine: Machine, info: api.Info) -> str:
     """A machine's address for data: what the site file says, or where SSH went."""
+    if machine.data is None and machine.direct:
+        return "127.0.0.1"
     if machine.data is None:
         return await fleet.agents.roads[machine.name].address()
     if _is_address(machine.data):

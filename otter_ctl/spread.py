@@ -1,4 +1,4 @@
-"""`Fleet`: an `AgentClient` of this machine that answers for all machines in what concerns meshes.
+"""`Fleet`: all machines, asked about meshes as if they were one.
 
 Questions about a whole mesh go to all its machines at once and are put together (`merging.py`);
 those about a module go to where it is. Must not know: topologies, plans, how anything is printed.
@@ -24,9 +24,10 @@ from otter_ctl import clocks
 from otter_ctl.client import AgentClient
 from otter_ctl.concerns import fits, is_fault, matching, shape, told
 from otter_ctl.errors import AgentFault, RemoteError
-from otter_ctl.fleet import Agents, Found, OnTrouble, Places, no_trouble
+from otter_ctl.fleet import Agents, OnTrouble, Places, no_trouble
 from otter_ctl.many import Answers, as_they_come, by_time, each, together
 from otter_ctl.merging import merged, summary, timeline
+from otter_ctl.meshes import Meshes
 from otter_ctl.topology.model import LOCAL, Machine
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ LEAD_S = 0.3
 """How long before an epoch all machines are told of it, besides the way there."""
 
 
-class Fleet(AgentClient):
+class Fleet(Meshes):
     """All machines; use with `async with`.
 
     Args:
         socket: Of this machine's agent.
         machines: The others that are known.
-        force: As of `AgentClient`.
+        force: As of `Meshes`.
         on_trouble: Told of machines that give no answer, once each.
     """
 
@@ -57,7 +58,8 @@ class Fleet(AgentClient):
         force: bool = False,
         on_trouble: OnTrouble = no_trouble,
     ) -> None:
-        super().__init__(socket, force=force)
+        self.machine = LOCAL
+        self.force = force
         self.agents = Agents(socket, machines, force=force)
         self._said: set[str] = set()
         self._on_trouble = on_trouble
@@ -66,9 +68,13 @@ class Fleet(AgentClient):
     async def __aenter__(self) -> Fleet:
         return self
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other machine than this one is known."""
+        return not self.agents.machines
+
     async def __aexit__(self, *raised: object) -> None:
         await self.agents.aclose()
-        await super().__aexit__(*raised)
 
     def _trouble(self, machine: str, what: str) -> None:
         if machine not in self._said:
@@ -89,7 +95,7 @@ class Fleet(AgentClient):
     async def mesh(self, name: str) -> api.MeshStatus:
         """One mesh, of all its machines that answer. Raises `AgentFault` with `not-found`."""
         found = await self.places.parts(name)
-        return merged(found.parts, found.why)
+        return merged(found.parts, found.why, found.directory)
 
     async def infos(self, mesh: str) -> list[api.Info]:
         """Facts about each machine that a mesh is on."""
@@ -102,7 +108,7 @@ class Fleet(AgentClient):
     async def clocks(self, mesh: str) -> dict[str, clocks.Offset]:
         """By how much the clocks of a mesh's machines differ from this one's."""
         agents = await self.places.clients(mesh)
-        return (await each(agents, lambda name, agent: clocks.measure(agent))).good
+        return (await clocks.measure_all(agents)).good
 
     async def status(self, name: str) -> api.MeshStatus:
         """One mesh, with the clocks of its machines compared to this one's."""
@@ -198,7 +204,7 @@ class Fleet(AgentClient):
         agents = await self.places.clients(mesh)
         offsets: dict[str, clocks.Offset] = {}
         if order == "start":
-            offsets = (await each(agents, lambda name, agent: clocks.measure(agent))).all()
+            offsets = (await clocks.measure_all(agents)).all()
             slowest = max(offset.error_s for offset in offsets.values())
             at = time.time() + LEAD_S + 4 * slowest if at is None else at
 
@@ -444,19 +450,7 @@ class Fleet(AgentClient):
 
     async def _at(self, mesh: str, module: str) -> AgentClient:
         """The agent that has a module; the first one if none has: it says so in its words."""
-        found = await self.places.parts(mesh)
-        for name, part in found.parts.items():
-            if any(m.name == module for m in part.spec.modules):
-                return await self.places.client_of(mesh, name)
-        self._lost(found, module)
-        return await self.places.client_of(mesh, next(iter(found.parts)))
-
-    def _lost(self, found: Found, module: str) -> None:
-        """Whether it is on a machine that gives no answer."""
-        for part in found.parts.values():
-            for away in part.spec.away:
-                if module in away.modules and away.machine in found.lost:
-                    raise found.lost[away.machine]
+        return await self.places.client_of(mesh, await self.places.seat(mesh, module))
 
 
 async def _pause(failures: int) -> None:

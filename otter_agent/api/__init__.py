@@ -25,6 +25,7 @@ from otter_agent.api.budgets import (
 from otter_agent.api.checks import (
     MAX_CORES,
     check,
+    check_names,
     no_budgets,
 )
 from otter_agent.api.digests import (
@@ -67,6 +68,7 @@ from otter_agent.api.many import (
     UDP_PORT,
     Away,
     ClockReading,
+    Directory,
     Lease,
     Measured,
     NetworkFact,
@@ -159,6 +161,7 @@ __all__ = [
     "ConditionStatus",
     "Copied",
     "Data",
+    "Directory",
     "Doubt",
     "DriverFact",
     "Effort",
@@ -241,6 +244,7 @@ __all__ = [
     "VolumeMount",
     "Wiring",
     "check",
+    "check_names",
     "decode",
     "digest",
     "encode",

@@ -19,6 +19,7 @@ from otter_agent.api.spec import Cell, Link, MeshSpec, ModuleSpec
 from otter_agent.api.timeline import TimelineEvent
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MACHINE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 _RUN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -48,19 +49,20 @@ def check(spec: MeshSpec) -> None:
     modules = [module.name for module in spec.modules]
     _need(spec.mtu in _MTUS, f"an MTU of {spec.mtu} bytes")
     _need(not spec.machine or _MACHINE.fullmatch(spec.machine), "a machine's name is none")
-    whole = not any(link.tunnel for link in spec.links) and not spec.away
+    whole = not any(link.tunnel for link in spec.links) and spec.is_whole
     _need(
         whole or spec.routing == "static", "routes can't follow links of which some are elsewhere"
     )
     for other in spec.away:
         _need(_MACHINE.fullmatch(other.machine), f"{other.machine[:80]!r} is no machine's name")
-    for name in (spec.name, *hosts, *modules, *spec.names):
+    listed = not spec.directory or (_DIGEST.fullmatch(spec.directory) and not spec.names)
+    _need(listed, f"{spec.directory[:80]!r} names no directory")
+    for name in (spec.name, *hosts, *modules):
         _need(_NAME.fullmatch(name), f"{name[:80]!r} is not a valid name")
+    check_names(spec.names)
     _need(_RUN.fullmatch(spec.run), f"{spec.run[:80]!r} is not a valid run id")
     _need(len(hosts) == len(spec.hosts), "two hosts have one name")
     _need(len({*modules}) == len(modules), "two modules have one name")
-    for address in spec.names.values():
-        _address(address)
     for host in spec.hosts:
         _address(host.address)
         _budget(f"host {host.name}", host.cpu, host.memory_bytes)
@@ -82,6 +84,17 @@ def check(spec: MeshSpec) -> None:
     _timeline(spec)
 
 
+def check_names(names: Mapping[str, str]) -> None:
+    """Refuse what would be more than a line of /etc/hosts each.
+
+    Raises:
+        msgspec.ValidationError: Says which name or address.
+    """
+    for name, address in names.items():
+        _need(_NAME.fullmatch(name), f"{name[:80]!r} is not a valid name")
+        _address(address)
+
+
 def _tunnel(link: Link, hosts: Container[str], spec: MeshSpec) -> str:
     """The end of a link that is on another machine; empty: none."""
     tunnel, where = link.tunnel, f"link {link.name[:80]!r}"
@@ -95,7 +108,8 @@ def _tunnel(link: Link, hosts: Container[str], spec: MeshSpec) -> str:
     _need(0 <= tunnel.less_s < 3600, f"{where}: {tunnel.less_s} s less")
     _need(_KEY.fullmatch(tunnel.key), f"{where}: its key is none")
     good = tunnel.host in (link.a, link.b) and tunnel.host not in hosts
-    _need(good and tunnel.host in spec.names, f"{where}: {tunnel.host[:80]!r} is not elsewhere")
+    known = spec.directory or tunnel.host in spec.names
+    _need(good and known, f"{where}: {tunnel.host[:80]!r} is not elsewhere")
     return tunnel.host
 
 

@@ -94,6 +94,18 @@ class Away(Data, frozen=True):
     """Module -> its host."""
 
 
+class Directory(Data, frozen=True):
+    """What all parts of a mesh on many machines say alike: an upload, sent and kept once a machine.
+
+    In each part it would be a mesh's size times its machines.
+    """
+
+    names: dict[str, str]
+    """Name of every host and module -> IPv4 address."""
+    machines: tuple[Away, ...]
+    """All of them, whoever asks among them."""
+
+
 class NetworkFact(Data, frozen=True):
     """An address of the machine."""
 

@@ -321,10 +321,18 @@ class MeshSpec(Data, frozen=True):
     """What this machine is called by who applied; empty: as its agent is."""
     away: tuple[Away, ...] = ()
     """The other machines of the mesh, with what is on them."""
+    directory: str = ""
+    """Digest of the `Directory` that says `names` and `away` instead; empty: they stand here."""
     mtu: int = MTU_BYTES
     """Of all devices of the mesh, on all machines: what the narrowest way between them carries."""
 
     def blobs(self) -> set[str]:
         """Digests of all uploads that its modules and its timeline need."""
         found = {blob for module in self.modules for blob in module.blobs()}
-        return found | {trace.blob for trace in self.timeline.traces}
+        found |= {trace.blob for trace in self.timeline.traces}
+        return found | {self.directory} if self.directory else found
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the mesh is on one machine."""
+        return not (self.away or self.directory)

@@ -14,7 +14,6 @@ from aiohttp import web
 
 from otter_agent import api, underlay
 from otter_agent.errors import AgentError
-from otter_agent.reach import reach
 from otter_agent.server.common import AGENT, answer, number
 from otter_agent.turns import Turns
 
@@ -55,7 +54,8 @@ async def _reach(request: web.Request) -> web.Response:
         _address(address)
     if not 576 <= mtu <= 65535:
         raise AgentError("bad-request", f"an MTU of {mtu} bytes")
-    return answer(await asyncio.to_thread(reach, local, remote, mtu))
+    machine = request.app[AGENT].machine
+    return answer(await asyncio.to_thread(machine.reach, local, remote, mtu))
 
 
 async def _underlay(request: web.Request) -> web.Response:

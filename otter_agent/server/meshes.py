@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import msgspec
 from aiohttp import web
 
-from otter_agent import api, streams
+from otter_agent import api, directory, streams
 from otter_agent.errors import AgentError
 from otter_agent.links.admission import lacking
 from otter_agent.links.counting import counted
@@ -74,6 +74,14 @@ async def _mesh(request: web.Request) -> web.Response:
     return answer(msgspec.structs.replace(status, streams=found, links=links))
 
 
+async def _directory(request: web.Request) -> web.Response:
+    agent = request.app[AGENT]
+    spec = agent.desired(request.match_info["mesh"]).spec
+    if not spec.directory:
+        raise AgentError("not-found", f"mesh {spec.name} has no directory")
+    return answer(await asyncio.to_thread(directory.read, agent.machine.layout, spec))
+
+
 async def _messages(request: web.Request) -> web.StreamResponse:
     agent = request.app[AGENT]
     spec = agent.mesh(request.match_info["mesh"]).spec
@@ -100,5 +108,6 @@ ROUTES = (
     web.get("/v1/meshes/{mesh}", _mesh),
     web.delete("/v1/meshes/{mesh}", _delete_mesh),
     web.post("/v1/meshes/{mesh}/check", _check_mesh),
+    web.get("/v1/meshes/{mesh}/directory", _directory),
     web.get("/v1/meshes/{mesh}/messages", _messages),
 )

@@ -9,6 +9,7 @@ import click
 
 from otter_ctl.cli import Session
 from otter_ctl.client import AgentClient
+from otter_ctl.meshes import Meshes
 from otter_ctl.sites import site_paths
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from otter_ctl.topology.model import Machine
 
 
-def connect(session: Session, *, force: bool = False) -> AgentClient:
+def connect(session: Session, *, force: bool = False) -> Meshes:
     """Everybody who may know of a mesh; use with `async with`.
 
     Raises:
@@ -24,9 +25,21 @@ def connect(session: Session, *, force: bool = False) -> AgentClient:
     """
     if not site_paths():
         return AgentClient(session.agent.socket, force=force)
-    from otter_ctl.topology.site import known_machines
+    return everybody(session, force=force)
 
-    return reach(session, known_machines(None), force=force)
+
+def everybody(session: Session, *, force: bool = False) -> Fleet:
+    """The same, as what also knows which machines there are.
+
+    Raises:
+        TopologyErrors: The site file is wrong.
+    """
+    known: Mapping[str, Machine] = {}
+    if site_paths():
+        from otter_ctl.topology.site import known_machines
+
+        known = known_machines(None)
+    return reach(session, known, force=force)
 
 
 def reach(session: Session, machines: Mapping[str, Machine], *, force: bool = False) -> Fleet:

@@ -17,9 +17,9 @@ from otter_ctl.cli.preparing import check_all, machines_of, prepared_for, reachi
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.status import show_failures
 from otter_ctl.cli.words import overcommitted, restarts
-from otter_ctl.client import AgentClient
 from otter_ctl.deploy import SETTLED, Prepared, with_secrets
 from otter_ctl.fetching import controller, facts
+from otter_ctl.meshes import Meshes
 from otter_ctl.planning.tunnels import Measuring
 from otter_ctl.planning.unbuilt import refuse_unsupported
 from otter_ctl.printable import printable_lines
@@ -138,7 +138,7 @@ def _verify(session: Session, mesh: str, *, as_json: bool) -> int:
 
     request = api.VerifyRequest(effort="quick", cpu=False)
 
-    async def question(client: AgentClient) -> list[api.VerifyRow]:
+    async def question(client: Meshes) -> list[api.VerifyRow]:
         return await measured(client, mesh, request, quiet=as_json)
 
     rows = ask(session, question)

@@ -11,7 +11,7 @@ import click
 from net.links.verify.tolerances import TOLERANCES
 from net.units import UnitError, duration, rate, ratio
 from otter_agent import api
-from otter_ctl.client import AgentClient
+from otter_ctl.meshes import Meshes
 from otter_ctl.printable import printable
 
 _TIMES = frozenset({"delay", "jitter", "cpu"})
@@ -59,7 +59,7 @@ def _amount(name: str, text: str) -> float:
 
 
 async def measured(
-    client: AgentClient, mesh: str, request: api.VerifyRequest, *, quiet: bool
+    client: Meshes, mesh: str, request: api.VerifyRequest, *, quiet: bool
 ) -> list[api.VerifyRow]:
     """All rows of a mesh's certificate; what is being measured is shown on stderr."""
     rows: list[api.VerifyRow] = []

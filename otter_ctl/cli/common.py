@@ -18,6 +18,7 @@ from otter_ctl.cli import Session
 from otter_ctl.cli.agents import connect
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
+from otter_ctl.meshes import Meshes
 
 T = TypeVar("T")
 COMPLETE_WITHIN_S = 0.3
@@ -44,14 +45,21 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return result[0]
 
 
-def ask(
-    session: Session, question: Callable[[AgentClient], Awaitable[T]], *, here: bool = False
-) -> T:
-    """One question to all who know of meshes; with `here` to this machine's agent only."""
+def ask(session: Session, question: Callable[[Meshes], Awaitable[T]]) -> T:
+    """One question to all who know of meshes."""
 
     async def asked() -> T:
-        alone = AgentClient(session.agent.socket) if here else connect(session)
-        async with alone as client:
+        async with connect(session) as client:
+            return await question(client)
+
+    return run(asked())
+
+
+def ask_here(session: Session, question: Callable[[AgentClient], Awaitable[T]]) -> T:
+    """One question to this machine's agent only."""
+
+    async def asked() -> T:
+        async with AgentClient(session.agent.socket) as client:
             return await question(client)
 
     return run(asked())
@@ -68,7 +76,7 @@ def print_json_line(value: Any) -> None:
     sys.stdout.flush()
 
 
-async def pick_mesh(client: AgentClient, name: str | None) -> str:
+async def pick_mesh(client: Meshes, name: str | None) -> str:
     """The mesh that `-m` names, or the only one there is."""
     if name is not None:
         return name
@@ -92,7 +100,7 @@ def _complete(
     if not session.agent.answers():
         return []
     try:
-        return ask(session, soon, here=True)
+        return ask_here(session, soon)
     except (OtterError, click.UsageError, TimeoutError):
         return []
 
@@ -212,7 +220,8 @@ _site_option = click.option(
     metavar="FILE",
     callback=_choose_site,
     expose_value=False,
-    help="Where your machines are, if not in ~/.config/otter/site.toml. [env: OTTER_SITE]",
+    help="Where your machines are, if not in ~/.config/otter/site.toml (docs/windows.md has the"
+    " place of other systems). [env: OTTER_SITE]",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -20,15 +21,15 @@ from otter_ctl.cli.common import (
     run,
 )
 from otter_ctl.cli.transfers import ByteProgress
-from otter_ctl.client import AgentClient
 from otter_ctl.copying import Copier
 from otter_ctl.fetching import about
+from otter_ctl.meshes import Meshes
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of modules, with their colons; local paths are the shell's own business."""
 
-    async def names(client: AgentClient) -> list[str]:
+    async def names(client: Meshes) -> list[str]:
         mesh = await client.mesh(await pick_mesh(client, ctx.params.get("mesh")))
         return [f"{module.name}:" for module in mesh.modules]
 
@@ -98,6 +99,7 @@ def command(
 def _split(text: str) -> tuple[str | None, str]:
     """(module, path), or (None, local path)."""
     module, colon, path = text.partition(":")
-    if not colon or not module or text.startswith((".", "/", "~")) or "/" in module:
+    local = text.startswith((".", "/", "~")) or "/" in module or os.path.splitdrive(text)[0]
+    if not colon or not module or local:
         return None, text
     return module, path or "."

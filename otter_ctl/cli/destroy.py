@@ -11,7 +11,7 @@ from net.errors import OtterError
 from otter_agent import api
 from otter_ctl import rollout
 from otter_ctl.cli import Session
-from otter_ctl.cli.agents import anybody, connect
+from otter_ctl.cli.agents import anybody, everybody
 from otter_ctl.cli.common import (
     force_option,
     json_option,
@@ -24,9 +24,9 @@ from otter_ctl.cli.common import (
 from otter_ctl.cli.links import show_doubts
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.transfers import bring_all
-from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
 from otter_ctl.runs import RunFolder
+from otter_ctl.spread import Fleet
 
 EXIT_FAILED = 1
 
@@ -89,7 +89,7 @@ def command(
 
 
 async def _one(session: Session, mesh: str | None, how: _How) -> tuple[str, RunFolder | None]:
-    async with connect(session, force=how.force) as client:
+    async with everybody(session, force=how.force) as client:
         name = await pick_mesh(client, mesh)
         summary = next((m for m in await client.meshes() if m.mesh == name), None)
         if summary is None:
@@ -105,7 +105,7 @@ async def _all(session: Session, how: _How) -> int:
     """Every mesh, one after the other; one that can't be removed keeps none of the others."""
     done: list[tuple[str, RunFolder | None]] = []
     failed = False
-    async with connect(session, force=how.force) as client:
+    async with everybody(session, force=how.force) as client:
         meshes = await client.meshes()
         names = [m.mesh for m in meshes if m.mine or how.force]
         _leave([m for m in meshes if m.mesh not in names])
@@ -120,7 +120,7 @@ async def _all(session: Session, how: _How) -> int:
     return _say_all(done, as_json=how.quiet) or (EXIT_FAILED if failed else 0)
 
 
-async def _remove(session: Session, client: AgentClient, name: str, how: _How) -> RunFolder | None:
+async def _remove(session: Session, client: Fleet, name: str, how: _How) -> RunFolder | None:
     status = await client.find_mesh(name)
     if status is None:
         return None

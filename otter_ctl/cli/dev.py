@@ -23,10 +23,11 @@ from otter_ctl.cli.common import (
     pick_mesh,
     run,
 )
+from otter_ctl.cli.interrupts import ENDS, heard, held_back
 from otter_ctl.cli.logs import printable
-from otter_ctl.client import AgentClient
 from otter_ctl.dev import ARRIVED, UNDER_WAY, Development, newest
 from otter_ctl.errors import AgentFault, AgentUnreachable, PlanError
+from otter_ctl.meshes import Meshes
 from otter_ctl.orders import Goal, wait_for
 from otter_ctl.runs import RunFolder
 
@@ -79,7 +80,7 @@ def command(
     return run(work())
 
 
-async def _folder_of(session: Session, client: AgentClient, mesh: str, module: str) -> Path:
+async def _folder_of(session: Session, client: Meshes, mesh: str, module: str) -> Path:
     """The module's build folder by the topology that was applied last, from here."""
     from otter_ctl.topology import load
 
@@ -101,7 +102,7 @@ class _Dev:
     """The verb's life: what is watched, told and put back."""
 
     def __init__(
-        self, client: AgentClient, mesh: str, module: str, development: Development, folder: Path
+        self, client: Meshes, mesh: str, module: str, development: Development, folder: Path
     ) -> None:
         self._client, self._mesh, self._module = client, mesh, module
         self._development = development
@@ -231,9 +232,8 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
     Whether `stop` is set says nothing of that: a mesh that somebody else destroyed sets it too.
     Afterwards Ctrl-C does nothing any more: the verb is about to end, and has its exit status.
     """
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    task = asyncio.current_task()
     assert task is not None
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     times = 0
 
     def asked() -> None:
@@ -243,17 +243,13 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
             task.cancel()
         stop.set()
 
-    for number in numbers:
-        loop.add_signal_handler(number, asked)
-    try:
-        yield
-    finally:
-        # One that comes in between waits for the end of it, and is ignored then.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        for number in numbers:
-            loop.remove_signal_handler(number)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    with contextlib.ExitStack() as afterwards, heard(dict.fromkeys(("SIGINT", *ENDS), asked)):
+        try:
+            yield
+        finally:
+            # One that comes in between waits for the end of it, and is ignored then.
+            afterwards.enter_context(held_back())
+            afterwards.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def _first(group: BaseException) -> BaseException:

@@ -11,8 +11,9 @@ import click
 from net.units import format_duration
 from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import ask, json_option, pass_session, print_json
+from otter_ctl.cli.common import ask_here, json_option, pass_session, print_json
 from otter_ctl.client import AgentClient
+from otter_ctl.system import no_agent, where_instead
 
 EXIT_FAILED = 1
 
@@ -35,6 +36,8 @@ def command(session: Session, as_json: bool) -> int:
 
     Exits with 1 if no runtime can be used.
     """
+    if why := no_agent():
+        return _of_a_controller(why, as_json=as_json)
     running = session.agent.answers()
     info = _ask_info(session) if running else session.agent.facts()
     checks = [_python(), _privileges(info), _agent(session, info if running else None)]
@@ -48,11 +51,24 @@ def command(session: Session, as_json: bool) -> int:
     return 0 if usable else EXIT_FAILED
 
 
+def _of_a_controller(why: str, *, as_json: bool) -> int:
+    """Where no agent can be there is little to check, and nothing wrong."""
+    checks = [_python(), Check("agent", None, why, where_instead())]
+    if as_json:
+        print_json({"usable": False, "checks": [_plain(c) for c in checks]})
+    else:
+        _show(checks)
+        click.echo(
+            "\nready to apply on other machines: `otterctl machine check NAME` looks at them"
+        )
+    return 0
+
+
 def _ask_info(session: Session) -> api.Info:
     async def question(client: AgentClient) -> api.Info:
         return await client.info()
 
-    return ask(session, question)
+    return ask_here(session, question)
 
 
 def _python() -> Check:

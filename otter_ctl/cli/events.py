@@ -10,7 +10,7 @@ from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import json_option, mesh_option, pass_session, print_json_line, run
-from otter_ctl.client import AgentClient
+from otter_ctl.meshes import Meshes
 from otter_ctl.printable import printable_lines
 
 
@@ -44,7 +44,7 @@ def command(session: Session, mesh: str | None, follow: bool, as_json: bool) -> 
     run(show())
 
 
-async def _is_gone(client: AgentClient, event: api.Event, mesh: str) -> bool:
+async def _is_gone(client: Meshes, event: api.Event, mesh: str) -> bool:
     """Whether that was the last of a mesh: another of its name may be there by now."""
     if (event.kind, event.state) != ("mesh", "destroyed"):
         return False

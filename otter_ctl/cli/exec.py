@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from otter_agent import api
-from otter_ctl.cli import Session
+from otter_ctl.cli import Session, terminal
 from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_module,
@@ -74,8 +74,10 @@ def command(
     too, and the window's size follows ours.
     """
     words = argv[1:] if argv and argv[0] == "--" else argv
+    if tty and not terminal.CAN:
+        raise click.UsageError(_NO_TERMINAL)
     if tty is None:
-        tty = is_terminal(sys.stdin) and is_terminal(sys.stdout)
+        tty = terminal.CAN and is_terminal(sys.stdin) and is_terminal(sys.stdout)
     request = api.ExecRequest(
         argv=words,
         env=_variables(variables, tty=tty),
@@ -94,6 +96,9 @@ def command(
         return run(execute())
     except asyncio.CancelledError:  # SIGTERM, SIGHUP
         return EXIT_ENDED
+
+
+_NO_TERMINAL = "this system has no terminals of Unix: leave -t out, or run otterctl in WSL2"
 
 
 def _variables(given: tuple[str, ...], *, tty: bool) -> dict[str, str]:
@@ -186,8 +191,11 @@ async def _input(*, typed: bool) -> AsyncIterator[bytes]:
     kind = os.fstat(fd).st_mode
     if is_terminal(sys.stdin):
         if typed:
-            async for data in keys(fd):
+            async for data in keys(fd) if terminal.CAN else terminal.read(fd):
                 yield data
+    elif not terminal.CAN:
+        async for data in terminal.read(fd):
+            yield data
     elif stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind):
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()

@@ -20,8 +20,8 @@ from otter_ctl.cli.common import (
     print_json_line,
     run,
 )
-from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
+from otter_ctl.meshes import Meshes
 
 _PORTS = 65536
 
@@ -93,7 +93,7 @@ def _number(text: str, what: str, least: int) -> int:
     return number
 
 
-async def _check(client: AgentClient, goal: forward.Goal) -> None:
+async def _check(client: Meshes, goal: forward.Goal) -> None:
     """What is misspelt is told now, not at the first connection."""
     spec = (await client.mesh(goal.mesh)).spec
     for what, name, known in (

@@ -118,10 +118,10 @@ def _of_mesh(session: Session, mesh: str | None) -> Picture:
     if mesh is None and not session.agent.answers():
         raise click.UsageError("name a file to draw: no agent runs here whose mesh could be meant")
 
-    from otter_ctl.client import AgentClient
     from otter_ctl.graph.build import of_status
+    from otter_ctl.meshes import Meshes
 
-    async def question(client: AgentClient) -> api.MeshStatus:
+    async def question(client: Meshes) -> api.MeshStatus:
         return await client.mesh(await pick_mesh(client, mesh))
 
     return of_status(ask(session, question))

@@ -8,8 +8,8 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.agents import connect
-from otter_ctl.cli.common import ask, json_option, pass_session, print_json, run
+from otter_ctl.cli.agents import everybody
+from otter_ctl.cli.common import ask_here, json_option, pass_session, print_json, run
 from otter_ctl.cli.tables import print_table
 from otter_ctl.cli.transfers import ByteProgress
 from otter_ctl.client import AgentClient
@@ -31,7 +31,7 @@ def list_images(session: Session, as_json: bool) -> None:
     async def question(client: AgentClient) -> list[api.ImageInfo]:
         return await client.images()
 
-    images = ask(session, question)
+    images = ask_here(session, question)
     if as_json:
         print_json(images)
         return
@@ -64,7 +64,7 @@ def prune(session: Session, dry_run: bool, as_json: bool) -> None:
     async def question(client: AgentClient) -> api.Pruned:
         return await client.prune(dry_run=dry_run)
 
-    pruned = ask(session, question)
+    pruned = ask_here(session, question)
     if as_json:
         print_json(pruned)
         return
@@ -100,7 +100,7 @@ def send(
     from otter_ctl.images.giving import sent_to  # few verbs need other machines
 
     with ByteProgress(quiet=as_json) as progress:
-        sent, failed = run(sent_to(connect(session), reference, source, targets, progress))
+        sent, failed = run(sent_to(everybody(session), reference, source, targets, progress))
     if as_json:
         print_json(sent)
     else:

@@ -53,6 +53,7 @@ def _copy(source: Traversable, target: Path, name: str) -> list[Path]:
             written += _copy(item, target / item.name, name)
         else:
             path = target / item.name
-            path.write_text(item.read_text(encoding="utf-8").replace("@NAME@", name))
+            text = item.read_text(encoding="utf-8").replace("@NAME@", name)
+            path.write_text(text, encoding="utf-8")
             written.append(path)
     return written

@@ -8,7 +8,7 @@ from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import anybody
 from otter_ctl.cli.common import ask, json_option, pass_session, print_json, site_option
-from otter_ctl.client import AgentClient
+from otter_ctl.meshes import Meshes
 
 
 @click.command(epilog="Example: otterctl ls --json")
@@ -18,7 +18,7 @@ from otter_ctl.client import AgentClient
 def command(session: Session, as_json: bool) -> None:
     """List meshes: everybody's, with who made them."""
 
-    async def question(client: AgentClient) -> list[api.MeshSummary]:
+    async def question(client: Meshes) -> list[api.MeshSummary]:
         return await client.meshes()
 
     meshes = ask(session, question) if anybody(session) else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -22,6 +23,7 @@ from otter_ctl.planning.expansion import expansion_lines
 from otter_ctl.planning.prediction import Forecast
 from otter_ctl.printable import printable
 from otter_ctl.secrets import present
+from otter_ctl.system import no_agent, where_instead
 from otter_ctl.topology import load
 from otter_ctl.topology.model import LOCAL
 
@@ -117,6 +119,9 @@ async def _prepare(
 
 def without_agent(spec: api.MeshSpec, facts: api.Info | None) -> list[AgentFault]:
     """Why an agent that `apply` starts here would refuse a mesh, as far as that is known before."""
+    if why := no_agent():
+        elsewhere = api.Problem(code="failed", message=why, hint=where_instead())
+        return [AgentFault(LOCAL, elsewhere)]
     if facts is None or spec.allow_degraded:
         return []
     if spec.modules and all(module.runtime == "fake" for module in spec.modules):
@@ -163,8 +168,8 @@ def show(prepared: Prepared) -> None:
         return
     click.echo(f"mesh {spec.name}:")
     _show_tunnels(prepared)
-    for change in prepared.changes:
-        _show_change(change)
+    # At once: a call for each of 100,000 lines takes a second.
+    click.echo("\n".join(line for change in prepared.changes for line in _change_lines(change)))
     counts = [
         f"{sum(c.kind == k for c in prepared.changes)} to {k}"
         for k in _SIGNS
@@ -203,20 +208,20 @@ _SIGNS = {
 _WORDS = {"update": "live", "replace": "restarts", "start": "starts"}
 
 
-def _show_change(change: Change) -> None:
+def _change_lines(change: Change) -> Iterator[str]:
     sign, colour = _SIGNS[change.kind]
     told = change.subject == "module" and change.kind in _WORDS
     note = f"  ({_WORDS[change.kind]})" if told else ""
     if change.restart:
         note = f"  (restarts: {causes(change)})"
-    click.secho(f"  {sign} {change.subject} {change.name}{note}", fg=colour)
+    yield click.style(f"  {sign} {change.subject} {change.name}{note}", fg=colour)
     for field in change.fields:
         if change.kind == "create" and field.new is not False:  # what isn't so says nothing
-            click.echo(f"      {field.field} = {_value(field.field, field.new)}")
+            yield f"      {field.field} = {_value(field.field, field.new)}"
         elif change.kind not in ("create", "remove"):
             mark = "  (restarts)" if field.needs_restart else ""
             old, new = _value(field.field, field.old), _value(field.field, field.new)
-            click.echo(f"      {field.field}: {old} -> {new}{mark}")
+            yield f"      {field.field}: {old} -> {new}{mark}"
 
 
 def _value(field: str, value: object) -> str:

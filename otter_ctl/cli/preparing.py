@@ -30,7 +30,7 @@ def machines_of(topology: Topology) -> set[str]:
     return set(assign(topology, None).values())
 
 
-def reaching(session: Session, topology: Topology, *, force: bool = False) -> AgentClient:
+def reaching(session: Session, topology: Topology, *, force: bool = False) -> Fleet:
     """Who is asked about a topology; use with `async with`."""
     known: dict[str, Machine] = {}
     if site_paths():
@@ -38,14 +38,12 @@ def reaching(session: Session, topology: Topology, *, force: bool = False) -> Ag
 
         known = known_machines(None)
     known |= {machine.name: machine for machine in topology.machines}
-    if not known:
-        return AgentClient(session.agent.socket, force=force)
     return reach(session, known, force=force)
 
 
 async def prepared_for(
     session: Session,
-    client: AgentClient,
+    fleet: Fleet,
     file: Path,
     overrides: Sequence[str],
     topology: Topology,
@@ -58,11 +56,10 @@ async def prepared_for(
     Raises:
         OtterError: It can't be planned, or machines that it names don't answer.
     """
-    site = await _surveyed(session, client, topology, measure)
+    site = await _surveyed(session, fleet, topology, measure)
     if site is None:
         # No other machine has to answer for what is here alone.
-        plain = type(client) is AgentClient
-        here = client if plain else await _fleet(client).agents.get(LOCAL)
+        here = await fleet.agents.get(LOCAL)
         info = await here.info()
         current = await here.find_mesh(topology.name)
         return prepare(file, overrides, current, info, topology=topology)
@@ -72,7 +69,7 @@ async def prepared_for(
     prepared = prepare(
         file,
         overrides,
-        merged(parts, {}) if parts else None,
+        merged(parts, {}, site.found.directory) if parts else None,
         site.infos.get(LOCAL) or site.infos[site.names[0]],
         topology=topology,
         infos=site.infos,
@@ -84,54 +81,47 @@ async def prepared_for(
 
 
 async def _surveyed(
-    session: Session, client: AgentClient, topology: Topology, measure: Measuring
+    session: Session, fleet: Fleet, topology: Topology, measure: Measuring
 ) -> Site | None:
     """None: all of it is, and was, on this machine."""
-    if type(client) is AgentClient:
+    if fleet.is_alone:
         return None
     from otter_ctl.siting import survey
 
     facts = None
     if LOCAL in machines_of(topology) and not session.agent.answers():
         facts = await asyncio.to_thread(session.agent.facts)
-    fleet = _fleet(client)
     site = await survey(fleet, topology, facts, measure=measure)
     here = site.names == [LOCAL] and set(site.found.parts) <= {LOCAL}
     return None if here and LOCAL not in fleet.agents.machines else site
 
 
-async def check_all(client: AgentClient, prepared: Prepared) -> None:
+async def check_all(fleet: Fleet, prepared: Prepared) -> None:
     """Refuse what can't work on a machine, before anything is changed.
 
     Raises:
         OtterError: Says which module and what is missing.
     """
     if not prepared.parts:
-        check_runtimes(prepared.plan.spec, await client.info())
+        here = await fleet.agents.get(LOCAL)
+        check_runtimes(prepared.plan.spec, await here.info())
         return
-    agents = await _fleet(client).agents.of(prepared.parts)
     for name, part in prepared.parts.items():
-        check_runtimes(part, await agents[name].info())
+        check_runtimes(part, prepared.infos[name])
 
 
-async def refusals(client: AgentClient, prepared: Prepared) -> list[AgentFault]:
+async def refusals(fleet: Fleet, prepared: Prepared) -> list[AgentFault]:
     """Why agents would refuse what is planned, as far as they answer."""
     if not prepared.parts:
-        problems = await client.check_mesh(prepared.plan.spec)
-        return [AgentFault(client.machine, problem) for problem in problems]
+        here = await fleet.agents.get(LOCAL)
+        problems = await here.check_mesh(prepared.plan.spec)
+        return [AgentFault(here.machine, problem) for problem in problems]
     from otter_ctl.many import each
 
-    agents = await _fleet(client).agents.of(prepared.parts)
+    agents = await fleet.agents.of(prepared.parts)
 
     async def ask(name: str, agent: AgentClient) -> tuple[api.Problem, ...]:
         return await agent.check_mesh(prepared.parts[name])
 
     answers = await each(agents, ask)  # an agent that isn't started yet refuses nothing
     return [AgentFault(name, p) for name in sorted(answers.good) for p in answers.good[name]]
-
-
-def _fleet(client: AgentClient) -> Fleet:
-    from otter_ctl.spread import Fleet
-
-    assert isinstance(client, Fleet)
-    return client

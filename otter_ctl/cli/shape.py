@@ -25,7 +25,7 @@ from otter_ctl.cli.common import (
     run,
 )
 from otter_ctl.cli.links import show_links
-from otter_ctl.client import AgentClient
+from otter_ctl.meshes import Meshes
 from otter_ctl.shaping import cell_changes, chosen, chosen_anything, chosen_cells
 from otter_ctl.topology.properties import KEYS, read_text
 from otter_ctl.topology.reader import Bad
@@ -271,7 +271,7 @@ def show(session: Session, names: tuple[str, ...], mesh: str | None, as_json: bo
     """
 
     async def question(
-        client: AgentClient,
+        client: Meshes,
     ) -> tuple[str, list[api.LinkStatus], list[api.BudgetStatus]]:
         name = await pick_mesh(client, mesh)
         found = await client.links(name), await client.budgets(name)

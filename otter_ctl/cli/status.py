@@ -13,8 +13,8 @@ from otter_ctl.cli.budgets import budgets_by_hand
 from otter_ctl.cli.common import ask, json_option, mesh_option, pass_session, pick_mesh, print_json
 from otter_ctl.cli.links import show_cells, show_doubts, show_links, show_tunnels
 from otter_ctl.cli.words import overcommitted
-from otter_ctl.client import AgentClient
 from otter_ctl.fetching import about
+from otter_ctl.meshes import Meshes
 
 
 @click.command(
@@ -30,7 +30,7 @@ Examples:
 def command(session: Session, mesh: str | None, as_json: bool) -> None:
     """Show hosts, modules, links and streams of a mesh: what is asked and what is in force."""
 
-    async def question(client: AgentClient) -> api.MeshStatus:
+    async def question(client: Meshes) -> api.MeshStatus:
         return await client.status(await pick_mesh(client, mesh))
 
     status = ask(session, question)

@@ -1,6 +1,7 @@
 """The user's terminal while a program elsewhere runs in it: raw, watched, and always given back.
 
-Must not know: modules, agents.
+That takes termios, which Windows hasn't (`CAN`): there commands get no terminal, and their input is
+read by a thread. Must not know: modules, agents.
 """
 
 from __future__ import annotations
@@ -10,9 +11,18 @@ import contextlib
 import os
 import signal
 import sys
-import termios
-import tty
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+
+from otter_ctl.cli.interrupts import ENDS, heard
+
+try:
+    import termios
+    import tty
+except ImportError:
+    CAN = False
+else:
+    CAN = True
 
 READ_BYTES = 1 << 16
 _LEFT = b"\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1006l\x1b[?2004l\x1b[?25h\x1b[0m\r"
@@ -71,7 +81,6 @@ def watched(resized: Callable[[], None], fd: int | None) -> Iterator[None]:
         fd: A terminal in raw mode, to be made raw again after the shell had it; None: there is
             none.
     """
-    loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
 
@@ -80,17 +89,9 @@ def watched(resized: Callable[[], None], fd: int | None) -> Iterator[None]:
             tty.setraw(fd, termios.TCSANOW)
         resized()
 
-    handlers: dict[int, Callable[[], object]] = {
-        signal.SIGWINCH: resized, signal.SIGCONT: continued,
-        signal.SIGTERM: task.cancel, signal.SIGHUP: task.cancel,
-    }  # fmt: skip
-    for number, handler in handlers.items():
-        loop.add_signal_handler(number, handler)
-    try:
+    ends = dict.fromkeys(ENDS, task.cancel)
+    with heard({"SIGWINCH": resized, "SIGCONT": continued, **ends}):
         yield
-    finally:
-        for number in handlers:
-            loop.remove_signal_handler(number)
 
 
 async def keys(fd: int) -> AsyncIterator[bytes]:
@@ -110,3 +111,29 @@ async def keys(fd: int) -> AsyncIterator[bytes]:
         if not data:
             return
         yield data
+
+
+async def read(fd: int) -> AsyncIterator[bytes]:
+    """What comes from a descriptor that no event loop can wait for: a thread reads it.
+
+    The thread may go on reading, as nothing can stop it; it keeps no process from ending.
+    """
+    loop = asyncio.get_running_loop()
+    came: asyncio.Queue[bytes] = asyncio.Queue()
+    room = threading.Semaphore(1)
+
+    def work() -> None:
+        data = b"-"
+        while data:
+            room.acquire()
+            try:
+                data = os.read(fd, READ_BYTES)
+            except OSError:
+                data = b""
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(came.put_nowait, data)
+
+    threading.Thread(target=work, name="stdin", daemon=True).start()
+    while data := await came.get():
+        yield data
+        room.release()

@@ -10,8 +10,8 @@ import click
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import anybody, connect
 from otter_ctl.cli.common import json_option, mesh_option, pass_session, pick_mesh, print_json, run
-from otter_ctl.client import AgentClient
 from otter_ctl.errors import TraceError
+from otter_ctl.meshes import Meshes
 from otter_ctl.printable import printable
 from otter_ctl.tracing import PARTS, Find, Hop, Trace, trace
 
@@ -80,7 +80,7 @@ def _newest(runs: Path, mesh: str | None) -> Path:
     return max(found, key=lambda path: path.name)  # named by the time of the run
 
 
-def _in_mesh(client: AgentClient, mesh: str) -> Find:
+def _in_mesh(client: Meshes, mesh: str) -> Find:
     async def find(ids: Sequence[str]) -> AsyncIterator[tuple[str, str]]:
         async for line in client.records(mesh, ids):
             yield line.module, line.line

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 
 from otter_agent import api
-from otter_ctl.client import AgentClient
 from otter_ctl.errors import FetchError
 from otter_ctl.fetching import about, fetch
+from otter_ctl.meshes import Meshes
 from otter_ctl.runs import RunFolder
 
 _DRAW_EVERY_S = 0.1
@@ -64,7 +64,7 @@ def show_warnings(warnings: Iterable[str]) -> None:
 
 
 async def bring_all(
-    client: AgentClient, status: api.MeshStatus, folder: RunFolder, *, discard: bool, quiet: bool
+    client: Meshes, status: api.MeshStatus, folder: RunFolder, *, discard: bool, quiet: bool
 ) -> None:
     """Fetch everything before a mesh is destroyed.
 

@@ -9,7 +9,7 @@ from click.shell_completion import CompletionItem
 
 from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import ask, complete_names, json_option, pass_session, print_json
+from otter_ctl.cli.common import ask_here, complete_names, json_option, pass_session, print_json
 from otter_ctl.client import AgentClient
 from otter_ctl.fetching import about
 
@@ -43,7 +43,7 @@ def list_volumes(session: Session, as_json: bool) -> None:
     async def question(client: AgentClient) -> list[api.VolumeInfo]:
         return await client.volumes()
 
-    volumes = ask(_with_agent(session), question)
+    volumes = ask_here(_with_agent(session), question)
     if as_json:
         print_json(volumes)
         return
@@ -83,6 +83,6 @@ def rm(session: Session, names: tuple[str, ...], as_json: bool) -> None:
             if not as_json:
                 click.echo(f"removed {name}")
 
-    ask(_with_agent(session), question)
+    ask_here(_with_agent(session), question)
     if as_json:
         print_json({"removed": list(names)})

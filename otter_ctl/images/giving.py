@@ -9,7 +9,6 @@ from typing import TypeVar
 import msgspec
 
 from net.errors import OtterError
-from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
 from otter_ctl.fetching import about
 from otter_ctl.images.calls import ImageCalls
@@ -47,7 +46,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def sent_to(
-    client: AgentClient,
+    fleet: Fleet,
     reference: str,
     source: str,
     targets: Sequence[str],
@@ -56,7 +55,7 @@ async def sent_to(
     """What each was sent, and what went wrong with the others.
 
     Args:
-        client: All machines; it is closed in the end.
+        fleet: All machines; it is closed in the end.
         reference: Of an engine's image; without a tag it is `latest`.
         source: Who has it.
         targets: Who gets it.
@@ -64,10 +63,10 @@ async def sent_to(
     """
     last = reference.rpartition("/")[2]
     reference = reference if ":" in last else f"{reference}:latest"
-    async with client:
-        if not isinstance(client, Fleet):
+    async with fleet:
+        if fleet.is_alone:
             raise RemoteError(targets[0], "no other machine is known", hint="otterctl machine add")
-        agents = client.agents
+        agents = fleet.agents
         giver = ImageCalls(await agents.get(source), source)
         takers = {name: ImageCalls(await agents.get(name), name) for name in dict.fromkeys(targets)}
         under_way: dict[str, int] = {}

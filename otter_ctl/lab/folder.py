@@ -12,7 +12,6 @@ Must not know: how any of it is made.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -149,6 +148,8 @@ class Folder:
             os.close(descriptor)
 
     def _lock(self, descriptor: int) -> None:
+        import fcntl  # of Unix alone; this module may be imported anywhere
+
         deadline = time.monotonic() + LOCK_S
         while True:
             try:

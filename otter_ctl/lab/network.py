@@ -11,7 +11,6 @@ address of this computer's end has the scope of its link.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -50,6 +49,8 @@ def taken() -> list[IPv4Network]:
 @contextmanager
 def choosing() -> Iterator[None]:
     """One lab of this computer at a time looks for networks and takes them."""
+    import fcntl  # of Unix alone; this module may be imported anywhere
+
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(CHOOSING, flags, 0o600)
     try:

@@ -11,7 +11,6 @@ The kernel hands a TAP device whole packets with their checksums, whatever their
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import struct
@@ -106,6 +105,8 @@ def carry(ways: list[Way]) -> None:
 
 
 def _tap(name: str) -> int:
+    import fcntl  # of Unix alone; this module may be imported anywhere
+
     descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(descriptor, _TUNSETIFF, _REQUEST.pack(name.encode(), _IFF_TAP | _IFF_NO_PI))
     return descriptor

@@ -47,7 +47,9 @@ async def accept(machine: Machine, fingerprint: str) -> None:
     path = await _known_hosts(host, config)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     line = f"{name} {key.export_public_key().decode().strip()}\n"
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as file:
+    with os.fdopen(
+        os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8"
+    ) as file:
         file.write(line)
 
 

@@ -78,12 +78,12 @@ def check(machine: Machine) -> None:
     path = own_file()
     with tempfile.TemporaryDirectory() as folder:
         tried = Path(folder) / path.name
-        tried.write_text(_with(machine, path))
+        tried.write_text(_with(machine, path), encoding="utf-8")
         _check(machine.name, path, tried)
 
 
 def _with(machine: Machine, path: Path) -> str:
-    before = path.read_text() if path.exists() else ""
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
     return f"{before.rstrip()}\n\n{_table(machine)}".lstrip()
 
 
@@ -96,7 +96,7 @@ def remove(name: str) -> Path | None:
     headers = re.compile(
         rf"^[ \t]*\[[ \t]*machines[ \t]*\.[ \t]*\"?{re.escape(name)}\"?[ \t]*[.\]]"
     )
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     for line in lines:
         if _HEADER.match(line):
             inside = bool(headers.match(line))
@@ -124,7 +124,7 @@ def _replace(name: str, path: Path, text: str) -> None:
     """Whole or not at all, and only if it can be read then."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text)
+    beside.write_text(text, encoding="utf-8")
     try:
         _check(name, path, beside)
     except RemoteError:

@@ -193,4 +193,4 @@ def remove(facts: Facts) -> list[Step]:
 
 def data(name: str) -> str:
     """A file beside this one, of folder data."""
-    return files("otter_ctl.machine").joinpath("data", name).read_text()
+    return files("otter_ctl.machine").joinpath("data", name).read_text(encoding="utf-8")

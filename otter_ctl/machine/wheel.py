@@ -74,7 +74,7 @@ def _package_files(root: Path) -> Iterator[tuple[str, bytes]]:
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
-                yield str(path.relative_to(root)), path.read_bytes()
+                yield path.relative_to(root).as_posix(), path.read_bytes()
 
 
 def _metadata(found: Distribution) -> str:

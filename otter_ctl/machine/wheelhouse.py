@@ -58,14 +58,14 @@ def fetch(machine: str, facts: Facts, python: Python) -> list[Path]:
         with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as beside:
             fresh = Path(beside) / "wheels"
             _download(machine, fresh, version, platforms, wanted)
-            (fresh / "complete").write_text(key)
+            (fresh / "complete").write_text(key, encoding="utf-8")
             _replace(folder, fresh, key)
     return sorted(folder.glob("*.whl"), key=lambda path: (not path.name.startswith("pip-"), path))
 
 
 def _complete(folder: Path, key: str) -> bool:
     try:
-        return (folder / "complete").read_text() == key
+        return (folder / "complete").read_text(encoding="utf-8") == key
     except OSError:
         return False
 

@@ -11,8 +11,9 @@ shares a medium has to be together. Must not know: SSH, agents, topologies.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -20,7 +21,10 @@ from otter_agent import api
 from otter_ctl.planning.tunnels import Pair, Wires, chosen, opens, taken_off
 from otter_ctl.topology.model import LOCAL
 
+T = TypeVar("T")
 _VNIS = 1 << 24
+FEW = 16
+"""Machines whose parts name all others, and all names; of more a directory does, see `listing`."""
 
 
 def split(
@@ -39,39 +43,85 @@ def split(
     names = sorted(set(machines.values()))
     if names == [LOCAL]:
         return {LOCAL: whole}
-    of = {host.name: machines.get(host.name, names[0]) for host in whole.hosts}
-    away = {
-        name: api.Away(
-            machine=name,
-            hosts=tuple(h.name for h in whole.hosts if of[h.name] == name),
-            modules={m.name: m.host for m in whole.modules if of[m.host] == name},
-        )
-        for name in names
-    }
+    of = _seats(whole, machines, names)
+    away = _aways(whole, of, names)
+    listed = listing(whole, machines)
     crossing = [link for link in whole.links if of[link.a] != of[link.b]]
     vnis = _vnis(whole.name, crossing, wires.kept)
     mtu = min(whole.mtu, wires.mtu - api.TUNNEL_BYTES) if crossing else whole.mtu
+    hosts = _by_machine(whole.hosts, lambda host: (of[host.name],))
+    links = _by_machine(whole.links, lambda link: dict.fromkeys((of[link.a], of[link.b])))
+    cells = _by_machine(whole.cells, lambda cell: (of[cell.host],))
+    modules = _by_machine(whole.modules, lambda module: (of[module.host],))
+    timelines = _timelines(whole, names, of)
     return {
         name: replace(
             whole,
-            hosts=tuple(h for h in whole.hosts if of[h.name] == name),
-            links=tuple(_links(whole.links, name, of, wires, vnis)),
-            cells=tuple(c for c in whole.cells if of[c.host] == name),
-            modules=tuple(m for m in whole.modules if of[m.host] == name),
-            timeline=_timeline(whole, name, of),
+            hosts=tuple(hosts[name]),
+            links=tuple(_links(links[name], name, of, wires, vnis)),
+            cells=tuple(cells[name]),
+            modules=tuple(modules[name]),
+            timeline=timelines[name],
             machine=name,
-            away=tuple(other for other in away.values() if other.machine != name),
+            names={} if listed else whole.names,
+            away=() if listed else tuple(a for a in away.values() if a.machine != name),
+            directory=api.digest(listed) if listed else "",
             mtu=mtu,
         )
         for name in names
     }
 
 
-def join(parts: Iterable[api.MeshSpec]) -> api.MeshSpec:
-    """All of a mesh, of the parts that are known; in the order of the machines' names."""
+def listing(whole: api.MeshSpec, machines: Mapping[str, str]) -> bytes:
+    """The directory of a mesh on many machines, an upload; empty: it needs none.
+
+    What every part would say of all others grows by the square of them.
+    """
+    names = sorted(set(machines.values()))
+    if len(names) <= FEW:
+        return b""
+    away = _aways(whole, _seats(whole, machines, names), names)
+    return api.encode(api.Directory(names=whole.names, machines=tuple(away.values())))
+
+
+def _seats(
+    whole: api.MeshSpec, machines: Mapping[str, str], names: Sequence[str]
+) -> dict[str, str]:
+    return {host.name: machines.get(host.name, names[0]) for host in whole.hosts}
+
+
+def _aways(whole: api.MeshSpec, of: Mapping[str, str], names: Sequence[str]) -> dict[str, api.Away]:
+    hosts: dict[str, list[str]] = {name: [] for name in names}
+    modules: dict[str, dict[str, str]] = {name: {} for name in names}
+    for host in whole.hosts:
+        hosts[of[host.name]].append(host.name)
+    for module in whole.modules:
+        modules[of[module.host]][module.name] = module.host
+    return {
+        name: api.Away(machine=name, hosts=tuple(hosts[name]), modules=modules[name])
+        for name in names
+    }
+
+
+def _by_machine(items: Iterable[T], where: Callable[[T], Iterable[str]]) -> dict[str, list[T]]:
+    """Items by the machines that they concern, in their order: one look at each."""
+    found: dict[str, list[T]] = defaultdict(list)
+    for item in items:
+        for name in where(item):
+            found[name].append(item)
+    return found
+
+
+def join(parts: Iterable[api.MeshSpec], names: Mapping[str, str] | None = None) -> api.MeshSpec:
+    """All of a mesh, of the parts that are known; in the order of the machines' names.
+
+    Args:
+        parts: At least one.
+        names: Those of the directory, where parts have one.
+    """
     ordered = sorted(parts, key=lambda part: part.machine)
     first = ordered[0]
-    if not ordered[1:] and not first.away:
+    if not ordered[1:] and first.is_whole:
         return first
     links: dict[str, api.Link] = {}
     for link in (link for part in ordered for link in part.links):
@@ -88,7 +138,9 @@ def join(parts: Iterable[api.MeshSpec]) -> api.MeshSpec:
         modules=tuple(module for part in ordered for module in part.modules),
         timeline=_joined([part.timeline for part in ordered]),
         machine="",
+        names=first.names or dict(names or {}),
         away=(),
+        directory="",
     )
 
 
@@ -202,14 +254,29 @@ def _vnis(mesh: str, links: Iterable[api.Link], kept: Mapping[str, api.Tunnel]) 
     return found
 
 
-def _timeline(whole: api.MeshSpec, machine: str, of: Mapping[str, str]) -> api.TimelineSpec:
-    """What of it concerns directions that are made scarce here, and hosts that are here."""
-    ways: set[tuple[str, str]] = set()
+def _timelines(
+    whole: api.MeshSpec, names: Sequence[str], of: Mapping[str, str]
+) -> dict[str, api.TimelineSpec]:
+    """Each machine's part of it."""
+    if not (whole.timeline.traces or whole.timeline.events or whole.timeline.moves):
+        return dict.fromkeys(names, whole.timeline)
+    ways: dict[str, set[tuple[str, str]]] = {name: set() for name in names}
     for link in whole.links:
         for way, asked in (("forward", link.forward), ("reverse", link.reverse)):
-            if asked is not None and shaper(link, of, forward=way == "forward") == machine:
-                ways.add((link.name, way))
+            if asked is not None:
+                ways[shaper(link, of, forward=way == "forward")].add((link.name, way))
     seats = {m.name: of[m.host] for m in whole.modules}
+    return {name: _timeline(whole, name, of, ways[name], seats) for name in names}
+
+
+def _timeline(
+    whole: api.MeshSpec,
+    machine: str,
+    of: Mapping[str, str],
+    ways: set[tuple[str, str]],
+    seats: Mapping[str, str],
+) -> api.TimelineSpec:
+    """What of it concerns directions that are made scarce here, and hosts that are here."""
     events = [_event(event, machine, ways, of, seats) for event in whole.timeline.events]
     return replace(
         whole.timeline,

@@ -186,6 +186,12 @@ MACHINE = Table(
         "Whether it makes the images of all machines of its kind, and sends them.",
         default=False,
     ),
+    Key(
+        "direct",
+        values.BOOLEAN,
+        "Of a site file only: `socket` is on this very computer, no SSH leads there.",
+        default=False,
+    ),
 )
 
 TOPOLOGY = Table(

@@ -26,6 +26,7 @@ def read_machines(written: Mapping[str, Fields], folder: Path) -> dict[str, Mach
             ssh_config=_below(folder, own.get("ssh_config")),
             socket=own.get("socket", DEFAULT_SOCKET),
             builder=own.get("builder", False),
+            direct=own.get("direct", False),
         )
         for name, own in written.items()
     }
@@ -42,6 +43,9 @@ def check_brought_along(written: Mapping[str, Fields]) -> None:
             own.place.child("ssh_config").report(
                 "a topology can't bring an SSH configuration", hint
             )
+        if "direct" in own.given:
+            hint = "it would be asked as you: write it into your site file"
+            own.place.child("direct").report("a topology can't name a socket of yours", hint)
 
 
 def _below(folder: Path, path: str | None) -> str | None:
@@ -58,7 +62,8 @@ def _over(own: Machine, below: Machine | None) -> Machine:
         data=own.data or below.data,
         labels=own.labels or below.labels,
         ssh_config=own.ssh_config or below.ssh_config,
-        socket=below.socket if own.socket == DEFAULT_SOCKET else own.socket,
+        socket=below.socket if below.direct or own.socket == DEFAULT_SOCKET else own.socket,
+        direct=below.direct,
         builder=own.builder or below.builder,
     )
 

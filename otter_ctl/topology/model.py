@@ -54,6 +54,7 @@ class Machine:
         ssh_config: Absolute path of an OpenSSH client configuration; None: the user's own.
         socket: The agent's Unix socket over there.
         builder: It makes the images of all machines of its kind.
+        direct: The socket is on this very computer: no SSH leads there.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Machine:
     ssh_config: str | None = None
     socket: str = DEFAULT_SOCKET
     builder: bool = False
+    direct: bool = False
 
     @property
     def is_local(self) -> bool:

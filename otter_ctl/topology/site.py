@@ -6,6 +6,7 @@ Must not know: topologies, how a machine is reached.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,12 @@ def read_site(path: Path) -> dict[str, Machine]:
     Raises:
         TopologyErrors: With everything that is wrong with it.
     """
-    text = source.read(path)
+    return _read(path, source.read(path))
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, text: str) -> dict[str, Machine]:
+    """A verb may need it twice, and one of a thousand machines takes a tenth of a second."""
     tables = source.parse(path, text)
     root = Place([])
     fields = Fields(root)

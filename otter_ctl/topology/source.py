@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from net.opening import READ_AT_ONCE
 from otter_ctl.errors import TopologyError, TopologyErrors
 
 SIZE_LIMIT = 4 << 20
@@ -51,7 +52,7 @@ def read(path: Path) -> str:
 
 def _bytes(path: Path) -> bytes:
     """At most one byte more than allowed; a pipe or terminal might never give or end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, READ_AT_ONCE)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("it isn't a regular file")

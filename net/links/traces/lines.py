@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from net.links.traces.trace import MAX_POINTS, Trace, TraceFileError
+from net.opening import READ_AT_ONCE
 
 MAX_FILE_BYTES = 64 << 20
 MAX_LINE_BYTES = 64 << 10
@@ -53,7 +54,7 @@ class Lines:
 
     def _lines(self) -> Iterator[str]:
         # Not blocking: a FIFO that nobody writes to must not hold the reader up.
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(self._path, READ_AT_ONCE)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):

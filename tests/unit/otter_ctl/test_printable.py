@@ -43,15 +43,14 @@ def test_paths_in_problems(tmp_path):
     assert caught.value.errors[0].path == str(path)
 
 
-def test_values_in_a_plan(read, capsys):
+def test_values_in_a_plan(read):
     topology = read(
         'name = "m"\n[hosts.a]\n[modules.b]\nruntime = "process"\n'
         'command = ["\\u001b[31m", "\\u202e"]\nenv = { A = "\\u001b[31mred\\u0007" }\n'
     )
     spec = plan(topology, current=None, runtime_default="fake", blobs={}, run="r").spec
     (module,) = (change for change in diff(None, spec) if change.subject == "module")
-    plan_verb._show_change(module)
-    told = capsys.readouterr().out
+    told = "\n".join(plan_verb._change_lines(module))
     assert "env.A = \\x1b[31mred\\x07" in told
     assert told.replace("\n", "").isprintable()
 

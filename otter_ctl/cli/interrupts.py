@@ -1,0 +1,63 @@
+"""Signals heard on the event loop, wherever the system has them; Windows has SIGINT alone.
+
+Must not know: verbs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+
+ENDS = ("SIGTERM", "SIGHUP")
+"""Asks a program to end, besides Ctrl-C."""
+
+
+@contextmanager
+def heard(handlers: Mapping[str, Callable[[], object]]) -> Iterator[None]:
+    """Call these on the loop for the length of the block; as it was before, then.
+
+    Args:
+        handlers: Name of a signal -> what to do; of those that the system hasn't, nothing comes.
+    """
+    loop = asyncio.get_running_loop()
+    there = {getattr(signal, n): h for n, h in handlers.items() if hasattr(signal, n)}
+    before = {}
+    for number, handler in there.items():
+        try:
+            loop.add_signal_handler(number, handler)
+        except NotImplementedError:  # the loop of Windows
+            before[number] = signal.signal(number, _soon(loop, handler))
+    try:
+        yield
+    finally:
+        for number in there:
+            if number in before:
+                signal.signal(number, before[number])
+            else:
+                loop.remove_signal_handler(number)
+
+
+def _soon(
+    loop: asyncio.AbstractEventLoop, handler: Callable[[], object]
+) -> Callable[[int, FrameType | None], None]:
+    def heard_by_python(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(handler)
+
+    return heard_by_python
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Ctrl-C waits until the block has ended, where a system can have it wait."""
+    mask = getattr(signal, "pthread_sigmask", None)
+    if mask is None:
+        yield
+        return
+    mask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        mask(signal.SIG_UNBLOCK, {signal.SIGINT})

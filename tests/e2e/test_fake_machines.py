@@ -1,0 +1,134 @@
+"""`otter-agent fake`: many machines in one process, driven by whole commands; no root needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from helpers.otter import BIN
+
+MACHINES = 20
+"""More than those whose parts name all others: a directory does."""
+TOPOLOGY = "\n".join(
+    [
+        'name = "many"', "[defaults.module]", 'runtime = "fake"',
+        *(f'[hosts.h{n}]\nmachine = "fake{n}"' for n in range(1, MACHINES + 1)),
+        *(f'[[links]]\nbetween = ["h1", "h{n}"]\ndelay = "5ms"' for n in range(2, MACHINES + 1)),
+        '[modules.m]\nhost = "h*"\ncommand = ["sleep"]', "",
+    ]
+)  # fmt: skip
+
+
+class World:
+    """The machines, and `otterctl` that knows of them."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="otter-f-"))
+        self.site = self.folder / "m" / "site.toml"
+        self.env = {**os.environ, "OTTER_ROOT": str(self.folder / "c"), "NO_COLOR": "1"}
+        (self.folder / "topology.toml").write_text(TOPOLOGY)
+        command = [BIN / "otter-agent", "fake", str(MACHINES), "--root", self.folder / "m"]
+        self.child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.child.stdout is not None
+        self.said = self.child.stdout.readline()
+
+    def __call__(self, *words: object, code: int = 0) -> str:
+        verb, *others = map(str, words)
+        done = subprocess.run(
+            [BIN / "otterctl", verb, *others, "--site", self.site], env=self.env, text=True,
+            capture_output=True, check=False, cwd=self.folder, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == code, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def status(self) -> dict:
+        return json.loads(self("status", "--json"))
+
+    def ask(self, machine: str, path: str) -> dict:
+        socket = self.folder / "m" / machine / "agent.sock"
+        command = ["curl", "-s", "--unix-socket", socket, f"http://a{path}"]
+        return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    def close(self) -> None:
+        self.child.send_signal(signal.SIGTERM)
+        assert self.child.wait(30) == 0
+        assert self.child.stdout is not None
+        self.child.stdout.close()
+        shutil.rmtree(self.folder)
+
+
+@pytest.fixture(scope="module")
+def machines():
+    made = World()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def world(machines):
+    """With no mesh after the test."""
+    yield machines
+    machines("destroy", "--all", "--yes", "--no-fetch")
+
+
+def test_it_says_where_its_machines_are(machines):
+    assert machines.said == f"{MACHINES} fake machines: otterctl VERB --site {machines.site}\n"
+    assert machines.site.read_text().count("[machines.") == MACHINES
+
+
+def test_a_mesh_on_twenty_machines_is_one_mesh(world):
+    planned = world("plan", "topology.toml")
+    assert f"{1 + MACHINES + MACHINES - 1 + MACHINES} to create" in planned
+    assert f"{MACHINES} modules ready" in world("apply", "topology.toml")
+    status = world.status()
+    assert {m["name"]: m["machine"] for m in status["hosts"]} == {
+        f"h{n}": f"fake{n}" for n in range(1, MACHINES + 1)
+    }
+    assert {m["state"] for m in status["modules"]} == {"ready"}
+    assert "nothing to change" in world("apply", "topology.toml")
+    assert "nothing to change" in world("plan", "topology.toml")
+
+
+def test_parts_name_their_directory_alone(world):
+    """Else what is sent and kept grew by the square of the machines."""
+    world("apply", "topology.toml")
+    parts = [world.ask(f"fake{n}", "/v1/meshes/many")["spec"] for n in (1, 2, MACHINES)]
+    assert len({part["directory"] for part in parts}) == 1
+    assert not any(part.get("names") or part.get("away") for part in parts)
+    listed = world.ask("fake7", "/v1/meshes/many/directory")
+    assert len(listed["names"]) == 2 * MACHINES
+    assert {away["machine"] for away in listed["machines"]} == {
+        f"fake{n}" for n in range(1, MACHINES + 1)
+    }
+
+
+def test_a_machine_that_is_silent_hides_nothing(world):
+    world("apply", "topology.toml")
+    address = {m["name"]: m["address"] for m in world.status()["modules"]}
+    socket = world.folder / "m" / "fake3" / "agent.sock"
+    socket.rename(socket.with_suffix(".away"))
+    try:
+        status = world.status()
+    finally:
+        socket.with_suffix(".away").rename(socket)
+    (lost,) = (m for m in status["modules"] if m["state"] != "ready")
+    assert (lost["name"], lost["host"]) == ("m-h3", "h3")
+    assert lost["reason"] == "machine fake3 gives no answer"
+    assert lost["address"] == address["m-h3"]
+    assert [m["name"] for m in status["machines"] if not m["reachable"]] == ["fake3"]
+
+
+@pytest.mark.parametrize("count", ["0", "4001"])
+def test_so_many_can_not_be_had(count, tmp_path):
+    command = [BIN / "otter-agent", "fake", count, "--root", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "1 to 4000" in done.stderr
