@@ -8,6 +8,7 @@ Machines that have what they need are asked once, and that is all. Must not know
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from otter_ctl.many import each
 from otter_ctl.spread import Fleet
 
 JOBS_AT_ONCE = 4
+_ID = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
 _STEP_S = 0.2
 """Between two words of progress."""
 
@@ -54,7 +56,7 @@ async def lacking(fleet: Fleet, prepared: Prepared) -> list[Job]:
     needs = {
         name: found
         for name, part in prepared.parts.items()
-        if (found := [m for m in part.modules if m.runtime == "docker"])
+        if (found := [m for m in part.modules if m.runtime == "docker" and _has_name(m)])
     }
     builders = fleet.agents.builders
     alone = len(needs.keys() | set(builders)) < 2
@@ -68,6 +70,12 @@ async def lacking(fleet: Fleet, prepared: Prepared) -> list[Job]:
     same = {name: _of_same_image(found, needs.values()) for name, found in needs.items()}
     builds = {m.name for m in everything if m.build is not None}
     return choose(looks, same, builds, builders)
+
+
+def _has_name(module: api.ModuleSpec) -> bool:
+    """Not only an id or a digest, by which an image can't be sent."""
+    image = module.image or ""
+    return "@" not in image and not _ID.fullmatch(image)
 
 
 async def _looks(

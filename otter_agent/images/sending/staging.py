@@ -8,7 +8,6 @@ Must not know: how they come, engines.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import hashlib
@@ -21,6 +20,7 @@ from typing import Any
 from otter_agent.api.parcels import ParcelError, Unpacker
 from otter_agent.errors import AgentError
 from otter_agent.images.locks import Locks
+from otter_agent.images.steps import to_end
 
 _PART = ".part"
 _KEPT_S = 7 * 86400.0
@@ -70,6 +70,8 @@ class Staging:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
                 await self._append(digits, chunks)
+            except FileNotFoundError as error:  # somebody prunes
+                raise AgentError("changed", f"layer {digits[:12]} was removed meanwhile") from error
             except OSError as error:
                 self._drop_part(digits)
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -79,7 +81,7 @@ class Staging:
 
     async def _append(self, digits: str, chunks: AsyncIterator[bytes]) -> None:
         part, unpacker = self._part(digits), Unpacker()
-        hashed = await asyncio.to_thread(self._hashed, digits)
+        hashed = await to_end(self._hashed, digits)
 
         def write(chunk: bytes) -> None:
             for piece in unpacker.feed(chunk):
@@ -89,7 +91,7 @@ class Staging:
         with part.open("ab") as file:
             try:
                 async for chunk in chunks:
-                    await asyncio.to_thread(write, chunk)
+                    await to_end(write, chunk)
             except ParcelError as error:
                 self._drop_part(digits)
                 raise _corrupt(digits, str(error)) from error

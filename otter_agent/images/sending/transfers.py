@@ -16,6 +16,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,22 @@ _KEPT_S = 600.0
 """An image that `docker save` wrote goes after so long without anybody reading it."""
 
 
+@dataclass(slots=True)
+class _Kept:
+    """An image that the engine has written to a file.
+
+    Attributes:
+        name: The engine's id of it.
+        used: When it was last asked for.
+        readers: Who had it offered and has not released it.
+    """
+
+    saved: Saved
+    name: str
+    used: float
+    readers: int = 1
+
+
 class Transfers:
     """Sends and receives images of one engine.
 
@@ -56,7 +73,7 @@ class Transfers:
         self._scratch = layout.scratch
         self.staging = Staging(layout.lib / "layers")
         self.received = Received(layout.lib / "received.json")
-        self._saved: dict[str, tuple[Saved, float]] = {}
+        self._saved: dict[str, _Kept] = {}
         self._locks = Locks()
 
     # --- sender ------------------------------------------------------------------------------
@@ -96,8 +113,6 @@ class Transfers:
             ImageError: It can't be read.
         """
         reading = await self._reading(image, diff_id)
-        if image in self._saved:
-            self._saved[image] = (self._saved[image][0], time.monotonic())
         try:
             async for parcel in _parcels(reading(start)):
                 yield parcel
@@ -105,10 +120,17 @@ class Transfers:
             raise ImageError("docker", "read a layer of", image[:19], str(error)) from error
 
     async def release(self, image: str) -> None:
-        """Nobody reads it any more."""
+        """One of those who had it offered reads it no more."""
+        kept = self._saved.get(image)
+        if kept is not None:
+            kept.readers -= 1
+            if kept.readers <= 0:
+                await self._forget(image)
+
+    async def _forget(self, image: str) -> None:
         kept = self._saved.pop(image, None)
         if kept is not None:
-            await asyncio.to_thread(kept[0].file.unlink, True)
+            await asyncio.to_thread(kept.saved.file.unlink, True)
 
     async def _opened(
         self, reference: str, found: Mapping[str, Any]
@@ -118,30 +140,36 @@ class Transfers:
         if root is not None:
             with contextlib.suppress(Unreadable):
                 return await asyncio.to_thread(_on_disk, root, found["Id"])
-        await self._forget_old()
+        async with self._locks.hold(found["Id"]):  # several may ask for one image
+            kept = await self._save(reference, found["Id"])
+        return kept.config, {diff_id: size for diff_id, (_, size) in kept.layers.items()}
+
+    async def _save(self, reference: str, name: str) -> Saved:
+        limit = time.monotonic() - _KEPT_S
+        for image, kept in list(self._saved.items()):
+            if kept.name == name:
+                kept.readers += 1
+                kept.used = time.monotonic()
+                return kept.saved
+            if kept.used < limit:
+                await self._forget(image)
         file = self._scratch / f"save-{os.urandom(6).hex()}.tar"
         try:
-            kept = await saved.save(self._engine, reference, file)
+            found = await saved.save(self._engine, reference, file)
         except BaseException as error:
             file.unlink(missing_ok=True)
             if isinstance(error, NotReadable | OSError):
                 raise ImageError("docker", "send", reference, str(error)) from error
             raise
-        image = f"sha256:{hashlib.sha256(kept.config).hexdigest()}"
-        await self.release(image)
-        self._saved[image] = (kept, time.monotonic())
-        return kept.config, {diff_id: size for diff_id, (_, size) in kept.layers.items()}
-
-    async def _forget_old(self) -> None:
-        limit = time.monotonic() - _KEPT_S
-        for image in [i for i, (_, used) in self._saved.items() if used < limit]:
-            await self.release(image)
+        image = f"sha256:{hashlib.sha256(found.config).hexdigest()}"
+        self._saved[image] = _Kept(found, name, time.monotonic())
+        return found
 
     async def _reading(self, image: str, diff_id: str) -> Callable[[int], Pieces]:
-        if image in self._saved:
-            kept, _ = self._saved[image]
-            if diff_id in kept.layers:
-                return lambda start: saved.read(kept, diff_id, start)
+        kept = self._saved.get(image)
+        if kept is not None and diff_id in kept.saved.layers:
+            kept.used = time.monotonic()
+            return lambda start: saved.read(kept.saved, diff_id, start)
         root = overlay2.store_of(await self._engine.info())
         with contextlib.suppress(Unreadable, ValueError):
             if root is not None:

@@ -101,6 +101,7 @@ async def test_the_disk_and_the_engine_say_the_same(ends, dockerd, image, monkey
     assert (saved.id, saved.config) == (direct.id, direct.config)
     assert len(list(sender._scratch.iterdir())) == 1
     assert len(await send(*ends, image)) == 3
+    await sender.release(saved.id)
     assert list(sender._scratch.iterdir()) == []
 
 

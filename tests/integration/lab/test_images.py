@@ -177,18 +177,24 @@ def test_what_was_killed_goes_on_where_it_was(trio):
     assert has_come(trio, "lab2") == 0
 
 
+def kill_agent(lab, machine):
+    """Not by SSH, whose way is full; the machine starts another."""
+    kill = "kill -9 $(cat /run/otter/agent.pid)"
+    inside = ["nsenter", "-a", "-t", str(lab.pid_of(machine)), "sh", "-c", kill]
+    subprocess.run(inside, check=True)
+
+
 @pytest.mark.parametrize("end", ["lab1", "lab2"])
-def test_an_agent_that_ends_meanwhile_is_waited_for(trio, end):
+def test_an_agent_that_is_killed_meanwhile_is_waited_for(trio, end):
     tag = f"cut-{end}:1"
     make(trio, tag, 20)
     with sending(trio, tag, "--from", "lab1", "--to", "lab2") as process:
-        wait_for(lambda: has_come(trio, "lab2") > 4_000_000, "a part of it")
-        trio.service(end, "agent", "stop")
-        trio.service(end, "agent", "start")
+        wait_for(lambda: has_come(trio, "lab2") > 2_000_000, "a part of it")
+        kill_agent(trio, end)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     (done,) = json.loads(out)
-    assert done["kept_bytes"] > 3_000_000
+    assert done["kept_bytes"] > 1_000_000
     assert image_id(trio, "lab2", tag) == image_id(trio, "lab1", tag)
 
 

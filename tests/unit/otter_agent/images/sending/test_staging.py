@@ -111,3 +111,16 @@ async def test_what_nobody_goes_on_with_is_given_up(staging):
     os.utime(staging.path(DIGITS), (old, old))
     assert staging.sweep() == len(DATA)
     assert staging.offset(DIGITS) == 0
+
+
+async def test_what_is_pruned_meanwhile_is_sent_anew(staging):
+    async def pruning():
+        *first, end = whole()
+        for parcel in first:
+            yield parcel
+        staging.sweep(0.0)
+        yield end
+
+    assert await code_of(staging.take(DIGITS, 0, pruning())) == "changed"
+    assert staging.offset(DIGITS) == 0
+    await staging.take(DIGITS, 0, stream(*whole()))
