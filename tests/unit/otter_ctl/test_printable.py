@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -50,7 +51,7 @@ def test_values_in_a_plan(read):
     )
     spec = plan(topology, current=None, runtime_default="fake", blobs={}, run="r").spec
     (module,) = (change for change in diff(None, spec) if change.subject == "module")
-    told = "\n".join(plan_verb._change_lines(module))
+    told = click.unstyle("\n".join(plan_verb._change_lines(module)))
     assert "env.A = \\x1b[31mred\\x07" in told
     assert told.replace("\n", "").isprintable()
 
