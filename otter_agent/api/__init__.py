@@ -31,6 +31,13 @@ from otter_agent.api.digests import (
     LIVE_FIELDS,
     instance_digest,
 )
+from otter_agent.api.facts import (
+    GPUS,
+    Accelerator,
+    Feature,
+    Held,
+    MachineFacts,
+)
 from otter_agent.api.gpu import (
     GpuProcess,
     GpuShare,
@@ -140,6 +147,7 @@ from otter_agent.api.verify import (
 
 __all__ = [
     "API_VERSION",
+    "GPUS",
     "LIVE_FIELDS",
     "MAX_CORES",
     "MTU_BYTES",
@@ -147,6 +155,7 @@ __all__ = [
     "TUNNEL_BYTES",
     "TUNNEL_PORT",
     "UDP_PORT",
+    "Accelerator",
     "Away",
     "Budget",
     "BudgetChange",
@@ -164,6 +173,7 @@ __all__ = [
     "Effort",
     "Event",
     "ExecRequest",
+    "Feature",
     "Fidelity",
     "File",
     "ForwardRequest",
@@ -171,6 +181,7 @@ __all__ = [
     "GpuShare",
     "GpuState",
     "GpuStatus",
+    "Held",
     "HostSpec",
     "HostStatus",
     "ImageInfo",
@@ -188,6 +199,7 @@ __all__ = [
     "LinkCounters",
     "LinkStatus",
     "LogLine",
+    "MachineFacts",
     "MachineStatus",
     "MakeLine",
     "Measured",
