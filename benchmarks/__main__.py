@@ -33,6 +33,7 @@ BENCHMARKS = {
     "netem": "benchmarks.netem",
     "netem-time": "benchmarks.netem_time",
     "outside": "benchmarks.outside",
+    "prediction": "benchmarks.prediction",
     "ring": "benchmarks.ring",
     "shared-memory": "benchmarks.shared_memory",
     "sdk": "benchmarks.sdk",
