@@ -34,6 +34,7 @@ BENCHMARKS = {
     "netem": "benchmarks.netem",
     "netem-time": "benchmarks.netem_time",
     "outside": "benchmarks.outside",
+    "prediction": "benchmarks.prediction",
     "ring": "benchmarks.ring",
     "scale": "benchmarks.scale",
     "shared-memory": "benchmarks.shared_memory",

@@ -182,6 +182,10 @@ class Agent:
         others = [d.spec for d in self._state_meshes() if d.spec.name != spec.name]
         check_ports(spec, before.spec if before else None, others)
 
+    def info(self) -> api.Info:
+        """The facts about the machine, and what meshes hold of it."""
+        return self.machine.info(self._holdings())
+
     def _holdings(self) -> list[Holding]:
         """What each mesh holds of the machine; those that go make room already."""
         meshes = [d for d in self._state_meshes() if not d.destroying]

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from net.errors import OtterError
 from otter_agent import api
 from otter_agent.abilities import accelerators
-from otter_agent.admission import Room
+from otter_agent.admission import Holding, Room
 from otter_agent.cgroups import Cgroups
 from otter_agent.config import Settings
 from otter_agent.config import read as read_settings
 from otter_agent.errors import AgentError
+from otter_agent.facts import TRIED, congestion, devices, features
 from otter_agent.ground.ground import Ground, visit
 from otter_agent.images.base import ImageStore
 from otter_agent.layout import Layout
@@ -74,6 +75,7 @@ class Machine:
         networks: Tells its addresses.
         reach: Tells how it reaches another machine's address for data.
         problems: Runtime name -> why it can't be used now ("" if it can); kept by the agent.
+        features: Parts of the kernel, as they were when it was opened.
     """
 
     ground: Ground
@@ -90,6 +92,7 @@ class Machine:
     networks: Callable[[], tuple[api.NetworkFact, ...]] = addresses
     reach: Callable[[str, str, int], api.Reach] = reach
     problems: dict[str, str] = field(default_factory=dict)
+    features: tuple[api.Feature, ...] = ()
     _leases: Leases | None = None
 
     @property
@@ -166,8 +169,27 @@ class Machine:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return Room(len(os.sched_getaffinity(0)), memory)
 
-    def info(self) -> api.Info:
-        """The facts that `GET /v1/info` tells."""
+    def facts(self) -> api.MachineFacts:
+        """Those of `info` that `status` tells, too."""
+        engine = self.runtimes.get("docker") if not self.problem_of("docker") else None
+        return api.MachineFacts(
+            arch=platform.machine(),
+            kernel=platform.release(),
+            cpus=self.room.cpus,
+            memory_bytes=self.room.memory_bytes,
+            cgroup=self.cgroups.version if self.cgroups else "none",
+            link_driver=self.links.name,
+            engine=engine.version if isinstance(engine, Versioned) else "",
+            features=self.features,
+            devices=devices(),
+        )
+
+    def info(self, held: Iterable[Holding] = ()) -> api.Info:
+        """The facts that `GET /v1/info` tells.
+
+        Args:
+            held: What meshes hold.
+        """
         return api.Info(
             agent=self.agent_id,
             version=VERSION,
@@ -191,6 +213,10 @@ class Machine:
             gateways=self.problems.get("network") or self.problems.get("gateways", ""),
             networks=self.networks(),
             tunnels=self.problems.get("network") or self.problems.get("tunnels", ""),
+            features=self.features,
+            devices=devices(),
+            congestion=congestion(),
+            held=tuple(api.Held(mesh=h.mesh, cpu=h.cpu, memory_bytes=h.memory_bytes) for h in held),
             udp_tunnels=self.problems.get("network") or self.problems.get("udp tunnels", ""),
             udp_port=self.udp_port,
             runtimes=tuple(
@@ -227,6 +253,12 @@ def open_machine(config: Config, ground: Ground, agent_id: str) -> Machine:
         problems["cgroups"] = str(error)
     if ground.no_budgets:
         problems["cgroups"] = ground.no_budgets
+    told = features(
+        dict.fromkeys(TRIED, problems["network"]) if "network" in problems
+        else {"vxlan": problems.get("tunnels", "")},
+        cgroups.version if cgroups else "none",
+        problems.get("cgroups", ""),
+    )  # fmt: skip
     runtimes, stores = _drivers(config, ground, agent_id, cgroups)
     links = _links(ground, agent_id) if usable else Choice(why=why)
     return Machine(
@@ -239,6 +271,7 @@ def open_machine(config: Config, ground: Ground, agent_id: str) -> Machine:
         stores=stores,
         links=links,
         problems=problems,
+        features=told,
     )
 
 

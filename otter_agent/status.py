@@ -59,6 +59,7 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
                 version=VERSION,
                 user=machine.ground.user,
                 lacks=machine.lacks,
+                facts=machine.facts(),
             ),
         ),
         hosts=tuple(_host(name, view.budgets, h) for h in spec.hosts),

@@ -18,12 +18,16 @@ from otter_ctl.meshes import Meshes
 from otter_ctl.planning.capacity import too_much
 from otter_ctl.planning.diff import Change, FieldChange, diff
 from otter_ctl.planning.diff import with_secrets as diff_with_secrets
+from otter_ctl.planning.hosting import Hosting, overfull
+from otter_ctl.planning.machines import assign
 from otter_ctl.planning.model import Plan
 from otter_ctl.planning.parts import join, listing, split
+from otter_ctl.planning.placement import able
 from otter_ctl.planning.resolve import plan
 from otter_ctl.planning.tunnels import Wires
 from otter_ctl.planning.uploads import collect, contents
 from otter_ctl.topology import Topology, load
+from otter_ctl.topology.model import LOCAL
 
 OnEvent = Callable[[api.Event], None]
 SETTLED = frozenset({"ready", "done", "stopped"})
@@ -84,6 +88,7 @@ def prepare(
     infos: Mapping[str, api.Info] = MappingProxyType({}),
     found: Mapping[str, api.MeshStatus] = MappingProxyType({}),
     wires: Wires | None = None,
+    hosting: Hosting | None = None,
 ) -> Prepared:
     """Load and plan. Contacts nobody: what is there now is passed in.
 
@@ -96,12 +101,17 @@ def prepare(
         infos: The agents of all machines, where others than this one are reached.
         found: The parts that they have now.
         wires: What the machines are to each other; None: only this one is reached.
+        hosting: Where hosts are; None: all here.
 
     Raises:
         TopologyErrors: The file is wrong.
         PlanError: It is right, but can't be run here.
     """
     topology = topology or load(path, overrides)
+    several = len(infos) > 1
+    here = {LOCAL: info} if info is not None else {}
+    if hosting is None and info is not None:
+        overfull(topology, assign(topology, None), here)
     blobs = collect(topology)
     planned = plan(
         topology,
@@ -112,6 +122,9 @@ def prepare(
         blobs=blobs,
         arch=info.arch if info and wires is None else None,  # else `survey` has looked
         arches={name: one.arch for name, one in infos.items()},
+        able={name: able(one) for name, one in infos.items()} if several else {},
+        hosting=hosting,
+        infos=infos or here,
         run=current.spec.run if current else time.strftime("%Y%m%d-%H%M%S"),
     )
     if info is not None:

@@ -86,32 +86,49 @@ class PlanError(OtterError):
         where: What can't be planned: ``module asr``, ``modules.asr.build``.
         reason: Why, one line.
         hint: What to try.
+
+    Attributes:
+        at: ``file:line`` of that, once somebody has looked it up; empty: nobody has.
     """
 
     def __init__(self, where: str, reason: str, *, hint: str = "") -> None:
         super().__init__(f"{where}: {reason}", hint=hint)
         self.where = where
         self.reason = reason
+        self.at = ""
+
+    def locate(self, at: str) -> None:
+        """Say where in which file it is written."""
+        self.at = at
+        self.message = f"{at}: {self.where}: {self.reason}"
 
 
 class PlacementError(PlanError):
-    """No host has room for a module.
+    """No host has room for a module, or no machine for a host.
 
     Attributes:
-        module: Its name.
-        rejected: Name of each host -> why not there.
+        module: Its name, or the host's.
+        rejected: Name of each host, or machine -> why not there.
     """
 
-    def __init__(self, module: str, rejected: Mapping[str, str]) -> None:
+    def __init__(self, module: str, rejected: Mapping[str, str], *, kind: str = "module") -> None:
+        room = _ROOMS[kind]
         reasons = [f"{host} {why}" for host, why in rejected.items()]
         shown = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if reasons[5:] else "")
         super().__init__(
-            f"module {module}",
-            f"fits on no host ({shown})",
-            hint="give a host more, or name the module's `host`",
+            f"{kind} {module}",
+            f"fits on no {room} ({shown})" if shown else f"there is no {room} that it may be on",
+            hint=_ROOM_HINTS[kind],
         )
         self.module = module
         self.rejected = dict(rejected)
+
+
+_ROOMS = {"module": "host", "host": "machine"}
+_ROOM_HINTS = {
+    "module": "give a host more, or name the module's `host`",
+    "host": 'ask for less, or let it be on other machines: `among = "*"` for all of your site file',
+}
 
 
 class UnknownNameError(OtterError):

@@ -9,19 +9,26 @@ import ipaddress
 import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
+from net.errors import OtterError
 from net.links.spec import LinkSpec
 from otter_agent import api
+from otter_ctl.client import AgentClient
 from otter_ctl.errors import PlanError, RemoteError
 from otter_ctl.fleet import Found
 from otter_ctl.many import each, together
-from otter_ctl.planning.machines import assign
-from otter_ctl.planning.parts import kept_opens, kept_tunnels, kept_underlay
+from otter_ctl.planning.arranging import arrange
+from otter_ctl.planning.hosting import Grounds, Hosting, candidates, choices
+from otter_ctl.planning.parts import join, kept_opens, kept_tunnels, kept_underlay
 from otter_ctl.planning.tunnels import Measuring, Pair, Wires
 from otter_ctl.sounding import sounded
 from otter_ctl.spread import Fleet
 from otter_ctl.topology.model import LOCAL, Host, Machine, Topology
+
+MOST_MEASURED = 8
+"""Machines among whom all ways are measured before hosts are placed; of more they are guessed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +36,22 @@ class Site:
     """The machines of a mesh as it is to be, and as it is.
 
     Attributes:
-        machines: Host -> machine.
+        hosting: Host -> machine, and why.
         infos: Machine -> what its agent says of it.
         found: Where it is now.
         wires: What the machines are to each other.
     """
 
-    machines: Mapping[str, str]
+    hosting: Hosting
     infos: Mapping[str, api.Info]
     found: Found = field(default_factory=Found)
     wires: Wires = field(default_factory=Wires)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def machines(self) -> Mapping[str, str]:
+        """Host -> machine."""
+        return self.hosting.machines
 
     @property
     def names(self) -> list[str]:
@@ -54,7 +66,7 @@ async def survey(
     *,
     measure: Measuring = "not",
 ) -> Site:
-    """Ask all machines that a topology names, and those that it is on.
+    """Ask all machines that hosts may be on, and those that they are on; place the hosts.
 
     Args:
         fleet: All machines.
@@ -64,29 +76,79 @@ async def survey(
             or of all; it takes some megabytes.
 
     Raises:
-        OtterError: Not all of them answer: nothing is planned on half of what is known.
+        OtterError: Not all of them answer that must: nothing is planned on half of what is known.
     """
-    machines = assign(topology, None)
+    may = candidates(topology)
+    infos, silent = await _asked(fleet, may, facts)
+    there = [name for name in infos if name != LOCAL or facts is None]
+    found = await fleet.places.look(topology.name, there) if there else Found()
+    if found.lost:
+        raise together(found.lost)
+    current = {host.name: n for n, part in found.parts.items() for host in part.spec.hosts}
+    near = await _distances(fleet, infos) if choices(may) else {}
+    grounds = Grounds(infos, silent, near, current)
+    specs = [part.spec for part in found.parts.values()]
+    hosting = arrange(topology, grounds, join(specs) if specs else None)
+    machines = hosting.machines
+    for host in topology.hosts:
+        _fits(host, machines[host.name], infos[machines[host.name]])
+    left = tuple(f"machine {n} is left out: {why}" for n, why in sorted(silent.items()))
     names = sorted(set(machines.values()))
+    if not names[1:]:
+        return Site(hosting, infos, found, warnings=left)
+    wires = await _wires(fleet, names, infos, found)
+    wires, warnings = await sounded(fleet, wires, _ways(topology, machines), measure)
+    near |= {pair: underlay.delay_s for pair, underlay in wires.underlay.items()}
+    return Site(replace(hosting, ways_s=near), infos, found, wires, (*warnings, *left))
+
+
+async def _asked(
+    fleet: Fleet, may: Mapping[str, tuple[str, ...]], facts: api.Info | None
+) -> tuple[dict[str, api.Info], dict[str, str]]:
+    """What the machines say that hosts may be on; and why some don't, without which it can go."""
+    names = sorted({name for machines in may.values() for name in machines})
+    needed = {machines[0] for machines in may.values() if len(machines) == 1}
     agents = await fleet.agents.of(names)
     if facts is not None:
         agents.pop(LOCAL, None)
-    infos = (await each(agents, lambda name, agent: agent.info())).all()
-    if facts is not None:
+    answers = await each(agents, lambda name, agent: agent.info())
+    infos = answers.good
+    if facts is not None and LOCAL in names:
         infos[LOCAL] = facts
     for name, info in infos.items():
         _same_version(name, info)
-    for host in topology.hosts:
-        _fits(host, machines[host.name], infos[machines[host.name]])
-    found = await fleet.places.look(topology.name, list(agents))
-    if found.lost:
-        raise together(found.lost)
-    if not names[1:]:
-        return Site(machines, infos, found)
-    wires = await _wires(fleet, names, infos, found)
-    ways = _ways(topology, machines)
-    wires, warnings = await sounded(fleet, wires, ways, measure)
-    return Site(machines, infos, found, wires, warnings)
+    lacking = {name: error for name, error in answers.failed.items() if name in needed}
+    if lacking:
+        raise together(lacking)
+    silent = {n: error.message.removeprefix(f"{n}: ") for n, error in answers.failed.items()}
+    return infos, silent
+
+
+async def _distances(fleet: Fleet, infos: Mapping[str, api.Info]) -> dict[tuple[str, str], float]:
+    """Seconds one way between machines, as they measure it; where they don't, nothing is said."""
+    if not 1 < len(infos) <= MOST_MEASURED:
+        return {}
+    addresses: dict[str, str] = {}
+    for name, info in infos.items():
+        if name in fleet.agents.machines:
+            with suppress(OtterError):  # a machine that hosts needn't be on
+                addresses[name] = await _address(fleet, fleet.agents.machines[name], info)
+
+    async def ask(name: str, agent: AgentClient) -> dict[str, float | None]:
+        others = {n: address for n, address in addresses.items() if n > name}
+        said = {
+            n: await agent.reach(addresses[name], address, api.MTU_BYTES)
+            for n, address in others.items()
+        }
+        return {n: reach.rtt_s for n, reach in said.items()}
+
+    answers = await each(await fleet.agents.of(addresses), ask)
+    return {
+        (name, other): rtt / 2
+        for name, others in answers.good.items()
+        for other, rtt in others.items()
+        if rtt is not None
+    }
 
 
 def _ways(topology: Topology, machines: Mapping[str, str]) -> list[tuple[str, LinkSpec, Pair]]:

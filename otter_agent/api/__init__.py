@@ -32,6 +32,13 @@ from otter_agent.api.digests import (
     LIVE_FIELDS,
     instance_digest,
 )
+from otter_agent.api.facts import (
+    GPUS,
+    Accelerator,
+    Feature,
+    Held,
+    MachineFacts,
+)
 from otter_agent.api.gpu import (
     GpuProcess,
     GpuShare,
@@ -142,6 +149,7 @@ from otter_agent.api.verify import (
 
 __all__ = [
     "API_VERSION",
+    "GPUS",
     "LIVE_FIELDS",
     "MAX_CORES",
     "MTU_BYTES",
@@ -149,6 +157,7 @@ __all__ = [
     "TUNNEL_BYTES",
     "TUNNEL_PORT",
     "UDP_PORT",
+    "Accelerator",
     "Away",
     "Budget",
     "BudgetChange",
@@ -167,6 +176,7 @@ __all__ = [
     "Effort",
     "Event",
     "ExecRequest",
+    "Feature",
     "Fidelity",
     "File",
     "ForwardRequest",
@@ -174,6 +184,7 @@ __all__ = [
     "GpuShare",
     "GpuState",
     "GpuStatus",
+    "Held",
     "HostSpec",
     "HostStatus",
     "ImageInfo",
@@ -191,6 +202,7 @@ __all__ = [
     "LinkCounters",
     "LinkStatus",
     "LogLine",
+    "MachineFacts",
     "MachineStatus",
     "MakeLine",
     "Measured",

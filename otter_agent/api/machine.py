@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from otter_agent.api.base import Data
+from otter_agent.api.facts import GPUS, Accelerator, Feature, Held
 from otter_agent.api.many import UDP_PORT, NetworkFact
 
 
@@ -32,8 +33,8 @@ class DriverFact(Data, frozen=True):
     """Whether it is the one that shapes the links of meshes here."""
 
 
-class Info(Data, frozen=True):
-    """The answer of `GET /v1/info`."""
+class Info(Data, frozen=True, forbid_unknown_fields=False):
+    """The answer of `GET /v1/info`; read of any version, as it says which one that is."""
 
     agent: str
     """The agent's id, part of every name it makes."""
@@ -75,6 +76,24 @@ class Info(Data, frozen=True):
     """Why none can over UDP, carried by a process; empty if they can."""
     udp_port: int = UDP_PORT
     """At which such links come in."""
+    features: tuple[Feature, ...] = ()
+    """Parts of the kernel, by name."""
+    devices: tuple[Accelerator, ...] = ()
+    """That compute beside the processors, or draw."""
+    congestion: str = ""
+    """TCP's congestion control, that of modules' sockets; empty: it can't be told."""
+    held: tuple[Held, ...] = ()
+    """What each mesh holds of its cores and its memory."""
+
+    @property
+    def engine(self) -> str:
+        """Version of its Docker engine; empty: none that can be used."""
+        return next((r.detail for r in self.runtimes if r.name == "docker" and r.usable), "")
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs it has that modules can compute on."""
+        return sum(accelerator.kind in GPUS for accelerator in self.devices)
 
 
 class Problem(Data, frozen=True):

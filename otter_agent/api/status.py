@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from otter_agent.api.base import Data, MeshState, ModuleState
+from otter_agent.api.facts import MachineFacts
 from otter_agent.api.many import TunnelState
 from otter_agent.api.spec import CellMember, MeshSpec, Publish
 
@@ -252,6 +253,8 @@ class MachineStatus(Data, frozen=True):
     """By how much its clock is ahead of the controller's; None: not measured."""
     clock_error_s: float | None = None
     """At most so much more or less."""
+    facts: MachineFacts | None = None
+    """What it has; None: it gives no answer."""
 
 
 class MeshStatus(Data, frozen=True):

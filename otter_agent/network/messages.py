@@ -230,6 +230,15 @@ def _add_tunnel(op: ops.AddTunnel, netns: int) -> Request:
     return Request(RTM_NEWLINK, F_CREATE | F_EXCL, body, op)
 
 
+def add_device(name: str, kind: str, op: object = "") -> Request:
+    """A device of a kind that needs nothing said of it; down."""
+    info = _text(_IFLA_INFO_KIND, kind)
+    body = _LINK.pack(0, 0, 0, 0, 0) + _text(_IFLA_IFNAME, name)
+    return Request(
+        RTM_NEWLINK, F_CREATE | F_EXCL, body + attribute(_IFLA_LINKINFO | _NESTED, info), op
+    )
+
+
 def name_hop(op: ops.AddTunnel) -> Request:
     """Says for good which hardware address the other end of a tunnel has: nobody asks for it."""
     header = struct.pack("=BxxxiHBB", _AF_INET, op.index, _NUD_PERMANENT, 0, 0)

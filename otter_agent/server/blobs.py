@@ -18,7 +18,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 async def _info(request: web.Request) -> web.Response:
-    return answer(request.app[AGENT].machine.info())
+    return answer(request.app[AGENT].info())
 
 
 def _blob_path(request: web.Request) -> Path:

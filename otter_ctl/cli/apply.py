@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -13,7 +14,14 @@ from otter_ctl.cli import Session
 from otter_ctl.cli.budgets import budgets_by_hand
 from otter_ctl.cli.common import ask, json_option, pass_session, print_json, run, set_option
 from otter_ctl.cli.links import warnings
-from otter_ctl.cli.preparing import check_all, machines_of, prepared_for, reaching
+from otter_ctl.cli.preparing import (
+    check_all,
+    located,
+    machines_of,
+    needs_this,
+    prepared_for,
+    reaching,
+)
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.status import show_failures
 from otter_ctl.cli.words import overcommitted, restarts
@@ -80,16 +88,17 @@ def command(
     if verified and no_wait:
         raise click.UsageError("--verify measures what is ready, --no-wait doesn't wait: pick one")
     topology = load(file, overrides)  # before anything is started: a bad file changes nothing
-    if LOCAL in machines_of(topology) and not session.agent.answers():
-        pid, mine = session.agent.start()
-        if mine:
-            said = f"started otter-agent (pid {pid}); it ends 60 s after its last mesh"
-            click.echo(said, err=True)
+    here = machines_of(topology)
+    if needs_this(topology) or (LOCAL in here and session.agent.ran_before):
+        _start_agent(session)
 
     async def work() -> tuple[Prepared, api.MeshStatus]:
         async with reaching(session, topology, force=force) as client:
             which: Measuring = "all" if measure else "new"
             prepared = await prepared_for(session, client, file, overrides, topology, which)
+            if LOCAL in prepared.plan.machines.values() and not session.agent.answers():
+                await asyncio.to_thread(_start_agent, session)
+                prepared = await prepared_for(session, client, file, overrides, topology, which)
             for warning in prepared.plan.warnings:
                 click.secho(f"warning: {warning}", fg="yellow", err=True)
             refuse_unsupported(prepared.plan)
@@ -127,9 +136,20 @@ def command(
             folder.note(await facts(client, status))
             return prepared, status
 
-    prepared, status = run(work())
+    with located(topology):
+        prepared, status = run(work())
     code = _report(session, prepared, status, as_json=as_json, waited=not no_wait)
     return code or (_verify(session, status.mesh, as_json=as_json) if verified else 0)
+
+
+def _start_agent(session: Session) -> None:
+    """Have an agent on this machine, and say so if none was there."""
+    if session.agent.answers():
+        return
+    pid, mine = session.agent.start()
+    if mine:
+        said = f"started otter-agent (pid {pid}); it ends 60 s after its last mesh"
+        click.echo(said, err=True)
 
 
 def _verify(session: Session, mesh: str, *, as_json: bool) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from otter_ctl.cli.common import json_option, print_json, run, site_option
 from otter_ctl.errors import RemoteError
 
 if TYPE_CHECKING:
+    from otter_agent import api
     from otter_ctl.machine.checks import Check
     from otter_ctl.machine.elevate import Elevated
     from otter_ctl.machine.installing import Work
@@ -259,6 +261,14 @@ def _document(line: Line) -> dict[str, object]:
         "version": info.version if info else None,
         "arch": info.arch if info else None,
         "runtimes": [r.name for r in info.runtimes if r.usable] if info else [],
+        "kernel": info.kernel if info else None,
+        "cpus": info.cpus if info else None,
+        "memory_bytes": info.memory_bytes if info else None,
+        "cgroup": info.cgroup if info else None,
+        "link_driver": info.link_driver if info else None,
+        "engine": info.engine if info else None,
+        "features": info.features if info else [],
+        "devices": info.devices if info else [],
         "why": line.why,
     }
 
@@ -267,21 +277,33 @@ def _print(lines: list[Line]) -> None:
     from otter_ctl.cli.tables import print_table
 
     print_table(
-        ("MACHINE", "SSH", "REACHABLE", "VERSION", "ARCH", "RUNTIMES", "NOTE"),
+        ("MACHINE", "SSH", "REACHABLE", "VERSION", *_FACTS, "NOTE"),
         [
             (
                 line.machine.name,
                 line.machine.ssh or line.machine.name,
                 "yes" if line.reachable else "no",
                 line.info.version if line.info else "",
-                line.info.arch if line.info else "",
-                " ".join(r.name for r in line.info.runtimes if r.usable and r.name != "fake")
-                if line.info
-                else "",
+                *(_facts(line.info) if line.info else ("",) * len(_FACTS)),
                 _version_note(line) or line.why,
             )
             for line in lines
         ],
+    )
+
+
+_FACTS = ("ARCH", "CPUS", "MEMORY", "LINKS", "ACCELERATORS", "RUNTIMES")
+
+
+def _facts(info: api.Info) -> tuple[str, ...]:
+    kinds = Counter(one.kind for one in info.devices)
+    return (
+        info.arch,
+        str(info.cpus),
+        f"{info.memory_bytes / 2**30:.1f}GiB",
+        info.link_driver,
+        " ".join(kind if count == 1 else f"{count}x{kind}" for kind, count in kinds.items()),
+        " ".join(r.name for r in info.runtimes if r.usable and r.name != "fake"),
     )
 
 

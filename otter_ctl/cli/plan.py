@@ -12,8 +12,8 @@ from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
 from otter_ctl.cli.links import by_hand, network
-from otter_ctl.cli.preparing import machines_of, prepared_for, reaching, refusals
-from otter_ctl.cli.reasons import reasons_document, show_reasons
+from otter_ctl.cli.preparing import located, machines_of, prepared_for, reaching, refusals
+from otter_ctl.cli.reasons import placed_lines, reasons_document, show_reasons
 from otter_ctl.cli.words import causes
 from otter_ctl.deploy import Prepared, prepare, with_secrets
 from otter_ctl.errors import AgentFault
@@ -24,7 +24,7 @@ from otter_ctl.planning.prediction import Forecast
 from otter_ctl.printable import printable
 from otter_ctl.secrets import present
 from otter_ctl.system import no_agent, where_instead
-from otter_ctl.topology import load
+from otter_ctl.topology import Topology, load
 from otter_ctl.topology.model import LOCAL
 
 EXIT_CHANGES = 2
@@ -102,12 +102,21 @@ async def _prepare(
 ) -> tuple[Prepared, list[AgentFault]]:
     """The plan, and why the agent would refuse it."""
     topology = load(file, overrides)
+    with located(topology):
+        return await _planned(session, file, overrides, topology)
+
+
+async def _planned(
+    session: Session, file: Path, overrides: tuple[str, ...], topology: Topology
+) -> tuple[Prepared, list[AgentFault]]:
     if machines_of(topology) == {LOCAL} and not session.agent.answers():
         facts = session.agent.facts()
         prepared = prepare(file, overrides, None, facts, topology=topology)
         return prepared, without_agent(prepared.plan.spec, facts)
     async with reaching(session, topology) as client:
         prepared = await prepared_for(session, client, file, overrides, topology)
+        if not prepared.parts and not session.agent.answers():
+            return prepared, without_agent(prepared.plan.spec, session.agent.facts())
         refused = await refusals(client, prepared)
         try:
             values = present(prepared.plan.spec, os.environ)
@@ -162,6 +171,8 @@ def show(prepared: Prepared) -> None:
     for line in by_hand(prepared.current.links) if prepared.current else ():
         click.secho(line, fg="yellow", err=True)
     for line in expansion_lines(prepared.plan.expansion):
+        click.echo(line)
+    for line in placed_lines(prepared.plan):
         click.echo(line)
     if not prepared.changes:
         click.echo(f"mesh {spec.name}: nothing to change")
@@ -239,6 +250,7 @@ def _document(prepared: Prepared) -> dict[str, object]:
         "warnings": prepared.plan.warnings,
         "unsupported": prepared.plan.unsupported,
         "expansion": prepared.plan.expansion,
+        "machines": prepared.plan.machines,
         "forecast": _forecast(prepared.plan.forecast),
         "spec": prepared.plan.spec,
         "tunnels": [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,8 @@ from otter_ctl.cli import Session
 from otter_ctl.cli.agents import reach
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import Prepared, check_runtimes, prepare
-from otter_ctl.errors import AgentFault
-from otter_ctl.planning.machines import assign
+from otter_ctl.errors import AgentFault, PlanError
+from otter_ctl.planning.hosting import candidates
 from otter_ctl.sites import site_paths
 from otter_ctl.topology import Topology
 from otter_ctl.topology.model import LOCAL, Machine
@@ -26,8 +27,25 @@ if TYPE_CHECKING:
 
 
 def machines_of(topology: Topology) -> set[str]:
-    """The machines that carry its hosts."""
-    return set(assign(topology, None).values())
+    """The machines that may carry its hosts."""
+    return {name for machines in candidates(topology).values() for name in machines}
+
+
+def needs_this(topology: Topology) -> bool:
+    """Whether some host is on this machine whatever becomes of the others."""
+    return any(machines == (LOCAL,) for machines in candidates(topology).values())
+
+
+@contextlib.contextmanager
+def located(topology: Topology) -> Iterator[None]:
+    """What can't be planned is told with the file and line where it is written."""
+    try:
+        yield
+    except PlanError as error:
+        from otter_ctl.topology.locate import locate
+
+        locate(error, topology)
+        raise
 
 
 def reaching(session: Session, topology: Topology, *, force: bool = False) -> Fleet:
@@ -57,12 +75,16 @@ async def prepared_for(
         OtterError: It can't be planned, or machines that it names don't answer.
     """
     site = await _surveyed(session, fleet, topology, measure)
-    if site is None:
+    if site is None or _is_here(fleet, site):
         # No other machine has to answer for what is here alone.
         here = await fleet.agents.get(LOCAL)
-        info = await here.info()
-        current = await here.find_mesh(topology.name)
-        return prepare(file, overrides, current, info, topology=topology)
+        if site is not None and not session.agent.answers():
+            info, current = site.infos[LOCAL], None
+        else:
+            info, current = await here.info(), await here.find_mesh(topology.name)
+        hosting = site.hosting if site is not None else None
+        prepared = prepare(file, overrides, current, info, topology=topology, hosting=hosting)
+        return _warned(prepared, site.warnings) if site is not None else prepared
     from otter_ctl.merging import merged
 
     parts = site.found.parts
@@ -70,20 +92,31 @@ async def prepared_for(
         file,
         overrides,
         merged(parts, {}, site.found.directory) if parts else None,
-        site.infos.get(LOCAL) or site.infos[site.names[0]],
+        site.infos[LOCAL if LOCAL in site.names else site.names[0]],
+        hosting=site.hosting,
         topology=topology,
         infos=site.infos,
         found=parts,
         wires=site.wires,
     )
-    planned = replace(prepared.plan, warnings=(*prepared.plan.warnings, *site.warnings))
+    return _warned(prepared, site.warnings)
+
+
+def _warned(prepared: Prepared, more: Sequence[str]) -> Prepared:
+    planned = replace(prepared.plan, warnings=(*prepared.plan.warnings, *more))
     return replace(prepared, plan=planned)
+
+
+def _is_here(fleet: Fleet, site: Site) -> bool:
+    """Whether all of a mesh is, and was, on this machine."""
+    alone = site.names == [LOCAL] and set(site.found.parts) <= {LOCAL}
+    return alone and LOCAL not in fleet.agents.machines
 
 
 async def _surveyed(
     session: Session, fleet: Fleet, topology: Topology, measure: Measuring
 ) -> Site | None:
-    """None: all of it is, and was, on this machine."""
+    """What is known of the machines; None: there are no others than this one."""
     if fleet.is_alone:
         return None
     from otter_ctl.siting import survey
@@ -91,9 +124,7 @@ async def _surveyed(
     facts = None
     if LOCAL in machines_of(topology) and not session.agent.answers():
         facts = await asyncio.to_thread(session.agent.facts)
-    site = await survey(fleet, topology, facts, measure=measure)
-    here = site.names == [LOCAL] and set(site.found.parts) <= {LOCAL}
-    return None if here and LOCAL not in fleet.agents.machines else site
+    return await survey(fleet, topology, facts, measure=measure)
 
 
 async def check_all(fleet: Fleet, prepared: Prepared) -> None:

@@ -18,9 +18,12 @@ MOST = 8
 
 def show_reasons(plan: Plan) -> None:
     """Print them for people."""
-    for reason in plan.placement.reasons() if plan.placement else ():
+    hosts = plan.hosting.reasons() if plan.hosting else []
+    modules = plan.placement.reasons() if plan.placement else []
+    for kind, reason in [*(("host", x) for x in hosts), *(("module", x) for x in modules)]:
         click.echo()
-        click.secho(f"module {reason.item}: on {reason.room}: {reason.why}", bold=True)
+        room = f"machine {reason.room}" if kind == "host" else reason.room
+        click.secho(f"{kind} {reason.item}: on {room}: {reason.why}", bold=True)
         for line in _others(reason):
             click.echo(f"  not on {line}")
     if plan.forecast.streams:
@@ -41,14 +44,37 @@ def show_reasons(plan: Plan) -> None:
         )
 
 
+def placed_lines(plan: Plan) -> Iterable[str]:
+    """Which machine carries which hosts, where there was a choice."""
+    if plan.hosting is None or plan.hosting.request is None:
+        return
+    by_machine: dict[str, list[str]] = {}
+    for host, machine in plan.hosting.machines.items():
+        by_machine.setdefault(machine, []).append(host)
+    for machine, hosts in by_machine.items():
+        more = f" and {len(hosts) - MOST} more" if hosts[MOST:] else ""
+        yield f"on machine {machine}: {', '.join(hosts[:MOST])}{more}"
+
+
 def reasons_document(plan: Plan) -> dict[str, object]:
     """Why, for `--json`."""
     reasons = plan.placement.reasons() if plan.placement else []
+    hosting = plan.hosting.reasons() if plan.hosting else []
     return {
+        "hosting": [
+            {
+                "host": x.item,
+                "machine": x.room,
+                "why": x.why,
+                "cost_s": x.cost_s,
+                "others": x.others,
+            }
+            for x in hosting
+        ],
         "placement": [
             {"module": x.item, "host": x.room, "why": x.why, "cost_s": x.cost_s, "others": x.others}
             for x in reasons
-        ]
+        ],
     }
 
 

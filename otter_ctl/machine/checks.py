@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from net.units import format_duration
@@ -12,10 +13,11 @@ from otter_ctl.machine.steps import ROOM_BYTES
 CLOCK_S = 0.5
 """Beyond this a clock is worth a word; meshes take offsets into account."""
 _FEATURES = {
-    "vxlan": ("links to other machines", "modprobe vxlan; else they go through user space"),
+    "vxlan": ("links to other machines", "modprobe vxlan; else hosts here have none"),
     "htb": ("rates in the kernel", "modprobe sch_htb; else links are shaped in user space"),
     "netem": ("delays in the kernel", "modprobe sch_netem; else links are shaped in user space"),
-    "nftables": ("gateways", "modprobe nf_tables, apt-get install nftables"),
+    "nftables": ("nothing of OTTER's", "not needed"),
+    "bridge": ("Docker's own networks", "not needed: start dockerd with --bridge=none"),
     "tun": ("links in user space", "modprobe tun"),
 }
 
@@ -58,10 +60,27 @@ def checks(name: str, seen: Seen) -> list[Check]:
     found = [_system(facts), _python(facts), _root(facts), _otter(name, seen), _agent(name, seen)]
     found += [_docker(facts), _space(facts), _clock(seen), _cgroup(facts)]
     for feature, (use, todo) in _FEATURES.items():
-        found.append(_feature(feature, facts.features[feature], use, todo))
-    there = ", ".join(facts.accelerators)
+        found.append(_feature(feature, *_state(seen, feature), use, todo))
+    if seen.info is not None and seen.info.gateways:
+        found.append(Check("gateways", None, seen.info.gateways))
+    there = ", ".join(_accelerators(seen))
     found.append(Check("accelerators", True if there else None, there or "none seen"))
     return found
+
+
+def _state(seen: Seen, feature: str) -> tuple[str, str]:
+    """yes, no or unknown, and why: the agent has tried, where there is one."""
+    for one in seen.info.features if seen.info is not None else ():
+        if one.name == feature:
+            return ("yes" if one.usable else "no"), one.detail
+    return seen.facts.features.get(feature, "unknown"), ""
+
+
+def _accelerators(seen: Seen) -> Iterable[str]:
+    told = seen.info.devices if seen.info is not None else ()
+    yield from (f"{one.kind} {one.device} {one.name}".strip() for one in told)
+    if not told:
+        yield from seen.facts.accelerators
 
 
 def usable(found: list[Check]) -> bool:
@@ -179,7 +198,8 @@ def _cgroup(facts: Facts) -> Check:
     return Check("cgroups", ok, facts.cgroup, "" if ok else "mount version 1 or 2")
 
 
-def _feature(name: str, state: str, use: str, todo: str) -> Check:
+def _feature(name: str, state: str, why: str, use: str, todo: str) -> Check:
     ok = {"yes": True, "no": None}.get(state)
     words = {"yes": "there", "no": "missing"}.get(state, "unknown: root tries it, with its tool")
-    return Check(name, ok, f"{words} ({use})", todo if state == "no" else "")
+    told = f"; {why}" if why and state == "no" else ""
+    return Check(name, ok, f"{words} (for {use}){told}", todo if state == "no" else "")

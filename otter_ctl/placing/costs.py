@@ -1,9 +1,10 @@
 """What a placement costs, in seconds. Pure.
 
     cost = Σ flows weight · latency(room of source, room of target, bytes)
+         + Σ items  what its room costs it by itself
          + Σ rooms  CROWDING_S · (used / has)² of its fullest resource
 
-The first term is why an item goes near those it talks to; the second, a thousandth of a second for
+The first term is why an item goes near those it talks to; the last, a thousandth of a second for
 a full room, spreads what has no reason to be anywhere: being square, it rather fills two rooms by
 half than one whole. Latency without end (no way there) counts as `NOWHERE_S`, so that sums can be
 compared.
@@ -56,4 +57,5 @@ def total_s(request: Request, seats: Mapping[str, str]) -> float:
         f.weight * flow_s(request, seats[f.source], seats[f.target], f.message_bytes)
         for f in request.flows
     )
-    return sum(flows) + sum(crowding)
+    own = (item.there.get(seats[item.name], 0.0) for item in request.items)
+    return sum(flows) + sum(own) + sum(crowding)

@@ -65,14 +65,15 @@ def _reason(
     cost = seating.cost_s(group, room)
     if not loose:
         rooms.take(group, room)
-        kept = "runs there already" if not group.fixed else "named in the file"
+        named = "named in the file" if rooms.noun == "host" else "may be on no other"
+        kept = named if group.fixed else "runs there already"
         return Reason(group.name, room, kept, cost)
     refused = {other: rooms.refusal(group, other) for other in rooms.by_name if other != room}
     others = {other: why or _dearer(seating, group, other, cost) for other, why in refused.items()}
     rooms.take(group, room)
     together = f" (with {', '.join(group.members[1:])})" if group.members[1:] else ""
     choice = not all(refused.values())
-    why = "costs least there" if choice else "the only host that it fits on"
+    why = "costs least there" if choice else f"the only {rooms.noun} that it fits on"
     return Reason(group.name, room, why + together, cost, others)
 
 

@@ -61,7 +61,7 @@ class _Emptiest:
 
     def take(self, group: Group) -> str | None:
         """The first that it fits in, of those that cost least."""
-        key = (*sorted(group.needs.items()), group.wants, group.among)
+        key = (*sorted(group.needs.items()), group.wants, group.among, *group.there.items())
         heap = self._heaps.get(key)
         if heap is None:
             heap = [(self._cost(group, n), n) for n in range(len(self._names))]

@@ -78,7 +78,7 @@ def _program(seating: Seating) -> tuple[_Program, Seats]:
     for group in seating.loose:
         may = [room for room in seating.rooms.by_name if seating.rooms.fits(group, room)]
         seats[group.name] = {
-            room: program.unknown(seating.talk_s(group, room), whole=True) for room in may
+            room: program.unknown(seating.alone_s(group, room), whole=True) for room in may
         }
     size = sum(map(len, seats.values())) + sum(
         len(seats.get(seating.of[f.source].name, ()))

@@ -16,11 +16,15 @@ class Room:
     Attributes:
         has: Resource (`cpu`, `memory`, …) -> how much; one that is missing here is unlimited.
         offers: What it has by name, for items that need it: labels, a processor's kind.
+        lacks: Name -> why it hasn't got that, where it is known.
+        closed: Why nothing can be there; empty: it can.
     """
 
     name: str
     has: Mapping[str, float] = field(default_factory=dict)
     offers: frozenset[str] = frozenset()
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    closed: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,7 @@ class Item:
         beside: Items of the same room.
         apart: Items that must be in other rooms.
         now: Where it runs already; it stays there unless that room can't hold even it alone.
+        there: Room -> what its being there costs by itself, in seconds.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Item:
     beside: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
     now: str = ""
+    there: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +77,16 @@ class Request:
         rooms: In the order in which they are preferred where nothing else decides.
         items: In the order of their file.
         cross_s: Latency of a message between two rooms.
+        noun: What people call a room.
+        crowded: What runs stays in a room that has become too small for all that run there.
     """
 
     rooms: tuple[Room, ...]
     items: tuple[Item, ...]
     flows: tuple[Flow, ...] = ()
     cross_s: CrossS
+    noun: str = "host"
+    crowded: bool = True
 
 
 class UnplacedError(Exception):

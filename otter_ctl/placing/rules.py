@@ -14,6 +14,8 @@ from otter_ctl.placing.request import Item, Request, Room
 
 SLACK = 1e-9
 """Tenths of cores add up to a whole one."""
+WHOLE = "whole"
+"""The resource of which a room has one, for items that are the whole of it."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class Group:
     wants: frozenset[str] = frozenset()
     among: frozenset[str] | None = None
     fixed: str = ""
+    there: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -67,6 +70,8 @@ def _join(group: Group, item: Item) -> None:
         group.among = item.among if group.among is None else group.among & item.among
     if item.room is not None:
         group.fixed = item.room
+    for room, cost in item.there.items():
+        group.there[room] = group.there.get(room, 0.0) + cost
 
 
 @dataclass(slots=True)
@@ -79,6 +84,7 @@ class Rooms:
     """Item -> room."""
     enemies: dict[str, set[str]] = field(default_factory=dict)
     """Item -> items that must not share its room, whichever of the two said so."""
+    noun: str = "host"
 
     @classmethod
     def of(cls, request: Request) -> Rooms:
@@ -89,7 +95,8 @@ class Rooms:
                 enemies.setdefault(item.name, set()).add(other)
                 enemies.setdefault(other, set()).add(item.name)
         by_name = {room.name: room for room in request.rooms}
-        return cls(by_name, {name: {} for name in by_name}, enemies=enemies)
+        used: dict[str, dict[str, float]] = {name: {} for name in by_name}
+        return cls(by_name, used, enemies=enemies, noun=request.noun)
 
     def take(self, group: Group, room: str) -> None:
         """Seat a group, whether it fits or not."""
@@ -112,6 +119,8 @@ class Rooms:
     def fits(self, group: Group, room: str) -> bool:
         """Whether a group may be in a room as things are."""
         at = self.by_name[room]
+        if at.closed:
+            return False
         has, used = at.has, self.used[room]
         for kind, needs in group.needs.items():
             if kind in has and needs > has[kind] - used.get(kind, 0.0) + SLACK:
@@ -127,6 +136,7 @@ class Rooms:
         at = self.by_name.get(room)
         return (
             at is not None
+            and not at.closed
             and (group.among is None or room in group.among)
             and group.wants <= at.offers
             and self._lacking(group, at, {}) is None
@@ -136,13 +146,18 @@ class Rooms:
         """Why a group can't be in a room; empty if it can."""
         at = self.by_name[room]
         if group.among is not None and room not in group.among:
-            return "isn't among the hosts that it may be on"
+            return f"isn't among the {self.noun}s that it may be on"
+        if at.closed:
+            return at.closed
         if not group.wants <= at.offers:
-            return f"lacks {', '.join(sorted(group.wants - at.offers))}"
+            lacking = sorted(group.wants - at.offers)
+            return f"lacks {', '.join(_lack(name, at.lacks) for name in lacking)}"
         kind = self._lacking(group, at, self.used[room])
+        if kind == WHOLE:
+            return "is another host already, as a whole"
         if kind is not None:
             free = max(at.has[kind] - self.used[room].get(kind, 0.0), 0.0)
-            return f"has {_amounts(kind, free, group.needs[kind])} free"
+            return f"has {amounts(kind, free, group.needs[kind])} free"
         enemy = self.enemy(group, room)
         return "" if enemy is None else f"has {enemy}, which it must be apart from"
 
@@ -161,8 +176,12 @@ class Rooms:
         return next((e for e in sorted(others) if self.seated.get(e) == room), None)
 
 
-def _amounts(kind: str, free: float, needs: float) -> str:
-    """`0.5 of 0.75 cores`."""
+def _lack(name: str, lacks: Mapping[str, str]) -> str:
+    return f"{name} ({lacks[name]})" if lacks.get(name) else name
+
+
+def amounts(kind: str, free: float, needs: float) -> str:
+    """Of what is free and what is asked: `0.5 of 0.75 cores`."""
     if kind == "cpu":
         return f"{free:g} of {needs:g} cores"
     if kind == "gpu":

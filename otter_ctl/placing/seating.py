@@ -51,11 +51,16 @@ class Seating:
             if group.fixed:
                 continue
             now = current[group.name]
-            if self.rooms.alone(group, now) and self.rooms.enemy(group, now) is None:
+            stays = self.rooms.alone if self.request.crowded else self._holds
+            if stays(group, now) and self.rooms.enemy(group, now) is None:
                 self.rooms.take(group, now)
             else:
                 loose.append(group)
         return loose
+
+    def _holds(self, group: Group, room: str) -> bool:
+        """Whether it fits beside all that are seated there already."""
+        return room in self.rooms.by_name and self.rooms.fits(group, room)
 
     def ties(self, group: Group) -> list[Tie]:
         """Its flows from and to other groups."""
@@ -71,7 +76,11 @@ class Seating:
 
     def cost_s(self, group: Group, room: str) -> float:
         """What seating a group in a room adds, as things are."""
-        return self.talk_s(group, room) + self.crowd_s(group, room)
+        return self.alone_s(group, room) + self.crowd_s(group, room)
+
+    def alone_s(self, group: Group, room: str) -> float:
+        """The same without what fullness costs."""
+        return group.there.get(room, 0.0) + self.talk_s(group, room)
 
     def best(self, group: Group, among: Iterable[str]) -> tuple[float, str] | None:
         """The cheapest room that it fits in; the first of those that cost the same."""

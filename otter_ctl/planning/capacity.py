@@ -46,6 +46,11 @@ class Curve:
         return low + (high - low) * min(1.0, max(0.0, share))
 
 
+def carries_bps(driver: str) -> float:
+    """How fast the packets of a message get through a link at most, by who makes it scarce."""
+    return 8 * PACKET_BYTES * curve().at(1) if driver == "tun" else math.inf
+
+
 @cache
 def curve() -> Curve:
     """The one that was measured."""

@@ -1,45 +1,60 @@
-"""What a message takes from host to host, as the topology's links are asked to be. Pure.
+"""What a message takes from host to host: paths of links, each as it is asked to be. Pure.
 
-Paths are the plan's: those that the routes follow. Formulas, for a message of B bytes over links of
-delays d_i and rates r_i (a link without a rate adds nothing):
-
-    wire   = B + 96 + 52·ceil((B + 96) / 1448)         headers of messages, of TCP/IP per packet
-    time   = 0.3 ms + Σ d_i + 8·wire / min r_i + Σ over the other rates 8·min(wire, 1500) / r_i
-
-and for TCP after a pause, slow start (Cardwell, Savage, Anderson: Modeling TCP latency, 2000; an
-initial window of 10 segments, RFC 6928): each window that is sent before the path is full waits for
-its acknowledgement, `rtt + 8·1500 / min r - 8·window / min r` if that is more than nothing.
+Paths are the plan's: those that the routes follow. `latency.py` has the formulas.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from net.links.spec import LinkSpec
 from net.routing.paths import one_target
 from net.routing.routes import Graph, graph
 from otter_agent.api import Link
-
-OWN_S = 0.0003
-"""What messages take without any link: both modules' loops and the copying of little."""
-OWN_S_PER_BYTE = 0.5e-9
-HEAD_BYTES = 96
-SEGMENT_BYTES = 1448
-PACKET_HEAD_BYTES = 52
-PACKET_BYTES = 1500
-FIRST_WINDOW_BYTES = 10 * SEGMENT_BYTES
+from otter_ctl.planning.latency import Took, took
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One direction of a link on a path."""
+    """One direction of a link on a path.
+
+    Attributes:
+        real_s: What the network between the machines of its ends takes beside that.
+        carries_bps: What whoever makes it scarce can carry at most.
+    """
 
     link: str
     source: str
     target: str
     spec: LinkSpec
+    real_s: float = 0.0
+    carries_bps: float = math.inf
+
+    @property
+    def rate_bps(self) -> float:
+        """At which it sends; infinite: at once."""
+        return min(self.spec.rate_bps or math.inf, self.carries_bps)
+
+
+@dataclass(frozen=True, slots=True)
+class Beneath:
+    """What links rest on.
+
+    Attributes:
+        real_s: (host, host) -> what the network between their machines takes, one way.
+        carries_bps: Host -> what its machine's link driver carries at most.
+        congestion: Host -> TCP's congestion control there; empty: not known.
+    """
+
+    real_s: Callable[[str, str], float] = lambda source, target: 0.0
+    carries_bps: Callable[[str], float] = lambda host: math.inf
+    congestion: Callable[[str], str] = lambda host: ""
+
+
+NOTHING = Beneath()
+"""All hosts are on one machine, and its links carry whatever is asked."""
 
 
 class Crossing:
@@ -48,9 +63,16 @@ class Crossing:
     Args:
         names: Of all hosts.
         links: Those that carry something at first.
+        beneath: What they rest on.
     """
 
-    def __init__(self, names: Iterable[str], links: Sequence[Link]) -> None:
+    def __init__(
+        self,
+        names: Iterable[str],
+        links: Sequence[Link],
+        beneath: Beneath = NOTHING,
+    ) -> None:
+        self._beneath = beneath
         names = list(names)
         self._graph: Graph = graph(names, links)
         self._number = {name: number for number, name in enumerate(names)}
@@ -79,53 +101,56 @@ class Crossing:
             hop = self._graph.hops[rank]
             link = self._links[hop.link]
             spec = link.forward if link.a == at and link.b == hop.host else link.reverse
-            steps.append(Step(hop.link, at, hop.host, spec or LinkSpec()))
+            steps.append(self._step(link, at, hop.host, spec or LinkSpec()))
             at = hop.host
         return tuple(steps)
 
+    def _step(self, link: Link, source: str, target: str, spec: LinkSpec) -> Step:
+        real_s = self._beneath.real_s(source, target)
+        if link.subtract:  # the network's delay is taken off the link's own, as far as that goes
+            real_s = max(0.0, real_s - (spec.delay_s or 0.0))
+        carries = self._beneath.carries_bps(source) if spec.asked() else math.inf
+        return Step(link.name, source, target, spec, real_s, carries)
+
     def message_s(self, source: str, target: str, size: float, *, tcp: bool = True) -> float:
-        """Latency of a message after a pause, in seconds; infinite: there is no way."""
+        """Median latency of a message after a long pause, in seconds; infinite: there is no way."""
+        return self.took(source, target, size, tcp=tcp).seconds
+
+    def took(
+        self,
+        source: str,
+        target: str,
+        size: float,
+        *,
+        tcp: bool = True,
+        every_s: float | None = None,
+    ) -> Took:
+        """Median latency of a message; infinite: there is no way.
+
+        Args:
+            source: Host that sends.
+            target: Host that receives.
+            size: Bytes of the message.
+            tcp: Over a connection, which needs a way back and waits for it.
+            every_s: How often one is sent; None: after a long pause.
+        """
         out, back = self.path(source, target), self.path(target, source)
         if out is None or (back is None and tcp):
-            return math.inf
+            return Took(math.inf)
         rtt_s = _delay_s(out) + (_delay_s(back) if back else 0.0)
-        return message_s([step.spec for step in out], size, rtt_s=rtt_s if tcp else 0.0)
+        real_s = sum(step.real_s for step in out)
+        rates = [step.rate_bps for step in out]
+        specs = [step.spec for step in out]
+        found = took(
+            specs,
+            size,
+            rtt_s=rtt_s if tcp else 0.0,
+            every_s=every_s,
+            rates_bps=rates,
+            congestion=self._beneath.congestion(source),
+        )
+        return replace(found, seconds=found.seconds + real_s)
 
 
 def _delay_s(path: Sequence[Step]) -> float:
-    return sum(step.spec.delay_s or 0.0 for step in path)
-
-
-def message_s(path: Sequence[LinkSpec], size: float, *, rtt_s: float = 0.0) -> float:
-    """The formula of this module's head.
-
-    Args:
-        path: Directions of links, in the order in which they are crossed.
-        size: Bytes of the message.
-        rtt_s: There and back, for slow start; 0: none (UDP, or a window that has grown).
-    """
-    wire = wire_bytes(size)
-    seconds = OWN_S + OWN_S_PER_BYTE * size + sum(spec.delay_s or 0.0 for spec in path)
-    rates = sorted(spec.rate_bps for spec in path if spec.rate_bps)
-    if rates:
-        seconds += 8 * wire / rates[0]
-        seconds += sum(8 * min(wire, PACKET_BYTES) / rate for rate in rates[1:])
-    return seconds + _slow_start_s(wire, rates[0] if rates else math.inf, rtt_s)
-
-
-def wire_bytes(size: float) -> float:
-    """Of IP packets that carry a message of so many bytes."""
-    full = size + HEAD_BYTES
-    return full + PACKET_HEAD_BYTES * math.ceil(full / SEGMENT_BYTES)
-
-
-def _slow_start_s(wire: float, rate_bps: float, rtt_s: float) -> float:
-    window, sent, waited = float(FIRST_WINDOW_BYTES), 0.0, 0.0
-    while rtt_s and sent + window < wire:
-        stall = rtt_s + 8 * PACKET_BYTES / rate_bps - 8 * window / rate_bps
-        if stall <= 0:
-            break
-        waited += stall
-        sent += window
-        window *= 2
-    return waited
+    return sum((step.spec.delay_s or 0.0) + step.real_s for step in path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from net.links.traces.generate import Recipe
 from net.links.traces.trace import Trace
 from otter_agent.api import MeshSpec
+from otter_ctl.planning.hosting import Hosting
 from otter_ctl.planning.placement import Placement
 from otter_ctl.planning.prediction import Forecast
 from otter_ctl.topology.model import Expansion
@@ -44,6 +45,7 @@ class Plan:
         unsupported: One line each: what this version can't do at all. `apply` refuses.
         expansion: What counts and globs of the topology made.
         machines: Host -> the machine that carries it.
+        hosting: The same, to be asked why; None: nobody was asked.
         placement: Where modules are, to be asked why.
         forecast: What streams and links are expected to see.
     """
@@ -53,5 +55,6 @@ class Plan:
     unsupported: tuple[str, ...] = ()
     expansion: tuple[Expansion, ...] = ()
     machines: Mapping[str, str] = field(default_factory=dict)
+    hosting: Hosting | None = None
     placement: Placement | None = None
     forecast: Forecast = field(default_factory=Forecast)

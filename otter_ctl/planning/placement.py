@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from otter_agent.api import Info
 from otter_ctl.errors import PlacementError
 from otter_ctl.placing import Flow, Item, Reason, Request, Room, UnplacedError
 from otter_ctl.placing import explain as explained
@@ -49,6 +50,11 @@ def offered(machine: Machine | None, arch: str | None) -> frozenset[str]:
     return frozenset((*(f"label {label}" for label in labels), *(f"arch {kind}" for kind in kinds)))
 
 
+def able(info: Info) -> frozenset[str]:
+    """What a machine's agent can run, in the words that modules ask in where there are several."""
+    return frozenset(f"runtime {fact.name}" for fact in info.runtimes if fact.usable)
+
+
 def place(
     hosts: Sequence[Host],
     modules: Sequence[Module],
@@ -67,7 +73,8 @@ def place(
         streams: Between them.
         current: Module -> host, where running modules are.
         cross_s: Latency of a message between two hosts.
-        offers: Host -> what `offered` says of its machine.
+        offers: Host -> what `offered` says of its machine; with what `able` says of it, modules
+            ask for their runtimes.
         placer: As `placement` of the topology.
 
     Raises:
@@ -76,11 +83,12 @@ def place(
     """
     none: frozenset[str] = frozenset()
     gpus = any(host.gpu for host in hosts)
+    asks = any(word.startswith("runtime ") for has in offers.values() for word in has)
     rooms = (Room(name=h.name, has=_has(h, gpus), offers=offers.get(h.name, none)) for h in hosts)
     only = hosts[0].name if len(hosts) == 1 else None
     request = Request(
         rooms=tuple(rooms),
-        items=tuple(_item(m, current.get(m.name, ""), only) for m in modules),
+        items=tuple(_item(m, current.get(m.name, ""), only, asks=asks) for m in modules),
         flows=tuple(_flow(s) for s in streams),
         cross_s=cross_s,
     )
@@ -108,12 +116,15 @@ def _gpu(gpu: Gpu | None, *, whole: bool = False) -> dict[str, float | None]:
     return {"gpu": share, "gpu_memory": gpu.memory_bytes}
 
 
-def _item(module: Module, now: str, only: str | None) -> Item:
+def _item(module: Module, now: str, only: str | None, *, asks: bool) -> Item:
+    wants = wants_of(module.on)
+    if asks and (runtime := needed_runtime(module)):
+        wants |= {f"runtime {runtime}"}
     needs = {"cpu": module.cpu, "memory": module.memory_bytes, **_gpu(module.gpu)}
     return Item(
         name=module.name,
         needs={kind: float(need) for kind, need in needs.items() if need},
-        wants=_wants(module.on),
+        wants=wants,
         room=module.host or only,
         among=None if module.among is None else frozenset(module.among),
         beside=module.beside,
@@ -122,7 +133,13 @@ def _item(module: Module, now: str, only: str | None) -> Item:
     )
 
 
-def _wants(on: On | None) -> frozenset[str]:
+def needed_runtime(module: Module) -> str:
+    """The only one that it can have; empty: whichever there is."""
+    return module.runtime or ("docker" if module.image is not None else "")
+
+
+def wants_of(on: On | None) -> frozenset[str]:
+    """What `on` asks of a machine, in the words of `offered`."""
     if on is None:
         return frozenset()
     wants = {f"label {label}" for label in on.labels}

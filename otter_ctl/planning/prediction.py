@@ -1,10 +1,9 @@
-"""What the plan expects of streams and links: latency of a message, utilisation. Pure.
+"""What the plan expects of streams and links: median latency of a message, utilisation. Pure.
 
 Of a stream with `expect` both are known; of others only what a message of `DEFAULT_BYTES` takes. A
 link's utilisation is the expected bytes a second of all streams that cross it against its rate.
-Waiting behind others is added as in an M/G/1 queue (Pollaczek and Khinchin; Kleinrock, Queueing
-Systems I), where more than one stream shares a link; one alone, sent at even times, waits for
-nobody until ρ reaches 1. What isn't in it: jitter, loss and its repair, what modules compute,
+Messages that share a link wait for each other (`waiting.py`); one stream alone, sent at even times,
+waits for nobody until ρ reaches 1. What isn't in it: loss and its repair, what modules compute,
 queues that a module fills itself.
 """
 
@@ -12,15 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from otter_ctl.planning.crossing import Crossing, Step, wire_bytes
+from otter_ctl.planning.crossing import Crossing, Step
+from otter_ctl.planning.latency import wire_bytes
+from otter_ctl.planning.waiting import Other, median_wait_s
 from otter_ctl.topology.model import Stream
 
 DEFAULT_BYTES = 1024
 FULL = 1.0
-IDLE_S = 0.2
-"""Linux starts slowly again after a pause of its retransmission timeout, which is at least this."""
+FEW = 16
+"""Streams that share a direction, each of which is looked at by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class StreamForecast:
     """What is expected of one stream.
 
     Attributes:
-        latency_s: From `send` to the receiver's hand; None: there is no way, or a link is overfull.
+        latency_s: From `send` to the receiver's hand, the median; None: there is no way, or a link
+            is overfull.
         message_bytes: Of a message, as `expect` says or by default.
         expected: Whether the topology says what to expect.
         links: That it crosses, in order.
@@ -102,11 +104,12 @@ class _Load:
 
     step: Step
     bps: float = 0.0
-    streams: int = 0
-    busy_s: float = 0.0
-    """Seconds a second that it sends."""
+    busy: float = 0.0
+    """The part of the time in which it sends."""
     services_s2: float = 0.0
     """Σ of rate times service time squared."""
+    others: dict[str, Other] = field(default_factory=dict)
+    """Stream -> what it does to those that share the direction."""
 
 
 def _loads(
@@ -120,11 +123,12 @@ def _loads(
         for step in paths[stream.name] or ():
             load = loads.setdefault((step.link, step.source), _Load(step))
             load.bps += bps
-            load.streams += 1
-            if step.spec.rate_bps:
-                service_s = 8 * wire_bytes(stream.expect_bytes) / step.spec.rate_bps
-                load.busy_s += stream.expect_per_s * service_s
-                load.services_s2 += stream.expect_per_s * service_s**2
+            if math.isfinite(step.rate_bps):
+                service_s = 8 * wire_bytes(stream.expect_bytes) / step.rate_bps
+                busy = stream.expect_per_s * service_s
+                load.busy += busy
+                load.services_s2 += busy * service_s
+                load.others[stream.name] = Other(busy, service_s)
     return loads
 
 
@@ -138,22 +142,36 @@ def _stream(
     known = stream.expect_bytes is not None
     size = float(DEFAULT_BYTES if stream.expect_bytes is None else stream.expect_bytes)
     source, target = seats[stream.source], seats[stream.target]
-    rtt_s = crossing.message_s(target, source, 0) + crossing.message_s(source, target, 0)
-    rests = not stream.expect_per_s or 1 / stream.expect_per_s > max(IDLE_S, rtt_s)
-    latency = crossing.message_s(source, target, size, tcp=stream.transport == "tcp" and rests)
-    latency += sum(_wait_s(loads.get((step.link, step.source))) for step in path or ())
+    every_s = 1 / stream.expect_per_s if stream.expect_per_s else None
+    tcp = stream.transport == "tcp"
+    took = crossing.took(source, target, size, tcp=tcp, every_s=every_s)
+    met = [loads.get((s.link, s.source)) for s in path or ()]
+    latency = took.seconds + _wait_s(stream.name, met, took.spread_s)
     links = tuple(step.link for step in path or ())
     finite = latency if math.isfinite(latency) else None
     return StreamForecast(stream.name, finite, size, known, links, _doubt(path or ()))
 
 
-def _wait_s(load: _Load | None) -> float:
-    """Mean wait of Pollaczek and Khinchin: Σ λ s² / (2 - 2ρ); for whom shares the link."""
-    if load is None or not load.step.spec.rate_bps:
-        return 0.0
-    if load.busy_s >= FULL:
-        return math.inf
-    return load.services_s2 / (2 - 2 * load.busy_s) if load.streams > 1 else 0.0
+def _wait_s(stream: str, loads: Iterable[_Load | None], spread_s: float) -> float:
+    """For the others on the way; each is met where it is slowest. Infinite: a link is overfull.
+
+    Those that come while a message's packets still leave, `spread_s` long, get between them.
+    """
+    met: dict[str, Other] = {}
+    seconds = 0.0
+    for load in loads:
+        if load is None or not math.isfinite(load.step.rate_bps):
+            continue
+        if load.busy >= FULL:
+            return math.inf
+        if len(load.others) > FEW:  # Pollaczek and Khinchin's mean
+            seconds += load.services_s2 / (2 - 2 * load.busy)
+            continue
+        for name, other in load.others.items():
+            if name != stream and (name not in met or met[name].service_s < other.service_s):
+                met[name] = other
+    between_s = spread_s * sum(other.busy for other in met.values())
+    return seconds + median_wait_s(list(met.values())) + between_s
 
 
 def _doubt(path: Sequence[Step]) -> str:

@@ -6,6 +6,7 @@ the placement of modules that name no host. Must not know: sockets, files, the c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +19,9 @@ from otter_agent import api
 from otter_ctl.errors import PlanError
 from otter_ctl.planning import gpus
 from otter_ctl.planning.addresses import Addresses, allocate
-from otter_ctl.planning.crossing import Crossing
+from otter_ctl.planning.capacity import carries_bps
+from otter_ctl.planning.crossing import NOTHING, Beneath, Crossing
+from otter_ctl.planning.hosting import Hosting
 from otter_ctl.planning.machines import apart, assign, unreached
 from otter_ctl.planning.model import Blob, Plan, Upload
 from otter_ctl.planning.outside import outside
@@ -34,6 +37,8 @@ STREAM_PORT = 7070
 
 NO_RUNTIMES: Mapping[str, api.RuntimeName] = MappingProxyType({})
 NO_ARCHES: Mapping[str, str] = MappingProxyType({})
+NO_INFOS: Mapping[str, api.Info] = MappingProxyType({})
+NOTHING_ABLE: Mapping[str, frozenset[str]] = MappingProxyType({})
 READY_WITHIN_S = api.Ready().within_s
 
 
@@ -56,6 +61,9 @@ def plan(
     runtimes: Mapping[str, api.RuntimeName] = NO_RUNTIMES,
     reached: frozenset[str] | None = None,
     arches: Mapping[str, str] = NO_ARCHES,
+    hosting: Hosting | None = None,
+    able: Mapping[str, frozenset[str]] = NOTHING_ABLE,
+    infos: Mapping[str, api.Info] = NO_INFOS,
 ) -> Plan:
     """Resolve a topology against what runs.
 
@@ -70,14 +78,20 @@ def plan(
         runtimes: Machine -> the same as `runtime_default`, where it is another.
         reached: The machines that are there; None: this one only.
         arches: Machine -> the kind of its processors, where several are reached.
+        hosting: Where hosts are; None: as `assign` says, which asks nobody.
+        able: Machine -> what it can run, where several are reached.
+        infos: Machine -> what its agent says, as far as it was asked.
 
     Raises:
         PlanError: Something can't be had together; `PlacementError` for a module without room.
     """
     links = tuple(map(_link, topology.links))
-    machines = assign(topology, arch)
+    machines = hosting.machines if hosting is not None else assign(topology, arch)
     at_first = _at_first(topology, links)
-    placement, crossing = seated(topology, current, arch, arches)
+    offers = _offers(topology, machines, arch, arches, able)
+    placement, crossing = seated(
+        topology, current, offers=offers, beneath=_beneath(machines, hosting, infos)
+    )
     seats = placement.seats
     placed: dict[str, list[str]] = {host.name: [] for host in topology.hosts}
     for module, host in seats.items():
@@ -86,7 +100,6 @@ def plan(
     routes = compute(addresses.blocks, at_first, {h.name for h in topology.hosts if h.gateway})
     wiring = _wiring(topology, seats, addresses)
     names = addresses.names()
-    machines = assign(topology, arch)
     kept = _kept_runtimes(topology, current)
     by_name = {host.name: host for host in topology.hosts}
     spec = api.MeshSpec(
@@ -130,6 +143,7 @@ def plan(
         ),
         expansion=topology.expansion,
         machines=machines,
+        hosting=hosting,
         placement=placement,
         forecast=expected,
     )
@@ -163,25 +177,62 @@ def _at_first(topology: Topology, links: Iterable[api.Link]) -> list[api.Link]:
     return [link for link in links if link.name not in later]
 
 
+def _offers(
+    topology: Topology,
+    machines: Mapping[str, str],
+    arch: str | None,
+    arches: Mapping[str, str],
+    able: Mapping[str, frozenset[str]],
+) -> dict[str, frozenset[str]]:
+    """Host -> what its machine offers."""
+    known = {machine.name: machine for machine in topology.machines}
+    none: frozenset[str] = frozenset()
+    each = {
+        name: able.get(name, none)
+        | offered(known.get(name), arches.get(name, arch if name == LOCAL else None))
+        for name in set(machines.values())
+    }
+    return {host: each[name] for host, name in machines.items()}
+
+
+def _beneath(
+    machines: Mapping[str, str], hosting: Hosting | None, infos: Mapping[str, api.Info]
+) -> Beneath:
+    carries = {name: carries_bps(info.link_driver) for name, info in infos.items()}
+
+    def congestion(host: str) -> str:
+        info = infos.get(machines[host])
+        return info.congestion if info is not None else ""
+
+    return Beneath(
+        hosting.real_s if hosting is not None else NOTHING.real_s,
+        lambda host: carries.get(machines[host], math.inf),
+        congestion,
+    )
+
+
 def seated(
     topology: Topology,
     current: api.MeshSpec | None = None,
-    arch: str | None = None,
-    arches: Mapping[str, str] = NO_ARCHES,
+    *,
+    offers: Mapping[str, frozenset[str]] | None = None,
+    beneath: Beneath = NOTHING,
 ) -> tuple[Placement, Crossing]:
-    """Where modules go, and what messages take from host to host; arguments as of `plan`.
+    """Where modules go, and what messages take from host to host.
+
+    Args:
+        topology: All of it.
+        current: The mesh as it is now.
+        offers: Host -> what its machine offers; None: nobody was asked.
+        beneath: What links rest on.
 
     Raises:
         PlacementError: A module fits nowhere.
     """
     hosts = [host.name for host in topology.hosts]
-    crossing = Crossing(hosts, _at_first(topology, map(_link, topology.links)))
-    machines = assign(topology, arch)
-    known = {machine.name: machine for machine in topology.machines}
-    offers = {
-        host: offered(known.get(name), arches.get(name, arch if name == LOCAL else None))
-        for host, name in machines.items()
-    }
+    crossing = Crossing(hosts, _at_first(topology, map(_link, topology.links)), beneath)
+    if offers is None:
+        offers = _offers(topology, assign(topology, None), None, NO_ARCHES, NOTHING_ABLE)
     placement = place(
         topology.hosts,
         topology.modules,

@@ -21,7 +21,7 @@ from otter_ctl.topology.links import read_links
 from otter_ctl.topology.machines import Known, Machines, check_brought_along, read_machines
 from otter_ctl.topology.model import POOL, Expansion, Topology
 from otter_ctl.topology.modules import read_modules
-from otter_ctl.topology.neighbours import read_neighbours
+from otter_ctl.topology.neighbours import read_host_neighbours, read_neighbours
 from otter_ctl.topology.reader import Fields, Place
 from otter_ctl.topology.reader import Path as KeyPath
 from otter_ctl.topology.streams import read_streams
@@ -59,6 +59,7 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
     names = None
     if hosts is not None:
         names = Names("host", hosts, (host.made_from for host in hosts.values()))
+        read_host_neighbours(top["hosts"], defaults.get("host"), hosts, names)
     traces = Traces(around.folder, top.get("seed", 0))
     links = read_links(top.get("links", []), defaults.get("link"), names, expansion, traces)
     written = top.get("events", [])

@@ -5,7 +5,7 @@ Must not know: TOML, positions, what machines can do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from otter_ctl.topology.kinds import checked_name
@@ -53,9 +53,12 @@ def _host(name: str, own: Fields, below: Fields | None, machines: Machines) -> H
     machine = merged.get("machine")
     if "machine" in own and "on" in own:
         own.place.child("on").report("goes not together with `machine`: that names one already")
-    elif "on" in own.given and "machine" not in own.given:
+    elif "among" in own and "machine" in own:
+        own.place.child("among").report("goes not together with `machine`: that names one already")
+    elif own.given & {"on", "among"} and "machine" not in own.given:
         machine = None
-    machines.check(machine, None if machine else on, own)
+    among = None if machine else _among(merged, own, machines)
+    machines.check(machine, None if machine else on, own, among)
     return Host(
         name=name,
         cpu=budget.get("cpu"),
@@ -64,11 +67,20 @@ def _host(name: str, own: Fields, below: Fields | None, machines: Machines) -> H
         profile=budget.get("profile"),
         machine=machine,
         on=None if machine else on,
+        among=among,
         gpu=read_gpu(budget),
         io=read_io(budget),
         whole=whole,
         gateway=merged.get("gateway", False),
     )
+
+
+def _among(merged: Fields, own: Fields, machines: Machines) -> tuple[str, ...] | None:
+    """The machines that its globs stand for."""
+    words: Sequence[str] = merged.get("among", ())
+    place = own.place.child("among") if "among" in own.given else own.place
+    found = (name for word in words for name in machines.matching(word, place))
+    return tuple(dict.fromkeys(found)) or None
 
 
 def _check_whole(own: Fields, host: Host, wholes: dict[str, str]) -> None:
@@ -78,7 +90,7 @@ def _check_whole(own: Fields, host: Host, wholes: dict[str, str]) -> None:
     for key in _BUDGET:
         if key in own.given:
             own.place.child(key).report("goes not together with `whole`: the machine is the budget")
-    if host.machine is None and host.on is None:
+    if host.machine is None and host.on is None and host.among is None:
         hint = 'add machine = "NAME"; `local` is this one'
         own.place.child("whole").report("needs a `machine` that the host is", hint)
     if host.machine is not None:

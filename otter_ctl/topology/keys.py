@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from otter_ctl.topology import access, kinds, values
 from otter_ctl.topology.keys_modules import MODULE, STREAM
-from otter_ctl.topology.keys_placing import ON, PLACEMENT
+from otter_ctl.topology.keys_placing import OF_HOSTS, ON, PLACEMENT
 from otter_ctl.topology.keys_shared import GPU, IO, PAIR
 from otter_ctl.topology.keys_time import TRACE_KEY, event_table
 from otter_ctl.topology.model import DEFAULT_SOCKET, HOSTS_LIMIT, MESH_NAME_LIMIT, POOL
@@ -29,6 +29,7 @@ HOST = Table(
     Key("count", kinds.integer(1, HOSTS_LIMIT), "Makes so many hosts: NAME-1, NAME-2, …"),
     Key("machine", kinds.NAME, "The machine that carries the host; `local` is this one."),
     Key("on", kinds.table(ON), "What the machine that carries the host must have."),
+    *OF_HOSTS,
     Key(
         "whole", values.BOOLEAN, "The host is the machine itself, without a budget.", default=False
     ),
@@ -128,6 +129,7 @@ DEFAULTS = Table(
             HOST.only(
                 "defaults.host",
                 *("profile", "cpu", "memory", "speed", "gpu", "io", "machine", "on"),
+                *("among", "apart"),
             )
         ),
         "What hosts have that don't say otherwise.",

@@ -1,4 +1,4 @@
-"""Keys that say where modules may be placed, and what streams are expected to carry. Pure data."""
+"""Keys that say where hosts and modules may be placed, and what streams carry. Pure data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def _placement(value: object) -> str:
 PLACEMENT = Key(
     "placement",
     scalar(_placement, type="string", pattern=f"^({'|'.join(PLACERS)}|{_FUNCTION})$"),
-    "Who places modules without a `host`: greedy, optimal, or a function package.module:function.",
+    "Who places modules without a `host` and hosts without a `machine`: greedy, optimal, or a "
+    "function package.module:function.",
     default="greedy",
 )
 
@@ -31,6 +32,16 @@ ON = Table(
     "on",
     Key("arch", access.ARCH, "Its processors' kind: arm64 or amd64."),
     Key("label", kinds.one_or_many(access.LABEL), "A label of it, or several that it all has."),
+)
+
+OF_HOSTS = (
+    Key(
+        "among",
+        kinds.one_or_many(values.REFERENCE),
+        "Machines or globs that it may be placed on; `local` is this one.",
+    ),
+    Key("beside", kinds.one_or_many(values.REFERENCE), "Hosts on whose machine it must be."),
+    Key("apart", kinds.one_or_many(values.REFERENCE), "Hosts on whose machine it must not be."),
 )
 
 OF_MODULES = (

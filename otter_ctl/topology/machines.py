@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from otter_ctl.topology.globs import Names
 from otter_ctl.topology.model import DEFAULT_SOCKET, LOCAL, Machine, On
-from otter_ctl.topology.reader import Fields, did_you_mean, shown
+from otter_ctl.topology.reader import Fields, Place, did_you_mean, shown
 
 Known = Mapping[str, Machine]
 
@@ -105,6 +106,8 @@ class Machines:
         self._all: dict[str, Machine] | None = None
         self._labels: Labels | None = None
         self._asked: set[tuple[str, ...]] = set()
+        self._names: Names | None = None
+        self._bare = False
         self.used: dict[str, Machine] = {}
 
     def named(self) -> tuple[Machine, ...]:
@@ -114,12 +117,31 @@ class Machines:
                 self.used.setdefault(name, self._known()[name])
         return tuple(self.used.values())
 
-    def check(self, machine: str | None, on: On | None, own: Fields) -> None:
+    def check(
+        self,
+        machine: str | None,
+        on: On | None,
+        own: Fields,
+        among: tuple[str, ...] | None = None,
+    ) -> None:
         """A host's `machine` and `on`: the machine is known, and one has what is asked."""
         if machine is not None:
             self._named(machine, own)
-        elif on is not None and on.labels:
-            self._labelled(on, own)
+            return
+        if among is not None:
+            known = self._known()
+            self.used.update({name: known[name] for name in among if name in known})
+        if on is not None and on.labels:
+            self._labelled(on, own, among)
+        elif among is None and not self._bare:
+            self._bare = True  # it may be on those that stand in the topology, if not here
+            self.used.update({name: self._known()[name] for name in self._own})
+
+    def matching(self, word: str, place: Place) -> tuple[str, ...]:
+        """The machines that a name or a glob stands for; none after reporting."""
+        if self._names is None:
+            self._names = Names("machine", dict.fromkeys((LOCAL, *self._known())))
+        return self._names.find(word, place)
 
     def _named(self, name: str, own: Fields) -> None:
         found = self._known().get(name) if name != LOCAL else self._own.get(name)
@@ -134,14 +156,15 @@ class Machines:
         if found is not None:
             self.used[name] = found
 
-    def _labelled(self, on: On, own: Fields) -> None:
+    def _labelled(self, on: On, own: Fields, among: tuple[str, ...] | None) -> None:
         if self._labels is None:
             self._labels = Labels(self._known().values())
-        if on.labels in self._asked:
+        if among is None and on.labels in self._asked:
             return
-        fitting = self._labels.having(on.labels)
+        fitting = [m for m in self._labels.having(on.labels) if among is None or m.name in among]
         if fitting:
-            self._asked.add(on.labels)
+            if among is None:
+                self._asked.add(on.labels)
             self.used.update({machine.name: machine for machine in fitting})
             return
         labels = sorted(self._labels)

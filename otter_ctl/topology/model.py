@@ -107,7 +107,12 @@ class Host:
         memory_bytes: For all its modules together; None: unlimited.
         speed: Of one core; 1: the core that Geekbench 6 scores with 2500 points.
         profile: Name of the device that gave what wasn't written.
-        machine: That carries it; None: as `on` says, else where the planner puts it.
+        machine: That carries it; None: one of those that `among` and `on` leave.
+        on: What its machine must have.
+        among: Machines that it may be placed on; None: `local`, or where it doesn't fit there the
+            others of the topology.
+        beside: Hosts on whose machine it must be.
+        apart: Hosts on whose machine it must not be.
         whole: It is the machine itself.
         gateway: The way to and from the outside world.
         made_from: The table with a `count` that made it; empty: its own.
@@ -120,6 +125,9 @@ class Host:
     profile: str | None = None
     machine: str | None = None
     on: On | None = None
+    among: tuple[str, ...] | None = None
+    beside: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
     gpu: Gpu | None = None
     io: Io | None = None
     whole: bool = False
@@ -398,10 +406,10 @@ class Topology:
         pool: CIDR that addresses are taken from.
         overcommit: Whether budgets may add up to more than the machine has.
         allow_degraded: Whether links, and hosts' budgets, may lack what the machine can't do.
-        placement: Who places modules: a name of `placing.find.PLACERS`, or package:function.
+        placement: Who places: a name of `placing.find.PLACERS`, or package:function.
         routing: Whether routes stay as they are planned, or follow links that go down and up.
         images: Whether machines of one kind share what one has made, or each makes its own.
-        machines: That its hosts name, from the file or the site file.
+        machines: That its hosts may be on, from the file or the site file.
         links: Those of `[[links]]`, then those of cells.
         expansion: What counts and globs made, table by table.
     """

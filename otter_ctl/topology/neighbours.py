@@ -1,4 +1,6 @@
-"""`among`, `on`, `beside` and `apart` of modules -> names of hosts and modules; what contradicts.
+"""`among`, `on`, `beside` and `apart` -> names of hosts and modules; what contradicts.
+
+Of modules, and of hosts what is about other hosts.
 
 Must not know: TOML, positions.
 """
@@ -9,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from otter_ctl.topology.globs import Names
-from otter_ctl.topology.model import Module
+from otter_ctl.topology.model import Host, Module
 from otter_ctl.topology.reader import Fields, shown
 
 _KEYS = frozenset(("among", "on", "beside", "apart"))
@@ -32,6 +34,49 @@ def read_neighbours(
         made[table] = [_placed_so(m, own, among, beside, apart) for m in made.get(table, ())]
         modules.update((m.name, m) for m in made[table])
     _report_contradictions({table: (own, made[table]) for table, own in named.items()}, modules)
+
+
+def read_host_neighbours(
+    written: Mapping[str, Fields],
+    defaults: Fields | None,
+    hosts: dict[str, Host],
+    names: Names,
+) -> None:
+    """Put into `hosts` what their tables say of other hosts on their machines."""
+    below = defaults if defaults is not None and "apart" in defaults.given else None
+    tables = {name: own for name, own in written.items() if below or own.given & _KEYS}
+    made: dict[str, list[Host]] = {}
+    for host in hosts.values():
+        made.setdefault(host.made_from or host.name, []).append(host)
+    for table, own in tables.items():
+        beside = _found(own, "beside", names)
+        apart = _found(own if below is None or "apart" in own.given else below, "apart", names)
+        for host in made.get(table, ()):
+            hosts[host.name] = replace(
+                host,
+                beside=tuple(name for name in beside if name != host.name),
+                apart=tuple(name for name in apart if name != host.name),
+            )
+    for table, own in tables.items():
+        for host in (hosts[host.name] for host in made.get(table, ())):
+            if why := _at_odds(host, hosts):
+                own.place.child(why[0]).report(why[1])
+                break
+
+
+def _at_odds(host: Host, hosts: Mapping[str, Host]) -> tuple[str, str] | None:
+    """The key that can't hold, and why: machines that are named go against it."""
+    for name in host.beside:
+        if name in host.apart:
+            return "apart", f"{shown(name)} is in `beside` too"
+        other = hosts[name]
+        if None not in (host.machine, other.machine) and host.machine != other.machine:
+            of = f"{shown(host.name)} is on {shown(host.machine)}"
+            return "beside", f"{of}, {shown(name)} on {shown(other.machine)}"
+    for name in host.apart:
+        if host.machine is not None and host.machine == hosts[name].machine:
+            return "apart", f"{shown(host.name)} and {shown(name)} are both on {host.machine}"
+    return None
 
 
 def _found(own: Fields, key: str, names: Names) -> tuple[str, ...]:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+import random
+from statistics import NormalDist
 
 import pytest
 
 from net.links.spec import LinkSpec
 from otter_agent.api import Link
-from otter_ctl.planning.crossing import (
+from otter_ctl.planning.crossing import Beneath, Crossing
+from otter_ctl.planning.latency import (
+    HOP_S,
     OWN_S,
     OWN_S_PER_BYTE,
-    Crossing,
+    held_s,
     message_s,
     wire_bytes,
 )
 from otter_ctl.planning.placement import Placement
 from otter_ctl.planning.prediction import forecast
 from otter_ctl.planning.resolve import seated
+from otter_ctl.planning.waiting import Other, median_wait_s
+from otter_ctl.planning.windows import SEGMENT_BYTES, paced, window_bytes
 from otter_ctl.topology.model import Stream
 
 
@@ -34,14 +40,15 @@ def test_a_small_message_takes_the_delays_and_its_bits():
     one_packet = wire_bytes(1000)
     assert one_packet == 1000 + 96 + 52
     took = message_s([spec(20, 1), spec(5)], 1000)
-    assert took == pytest.approx(OWN_S + 1000 * OWN_S_PER_BYTE + 0.025 + 8 * one_packet / 1e6)
+    own = OWN_S + 2 * HOP_S + 1000 * OWN_S_PER_BYTE
+    assert took == pytest.approx(own + 0.025 + 8 * one_packet / 1e6)
 
 
 def test_a_large_one_crosses_slow_links_once_and_others_by_a_packet():
     size = 1_000_000
     took = message_s([spec(0, 100), spec(0, 10), spec(0, 50)], size)
     by_hand = 8 * wire_bytes(size) / 10e6 + 8 * 1500 / 50e6 + 8 * 1500 / 100e6
-    assert took == pytest.approx(OWN_S + size * OWN_S_PER_BYTE + by_hand)
+    assert took == pytest.approx(OWN_S + 3 * HOP_S + size * OWN_S_PER_BYTE + by_hand)
 
 
 def test_tcp_waits_for_its_window_on_long_paths_only():
@@ -52,6 +59,60 @@ def test_tcp_waits_for_its_window_on_long_paths_only():
     assert fresh - grown == pytest.approx(stalls)
     short = [message_s([spec(0.1, 1)], 100_000, rtt_s=rtt) for rtt in (0, 0.0002)]
     assert short[0] == short[1], "the link is slower than its acknowledgements"
+
+
+def test_jitter_holds_up_what_has_many_packets():
+    """The latest of n at once: its median is where F is the n-th root of a half."""
+    jittery = spec(10, jitter_s=0.002)
+    assert held_s(jittery, 100, math.inf) == pytest.approx(0, abs=1e-5)
+    for packets in (2, 10, 100):
+        by_hand = 0.002 * NormalDist().inv_cdf(0.5 ** (1 / packets))
+        assert held_s(jittery, packets * 1500, math.inf) == pytest.approx(by_hand, rel=0.02)
+    spaced = [held_s(jittery, 1e6, rate) for rate in (1e9, 1e8, 1e7, 1e5)]
+    assert spaced == sorted(spaced, reverse=True), "the further apart, the less they hold up"
+    assert spaced[-1] == pytest.approx(0, abs=1e-4)
+    assert held_s(spec(10), 1e6, 1e6) == 0
+
+
+def test_a_window_is_halved_for_each_timeout_between_messages():
+    """Of 100 segments: all at once, a third of it, and the first window's ten."""
+    wire = 100 * SEGMENT_BYTES
+    assert window_bytes(wire, 0.02, 0.2) == math.inf
+    assert window_bytes(wire, 0.02, 0.3) == wire
+    assert window_bytes(wire, 0.02, 0.5) == pytest.approx(wire / 3)
+    assert window_bytes(wire, 0.02, 10) == window_bytes(wire, 0.02, None) == 10 * SEGMENT_BYTES
+
+
+def test_a_sender_that_paces_spreads_a_message_over_a_part_of_the_round_trip():
+    """200 kB, 10 ms there and back: as long as it takes at 2.89 times what was seen of it."""
+    wire = wire_bytes(200_000)
+    pacing = paced(wire, 0.010)
+    seen_bps = 8 * wire / (0.010 + pacing.spread_s)
+    assert pacing.spread_s == pytest.approx(
+        (wire - pacing.last * 1500) * 8 / (2.887 * seen_bps), rel=0.15
+    )
+    assert 0.0035 < pacing.spread_s < 0.0045, "3.9 ms were measured"
+    assert paced(100, 0.010).spread_s == 0
+    assert paced(wire, 0).spread_s == 0
+    shown = message_s([spec(5)], 200_000, rtt_s=0.01, every_s=0.3, congestion="bbr")
+    plain = message_s([spec(5)], 200_000, rtt_s=0.01, every_s=0.3, congestion="cubic")
+    assert shown - plain == pytest.approx(pacing.spread_s)
+    slow = [
+        message_s([spec(5, 10)], 200_000, rtt_s=0.01, every_s=0.3, congestion=name)
+        for name in ("bbr", "cubic")
+    ]
+    assert slow[0] == pytest.approx(slow[1]), "the link is slower than the sender"
+
+
+def test_waiting_is_the_median_of_what_is_left_of_others():
+    others = [Other(0.3, 0.010), Other(0.35, 0.004)]
+    dice = random.Random(1)
+    met = sorted(
+        sum(dice.uniform(0, o.service_s) for o in others if dice.random() < o.busy)
+        for _ in range(20_000)
+    )
+    assert median_wait_s(others) == pytest.approx(met[10_000] / (1 - 0.65), rel=0.1)
+    assert median_wait_s(others[:1]) == median_wait_s([]) == 0
 
 
 class TestPaths:
@@ -115,14 +176,34 @@ class TestForecast:
         assert of_stream.latency_s == pytest.approx(alone), "no slow start at 5 a second"
         assert list(found.warnings()) == []
 
-    def test_two_wait_for_each_other(self):
-        streams = [stream(m, "detector", 10_000, 20) for m in ("camera", "other")]
-        found = forecast(streams, self.SEATS, self.crossing())
-        service_s = 8 * wire_bytes(10_000) / 10e6
-        load = 40 * service_s
-        wait_s = service_s * load / (2 - 2 * load)
-        alone = message_s([spec(10, 10)], 10_000)
-        assert [s.latency_s for s in found.streams] == pytest.approx([alone + wait_s] * 2)
+    def test_two_wait_for_each_other_where_most_meet_somebody(self):
+        seats = {**self.SEATS, "third": "a"}
+        names = ("camera", "other", "third")
+        for size, waits in ((5_000, False), (14_000, True)):
+            streams = [stream(m, "detector", size, 27) for m in names]
+            found = forecast(streams, seats, self.crossing())
+            service_s = 8 * wire_bytes(size) / 10e6
+            busy = 27 * service_s
+            assert ((1 - busy) ** 2 < 0.5) == waits
+            wait_s = median_wait_s([Other(busy, service_s)] * 2)
+            assert (wait_s > 0) == waits
+            alone = message_s([spec(10, 10)], size)
+            assert [s.latency_s for s in found.streams] == pytest.approx([alone + wait_s] * 3)
+
+    def test_a_link_that_is_shaped_in_user_space_carries_no_more_than_that(self):
+        slow = Crossing("ab", [both("l", "a", "b", spec(10))], Beneath(carries_bps=lambda _: 1e9))
+        free = Crossing("ab", [both("l", "a", "b", spec(10))])
+        more = slow.message_s("a", "b", 1e6, tcp=False) - free.message_s("a", "b", 1e6, tcp=False)
+        assert more == pytest.approx(8 * wire_bytes(1e6) / 1e9)
+        plain = Crossing(
+            "ab", [both("l", "a", "b", LinkSpec())], Beneath(carries_bps=lambda _: 1e9)
+        )
+        assert plain.path("a", "b")[0].rate_bps == math.inf, "nobody shapes it"
+
+    def test_the_network_between_machines_is_in_it(self):
+        near = Crossing("ab", [both("l", "a", "b", spec(10))])
+        far = Crossing("ab", [both("l", "a", "b", spec(10))], Beneath(real_s=lambda a, b: 0.003))
+        assert far.message_s("a", "b", 100) - near.message_s("a", "b", 100) == pytest.approx(0.003)
 
     def test_more_than_the_link_carries(self):
         frames = stream("camera", "detector", 100_000, 30)

@@ -11,6 +11,7 @@ from otter_ctl.__main__ import cli
 
 TOPOLOGY = """
 name = "pipeline"
+overcommit = true
 [defaults.module]
 runtime = "process"
 [hosts.phone]
