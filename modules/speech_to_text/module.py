@@ -30,7 +30,7 @@ from net import units, weights
 MODEL = os.environ.get("OTTER_MODEL", "openai/whisper-tiny.en")
 PATTERN = os.environ.get("OTTER_WAV", "inputs/*.wav")
 STAY = os.environ.get("OTTER_STAY", "0") == "1"
-LONGEST = os.environ.get("OTTER_LONGEST", "5m")
+LONGEST = os.environ.get("OTTER_LONGEST", "5min")
 BATCH = int(os.environ.get("OTTER_BATCH", "4"))
 WINDOW_S = 30
 """Whisper hears this much at a time; longer recordings go in overlapping windows."""
@@ -87,9 +87,8 @@ class Recogniser:
 class Ear:
     """Hears recordings, and tells what it heard."""
 
-    def __init__(self, mesh: net.Mesh, recognise: Recogniser) -> None:
-        self._mesh, self._recognise = mesh, recognise
-        self._longest_s = units.duration(LONGEST)
+    def __init__(self, mesh: net.Mesh, recognise: Recogniser, longest_s: float) -> None:
+        self._mesh, self._recognise, self._longest_s = mesh, recognise, longest_s
         self.heard = self.failed = 0
 
     async def hear(self, batch: list[Recording]) -> None:
@@ -131,15 +130,17 @@ async def main(mesh: net.Mesh) -> None:
     """Load, say ready, hear all recordings."""
     began = time.perf_counter()
     try:
+        longest_s = units.duration(LONGEST)
         folder = weights.prepared(mesh.models, MODEL, {"whisper"})
         recognise = await asyncio.to_thread(Recogniser, folder)
-    except weights.WeightsError as exc:
+    except (weights.WeightsError, units.UnitError) as exc:
         sys.exit(str(exc))
     loaded = time.perf_counter()
     await asyncio.to_thread(recognise.warm_up)
     print(f"{MODEL} loaded in {loaded - began:.2f} s, warm in {time.perf_counter() - loaded:.2f} s")
+    (mesh.work / PATTERN).parent.mkdir(parents=True, exist_ok=True)
     await mesh.ready()
-    ear = Ear(mesh, recognise)
+    ear = Ear(mesh, recognise, longest_s)
     recordings = Recordings(mesh, PATTERN, stay=STAY)
     async with asyncio.TaskGroup() as group:
         group.create_task(recordings.collect())

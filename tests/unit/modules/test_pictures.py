@@ -56,8 +56,9 @@ def test_what_has_no_colour_is_grey(mode: str) -> None:
 
 def test_what_is_transparent_is_white() -> None:
     assert middle(load(encoded(Image.new("RGBA", (20, 20), (0, 0, 0, 0))))) == (255, 255, 255)
-    palette = Image.new("P", (20, 20), 3)
-    assert middle(load(encoded(palette, transparency=3))) == (255, 255, 255)
+    palette = red().quantize(4)
+    clear = palette.getpixel((0, 0))
+    assert middle(load(encoded(palette, transparency=clear))) == (255, 255, 255)
 
 
 def test_turned_pictures_are_upright() -> None:
