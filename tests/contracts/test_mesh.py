@@ -350,6 +350,8 @@ async def test_messages_at_work_together_are_recorded_when_each_is_done(pair, tm
         fourth = await question.receive()
         third.done()
         fourth.done()
+        asker.input("answer").by_hand = True
+        (await asker.input("answer").receive()).done()
     lines = {int(line["id"].rpartition(":")[2]): line for line in records(tmp_path, "answerer")}
     done = {number: float(line["done"]) for number, line in lines.items()}
     assert set(lines) == {1, 2, 3, 4}
