@@ -112,7 +112,7 @@ fuzz: setup-dev  ## a million damaged inputs for every decoder that reads what a
 
 # --- to look at -------------------------------------------------------------------------------
 
-demo: $(VENV)/.otter-setup  ## a phone hears a question and tells an edge host: ARGS='--wav FILE'
+demo: $(VENV)/.otter-setup  ## a spoken question about a picture, answered aloud: ARGS='--wav FILE --image FILE'
 	@$(BIN)/python -m examples.demo $(ARGS)
 
 bench: setup-tests setup-bench  ## ours, the peers and the limit, side by side: ARGS='cli --json'

@@ -1,71 +1,79 @@
-"""A phone hears a question and tells an edge host: `make demo`, ARGS='--wav FILE'.
+"""A spoken question about a picture, answered aloud: `make demo`, ARGS='--wav FILE --image FILE'.
 
-Applies topologies/heard.toml with the installed `otterctl`, waits until its modules are done, and
-tells what was heard, where each module ran, and where the time went. In containers where a Docker
-engine answers; as processes where none does, or where its images can't be made.
+Applies topologies/use-case-1.toml with the installed `otterctl`, and tells what was heard, what was
+answered, and where the time went; then asks again with a link squeezed. In containers where a
+Docker engine answers; as processes where none does, or where its images can't be made.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+import os
+import selectors
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from examples.timeline import Query, table
+
 ROOT = Path(__file__).resolve().parent.parent
-TOPOLOGY = ROOT / "topologies" / "heard.toml"
+TOPOLOGY = ROOT / "topologies" / "use-case-1.toml"
 OTTERCTL = Path(sys.executable).with_name("otterctl")
-MESH = "heard"
-ASR, PRINTER = "asr", "printer"
-DONE_WITHIN_S = 300.0
+MESH = "use-case-1"
+EAR, EYE, MOUTH = "speech_to_text", "image_analysis", "text_to_speech"
+QUESTION, PICTURE = (ROOT / "examples" / "data" / name for name in ("question.wav", "chelsea.png"))
+LINK, SQUEEZED = "radio", ("--delay", "300ms", "--rate", "64kbit")
+ANSWERED_WITHIN_S = 120.0
 PROCESS = ["--set", "defaults.module.runtime=process"]
+
+
+class DemoError(Exception):
+    """It didn't work; the message says what."""
 
 
 def main() -> int:
     """Run the demo; returns its exit code."""
     given = _arguments()
-    overrides: list[str] = []
-    if given.wav:
-        wav = Path(given.wav).resolve()
-        overrides += ["--set", f'modules.{ASR}.files."inputs/question.wav"="{wav}"']
-    overrides += ["--set", f"streams.{ASR}.text>{PRINTER}.text.transport={given.transport}"]
-    if given.transport == "shm":  # it joins modules of one host: the link would be bypassed
-        overrides += ["--set", f"modules.{PRINTER}.host=phone"]
-    if given.image:
-        say("--image: no module of this version looks at images yet; it is not used")
+    wav, image = Path(given.wav or QUESTION).resolve(), Path(given.image or PICTURE).resolve()
+    if missing := [str(path) for path in (wav, image) if not path.is_file()]:
+        say(f"no such file: {', '.join(missing)}")
+        return 2
+    overrides = [
+        "--set", f"modules.{EAR}.files={{}}",  # it is asked when all are ready
+        "--set", f'modules.{EYE}.files={{"inputs/{image.name}"="{image}"}}',
+        "--set", f"streams.{EAR}.text>{EYE}.question.transport={given.transport}",
+    ]  # fmt: skip
     runtime = _runtime()
     say(f"runtime: {runtime}" + ("" if runtime == "docker" else " (no Docker engine answers)"))
     began = time.monotonic()
-    applied = _apply(overrides + (PROCESS if runtime == "process" else []))
-    if applied != 0 and runtime == "docker":
-        say("the images could not be made or run: going on with the process runtime")
-        _otterctl("destroy", "-m", MESH, "--yes")
-        applied = _apply(overrides + PROCESS)
-    if applied != 0:
+    if not _applied(overrides, runtime):
         _otterctl("destroy", "-m", MESH, "--yes")
         return 1
     say(f"ready after {time.monotonic() - began:.1f} s")
+    for fact in _facts():
+        say(f"  {fact}")
+    queries: list[Query] = []
     try:
-        status = _wait_until_done()
+        _show(wav, queries)
+    except DemoError as exc:
+        say(f"demo: {exc}")
     finally:
         folder = _destroy()
-    return _report(status, folder)
+    return _report(queries, folder)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__.splitlines()[0])
     parser.add_argument("--wav", metavar="FILE", help="the question, spoken (any PCM WAV)")
-    parser.add_argument("--image", metavar="FILE", help="what the question is about")
+    parser.add_argument("--image", metavar="FILE", help="the picture that it is about")
     parser.add_argument(
-        "--transport",
-        choices=("tcp", "udp", "shm"),
-        default="tcp",
-        help="what carries the text; shm: both modules are on the phone",
+        "--transport", choices=("tcp", "udp"), default="tcp", help="what carries the question"
     )
     return parser.parse_args()
 
@@ -75,10 +83,10 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def _otterctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _otterctl(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run `otterctl`; its progress goes to our stderr."""
     return subprocess.run(
-        [OTTERCTL, *arguments], stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT
+        [OTTERCTL, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT
     )
 
 
@@ -90,20 +98,94 @@ def _runtime() -> str:
     return "docker" if checks.get("runtime docker", {}).get("ok") else "process"
 
 
-def _apply(overrides: list[str]) -> int:
-    done = _otterctl("apply", str(TOPOLOGY), *overrides)
-    return done.returncode
+def _applied(overrides: list[str], runtime: str) -> bool:
+    """Whether the mesh is there, on this runtime or at least on the other."""
+    more = PROCESS if runtime == "process" else []
+    if _otterctl("apply", TOPOLOGY, *overrides, *more).returncode == 0:
+        return True
+    if runtime == "process":
+        return False
+    say("the images could not be made or run: going on with the process runtime")
+    _otterctl("destroy", "-m", MESH, "--yes")
+    return _otterctl("apply", TOPOLOGY, *overrides, *PROCESS).returncode == 0
 
 
-def _wait_until_done() -> dict[str, Any]:
-    """Follow the mesh until every module is done; returns its status."""
-    deadline = time.monotonic() + DONE_WITHIN_S
-    while True:
-        status: dict[str, Any] = json.loads(_otterctl("status", "-m", MESH, "--json").stdout)
-        states = {m["state"] for m in status["modules"]}
-        if states == {"done"} or "failed" in states or time.monotonic() > deadline:
-            return status
+def _facts() -> list[str]:
+    """Where each module runs."""
+    status: dict[str, Any] = json.loads(_otterctl("status", "-m", MESH, "--json").stdout)
+    (machine,) = (one["name"] for one in status["machines"])
+    return [
+        f"{module['name']}: host {module['host']}, machine {machine}, runtime {module['runtime']}"
+        for module in status["modules"]
+    ]
+
+
+def _show(wav: Path, queries: list[Query]) -> None:
+    """The question, twice; fills `queries` as they are answered."""
+    with _log() as lines:
+        _ask(wav, "question.wav")
+        queries.append(_answered(lines, "as it is"))
+        say("")
+        say(f"heard: {queries[0].heard}")
+        say(f"answer: {queries[0].answer}")
+        say("")
+        say(f"the same with link {LINK} squeezed: otterctl shape link {LINK} {' '.join(SQUEEZED)}")
+        if _otterctl("shape", "link", LINK, "-m", MESH, *SQUEEZED).returncode:
+            raise DemoError(f"link {LINK} could not be shaped")
+        _ask(wav, "again.wav")
+        queries.append(_answered(lines, f"{LINK} squeezed"))
+
+
+def _ask(wav: Path, name: str) -> None:
+    """Speak into the phone."""
+    if _otterctl("cp", "-m", MESH, wav, f"{EAR}:inputs/{name}").returncode:
+        raise DemoError("the question could not be asked")
+
+
+def _answered(lines: Iterator[tuple[str, str]], title: str) -> Query:
+    """Wait until a question has been answered aloud."""
+    query = Query(title)
+    for module, text in lines:
+        if text.startswith("can't hear"):  # nothing will come of it
+            raise DemoError(f"{module}: {text}")
+        query.note(module, text)
+        if module == MOUTH and text.startswith("said: "):
+            break
+    else:
+        raise DemoError(f"no answer within {ANSWERED_WITHIN_S:.0f} s")
+    deadline = time.monotonic() + 5  # records are written 0.2 s later
+    while time.monotonic() < deadline:
+        found = _otterctl("trace", query.id, "-m", MESH, "--json")
+        query.hops = json.loads(found.stdout)["messages"] if found.returncode == 0 else []
+        if len(query.hops) >= 2:
+            return query
         time.sleep(0.2)
+    raise DemoError(f"no records of message {query.id}")
+
+
+@contextmanager
+def _log() -> Iterator[Iterator[tuple[str, str]]]:
+    """What modules print, (module, line), from the beginning and as it comes."""
+    command = [OTTERCTL, "logs", "-m", MESH, "--follow", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        try:
+            yield _lines(process)
+        finally:
+            process.terminate()
+
+
+def _lines(process: subprocess.Popen[bytes]) -> Iterator[tuple[str, str]]:
+    """Ends when nothing has come for too long."""
+    assert process.stdout is not None
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while selector.select(ANSWERED_WITHIN_S):
+            if not (block := os.read(process.stdout.fileno(), 65536)):
+                return
+            *whole, rest = (rest + block).split(b"\n")
+            for line in map(json.loads, whole):
+                yield line["module"], line["text"]
 
 
 def _destroy() -> Path:
@@ -111,48 +193,21 @@ def _destroy() -> Path:
     return Path(json.loads(done.stdout)["folder"])
 
 
-def _report(status: dict[str, Any], folder: Path) -> int:
-    logs = {m["name"]: _read(folder / "logs" / f"{m['name']}.log") for m in status["modules"]}
-    heard = [line for line in logs[ASR] if line.startswith("heard: ")]
+def _report(queries: list[Query], folder: Path) -> int:
     say("")
-    for line in heard:
+    for line in table(queries):
         say(line)
-    for module in status["modules"]:
-        where = f"host {module['host']}, machine {status['machines'][0]['name']}"
-        say(f"  {module['name']}: {where}, runtime {module['runtime']}, {module['state']}")
-    for line in logs[ASR]:
-        if line.endswith("of computing"):
-            say(f"  time in {ASR}: {line.rpartition(', ')[2].removesuffix(' of computing')}")
-    for record in _records(folder / "messages" / f"{PRINTER}.csv"):
-        if record["outcome"] != "done":
-            continue
-        link = (float(record["received"]) - float(record["sent"])) * 1000
-        work = (float(record["done"]) - float(record["taken"])) * 1000
-        over = _transport(status, record["stream"])
-        way = "in shared memory" if over == "shm" else f"on the link phone-edge, by {over}"
-        say(f"  time {way}: {link:.2f} ms ({record['bytes']} bytes)")
-        say(f"  time in {PRINTER}: {work:.2f} ms")
-    say(f"  run folder: {folder}")
-    if heard:
+    spoken = sorted((folder / "outputs" / MOUTH).rglob("*.wav"))
+    if spoken:
+        say(f"\nspoken answer: {spoken[0]}")
+    say(f"run folder: {folder}")
+    if len(queries) == 2 and spoken:
         return 0
-    say("nothing was heard; the last lines of the log:")
-    for line in logs[ASR][-20:]:
-        say(f"  | {line}")
+    say("not all was answered; the last lines of the logs:")
+    for log in sorted((folder / "logs").glob("*.log")):
+        for text in log.read_text(errors="replace").splitlines()[-8:]:
+            say(f"  {log.stem} | {text}")
     return 1
-
-
-def _transport(status: dict[str, Any], stream: str) -> str:
-    """What really carried it, by the agent's word."""
-    used = {s["name"]: s["transport"] for s in status["streams"]}
-    return used.get(stream, "?")
-
-
-def _read(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def _records(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(_read(path)))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class Input:
         self._mesh = mesh
         self._inbox = inbox
         self._current: Message | None = None
+        self._at_work: list[Message] = []
 
     @property
     def by_hand(self) -> bool:
@@ -78,7 +79,10 @@ class Input:
         inbox, former = self._inbox, self._current
         if former is not None:
             if not former.recorded:
-                mesh.record(former, mesh.clock())
+                if inbox.by_hand:
+                    self._settle(former)
+                else:
+                    mesh.record(former, mesh.clock())
             inbox.finish()
         self._current = message = inbox.take_now()
         return message
@@ -98,11 +102,27 @@ class Input:
                 raise
         return message
 
-    def finish(self) -> None:
-        """The module is done with the message it took last."""
+    def _settle(self, former: Message) -> None:
+        """Record what the module has said to be done with; it may be at several at once."""
+        now, at_work = self._mesh.clock(), []
+        for message in (*self._at_work, former):
+            if message.finished:
+                self._mesh.record(message, now)
+            elif not message.recorded:
+                at_work.append(message)
+        self._at_work = at_work
+
+    def _left(self) -> list[Message]:
+        """What it was at, the last one too; nothing from now on."""
+        left, self._at_work = self._at_work, []
         message, self._current = self._current, None
-        if message is not None:
-            self._mesh.record(message, self._mesh.clock())
+        return left if message is None else [*left, message]
+
+    def finish(self) -> None:
+        """The module is done with what it took; by hand: with what it said so of."""
+        for message in self._left():
+            done = message.finished or not self._inbox.by_hand
+            self._mesh.record(message, self._mesh.clock(), "done" if done else "failed")
         self._inbox.finish()
 
     def stats(self, now: float) -> list[dict[str, Any]]:
@@ -114,9 +134,8 @@ class Input:
         return found
 
     def abandon(self) -> None:
-        """The module isn't done with the message it took last, and isn't going to be."""
-        message, self._current = self._current, None
-        if message is not None:
+        """The module isn't done with what it took, and isn't going to be."""
+        for message in self._left():
             self._mesh.record(message, self._mesh.clock(), "failed")
         self._inbox.abandon()
 

@@ -15,10 +15,11 @@ from net.errors import OtterError
 from otter_agent import api, dev, folders, supervision
 from otter_agent import reconcile as policy
 from otter_agent.book import Book
+from otter_agent.budgets.subjects import Subject
 from otter_agent.build_log import BuildLogFile
 from otter_agent.errors import AgentError, ImageError, explained
 from otter_agent.part import Part
-from otter_agent.runtimes.base import Phase
+from otter_agent.runtimes.base import Phase, threads_of
 from otter_agent.steps import AT_ONCE, STOP_GRACE_S, Steps, patient
 
 
@@ -171,7 +172,9 @@ class Actions:
         memory = self._book.memory[module.name]
         self._book.remember(module.name, replace(memory, artifact=part.artifact.digest))
         budget = self._book.budget_of(module.name)
-        part.now_is(await self._steps.create(module, part.artifact, budget))
+        host = self._book.budgets.of(Subject("host", module.host))
+        threads = threads_of(budget.cpu, host.cpu)
+        part.now_is(await self._steps.create(module, part.artifact, budget, threads))
         part.budget = budget
         part.host = module.host
 

@@ -114,7 +114,7 @@ class Steps:
         return await self.machine.stores[module.runtime].ensure(module, log)
 
     async def create(
-        self, module: api.ModuleSpec, artifact: Artifact, budget: api.Budget
+        self, module: api.ModuleSpec, artifact: Artifact, budget: api.Budget, threads: int = 1
     ) -> Instance:
         """Fresh folders and a new instance, not started."""
         layout = self.machine.layout
@@ -133,6 +133,7 @@ class Steps:
                 binds=binds,
                 devices=module.devices,
                 secrets=Secrets(layout).folder(self.mesh, module.name) if module.secrets else None,
+                threads=threads,
             )
         )
 

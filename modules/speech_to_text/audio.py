@@ -32,23 +32,53 @@ class WavError(ValueError):
     """Not a WAV file that can be read; the message says why."""
 
 
-def load_wav(path: Path) -> Samples:
+def load_wav(path: Path, longest_s: float = math.inf) -> Samples:
     """The recording as mono float32 [n] at 16 kHz, -1 to 1.
 
+    Args:
+        path: A WAV file.
+        longest_s: How much sound is accepted.
+
     Raises:
-        WavError: Not a WAV file, an unknown encoding, or nothing in it.
+        WavError: Not a WAV file, an unknown encoding, nothing in it, or too long.
         OSError: The file can't be read.
     """
     if path.stat().st_size > MAX_BYTES:
         raise WavError(f"{path.name}: over {MAX_BYTES >> 20} MiB")
     try:
-        samples, rate = decode_wav(path.read_bytes())
+        samples, rate = decode_wav(path.read_bytes(), longest_s)
     except WavError as exc:
         raise WavError(f"{path.name}: {exc}") from exc
     return resample(samples, rate, RATE_HZ)
 
 
-def decode_wav(data: bytes) -> tuple[Samples, int]:
+def of_message(value: Any, longest_s: float = math.inf) -> Samples:
+    """What a message brought, as `load_wav`.
+
+    Args:
+        value: A WAV file's bytes; or `{"samples": …, "rate_hz": …}`, the samples being float (-1
+            to 1) or integers, [n] or [n, channels].
+        longest_s: How much sound is accepted.
+
+    Raises:
+        WavError: It is none of these.
+    """
+    if isinstance(value, bytes):
+        return resample(*decode_wav(value, longest_s), RATE_HZ)
+    if not isinstance(value, dict) or not {"samples", "rate_hz"} <= value.keys():
+        raise WavError("neither a WAV file nor samples with their rate_hz")
+    samples, rate = np.asarray(value["samples"]), value["rate_hz"]
+    if type(rate) is not int or rate not in _RATES_HZ:
+        raise WavError(f"a rate of {rate!r} Hz is not supported (4 to 384 kHz are)")
+    if samples.ndim not in (1, 2) or samples.dtype.kind not in "fi":
+        raise WavError(f"samples of type {samples.dtype} and shape {samples.shape}")
+    _check_length(len(samples) / rate, longest_s)
+    if samples.dtype.kind == "i":
+        samples = _scaled(samples, -float(np.iinfo(samples.dtype).min))
+    return resample(_mixed(samples if samples.ndim == 2 else samples[:, None]), rate, RATE_HZ)
+
+
+def decode_wav(data: bytes, longest_s: float = math.inf) -> tuple[Samples, int]:
     """Samples, mono float32 [n], and their rate in Hz.
 
     Raises:
@@ -62,13 +92,25 @@ def decode_wav(data: bytes) -> tuple[Samples, int]:
     encoding, channels, rate, bits = _format(chunks[b"fmt "])
     size = bits // 8
     body = chunks[b"data"]
-    whole = len(body) // (size * channels) * size * channels
-    samples = _samples(body[:whole], encoding, bits).reshape(-1, channels).mean(axis=1)
+    count = len(body) // (size * channels)
+    _check_length(count / rate, longest_s)
+    samples = _samples(body[: count * size * channels], encoding, bits)
+    return _mixed(samples.reshape(-1, channels)), rate
+
+
+def _check_length(seconds: float, longest_s: float) -> None:
+    if seconds > longest_s:
+        raise WavError(f"{seconds:.0f} s of sound, at most {longest_s:g} s are heard at a time")
+
+
+def _mixed(samples: NDArray[Any]) -> Samples:
+    """One channel of several, [n, channels]."""
     if not samples.size:
         raise WavError("no sound in it")
     if not np.isfinite(samples).all():
         raise WavError("samples that are not numbers")
-    return samples.astype(np.float32), rate
+    mono: Samples = samples.mean(axis=1).astype(np.float32)
+    return mono
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:

@@ -1,8 +1,9 @@
-"""Hears: transcribes WAV files with Whisper, logs the text and sends it on.
+"""Hears: transcribes recordings with Whisper, logs the texts and sends them on.
 
-Output `text` (str), if a stream leaves from it; without one the log has it all. The files are
-those that OTTER_WAV matches in the work folder (default `inputs/*.wav`), in order of name. When
-all are done the module ends.
+Recordings are the files that OTTER_WAV matches in the work folder (default `inputs/*.wav`), in
+order of name, and what comes to the input `audio`. Output `text` (str), if a stream leaves from
+it; without one the log has it all. With OTTER_STAY=1 it stays, and hears each file that is put
+into the folder; else it ends when all is heard.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from audio import RATE_HZ, WavError, load_wav  # type: ignore[import-not-found]
+from audio import RATE_HZ, Samples, WavError  # type: ignore[import-not-found]
+from recordings import Recording, Recordings  # type: ignore[import-not-found]
 
 import net
+from net import units, weights
 
 MODEL = os.environ.get("OTTER_MODEL", "openai/whisper-tiny.en")
 PATTERN = os.environ.get("OTTER_WAV", "inputs/*.wav")
+STAY = os.environ.get("OTTER_STAY", "0") == "1"
+LONGEST = os.environ.get("OTTER_LONGEST", "5min")
+BATCH = int(os.environ.get("OTTER_BATCH", "4"))
 WINDOW_S = 30
 """Whisper hears this much at a time; longer recordings go in overlapping windows."""
 
@@ -35,19 +41,32 @@ class Recogniser:
 
     Args:
         folder: Where its weights are.
+
+    Raises:
+        WeightsError: They don't fit the model.
     """
 
     def __init__(self, folder: Path) -> None:
         import torch
-        from transformers import pipeline
+        from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor, pipeline
         from transformers.utils import logging
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        try:
+            model, told = AutoModelForSpeechSeq2Seq.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True
+            )
+            processor = AutoProcessor.from_pretrained(folder)
+        except (RuntimeError, ValueError, OSError) as exc:
+            raise weights.WeightsError(f"{folder.name} can't be loaded: {_line(exc)}") from exc
+        if missing := sorted(told["missing_keys"]):  # they would be random numbers
+            raise weights.WeightsError(f"{folder.name} lacks weights: {', '.join(missing[:3])}")
         self._pipeline: Any = pipeline(
-            "automatic-speech-recognition", model=str(folder), dtype=torch.float32
-        )
+            "automatic-speech-recognition", model=model, tokenizer=processor.tokenizer,
+            feature_extractor=processor.feature_extractor,
+        )  # fmt: skip
 
     def warm_up(self) -> None:
         """Run once, on silence: the first run is slow. Few words: silence makes Whisper dream."""
@@ -56,46 +75,81 @@ class Recogniser:
             {"raw": silence, "sampling_rate": RATE_HZ}, generate_kwargs={"max_new_tokens": 4}
         )
 
-    def __call__(self, samples: Any) -> str:
-        """The words in mono float32 [n] at 16 kHz."""
-        options = {"chunk_length_s": WINDOW_S} if len(samples) > WINDOW_S * RATE_HZ else {}
-        heard = self._pipeline({"raw": samples, "sampling_rate": RATE_HZ}, **options)
-        return str(heard["text"]).strip()
+    def __call__(self, sounds: list[Samples]) -> list[str]:
+        """The words in each of several mono float32 [n] at 16 kHz."""
+        is_long = max(map(len, sounds)) > WINDOW_S * RATE_HZ
+        options = {"chunk_length_s": WINDOW_S} if is_long else {}
+        asked = [{"raw": samples, "sampling_rate": RATE_HZ} for samples in sounds]
+        heard = self._pipeline(asked, batch_size=len(asked), **options)
+        return [str(each["text"]).strip() for each in heard]
 
 
-def weights(models: Path | None) -> Path:
-    """The folder of MODEL's weights among those that were prepared; ends the module if absent."""
-    name = MODEL.rpartition("/")[2]
-    folder = (models or Path()) / name
-    if (folder / "config.json").is_file():
-        return folder
-    there = sorted(f.name for f in models.iterdir()) if models and models.is_dir() else []
-    sys.exit(f"{MODEL} was not prepared at build: {models} holds {', '.join(there) or 'nothing'}")
+class Ear:
+    """Hears recordings, and tells what it heard."""
+
+    def __init__(self, mesh: net.Mesh, recognise: Recogniser, longest_s: float) -> None:
+        self._mesh, self._recognise, self._longest_s = mesh, recognise, longest_s
+        self.heard = self.failed = 0
+
+    async def hear(self, batch: list[Recording]) -> None:
+        """All of a batch together; what can't be heard is said, and harms no other."""
+        sounds: list[tuple[Recording, Samples]] = []
+        for one in batch:
+            try:
+                samples = await asyncio.to_thread(one.samples, self._longest_s)
+                sounds.append((one, samples))
+            except WavError as exc:
+                self.failed += 1
+                print(f"can't hear the recording: {exc}")
+                if one.message is not None:
+                    one.message.done()
+        if not sounds:
+            return
+        start = time.perf_counter()
+        texts = await asyncio.to_thread(self._recognise, [samples for _, samples in sounds])
+        took = time.perf_counter() - start
+        for (one, samples), text in zip(sounds, texts, strict=True):
+            print(f"{one.name}: {len(samples) / RATE_HZ:.2f} s of sound, {took:.3f} s of computing")
+            await self._tell(one, text)
+
+    async def _tell(self, one: Recording, text: str) -> None:
+        self.heard += 1
+        print(f"heard: {text}")
+        if "text" in self._mesh.outputs:
+            sent = await self._mesh.output("text").send(text, reply_to=one.message)
+            print(f"sent: {sent}")
+        if one.message is not None:
+            one.message.done()
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 async def main(mesh: net.Mesh) -> None:
-    """Load, say ready, transcribe every file."""
+    """Load, say ready, hear all recordings."""
     began = time.perf_counter()
-    recognise = await asyncio.to_thread(Recogniser, weights(mesh.models))
+    try:
+        longest_s = units.duration(LONGEST)
+        folder = weights.prepared(mesh.models, MODEL, {"whisper"})
+        recognise = await asyncio.to_thread(Recogniser, folder)
+    except (weights.WeightsError, units.UnitError) as exc:
+        sys.exit(str(exc))
     loaded = time.perf_counter()
     await asyncio.to_thread(recognise.warm_up)
     print(f"{MODEL} loaded in {loaded - began:.2f} s, warm in {time.perf_counter() - loaded:.2f} s")
+    (mesh.work / PATTERN).parent.mkdir(parents=True, exist_ok=True)
     await mesh.ready()
-    files = sorted(mesh.work.glob(PATTERN))
-    if not files:
+    ear = Ear(mesh, recognise, longest_s)
+    recordings = Recordings(mesh, PATTERN, stay=STAY)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(recordings.collect())
+        while batch := await recordings.batch(BATCH):
+            await ear.hear(batch)
+    if not ear.heard + ear.failed:
         sys.exit(f"no file matches {PATTERN} in {mesh.work}: set `files` of module {mesh.module}")
-    for file in files:
-        try:
-            samples = await asyncio.to_thread(load_wav, file)
-        except (WavError, OSError) as exc:
-            sys.exit(f"can't read the recording: {exc}")
-        start = time.perf_counter()
-        text = await asyncio.to_thread(recognise, samples)
-        took = time.perf_counter() - start
-        print(f"{file.name}: {len(samples) / RATE_HZ:.2f} s of sound, {took:.3f} s of computing")
-        print(f"heard: {text}")
-        if "text" in mesh.outputs:
-            await mesh.output("text").send(text)
+    if ear.failed:
+        sys.exit(f"{ear.failed} of {ear.heard + ear.failed} recordings could not be heard")
 
 
 if __name__ == "__main__":

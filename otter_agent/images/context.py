@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from otter_agent.images.bases import FOLDER
-from otter_agent.images.environments import NOT_FOR_PREPARE
+from otter_agent.images.prepared import unseen
 from otter_agent.images.wheelhouse import requirements_of
 
 DEFAULT_DOCKERFILE = FOLDER / "Dockerfile.module"
@@ -88,11 +88,12 @@ def _text(folder: Path, name: str) -> str | None:
 
 def _default(folder: Path, extra: Path) -> None:
     names = [path.name for path in folder.iterdir()]
+    left_out = unseen(folder)
     for part in ("module", "prepare"):
         (extra / part).mkdir(parents=True)
     for name in names:
         _copy(folder / name, extra / "module" / name)
-        if name not in NOT_FOR_PREPARE:
+        if name not in left_out:
             _copy(folder / name, extra / "prepare" / name)
     dockerfile = folder / "Dockerfile"
     if dockerfile.is_symlink():  # to nothing: it would be written through

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from otter_agent.api import Build, ImageInfo, ModuleSpec, Pruned
 from otter_agent.api import digest as sha256
-from otter_agent.images import layers
+from otter_agent.images import layers, prepared
 from otter_agent.images.base import BuildLog
 from otter_agent.images.bases import Base, find_base
 from otter_agent.images.shelf import Facts, Shelf
@@ -32,9 +32,6 @@ from otter_agent.images.unpack import UnpackError, unpack
 from otter_agent.images.wheelhouse import Wheelhouse, python_tag, requirements_of
 from otter_agent.layout import Layout
 from otter_agent.runtimes.base import Artifact
-
-NOT_FOR_PREPARE = frozenset({"module.py", "Dockerfile", "README.md", "requirements.txt"})
-"""Files that prepare.py doesn't see, so that a change of them needs no new preparation."""
 
 _FORMAT = 1
 _KINDS = ("env", "models", "layer", "base", "net")
@@ -291,7 +288,8 @@ def _requirements(module: Path, name: str = "requirements.txt") -> list[str]:
 
 def _prepare_files(module: Path) -> list[Path]:
     found = (f for f in module.rglob("*") if f.is_file())
-    return [f for f in found if str(f.relative_to(module)) not in NOT_FOR_PREPARE]
+    left_out = prepared.unseen(module)
+    return [f for f in found if str(f.relative_to(module)) not in left_out]
 
 
 def _prepare_variables(work: Path, models: Path, wheels: Path) -> dict[str, str]:

@@ -77,6 +77,7 @@ class Workload:
         binds: What else of the machine to show inside.
         devices: Paths of the machine's device files to show inside, at the same paths.
         secrets: Folder in memory to show read-only at /run/secrets; None: there are none.
+        threads: To compute with, unless the module says otherwise (`OMP_NUM_THREADS`).
     """
 
     key: Key
@@ -91,6 +92,12 @@ class Workload:
     binds: tuple[Bind, ...] = ()
     devices: tuple[str, ...] = ()
     secrets: Path | None = None
+    threads: int = 1
+
+
+def threads_of(*cores: float | None) -> int:
+    """Threads to compute with: the whole cores of the smallest budget; one where there is none."""
+    return max(1, int(min((c for c in cores if c is not None), default=1)))
 
 
 @dataclass(frozen=True, slots=True)

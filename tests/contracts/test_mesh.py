@@ -331,3 +331,29 @@ async def test_a_module_does_not_see_what_carries_its_streams(tmp_path, transpor
             answer = await asker.input("answer").receive()
             assert (answer.value, answer.reply_to) == ({"sum": 60_000 * i}, sent)
             assert (answer.source, answer.stream) == ("answerer", back.stream)
+
+
+async def test_messages_at_work_together_are_recorded_when_each_is_done(pair, tmp_path):
+    """Taking the next one doesn't say that the former is done with, if that is said by hand."""
+    clock = iter(range(100, 10_000))
+    asker, answerer = pair
+    async with asker, answerer:
+        answerer.clock = lambda: next(clock)
+        for number in range(4):
+            await asker.output("question").send(number)
+        question = answerer.input("question")
+        question.by_hand = True
+        first, second, third = [await question.receive() for _ in range(3)]
+        second.done()
+        await answerer.output("answer").send("a", reply_to=first)
+        first.done()
+        fourth = await question.receive()
+        third.done()
+        fourth.done()
+        asker.input("answer").by_hand = True
+        (await asker.input("answer").receive()).done()
+    lines = {int(line["id"].rpartition(":")[2]): line for line in records(tmp_path, "answerer")}
+    done = {number: float(line["done"]) for number, line in lines.items()}
+    assert set(lines) == {1, 2, 3, 4}
+    assert {line["outcome"] for line in lines.values()} == {"done"}
+    assert done[1] < done[2] <= done[3] <= done[4]

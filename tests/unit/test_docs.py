@@ -94,5 +94,5 @@ def test_pictures_are_small_and_shown():
     }
     assert {picture.stem for picture in pictures} == drawn
     assert [p.name for p in pictures if p.stat().st_size > MAX_PICTURE_BYTES] == []
-    assert "pictures/heard.svg" in pages
+    assert "pictures/use-case-1.svg" in pages
     assert "pictures/city.svg" in pages

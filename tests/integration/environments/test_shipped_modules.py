@@ -29,11 +29,6 @@ WhisperProcessor(WhisperFeatureExtractor(feature_size=80), tokenizer).save_pretr
 """
 
 
-@pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shipped")
-
-
 @pytest.mark.slow
 async def test_hello(root: Path, tmp_path: Path) -> None:
     with Machine(tmp_path) as machine:
@@ -61,27 +56,14 @@ async def test_exchange(root: Path, tmp_path: Path) -> None:
     assert "answered 6 requests" in ends["server-east"][1]
 
 
-@pytest.fixture(scope="session")
-def built() -> dict[str, Artifact]:
-    """Made by the first test that asks (a session's fixture can't be a coroutine here)."""
-    return {}
-
-
-async def speech(root: Path, built: dict[str, Artifact]) -> Artifact:
-    if "speech" not in built:
-        built["speech"] = await environment(root, "speech_to_text", "torch")
-    return built["speech"]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_a_question_is_heard_and_its_text_received(
-    root: Path, built: dict[str, Artifact], tmp_path: Path
+    root: Path, speech: Artifact, tmp_path: Path
 ) -> None:
     with Machine(tmp_path, ["asr.text>printer.text"]) as machine:
         work = machine.start("printer", await environment(root, "print_text"))
-        asr = await speech(root, built)
-        machine.start("asr", asr, {"inputs/question.wav": QUESTION})
+        machine.start("asr", speech, {"inputs/question.wav": QUESTION})
         status, output = machine.end("asr", 180)
         assert status == 0, output
         assert "heard: What animal is it?\n" in output
@@ -93,9 +75,9 @@ async def test_a_question_is_heard_and_its_text_received(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_it_also_works_alone(root: Path, built: dict[str, Artifact], tmp_path: Path) -> None:
+async def test_it_also_works_alone(speech: Artifact, tmp_path: Path) -> None:
     with Machine(tmp_path) as machine:
-        machine.start("asr", await speech(root, built), {"inputs/question.wav": QUESTION})
+        machine.start("asr", speech, {"inputs/question.wav": QUESTION})
         status, output = machine.end("asr", 180)
     assert status == 0, output
     assert "heard: What animal is it?\n" in output
@@ -104,21 +86,20 @@ async def test_it_also_works_alone(root: Path, built: dict[str, Artifact], tmp_p
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_any_whisper_loads_and_long_recordings_are_heard(
-    root: Path, built: dict[str, Artifact], tmp_path: Path
+    speech: Artifact, tmp_path: Path
 ) -> None:
     """A tiny random model: it hears nonsense, but all of the loading code runs."""
     import subprocess
 
-    asr = await speech(root, built)
-    assert asr.argv is not None
-    subprocess.run([asr.argv[0], "-c", TINY, str(tmp_path / "models" / "tiny")], check=True)
+    assert speech.argv is not None
+    subprocess.run([speech.argv[0], "-c", TINY, str(tmp_path / "models" / "tiny")], check=True)
     long = tmp_path / "long.wav"
     with wave.open(str(long), "wb") as file:
         file.setparams((2, 2, 8000, 0, "NONE", ""))
         file.writeframes(bytes(4 * 8000 * 35))
     env = {"OTTER_MODELS": str(tmp_path / "models"), "OTTER_MODEL": "someone/tiny"}
     with Machine(tmp_path / "run") as machine:
-        machine.start("asr", asr, {"inputs/a.wav": QUESTION, "inputs/b.wav": long}, **env)
+        machine.start("asr", speech, {"inputs/a.wav": QUESTION, "inputs/b.wav": long}, **env)
         status, output = machine.end("asr", 180)
     assert status == 0, output
     assert output.count("heard: ") == 2
@@ -129,18 +110,18 @@ async def test_any_whisper_loads_and_long_recordings_are_heard(
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", ["no file", "no sound", "no model"])
 async def test_what_it_cannot_do_is_said_in_one_line(
-    root: Path, built: dict[str, Artifact], tmp_path: Path, case: str
+    speech: Artifact, tmp_path: Path, case: str
 ) -> None:
     readme = Path(__file__).parents[3] / "examples" / "data" / "README.md"
     files = {"inputs/question.wav": readme} if case == "no sound" else {}
     env = {"OTTER_MODEL": "openai/whisper-large"} if case == "no model" else {}
     expected = {
         "no file": "no file matches inputs/*.wav in ",
-        "no sound": "can't read the recording: question.wav: not a WAV file",
+        "no sound": "can't hear the recording: question.wav: not a WAV file",
         "no model": "openai/whisper-large was not prepared at build: ",
     }
     with Machine(tmp_path) as machine:
-        machine.start("asr", await speech(root, built), files, **env)
+        machine.start("asr", speech, files, **env)
         status, output = machine.end("asr", 180)
     assert status == 1
     assert expected[case] in output

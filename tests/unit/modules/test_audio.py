@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modules.speech_to_text.audio import WavError, decode_wav, load_wav, resample
+from modules.speech_to_text.audio import WavError, decode_wav, load_wav, of_message, resample
 
 RATE = 16_000
 TONE = np.sin(2 * np.pi * 440 * np.arange(RATE // 4) / RATE)
@@ -130,3 +130,56 @@ def test_the_question_is_short_and_in_the_models_format() -> None:
     assert rate == RATE
     assert 1 < len(samples) / rate < 5
     assert file.stat().st_size < 100_000
+
+
+def test_an_hour_is_too_long_for_a_question_and_refused_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "hour.wav"
+    head = wav(1, 16, b"", size=2 * 8000 * 3600)
+    file.write_bytes(head)
+    with file.open("r+b") as out:
+        out.truncate(len(head) + 2 * 8000 * 3600)  # silence, and no disk space
+    data = bytearray(file.read_bytes())
+    data[24:28] = struct.pack("<I", 8000)
+    file.write_bytes(data)
+    with pytest.raises(WavError, match=r"hour\.wav: 3600 s of sound, at most 300 s"):
+        load_wav(file, 300)
+
+
+TONE_F32 = TONE.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        wav(*ENCODINGS["f32"]),
+        {"samples": TONE_F32, "rate_hz": RATE},
+        {"samples": np.stack([TONE_F32, TONE_F32], axis=1), "rate_hz": RATE},
+        {"samples": np.round(TONE * 32767).astype(np.int16), "rate_hz": RATE},
+    ],
+    ids=["file", "mono", "stereo", "integers"],
+)
+def test_messages_bring_sound(value: object) -> None:
+    samples = of_message(value)
+    assert samples.shape == TONE.shape
+    assert np.abs(samples - TONE).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("hello", "neither"),
+        (None, "neither"),
+        ({"samples": TONE_F32}, "neither"),
+        (b"", "not a WAV"),
+        ({"samples": TONE_F32, "rate_hz": 100}, "100 Hz"),
+        ({"samples": TONE_F32, "rate_hz": 16_000.0}, "16000.0 Hz"),
+        ({"samples": TONE_F32[:0], "rate_hz": RATE}, "no sound"),
+        ({"samples": np.zeros((2, 2, 2)), "rate_hz": RATE}, "shape"),
+        ({"samples": np.array(["a"]), "rate_hz": RATE}, "type"),
+        ({"samples": np.array([np.inf]), "rate_hz": RATE}, "not numbers"),
+        ({"samples": np.zeros(20 * RATE), "rate_hz": RATE}, "20 s of sound"),
+    ],
+)
+def test_messages_without_sound_are_refused(value: object, why: str) -> None:
+    with pytest.raises(WavError, match=why):
+        of_message(value, 10)

@@ -1,0 +1,79 @@
+"""`otterctl init`: what it writes, and options that need each other."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from otter_ctl.cli.init import TASKS, command
+
+
+def init(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(command, [str(a) for a in arguments])
+    return done.exit_code, f"{done.output}{done.exception or ''}"
+
+
+def test_a_huggingface_module_is_whole_and_knows_its_model(tmp_path: Path) -> None:
+    more = ("--into", tmp_path / "m", "--task", "image-classification", "--weights", "cats==1.0")
+    code, said = init("--huggingface", "me/My_Cats.v2", *more)
+    assert code == 0, said
+    topology = tomllib.loads((tmp_path / "m" / "topology.toml").read_text())
+    assert topology["name"] == "my_cats-v2"
+    module = tmp_path / "m" / "model"
+    assert (
+        'MODEL, TASK = "me/My_Cats.v2", "image-classification"'
+        in (module / "module.py").read_text()
+    )
+    assert (module / "requirements-prepare.txt").read_text().endswith("\ncats==1.0\n")
+    written = [path.read_text() for path in (tmp_path / "m").rglob("*") if path.is_file()]
+    assert not [text for text in written if "@MODEL@" in text or "@TASK@" in text]
+
+
+def test_every_task_has_a_kind_of_input(tmp_path: Path) -> None:
+    init("x", "--into", tmp_path / "x", "--huggingface", "a/b", "--task", "fill-mask")
+    tree = ast.parse((tmp_path / "x" / "model" / "tasks.py").read_text())
+    (kinds,) = (
+        node.value for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "KINDS"
+    )  # fmt: skip
+    assert sorted(ast.literal_eval(kinds)) == sorted(TASKS)
+
+
+def test_a_folder_of_weights_goes_beside_the_module(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    more = ("--huggingface", "a/b", "--task", "fill-mask", "--weights", weights)
+    code, said = init("x", "--into", tmp_path / "x", *more)
+    assert code == 1
+    assert "no config.json in it" in said
+    (weights / "config.json").write_text("{}")
+    code, said = init("x", "--into", tmp_path / "y", *more)
+    assert code == 0, said
+    assert (tmp_path / "y" / "model" / "weights" / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        ((), 2, "name the new folder, or a model"),
+        (("x", "--task", "fill-mask"), 2, "--task goes with --huggingface"),
+        (("x", "--weights", "y"), 2, "--weights goes with --huggingface"),
+        (("--huggingface", "a/b"), 2, "--huggingface needs --task"),
+        (("--huggingface", "a/b", "--task", "image-clasification"), 2,
+         "did you mean image-classification?"),
+        (("--huggingface", "a/b/c", "--task", "fill-mask"), 2, "OWNER/NAME"),
+        (("--huggingface", 'a"b', "--task", "fill-mask"), 2, "OWNER/NAME"),
+        (("--huggingface", "a/b", "--task", "fill-mask", "--weights", "/no/such"), 1,
+         "neither a folder nor a package"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_said(
+    arguments: tuple[str, ...], code: int, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert init(*arguments)[0] == code
+    assert why in init(*arguments, *(("--into", "z") if code == 1 else ()))[1]
