@@ -12,8 +12,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
-from msgspec.structs import replace
-
 from otter_agent import api, dev, folders, mounts
 from otter_agent.admission import Holding, admit, admit_without_budgets
 from otter_agent.budgets.asking import resolve as resolve_budgets
@@ -23,11 +21,9 @@ from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
 from otter_agent.fidelity.watch import Watch
 from otter_agent.following import Following
-from otter_agent.gpu.owners import Running, with_owners
-from otter_agent.gpu.watch import Gpus
-from otter_agent.gpu.words import News
+from otter_agent.gpu.devices import Devices
+from otter_agent.gpu.owners import Running
 from otter_agent.keeper import MeshKeeper
-from otter_agent.leasing.keeping import Keeping
 from otter_agent.links.admission import admit_links
 from otter_agent.links.asking import resolve
 from otter_agent.links.book import LinkBook
@@ -63,8 +59,9 @@ class Agent:
         self._news = asyncio.Event()
         self._last_busy = time.monotonic()
         self._users = 0
-        self._gpus = Gpus(machine.layout.run, self._tell_gpu)
-        self._turns = Keeping(machine.leases, machine.layout, self._lasting_specs, self.emit)
+        self.devices = Devices(
+            machine.layout, machine.leases, self._lasting_specs, self._running, self.emit
+        )
 
     @contextlib.contextmanager
     def needed(self) -> Iterator[None]:
@@ -91,8 +88,7 @@ class Agent:
                 self._spawn(self._keep(keeper), f"mesh {keeper.name}")
             self._spawn(self._watch_idle(), "idle")
             self._spawn(self._watch_outside(), "outside")
-            self._spawn(self._gpus.run(), "gpus")
-            self._spawn(self._turns.run(), "turns")
+            self._spawn(self.devices.run(), "devices")
             started.set()
             await stop.wait()
             for task in self._tasks:
@@ -365,27 +361,16 @@ class Agent:
                     found[volume].append(f"{desired.spec.name}/{module.name}")
         return found
 
-    # --- GPUs --------------------------------------------------------------------------------
+    def _lasting_specs(self) -> list[api.MeshSpec]:
+        return [d.spec for d in self._state_meshes() if not d.destroying]
 
-    async def gpus(self) -> api.GpuState:
-        """The machine's GPUs, now, and which modules use them."""
-        state = await self._gpus.state()
-        running = [
+    def _running(self) -> list[Running]:
+        return [
             Running(keeper.name, module.name, module.pid)
             for keeper in self._keepers.values()
             for module in module_statuses(keeper.view())
             if module.pid is not None
         ]
-        state = await asyncio.to_thread(with_owners, state, running)
-        return replace(state, shares=await self._turns.look())
-
-    def _lasting_specs(self) -> list[api.MeshSpec]:
-        return [d.spec for d in self._state_meshes() if not d.destroying]
-
-    def _tell_gpu(self, news: News) -> None:
-        subject = "driver" if news.index is None else str(news.index)
-        data = {"uuid": news.uuid, "xid": news.xid}
-        self.emit("", "gpu", subject, news.text, news.kind, data)
 
     # --- uploads -----------------------------------------------------------------------------
 

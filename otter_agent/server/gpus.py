@@ -8,7 +8,7 @@ from otter_agent.server.common import AGENT, answer
 
 
 async def _gpus(request: web.Request) -> web.Response:
-    return answer(await request.app[AGENT].gpus())
+    return answer(await request.app[AGENT].devices.state())
 
 
 ROUTES = (web.get("/v1/gpus", _gpus),)
