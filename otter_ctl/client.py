@@ -128,6 +128,10 @@ class AgentClient(Meshes):
         """The same of each machine that a mesh is on."""
         return [await self.info()]
 
+    async def gpus(self) -> dict[str, api.GpuState]:
+        """Of this machine alone."""
+        return {self.machine: await self._get("/v1/gpus", api.GpuState)}
+
     async def meshes(self) -> list[api.MeshSummary]:
         """All meshes there."""
         return await self._get("/v1/meshes", list[api.MeshSummary])

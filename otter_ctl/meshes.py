@@ -67,6 +67,9 @@ class Meshes(Protocol):
     async def infos(self, mesh: str) -> list[api.Info]:
         """Facts about each machine that a mesh is on."""
 
+    async def gpus(self) -> dict[str, api.GpuState]:
+        """Machine -> its GPUs, of all that answer."""
+
     async def modules(self, mesh: str) -> list[api.ModuleStatus]:
         """The modules of a mesh."""
 

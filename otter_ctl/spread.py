@@ -105,6 +105,11 @@ class Fleet(Meshes):
             for name in sorted(answers.good)
         ]
 
+    async def gpus(self) -> dict[str, api.GpuState]:
+        """Machine -> its GPUs, of all that answer."""
+        answers = await self._all(lambda agent: agent.gpus())
+        return {name: told for name in sorted(answers.good) for told in answers.good[name].values()}
+
     async def clocks(self, mesh: str) -> dict[str, clocks.Offset]:
         """By how much the clocks of a mesh's machines differ from this one's."""
         agents = await self.places.clients(mesh)

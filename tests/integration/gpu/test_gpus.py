@@ -168,3 +168,14 @@ def test_no_reader_outlives_a_killed_agent(asked, machine):
     asked.otter.serve()
     asked.until(lambda _: asked.readers() not in ([], [before]), "another reader")
     assert before not in asked.readers()
+
+
+def test_gpus_are_shown_with_whose_processes_they_run(asked, machine):
+    machine.tell(f"{L4}process compute {os.getpid()} 536870912\n")
+    asked.otter.serve()
+    asked.until(lambda state: state["gpus"], "a GPU")
+    shown = asked.otter("gpu", "ls").stdout
+    assert "NVIDIA L4" in shown
+    assert "37%" in shown
+    assert f"{os.getpid()}" in shown
+    assert asked.otter.json("gpu", "ls")["local"]["gpus"][0]["uuid"] == "GPU-1111"
