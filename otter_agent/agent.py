@@ -454,11 +454,6 @@ class Agent:
             if path.name not in known:
                 folders.remove(self.machine.layout, path.name)
 
-    def tunnels(self, spec: api.MeshSpec) -> Mapping[str, api.TunnelState]:
-        """How links to other machines are that a process carries, by name; blocking."""
-        carried = any(x.tunnel is not None and x.tunnel.kind == "udp" for x in spec.links)
-        return self.machine.network.tunnels(spec.name) if carried else {}
-
     async def _watch_outside(self) -> None:
         """A mesh whose relay or tunnels were ended gets others; of a helper of links it is told."""
         while True:

@@ -35,6 +35,7 @@ from otter_agent.network.probe import addresses, tunnels_problem, udp_tunnels_pr
 from otter_agent.reach import reach
 from otter_agent.runtimes.base import Closes, Runtime, Versioned
 from otter_agent.supervision import PATIENCE, Patience
+from otter_agent.users import machine_uid
 from otter_agent.version import VERSION
 
 DEFAULT_DOCKER = "unix:///var/run/docker.sock"
@@ -156,7 +157,8 @@ class Machine:
 
         Another user's agent may be on this machine, too: each has its own.
         """
-        return api.UDP_PORT + 1 + _outer_uid() % 1000 if self.ground.user else api.UDP_PORT
+        own = 1 + machine_uid(os.geteuid()) % 1000 if self.ground.user else 0
+        return api.UDP_PORT + own
 
     @property
     def no_budgets(self) -> str:
@@ -273,12 +275,6 @@ def open_machine(config: Config, ground: Ground, agent_id: str) -> Machine:
         problems=problems,
         features=told,
     )
-
-
-def _outer_uid() -> int:
-    """The user's id as the machine knows it: in a user namespace of theirs it is 0."""
-    _, outside, count = Path("/proc/self/uid_map").read_text().split()[:3]
-    return os.geteuid() if int(count) > 1 << 31 else int(outside)
 
 
 def _no_kernel_tunnels(user: str) -> str:

@@ -6,6 +6,7 @@ ICMP echo, as `ping -M do` sends it: nothing has to listen over there. Blocking.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -16,6 +17,10 @@ from otter_agent import api
 
 _ECHO, _ECHO_REPLY = 8, 0
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
+_IP_MTU = 14
+"""Of the way to who a socket is connected to: ip(7)."""
+_LEAST_MTU = 626
+"""A mesh's own packets have 576 bytes at least, and a tunnel adds 50."""
 _IP_ICMP_BYTES = 28
 _ECHO_HEAD = struct.Struct("!BBHHH")
 _TRIES = 5
@@ -36,11 +41,23 @@ def reach(local: str, remote: str, mtu: int) -> api.Reach:
             sock.connect((remote, 0))
             small = _echoes(sock, 56, 1)
             large = _echoes(sock, mtu - _IP_ICMP_BYTES, 1 + _TRIES)
+            narrow = 0 if large or not small else _narrow(sock, local, remote, mtu)
     except OSError as error:
         return api.Reach(error=(error.strerror or str(error)).lower())
     if not small:
         return api.Reach(error="no answer to a ping")
-    return api.Reach(rtt_s=min(small), whole=bool(large))
+    return api.Reach(rtt_s=min(small), whole=bool(large), mtu=narrow)
+
+
+def _narrow(sock: socket.socket, local: str, remote: str, mtu: int) -> int:
+    """How large a packet may be, as the narrowest place on the way has answered; 0: none has."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as fresh:  # it has looked by now
+        fresh.bind((local, 0))
+        fresh.connect((remote, 9))
+        told: int = fresh.getsockopt(socket.IPPROTO_IP, _IP_MTU)
+    if not _LEAST_MTU <= told < mtu:
+        return 0
+    return told if _echoes(sock, told - _IP_ICMP_BYTES, 1 + 2 * _TRIES) else 0
 
 
 def _opened() -> socket.socket:
@@ -65,7 +82,12 @@ def _echoes(sock: socket.socket, size: int, first: int) -> list[float]:
         while (left := begun + _WAIT_S - time.monotonic()) > 0:
             if not select.select([sock], [], [], left)[0]:
                 break
-            data = sock.recv(65535)
+            try:
+                data = sock.recv(65535)
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
+                break  # the narrowest place on the way says so
             head = (data[0] & 0xF) * 4 if raw and data else 0
             if len(data) < head + _ECHO_HEAD.size:
                 continue  # whoever is there can send what he likes

@@ -189,6 +189,7 @@ async def _wires(
         secrets.token_hex(16),
         mtu,
         kept_tunnels(parts, addresses),
+        min((p.mtu + api.TUNNEL_BYTES for p in parts.values() if p.away), default=0),
         no_vxlan={name: infos[name].tunnels for name in names},
         no_udp={name: infos[name].udp_tunnels for name in names},
         ports={name: infos[name].udp_port for name in names},

@@ -40,7 +40,10 @@ async def sounded(
     for pair, delay_s in _delays(reaches).items():
         if pair not in underlay or measure == "all":
             underlay[pair] = api.Underlay(delay_s=delay_s)
-    wires = replace(wires, deaf=deaf, underlay=underlay)
+    mtu = min([wires.mtu, *(found.mtu for found in reaches.values() if found.mtu)])
+    if any(found.rtt_s is None for found in reaches.values()):
+        mtu = min(mtu, wires.kept_mtu or mtu)  # what isn't known now was so before
+    wires = replace(wires, deaf=deaf, underlay=underlay, mtu=mtu)
     if measure != "not":
         known = frozenset() if measure == "all" else frozenset(before)
         wires = await _measured(fleet, wires, [pair for pair in pairs if pair not in known])
@@ -83,7 +86,7 @@ def _words(pair: Pair, found: api.Reach, wires: Wires) -> list[str]:
         if (pair[1], pair[0]) not in wires.deaf:
             return []  # the other way there is an answer: the link goes over UDP, and says why
         return [f"{where}: {found.error}: links between them may carry nothing"]
-    if not found.whole:
+    if not found.whole and not found.mtu:
         return [f"{where}: large packets don't come through whole: set its interface's MTU"]
     return []
 

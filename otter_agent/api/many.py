@@ -131,6 +131,8 @@ class Reach(Data, frozen=True):
     """There and back, the shortest of some; None: no answer."""
     whole: bool = False
     """Whether packets as large as asked for come through in one piece."""
+    mtu: int = 0
+    """If not: how large those are that do, where the way itself says so; 0: nobody knows."""
     error: str = ""
     tried: bool = True
     """False: this agent may send no pings, so nobody knows."""

@@ -84,7 +84,7 @@ class Network:
                 want = desired(self._agent_id, spec, scarcity.kinds())
                 scarcity.let_go(shaped_only=False)
             work = _Convergence(Routers(spec.name, where, self._count), want)
-            carried = [x for x in spec.links if x.tunnel is not None and x.tunnel.kind == "udp"]
+            carried = [*filter(_is_carried, spec.links)]
             if self._tunnels is not None:  # it has namespaces open that may be about to go
                 self._tunnels.keep(spec.name, carried)
             namespaces.in_own_thread(lambda: self._prepare(spec.name, work, gone))
@@ -104,9 +104,11 @@ class Network:
             why = "this agent has no folder for what carries tunnels"
             raise NetworkError("tunnels", "carry", mesh, why)
 
-    def tunnels(self, mesh: str) -> Mapping[str, api.TunnelState]:
+    def tunnels(self, spec: api.MeshSpec) -> Mapping[str, api.TunnelState]:
         """How those links to other machines are that a process carries, by their names."""
-        return self._tunnels.states(mesh) if self._tunnels is not None else {}
+        if self._tunnels is None or not any(map(_is_carried, spec.links)):
+            return {}
+        return self._tunnels.states(spec.name)
 
     def reroute(self, spec: api.MeshSpec, hosts: Collection[str]) -> None:
         """Make the routes of some hosts, whose devices are there, what `spec` says.
@@ -291,6 +293,11 @@ class Network:
         work.remove()
         self._drop(sorted(gone), mesh)
         work.set_up()
+
+
+def _is_carried(link: api.Link) -> bool:
+    """Whether it leads to another machine, and not by the kernel."""
+    return link.tunnel is not None and link.tunnel.kind == "udp"
 
 
 class _Convergence:

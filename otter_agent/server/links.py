@@ -23,7 +23,7 @@ async def _links(request: web.Request) -> web.Response:
     await book.look_again()
     counters = await asyncio.to_thread(book.count)
     spec = agent.mesh(mesh).spec
-    states = await asyncio.to_thread(agent.tunnels, spec)
+    states = await asyncio.to_thread(agent.machine.network.tunnels, spec)
     return answer(told(counted(book.statuses(), counters), spec, states))
 
 

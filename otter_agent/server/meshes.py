@@ -69,7 +69,7 @@ async def _mesh(request: web.Request) -> web.Response:
     status = agent.mesh(request.match_info["mesh"])
     found = await asyncio.to_thread(streams.stream_statuses, agent.machine.layout, status.spec)
     links = counted(status.links, counters)
-    states = await asyncio.to_thread(agent.tunnels, status.spec)
+    states = await asyncio.to_thread(agent.machine.network.tunnels, status.spec)
     links = told(links, status.spec, states)
     return answer(msgspec.structs.replace(status, streams=found, links=links))
 

@@ -33,6 +33,7 @@ class Wires:
         key: Random, 32 hex digits: what follows from it, tunnels get that are new.
         mtu: What all the ways between them carry, without what a tunnel adds.
         kept: Link -> the tunnel that it has now.
+        kept_mtu: What the mesh's ways carry as it is now; 0: it isn't there.
         no_vxlan: Machine -> why it can have none.
         no_udp: The same, of tunnels over UDP.
         ports: Machine -> at which UDP port those come in.
@@ -45,6 +46,7 @@ class Wires:
     key: str = "0" * 32
     mtu: int = api.MTU_BYTES
     kept: Mapping[str, api.Tunnel] = field(default_factory=dict)
+    kept_mtu: int = 0
     no_vxlan: Mapping[str, str] = field(default_factory=dict)
     no_udp: Mapping[str, str] = field(default_factory=dict)
     ports: Mapping[str, int] = field(default_factory=dict)

@@ -1,0 +1,64 @@
+"""How a machine reaches another one, through a router whose other cable carries less."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from otter_agent import api
+from otter_agent.network import namespaces
+from otter_agent.reach import reach
+
+A, B = "10.78.1.2", "10.78.2.2"
+
+
+def ip(*words: object) -> None:
+    done = subprocess.run(["ip", *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+
+
+@pytest.fixture
+def three() -> Iterator[list[str]]:
+    """Two machines and the router between them, as namespaces."""
+    names = [f"otr{secrets.token_hex(3)}-{word}" for word in ("a", "r", "b")]
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        a, router, b = names
+        for machine, own, net in ((a, A, "10.78.1"), (b, B, "10.78.2")):
+            port = f"to{net[-1]}"
+            end = ("peer", "name", "eth0", "netns", machine)
+            ip("-n", router, "link", "add", port, "type", "veth", *end)
+            ip("-n", router, "address", "add", f"{net}.1/24", "dev", port)
+            ip("-n", machine, "address", "add", f"{own}/24", "dev", "eth0")
+            ip("-n", router, "link", "set", port, "up")
+            ip("-n", machine, "link", "set", "eth0", "up")
+            ip("-n", machine, "route", "add", "default", "via", f"{net}.1")
+        forward = "echo 1 > /proc/sys/net/ipv4/ip_forward"
+        subprocess.run(["ip", "netns", "exec", router, "sh", "-c", forward], check=True)
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def reached(name: str) -> api.Reach:
+    def look() -> api.Reach:
+        namespaces.enter(name)
+        return reach(A, B, 1500)
+
+    return namespaces.in_own_thread(look)
+
+
+def test_the_narrowest_place_on_the_way_counts(three: list[str]) -> None:
+    whole = reached(three[0])
+    assert whole.rtt_s is not None
+    assert (whole.whole, whole.mtu) == (True, 0)
+    for name, device in ((three[1], "to2"), (three[2], "eth0")):
+        ip("-n", name, "link", "set", device, "mtu", 1400)
+    narrow = reached(three[0])
+    assert (narrow.whole, narrow.mtu) == (False, 1400)
+    assert narrow.rtt_s is not None
