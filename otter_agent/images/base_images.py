@@ -89,7 +89,9 @@ class BaseImages:
             if await self._builder.inspect(tag):
                 return tag
             root = await self._root(base, log)
-            wheels = await self._wheelhouse.fetch(base.requirements, python=base.python, log=log)
+            wheels = await self._wheelhouse.fetch(
+                base.requirements, python=base.python, accelerator=base.accelerator, log=log
+            )
             log(f"making {tag}: {', '.join(base.requirements)}; once for all modules on it")
             found = await self._builder.inspect(root)
             env = dict(e.split("=", 1) for e in ((found or {})["Config"].get("Env") or ()))

@@ -223,11 +223,12 @@ class DockerImages:
     async def _add_wheels(self, folder: Path, base: Base, needs: Needs, log: BuildLog) -> None:
         wheels = await self._wheelhouse.fetch(
             context.wanted(folder, "requirements.txt"),
-            base=base.requirements if needs.base else (), python=base.python, log=log,
+            base=base.requirements if needs.base else (), python=base.python,
+            accelerator=base.accelerator, log=log,
         )  # fmt: skip
         prepare = await self._wheelhouse.fetch(
             context.wanted(folder, "requirements-prepare.txt"),
-            no_deps=True, python=base.python, log=log,
+            no_deps=True, python=base.python, accelerator=base.accelerator, log=log,
         )  # fmt: skip
         await to_end(context.complete, folder, wheels, prepare)
 

@@ -24,7 +24,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from otter_agent.abilities import accelerators
 from otter_agent.images.base import BuildLog
+from otter_agent.images.kinds import CPU
 from otter_agent.images.steps import Step, locked, run
 
 TORCH_INDEX_VARIABLE = "OTTER_TORCH_INDEX"
@@ -67,6 +69,7 @@ class Wheelhouse:
         python: str | None = None,
         no_deps: bool = False,
         base: Sequence[str] = (),
+        accelerator: str | None = None,
         log: BuildLog,
     ) -> Path:
         """The folder with the wheels that `requirements` need.
@@ -81,17 +84,20 @@ class Wheelhouse:
             no_deps: Leave out what they depend on.
             base: Requirements that are already installed where these will be: the same versions
                 are chosen, and their wheels left out.
+            accelerator: What they are to run on, which may be another machine; None: on this one.
             log: Gets pip's output.
 
         Raises:
             ImageError: pip failed: its last lines are in `tail`.
         """
-        given = await self.fetch(base, python=python, log=log) if base else None
+        given = None
+        if base:
+            given = await self.fetch(base, python=python, accelerator=accelerator, log=log)
         wanted = _Set(
             requirements=tuple(requirements),
             python=python if python not in (None, _own_version()) else None,
             no_deps=no_deps,
-            index=torch_index() if _wants_torch([*requirements, *base]) else "",
+            index=torch_index(accelerator) if _wants_torch([*requirements, *base]) else "",
             given=given,
         )
         final = self.folder / wanted.key
@@ -155,12 +161,18 @@ class _Set:
         return what if len(what) <= 80 else what[:77] + "..."
 
 
-def torch_index() -> str:
-    """Where else to look for torch: the variable's, else the CPU builds if there is no GPU."""
+def torch_index(accelerator: str | None = None) -> str:
+    """Where else to look for torch: the variable's, else the CPU builds if there is no GPU.
+
+    Args:
+        accelerator: What it is to run on; None: what this machine has.
+    """
     named = os.environ.get(TORCH_INDEX_VARIABLE)
     if named is not None:
         return named
-    return "" if Path("/proc/driver/nvidia/version").exists() else TORCH_CPU_INDEX
+    if accelerator is None:
+        accelerator = next(iter(accelerators()), CPU)
+    return TORCH_CPU_INDEX if accelerator == CPU else ""
 
 
 def _wants_torch(requirements: Sequence[str]) -> bool:

@@ -40,6 +40,11 @@ class Base:
     kind: str = "cpu-amd64"
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
 
+    @property
+    def accelerator(self) -> str:
+        """What machines of its kind have."""
+        return self.kind.partition("-")[0]
+
 
 @cache
 def _tables() -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from otter_agent.abilities import accelerators, can_emulate
 from otter_agent.errors import ImageError
 from otter_agent.images.bases import find_base, kinds
 from otter_agent.images.kinds import image_arch, kind_of
+from otter_agent.images.wheelhouse import TORCH_INDEX_VARIABLE, torch_index
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,14 @@ def test_other_processors_get_the_usual_root_and_other_accelerators_none():
     with pytest.raises(ImageError, match="unknown base") as caught:
         find_base("pyton")
     assert "'python'" in caught.value.hint
+
+
+def test_torch_is_of_what_it_is_to_run_on_not_of_who_builds_it(monkeypatch):
+    monkeypatch.delenv(TORCH_INDEX_VARIABLE, raising=False)
+    assert torch_index(find_base("torch", "cpu-amd64").accelerator).endswith("/cpu")
+    assert torch_index(find_base("torch", "cuda").accelerator) == ""
+    monkeypatch.setenv(TORCH_INDEX_VARIABLE, "https://own")
+    assert torch_index("cpu") == "https://own"
 
 
 def test_accelerators_are_known_by_their_drivers(tmp_path):
