@@ -171,18 +171,14 @@ class Agent:
         admit(
             Holding.of(spec),
             Holding.of(before.spec) if before else None,
-            [h for h in self._holdings() if h.mesh != spec.name],
+            [h for h in self.holdings() if h.mesh != spec.name],
             machine.room,
         )
         admit_links(machine.links_of(spec), spec)
         others = [d.spec for d in self._state_meshes() if d.spec.name != spec.name]
         check_ports(spec, before.spec if before else None, others)
 
-    def info(self) -> api.Info:
-        """The facts about the machine, and what meshes hold of it."""
-        return self.machine.info(self._holdings())
-
-    def _holdings(self) -> list[Holding]:
+    def holdings(self) -> list[Holding]:
         """What each mesh holds of the machine; those that go make room already."""
         meshes = [d for d in self._state_meshes() if not d.destroying]
         return [Holding.of(d.spec, d.owner) for d in meshes]
@@ -277,7 +273,7 @@ class Agent:
         spec, book = keeper.desired.spec, keeper.budgets
 
         def admitted(hosts: Mapping[str, api.Budget]) -> None:
-            others = [h for h in self._holdings() if h.mesh != mesh]
+            others = [h for h in self.holdings() if h.mesh != mesh]
             now = book.hosts()
             wanted, had = with_hosts(spec, {**now, **hosts}), with_hosts(spec, now)
             admit(Holding.of(wanted), Holding.of(had), others, self.machine.room)
@@ -300,7 +296,7 @@ class Agent:
 
     def mesh(self, name: str) -> api.MeshStatus:
         """Status of one mesh."""
-        excess = self.machine.room.excess(self._holdings())
+        excess = self.machine.room.excess(self.holdings())
         return mesh_status(self.machine, self._require(name).view(), excess)
 
     def desired(self, name: str) -> DesiredMesh:
@@ -313,7 +309,7 @@ class Agent:
 
     def meshes(self, asker: int | None = None) -> list[api.MeshSummary]:
         """One line per mesh, for the user `asker`."""
-        excess = self.machine.room.excess(self._holdings())
+        excess = self.machine.room.excess(self.holdings())
         keepers = sorted(self._keepers.items())
         return [mesh_summary(keeper.view(), excess, asker) for _, keeper in keepers]
 

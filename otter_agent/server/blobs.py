@@ -18,7 +18,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 async def _info(request: web.Request) -> web.Response:
-    return answer(request.app[AGENT].info())
+    agent = request.app[AGENT]
+    return answer(agent.machine.info(agent.holdings()))
 
 
 def _blob_path(request: web.Request) -> Path:

@@ -155,7 +155,8 @@ def _stream(
 def _wait_s(stream: str, loads: Iterable[_Load | None], spread_s: float) -> float:
     """For the others on the way; each is met where it is slowest. Infinite: a link is overfull.
 
-    Those that come while a message's packets still leave, `spread_s` long, get between them.
+    Those that come while a message's packets still leave, `spread_s` long, get between them: as
+    many as mostly do.
     """
     met: dict[str, Other] = {}
     seconds = 0.0
@@ -170,7 +171,7 @@ def _wait_s(stream: str, loads: Iterable[_Load | None], spread_s: float) -> floa
         for name, other in load.others.items():
             if name != stream and (name not in met or met[name].service_s < other.service_s):
                 met[name] = other
-    between_s = spread_s * sum(other.busy for other in met.values())
+    between_s = sum(o.service_s * round(spread_s * o.busy / o.service_s) for o in met.values())
     return seconds + median_wait_s(list(met.values())) + between_s
 
 

@@ -190,6 +190,20 @@ class TestForecast:
             alone = message_s([spec(10, 10)], size)
             assert [s.latency_s for s in found.streams] == pytest.approx([alone + wait_s] * 3)
 
+    def test_others_get_between_the_packets_of_a_sender_that_paces(self):
+        """Of those that come each 20 ms one, while a large one leaves; of each second none."""
+        beneath = Beneath(congestion=lambda host: "bbr")
+        crossing = Crossing("ab", [both("radio", "a", "b", spec(20, 20))], beneath)
+        large = stream("camera", "detector", 100_000, 2)
+        alone = forecast([large], self.SEATS, crossing).streams[0].latency_s
+        spread_s = crossing.took("a", "b", 100_000, every_s=0.5).spread_s
+        assert 0.02 < spread_s < 0.03
+        for per_s, often in ((50, 1), (1, 0)):
+            small = stream("other", "detector", 5_000, per_s)
+            found = forecast([large, small], self.SEATS, crossing)
+            service_s = 8 * wire_bytes(5_000) / 20e6
+            assert found.streams[0].latency_s == pytest.approx(alone + often * service_s)
+
     def test_a_link_that_is_shaped_in_user_space_carries_no_more_than_that(self):
         slow = Crossing("ab", [both("l", "a", "b", spec(10))], Beneath(carries_bps=lambda _: 1e9))
         free = Crossing("ab", [both("l", "a", "b", spec(10))])
