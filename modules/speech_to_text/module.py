@@ -63,8 +63,11 @@ class Recogniser:
             raise weights.WeightsError(f"{folder.name} can't be loaded: {_line(exc)}") from exc
         if missing := sorted(told["missing_keys"]):  # they would be random numbers
             raise weights.WeightsError(f"{folder.name} lacks weights: {', '.join(missing[:3])}")
+        tokenizer = processor.tokenizer
+        if tokenizer.pad_token_id is None:  # needed to hear several at once
+            tokenizer.pad_token_id = model.config.eos_token_id
         self._pipeline: Any = pipeline(
-            "automatic-speech-recognition", model=model, tokenizer=processor.tokenizer,
+            "automatic-speech-recognition", model=model, tokenizer=tokenizer,
             feature_extractor=processor.feature_extractor,
         )  # fmt: skip
 

@@ -83,11 +83,12 @@ def test_the_demo_takes_another_wav_picture_and_transport(shared_otter, checkout
 
 
 @pytest.mark.docker
+@pytest.mark.timeout(1200)
 def test_the_demo_answers_in_containers(docker_otter, python_root):
     """The same by an engine: its images are made from nothing but wheels."""
     done = subprocess.run(
         [sys.executable, "-m", "examples.demo"], cwd=ROOT, env=docker_otter.env, text=True,
-        capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=550,
+        capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=1100,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{docker_otter.log()}"
     check_demo(done.stdout, "docker")
