@@ -63,12 +63,13 @@ class Steps:
         self, spec: api.MeshSpec, in_use: set[str | None], budgets: BudgetBook
     ) -> None:
         outward = {host.name for host in spec.hosts if host.reaches_out}
-        real = any(module.runtime != "fake" for module in spec.modules)
-        hosts = folders.hosts_file(directory.names(self.machine.layout, spec)) if real else ""
+        # Fake modules read none, and a thousand fake machines would write gigabytes.
+        read = not spec.directory or any(module.runtime != "fake" for module in spec.modules)
+        hosts = folders.hosts_file(directory.names(self.machine.layout, spec)) if read else ""
         for module in spec.modules:
             folders.make(
-                self.machine.layout, self.mesh, module.name,
-                hosts if module.runtime != "fake" else "", reaches_out=module.host in outward,
+                self.machine.layout, self.mesh, module.name, hosts,
+                reaches_out=module.host in outward,
             )  # fmt: skip
         shared.make(self.machine.layout, spec)
         cgroups = self.machine.cgroups

@@ -220,8 +220,7 @@ _site_option = click.option(
     metavar="FILE",
     callback=_choose_site,
     expose_value=False,
-    help="Where your machines are, if not in ~/.config/otter/site.toml (docs/windows.md has the"
-    " place of other systems). [env: OTTER_SITE]",
+    help="Where your machines are, if not in ~/.config/otter/site.toml. [env: OTTER_SITE]",
 )
 
 
