@@ -4,8 +4,8 @@
     DIFF-ID.tar     a layer that the engine lacks; those that it has are left out
     manifest.json   which is which, and the image's name
 
-The classic store looks for each layer by its chain first, and opens a file only if it has none;
-seen with Docker 20.10 to 28. Must not know: engines, where layers come from.
+The classic store looks for each layer by its chain first, and opens a file only if it has none:
+tried with Docker 20.10, and so in the source of 28. Must not know: engines, where layers come from.
 """
 
 from __future__ import annotations

@@ -60,8 +60,9 @@ def trio(require):
 
 
 @pytest.fixture
-def mesh(trio, tmp_path):
+def mesh(trio, tmp_path, monkeypatch):
     """A topology with one module on two machines; its code is of this test alone."""
+    monkeypatch.setenv("OTTER_RUNS", str(tmp_path / "runs"))
     (tmp_path / "work").mkdir()
     (tmp_path / "work/Dockerfile").write_text(DOCKERFILE)
     (tmp_path / "work/code.txt").write_text(f"{tmp_path}\n" + "as it was\n" * 100)
