@@ -265,7 +265,7 @@ def _burst(rate_bps: float) -> Row:
     row = _row(name, "1", found["ours"], 2.0, count, found)
     note = (
         "limit: what comes due while a timer is late, 1 in 100; tbf's bucket is its own; bare "
-        f"timers {statistics.median(late) * 1e3:.2g} ms late in the median, {late_s * 1e3:.2g} ms p99"
+        f"timers {statistics.median(late) * 1e3:.2g} ms late, {late_s * 1e3:.2g} ms p99"
     )
     return row | {"limit": 1 + late_s * rate_bps / 8 / 1500, "note": note}
 
