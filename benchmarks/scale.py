@@ -36,7 +36,7 @@ VERBS = ("plan", "apply", "status", "again", "destroy")
 GOALS_S = {"plan": 3.0, "apply": 15.0, "status": 2.0}
 MEMORY_GOAL_B = 1_000_000_000
 FLAT = 1.25
-"""What a machine more costs among hundreds, over what it costs among tens."""
+"""What a machine costs among a thousand, over what it costs among a hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def rows() -> list[Row]:
     found.append(_row(f"{name}: plan, resident", "B", most["plan"].peak_bytes, MEMORY_GOAL_B))
     found.append(_row(f"{name}: largest of all verbs, resident", "B", peak, None))
     for verb in VERBS:
-        what = f"otterctl {verb}: CPU of a machine more, 300 to 1,000 over 10 to 100"
+        what = f"otterctl {verb}: CPU of a machine, up to 1,000 over up to 100"
         found.append(_row(what, "1", growth(costs, verb), FLAT))
     return found
 
@@ -88,11 +88,16 @@ def _row(name: str, unit: str, ours: float, goal: float | None, cost: Cost | Non
 
 
 def growth(costs: dict[int, dict[str, Cost]], verb: str) -> float:
-    """How much more a further machine costs the controller at the upper end; 1: no more."""
-    ten, hundred, many, most = sorted(costs)
-    early = (costs[hundred][verb].cpu_s - costs[ten][verb].cpu_s) / (hundred - ten)
-    late = (costs[most][verb].cpu_s - costs[many][verb].cpu_s) / (most - many)
-    return late / early
+    """What a machine costs the controller among many, over what it costs among fewer.
+
+    Besides what a command takes with the fewest, most of which is starting; 1: it is flat.
+    """
+    few, more, *_, most = sorted(costs)
+
+    def each(size: int) -> float:
+        return (costs[size][verb].cpu_s - costs[few][verb].cpu_s) / (size - few)
+
+    return each(most) / each(more)
 
 
 def measure(machines: int) -> dict[str, Cost]:

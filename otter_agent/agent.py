@@ -299,10 +299,6 @@ class Agent:
         excess = self.machine.room.excess(self.holdings())
         return mesh_status(self.machine, self._require(name).view(), excess)
 
-    def desired(self, name: str) -> DesiredMesh:
-        """What is asked of one mesh."""
-        return self._require(name).desired
-
     def modules(self, name: str) -> tuple[api.ModuleStatus, ...]:
         """Status of the modules of one mesh."""
         return module_statuses(self._require(name).view())

