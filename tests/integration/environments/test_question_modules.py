@@ -218,7 +218,11 @@ async def test_weights_of_speech_that_cannot_be_used(
     [
         ("efficientnet-lite0", "gone", "efficientnet-lite0 was not prepared at build"),
         ("efficientnet-lite0", "truncated", "model.keras can't be loaded"),
-        ("efficientnet-lite0", "another model", "7) to its 1000 labels was expected"),
+        (
+            "efficientnet-lite0",
+            "another model",
+            "7); from pictures (None, height, width, 3) to its 1000",
+        ),
         ("smollm2-135m-instruct", "truncated", "model.safetensors is damaged"),
         ("smollm2-135m-instruct", "another kind", "is a model of kind 'whisper'"),
     ],
