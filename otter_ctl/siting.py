@@ -21,7 +21,7 @@ from otter_ctl.fleet import Found
 from otter_ctl.many import each, together
 from otter_ctl.planning.arranging import arrange
 from otter_ctl.planning.hosting import Grounds, Hosting, candidates, choices
-from otter_ctl.planning.parts import join, kept_opens, kept_tunnels, kept_underlay
+from otter_ctl.planning.parts import join, kept_clock, kept_opens, kept_tunnels, kept_underlay
 from otter_ctl.planning.tunnels import Measuring, Pair, Wires
 from otter_ctl.sounding import sounded
 from otter_ctl.spread import Fleet
@@ -195,6 +195,7 @@ async def _wires(
         ports={name: infos[name].udp_port for name in names},
         kept_opens=kept_opens(parts),
         underlay=kept_underlay(parts, addresses),
+        clock=kept_clock(parts),
     )
 
 

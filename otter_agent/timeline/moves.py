@@ -35,11 +35,12 @@ def places(spec: api.MeshSpec, moment_s: float) -> dict[str, str]:
 
 def routed(spec: api.MeshSpec, places: Mapping[str, str]) -> api.MeshSpec:
     """The spec with the routes that it has while hosts are elsewhere than at first."""
-    links = {link.name: link for link in spec.links}
-    middles = {host: (link, links[link].b) for host, link in places.items() if link in links}
+    ends = {move.link: move.middle for move in spec.timeline.moves if move.middle}
+    ends |= {link.name: link.b for link in spec.links}
+    middles = {host: (link, ends[link]) for host, link in places.items() if link in ends}
     if not middles:
         return spec
-    hosts = {host.name: host for host in spec.hosts}
+    hosts = api.all_hosts(spec)
     moved = tuple(_host(host, hosts, middles) for host in spec.hosts)
     return msgspec.structs.replace(spec, hosts=moved)
 

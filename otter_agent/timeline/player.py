@@ -330,6 +330,8 @@ class Player:
             data = {"layer": "timeline", "at_s": happening.at_s}
             text = f"timeline: {happening.text}" + (f"; failed: {error}" if error else "")
             event = self._spec.timeline.events[happening.number]
+            if not event.targets:
+                continue  # it was looked at here, and happens elsewhere
             kind = "host" if event.hosts else "module" if event.modules else "link"
             self._around.tell(kind, happening.subject, text, state, data)
 
