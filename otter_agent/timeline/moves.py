@@ -13,6 +13,7 @@ Must not know: how routes come into force, when.
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -31,6 +32,12 @@ def places(spec: api.MeshSpec, moment_s: float) -> dict[str, str]:
         if begun is not None:
             last[move.host] = max(last.get(move.host, (-1.0, 0, "")), (begun, number, move.link))
     return {host: link for host, (_, _, link) in last.items()}
+
+
+def next_s(spec: api.MeshSpec, moment_s: float) -> float:
+    """When a host moves next, after a moment; infinite: none will."""
+    events = (Event(number=0, at_s=m.at_s, every_s=m.every_s) for m in spec.timeline.moves)
+    return min((event.begins_after(moment_s) for event in events), default=math.inf)
 
 
 def routed(spec: api.MeshSpec, places: Mapping[str, str]) -> api.MeshSpec:

@@ -153,9 +153,7 @@ def test_word_that_could_not_get_through_comes_later(world):
     event = CONDITIONS.split("[[events]]")[3]
     world("apply", world.topology(f"{THREE}[[events]]{event}"))
     world["m1"].cut()
-    world("stop", "shell")
-    states = {m["name"]: m["state"] for m in world["m2"].ask("GET", "/v1/meshes/spread/modules")}
-    assert states["shell"] == "stopped"
+    world["m2"].ask("POST", "/v1/meshes/spread/modules/shell/stop")
     wait_for(
         lambda: world["m2"].ask("GET", "/v1/meshes/spread/timeline")["conditions"][0]["fired"],
         "m2 sees it",
@@ -174,7 +172,7 @@ def test_what_no_machine_alone_can_tell_is_refused_by_name(world):
         event = f'[[events]]\nwhen = {{ {when} }}\nhost = "cloud"\nset = {{ cpu = 0.25 }}\n'
         for verb in ("plan", "apply"):
             refused = world(verb, world.topology(THREE + event), code=None)
-            assert refused.returncode != 0
+            assert (refused.returncode != 0) == (verb == "apply")
             assert why in refused.stderr
 
 
