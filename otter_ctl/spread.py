@@ -222,16 +222,24 @@ class Fleet(Meshes):
     async def events(
         self, *, mesh: str | None = None, since: int | None = None, follow: bool = False
     ) -> AsyncIterator[AsyncIterator[api.Event]]:
-        """Events of all machines, each with its machine's name."""
+        """Events of all machines, each with its machine's name; on entry as of `AgentClient`."""
         agents = await self._listened(mesh)
-        streams = {
-            name: self._events(name, agent, mesh, since, follow) for name, agent in agents.items()
-        }
-        if not follow:
-            yield by_time(list(streams.values()), lambda event: event.time)
-            return
-        async with contextlib.aclosing(_items(as_they_come(streams))) as items:
-            yield items
+        async with contextlib.AsyncExitStack() as stack:
+
+            async def listen(name: str, agent: AgentClient) -> AsyncIterator[api.Event]:
+                events = agent.events(mesh=mesh, since=since, follow=True)
+                return await stack.enter_async_context(events)
+
+            heard = (await each(agents, listen)).good if follow else {}  # others are tried again
+            streams = {
+                name: self._events(name, agent, mesh, since, follow, heard.get(name))
+                for name, agent in agents.items()
+            }
+            if not follow:
+                yield by_time(list(streams.values()), lambda event: event.time)
+                return
+            async with contextlib.aclosing(_items(as_they_come(streams))) as items:
+                yield items
 
     async def _listened(self, mesh: str | None) -> dict[str, AgentClient]:
         if mesh is not None:
@@ -239,13 +247,23 @@ class Fleet(Meshes):
         return await self.agents.of(self.agents.names)
 
     async def _events(
-        self, name: str, agent: AgentClient, mesh: str | None, since: int | None, follow: bool
+        self,
+        name: str,
+        agent: AgentClient,
+        mesh: str | None,
+        since: int | None,
+        follow: bool,
+        first: AsyncIterator[api.Event] | None = None,
     ) -> AsyncGenerator[api.Event, None]:
         """Of one machine; one that is lost while it is followed is tried again, and told of."""
         failures = 0
         while True:
             try:
-                async with agent.events(mesh=mesh, since=since, follow=follow) as events:
+                listening: contextlib.AbstractAsyncContextManager[AsyncIterator[api.Event]]
+                listening = agent.events(mesh=mesh, since=since, follow=follow)
+                if first is not None:
+                    listening, first = contextlib.nullcontext(first), None
+                async with listening as events:
                     if failures:
                         yield told(name, mesh, "answers again", "found")
                     failures = 0
