@@ -110,8 +110,14 @@ def taken(world) -> list[dict]:
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_message_between_machines_has_times_of_one_clock(world, transport):
     """4 s apart: each would be long past its deadline, or come before it was sent."""
-    world("apply", world.topology(TOPOLOGY.replace("TRANSPORT", transport)))
+    text = TOPOLOGY.replace("TRANSPORT", transport)
+    if transport == "udp":  # links, and what agents say to each other, go over UDP as well
+        text = text.replace("[[links]]", '[[links]]\ntunnel = "udp"')
+    world("apply", world.topology(text))
     wait_for(lambda: len(taken(world)) > 20, "numbers come")
+    talks = world["m1"].ask("GET", "/v1/meshes/clocks")["spec"]["away"]
+    kinds = {other["machine"]: other["talk"].get("kind", "vxlan") for other in talks}
+    assert kinds == {"m2": "udp" if transport == "udp" else "vxlan", "m3": "vxlan"}
     last = taken(world)[-1]
     assert last["expired"] == 0
     assert 0 < last["error_s"] < 0.5  # on one computer; bounded by what a busy one takes to answer
