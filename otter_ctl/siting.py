@@ -82,9 +82,9 @@ async def survey(
     infos, silent = await _asked(fleet, may, facts)
     there = [name for name in infos if name != LOCAL or facts is None]
     found = await fleet.places.look(topology.name, there) if there else Found()
-    silent = {name: error for name, error in found.lost.items() if name not in found.lacking}
-    if silent:
-        raise together(silent)
+    lost = {name: error for name, error in found.lost.items() if name not in found.lacking}
+    if lost:
+        raise together(lost)
     current = {host.name: n for n, part in found.parts.items() for host in part.spec.hosts}
     near = await _distances(fleet, infos) if choices(may) else {}
     grounds = Grounds(infos, silent, near, current)
