@@ -17,6 +17,7 @@ from typing import Any
 from net.loops import new_event_loop
 from net.mesh import Mesh
 from net.records import say
+from net.timebase import CLOCK_FILE, MeshClock
 from net.wiring import WiringError, read_wiring
 
 
@@ -37,7 +38,8 @@ def mesh_from_environment() -> Mesh:
     except OSError as exc:
         raise WiringError(f"can't read the wiring file {path}: {exc.strerror or exc}") from exc
     return Mesh(wiring, state=_folder("OTTER_STATE"), work=_folder("OTTER_WORK"),
-                models=_folder("OTTER_MODELS"))  # fmt: skip
+                models=_folder("OTTER_MODELS"),
+                base=MeshClock(Path(path).with_name(CLOCK_FILE)))  # fmt: skip
 
 
 def _folder(variable: str) -> Path | None:

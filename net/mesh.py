@@ -33,6 +33,7 @@ from net.records import Records, say, say_ready
 from net.report import Reporter
 from net.tcp.listener import Listener
 from net.tcp.sender import Sender
+from net.timebase import MeshClock
 from net.timing import Timing
 from net.wiring import StreamEnd, Wiring
 
@@ -47,6 +48,7 @@ class Mesh:
         models: Folder of prepared model weights, if there is one.
         timing: Retries and grace periods.
         clock: Seconds since 1970.
+        base: Where machines differ: the mesh's clock, instead of `clock`.
 
     Attributes:
         name: The mesh's name.
@@ -71,7 +73,11 @@ class Mesh:
         models: Path | None = None,
         timing: Timing | None = None,
         clock: Callable[[], float] = time.time,
+        base: MeshClock | None = None,
     ) -> None:
+        if base is not None and base.corrects:
+            clock = base
+        self._base = base
         self.name, self.module, self.host = wiring.mesh, wiring.module, wiring.host
         self.work = work or Path.cwd()
         self.models = models
@@ -81,9 +87,9 @@ class Mesh:
         self._state = state
         self.said_ready = state is None
         self.id_start = message_id(self.module, self.run, 0)[:-1]
-        self._records = Records(state, wiring.module)
+        self._records = Records(state, wiring.module, error_of=self._error_of)
         self.record = self._records.add
-        self.reporter = Reporter(state, self.stats, clock)
+        self.reporter = Reporter(state, self._carried, clock)
         boxes = {
             name: Inbox(name, [_edge(end) for end in ends], clock=clock)
             for name, ends in _by_name(wiring.inputs).items()
@@ -175,8 +181,19 @@ class Mesh:
         `inputs` and `outputs`: per stream its `input` or `output`, `stream`, `transport`,
         `messages` (taken, or sent), `bytes`, `rate_per_s`, `bytes_per_s`, `waiting` (here),
         `dropped`, `expired`, `duplicates`, `resent`, `reconnects`, what only its transport counts
-        (`extra`), and at inputs where the time went (`latency`): docs/transport.md.
+        (`extra`), and at inputs where the time went (`latency`), with how far the clocks of both
+        ends may be apart (`clock_error_s`): docs/transport.md.
         """
+        told = self._carried()
+        for each in told["inputs"]:
+            each["clock_error_s"] = self._error_of(each["stream"].partition(".")[0])
+        return told
+
+    def _error_of(self, peer: str) -> float:
+        """How far its clock and ours may be apart."""
+        return self._base.error_of(peer) if self._base is not None else 0.0
+
+    def _carried(self) -> dict[str, list[dict[str, Any]]]:
         now = self.clock()
         return {
             "inputs": [each for port in self._inputs.values() for each in port.stats(now)],
@@ -184,6 +201,8 @@ class Mesh:
         }
 
     async def __aenter__(self) -> Mesh:
+        if self._base is not None:
+            await self._base.known()
         try:
             for receiver in self._receivers:
                 await receiver.open()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,7 @@ class Records:
         folder: The state folder; None: nothing is kept.
         module: Name of this module.
         limit_bytes: Size at which recording ends.
-        clock_error_s: How far the clocks of the two ends may be apart: nothing on one machine.
+        error_of: How far a sender's clock and ours may be apart: nothing on one machine.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class Records:
         folder: Path | None,
         module: str,
         limit_bytes: int = MAX_RECORDS_BYTES,
-        clock_error_s: float = 0.0,
+        error_of: Callable[[str], float] = lambda sender: 0.0,
     ) -> None:
         self._path = None if folder is None else folder / RECORDS_FILE
         self._module = module
         self._limit = limit_bytes
-        self._tail = f",{clock_error_s:g}\n"
+        self._error_of = error_of
         self._size = 0
         self._file = -1
         self._rows: list[_Row] = []
@@ -122,12 +122,15 @@ class Records:
         times = stamps(np.array([row[6:12] for row in rows])) if len(rows) >= _MANY else None
         if times is None:
             times = [_times(row[6:12]) for row in rows]
-        known, tail = self._names, self._tail
+        known, tails = self._names, dict[str, str]()
         for row, its_times in zip(rows, times, strict=True):
             source, run, number, reply_to, stream, to = row[:6]
             names = known.get((source, run, stream, to)) or self._name(source, run, stream, to)
             id_ = f"{names[0]}{number}" if names[0] else _cell(message_id(source, run, number))
             reply = _cell(reply_to) if reply_to else ""
+            tail = tails.get(source)
+            if tail is None:
+                tail = tails[source] = f",{self._error_of(source):.3g}\n"
             yield f"{id_},{reply},{names[1]},{its_times}{row[12]},{row[13]}{tail}"
 
     def _name(self, source: str, run: int, stream: str, to: str) -> tuple[str, str]:

@@ -54,6 +54,7 @@ class Actions:
                 hosts = {p.host for p in book.parts.values() if p.instance is not None}
                 await self._steps.make_folders(wanted.spec, hosts, book.budgets)
                 ground.done[name] = wanted.folders
+                book.talk.folders_are_there()
             elif isinstance(action, policy.Outside):
                 await self._steps.open_outside(wanted.spec)
                 ground.done[name] = wanted.outside
@@ -69,6 +70,7 @@ class Actions:
                 none = wanted.outside == policy.NO_OUTSIDE
                 ground.done["Outside"] = wanted.outside if none else ""  # to be looked at anew
                 book.tell("network", book.name, "network is up")
+                book.talk.network_is_up()
         except Exception as caught:  # noqa: BLE001 - a spec must not end the agent, again and again
             error = str(explained(caught))
             ground.retry[name] = time.time() + book.patience.ground_s

@@ -244,9 +244,11 @@ class Agent:
         return keeper.player.status()
 
     async def shape(
-        self, mesh: str, changes: Sequence[api.LinkChange], by: int | None
+        self, mesh: str, changes: Sequence[api.LinkChange], by: int | None, *, check: bool = False
     ) -> list[api.LinkStatus]:
         """Change links by hand; returns when that is in force, with what is.
+
+        With `check` nothing is changed: it only says whether that could be.
 
         Raises:
             AgentError: `not-found`, `bad-request`, `unsupported-link`, `destroying`: nothing was
@@ -254,7 +256,8 @@ class Agent:
         """
         keeper = self._lasting(mesh)
         book = keeper.links
-        named = await book.shape(resolve(changes, book.all(), mesh), user_name(by))
+        asked = resolve(changes, book.all(), mesh)
+        named = book.shaped(asked) if check else await book.shape(asked, user_name(by))
         return [book.status(way) for way in named]
 
     def budgets(self, mesh: str) -> BudgetBook:
@@ -262,9 +265,11 @@ class Agent:
         return self._require(mesh).budgets
 
     async def shape_budgets(
-        self, mesh: str, changes: Sequence[api.BudgetChange], by: int | None
+        self, mesh: str, changes: Sequence[api.BudgetChange], by: int | None, *, check: bool = False
     ) -> list[api.BudgetStatus]:
         """Change budgets by hand; returns when that is in force, with what is.
+
+        With `check` nothing is changed: it only says whether that could be.
 
         Raises:
             AgentError: `not-found`, `bad-request`, `overcommit`, `destroying`: nothing was changed.
@@ -279,6 +284,8 @@ class Agent:
             admit(Holding.of(wanted), Holding.of(had), others, self.machine.room)
 
         asked = resolve_budgets(changes, book.all(), mesh)
+        if check:
+            return [book.status(subject) for subject in book.shaped(asked, admitted)]
         named = await book.shape(asked, user_name(by), admitted)
         return [book.status(subject, error) for subject, error in named.items()]
 

@@ -17,6 +17,7 @@ from otter_agent.budgets.book import BudgetBook
 from otter_agent.budgets.subjects import Subject
 from otter_agent.fidelity.watch import Watch as FidelityWatch
 from otter_agent.links.book import LinkBook
+from otter_agent.links.ways import Way
 from otter_agent.machine import Machine
 from otter_agent.part import Part
 from otter_agent.reconcile import Observed, Seen, Wanted
@@ -26,6 +27,8 @@ from otter_agent.senses import MeshSenses
 from otter_agent.state import DesiredMesh, State
 from otter_agent.status import MeshView
 from otter_agent.supervision import Supervision
+from otter_agent.talk.datagrams import News
+from otter_agent.talk.talk import Talk
 from otter_agent.timeline import moves
 from otter_agent.timeline.around import Around
 from otter_agent.timeline.player import Player
@@ -92,6 +95,7 @@ class Book:
         runs: Which of its modules the timeline has stopped or paused.
         player: Plays its timeline.
         watch: Looks whether what events wait for has become so.
+        talk: Talks to the agents of the mesh's other machines.
         fidelity: Watches whether what carries its links keeps up.
     """
 
@@ -116,7 +120,7 @@ class Book:
         self.routing = Routing(
             lambda: self.desired.spec, self._down, self.links.settle, self.tell, self._reroute
         )
-        self.links.turned = self.routing.turned
+        self.links.turned = self._turned
         self.reroute: Callable[[Collection[str]], Awaitable[None]] | None = None
         self.runs = Runs(self.name, state)
         self.runs.forget(self.wanted.modules)
@@ -124,7 +128,11 @@ class Book:
         self.watch = Watch(
             desired.spec, self._senses(machine), state, self.tell, self.player.position
         )
-        self.watch.changed = self.player.look_again
+        self.watch.changed = self._fired
+        self.talk = Talk(
+            machine.network, machine.layout, desired.spec, self._news_of_here, self.tell
+        )
+        self.talk.heard = self._heard
         self.player.fired = lambda: self.watch.fired
         self.player.conditions = self.watch.statuses
         self.player.began_again = self.watch.begin_again
@@ -134,6 +142,25 @@ class Book:
             self.links, self.tell, file, desired.spec.run, begun, self.player.record.punctuality
         )
         self.take_spec()
+
+    # --- what machines tell each other -------------------------------------------------------
+
+    def _news_of_here(self) -> News:
+        follows = self.desired.spec.routing == "shortest"
+        down = sorted((w.link, w.source, w.target) for w in self._down()) if follows else ()
+        return News(position_s=self.player.position(), fired=self.watch.news(), down=tuple(down))
+
+    def _heard(self, machine: str, news: News) -> None:
+        self.watch.hear(news.fired, news.position_s)
+        self.routing.hear(machine, frozenset(Way(*way) for way in news.down))
+
+    def _fired(self) -> None:
+        self.player.look_again()
+        self.talk.poke()
+
+    def _turned(self) -> None:
+        self.routing.turned()
+        self.talk.poke()
 
     def _around_player(self, machine: Machine, state: State) -> Around:
         blobs = machine.layout.blobs
@@ -198,6 +225,7 @@ class Book:
             self.budgets.take(desired.spec)
             self.player.take(desired.spec)
             self.watch.take(desired.spec)
+            self.talk.take(desired.spec)
             self.runs.forget(self.wanted.modules)
             self.fidelity.take(desired.spec.run)
         self.desired = desired

@@ -220,6 +220,7 @@ class MeshKeeper:
             self._spawn(book.budgets.run(), "leases of budgets", ends_with_mesh=True)
             self._spawn(book.routing.run(), "routing", ends_with_mesh=True)
             self._spawn(book.watch.run(), "conditions", ends_with_mesh=True)
+            self._spawn(book.talk.run(), "talk", ends_with_mesh=True)
             await book.player.begin()
             self._spawn(book.player.run(), "timeline", ends_with_mesh=True)
             self._spawn(book.fidelity.run(), "fidelity", ends_with_mesh=True)

@@ -187,7 +187,8 @@ def _folders_digest(spec: api.MeshSpec) -> str:
     modules = [(m.name, m.host) for m in spec.modules]
     shared = {end.stream for m in spec.modules for end in m.streams_in if end.transport == "shm"}
     names = spec.directory or sorted(spec.names.items())
-    return api.digest(api.encode((hosts, modules, names, sorted(shared))))
+    facts = (hosts, modules, names, sorted(shared), spec.clock)
+    return api.digest(api.encode(facts))
 
 
 def _network_digest(spec: api.MeshSpec) -> str:
@@ -201,7 +202,8 @@ def _network_digest(spec: api.MeshSpec) -> str:
     ways = [way for x in spec.links for way in (x.forward, x.reverse) if way is not None]
     # Which driver makes them scarce, and so all their devices, may depend on this.
     shared = any(way.medium is not None for way in ways)
-    return api.digest(api.encode((hosts, links, shared, spec.routing, spec.mtu)))
+    talks = [(other.machine, other.talk) for other in spec.away]
+    return api.digest(api.encode((hosts, links, shared, spec.routing, spec.mtu, talks)))
 
 
 def _is_asked(spec: LinkSpec | None) -> bool | None:

@@ -34,7 +34,8 @@ def shortest(spec: api.MeshSpec, down: Down) -> api.MeshSpec:
     moving = {move.host for move in spec.timeline.moves}
     visits = {move.link for move in spec.timeline.moves}
     links = []
-    for link in spec.links:
+    partly = {link.name for link in spec.beyond}
+    for link in (*(link for link in spec.links if link.name not in partly), *spec.beyond):
         if link.name in visits and link.forward is not None and link.forward.up is False:
             continue  # nobody is there at first, and none but moves lead there
         gone = set() if link.a in moving else {(w.source, w.target) for w in down_of(link, down)}
@@ -45,8 +46,10 @@ def shortest(spec: api.MeshSpec, down: Down) -> api.MeshSpec:
                 reverse=None if (link.b, link.a) in gone else link.reverse,
             )
         )
-    blocks = {host.name: parse_block(host.block) for host in spec.hosts}
-    tables = compute(blocks, links, {host.name for host in spec.hosts if host.gateway}).tables
+    everybody = api.all_hosts(spec)
+    blocks = {name: parse_block(host.block) for name, host in everybody.items()}
+    gateways = {name for name, host in everybody.items() if host.gateway}
+    tables = compute(blocks, links, gateways).tables
     hosts = tuple(
         msgspec.structs.replace(
             host, routes=tuple(api.Route(**way._asdict()) for way in tables[host.name])
@@ -91,6 +94,18 @@ class Routing:
         self._followed: tuple[Down, api.MeshSpec] | None = None
         self._news = asyncio.Event()
         self._since = 0.0
+        self._elsewhere: dict[str, Down] = {}
+
+    def hear(self, machine: str, down: Down) -> None:
+        """The directions that are down, of those that another machine makes scarce."""
+        if self._elsewhere.get(machine, frozenset()) != down:
+            self._elsewhere[machine] = down
+            self.turned()
+
+    def _all_down(self) -> Down:
+        machines = {other.machine for other in self._spec().away}
+        there = (down for machine, down in self._elsewhere.items() if machine in machines)
+        return self._down().union(*there)
 
     def turned(self) -> None:
         """A link went down, or came up."""
@@ -103,7 +118,7 @@ class Routing:
         if spec.routing != "shortest":
             self._followed = None
             return spec
-        down = self._down()
+        down = self._all_down()
         if self._made is None or self._made[0] is not spec or self._made[1] != down:
             self._made = spec, down, shortest(spec, down) if down else spec
         if self._followed is None:
@@ -124,7 +139,7 @@ class Routing:
 
     async def _follow(self, since: float) -> None:
         await self._settled()
-        spec, down = self._spec(), self._down()
+        spec, down = self._spec(), self._all_down()
         was, old = self._followed or (frozenset(), spec)
         if spec.routing != "shortest" or down == was:
             return

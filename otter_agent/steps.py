@@ -7,6 +7,7 @@ Must not know: when steps happen, HTTP.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from otter_agent.machine import Machine
 from otter_agent.network import names
 from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Signals, Workload
 from otter_agent.secrets import Secrets
+from otter_agent.talk import clockfile
 from otter_agent.volumes import Volumes
 
 STOP_GRACE_S = 5.0
@@ -71,6 +73,7 @@ class Steps:
                 self.machine.layout, self.mesh, module.name, hosts,
                 reaches_out=module.host in outward,
             )  # fmt: skip
+        clockfile.ensure(self.machine.layout, spec, time.time())
         shared.make(self.machine.layout, spec)
         cgroups = self.machine.cgroups
         if cgroups is None:

@@ -241,29 +241,29 @@ class AgentClient(Meshes):
         """The directions of a mesh's links. Raises `AgentFault` with code `not-found`."""
         return await self._get(_mesh(mesh, "links"), list[api.LinkStatus])
 
-    async def shape(self, mesh: str, changes: Sequence[api.LinkChange]) -> list[api.LinkStatus]:
+    async def shape(
+        self, mesh: str, changes: Sequence[api.LinkChange], *, check: bool = False
+    ) -> list[api.LinkStatus]:
         """Change links by hand; the directions that were named, once that is in force.
+
+        With `check` it only says whether that could be.
 
         Raises:
             AgentFault: `not-found`, `bad-request`, `unsupported-link`: nothing was changed.
         """
-        body = api.encode(list(changes))
-        return await self._get(_mesh(mesh, "links"), list[api.LinkStatus], "PATCH", body=body)
+        path = _mesh(mesh, "links") + "?check=1" * check
+        return await self._get(path, list[api.LinkStatus], "PATCH", body=api.encode(list(changes)))
 
     async def budgets(self, mesh: str) -> list[api.BudgetStatus]:
         """The hosts, then the modules of a mesh. Raises `AgentFault` with code `not-found`."""
         return await self._get(_mesh(mesh, "budgets"), list[api.BudgetStatus])
 
     async def shape_budgets(
-        self, mesh: str, changes: Sequence[api.BudgetChange]
+        self, mesh: str, changes: Sequence[api.BudgetChange], *, check: bool = False
     ) -> list[api.BudgetStatus]:
-        """Change hosts and modules by hand; those that were named, once that is in force.
-
-        Raises:
-            AgentFault: `not-found`, `bad-request`, `overcommit`: nothing was changed.
-        """
-        body = api.encode(list(changes))
-        return await self._get(_mesh(mesh, "budgets"), list[api.BudgetStatus], "PATCH", body=body)
+        """Change hosts and modules by hand, as `shape`. Raises `AgentFault`, also `overcommit`."""
+        path, body = _mesh(mesh, "budgets") + "?check=1" * check, api.encode(list(changes))
+        return await self._get(path, list[api.BudgetStatus], "PATCH", body=body)
 
     async def timeline(
         self, mesh: str, *, last: int = 20, following: int = 20

@@ -6,39 +6,18 @@ import time
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from net.errors import OtterError
 from otter_agent import api
-from otter_ctl.client import AgentClient
-from otter_ctl.errors import AgentFault
 
 
-async def shape(
-    agent: AgentClient, mesh: str, changes: Sequence[api.LinkChange]
-) -> list[api.LinkStatus]:
-    """Those of the changes that concern directions made scarce there."""
-    there = await agent.links(mesh)
-    mine = [c for c in changes if any(concerns(c, link) for link in there)]
-    if not mine:
-        return await agent.shape(mesh, changes)  # it says what isn't there
-    return await agent.shape(mesh, mine)
-
-
-def concerns(change: api.LinkChange, link: api.LinkStatus) -> bool:
+def concerns(change: api.LinkChange, link: str, source: str, target: str) -> bool:
     """Whether a change is about a direction."""
-    named = change.link == link.name or fnmatchcase(link.name, change.link)
-    return named and change.direction in ("", f"{link.from_}>{link.to}")
+    named = change.link == link or fnmatchcase(link, change.link)
+    return named and change.direction in ("", f"{source}>{target}")
 
 
-def fits(change: api.BudgetChange, one: api.BudgetStatus) -> bool:
+def fits(change: api.BudgetChange, kind: str, name: str) -> bool:
     """Whether a change is about a host or module."""
-    return change.kind == one.kind and (
-        change.name == one.name or fnmatchcase(one.name, change.name)
-    )
-
-
-def is_fault(error: OtterError, code: str) -> bool:
-    """Whether an agent refused with that code."""
-    return isinstance(error, AgentFault) and error.code == code
+    return change.kind == kind and (change.name == name or fnmatchcase(name, change.name))
 
 
 def matching(modules: Sequence[str], part: api.MeshStatus) -> list[str] | None:

@@ -44,11 +44,13 @@ class Found:
     Attributes:
         parts: Machine -> what its agent said.
         lost: Machine that has a part, or had -> why it can't be told.
+        lacking: Those of the lost that answer, and have none: an apply was partial.
         directory: What the parts leave to it, where there are many.
     """
 
     parts: dict[str, api.MeshStatus] = field(default_factory=dict)
     lost: dict[str, OtterError] = field(default_factory=dict)
+    lacking: set[str] = field(default_factory=set)
     directory: api.Directory | None = None
 
     @property
@@ -173,6 +175,7 @@ class Places:
         for name in named - found.parts.keys() - found.lost.keys():
             if name != self._self.get(mesh, LOCAL):
                 found.lost[name] = RemoteError(name, "has no part of the mesh", hint="apply again")
+                found.lacking.add(name)
         _one_mesh(mesh, found)
         self._where[mesh] = tuple(found.parts)
         self._found[mesh] = found

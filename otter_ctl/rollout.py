@@ -270,9 +270,9 @@ async def _put(
         while _undecided(course, prepared):
             course.news.clear()
             await course.news.wait()
-        if refused := _refused(course):
-            for task in tasks:
-                task.cancel()
+        refused = _refused(course)
+        for task in tasks if refused and not keep_partial else ():
+            task.cancel()
     if refused and not keep_partial:
         raise await _rolled_back(agents, prepared, course, refused)
     return course

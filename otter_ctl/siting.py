@@ -21,7 +21,7 @@ from otter_ctl.fleet import Found
 from otter_ctl.many import each, together
 from otter_ctl.planning.arranging import arrange
 from otter_ctl.planning.hosting import Grounds, Hosting, candidates, choices
-from otter_ctl.planning.parts import join, kept_opens, kept_tunnels, kept_underlay
+from otter_ctl.planning.parts import join, kept_clock, kept_opens, kept_tunnels, kept_underlay
 from otter_ctl.planning.tunnels import Measuring, Pair, Wires
 from otter_ctl.sounding import sounded
 from otter_ctl.spread import Fleet
@@ -82,8 +82,9 @@ async def survey(
     infos, silent = await _asked(fleet, may, facts)
     there = [name for name in infos if name != LOCAL or facts is None]
     found = await fleet.places.look(topology.name, there) if there else Found()
-    if found.lost:
-        raise together(found.lost)
+    lost = {name: error for name, error in found.lost.items() if name not in found.lacking}
+    if lost:
+        raise together(lost)
     current = {host.name: n for n, part in found.parts.items() for host in part.spec.hosts}
     near = await _distances(fleet, infos) if choices(may) else {}
     grounds = Grounds(infos, silent, near, current)
@@ -195,6 +196,7 @@ async def _wires(
         ports={name: infos[name].udp_port for name in names},
         kept_opens=kept_opens(parts),
         underlay=kept_underlay(parts, addresses),
+        clock=kept_clock(parts),
     )
 
 

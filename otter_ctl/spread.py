@@ -20,12 +20,12 @@ from msgspec.structs import replace
 
 from net.errors import OtterError
 from otter_agent import api
-from otter_ctl import clocks
+from otter_ctl import byhand, clocks
 from otter_ctl.client import AgentClient
-from otter_ctl.concerns import fits, is_fault, matching, shape, told
+from otter_ctl.concerns import matching, told
 from otter_ctl.errors import AgentFault, RemoteError
 from otter_ctl.fleet import Agents, OnTrouble, Places, no_trouble
-from otter_ctl.many import Answers, as_they_come, by_time, each, together
+from otter_ctl.many import Answers, as_they_come, by_time, each
 from otter_ctl.merging import merged, summary, timeline
 from otter_ctl.meshes import Meshes
 from otter_ctl.topology.model import LOCAL, Machine
@@ -140,15 +140,12 @@ class Fleet(Meshes):
         answers = await self._each(mesh, lambda agent: agent.links(mesh))
         return [link for name in sorted(answers.good) for link in answers.good[name]]
 
-    async def shape(self, mesh: str, changes: Sequence[api.LinkChange]) -> list[api.LinkStatus]:
-        """Change links by hand, each direction where it is made scarce."""
-        answers = await self._each(mesh, lambda agent: shape(agent, mesh, changes))
-        missing = {n: e for n, e in answers.failed.items() if is_fault(e, "not-found")}
-        if missing.keys() != answers.failed.keys() or not answers.good:
-            raise together(
-                {n: e for n, e in answers.failed.items() if n not in missing} or answers.failed
-            )
-        return [link for name in sorted(answers.good) for link in answers.good[name]]
+    async def shape(
+        self, mesh: str, changes: Sequence[api.LinkChange], *, check: bool = False
+    ) -> list[api.LinkStatus]:
+        """Change links by hand, each direction where it is made scarce: all of them, or none."""
+        found, agents = await self.places.parts(mesh), await self.places.clients(mesh)
+        return await byhand.links(agents, found.lost, mesh, changes, check=check)
 
     async def budgets(self, mesh: str) -> list[api.BudgetStatus]:
         """The hosts and modules of a mesh, machine by machine."""
@@ -156,19 +153,11 @@ class Fleet(Meshes):
         return [one for name in sorted(answers.good) for one in answers.good[name]]
 
     async def shape_budgets(
-        self, mesh: str, changes: Sequence[api.BudgetChange]
+        self, mesh: str, changes: Sequence[api.BudgetChange], *, check: bool = False
     ) -> list[api.BudgetStatus]:
-        """Change hosts and modules by hand, where they are."""
-        answers = await self._each(mesh, lambda agent: agent.budgets(mesh))
-        found: list[api.BudgetStatus] = []
-        agents = await self.places.clients(mesh)
-        for name, there in sorted(answers.all().items()):
-            mine = [c for c in changes if any(fits(c, one) for one in there)]
-            if mine:
-                found += await agents[name].shape_budgets(mesh, mine)
-        if not found and agents:  # it says what isn't there
-            return await next(iter(agents.values())).shape_budgets(mesh, changes)
-        return found
+        """Change hosts and modules by hand, where they are: all of them, or none."""
+        found, agents = await self.places.parts(mesh), await self.places.clients(mesh)
+        return await byhand.budgets(agents, found.lost, mesh, changes, check=check)
 
     async def put_secrets(self, mesh: str, values: Mapping[str, str]) -> api.MeshStatus:
         """Send each machine the values that its modules need."""
@@ -233,16 +222,24 @@ class Fleet(Meshes):
     async def events(
         self, *, mesh: str | None = None, since: int | None = None, follow: bool = False
     ) -> AsyncIterator[AsyncIterator[api.Event]]:
-        """Events of all machines, each with its machine's name."""
+        """Events of all machines, each with its machine's name; on entry as of `AgentClient`."""
         agents = await self._listened(mesh)
-        streams = {
-            name: self._events(name, agent, mesh, since, follow) for name, agent in agents.items()
-        }
-        if not follow:
-            yield by_time(list(streams.values()), lambda event: event.time)
-            return
-        async with contextlib.aclosing(_items(as_they_come(streams))) as items:
-            yield items
+        async with contextlib.AsyncExitStack() as stack:
+
+            async def listen(name: str, agent: AgentClient) -> AsyncIterator[api.Event]:
+                events = agent.events(mesh=mesh, since=since, follow=True)
+                return await stack.enter_async_context(events)
+
+            heard = (await each(agents, listen)).good if follow else {}  # others are tried again
+            streams = {
+                name: self._events(name, agent, mesh, since, follow, heard.get(name))
+                for name, agent in agents.items()
+            }
+            if not follow:
+                yield by_time(list(streams.values()), lambda event: event.time)
+                return
+            async with contextlib.aclosing(_items(as_they_come(streams))) as items:
+                yield items
 
     async def _listened(self, mesh: str | None) -> dict[str, AgentClient]:
         if mesh is not None:
@@ -250,13 +247,23 @@ class Fleet(Meshes):
         return await self.agents.of(self.agents.names)
 
     async def _events(
-        self, name: str, agent: AgentClient, mesh: str | None, since: int | None, follow: bool
+        self,
+        name: str,
+        agent: AgentClient,
+        mesh: str | None,
+        since: int | None,
+        follow: bool,
+        first: AsyncIterator[api.Event] | None = None,
     ) -> AsyncGenerator[api.Event, None]:
         """Of one machine; one that is lost while it is followed is tried again, and told of."""
         failures = 0
         while True:
             try:
-                async with agent.events(mesh=mesh, since=since, follow=follow) as events:
+                listening: contextlib.AbstractAsyncContextManager[AsyncIterator[api.Event]]
+                listening = agent.events(mesh=mesh, since=since, follow=follow)
+                if first is not None:
+                    listening, first = contextlib.nullcontext(first), None
+                async with listening as events:
                     if failures:
                         yield told(name, mesh, "answers again", "found")
                     failures = 0

@@ -86,6 +86,7 @@ from otter_agent.api.many import (
     TunnelState,
     Underlay,
 )
+from otter_agent.api.seeing import all_hosts, sees
 from otter_agent.api.spec import (
     Build,
     Cell,
@@ -255,6 +256,7 @@ __all__ = [
     "VolumeInfo",
     "VolumeMount",
     "Wiring",
+    "all_hosts",
     "check",
     "check_names",
     "decode",
@@ -262,5 +264,6 @@ __all__ = [
     "encode",
     "instance_digest",
     "no_budgets",
+    "sees",
     "to_builtins",
 ]

@@ -15,6 +15,8 @@ from net.links.limits import Run
 from net.links.possible import impossible
 from net.links.spec import LinkSpec
 from otter_agent.api.machine import Problem
+from otter_agent.api.many import Away, Tunnel
+from otter_agent.api.seeing import all_hosts, sees
 from otter_agent.api.spec import Cell, Link, MeshSpec, ModuleSpec
 from otter_agent.api.timeline import TimelineEvent
 
@@ -49,12 +51,9 @@ def check(spec: MeshSpec) -> None:
     modules = [module.name for module in spec.modules]
     _need(spec.mtu in _MTUS, f"an MTU of {spec.mtu} bytes")
     _need(not spec.machine or _MACHINE.fullmatch(spec.machine), "a machine's name is none")
-    whole = not any(link.tunnel for link in spec.links) and spec.is_whole
-    _need(
-        whole or spec.routing == "static", "routes can't follow links of which some are elsewhere"
-    )
+    _need(not spec.clock or _MACHINE.fullmatch(spec.clock), "the machine of its clock is none")
     for other in spec.away:
-        _need(_MACHINE.fullmatch(other.machine), f"{other.machine[:80]!r} is no machine's name")
+        _away(other, spec)
     listed = not spec.directory or (_DIGEST.fullmatch(spec.directory) and not spec.names)
     _need(listed, f"{spec.directory[:80]!r} names no directory")
     for name in (spec.name, *hosts, *modules):
@@ -79,6 +78,7 @@ def check(spec: MeshSpec) -> None:
         for asked in (link.forward, link.reverse):
             for name, why in asked.problems().items() if asked else ():
                 _need(None, f"link {link.name}: {name} {why}")
+    _routes(spec)
     for cell in spec.cells:
         _cell(cell, spec)
     _timeline(spec)
@@ -100,6 +100,14 @@ def _tunnel(link: Link, hosts: Container[str], spec: MeshSpec) -> str:
     tunnel, where = link.tunnel, f"link {link.name[:80]!r}"
     if tunnel is None:
         return ""
+    _way(tunnel, where)
+    good = tunnel.host in (link.a, link.b) and tunnel.host not in hosts
+    known = spec.directory or tunnel.host in spec.names
+    _need(good and known, f"{where}: {tunnel.host[:80]!r} is not elsewhere")
+    return tunnel.host
+
+
+def _way(tunnel: Tunnel, where: str) -> None:
     _address(tunnel.local)
     _address(tunnel.remote)
     _need(tunnel.local != tunnel.remote, f"{where}: both ends at {tunnel.local}")
@@ -107,10 +115,31 @@ def _tunnel(link: Link, hosts: Container[str], spec: MeshSpec) -> str:
     _need(0 <= tunnel.remote_port < 65536, f"{where}: no such tunnel")
     _need(0 <= tunnel.less_s < 3600, f"{where}: {tunnel.less_s} s less")
     _need(_KEY.fullmatch(tunnel.key), f"{where}: its key is none")
-    good = tunnel.host in (link.a, link.b) and tunnel.host not in hosts
-    known = spec.directory or tunnel.host in spec.names
-    _need(good and known, f"{where}: {tunnel.host[:80]!r} is not elsewhere")
-    return tunnel.host
+
+
+def _away(other: Away, spec: MeshSpec) -> None:
+    """Another machine of the mesh: its name becomes that of a namespace."""
+    _need(_MACHINE.fullmatch(other.machine), f"{other.machine[:80]!r} is no machine's name")
+    if other.talk is not None:
+        _way(other.talk, f"machine {other.machine}")
+    for host, block in other.blocks.items():
+        where = f"host {host[:80]!r} on {other.machine}"
+        _need(host in other.hosts and host in spec.names, f"{where}: it has no address")
+        address, _, bits = block.partition("/")
+        _address(address)
+        _need(bits.isascii() and bits.isdigit() and int(bits) <= 32, f"{where}: {block[:40]!r}")
+    _need({*other.gateways} <= {*other.hosts}, f"machine {other.machine}: no such gateway")
+
+
+def _routes(spec: MeshSpec) -> None:
+    """What they are worked out from has to be known, also of other machines."""
+    if spec.routing == "static":
+        _need(not spec.beyond, "links elsewhere, and routes that don't follow them")
+        return
+    known = all_hosts(spec)
+    for link in (*spec.links, *spec.beyond):
+        why = f"routes can't follow link {link.name[:80]!r}: it leads to a host of unknown place"
+        _need(link.a in known and link.b in known, why)
 
 
 class _LimitChange(msgspec.Struct, forbid_unknown_fields=True):
@@ -148,7 +177,9 @@ def _timeline(spec: MeshSpec) -> None:
         _need(good and trace.scale.get("time", 1.0) > 1e-6, f"{where}: scale {trace.scale}"[:200])
     for move in spec.timeline.moves:
         link, where = links.get(move.link), f"host {move.host[:80]!r} moves"
-        _need(link and link.a == move.host, f"{where}: it has no link {move.link[:80]!r}")
+        known = link and link.a == move.host
+        known = known or (link is None and move.host in spec.names and move.middle in spec.names)
+        _need(known, f"{where}: it has no link {move.link[:80]!r}")
         good = 0 <= move.at_s < 1e9 and (move.every_s is None or 1e-3 <= move.every_s < 1e9)
         _need(good, f"{where}: at {move.at_s} s, every {move.every_s} s")
     _count_events(spec)
@@ -160,8 +191,9 @@ def _timeline(spec: MeshSpec) -> None:
         _need(sum(map(bool, (ways, event.hosts, event.modules))) <= 1, where)
         _need(all(name in hosts for name in event.hosts), f"{where}: no such host")
         _need(all(name in modules for name in event.modules), f"{where}: no such module")
-        _changed(event, where)
-        if event.when is not None:
+        if event.when is None or event.targets:  # else it is only looked at here
+            _changed(event, where)
+        if event.when is not None and (sees(spec, event.when) or not spec.away):
             _condition(event.when, there, where)
         problem = event.timed(number).problem()
         _need(problem is None, f"{where}: {problem}")

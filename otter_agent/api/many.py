@@ -92,6 +92,12 @@ class Away(Data, frozen=True):
     hosts: tuple[str, ...]
     modules: dict[str, str] = msgspec.field(default_factory=dict)
     """Module -> its host."""
+    blocks: dict[str, str] = msgspec.field(default_factory=dict)
+    """Host -> its CIDR, where routes here are worked out while the mesh runs."""
+    gateways: tuple[str, ...] = ()
+    """Those of its hosts that are."""
+    talk: Tunnel | None = None
+    """How the agents of the two machines talk to each other; None: they have nothing to say."""
 
 
 class Directory(Data, frozen=True):

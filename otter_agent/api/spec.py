@@ -323,6 +323,11 @@ class MeshSpec(Data, frozen=True):
     """The other machines of the mesh, with what is on them."""
     directory: str = ""
     """Digest of the `Directory` that says `names` and `away` instead; empty: they stand here."""
+    clock: str = ""
+    """The machine whose clock is the mesh's; empty: it is on one machine."""
+    beyond: tuple[Link, ...] = ()
+    """Links that are elsewhere or partly so, whole, where routes follow links: what is asked of
+    them says which ways there are, and how long."""
     mtu: int = MTU_BYTES
     """Of all devices of the mesh, on all machines: what the narrowest way between them carries."""
 

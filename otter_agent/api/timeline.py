@@ -78,8 +78,20 @@ class TimelineEvent(Data, frozen=True):
 
     @property
     def key(self) -> str:
-        """Names it, whatever comes before it in the file; the same for events that are the same."""
-        return digest(encode(self))[:16]
+        """Names it, whatever comes before it in the file; the same for events that are the same.
+
+        Also on all machines of a mesh, each of which knows what of it happens there.
+        """
+        return digest(encode(self.bare()))[:16]
+
+    @property
+    def targets(self) -> bool:
+        """Whether anything of it happens on this machine."""
+        return bool(self.both or self.forward or self.reverse or self.hosts or self.modules)
+
+    def bare(self) -> TimelineEvent:
+        """Without what it happens to."""
+        return msgspec.structs.replace(self, both=(), forward=(), reverse=(), hosts=(), modules=())
 
     def timed(self, number: int, at_s: float | None = None) -> TimedEvent:
         """As the timeline takes it.
@@ -109,6 +121,8 @@ class Move(Data, frozen=True):
     host: str
     link: str
     """Its own link to the cell's host."""
+    middle: str = ""
+    """The cell's host, where it or the one that moves is on another machine."""
     every_s: float | None = None
 
 

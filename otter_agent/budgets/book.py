@@ -173,18 +173,8 @@ class BudgetBook:
         by: str,
         admit: Callable[[Mapping[str, api.Budget]], None],
     ) -> dict[Subject, str]:
-        now = self._now()
         before = dict(self._shapes)
-        shapes: dict[Subject, Shape] = {}
-        for asked in all_asked:
-            end = None if asked.for_s is None else now.after(asked.for_s)
-            for subject in asked.subjects:
-                so_far = Shape() if asked.reset else shapes.get(subject, before.get(subject))
-                shapes[subject] = (so_far or Shape()).asked(asked.change, end, now)
-                if len(shapes[subject].leases) > leases.MOST:
-                    text = f"{subject}: {leases.MOST} changes wait for their end already"
-                    raise AgentError("bad-request", text, hint="otterctl shape reset undoes them")
-        admit({s.name: self._with(s, shape) for s, shape in shapes.items() if s.kind == "host"})
+        shapes = self.shaped(all_asked, admit)
         self._take_shapes(shapes)
         failed = await self._bring_into_force(shapes)
         if failed:
@@ -195,6 +185,23 @@ class BudgetBook:
             for subject in asked.subjects:
                 self._tell_change(subject, asked, failed.get(subject, ""), by)
         return {subject: failed.get(subject, "") for subject in self._base if subject in shapes}
+
+    def shaped(
+        self, all_asked: Sequence[Asked], admit: Callable[[Mapping[str, api.Budget]], None]
+    ) -> dict[Subject, Shape]:
+        """What they would be changed to by hand; changes nothing. Raises as `shape`."""
+        now, before = self._now(), self._shapes
+        shapes: dict[Subject, Shape] = {}
+        for asked in all_asked:
+            end = None if asked.for_s is None else now.after(asked.for_s)
+            for subject in asked.subjects:
+                so_far = Shape() if asked.reset else shapes.get(subject, before.get(subject))
+                shapes[subject] = (so_far or Shape()).asked(asked.change, end, now)
+                if len(shapes[subject].leases) > leases.MOST:
+                    text = f"{subject}: {leases.MOST} changes wait for their end already"
+                    raise AgentError("bad-request", text, hint="otterctl shape reset undoes them")
+        admit({s.name: self._with(s, shape) for s, shape in shapes.items() if s.kind == "host"})
+        return shapes
 
     def _with(self, subject: Subject, shape: Shape) -> api.Budget:
         change = self._layers["timeline"].get(subject, _NOTHING).then(shape.change())

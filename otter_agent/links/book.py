@@ -199,16 +199,7 @@ class LinkBook:
                 Nothing was changed.
         """
         now = self._now()
-        shapes: dict[Way, Shape] = {}
-        for asked in all_asked:
-            end = None if asked.for_s is None else now.after(asked.for_s)
-            for way in asked.ways:
-                before = Shape() if asked.reset else shapes.get(way, self.shape_of(way))
-                self._check(way, before.at(now).change(), asked.change)
-                shapes[way] = before.asked(asked.change, end, now)
-                if len(shapes[way].leases) > leases.MOST:
-                    text = f"link {way}: {leases.MOST} changes wait for their end already"
-                    raise AgentError("bad-request", text, hint="otterctl shape reset undoes them")
+        shapes = self.shaped(all_asked, now)
         self._take_shapes(shapes, now)
         self._news.set()
         await self.settle()
@@ -220,6 +211,21 @@ class LinkBook:
                 )  # fmt: skip
                 self._tell(*event)
         return [way for way in self._layers.base if way in shapes]
+
+    def shaped(self, all_asked: Sequence[Asked], now: Moment | None = None) -> dict[Way, Shape]:
+        """What directions would be changed to by hand; changes nothing. Raises as `shape`."""
+        now = now or self._now()
+        shapes: dict[Way, Shape] = {}
+        for asked in all_asked:
+            end = None if asked.for_s is None else now.after(asked.for_s)
+            for way in asked.ways:
+                before = Shape() if asked.reset else shapes.get(way, self.shape_of(way))
+                self._check(way, before.at(now).change(), asked.change)
+                shapes[way] = before.asked(asked.change, end, now)
+                if len(shapes[way].leases) > leases.MOST:
+                    text = f"link {way}: {leases.MOST} changes wait for their end already"
+                    raise AgentError("bad-request", text, hint="otterctl shape reset undoes them")
+        return shapes
 
     def _check(self, way: Way, so_far: Change, change: Change) -> None:
         """Raise `AgentError` if a change makes no sense, or can't be had here."""

@@ -71,6 +71,16 @@ def is_beyond(host: str) -> bool:
     return host.startswith("%")
 
 
+def aside(machine: str) -> str:
+    """What stands for a host's name in the namespace where the agent talks to a machine's."""
+    return f"@{machine}"
+
+
+def is_aside(host: str) -> bool:
+    """Whether it is one that `aside` made; no host is called so."""
+    return host.startswith("@")
+
+
 def link_device(link: str) -> str:
     """Name of a link's device at both its ends."""
     if len(link) <= DEVICE_MAX and link not in _RESERVED and _NATURAL.fullmatch(link):

@@ -22,7 +22,7 @@ from otter_agent.network.outside.config import config_of
 from otter_agent.network.plan import Plan, plan, routes_alone
 from otter_agent.network.routers import Routers
 from otter_agent.network.scarcity import Scarcity
-from otter_agent.network.state import Desired, address, desired
+from otter_agent.network.state import Desired, address, carried, desired
 from otter_agent.tunnels.client import Tunnels
 
 
@@ -84,11 +84,11 @@ class Network:
                 want = desired(self._agent_id, spec, scarcity.kinds())
                 scarcity.let_go(shaped_only=False)
             work = _Convergence(Routers(spec.name, where, self._count), want)
-            carried = [*filter(_is_carried, spec.links)]
+            over_udp = carried(spec)
             if self._tunnels is not None:  # it has namespaces open that may be about to go
-                self._tunnels.keep(spec.name, carried)
+                self._tunnels.keep(spec.name, over_udp)
             namespaces.in_own_thread(lambda: self._prepare(spec.name, work, gone))
-            self._carry(spec.name, carried)
+            self._carry(spec.name, over_udp)
             if scarcity is not None:
                 scarcity.devices_are_there()
             namespaces.in_own_thread(work.route)

@@ -110,7 +110,7 @@ class Routers:
             tunnel = names.is_beyond(host)
             namespaces.create_router(
                 self._where[host],
-                silent=tunnel or names.is_outside(host),
+                silent=tunnel or names.is_outside(host) or names.is_aside(host),
                 last=self._lead_inward if tunnel else None,
             )
             self._count(1)

@@ -19,7 +19,7 @@ from otter_agent.network.operations import Cidr
 from otter_agent.network.outside.config import RESOLVER
 
 DEFAULT: Cidr = (b"\0\0\0\0", 0)
-BEYOND = "192.0.0.8"
+BEFORE, BEYOND = "192.0.0.7", "192.0.0.8"
 _HOP = bytes((192, 0, 0, 7))
 """A namespace at the far end of a link to another machine is nobody's: its own address is the one
 that IPv4 has for such (RFC 7600), and all of the other side is behind the other."""
@@ -120,6 +120,12 @@ def desired(
             address(BEYOND, where), {DEFAULT: (_HOP, names.TUNNEL_DEVICE)}, devices[link.name]
         )
         tunnels[far] = _tunnel(link.name, link.tunnel, where)
+    for other in spec.away:
+        if other.talk is not None:
+            far, own, hop = names.aside(other.machine), *talk_addresses(other.talk)
+            way = (address(hop, where), names.TUNNEL_DEVICE)
+            routers[far] = Router(address(own, where), {DEFAULT: way})
+            tunnels[far] = _tunnel(names.aside(""), other.talk, where, address(hop, where))
     gateways = [h for h in spec.hosts if h.gateway]
     for gateway in gateways:
         inner = routers[gateway.name]
@@ -130,7 +136,13 @@ def desired(
     return Desired(routers, (*pairs, *ways_out), tunnels, spec.mtu)
 
 
-def _tunnel(link: str, tunnel: api.Tunnel, mesh: str) -> Tunnel:
+def talk_addresses(tunnel: api.Tunnel) -> tuple[str, str]:
+    """Ours and the other's, where two agents talk: in a namespace in which nothing else is."""
+    first = address(tunnel.local, tunnel.host) < address(tunnel.remote, tunnel.host)
+    return (BEFORE, BEYOND) if first else (BEYOND, BEFORE)
+
+
+def _tunnel(link: str, tunnel: api.Tunnel, mesh: str, hop: bytes = _HOP) -> Tunnel:
     where = f"{mesh}/{link}"
     whole = (tunnel.key, link, str(tunnel.vni), str(tunnel.port))
     return Tunnel(
@@ -141,7 +153,22 @@ def _tunnel(link: str, tunnel: api.Tunnel, mesh: str) -> Tunnel:
         local=address(tunnel.local, where),
         remote=address(tunnel.remote, where),
         kind=tunnel.kind,
+        hop=hop,
     )
+
+
+TALK = "\0"
+"""Before a machine's name in that of a way for talking to it: no link is called so."""
+
+
+def carried(spec: api.MeshSpec) -> list[api.Link]:
+    """The ways to other machines that a process carries: those of links, and those for talking."""
+    links = [x for x in spec.links if x.tunnel is not None and x.tunnel.kind == "udp"]
+    for other in spec.away:
+        if other.talk is not None and other.talk.kind == "udp":
+            one, two = sorted((spec.machine, other.machine))
+            links.append(api.Link(name=TALK + other.machine, a=one, b=two, tunnel=other.talk))
+    return links
 
 
 def seat(link: api.Link, host: str) -> str:

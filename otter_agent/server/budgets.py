@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import web
 
 from otter_agent import api
-from otter_agent.server.common import AGENT, answer
+from otter_agent.server.common import AGENT, answer, flag
 from otter_agent.server.owners import caller
 
 
@@ -21,7 +21,8 @@ async def _shape(request: web.Request) -> web.Response:
     agent, mesh = request.app[AGENT], request.match_info["mesh"]
     agent.budgets(mesh)
     changes = api.decode(await request.read(), list[api.BudgetChange])
-    return answer(await agent.shape_budgets(mesh, changes, caller(request)))
+    check = flag(request, "check")
+    return answer(await agent.shape_budgets(mesh, changes, caller(request), check=check))
 
 
 ROUTES = (

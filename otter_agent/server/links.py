@@ -9,7 +9,7 @@ from aiohttp import web
 from otter_agent import api
 from otter_agent.errors import AgentError
 from otter_agent.links.counting import counted
-from otter_agent.server.common import AGENT, answer
+from otter_agent.server.common import AGENT, answer, flag
 from otter_agent.server.owners import caller
 from otter_agent.tunnels.telling import told
 
@@ -33,7 +33,8 @@ async def _shape(request: web.Request) -> web.Response:
     changes = api.decode(await request.read(), list[api.LinkChange])
     if len(changes) > MOST:
         raise AgentError("bad-request", f"{len(changes)} changes at once, at most {MOST}")
-    return answer(await agent.shape(mesh, changes, caller(request)))
+    check = flag(request, "check")
+    return answer(await agent.shape(mesh, changes, caller(request), check=check))
 
 
 ROUTES = (

@@ -13,6 +13,7 @@ Must not know: how routes come into force, when.
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -33,13 +34,20 @@ def places(spec: api.MeshSpec, moment_s: float) -> dict[str, str]:
     return {host: link for host, (_, _, link) in last.items()}
 
 
+def next_s(spec: api.MeshSpec, moment_s: float) -> float:
+    """When a host moves next, after a moment; infinite: none will."""
+    events = (Event(number=0, at_s=m.at_s, every_s=m.every_s) for m in spec.timeline.moves)
+    return min((event.begins_after(moment_s) for event in events), default=math.inf)
+
+
 def routed(spec: api.MeshSpec, places: Mapping[str, str]) -> api.MeshSpec:
     """The spec with the routes that it has while hosts are elsewhere than at first."""
-    links = {link.name: link for link in spec.links}
-    middles = {host: (link, links[link].b) for host, link in places.items() if link in links}
+    ends = {move.link: move.middle for move in spec.timeline.moves if move.middle}
+    ends |= {link.name: link.b for link in spec.links}
+    middles = {host: (link, ends[link]) for host, link in places.items() if link in ends}
     if not middles:
         return spec
-    hosts = {host.name: host for host in spec.hosts}
+    hosts = api.all_hosts(spec)
     moved = tuple(_host(host, hosts, middles) for host in spec.hosts)
     return msgspec.structs.replace(spec, hosts=moved)
 

@@ -75,6 +75,7 @@ class Player:
         self._ahead = Ahead(around.links)
         self._anew = False
         self._pause_s = 0.0
+        self._moves_s = math.inf
         self._looked_s = -math.inf
         self._happenings = Happenings((), 0.0)
         self._strikes = Strikes((), 0.0)
@@ -286,7 +287,8 @@ class Player:
         told_s = self._happenings.next_s
         if self._ahead.next_s < math.inf:
             told_s = max(told_s + TICK_S, self._looked_s + _TOLD_S)
-        return min(self._walk.next_s, self._strikes.next_s, self._ahead.next_s, told_s)
+        ahead_s = min(self._ahead.next_s, self._moves_s)
+        return min(self._walk.next_s, self._strikes.next_s, ahead_s, told_s)
 
     async def _step(self) -> None:
         """Do what is due."""
@@ -330,6 +332,8 @@ class Player:
             data = {"layer": "timeline", "at_s": happening.at_s}
             text = f"timeline: {happening.text}" + (f"; failed: {error}" if error else "")
             event = self._spec.timeline.events[happening.number]
+            if not event.targets:
+                continue  # it was looked at here, and happens elsewhere
             kind = "host" if event.hosts else "module" if event.modules else "link"
             self._around.tell(kind, happening.subject, text, state, data)
 
@@ -346,6 +350,7 @@ class Player:
 
     async def _move(self, position: float) -> None:
         """Have ways lead where hosts are now."""
+        self._moves_s = moves.next_s(self._spec, position)  # the links may be elsewhere
         now = moves.places(self._spec, position) if self._kept.begun else {}
         if now != self.places:
             hosts = moves.rerouted(self._spec, self.places, now)

@@ -1,8 +1,9 @@
 """Looks ten times a second whether what events wait for has become so; one task per mesh.
 
 What has, is kept with its time, so it holds over the agent's lives; what a count has come to, too.
-While the timeline doesn't play nothing is looked at. Must not know: where values come from, what an
-event does.
+While the timeline doesn't play nothing is looked at. What another machine of the mesh can tell, its
+agent looks at, and its word is taken. Must not know: where values come from, what an event does,
+how agents talk.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ LOOK_S = 0.1
 KEEP_S = 1.0
 """Counts are written down so often at the most: what a crash loses of them is less than this."""
 _NOTE = "conditions"
+_HEARD = "heard"
+SAME_RUN_S = 2.0
+"""Two machines whose timelines stand further apart don't speak of one run: one was begun anew."""
+LATE_S = 1.0
+"""What is heard within so long happens when it is heard; else as if it had been heard at once, so
+that what is over by then isn't begun."""
 
 
 class Senses(Protocol):
@@ -34,6 +41,18 @@ class Senses(Protocol):
     async def look(self, conditions: Sequence[Condition]) -> list[Value]:
         """The value that each is about, now."""
         ...
+
+
+class _Heard(msgspec.Struct, frozen=True):
+    """A condition that became so on another machine.
+
+    Attributes:
+        fired_s: When, as that one told.
+        from_s: When what waits for it begins here.
+    """
+
+    fired_s: float
+    from_s: float
 
 
 class Watch:
@@ -67,6 +86,8 @@ class Watch:
         self._judges: dict[str, Judge] = {}
         kept = notes.note(self._mesh, _NOTE)
         self._kept = msgspec.json.decode(kept, type=dict[str, Memory]) if kept else {}
+        heard = notes.note(self._mesh, _HEARD)
+        self._heard = msgspec.json.decode(heard, type=dict[str, _Heard]) if heard else {}
         self._kept_s = 0.0
         self._news = asyncio.Event()
         self.changed: Callable[[], None] = lambda: None
@@ -79,13 +100,15 @@ class Watch:
         self._judges = {
             key: Judge(event.when, memory.get(key, Memory()))
             for key, event in self._events.items()
-            if event.when is not None
+            if event.when is not None and (not spec.away or api.sees(spec, event.when))
         }
+        elsewhere = self._events.keys() - self._judges.keys()
+        self._heard = {key: heard for key, heard in self._heard.items() if key in elsewhere}
         self._news.set()
 
     def begin_again(self) -> None:
         """Another epoch: nothing has become so yet."""
-        self._kept = {}
+        self._kept, self._heard = {}, {}
         for judge in self._judges.values():
             judge.memory, judge.value = Memory(last=None), None
         with suppress(AgentError):
@@ -94,11 +117,34 @@ class Watch:
     @property
     def fired(self) -> Mapping[str, float]:
         """Key of an event -> when its condition became so, last."""
+        return self.news() | {key: heard.from_s for key, heard in self._heard.items()}
+
+    def news(self) -> dict[str, float]:
+        """The same of those that this machine alone can tell of."""
         return {
             key: judge.memory.fired_s
             for key, judge in self._judges.items()
             if judge.memory.fired_s is not None
         }
+
+    def hear(self, fired: Mapping[str, float], their_position_s: float | None) -> None:
+        """What another machine tells of conditions that it looks at."""
+        position = self._position()
+        if position is None or their_position_s is None:
+            return
+        if abs(position - their_position_s) > SAME_RUN_S:
+            return
+        fresh = {}
+        for key, fired_s in fired.items():
+            known, event = self._heard.get(key), self._events.get(key)
+            if event is None or key in self._judges or (known and known.fired_s >= fired_s):
+                continue
+            fresh[key] = _Heard(fired_s, position if position - fired_s < LATE_S else fired_s)
+        if fresh:
+            self._heard |= fresh
+            with suppress(AgentError):  # a full disk: it is told again
+                self._keep()
+            self.changed()
 
     def statuses(self) -> tuple[api.ConditionStatus, ...]:
         """What `timeline show` shows."""
@@ -155,6 +201,8 @@ class Watch:
     def _keep(self) -> None:
         kept = {key: judge.memory for key, judge in self._judges.items()}
         self._notes.put_note(self._mesh, _NOTE, msgspec.json.encode(kept))
+        if self._heard or self._notes.note(self._mesh, _HEARD) is not None:
+            self._notes.put_note(self._mesh, _HEARD, msgspec.json.encode(self._heard))
 
     def _say(self, key: str, judge: Judge, position: float) -> None:
         event, when = self._events[key], judge.condition

@@ -19,6 +19,7 @@ from otter_agent import api, beside
 from otter_agent.errors import NetworkError
 from otter_agent.links.tun import device
 from otter_agent.network import names, namespaces
+from otter_agent.network.state import TALK
 from otter_agent.tunnels import protocol
 
 LOG = "tunnels.log"
@@ -137,7 +138,9 @@ class Tunnels:
         return device.attach(names.TUNNEL_DEVICE, offload=True)
 
     def _netns(self, mesh: str, link: str) -> str:
-        return names.namespace(self._agent_id, mesh, names.beyond(link))
+        talks = link.startswith(TALK)
+        host = names.aside(link.removeprefix(TALK)) if talks else names.beyond(link)
+        return names.namespace(self._agent_id, mesh, host)
 
     def _wanted(self, mesh: str, link: api.Link) -> protocol.Wanted:
         tunnel = link.tunnel

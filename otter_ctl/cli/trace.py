@@ -112,6 +112,8 @@ def _show(found: Trace, where: str) -> None:
         ("AT", "ID", "STREAM", *(f"{part.upper()} ms" for part in PARTS), "BYTES", "OUTCOME"),
         [_row(hop, found.began) for hop in found.hops],
     )
+    if error_s := max((hop.record.clock_error_s for hop in found.hops), default=0.0):
+        click.echo(f"\nclocks of its machines may be {error_s * 1000:.3g} ms apart")
 
 
 def _row(hop: Hop, began: float) -> tuple[object, ...]:

@@ -6,9 +6,10 @@ Must not know: SSH, agents.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
-from otter_agent.api import TimelineEvent
+from otter_agent.api import MeshSpec
+from otter_ctl.planning.talking import seers
 from otter_ctl.topology.machines import Labels
 from otter_ctl.topology.model import LOCAL, Host, Topology
 
@@ -68,7 +69,7 @@ def apart(
     topology: Topology,
     seats: Mapping[str, str],
     machines: Mapping[str, str],
-    events: Sequence[TimelineEvent],
+    spec: MeshSpec,
 ) -> Iterable[str]:
     """What has to be together and is on several machines.
 
@@ -76,17 +77,28 @@ def apart(
         topology: All of it.
         seats: Module -> host.
         machines: Host -> machine.
-        events: The plan's.
+        spec: The plan's.
     """
     if len(set(machines.values())) < 2:
         return
-    if topology.routing != "static":  # each agent knows the links of its machine
-        yield f"mesh {topology.name}: routing {topology.routing}, in a mesh of several machines"
-    for move in topology.moves:
-        yield f"host {move.host}: moves from cell to cell, in a mesh of several machines"
-    for event in events:
-        if event.when is not None:  # each agent knows what is on its machine
-            yield f"event {event.text}: waits for a condition, in a mesh of several machines"
+    links = {link.name: link for link in spec.links}
+    sources = {
+        end.stream: (module.host, seats[end.peer])
+        for module in spec.modules
+        for end in module.streams_in
+    }
+    for event in spec.timeline.events:
+        when = event.when
+        if when is None:
+            continue
+        if when.kind == "link" and len(seers(links[when.name], machines, when.direction)) > 1:
+            a, b = links[when.name].a, links[when.name].b
+            ways = f'"{when.name}:{a}>{b}" or "{when.name}:{b}>{a}"'
+            yield f"event {event.text}: link {when.name} is made scarce on two machines: say {ways}"
+        ends = sources[when.name] if when.kind == "stream" and when.test == "lost" else ()
+        if len({machines[host] for host in ends}) > 1:
+            why = "its ends are on two machines, each of which loses messages of its own"
+            yield f"event {event.text}: stream {when.name}: lost: {why}"
     for module in topology.modules:
         own = machines[seats[module.name]]
         for port in module.publish:

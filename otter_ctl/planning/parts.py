@@ -17,7 +17,11 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from net.links.spec import LinkSpec
 from otter_agent import api
+from otter_ctl.errors import PlanError
+from otter_ctl.planning import talking
+from otter_ctl.planning.talking import shaper
 from otter_ctl.planning.tunnels import Pair, Wires, chosen, opens, taken_off
 from otter_ctl.topology.model import LOCAL
 
@@ -44,32 +48,80 @@ def split(
     if names == [LOCAL]:
         return {LOCAL: whole}
     of = _seats(whole, machines, names)
-    away = _aways(whole, of, names)
     listed = listing(whole, machines)
     crossing = [link for link in whole.links if of[link.a] != of[link.b]]
-    vnis = _vnis(whole.name, crossing, wires.kept)
+    clock = "" if not names[1:] else wires.clock if wires.clock in names else names[0]
+    talks = talking.pairs(whole, of, clock)
+    vnis = _vnis(whole.name, [*(link.name for link in crossing), *talks], wires.kept)
     mtu = min(whole.mtu, wires.mtu - api.TUNNEL_BYTES) if crossing else whole.mtu
     hosts = _by_machine(whole.hosts, lambda host: (of[host.name],))
     links = _by_machine(whole.links, lambda link: dict.fromkeys((of[link.a], of[link.b])))
     cells = _by_machine(whole.cells, lambda cell: (of[cell.host],))
     modules = _by_machine(whole.modules, lambda module: (of[module.host],))
-    timelines = _timelines(whole, names, of)
-    return {
+    parts = {
         name: replace(
             whole,
             hosts=tuple(hosts[name]),
             links=tuple(_links(links[name], name, of, wires, vnis)),
             cells=tuple(cells[name]),
             modules=tuple(modules[name]),
-            timeline=timelines[name],
             machine=name,
             names={} if listed else whole.names,
-            away=() if listed else tuple(a for a in away.values() if a.machine != name),
             directory=api.digest(listed) if listed else "",
+            clock=clock,
+            beyond=tuple(_beyond(whole, of, name)) if whole.routing == "shortest" else (),
             mtu=mtu,
         )
         for name in names
     }
+    away, timelines = _aways(whole, of, names), _timelines(whole, parts, of)
+    near = talking.neighbours(talks)
+    over = {talking.pair(of[x.a], of[x.b]): x.over for x in reversed(crossing) if x.over}
+    for name, part in parts.items():
+        others = near.get(name, []) if listed else [other for other in names if other != name]
+        known = (
+            replace(away[other], talk=_talk(name, other, talks, over, wires, vnis))
+            for other in others
+        )
+        parts[name] = replace(part, timeline=timelines[name], away=tuple(known))
+    return parts
+
+
+def _beyond(whole: api.MeshSpec, of: Mapping[str, str], machine: str) -> Iterable[api.Link]:
+    """Links that aren't wholly on a machine, as far as ways over them are concerned."""
+    for link in whole.links:
+        if not of[link.a] == of[link.b] == machine:
+            forward, reverse = (
+                None if way is None else LinkSpec(delay_s=way.delay_s, up=way.up)
+                for way in (link.forward, link.reverse)
+            )
+            yield api.Link(name=link.name, a=link.a, b=link.b, forward=forward, reverse=reverse)
+
+
+def _talk(
+    machine: str,
+    other: str,
+    talks: Mapping[str, bool],
+    over: Mapping[str, api.TunnelKind],
+    wires: Wires,
+    vnis: Mapping[str, int],
+) -> api.Tunnel | None:
+    """How two machines' agents talk; None: they have nothing to say, or could do without.
+
+    As links between the two are asked to be: there may be no other way through.
+    """
+    name = talking.pair(machine, other)
+    if name not in talks:
+        return None
+    one, two = sorted((machine, other))
+    try:
+        link = api.Link(name=name, a=one, b=two, over=over.get(name))
+        made = _tunnel(link, other, (machine, other), wires, vnis[name])
+    except PlanError:
+        if talks[name]:
+            raise
+        return None  # their clocks aren't compared, and records of messages say so
+    return replace(made, underlay=None)
 
 
 def listing(whole: api.MeshSpec, machines: Mapping[str, str]) -> bytes:
@@ -78,7 +130,7 @@ def listing(whole: api.MeshSpec, machines: Mapping[str, str]) -> bytes:
     What every part would say of all others grows by the square of them.
     """
     names = sorted(set(machines.values()))
-    if len(names) <= FEW:
+    if len(names) <= FEW or _routed(whole):
         return b""
     away = _aways(whole, _seats(whole, machines, names), names)
     return api.encode(api.Directory(names=whole.names, machines=tuple(away.values())))
@@ -97,10 +149,26 @@ def _aways(whole: api.MeshSpec, of: Mapping[str, str], names: Sequence[str]) -> 
         hosts[of[host.name]].append(host.name)
     for module in whole.modules:
         modules[of[module.host]][module.name] = module.host
-    return {
+    found = {
         name: api.Away(machine=name, hosts=tuple(hosts[name]), modules=modules[name])
         for name in names
     }
+    if not _routed(whole):
+        return found
+    by_name = {host.name: host for host in whole.hosts}
+    return {
+        name: replace(
+            away,
+            blocks={host: by_name[host].block for host in away.hosts},
+            gateways=tuple(host for host in away.hosts if by_name[host].gateway),
+        )
+        for name, away in found.items()
+    }
+
+
+def _routed(whole: api.MeshSpec) -> bool:
+    """Whether machines work routes out: then each has to know all hosts."""
+    return whole.routing == "shortest" or bool(whole.timeline.moves)
 
 
 def _by_machine(items: Iterable[T], where: Callable[[T], Iterable[str]]) -> dict[str, list[T]]:
@@ -141,6 +209,8 @@ def join(parts: Iterable[api.MeshSpec], names: Mapping[str, str] | None = None) 
         names=first.names or dict(names or {}),
         away=(),
         directory="",
+        clock="",
+        beyond=(),
     )
 
 
@@ -148,21 +218,33 @@ def kept_tunnels(
     parts: Mapping[str, api.MeshSpec], addresses: Mapping[str, str]
 ) -> dict[str, api.Tunnel]:
     """The tunnels that there are, by their links' names; each machine tells of its own alone."""
-    return {
+    found = {
         link.name: link.tunnel
         for name, part in parts.items()
         for link in part.links
         if link.tunnel is not None and link.tunnel.local == addresses.get(name)
     }
+    return found | {
+        talking.pair(name, other.machine): other.talk
+        for name, part in parts.items()
+        for other in part.away
+        if other.talk is not None and other.talk.local == addresses.get(name)
+    }
 
 
 def kept_opens(parts: Mapping[str, api.MeshSpec]) -> dict[tuple[str, str], bool]:
-    """Machine and link -> whether it greets first, of links over UDP."""
-    return {
+    """Machine and link, or pair of machines -> whether it greets first, of those over UDP."""
+    found = {
         (name, link.name): link.tunnel.opens
         for name, part in parts.items()
         for link in part.links
         if link.tunnel is not None and link.tunnel.kind == "udp"
+    }
+    return found | {
+        (name, talking.pair(name, other.machine)): other.talk.opens
+        for name, part in parts.items()
+        for other in part.away
+        if other.talk is not None and other.talk.kind == "udp"
     }
 
 
@@ -182,10 +264,9 @@ def kept_underlay(
     }
 
 
-def shaper(link: api.Link, of: Mapping[str, str], *, forward: bool) -> str:
-    """The machine that makes a direction of a link scarce."""
-    shared = any(s is not None and s.medium is not None for s in (link.forward, link.reverse))
-    return of[link.b] if shared else of[link.a if forward else link.b]
+def kept_clock(parts: Mapping[str, api.MeshSpec]) -> str:
+    """The machine whose clock is the mesh's now: of one on one machine, that one; empty: none."""
+    return next((part.clock or name for name, part in sorted(parts.items())), "")
 
 
 def _links(
@@ -238,62 +319,66 @@ def _key(link: str, way: Pair, wires: Wires) -> str:
     return hashlib.blake2b(link.encode(), key=wires.key.encode(), digest_size=16).hexdigest()
 
 
-def _vnis(mesh: str, links: Iterable[api.Link], kept: Mapping[str, api.Tunnel]) -> dict[str, int]:
-    """A number for each link, spread over all there are: other meshes know nothing of this one."""
-    found = {link.name: kept[link.name].vni for link in links if link.name in kept}
+def _vnis(mesh: str, names: Sequence[str], kept: Mapping[str, api.Tunnel]) -> dict[str, int]:
+    """A number for each tunnel, spread over all there are: other meshes don't know this one."""
+    found = {name: kept[name].vni for name in names if name in kept}
     taken = set(found.values())
-    for link in links:
-        if link.name in found:
+    for name in names:
+        if name in found:
             continue
-        digest = hashlib.blake2b(f"{mesh}\0{link.name}".encode(), digest_size=4).digest()
+        digest = hashlib.blake2b(f"{mesh}\0{name}".encode(), digest_size=4).digest()
         number = int.from_bytes(digest, "big") % (_VNIS - 1) + 1
         while number in taken:
             number = number % (_VNIS - 1) + 1
-        found[link.name] = number
+        found[name] = number
         taken.add(number)
     return found
 
 
 def _timelines(
-    whole: api.MeshSpec, names: Sequence[str], of: Mapping[str, str]
+    whole: api.MeshSpec, parts: Mapping[str, api.MeshSpec], of: Mapping[str, str]
 ) -> dict[str, api.TimelineSpec]:
-    """Each machine's part of it."""
+    """Each machine's part of it. Of hosts that move all know: any may have ways to there."""
     if not (whole.timeline.traces or whole.timeline.events or whole.timeline.moves):
-        return dict.fromkeys(names, whole.timeline)
-    ways: dict[str, set[tuple[str, str]]] = {name: set() for name in names}
+        return dict.fromkeys(parts, whole.timeline)
+    middles = {link.name: link.b for link in whole.links} if len(parts) > 1 else {}
+    moves = tuple(replace(m, middle=middles.get(m.link, "")) for m in whole.timeline.moves)
+    ways: dict[str, set[tuple[str, str]]] = {name: set() for name in parts}
     for link in whole.links:
         for way, asked in (("forward", link.forward), ("reverse", link.reverse)):
             if asked is not None:
                 ways[shaper(link, of, forward=way == "forward")].add((link.name, way))
     seats = {m.name: of[m.host] for m in whole.modules}
-    return {name: _timeline(whole, name, of, ways[name], seats) for name in names}
+    return {
+        name: replace(_timeline(whole, part, of, ways[name], seats), moves=moves)
+        for name, part in parts.items()
+    }
 
 
 def _timeline(
     whole: api.MeshSpec,
-    machine: str,
+    part: api.MeshSpec,
     of: Mapping[str, str],
     ways: set[tuple[str, str]],
     seats: Mapping[str, str],
 ) -> api.TimelineSpec:
     """What of it concerns directions that are made scarce here, and hosts that are here."""
-    events = [_event(event, machine, ways, of, seats) for event in whole.timeline.events]
+    events = [_event(event, part, ways, of, seats) for event in whole.timeline.events]
     return replace(
         whole.timeline,
         traces=tuple(t for t in whole.timeline.traces if (t.link, t.way) in ways),
         events=tuple(event for event in events if event is not None),
-        moves=tuple(m for m in whole.timeline.moves if of[m.host] == machine),
     )
 
 
 def _event(
     event: api.TimelineEvent,
-    machine: str,
+    part: api.MeshSpec,
     ways: set[tuple[str, str]],
     of: Mapping[str, str],
     seats: Mapping[str, str],
 ) -> api.TimelineEvent | None:
-    any_way = {link for link, _ in ways}
+    machine, any_way = part.machine, {link for link, _ in ways}
     mine = replace(
         event,
         both=tuple(name for name in event.both if name in any_way),
@@ -302,17 +387,15 @@ def _event(
         hosts=tuple(host for host in event.hosts if of.get(host) == machine),
         modules=tuple(module for module in event.modules if seats.get(module) == machine),
     )
-    some = mine.both or mine.forward or mine.reverse or mine.hosts or mine.modules
-    return mine if some else None
+    looked_at = event.when is not None and api.sees(part, event.when)
+    return mine if mine.targets or looked_at else None
 
 
 def _joined(timelines: Sequence[api.TimelineSpec]) -> api.TimelineSpec:
     """Events that stand in several parts, each with its own links, are one again."""
-    events: dict[bytes, api.TimelineEvent] = {}
+    events: dict[str, api.TimelineEvent] = {}
     for event in (event for timeline in timelines for event in timeline.events):
-        bare = replace(event, both=(), forward=(), reverse=(), hosts=(), modules=())
-        key = api.encode(bare)
-        other = events.get(key, bare)
+        key, other = event.key, events.get(event.key, event.bare())
         events[key] = replace(
             event,
             both=_union(other.both, event.both),
@@ -324,7 +407,7 @@ def _joined(timelines: Sequence[api.TimelineSpec]) -> api.TimelineSpec:
     return api.TimelineSpec(
         traces=tuple(trace for timeline in timelines for trace in timeline.traces),
         events=tuple(sorted(events.values(), key=lambda e: (e.at_s, e.text))),
-        moves=tuple(move for timeline in timelines for move in timeline.moves),
+        moves=tuple(replace(move, middle="") for move in timelines[0].moves),
     )
 
 

@@ -139,7 +139,7 @@ def plan(
         ),
         unsupported=(
             *unreached(topology, machines, arch, reached),
-            *apart(topology, seats, machines, spec.timeline.events),
+            *apart(topology, seats, machines, spec),
         ),
         expansion=topology.expansion,
         machines=machines,

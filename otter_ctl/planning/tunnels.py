@@ -32,7 +32,7 @@ class Wires:
         addresses: Machine -> its IPv4 address for data.
         key: Random, 32 hex digits: what follows from it, tunnels get that are new.
         mtu: What all the ways between them carry, without what a tunnel adds.
-        kept: Link -> the tunnel that it has now.
+        kept: Link, or pair of machines (`talking.pair`) -> the tunnel that it has now.
         kept_mtu: What the mesh's ways carry as it is now; 0: it isn't there.
         no_vxlan: Machine -> why it can have none.
         no_udp: The same, of tunnels over UDP.
@@ -40,6 +40,7 @@ class Wires:
         deaf: Ways that were tried, and on which nothing came back.
         kept_opens: Machine and link -> whether that end greets first, of links over UDP.
         underlay: What the network does that way.
+        clock: The machine whose clock is the mesh's now; empty: none yet.
     """
 
     addresses: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class Wires:
     deaf: frozenset[Pair] = frozenset()
     kept_opens: Mapping[tuple[str, str], bool] = field(default_factory=dict)
     underlay: Mapping[Pair, api.Underlay] = field(default_factory=dict)
+    clock: str = ""
 
     def keeps(self, link: str, one: str, other: str) -> api.Tunnel | None:
         """The tunnel that a link has now, if it joins these machines."""

@@ -17,8 +17,9 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ exec "$@"
 """
 """In a mount namespace of its own, as sshd wants a user of its name. Keeps its pid."""
 CTL = "10.77.0.1"
+_SERVE = """
+import sys, time
+real, ahead_s = time.time, float(sys.argv.pop(1))
+time.time = lambda: real() + ahead_s
+from otter_agent.__main__ import main
+sys.exit(main())
+"""
+"""An agent on a machine whose clock is ahead: the computer's own is left alone."""
 
 
 def sh(*argv: object, check: bool = True) -> str:
@@ -61,6 +70,7 @@ class Machine:
         self.sshd: subprocess.Popen[bytes] | None = None
         self.agent: subprocess.Popen[bytes] | None = None
         self.id = ""
+        self.ahead_s = 0.0
         self.folder.mkdir()
         self.host_key = self.folder / "host_key"
         sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.host_key)
@@ -114,8 +124,11 @@ class Machine:
 
     def start_agent(self) -> None:
         """Start it; returns when it answers."""
+        program = [str(BIN / "otter-agent")]
+        if self.ahead_s:
+            program = [sys.executable, "-c", _SERVE, str(self.ahead_s)]
         command = [
-            str(BIN / "otter-agent"), "serve", "--root", str(self.root), "--name", self.name,
+            *program, "serve", "--root", str(self.root), "--name", self.name,
             "--docker", f"unix://{self.folder}/no-engine.sock",
         ]  # fmt: skip
         self.agent = self._start("agent.log", *command)
@@ -297,9 +310,11 @@ def _inside(netns: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def machines(count: int) -> Iterator[Machines]:
-    """So many, with nothing left afterwards."""
+def machines(count: int, *, ahead_s: Sequence[float] = ()) -> Iterator[Machines]:
+    """So many, with nothing left afterwards; `ahead_s`: how far their clocks are ahead."""
     world = Machines(count)
+    for machine, ahead in zip(world.all, ahead_s, strict=False):
+        machine.ahead_s = ahead
     try:
         world.start()
         yield world

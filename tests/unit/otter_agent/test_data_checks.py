@@ -134,13 +134,38 @@ def test_numbers_that_nobody_can_count_with_are_refused(digits):
 
 
 @pytest.mark.parametrize("away", [(), (api.Away(machine="m2", hosts=("far",)),)])
-def test_routes_follow_links_only_where_all_of_them_are(away):
-    """A part doesn't know the hosts elsewhere: working routes out would be an error of ours."""
+def test_routes_follow_links_only_to_hosts_of_which_is_known_where_they_are(away):
+    """Working routes out would be an error of ours."""
     tunnel = api.Tunnel(host="far", local="10.0.0.1", remote="10.0.0.2", vni=1, key="0" * 32)
     link = api.Link(name="l", a="h", b="far", forward=None, reverse=None, tunnel=tunnel)
     part = msgspec.structs.replace(
         spec(), links=(link,), names={"far": "100.64.1.1"}, machine="m1", away=away
     )
     api.check(part)
-    with pytest.raises(msgspec.ValidationError, match="routes can't follow"):
+    with pytest.raises(msgspec.ValidationError, match="routes can't follow link 'l'"):
         api.check(msgspec.structs.replace(part, routing="shortest"))
+    told = (api.Away(machine="m2", hosts=("far",), blocks={"far": "100.64.1.0/24"}),)
+    api.check(msgspec.structs.replace(part, routing="shortest", away=told))
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"blocks": {"far": "100.64.1.0/24"}, "hosts": ()}, "it has no address"),
+        ({"blocks": {"far": "100.64.1.0/33"}}, "100.64.1.0/33"),
+        ({"blocks": {"far": "../x"}}, "not an IPv4 address"),
+        ({"gateways": ("other",)}, "no such gateway"),
+        ({"machine": "../x"}, "no machine's name"),
+        ({"talk": api.Tunnel(host="m2", local="1.1.1.1", remote="1.1.1.1", vni=1, key="0" * 32)},
+         "both ends at"),
+        ({"talk": api.Tunnel(host="m2", local="1.1.1.1", remote="1.1.1.2", vni=0, key="0" * 32)},
+         "no such tunnel"),
+        ({"talk": api.Tunnel(host="m2", local="1.1.1.1", remote="1.1.1.2", vni=1, key="x")},
+         "its key is none"),
+    ],
+)  # fmt: skip
+def test_what_is_told_of_other_machines_makes_sense(other, why):
+    """Names become those of namespaces, keys what nobody else knows."""
+    away = api.Away(**{"machine": "m2", "hosts": ("far",), **other})
+    with pytest.raises(msgspec.ValidationError, match=why):
+        api.check(msgspec.structs.replace(spec(), names={"far": "100.64.1.1"}, away=(away,)))

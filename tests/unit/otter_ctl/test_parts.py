@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Mapping
 
@@ -10,10 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from net.conditions import Condition
 from net.links.spec import LinkSpec
 from otter_agent import api
+from otter_agent.links.ways import Way
+from otter_agent.routing import shortest
+from otter_agent.timeline.moves import routed
 from otter_ctl.deploy import prepare
-from otter_ctl.planning.parts import join, kept_tunnels, shaper, split
+from otter_ctl.planning.parts import join, kept_clock, kept_tunnels, shaper, split
 from otter_ctl.planning.tunnels import Wires
 
 MACHINES = ("m1", "m2", "m3")
@@ -49,11 +54,36 @@ def whole(rng: random.Random) -> tuple[api.MeshSpec, dict[str, str]]:
         for i, link in enumerate(links)
         if link.forward is not None or link.reverse is not None
     )
+    events += tuple(
+        api.TimelineEvent(
+            at_s=0.0, when=when, hosts=(rng.choice(names),), change={"cpu": 1.0}, text=f"when {n}"
+        )
+        for n, when in enumerate(_conditions(rng, names, links))
+    )
     spec = api.MeshSpec(
         name="mesh", run="r", hosts=hosts, links=tuple(links), modules=modules, names=addresses,
-        timeline=api.TimelineSpec(events=events),
+        timeline=api.TimelineSpec(events=events), routing=rng.choice(("static", "shortest")),
     )  # fmt: skip
     return spec, of
+
+
+def _conditions(rng: random.Random, names: list[str], links: list[api.Link]) -> list[Condition]:
+    found = [
+        Condition(kind="module", name=f"x{rng.choice(names)}", test="restarts", bound=1),
+        Condition(kind="host", name=rng.choice(names), test="cpu_above", bound=1),
+    ]
+    for link in links:
+        for source, target, way in (
+            (link.a, link.b, link.forward), (link.b, link.a, link.reverse)
+        ):  # fmt: skip
+            if way is not None:
+                direction = f"{source}>{target}"
+                found.append(
+                    Condition(
+                        kind="link", name=link.name, direction=direction, test="packets", bound=1
+                    )
+                )
+    return found
 
 
 @given(st.integers(0, 10**9))
@@ -70,6 +100,26 @@ def test_parts_hold_everything_once_and_are_sound(seed: int) -> None:
         spec.timeline.events, key=lambda e: e.text
     )
     assert again.names == spec.names
+    assert (again.clock, again.beyond, again.away) == ("", (), ())
+    # Each condition is looked at by one machine, which has a way to tell all it concerns.
+    for event in (event for event in spec.timeline.events if event.when is not None):
+        has = {n: p for n, p in parts.items() if any(e.key == event.key for e in p.timeline.events)}
+        (seer,) = [name for name, part in parts.items() if api.sees(part, event.when)]
+        assert seer in has
+        for name, part in has.items():
+            talks = {other.machine: other.talk for other in part.away}
+            assert name == seer or talks[seer] is not None
+    for name, part in parts.items():
+        assert part.clock in ("", *parts)
+        talks = {other.machine: other.talk for other in part.away}
+        assert name == part.clock or not part.clock or talks[part.clock] is not None
+        for other, tunnel in talks.items():
+            back = next(one.talk for one in parts[other].away if one.machine == name)
+            assert (tunnel is None) == (back is None)
+            if tunnel is not None and back is not None:
+                assert (tunnel.local, tunnel.vni, tunnel.key) == (back.remote, back.vni, back.key)
+                told = [p for p in parts.values() if tunnel.key.encode() in api.encode(p)]
+                assert len(told) == 2  # no third machine can say anything there
     if set(of.values()) != {"local"}:
         assert set(parts) == set(of.values())
     # Each direction is made scarce once, and both ends of a tunnel agree.
@@ -101,13 +151,73 @@ def test_what_tunnels_have_is_kept(seed: int) -> None:
             assert link.tunnel.key == before[link.name].key  # type: ignore[union-attr]
 
 
+@given(st.integers(0, 10**9))
+def test_routes_of_a_part_are_those_of_the_whole_whichever_links_are_down(seed: int) -> None:
+    """Each machine works out those of its hosts, of what it knows."""
+    rng = random.Random(seed)
+    spec, of = whole(rng)
+    spec = replace(spec, routing="shortest")
+    ways = [
+        Way(link.name, *ends)
+        for link in spec.links
+        for ends in ((link.a, link.b), (link.b, link.a))
+    ]
+    down = frozenset(way for way in ways if rng.random() < 0.3)
+    routes = {host.name: host.routes for host in shortest(spec, down).hosts}
+    for part in split(spec, of, WIRES).values():
+        for host in shortest(part, down).hosts:
+            assert host.routes == routes[host.name]
+
+
+@given(st.integers(0, 10**9))
+def test_ways_to_hosts_that_move_are_those_of_the_whole(seed: int) -> None:
+    rng = random.Random(seed)
+    spec, of = whole(rng)
+    spec = replace(spec, routing="static", timeline=api.TimelineSpec())
+    spec = replace(shortest(spec, frozenset()), names=spec.names)
+    movers = {link.a: link.name for link in spec.links if link.forward and link.reverse}
+    moves = tuple(api.Move(at_s=1.0, host=host, link=link) for host, link in movers.items())
+    spec = replace(spec, timeline=api.TimelineSpec(moves=moves))
+    chosen = {host: link for host, link in movers.items() if rng.random() < 0.5}
+    routes = {host.name: host.routes for host in routed(spec, chosen).hosts}
+    parts = split(spec, of, WIRES)
+    for part in parts.values():
+        api.check(part)
+        for host in routed(part, chosen).hosts:
+            assert set(flat(host.routes)) == set(flat(routes[host.name]))
+    assert join(parts.values()).timeline.moves == moves
+
+
+def flat(routes: tuple[api.Route, ...]) -> list[tuple[str, str, str]]:
+    return [(to, route.via, route.link) for route in routes for to in route.to]
+
+
+def test_the_clock_stays_that_of_a_machine_that_stays() -> None:
+    hosts = tuple(
+        api.HostSpec(name=n, address=f"100.64.{i}.1", block=f"100.64.{i}.0/24")
+        for i, n in enumerate("ab")
+    )
+    spec = api.MeshSpec(name="mesh", run="r", hosts=hosts)
+    alone = split(spec, {"a": "m2", "b": "m2"}, WIRES)
+    assert alone["m2"].clock == ""
+    kept = replace_clock(WIRES, kept_clock(alone))
+    both = split(spec, {"a": "m1", "b": "m2"}, kept)
+    assert {part.clock for part in both.values()} == {"m2"}
+    moved = split(spec, {"a": "m1", "b": "m3"}, replace_clock(WIRES, kept_clock(both)))
+    assert {part.clock for part in moved.values()} == {"m1"}
+
+
+def replace_clock(wires: Wires, clock: str) -> Wires:
+    return dataclasses.replace(wires, clock=clock)
+
+
 def with_tunnels_of(parts: Mapping[str, api.MeshSpec]) -> Wires:
     kept = kept_tunnels(parts, WIRES.addresses)
     return Wires(WIRES.addresses, "cd" * 16, WIRES.mtu, kept)
 
 
 def keys(parts: Mapping[str, api.MeshSpec]) -> dict[str, set[str]]:
-    """Those that each machine knows."""
+    """Those of links that each machine knows."""
     return {
         name: {link.tunnel.key for link in part.links if link.tunnel is not None}
         for name, part in parts.items()
