@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncssh
 
+from otter_ctl.dialling import Dial, Momentary
 from otter_ctl.errors import MachineUnreachable
 from otter_ctl.topology.model import Machine
 
@@ -23,17 +24,24 @@ async def accept(machine: Machine, fingerprint: str) -> None:
     """
     user, _, host = (machine.ssh or machine.name).rpartition("@")
     config = [machine.ssh_config] if machine.ssh_config else ()
+    dial, via = Dial(machine), None
     try:
+        options = await asyncssh.SSHClientConnectionOptions.construct(
+            host=host, config=config, known_hosts=None, **({"username": user} if user else {})
+        )
+        via = await dial.through(options)  # jump hosts are verified as ever
         async with asyncio.timeout(ANSWER_S):
-            options = await asyncssh.SSHClientConnectionOptions.construct(
-                host=host, config=config, known_hosts=None, **({"username": user} if user else {})
-            )
-            key = await asyncssh.get_server_host_key(options.host, options=options)
+            key = await asyncssh.get_server_host_key(options.host, options=options, tunnel=via)
+    except Momentary as error:
+        raise dial.unreachable(str(error)) from error
     except TimeoutError as error:
         why = f"can't be reached by SSH: it gives no answer in {ANSWER_S:g} s"
         raise MachineUnreachable(machine.name, why) from error
     except (asyncssh.Error, OSError, ValueError) as error:
         raise MachineUnreachable(machine.name, f"can't be reached by SSH: {error}") from error
+    finally:
+        if via is not None:
+            via.abort()
     shown = key.get_fingerprint() if key is not None else "none"
     if key is None or shown != fingerprint:
         raise MachineUnreachable(

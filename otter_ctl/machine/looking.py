@@ -14,11 +14,12 @@ from pathlib import Path
 from net.errors import OtterError
 from otter_agent import api
 from otter_ctl.client import AgentClient
+from otter_ctl.dialling import Throttle
 from otter_ctl.errors import AgentUnreachable, RemoteError
 from otter_ctl.machine.checks import Seen
 from otter_ctl.machine.elevate import Elevated
 from otter_ctl.machine.wheel import own_wheel
-from otter_ctl.ssh import Road, Throttle
+from otter_ctl.ssh import Road
 from otter_ctl.topology.model import Machine
 
 ANSWER_S = 30.0

@@ -61,6 +61,8 @@ class Machine:
         self.sshd: subprocess.Popen[bytes] | None = None
         self.agent: subprocess.Popen[bytes] | None = None
         self.id = ""
+        self.more: tuple[str, ...] = ()
+        """Lines of its sshd's configuration; the first of a kind counts."""
         self.folder.mkdir()
         self.host_key = self.folder / "host_key"
         sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.host_key)
@@ -74,7 +76,7 @@ class Machine:
         """Start it, with another host key than its own where one is named."""
         config = self.folder / "sshd_config"
         lines = [
-            f"HostKey {host_key or self.host_key}", "ListenAddress 0.0.0.0", "Port 22",
+            *self.more, f"HostKey {host_key or self.host_key}", "ListenAddress 0.0.0.0", "Port 22",
             f"AuthorizedKeysFile {self.world.folder}/key.pub", f"PidFile {self.folder}/sshd.pid",
             "PasswordAuthentication no", "PermitRootLogin yes", "StrictModes no", "UsePAM no",
             "UseDNS no",
@@ -92,7 +94,8 @@ class Machine:
     @property
     def reachable(self) -> bool:
         """Whether its sshd answers who asks from `ctl`."""
-        probe = f"exec 3<>/dev/tcp/{self.address}/22"
+        port = next((line.split()[1] for line in self.more if line.startswith("Port ")), "22")
+        probe = f"exec 3<>/dev/tcp/{self.address}/{port}"
         command = [*_inside(self.world.ctl), "timeout", "1", "bash", "-c", probe]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 

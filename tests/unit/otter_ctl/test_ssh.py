@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from otter_ctl.ssh import Road, _Client
+from otter_ctl.dialling import Client, Dial, Hop, jumps
 from otter_ctl.topology.model import Machine
 
 KEY = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
@@ -21,8 +21,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def known(target: str) -> bool:
-    client = _Client()
-    options = await Road(Machine(name="pi", ssh=target))._options(client)
+    client = Client()
+    dial = Dial(Machine(name="pi", ssh=target))
+    options = await dial.options(client, dial.hop)
     assert options.known_hosts is not None  # asyncssh would verify nothing
     return client.known
 
@@ -53,5 +54,15 @@ async def test_for_a_named_file_that_is_not_there_the_users_own_is_not_read(home
     (home / "known_hosts").write_text(f"pi.example.org {KEY}\n")
     for named in (home / "not-there", "none"):
         (home / "config").write_text(f"UserKnownHostsFile {named}\n")
-        options = await Road(Machine(name="pi", ssh="pi.example.org"))._options(_Client())
+        dial = Dial(Machine(name="pi", ssh="pi.example.org"))
+        options = await dial.options(Client(), dial.hop)
         assert options.known_hosts
+
+
+def test_jump_hosts_are_read_as_ssh_writes_them() -> None:
+    assert jumps("gate") == [Hop("gate", "gate")]
+    assert jumps("ada@gate:2222, [fe80::1]:22") == [
+        Hop("ada@gate", "gate", "ada", 2222), Hop("fe80::1", "fe80::1", "", 22),
+    ]  # fmt: skip
+    assert jumps("ssh://ada@fe80::1") == [Hop("ada@fe80::1", "fe80::1", "ada")]
+    assert jumps("none") == jumps(None) == jumps("") == []

@@ -1,0 +1,150 @@
+"""Ways to a machine that the user's SSH configuration says, by real sshd and ssh-agent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+from helpers.machines import CTL, sh
+from helpers.otter import wait_for
+
+from .asking import ask
+
+
+@pytest.fixture
+def config(pair):
+    """A function that changes the ssh_config; it is as before after the test."""
+    path = pair.folder / "ssh_config"
+
+    def change(old: str, new: str) -> None:
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    yield change
+    pair.write_site()
+
+
+@contextmanager
+def serving(machine, *lines):
+    """Its sshd, with other lines in its configuration, the first of which counts."""
+    machine.stop_sshd()
+    machine.more = lines
+    machine.start_sshd()
+    try:
+        yield
+    finally:
+        machine.stop_sshd()
+        machine.more = ()
+        machine.start_sshd()
+
+
+def last_peer(machine):
+    """The address from which its last session came."""
+    lines = [x for x in machine.log("sshd.log").splitlines() if "Accepted publickey" in x]
+    return lines[-1].split(" from ")[1].split()[0]
+
+
+def test_a_jump_host_that_the_configuration_names(pair, config):
+    """Of a site file's own configuration, in which the jump host is an alias as well."""
+    config("Host m1\n", "Host m1\n  ProxyJump gate\n")
+    text = (pair.folder / "ssh_config").read_text()
+    gate = text[text.index("Host m2\n") :].replace("Host m2\n", "Host gate\n")
+    (pair.folder / "ssh_config").write_text(text + gate)
+    said = ask(pair)
+    assert said["info"] == ["m1"] * 3
+    assert said["address"] == pair["m1"].address
+    assert last_peer(pair["m1"]) == pair["m2"].address
+    assert last_peer(pair["m2"]) == CTL
+
+
+@pytest.mark.parametrize("known", ["none", "/nonexistent"])
+def test_a_jump_host_is_verified_whatever_the_configuration_says(pair, config, known):
+    config("Host m1\n", "Host m1\n  ProxyJump gate\n")
+    text = (pair.folder / "ssh_config").read_text()
+    gate = text[text.index("Host m2\n") :].replace("Host m2\n", "Host gate\n")
+    gate = gate.replace(f"{pair.folder}/known_hosts", known)
+    (pair.folder / "ssh_config").write_text(text + gate)
+    said = ask(pair)
+    assert (
+        "m1: can't be reached by SSH: its jump host gate: its host key is not known"
+        in said["error"]
+    )
+    assert f"accept it once: `ssh -F {pair.folder}/ssh_config gate`" in said["hint"]
+
+
+def test_a_jump_host_that_is_down_is_named(pair, config):
+    config("Host m1\n", "Host m1\n  ProxyJump m2\n")
+    pair["m2"].stop_sshd()
+    try:
+        said = ask(pair)
+    finally:
+        pair["m2"].start_sshd()
+    assert said["error"] == "m1: can't be reached by SSH: its jump host m2: connection refused"
+
+
+def test_jump_hosts_in_a_circle_are_told(pair, config):
+    config("Host m1\n", "Host m1\n  ProxyJump m2\n")
+    config("Host m2\n", "Host m2\n  ProxyJump m1\n")
+    assert "its jump hosts lead in a circle" in ask(pair)["error"]
+
+
+def test_a_users_certificate(pair):
+    """The machine knows no key of the user's, only who signs them."""
+    ca, key = pair.folder / "ca", pair.folder / "key"
+    sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ca)
+    with serving(pair["m1"], "AuthorizedKeysFile none", f"TrustedUserCAKeys {ca}.pub"):
+        assert "none of your keys is accepted" in ask(pair)["error"]
+        sh("ssh-keygen", "-q", "-s", ca, "-I", "ada", "-n", "root", "-V", "+1h", f"{key}.pub")
+        certificate = pair.folder / "key-cert.pub"
+        try:
+            assert ask(pair)["info"] == ["m1"] * 3
+            certificate.rename(pair.folder / "elsewhere.pub")
+            text = (pair.folder / "ssh_config").read_text()
+            named = f"  CertificateFile {pair.folder}/elsewhere.pub\n  IdentityFile"
+            (pair.folder / "ssh_config").write_text(text.replace("  IdentityFile", named))
+            assert ask(pair)["info"] == ["m1"] * 3
+        finally:
+            pair.write_site()
+            certificate.unlink(missing_ok=True)
+    assert "ED25519-CERT" in pair["m1"].log("sshd.log")
+
+
+def test_a_key_that_only_the_users_agent_has(pair, config):
+    config(f"  IdentityFile {pair.folder}/key\n", "")
+    config("  IdentitiesOnly yes\n", "")
+    assert "none of your keys is accepted" in ask(pair)["error"]
+    socket = pair.folder / "ssh-agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(socket.exists, "the agent")
+        env = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
+        subprocess.run(["ssh-add", "-q", pair.folder / "key"], env=env, check=True)
+        assert ask(pair, SSH_AUTH_SOCK=str(socket))["info"] == ["m1"] * 3
+    finally:
+        agent.terminate()
+        agent.wait(10)
+
+
+def test_the_users_own_configuration_is_read_where_the_site_file_names_none(pair):
+    """~/.ssh/config: an alias, another port, a key under another name."""
+    own = pair.folder / ".ssh"
+    own.mkdir(mode=0o700)
+    site = pair.folder / "site.toml"
+    (own / "other_key").write_bytes((pair.folder / "key").read_bytes())
+    (own / "other_key").chmod(0o600)
+    with serving(pair["m1"], "Port 2222"):
+        known = f"[{pair['m1'].address}]:2222 {pair['m1'].host_key.with_suffix('.pub').read_text()}"
+        (own / "known_hosts").write_text(known)
+        (own / "config").write_text(
+            f"Host box\n  HostName {pair['m1'].address}\n  Port 2222\n  User root\n"
+            "  IdentityFile ~/.ssh/other_key\n"
+        )
+        text = site.read_text().replace('ssh_config = "ssh_config"', 'ssh = "box"', 1)
+        site.write_text(text)
+        try:
+            assert ask(pair)["info"] == ["m1"] * 3
+        finally:
+            pair.write_site()
