@@ -2,6 +2,7 @@
 
 OtterError (net.errors)
 AgentError(code)      what the API answers with; codes are stable, see docs/architecture.md
+Locked              somebody else changes the mesh now: which process
 DriverError (net.errors)
 ContainerError
 ImageError          carries the last lines of the build
@@ -28,6 +29,20 @@ class AgentError(OtterError):
     def __init__(self, code: str, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.code = code
+
+
+class Locked(AgentError):  # noqa: N818 - the code's word
+    """Somebody else changes the mesh now.
+
+    Args:
+        controller: Which process does: see `api.Lease`.
+        message: One line for people.
+        hint: What to try.
+    """
+
+    def __init__(self, controller: str, message: str, *, hint: str = "") -> None:
+        super().__init__("locked", message, hint=hint)
+        self.controller = controller
 
 
 class ContainerError(DriverError):

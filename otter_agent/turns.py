@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from otter_agent import api
-from otter_agent.errors import AgentError
+from otter_agent.errors import Locked
 
 LONGEST_S = 120.0
 
@@ -29,9 +29,11 @@ class Turns:
         """Take it, keep it for longer, or give it back.
 
         Raises:
-            AgentError: `locked`: somebody else has it.
+            Locked: Somebody else has it.
         """
-        self.check(mesh, lease.holder, now)
+        held = self._held.get(mesh)
+        if held is None or not lease.instead or held.lease.controller != lease.instead:
+            self.check(mesh, lease.holder, now)
         self._held = {name: held for name, held in self._held.items() if held.until > now}
         if lease.for_s > 0:
             self._held[mesh] = _Held(lease, now + min(lease.for_s, LONGEST_S))
@@ -42,13 +44,13 @@ class Turns:
         """Whether `holder` may change a mesh now.
 
         Raises:
-            AgentError: `locked`: somebody else has its turn.
+            Locked: Somebody else has its turn.
         """
         held = self._held.get(mesh)
         if held is None or held.until <= now or held.lease.holder == holder:
             return
-        raise AgentError(
-            "locked",
+        raise Locked(
+            held.lease.controller,
             f"mesh {mesh} is being changed by {held.lease.who} right now",
             hint=f"wait and look again: otterctl plan; it ends within {held.until - now:.0f} s",
         )

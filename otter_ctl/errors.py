@@ -13,6 +13,7 @@
         AgentUnreachable           no agent answers: socket, why
         AgentNotStarted            it was started and ended at once
         MachineUnreachable         SSH leads to no machine: why, what to do
+        PartMissing                it has no part of a mesh, the others say it has
         FetchError                 not everything could be fetched: how much is missing
         AgentFault                 the agent refused: problem, code; codes are stable
       MachinesError                several machines, each with its own trouble
@@ -234,6 +235,10 @@ class AgentNotStarted(RemoteError):  # noqa: N818 - the field's word
 
 class MachineUnreachable(RemoteError):  # noqa: N818 - the field's word
     """SSH leads to no machine; its agent may well go on."""
+
+
+class PartMissing(RemoteError):  # noqa: N818 - the field's word
+    """A machine answers, but hasn't got the part of a mesh that the others say it has."""
 
 
 class MachinesError(OtterError):

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 from net.errors import OtterError
 from otter_agent import api
 from otter_ctl.client import AgentClient
-from otter_ctl.errors import AgentFault, RemoteError
+from otter_ctl.errors import AgentFault, PartMissing, RemoteError
 from otter_ctl.many import Answers, each, together
 from otter_ctl.system import allow_connections
 from otter_ctl.topology.model import LOCAL, Machine
 
 if TYPE_CHECKING:
-    from otter_ctl.ssh import Road, Throttle
+    from otter_ctl.dialling import Throttle
+    from otter_ctl.ssh import Road
 
 CONNECT_S = 60.0
 """A dial that is tried again has its own, shorter limits."""
@@ -45,10 +46,12 @@ class Found:
         parts: Machine -> what its agent said.
         lost: Machine that has a part, or had -> why it can't be told.
         directory: What the parts leave to it, where there are many.
+        stale: Machine -> its part of an earlier run, left when that was destroyed elsewhere.
     """
 
     parts: dict[str, api.MeshStatus] = field(default_factory=dict)
     lost: dict[str, OtterError] = field(default_factory=dict)
+    stale: dict[str, api.MeshStatus] = field(default_factory=dict)
     directory: api.Directory | None = None
 
     @property
@@ -113,7 +116,8 @@ class Agents:
             raise RemoteError(name, "your site file knows no such machine", hint=hint)
         if self.machines[name].direct:
             return AgentClient(Path(self.machines[name].socket), name, force=self._force)
-        from otter_ctl.ssh import Road, Throttle  # only where there is one: it takes 0.1 s
+        from otter_ctl.dialling import Throttle  # only where there is one: it takes 0.1 s
+        from otter_ctl.ssh import Road
 
         self._throttle = self._throttle or Throttle()
         machine = self.machines[name]
@@ -147,6 +151,7 @@ class Places:
         self._directories: dict[str, api.Directory] = {}
         self._found: dict[str, Found] = {}
         self._seats: dict[str, dict[str, str]] = {}
+        self._stale: dict[str, tuple[str, ...]] = {}
         self._self: dict[str, str] = {}
         """Mesh -> what this machine is called in it."""
 
@@ -168,13 +173,15 @@ class Places:
             todo = found.aways.keys() - asked - {self._self.get(mesh, LOCAL)}
             if not found.parts and not more:
                 todo = set(self.agents.names) - asked
+        self._set_apart(mesh, found)
         named = found.aways.keys()
         found.lost = {n: e for n, e in found.lost.items() if n in named or n in more}
         for name in named - found.parts.keys() - found.lost.keys():
             if name != self._self.get(mesh, LOCAL):
-                found.lost[name] = RemoteError(name, "has no part of the mesh", hint="apply again")
+                found.lost[name] = PartMissing(name, "has no part of the mesh", hint="apply again")
         _one_mesh(mesh, found)
         self._where[mesh] = tuple(found.parts)
+        self._stale[mesh] = tuple(found.stale)
         self._found[mesh] = found
         self._seats[mesh] = {
             module.name: name for name, part in found.parts.items() for module in part.spec.modules
@@ -190,6 +197,22 @@ class Places:
                 agent = await self._client(mesh, holder)
                 self._directories[digest] = await agent.directory(mesh)
             found.directory = self._directories[digest]
+
+    def _set_apart(self, mesh: str, found: Found) -> None:
+        """Parts of an earlier run: machines that they name have one of a later run."""
+        parts = found.parts
+        for name, part in list(parts.items()):
+            others = (parts.get(away.machine) for away in part.spec.away)
+            if any(other is not None and other.spec.run > part.spec.run for other in others):
+                found.stale[name] = part
+                text = f"{name}: still has a part of mesh {mesh} of an earlier run, {part.spec.run}"
+                self.on_trouble(name, f"{text}: the next apply or destroy removes it")
+        for name in found.stale:
+            del parts[name]
+
+    async def stale(self, mesh: str) -> dict[str, AgentClient]:
+        """Agents that still have a part of an earlier run, as far as was looked."""
+        return {name: await self._client(mesh, name) for name in self._stale.get(mesh, ())}
 
     async def parts(self, mesh: str) -> Found:
         """As `look`, of a mesh that is there.

@@ -21,10 +21,10 @@ from msgspec.structs import replace
 
 from net.errors import OtterError
 from otter_agent import api
-from otter_ctl import deploy
+from otter_ctl import controllers, deploy
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import NO_SECRETS, OnEvent, Prepared
-from otter_ctl.errors import AgentFault, RemoteError
+from otter_ctl.errors import AgentFault, PartMissing, RemoteError
 from otter_ctl.images.delivering import deliver
 from otter_ctl.many import Answers, each, together
 from otter_ctl.merging import merged
@@ -73,10 +73,11 @@ async def destroy(fleet: Fleet, mesh: str, on_event: OnEvent) -> None:
     found = await fleet.places.look(mesh)
     if not found.parts:
         return
-    agents = await fleet.places.clients(mesh)
+    agents = {**await fleet.places.clients(mesh), **await fleet.places.stale(mesh)}
     async with turn(agents, mesh):
         left = await each(agents, lambda name, agent: deploy.destroy(agent, mesh, on_event))
-    failed = {**found.lost, **left.failed}
+    silent = {n: e for n, e in found.lost.items() if not isinstance(e, PartMissing)}
+    failed = {**silent, **left.failed}
     if failed:
         error = together(failed)
         text = f"{error.message}; of mesh {mesh} stays what is there"
@@ -131,8 +132,10 @@ async def apply(
     """
     mesh = prepared.plan.spec.name
     former = [name for name in prepared.currents if name not in prepared.parts]
-    agents = await fleet.agents.of([*prepared.parts, *former])
+    stale = await fleet.places.stale(mesh)
+    agents = {**await fleet.agents.of([*prepared.parts, *former]), **stale}
     async with turn(agents, mesh):
+        (await each(stale, lambda name, agent: deploy.destroy(agent, mesh, on_event))).all()
         await _ask(agents, prepared)
         await deliver(fleet, prepared, on_event)
         course = await _put(
@@ -162,14 +165,14 @@ async def turn(agents: Mapping[str, AgentClient], mesh: str) -> AsyncIterator[No
         AgentFault: `locked`: somebody else is at it.
     """
     holder = random_words.token_hex(8)
-    lease = api.Lease(holder=holder, who=_who(), for_s=LEASE_S)
+    lease = api.Lease(holder=holder, who=_who(), for_s=LEASE_S, controller=controllers.own())
     taken: dict[str, AgentClient] = {}
     first = min(agents, default="")
     try:
         for names in ({first} & agents.keys(), agents.keys() - {first}):
             these = {name: agents[name] for name in names}
             taken |= these  # who is interrupted gives back what it may have got, too
-            (await each(these, lambda name, agent: agent.lease(mesh, lease))).all()
+            (await each(these, lambda name, agent: _take(agent, mesh, lease))).all()
         async with asyncio.TaskGroup() as group:
             keeping = group.create_task(_keep(taken, mesh, lease), name="leases")
             try:
@@ -183,6 +186,17 @@ async def turn(agents: Mapping[str, AgentClient], mesh: str) -> AsyncIterator[No
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5.0):
                 await each(taken, lambda name, agent: agent.lease(mesh, back))
+
+
+async def _take(agent: AgentClient, mesh: str, lease: api.Lease) -> None:
+    """Also from one of this computer who was killed, or lost the machine, and is gone."""
+    try:
+        await agent.lease(mesh, lease)
+    except AgentFault as fault:
+        former = fault.problem.controller
+        if fault.code != "locked" or not controllers.is_gone(former):
+            raise
+        await agent.lease(mesh, replace(lease, instead=former))
 
 
 async def begin(fleet: Fleet, mesh: str) -> None:

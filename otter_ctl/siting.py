@@ -16,7 +16,7 @@ from net.errors import OtterError
 from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_ctl.client import AgentClient
-from otter_ctl.errors import PlanError, RemoteError
+from otter_ctl.errors import PartMissing, PlanError, RemoteError
 from otter_ctl.fleet import Found
 from otter_ctl.many import each, together
 from otter_ctl.planning.arranging import arrange
@@ -82,8 +82,9 @@ async def survey(
     infos, silent = await _asked(fleet, may, facts)
     there = [name for name in infos if name != LOCAL or facts is None]
     found = await fleet.places.look(topology.name, there) if there else Found()
-    if found.lost:
-        raise together(found.lost)
+    lost = {n: e for n, e in found.lost.items() if not isinstance(e, PartMissing)}  # it gets one
+    if lost:
+        raise together(lost)
     current = {host.name: n for n, part in found.parts.items() for host in part.spec.hosts}
     near = await _distances(fleet, infos) if choices(may) else {}
     grounds = Grounds(infos, silent, near, current)

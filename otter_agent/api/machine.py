@@ -104,6 +104,8 @@ class Problem(Data, frozen=True):
     hint: str = ""
     missing: tuple[str, ...] = ()
     """Digests of blobs to upload first (`code` is `missing-blobs`)."""
+    controller: str = ""
+    """Of the lease that is in the way (`code` is `locked`)."""
 
 
 class ImageInfo(Data, frozen=True):

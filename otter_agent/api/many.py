@@ -174,3 +174,7 @@ class Lease(Data, frozen=True):
     """For people: `anna on laptop`."""
     for_s: float
     """It ends by itself so long after it was last asked for; 0: at once."""
+    controller: str = ""
+    """Which process asks, in words by which one of the same computer knows whether it lives."""
+    instead: str = ""
+    """The `controller` of the one who has the turn, who is known to be gone: take it over."""

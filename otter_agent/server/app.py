@@ -16,8 +16,9 @@ import msgspec
 from aiohttp import web
 
 from net.errors import OtterError
+from otter_agent import api
 from otter_agent.agent import Agent
-from otter_agent.errors import AgentError
+from otter_agent.errors import AgentError, Locked
 from otter_agent.server import (
     blobs,
     budgets,
@@ -38,7 +39,7 @@ from otter_agent.server import (
     verify,
     volumes,
 )
-from otter_agent.server.common import AGENT, problem
+from otter_agent.server.common import AGENT, answer, problem
 from otter_agent.server.owners import owners_only
 from otter_agent.turns import Turns
 
@@ -113,6 +114,11 @@ async def serving(agent: Agent, socket: Path) -> AsyncIterator[None]:
 async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
     try:
         response: web.StreamResponse = await handler(request)
+    except Locked as error:
+        said = api.Problem(
+            code=error.code, message=error.message, hint=error.hint, controller=error.controller
+        )
+        return answer(said, _STATUS[error.code])
     except AgentError as error:
         return problem(_STATUS.get(error.code, 500), error.code, error.message, error.hint)
     except OtterError as error:

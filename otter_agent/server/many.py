@@ -31,6 +31,8 @@ async def _lease(request: web.Request) -> web.Response:
         raise AgentError("bad-request", "a lease needs a holder")
     if not lease.who.isprintable() or len(lease.who) > 200:
         raise AgentError("bad-request", "who holds the lease is no name")
+    if max(len(lease.controller), len(lease.instead)) > 200:
+        raise AgentError("bad-request", "a controller's name is that long")
     with request.app[AGENT].needed():  # whose turn it is waits for others, may be for long
         pass
     request.app[TURNS].take(request.match_info["mesh"], lease, time.monotonic())
@@ -41,7 +43,7 @@ def check_turn(request: web.Request) -> None:
     """Whether who asks may change the path's mesh now.
 
     Raises:
-        AgentError: `locked`: somebody else has its turn.
+        Locked: Somebody else has its turn.
     """
     holder = request.query.get("lease", "")
     request.app[TURNS].check(request.match_info["mesh"], holder, time.monotonic())

@@ -80,7 +80,7 @@ async def pick_mesh(client: Meshes, name: str | None) -> str:
     """The mesh that `-m` names, or the only one there is."""
     if name is not None:
         return name
-    names = [mesh.mesh for mesh in await client.meshes()]
+    names = list(dict.fromkeys(mesh.mesh for mesh in await client.meshes()))  # of whichever run
     if len(names) == 1:
         return names[0]
     if not names:

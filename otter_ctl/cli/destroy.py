@@ -107,7 +107,7 @@ async def _all(session: Session, how: _How) -> int:
     failed = False
     async with everybody(session, force=how.force) as client:
         meshes = await client.meshes()
-        names = [m.mesh for m in meshes if m.mine or how.force]
+        names = list(dict.fromkeys(m.mesh for m in meshes if m.mine or how.force))
         _leave([m for m in meshes if m.mesh not in names])
         if names:
             _ask(how, f"destroy {len(names)} meshes ({', '.join(names)})?")

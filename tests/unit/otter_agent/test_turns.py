@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from otter_agent import api
-from otter_agent.errors import AgentError
+from otter_agent.errors import AgentError, Locked
 from otter_agent.turns import LONGEST_S, Turns
 
 
@@ -42,3 +43,21 @@ def test_turns_that_are_over_take_no_memory():
     for n in range(100):
         turns.take(f"mesh{n}", lease("anna", 1.0), float(n))
     assert len(turns._held) == 1
+
+
+def test_one_who_is_gone_is_followed_by_who_knows_that():
+    turns = Turns()
+    turns.take("mesh", replace(lease("anna"), controller="boot.1.7.99"), 0.0)
+    bob = replace(lease("bob"), controller="boot.1.8.100")
+    with pytest.raises(Locked) as refused:
+        turns.take("mesh", bob, 1.0)
+    assert refused.value.controller == "boot.1.7.99"
+    for wrong in ("", "boot.1.7.98"):
+        with pytest.raises(Locked):
+            turns.take("mesh", replace(bob, instead=wrong), 1.0)
+    turns.take("mesh", replace(bob, instead=refused.value.controller), 1.0)
+    with pytest.raises(Locked):
+        turns.check("mesh", "anna", 2.0)
+    turns.take("other", lease("anna"), 0.0)
+    with pytest.raises(Locked):  # it said nothing of itself
+        turns.take("other", replace(bob, instead="boot.1.7.99"), 1.0)
