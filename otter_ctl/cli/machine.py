@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,13 +63,23 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
         return []
 
 
+def _fingerprint(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", value):
+        raise click.UsageError(
+            f"--accept-host-key {value}: a fingerprint is SHA256:… of 43 letters"
+        )
+    return value
+
+
 _target = click.argument("target", metavar="TARGET", shell_complete=_complete)
 _config = click.option(
-    "--ssh-config", metavar="FILE", help="OpenSSH configuration to read instead of ~/.ssh/config."
-)
+    "--ssh-config", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+    help="OpenSSH configuration to read instead of ~/.ssh/config.",
+)  # fmt: skip
 _host_key = click.option(
-    "--accept-host-key", metavar="SHA256:…", help="Trust the host key with this fingerprint, only."
-)
+    "--accept-host-key", metavar="SHA256:…", callback=_fingerprint,
+    help="Trust the host key with this fingerprint, only.",
+)  # fmt: skip
 _yes = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 
@@ -86,6 +98,10 @@ Examples:
 @click.option("--data", metavar="ADDRESS", help="Its address or interface for mesh traffic.")
 @click.option("--label", "labels", multiple=True, help="A word by which hosts ask. Repeatable.")
 @click.option("--docker", is_flag=True, help="Install Debian's Docker engine if there is none.")
+@click.option(
+    "--via", type=click.Choice(["docker"]),
+    help="The agent as one privileged container: for who may use Docker there, but isn't root.",
+)  # fmt: skip
 @_config
 @_host_key
 @site_option
@@ -97,6 +113,7 @@ def add(
     data: str | None,
     labels: tuple[str, ...],
     docker: bool,
+    via: str | None,
     ssh_config: str | None,
     accept_host_key: str | None,
     yes: bool,
@@ -110,10 +127,15 @@ def add(
     """
     from otter_ctl.machine import installing, sites
 
+    if via and docker:
+        raise click.UsageError("--via docker needs an engine that is there: leave out --docker")
     machine, known = sites.find(target, name, ssh_config)
     written = replace(machine, data=data or machine.data, labels=labels or machine.labels)
     if not known:
-        sites.check(written)
+        try:
+            sites.check(written)
+        except RemoteError as error:  # of what was said here alone: the file can be read
+            raise click.UsageError(error.message) from error
     elif written != machine:
         hint = f"change it there: {sites.own_file()}"
         raise RemoteError(machine.name, "the site file says otherwise of it", hint=hint)
@@ -121,6 +143,8 @@ def add(
     async def work(shell: Elevated) -> None:
         facts = await shell.facts()
         plan = partial(installing.plan_add, machine.name, facts, docker=docker)
+        if via:
+            plan = partial(installing.plan_container, machine.name, facts)
         todo = await asyncio.to_thread(plan)
         if await _carry_out(shell, todo, f"make {machine.name} an OTTER machine", yes, dry_run):
             if not known:
@@ -148,16 +172,20 @@ def upgrade(target: str, yes: bool, dry_run: bool) -> None:
 
     async def work(shell: Elevated) -> None:
         facts = await shell.facts()
-        if not facts.release:
+        there = facts.served or facts.container
+        if not there:
             hint = f"otterctl machine add {target}"
             raise RemoteError(machine.name, "OTTER isn't installed there", hint=hint)
         own = own_wheel().release
-        if facts.release == own:
+        if not facts.release:
+            plan = partial(installing.plan_container, machine.name, facts)
+        else:
+            plan = partial(installing.plan_add, machine.name, facts, docker=False, again=True)
+        if there == own == (facts.release or there):
             click.echo(f"{machine.name} has {own} already")
             return
-        plan = partial(installing.plan_add, machine.name, facts, docker=False, again=True)
         todo = await asyncio.to_thread(plan)
-        what = f"upgrade {machine.name} from {facts.release} to {own}"
+        what = f"upgrade {machine.name} from {there} to {own}"
         if await _carry_out(shell, todo, what, yes, dry_run):
             click.echo(f"{machine.name} has {own}")
 
@@ -248,6 +276,22 @@ def list_machines(as_json: bool) -> None:
         click.echo("no machines; otterctl machine add USER@HOST, or otterctl lab up 3", err=True)
     else:
         _print(lines)
+
+
+@command.command(epilog="Example: otterctl machine context agent --arch arm64")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--arch", metavar="NAME", help="For which processors: amd64, arm64; else as here.")
+def context(folder: Path, arch: str | None) -> None:
+    """Write what the agent's image is built from into a folder, with a compose file.
+
+    For computers that only have Docker: docker compose -f DIR/compose.yaml up -d --build
+    """
+    import platform
+
+    from otter_ctl.machine.installing import write_context
+
+    write_context(folder, arch or platform.machine())
+    click.echo(f"docker compose -f {folder / 'compose.yaml'} up -d --build")
 
 
 def _document(line: Line) -> dict[str, object]:
@@ -356,7 +400,10 @@ async def _carry_out(shell: Elevated, work: Work, what: str, yes: bool, dry_run:
     from otter_ctl.machine import installing
 
     as_root = {"root": "", "sudo": " with sudo", "password": " with sudo and its password"}
-    click.echo(f"To {what}, as root{as_root.get(work.facts.root, '')}:", err=True)
+    how = f"as root{as_root.get(work.facts.root, '')}"
+    if not any(step.root for step in work.steps):
+        how = f"as {work.facts.user}, with Docker"
+    click.echo(f"To {what}, {how}:", err=True)
     for step in work.steps:
         click.echo(f"  - {step.title}", err=True)
     if work.send:

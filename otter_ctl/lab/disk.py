@@ -87,6 +87,7 @@ def enter(layers: list[Path], hosts: Path, mounted: list[Hierarchy]) -> None:
         os.close(descriptor)
     _new_boot()
     _mount_sys(mounted)
+    linux.mount("none", "/", flags=linux.MS_REC | linux.MS_SHARED)  # as systemd has it
 
 
 def _is_folder(name: str) -> bool:

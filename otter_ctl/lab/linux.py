@@ -19,6 +19,7 @@ CLONE_NEWNET = 0x40000000
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
 
 _PR_SET_PDEATHSIG = 1
 _libc: ctypes.CDLL | None = None

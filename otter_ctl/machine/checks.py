@@ -102,6 +102,8 @@ def _system(facts: Facts) -> Check:
 
 def _python(facts: Facts) -> Check:
     python = facts.python
+    if facts.container:
+        return Check("python", True, "that of its container")
     if python is not None:
         return Check("python", True, f"{'.'.join(map(str, python.version))} at {python.path}")
     old = [f"{'.'.join(map(str, p.version)) or 'broken'} at {p.path}" for p in facts.pythons]
@@ -127,17 +129,26 @@ def _root(facts: Facts) -> Check:
     }
     if facts.root in words:
         return Check("privileges", True, words[facts.root])
-    ok = None if facts.socket else False
-    return Check("privileges", ok, f"{facts.user}, without sudo", "log in as root or as a sudoer")
+    if facts.container:
+        return Check("privileges", True, f"{facts.user}, who may use Docker")
+    ok = None if facts.socket or facts.docker_usable else False
+    todo = "log in as root or as a sudoer"
+    if facts.docker_usable:
+        todo += ", or otterctl machine add --via docker"
+    return Check("privileges", ok, f"{facts.user}, without sudo", todo)
 
 
 def _otter(name: str, seen: Seen) -> Check:
-    there = seen.facts.release
+    there = seen.facts.release or seen.facts.container
+    if there and there == seen.facts.container:
+        return _other_build(name, seen, there) or Check("otter", True, f"{there}, as a container")
+    if there == seen.own and seen.facts.served != there:
+        detail = f"{there} is there, but {seen.facts.served} runs: an upgrade was cut short"
+        return Check("otter", False, detail, f"otterctl machine upgrade {name}")
     if there == seen.own:
         return Check("otter", True, there)
-    if there:
-        detail = f"{there}, this otterctl is {seen.own}"
-        return Check("otter", False, detail, f"otterctl machine upgrade {name}")
+    if other := _other_build(name, seen, there):
+        return other
     if seen.info is None:
         return Check("otter", False, "not installed", f"otterctl machine add {name}")
     if seen.info.version != seen.own_version:
@@ -146,9 +157,18 @@ def _otter(name: str, seen: Seen) -> Check:
     return Check("otter", True, f"{seen.info.version}, not installed by otterctl machine")
 
 
+def _other_build(name: str, seen: Seen, there: str) -> Check | None:
+    if not there or there == seen.own:
+        return None
+    detail = f"{there}, this otterctl is {seen.own}"
+    return Check("otter", False, detail, f"otterctl machine upgrade {name}")
+
+
 def _agent(name: str, seen: Seen) -> Check:
     if seen.info is None:
         todo = f"otterctl machine add {name}" if not seen.facts.release else "its log over there"
+        if seen.facts.container:
+            todo = "docker logs otter-agent, over there"
         if seen.facts.socket and "may not use it" in seen.silence:
             todo = "log in again: membership of group otter counts from the next login"
         return Check("agent", False, seen.silence, todo)
@@ -174,7 +194,7 @@ def _docker(facts: Facts) -> Check:
 
 
 def _space(facts: Facts) -> Check:
-    ok = facts.free_bytes >= ROOM_BYTES or bool(facts.release)
+    ok = facts.free_bytes >= ROOM_BYTES or bool(facts.release or facts.container)
     detail = f"{facts.free_bytes / 2**30:.1f} GiB free for /opt/otter"
     return Check("space", ok, detail, "" if ok else f"{ROOM_BYTES >> 20} MiB are needed")
 

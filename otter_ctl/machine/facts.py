@@ -42,7 +42,10 @@ class Facts:
         root: How commands run as root: `root`, `sudo`, `password` (sudo asks), `none`.
         features: vxlan, htb, netem, nftables, tun -> yes, no or unknown.
         release: Of the OTTER that is installed there, `VERSION-BUILD`; "": none.
+        served: Of the one whose agent was started last; another one: an upgrade was cut short.
         docker: Version of its engine, or what `docker version` complained of; "": not installed.
+        docker_arch: For which processors the engine runs images, in its words.
+        container: Release of the agent that is a container there; "": none is.
         wheels: Names of those that were sent there.
     """
 
@@ -67,7 +70,10 @@ class Facts:
     docker: str = ""
     docker_usable: bool = False
     docker_socket: bool = False
+    docker_arch: str = ""
+    container: str = ""
     release: str = ""
+    served: str = ""
     receipt: bool = False
     socket: bool = False
     accelerators: tuple[str, ...] = ()
@@ -115,7 +121,10 @@ def parse(text: str) -> Facts | None:
         docker=one("docker"),
         docker_usable=one("docker_usable") == "yes",
         docker_socket=one("docker_socket") == "yes",
+        docker_arch=one("docker_arch"),
+        container=one("container"),
         release=one("release"),
+        served=one("served") or one("release"),
         receipt=one("receipt") == "yes",
         socket=one("socket") == "yes",
         accelerators=tuple(one("accelerators").split()),

@@ -6,15 +6,15 @@ What would be done is known before anything is: `plan_*` asks and refuses, `carr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
-from otter_ctl.machine import steps
+from otter_ctl.machine import container, steps
 from otter_ctl.machine.checks import python_todo
 from otter_ctl.machine.elevate import Elevated
-from otter_ctl.machine.facts import Facts, Python
+from otter_ctl.machine.facts import Facts, Python, parse
 from otter_ctl.machine.looking import agent_of
 from otter_ctl.machine.steps import Step
 from otter_ctl.machine.wheel import own_wheel
@@ -74,8 +74,8 @@ def plan_add(machine: str, facts: Facts, *, docker: bool, again: bool = False) -
             raise RemoteError(machine, "there is no apt-get to install Docker with")
         done = [steps.docker(), *done]
     back = []
-    if again and facts.release and facts.release != own.release:
-        back = steps.back(facts, facts.release, machine)
+    if again and facts.served and facts.served != own.release:
+        back = steps.back(facts, facts.served, machine)
         done.append(steps.clean(own.release))
     notes = [] if facts.systemd else ["no systemd runs there: a script of /etc/init.d does it"]
     if not docker and not facts.docker:
@@ -92,8 +92,54 @@ def _usable_python(machine: str, facts: Facts) -> Python:
     return facts.python
 
 
+def plan_container(machine: str, facts: Facts) -> Work:
+    """What makes a machine one by a container, or brings that to this version.
+
+    Raises:
+        RemoteError: The user may not use Docker there, or an agent is installed already.
+    """
+    if not facts.docker_usable:
+        why = f"{facts.user} may not use Docker there: {facts.docker or 'there is none'}"
+        hint = "be in the group docker there (and log in again), or leave out --via docker"
+        raise RemoteError(machine, why, hint=hint)
+    if facts.release:
+        hint = f"otterctl machine upgrade {machine}, or rm it first"
+        raise RemoteError(machine, f"OTTER {facts.release} is installed there", hint=hint)
+    own = own_wheel()
+    files = _context(machine, facts, container.ARCHES.get(facts.docker_arch, facts.arch))
+    done = [*container.install(own.release, machine, STAGED), container.clean(own.release)]
+    back = []
+    if facts.container and facts.container != own.release:
+        back = [container.start(facts.container, machine)]
+    notes = [f"{container.BASE} is pulled there, unless it has it"]
+    return Work(facts, done, files, back, notes)
+
+
+def _context(machine: str, facts: Facts, arch: str) -> container.Files:
+    python = Python("python3", container.PYTHON, "", venv=True)
+    packages = fetch(machine, replace(facts, arch=arch, libc=container.LIBC), python)
+    own = own_wheel()
+    return container.context((own.file_name, own.content), packages)
+
+
+def write_context(folder: Path, arch: str) -> None:
+    """Write down what the agent's image is built from, and a compose file.
+
+    Raises:
+        RemoteError: Its packages can't be fetched.
+    """
+    facts = parse("end=yes\n")
+    assert facts is not None
+    for name, content in _context(str(folder), facts, container.ARCHES.get(arch, arch)):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+
+
 def plan_remove(facts: Facts) -> Work:
     """What reverts all."""
+    if facts.container and not facts.release:
+        return Work(facts, container.remove())
     notes = ["packages of the system (Docker) stay"] if facts.docker else []
     return Work(facts, steps.remove(facts), notes=notes)
 
@@ -117,7 +163,8 @@ async def carry_out(shell: Elevated, work: Work, say: Callable[[str], None]) -> 
     """
     staged = ""
     try:
-        await shell.do(Step("become root", "true"), work.facts)  # before megabytes are sent
+        if any(step.root for step in work.steps):
+            await shell.do(Step("become root", "true"), work.facts)  # before megabytes are sent
         if work.send:
             say(f"send {len(work.send)} packages, {work.send_bytes / 1e6:.1f} MB")
             staged = await shell.send(work.send)

@@ -24,6 +24,9 @@ GROUP = "otter"
 ROOM_BYTES = 350 << 20
 """What one version takes on a disk, with its wheels, and some air."""
 ANSWER_S = 30
+SERVED = f"{TOP}/served"
+"""Leads to the version whose agent was started last: with `current` elsewhere it is the earlier one
+that runs."""
 ENDED = "/run/otter-agent.ended"
 """What runs the agent where no systemd does leaves this when it has ended by itself."""
 
@@ -131,6 +134,7 @@ def _answers() -> str:
         "    fi\n"
         "    sleep 0.1\n"
         "done\n"
+        f'ln -sfn "$(readlink {TOP}/current)" {SERVED}\n'
     )
 
 

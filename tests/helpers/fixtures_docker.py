@@ -57,8 +57,8 @@ def scratch_image(dockerd: Dockerd, require) -> str:
 
 
 @pytest.fixture(scope="session")
-def python_root(dockerd: Dockerd, require) -> str:
-    """The root image of the shared bases, made by debootstrap once per machine and kept."""
+def root_tar(require) -> Path:
+    """A Debian root with Python, made by debootstrap once per machine and kept."""
     require("docker", shutil.which("debootstrap") is not None, "no debootstrap")
     cache = Path(os.environ.get("OTTER_TEST_CACHE", Path.home() / ".cache" / "otter-tests"))
     cache.mkdir(parents=True, exist_ok=True)
@@ -67,6 +67,12 @@ def python_root(dockerd: Dockerd, require) -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not tar.exists():
             asyncio.run(make_root_tar(tar, lambda line: None))
+    return tar
+
+
+@pytest.fixture(scope="session")
+def python_root(dockerd: Dockerd, root_tar: Path) -> str:
+    """The root image of the shared bases."""
     root = find_base("python").root
-    dockerd.import_image(root, tar.read_bytes())
+    dockerd.import_image(root, root_tar.read_bytes())
     return root

@@ -41,9 +41,12 @@ for tool in ip tc nft docker unshare apt-get; do command -v $tool >/dev/null && 
 if command -v docker >/dev/null; then
     say docker "$(docker version -f '{{.Server.Version}}' 2>&1 | tail -n 1)"
     docker info >/dev/null 2>&1 && say docker_usable yes
+    say docker_arch "$(docker version -f '{{.Server.Arch}}' 2>/dev/null)"
+    say container "$(docker inspect -f '{{index .Config.Labels "otter.release"}}' otter-agent 2>/dev/null)"
 fi
 [ -S /var/run/docker.sock ] && say docker_socket yes
 say release "$(basename "$(readlink /opt/otter/current 2>/dev/null)" 2>/dev/null)"
+say served "$(basename "$(readlink /opt/otter/served 2>/dev/null)" 2>/dev/null)"
 [ -f /opt/otter/receipt ] && say receipt yes
 [ -S /run/otter/agent.sock ] && say socket yes
 say accelerators "$(ls -d /dev/nvidia[0-9]* /dev/nvhost-gpu /dev/dri/renderD* /dev/kfd 2>/dev/null)"

@@ -91,7 +91,13 @@ def test_an_upgrade_keeps_meshes_and_rm_leaves_nothing(bare, before, added, tmp_
     pid = start_mesh(bare)
     added.packages = other_build(tmp_path / "other")
     assert "otterctl machine upgrade lab1" in added("machine", "check", "lab1", code=1)
-    added("machine", "upgrade", "lab1", "--yes")
+    process = added.start("machine", "upgrade", "lab1", "--yes")
+    wait(lambda: process.stderr.readline().startswith("make the group"))
+    process.kill()  # the new build is in its place, the earlier one's agent runs
+    process.communicate()
+    assert "runs: an upgrade was cut short" in added("machine", "check", "lab1", code=1)
+    said = added("machine", "upgrade", "lab1", "--yes")
+    assert "already" not in said
     added("machine", "check", "lab1")
     assert module_pid(bare) == pid
     assert "already" in added("machine", "upgrade", "lab1", "--yes")

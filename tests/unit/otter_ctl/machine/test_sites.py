@@ -101,3 +101,19 @@ def test_what_the_site_file_says_otherwise_is_told_and_not_ignored(site, option,
     said = capsys.readouterr().err
     assert said == f"otterctl: pi: the site file says otherwise of it; change it there: {site}\n"
     assert site.read_text() == WRITTEN
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--data", "not an address"], "can't be written to the site file"),
+        (["--name", "No Name"], "can't be written to the site file"),
+        (["--accept-host-key", "SHA256:short"], "a fingerprint is SHA256:…"),
+        (["--ssh-config", "/nowhere/config"], "does not exist"),
+    ],
+)
+def test_values_that_make_no_sense_are_wrong_usage(site, option, said, capsys) -> None:
+    """Told before anybody is dialled."""
+    assert run(["machine", "add", "root@new.invalid", "--yes", *option]) == 2
+    assert said in capsys.readouterr().err
+    assert not site.exists()

@@ -1,0 +1,135 @@
+"""The agent as one privileged container: for users of a machine's Docker who aren't root there.
+
+    wheels, Dockerfile ─► image otter-agent:RELEASE ─► container otter-agent
+                                                          ├─ the machine's processes, network
+                                                          └─ /run/otter, /var/lib/otter, /run/netns
+
+The same folders as an agent that is installed has, so nothing else is different: who may use Docker
+may use its socket. Containers of modules belong to the engine, and live on without it. Pure.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from otter_ctl.machine.steps import ANSWER_S, Step, data
+
+NAME = "otter-agent"
+BASE = "python:3.11-slim-bookworm"
+PYTHON = (3, 11, 0)
+LIBC = "glibc 2.36"
+LABEL = "otter.release"
+ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Docker's words for processors, and pip's."""
+BINDS = (
+    ("/run/otter", "rshared"),
+    ("/run/netns", "rshared"),
+    ("/var/lib/otter", ""),
+    ("/sys/fs/cgroup", ""),
+    ("/var/run/docker.sock", ""),
+)
+"""Folders of the machine that the agent has at the same place, and who sees what is mounted there:
+of network namespaces all do, so that they outlive a container of an agent."""
+Files = list[tuple[str, bytes | Path]]
+
+
+def context(own: tuple[str, bytes], packages: Sequence[Path]) -> Files:
+    """What `docker build` needs."""
+    files: Files = [("Dockerfile", data("agent.Dockerfile").encode())]
+    files.append(("compose.yaml", data("compose.yaml").encode()))
+    files.append((f"own/{own[0]}", own[1]))
+    return files + [(f"deps/{path.name}", path) for path in packages]
+
+
+def install(release: str, name: str, staged: str) -> list[Step]:
+    """Build the image from what was sent, and start its container, instead of an earlier one."""
+    image = image_of(release)
+    build = (
+        f"docker build --quiet --network none --label {LABEL}={shlex.quote(release)}"
+        f" --tag {image} {staged} >/dev/null\n"
+    )
+    return [Step(f"build the image {image} on {BASE}", build, root=False), start(release, name)]
+
+
+def start(release: str, name: str) -> Step:
+    """A container of an image that is there; waits until its agent answers."""
+    run = f"docker run --detach $1 {_options()} {image_of(release)} --name {shlex.quote(name)}"
+    return Step(
+        f"start the privileged container {NAME}, now and at each boot",
+        f"{_STOP}{_SHARED}begin() {{ said=$({run} 2>&1); }}\n{_BEGIN}{_ANSWERS}",
+        root=False,
+    )
+
+
+def _options() -> str:
+    words = [f"--name {NAME}", "--restart unless-stopped", "--pid host"]
+    words += ["--network host", "--uts host", "--cgroupns host"]
+    words += ['--user "0:$(stat -L -c %g /var/run/docker.sock)"']
+    for path, sharing in BINDS:
+        words.append(f"--volume {path}:{path}" + ("$shared" if sharing else ""))
+    return " ".join(words)
+
+
+_FORGET = f"docker rm -f {NAME} >/dev/null 2>&1 || true"
+_STOP = f"docker stop -t 20 {NAME} >/dev/null 2>&1 || true\n{_FORGET}\n"
+_LESS = (
+    "--cap-add ALL --cap-drop SYS_RESOURCE --device /dev/net/tun --security-opt seccomp=unconfined"
+    " --security-opt apparmor=unconfined --security-opt systempaths=unconfined"
+)
+"""Where the engine itself hasn't got all rights, as in another container."""
+_BEGIN = f"""\
+begin --privileged || case $said in
+*"apply caps"*) {_FORGET}; begin "{_LESS}" ;;
+*) false ;;
+esac || {{ echo "$said" | grep -v -e '--help' -e '^$' | tail -n 1 >&2; exit 1; }}
+"""
+_SHARED = """\
+shared=$(awk '$5 == "/" || $5 == "/run" { it = / shared:/ ? ":rshared" : "" } END { print it }' \\
+    /proc/self/mountinfo)
+"""
+"""Where /run isn't shared with other mount namespaces the engine refuses to do so."""
+_ANSWERS = f"""\
+tries=0
+until docker exec {NAME} /opt/otter/bin/python -c \\
+    'import socket; socket.socket(socket.AF_UNIX).connect("/run/otter/agent.sock")' 2>/dev/null; do
+    tries=$((tries + 1))
+    ended=$(docker inspect -f '{{{{.RestartCount}}}}' {NAME})
+    if [ "$ended" != 0 ] || [ $tries -gt {ANSWER_S * 5} ]; then
+        echo "otter-agent does not answer: $(docker logs --tail 1 {NAME} 2>&1)" >&2; exit 1
+    fi
+    sleep 0.2
+done
+"""
+
+
+def clean(release: str) -> Step:
+    """Remove images of other versions."""
+    return Step(
+        "remove older images",
+        f"docker image ls --format '{{{{.Repository}}}}:{{{{.Tag}}}}' {NAME}"
+        f" | grep -vxF {image_of(release)} | xargs -r docker image rm >/dev/null || true\n",
+        root=False,
+    )
+
+
+def remove() -> list[Step]:
+    """Revert all."""
+    folders = "/otter/lib/otter /otter/run/otter"
+    wipe = (
+        f"image=$(docker image ls --quiet {NAME} | head -n 1)\n"
+        '[ -z "$image" ] || docker run --rm --network none --volume /var/lib:/otter/lib'
+        f' --volume /run:/otter/run --entrypoint rm "$image" -rf {folders}\n'
+        f"docker image ls --format '{{{{.Repository}}}}:{{{{.Tag}}}}' {NAME}"
+        " | xargs -r docker image rm >/dev/null\n"
+    )
+    return [
+        Step(f"stop and remove the container {NAME}", _STOP, root=False),
+        Step(f"remove /var/lib/otter, /run/otter and the images {NAME}", wipe, root=False),
+    ]
+
+
+def image_of(release: str) -> str:
+    """The tag of a release: Docker allows no `+` in it."""
+    return f"{NAME}:{release.replace('+', '_')}"

@@ -1,0 +1,114 @@
+"""The agent as one container, for a user of a machine's Docker who isn't root there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+from helpers import labs
+from helpers.dockerd import unavailable
+from helpers.images import busybox_root
+from helpers.lab_site import lab_of
+from helpers.labs import inside, ssh
+from helpers.otter import wait_for
+
+from .conftest import Controller
+from .test_life import other_build
+
+pytestmark = [pytest.mark.netns, pytest.mark.docker, pytest.mark.timeout(600)]
+BASE = "python:3.11-slim-bookworm"
+MESH = """
+name = "boxes"
+[hosts.phone]
+machine = "lab1"
+cpu = 0.5
+[hosts.edge]
+machine = "lab1"
+[[links]]
+between = ["phone", "edge"]
+delay = "10ms"
+[modules.server]
+host = "edge"
+image = "box:1"
+command = ["httpd", "-f", "-p", "8000"]
+ready = { tcp = 8000 }
+[modules.client]
+host = "phone"
+image = "box:1"
+command = ["sleep", "1000"]
+"""
+
+
+@pytest.fixture
+def box(require, root_tar):
+    """A machine with an engine, and bob, who may use that and nothing more."""
+    for why in (labs.unavailable(), unavailable()):
+        require("docker", not why, why)
+    with lab_of(1, docker=True, bare=True) as lab:
+        take_in(lab, BASE, root_tar.read_bytes())
+        take_in(lab, "box:1", busybox_root())
+        inside(lab, "lab1", "useradd", "-m", "-s", "/bin/sh", "-p", "*", "-G", "docker", "bob")
+        public = (lab.folder / "id_ed25519.pub").read_text()
+        script = f"mkdir ~bob/.ssh && echo '{public}' > ~bob/.ssh/authorized_keys"
+        inside(lab, "lab1", "bash", "-c", f"{script} && chown -R bob ~bob/.ssh")
+        yield lab
+
+
+def take_in(lab, tag, tar):
+    argv = ["nsenter", "-t", str(lab.pid_of("lab1")), "-m", "-n", "-p", "-C"]
+    subprocess.run([*argv, "docker", "import", "-", tag], input=tar, check=True, stdout=-3)
+
+
+def test_without_root_a_machine_becomes_one_by_docker_alone(box, tmp_path):
+    otterctl = Controller(box, tmp_path)
+    config = tmp_path / "config"
+    config.write_text(otterctl.config.read_text().replace("  User root\n", ""))
+    otterctl.config = config
+    before = everything(box)
+    otterctl.add("bob@lab1", "--via", "docker")
+    checked = otterctl("machine", "check", "lab1")
+    assert "as a container" in checked
+    assert ssh(box, "lab1", "stat -c '%U %G %a' /run/otter/agent.sock") == "root docker 660"
+
+    file = tmp_path / "boxes.toml"
+    file.write_text(MESH)
+    mine = {"OTTER_ROOT": str(tmp_path / "c"), "OTTER_RUNS": str(tmp_path / "runs")}
+    otterctl("apply", file, **mine)
+    pids = modules(otterctl, mine)
+    said = otterctl("exec", "client", "--", "wget", "-qO-", "http://server:8000/etc/passwd", **mine)
+    assert "root:" in said
+
+    otterctl.packages = other_build(tmp_path / "other")
+    assert "otterctl machine upgrade lab1" in otterctl("machine", "check", "lab1", code=1)
+    otterctl("machine", "upgrade", "lab1", "--yes")
+    otterctl("machine", "check", "lab1")
+    assert "already" in otterctl("machine", "upgrade", "lab1", "--yes")
+    wait_for(lambda: modules(otterctl, mine) == pids, "the same containers, ready")
+    said = otterctl("exec", "client", "--", "ping", "-c", "3", "-i", "0.2", "server", **mine)
+    assert " 0% packet loss" in said
+
+    box.off("lab1")
+    box.on("lab1")
+    wait_for(lambda: "lab1 is ready" in otterctl("machine", "check", "lab1", code=None), "back")
+
+    assert "meshes run there: boxes" in otterctl("machine", "rm", "lab1", "--yes", code=1)
+    otterctl("destroy", "--yes", "--no-fetch", **mine)
+    otterctl("machine", "rm", "lab1", "--yes")
+    assert everything(box) == before
+
+
+def modules(otterctl, mine):
+    """Name -> pid, of those that are ready."""
+    status = json.loads(otterctl("status", "--json", **mine))
+    return {m["name"]: m["pid"] for m in status["modules"] if m["state"] == "ready"}
+
+
+def everything(lab):
+    """Files, images, containers and namespaces that OTTER might leave."""
+    looks = (
+        "find /opt /usr/local /etc /var/lib /run /tmp /home -xdev -iname '*otter*' 2>&- | sort;"
+        " docker ps -aq; docker image ls --format '{{.Repository}}:{{.Tag}}' | sort;"
+        " ls /run/netns 2>&-; ps -e -o args= | grep [o]tter.agent"
+    )
+    return ssh(lab, "lab1", looks, code=None)

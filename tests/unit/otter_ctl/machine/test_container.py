@@ -1,0 +1,97 @@
+"""The agent as a container: what is sent, what is run, and that the compose file says the same."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from otter_ctl.errors import RemoteError
+from otter_ctl.machine import container
+from otter_ctl.machine.checks import Seen, checks, usable
+from otter_ctl.machine.facts import Facts, parse
+from otter_ctl.machine.installing import plan_container, plan_remove
+from otter_ctl.machine.steps import data
+
+
+def facts(**changes: object) -> Facts:
+    found = parse("user=bob\nuid=1000\nsystem=Linux\narch=x86_64\nroot=none\nend=yes\n")
+    assert found is not None
+    return replace(found, **changes)  # type: ignore[arg-type]
+
+
+def test_all_scripts_are_shell_and_need_no_root() -> None:
+    done = [*container.install("1.0+x-abc", "it's", "/tmp/staged"), container.clean("1.0-abc")]
+    for step in [*done, *container.remove()]:
+        subprocess.run(["sh", "-n"], input=step.script, text=True, check=True)
+        assert not step.root
+        assert step.title
+    assert "otter-agent:1.0_x-abc" in done[0].script
+
+
+def test_the_context_is_what_the_dockerfile_copies(tmp_path: Path) -> None:
+    wheel = tmp_path / "numpy-1.whl"
+    wheel.write_bytes(b"n")
+    files = dict(container.context(("otter_mesh-1.whl", b"o"), [wheel]))
+    assert set(files) == {"Dockerfile", "compose.yaml", "own/otter_mesh-1.whl", "deps/numpy-1.whl"}
+    copied = re.findall(r"^COPY (\w+) ", data("agent.Dockerfile"), re.M)
+    assert {name.partition("/")[0] for name in files if "/" in name} == set(copied)
+    assert f"FROM {container.BASE}\n" in data("agent.Dockerfile")
+
+
+def test_the_compose_file_starts_the_same_container() -> None:
+    text = data("compose.yaml")
+    volumes = re.findall(r"^      - (\S+)$", text, re.M)
+    own = [f"{path}:{path}" + (f":{kind}" if kind else "") for path, kind in container.BINDS]
+    assert volumes == own
+    run = container.start("1.0-abc", "pi").script
+    for option, line in {
+        "--privileged": "privileged: true", "--pid host": "pid: host",
+        "--network host": "network_mode: host", "--uts host": "uts: host",
+        "--cgroupns host": "cgroup: host", "--restart unless-stopped": "restart: unless-stopped",
+        "--name otter-agent": "container_name: otter-agent",
+    }.items():  # fmt: skip
+        assert option in run
+        assert line in text
+
+
+@pytest.mark.parametrize(
+    ("is_so", "said"),
+    [
+        ({"docker": "permission denied"}, "bob may not use Docker there: permission denied"),
+        ({}, "bob may not use Docker there: there is none"),
+        ({"docker_usable": True, "release": "1.0-abc"}, "OTTER 1.0-abc is installed there"),
+    ],
+)
+def test_where_it_cannot_be_one(is_so: dict[str, object], said: str) -> None:
+    with pytest.raises(RemoteError, match=re.escape(said)):
+        plan_container("pi", facts(**is_so))
+
+
+def test_what_reverts_is_as_what_was_done() -> None:
+    assert all(not step.root for step in plan_remove(facts(container="1.0-abc")).steps)
+    assert all(step.root for step in plan_remove(facts(release="1.0-abc")).steps)
+
+
+def test_a_machine_with_an_agent_in_a_container_is_told_as_what_it_is() -> None:
+    def told(own: str) -> tuple[dict[str, bool | None], str]:
+        seen = Seen(facts(container="1.0-abc", cgroup="v2"), 0.0, 0.0, None, "none", own, "1.0")
+        found = {check.name: check for check in checks("pi", seen)}
+        assert not usable(list(found.values()))  # its agent doesn't answer
+        assert "docker logs otter-agent" in found["agent"].todo
+        return {name: check.ok for name, check in found.items()}, found["otter"].detail
+
+    states, said = told("1.0-abc")
+    assert states["privileges"] is states["python"] is states["space"] is states["otter"] is True
+    assert said == "1.0-abc, as a container"
+    assert told("1.0-def") == (states | {"otter": False}, "1.0-abc, this otterctl is 1.0-def")
+
+
+def test_who_may_only_use_docker_is_told_of_that_way() -> None:
+    seen = Seen(facts(docker_usable=True), 0.0, 0.0, None, "none", "1.0-abc", "1.0")
+    [check] = [check for check in checks("pi", seen) if check.name == "privileges"]
+    assert check.ok is None
+    assert check.todo.endswith("or otterctl machine add --via docker")
