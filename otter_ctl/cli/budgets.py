@@ -132,17 +132,23 @@ def _values(cpu: str | None, memory: str | None) -> dict[str, Any]:
     if cpu is not None:
         values["cpu"] = None if cpu == NONE else _cores(cpu)
     if memory is not None:
-        try:
-            values["memory_bytes"] = None if memory == NONE else units.size(memory)
-        except UnitError as error:
-            raise click.UsageError(f"--memory: {error.message}") from None
+        values["memory_bytes"] = None if memory == NONE else _bytes(memory)
     return values
+
+
+def _bytes(text: str) -> int:
+    try:
+        if (found := units.size(text)) > 0:
+            return found
+    except UnitError as error:
+        raise click.UsageError(f"--memory: {error.message}") from None
+    raise click.UsageError(f"--memory {text}: more than nothing, such as 512MiB, or none")
 
 
 def _cores(text: str) -> float:
     """A number that is one: JSON has `nan` and `inf` as null, which takes the limit away."""
     try:
-        if math.isfinite(cores := float(text)):
+        if math.isfinite(cores := float(text)) and cores > 0:
             return cores
     except ValueError:
         pass
@@ -150,11 +156,13 @@ def _cores(text: str) -> float:
 
 
 def duration(option: str, text: str) -> float:
-    """Seconds. Raises `click.UsageError`."""
+    """Seconds, more than none. Raises `click.UsageError`."""
     try:
-        return units.duration(text)
+        if (seconds := units.duration(text)) > 0:
+            return seconds
     except UnitError as error:
         raise click.UsageError(f"{option}: {error.message}") from None
+    raise click.UsageError(f"{option} {text}: more than no time, such as 30s")
 
 
 def by_kind(budgets: Sequence[api.BudgetStatus]) -> dict[str, list[api.BudgetStatus]]:

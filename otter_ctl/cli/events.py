@@ -32,14 +32,18 @@ def command(session: Session, mesh: str | None, follow: bool, as_json: bool) -> 
     """
 
     async def show() -> None:
+        shown = 0
         async with (
             connect(session) as client,
             client.events(mesh=mesh, since=0, follow=follow) as events,
         ):
             async for event in events:
+                shown += 1
                 print_json_line(event) if as_json else click.echo(_text(event))
                 if follow and mesh is not None and await _is_gone(client, event, mesh):
                     return
+            if mesh is not None and not shown:
+                await client.mesh(mesh)  # there is nothing of that name, as it says
 
     run(show())
 

@@ -28,6 +28,7 @@ class Progress:
         self._quiet = quiet
         self._live = sys.stderr.isatty() and not quiet
         self._latest = ""
+        self._told: set[str] = set()
 
     def __enter__(self) -> Progress:
         self._draw()
@@ -50,10 +51,13 @@ class Progress:
             self._line(event)
         self._draw()
 
-    @staticmethod
-    def _worth_a_line(event: api.Event) -> bool:
+    def _worth_a_line(self, event: api.Event) -> bool:
         if event.kind == "module":
             return event.state not in ("pending", "starting")
+        if event.kind == "mesh":  # what is in the way, as an engine that is down: once
+            told = event.state or event.text in self._told
+            self._told.add(event.text)
+            return not told
         return event.kind in ("network", "agent") and bool(event.state)
 
     def _line(self, event: api.Event) -> None:

@@ -66,7 +66,8 @@ def test_no_module_and_no_mesh_of_that_name(shared_otter):
     shared_otter("apply", file)
     assert "there are: m" in shared_otter("logs", "nope", code=1).stderr
     assert "there are: m" in shared_otter("exec", "nope", "--", "true", code=1).stderr
-    assert "there are: x" in shared_otter("status", "-m", "nope", code=1).stderr
+    for verb in ("status", "events"):
+        assert "there are: x" in shared_otter(verb, "-m", "nope", code=1).stderr
 
 
 def test_a_docker_module_without_an_engine_is_refused_before_anything_is_made(shared_otter):
