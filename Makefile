@@ -20,7 +20,7 @@ PIP_INSTALL = PYTHONWARNINGS=ignore:::setuptools.command.editable_wheel $(BIN)/p
 	--disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 
 .PHONY: help setup setup-dev setup-tests check format test test-unit test-contracts test-netns \
-	test-docker test-process test-kernel test-e2e test-kills demo fuzz bench bench-links bench-netem bench-transport \
+	test-docker test-process test-kernel test-e2e test-kills demo fuzz chaos bench bench-links bench-netem bench-transport \
 	setup-bench docs clean
 
 help:  ## this list
@@ -109,6 +109,9 @@ test-kills: setup-dev  ## each delivery's promise while every role is killed 100
 
 fuzz: setup-dev  ## a million damaged inputs for every decoder that reads what a peer wrote
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+chaos: setup-tests  ## fifty rounds of faults over three machines of a lab (root): ARGS='--rounds 100 --seed 7 --log FILE'
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 # --- to look at -------------------------------------------------------------------------------
 

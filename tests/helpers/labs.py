@@ -92,3 +92,14 @@ def leftovers(folder: Path, lab_id: str) -> list[str]:
     found += [name for name in os.listdir("/sys/class/net") if name == f"otl-{lab_id}"]
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     return found + [line for line in mounts if str(folder) in line]
+
+
+def inside(lab: Lab, name: str, *command: object, code: int | None = 0) -> str:
+    """What a command in a machine's namespaces prints; also where no cable leads there."""
+    argv = ["nsenter", "-t", str(lab.pid_of(name)), *("-m", "-u", "-i", "-n", "-p", "-C")]
+    done = subprocess.run(
+        [*argv, *map(str, command)], capture_output=True, text=True, check=False, timeout=60
+    )
+    said = f"{name}: {command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert code is None or done.returncode == code, said
+    return done.stdout.strip()

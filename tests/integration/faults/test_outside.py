@@ -1,0 +1,63 @@
+"""A mesh on several machines, seen from who isn't in it: from the underlay, and at open ports."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.lab_site import NAMES, RING
+from helpers.labs import inside
+
+pytestmark = pytest.mark.netns
+SERVER = (
+    RING.replace('machine = "lab3"', 'machine = "lab2"')
+    + """
+[modules.server]
+host = "hub"
+command = ["python3", "-m", "http.server", "8000"]
+ready = { tcp = 8000 }
+"""
+)
+TUNNELS = "udp 0.0.0.0:14789"
+
+
+def listening(site):
+    """Machine -> what listens there, but for loopback: protocol, address and port."""
+    found = {}
+    for name in NAMES:
+        lines = inside(site.lab, name, "ss", "-Htuln").splitlines()
+        words = [line.split() for line in lines]
+        ends = {f"{w[0]} {w[4].split('%')[0]}" for w in words}
+        found[name] = sorted(end for end in ends if " 127." not in end and "[::1]" not in end)
+    return found
+
+
+def test_nothing_listens_that_was_not_asked_for(trio, site):
+    """Before: SSH, in the management network. With a mesh: the tunnels'. Afterwards as before."""
+    ssh = {m.name: f"tcp {m.address}:22" for m in trio.machines()}
+    before = {name: [ssh[name]] for name in NAMES}
+    assert listening(site) == before
+    site("apply", site.topology())
+    assert listening(site) == {name: [ssh[name], TUNNELS] for name in NAMES}
+    site("destroy", "--yes", "--no-fetch")
+    assert listening(site) == before
+
+
+def test_who_is_not_in_the_mesh_reaches_no_module(trio, site):
+    """Neither the machines that carry it, nor another one that routes its addresses to them."""
+    site("apply", site.topology(SERVER))
+    assert "200" in site("exec", "sender", "--", "curl", "-sI", "http://server:8000/")
+    spec = site.json("status")["spec"]
+    addresses = [spec["names"][name] for name in ("server", "relay", "hub", "west")]
+    data = {m.name: m.data for m in trio.machines()}
+    for name, via in (("lab3", data["lab2"]), ("lab3", data["lab1"]), ("lab1", data["lab2"])):
+        route = ("100.64.0.0/10", "via", via, "dev", "eth1")
+        inside(trio, name, "ip", "route", "add", *route)
+        try:
+            for address in addresses:
+                inside(trio, name, "ping", "-c", "1", "-W", "0.3", address, code=1)
+            url = f"http://{addresses[0]}:8000/"
+            inside(trio, name, "curl", "-s", "-m", "0.5", url, code=28)
+        finally:
+            inside(trio, name, "ip", "route", "del", *route)
+    for name in ("lab1", "lab2"):  # and they themselves have no way there
+        said = inside(trio, name, "ping", "-c", "1", "-W", "0.3", addresses[0], code=None)
+        assert "1 received" not in said
