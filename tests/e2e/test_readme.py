@@ -107,7 +107,8 @@ def check_demo(said: str, runtime: str) -> None:
     with wave.open(spoken) as file:
         assert 1 < file.getnframes() / file.getframerate() < 10
     (link,) = re.findall(r"speech_to_text > image_analysis: link +([\d.]+) +([\d.]+)", said)
-    assert 15 < float(link[0]) < 290 < float(link[1]), said
+    # 20 ms asked with 2 ms of deviation, then 300: five deviations are left on each side.
+    assert 10 < float(link[0]) < 290 < float(link[1]), said
     (folder,) = re.findall(r"^run folder: (.*)", said, re.MULTILINE)
     logs = {path.stem: path.read_text() for path in (Path(folder) / "logs").glob("*.log")}
     assert logs["speech_to_text"].count("heard: What animal is it?\n") == 2
