@@ -258,6 +258,10 @@ class AgentClient(Meshes):
         """The hosts, then the modules of a mesh. Raises `AgentFault` with code `not-found`."""
         return await self._get(_mesh(mesh, "budgets"), list[api.BudgetStatus])
 
+    async def usage(self, mesh: str) -> list[api.Usage]:
+        """What the hosts and the modules that run use."""
+        return await self._get(_mesh(mesh, "usage"), list[api.Usage])
+
     async def shape_budgets(
         self, mesh: str, changes: Sequence[api.BudgetChange], *, check: bool = False
     ) -> list[api.BudgetStatus]:

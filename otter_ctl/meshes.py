@@ -82,6 +82,9 @@ class Meshes(Protocol):
     async def budgets(self, mesh: str) -> list[api.BudgetStatus]:
         """The hosts and modules of a mesh."""
 
+    async def usage(self, mesh: str) -> list[api.Usage]:
+        """What hosts and modules that run use."""
+
     async def shape_budgets(
         self, mesh: str, changes: Sequence[api.BudgetChange]
     ) -> list[api.BudgetStatus]:

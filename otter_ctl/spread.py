@@ -152,6 +152,11 @@ class Fleet(Meshes):
         answers = await self._each(mesh, lambda agent: agent.budgets(mesh))
         return [one for name in sorted(answers.good) for one in answers.good[name]]
 
+    async def usage(self, mesh: str) -> list[api.Usage]:
+        """What hosts and modules use, machine by machine."""
+        answers = await self._each(mesh, lambda agent: agent.usage(mesh))
+        return [one for name in sorted(answers.good) for one in answers.good[name]]
+
     async def shape_budgets(
         self, mesh: str, changes: Sequence[api.BudgetChange], *, check: bool = False
     ) -> list[api.BudgetStatus]:

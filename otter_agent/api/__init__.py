@@ -21,6 +21,7 @@ from otter_agent.api.base import (
 from otter_agent.api.budgets import (
     BudgetChange,
     BudgetStatus,
+    Usage,
 )
 from otter_agent.api.checks import (
     MAX_CORES,
@@ -249,6 +250,7 @@ __all__ = [
     "TunnelKind",
     "TunnelState",
     "Underlay",
+    "Usage",
     "VerifyLine",
     "VerifyRequest",
     "VerifyRow",

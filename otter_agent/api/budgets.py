@@ -24,6 +24,21 @@ class BudgetChange(Data, frozen=True, omit_defaults=True):
     """Undo all former changes by hand first."""
 
 
+class Usage(Data, frozen=True):
+    """What a host or a module uses, by the kernel's account of its control group."""
+
+    kind: Literal["host", "module"]
+    name: str
+    at_s: float
+    """When that was read, by a clock of the machine's that never steps."""
+    host: str = ""
+    """Of a module."""
+    cpu_s: float | None = None
+    """Of processor time, since its group was made; None: nobody accounts for it here."""
+    memory_bytes: int | None = None
+    """In use now, without what is cached of files."""
+
+
 class BudgetStatus(Data, frozen=True):
     """What is asked of a host or a module, by whom, and what is in force."""
 

@@ -14,6 +14,7 @@ import re
 import threading
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -129,6 +130,19 @@ class Cgroups(ABC):
         Raises:
             OSError: No such group.
         """
+
+    def group_of(self, pid: int) -> str | None:
+        """The group of this agent's that a process is in; None: in none of them, or it has ended.
+
+        Source: cgroups(7), /proc/PID/cgroup.
+        """
+        mark = f"/{self.root}/"
+        with suppress(OSError):
+            for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+                _, found, group = line.partition(mark)
+                if found:
+                    return group
+        return None
 
     def pids(self, group: str) -> set[int]:
         """All processes in the group and below it."""

@@ -7,6 +7,7 @@ import asyncio
 from aiohttp import web
 
 from otter_agent import api
+from otter_agent.budgets.usage import usage
 from otter_agent.server.common import AGENT, answer, flag
 from otter_agent.server.owners import caller
 
@@ -15,6 +16,13 @@ async def _budgets(request: web.Request) -> web.Response:
     book = request.app[AGENT].budgets(request.match_info["mesh"])
     subjects = book.all()
     return answer(await asyncio.to_thread(lambda: [book.status(s) for s in subjects]))
+
+
+async def _usage(request: web.Request) -> web.Response:
+    agent, mesh = request.app[AGENT], request.match_info["mesh"]
+    modules = agent.modules(mesh)
+    hosts = [host.name for host in agent.mesh(mesh).spec.hosts]
+    return answer(await asyncio.to_thread(usage, agent.machine.cgroups, mesh, hosts, modules))
 
 
 async def _shape(request: web.Request) -> web.Response:
@@ -26,6 +34,7 @@ async def _shape(request: web.Request) -> web.Response:
 
 
 ROUTES = (
+    web.get("/v1/meshes/{mesh}/usage", _usage),
     web.get("/v1/meshes/{mesh}/budgets", _budgets),
     web.patch("/v1/meshes/{mesh}/budgets", _shape),
 )

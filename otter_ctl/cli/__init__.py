@@ -24,6 +24,7 @@ VERBS = {
     "destroy": "Fetch results, then remove everything of a mesh.",
     "ls": "List meshes.",
     "status": "Show hosts, modules, links and streams of a mesh.",
+    "top": "Show what hosts and modules use, and whose GPUs: live.",
     "start": "Start modules that were stopped, have ended or have failed.",
     "stop": "Stop modules; they stay so until they are started or applied.",
     "restart": "Stop modules and start them again; all others keep running.",
