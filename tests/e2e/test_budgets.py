@@ -117,7 +117,8 @@ def test_what_cannot_be_read_is_a_wrong_usage(shared_otter, arguments, said):
     ("arguments", "code", "said"),
     [
         (("host", "phne", "--cpu", "1"), 1, "host phne: not in mesh scarce"),
-        (("module", "asr", "--cpu", "0"), 1, "0 cores: from 0.001"),
+        (("module", "asr", "--cpu", "0"), 2, "--cpu 0: cores, such as 0.5, or none"),
+        (("module", "asr", "--cpu", "0.0001"), 1, "0.0001 cores: from 0.001"),
         (("host", "phone", "--cpu", "9999"), 1, "don't fit this machine"),
         (("reset", "nothing"), 1, "no link, host or module of that name"),
     ],
