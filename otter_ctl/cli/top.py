@@ -18,7 +18,7 @@ from otter_ctl.cli.common import json_option, mesh_option, pass_session, pick_me
 from otter_ctl.cli.tables import print_table
 from otter_ctl.meshes import Meshes
 
-HEADER = ("", "NAME", "HOST", "CPU", "OF", "MEMORY", "OF", "GPU MEMORY")
+HEADER = ("KIND", "NAME", "HOST", "CPU", "OF", "MEMORY", "OF", "GPU MEMORY")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -136,10 +136,15 @@ def _texts(row: Row) -> tuple[object, ...]:
         row.host,
         _text(row.cpu, lambda cores: f"{cores:.2f}"),
         _text(row.cpu_limit, lambda cores: f"{cores:g}"),
-        _text(row.memory_bytes, format_size),
+        _text(row.memory_bytes, _about),
         _text(row.memory_limit_bytes, format_size),
-        _text(row.gpu_memory_bytes, format_size),
+        _text(row.gpu_memory_bytes, _about),
     )
+
+
+def _about(size: float) -> str:
+    """Rounded: what is in use changes all the time."""
+    return f"{size / 2**20:.0f}MiB" if size < 10 << 30 else f"{size / 2**30:.1f}GiB"
 
 
 def _text(value: float | None, shown: Callable[..., str]) -> str | None:

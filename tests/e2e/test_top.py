@@ -44,4 +44,4 @@ def test_cores_and_memory_of_hosts_and_modules(shared_otter):
     assert busy["gpu_memory_bytes"] is None
     shown = otter("top").stdout
     assert "busy" in shown
-    assert "256 MiB" in shown
+    assert "256MiB" in shown
