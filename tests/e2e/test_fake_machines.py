@@ -100,9 +100,14 @@ def test_a_mesh_on_twenty_machines_is_one_mesh(world):
 def test_parts_name_their_directory_alone(world):
     """Else what is sent and kept grew by the square of the machines."""
     world("apply", "topology.toml")
-    parts = [world.ask(f"fake{n}", "/v1/meshes/many")["spec"] for n in (1, 2, MACHINES)]
+    parts = [world.ask(f"fake{n}", "/v1/meshes/many")["spec"] for n in range(1, MACHINES + 1)]
     assert len({part["directory"] for part in parts}) == 1
-    assert not any(part.get("names") or part.get("away") for part in parts)
+    assert not any(part.get("names") for part in parts)
+    # But for those whose agents talk: each with the one whose clock is the mesh's.
+    clock = parts[0]["clock"]
+    for part in parts:
+        known = {other["machine"] for other in part.get("away", ())}
+        assert known == {clock} or part["machine"] == clock
     listed = world.ask("fake7", "/v1/meshes/many/directory")
     assert len(listed["names"]) == 2 * MACHINES
     assert {away["machine"] for away in listed["machines"]} == {
