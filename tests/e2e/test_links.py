@@ -187,7 +187,7 @@ def test_nothing_is_left(shaped: Otter) -> None:
         (("radio", "--queue", "5ms", "--set", "queue=3 packets"), 1, "a queue has one size"),
         (("radio", "--set", "colour=red"), 2, "`colour` is no property of a link"),
         (("radio", "--set", "delay"), 2, "write KEY=VALUE"),
-        (("radio", "--up", "--for", "0s"), 1, "no time after which a change can end"),
+        (("radio", "--up", "--for", "0s"), 2, "--for 0s: more than no time"),
         (("radio", "--up", "--for", "soon"), 2, "--for: 'soon' is not a duration"),
         (("radio", "--up", "-m", "nowhere"), 1, "no mesh 'nowhere'"),
     ],
