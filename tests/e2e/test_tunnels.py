@@ -183,7 +183,10 @@ def test_what_is_repeated_or_forged_gets_nobody_in(world):
     thread.start()
     while thread.is_alive():
         rtt_ms(world, "shell", "far")
-    assert len(heard) >= 8
+    # The agents' own talk goes the same way; the link's is what there is most of.
+    numbers = [text[18:24] for text in heard]
+    heard = [text for text in heard if text[18:24] == max(numbers, key=numbers.count)]
+    assert len(heard) == 8
     before = at_edge(world)
     done = subprocess.run(
         ["nsenter", f"--net=/run/netns/{world['m3'].netns}", sys.executable, "-c", _REPEAT,
@@ -209,12 +212,13 @@ _HEAR = """
 import socket
 with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as sock:
     sock.bind(("eth0", 0x0800))
-    count = 0
-    while count < 8:
+    of_number = {}
+    while max(of_number.values(), default=0) < 8:
         data, where = sock.recvfrom(65535)
         if where[2] == 0 and data[9] == 17 and data[22:24] == (14790).to_bytes(2, "big"):
             print(data[28:].hex())
-            count += 1
+            number = data[37:40]
+            of_number[number] = of_number.get(number, 0) + 1
 """
 _REPEAT = """
 import socket, sys
