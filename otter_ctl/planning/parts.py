@@ -22,7 +22,7 @@ from otter_agent import api
 from otter_ctl.errors import PlanError
 from otter_ctl.planning import talking
 from otter_ctl.planning.talking import shaper
-from otter_ctl.planning.tunnels import Pair, Wires, chosen, opens, taken_off
+from otter_ctl.planning.tunnels import Pair, Wires, chosen, opens, supposed, taken_off
 from otter_ctl.topology.model import LOCAL
 
 T = TypeVar("T")
@@ -77,10 +77,11 @@ def split(
     away, timelines = _aways(whole, of, names), _timelines(whole, parts, of)
     near = talking.neighbours(talks)
     over = {talking.pair(of[x.a], of[x.b]): x.over for x in reversed(crossing) if x.over}
+    guessed = supposed(wires, names, {(of[x.a], of[x.b]) for x in crossing})
     for name, part in parts.items():
         others = near.get(name, []) if listed else [other for other in names if other != name]
         known = (
-            replace(away[other], talk=_talk(name, other, talks, over, wires, vnis))
+            replace(away[other], talk=_talk(name, other, talks, over, guessed, vnis))
             for other in others
         )
         parts[name] = replace(part, timeline=timelines[name], away=tuple(known))

@@ -9,8 +9,8 @@ What a link has it keeps, as long as that can be had. Must not know: SSH, agents
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from net.links.spec import LinkSpec
@@ -111,6 +111,17 @@ def _no_udp(one: str, other: str, wires: Wires) -> str:
         return why
     neither = {(one, other), (other, one)} <= wires.deaf
     return f"neither of {one} and {other} reaches the other" if neither else ""
+
+
+def supposed(wires: Wires, names: Iterable[str], joined: Collection[Pair]) -> Wires:
+    """What to go by between machines that no link joins, so that nobody has tried the way.
+
+    One that somebody doesn't reach is behind a NAT: nor do the others reach it.
+    """
+    tried = {way for one, other in joined for way in ((one, other), (other, one))}
+    hidden = {other for _, other in wires.deaf}
+    guessed = {(one, other) for one in names for other in hidden - {one}} - tried
+    return replace(wires, deaf=wires.deaf | guessed)
 
 
 def opens(link: str, machine: str, other: str, wires: Wires) -> bool:
