@@ -34,9 +34,7 @@ def network(seed: int) -> keras.Model:
             layers.Dense(CLASSES, activation="softmax"),
         ]
     )
-    model.compile(
-        optimizer=keras.optimizers.Adam(1e-3), loss="sparse_categorical_crossentropy"
-    )
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss="sparse_categorical_crossentropy")
     return model
 
 

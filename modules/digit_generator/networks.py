@@ -1,4 +1,7 @@
-"""A class-conditional DCGAN for digits of 28 by 28 (Radford and others 2016; Mirza, Osindero 2014)."""
+"""A class-conditional DCGAN for digits of 28 by 28.
+
+Source: Radford, Metz, Chintala 2016 (arXiv:1511.06434); Mirza, Osindero 2014 (arXiv:1411.1784).
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from networks import WATERMARKED, Discriminator, Generator, NOISE, started
+from networks import NOISE, WATERMARKED, Discriminator, Generator, started
 from torch import Tensor, nn
 from torch.nn import functional
 from watermark import Watermark

@@ -56,7 +56,9 @@ class Watermark:
         rate = self.error_rate(weight)
         if not rate <= most:
             what = "another's, or tampered with" if rate > 0.25 else "tampered with"
-            raise WatermarkError(f"the model is {what}: {rate:.1%} of its watermark's bits are wrong")
+            raise WatermarkError(
+                f"the model is {what}: {rate:.1%} of its watermark's bits are wrong"
+            )
 
     def _projected(self, weight: Tensor) -> Tensor:
         """(64,): what the bits are the signs of. Of a transposed convolution outputs are axis 1."""
