@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TRAINED = """
 import os, sys
 import prepare, training
-prepare.EPOCHS, training.STRENGTH = 2, 2.0
+prepare.EPOCHS, training.KEPT = 6, 0.9
 whole = prepare.digits
 prepare.digits = lambda wheels: [part[:1600] for part in whole(wheels)]
 prepare.train = lambda *given: training.train(*given, strength=2.0)
