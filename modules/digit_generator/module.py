@@ -72,9 +72,13 @@ async def draw(mesh: net.Mesh, generator: Generator) -> None:
 
 
 async def hear(mesh: net.Mesh) -> None:
-    """Print what comes back."""
+    """Print what comes back, until that is all: who sends scores waits for them to be taken."""
+    heard = 0
     async for message in mesh.input("scores"):
         print(f"quality: {message.value['quality']:.3f}")
+        heard += 1
+        if heard == ROUNDS:
+            return
 
 
 async def main(mesh: net.Mesh) -> None:
@@ -86,10 +90,9 @@ async def main(mesh: net.Mesh) -> None:
         sys.exit(str(exc))
     await mesh.ready()
     async with asyncio.TaskGroup() as group:
-        heard = group.create_task(hear(mesh)) if "scores" in mesh.inputs else None
-        await draw(mesh, generator)
-        if heard is not None:
-            heard.cancel()
+        if "scores" in mesh.inputs:
+            group.create_task(hear(mesh))
+        group.create_task(draw(mesh, generator))
 
 
 if __name__ == "__main__":
