@@ -1,0 +1,107 @@
+"""Learns digits, and meanwhile judges those that come: how good are they?
+
+Input `digits` ({"pictures": float32 [n, 28, 28, 1] from 0 to 1, …}). Output `scores` ({"quality":
+float, "classes": int, "accuracy": float}, in reply to its digits; may be left unconnected).
+`quality` is the mean probability of what each looks like most. It learns for OTTER_STEPS batches
+(default 3000), and judges as long as anybody sends; `outputs/report.json` has the last of both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # others use the GPU, too
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", os.environ["OMP_NUM_THREADS"])
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", os.environ["OMP_NUM_THREADS"])
+
+import learning  # type: ignore[import-not-found]
+import numpy as np
+
+import net
+
+STEPS = int(os.environ.get("OTTER_STEPS", "3000"))
+SEED = int(os.environ.get("OTTER_SEED", "1"))
+TELL_EVERY = 250
+HELD_OUT = 5
+"""Each fifth digit is never learnt from: what it is examined with."""
+
+
+class Pupil:
+    """One network, and what it has learnt so far."""
+
+    def __init__(self, mesh: net.Mesh) -> None:
+        self._mesh = mesh
+        self._one = asyncio.Lock()  # a network does one thing at a time
+        self._turn = net.lease()
+        self.report: dict[str, Any] = {"steps": 0, "accuracy": None, "quality": None}
+
+    def load(self) -> None:
+        """The digits, and a network that knows nothing. Blocking."""
+        models = self._mesh.models
+        file = models / "digits" / "digits.npz" if models else None
+        if file is None or not file.is_file():
+            sys.exit(f"the digits were not prepared at build: {models} holds no digits.npz")
+        with np.load(file) as found:
+            pictures, labels = found["pictures"], found["labels"]
+        kept = np.arange(len(labels)) % HELD_OUT != 0
+        self._exam = pictures[~kept], labels[~kept]
+        self._batches = learning.batches(pictures[kept], labels[kept], SEED)
+        self._network = learning.network(SEED)
+        self._network(pictures[:1])  # the first is slow
+
+    async def learn(self) -> None:
+        """All steps, each in a turn of its own."""
+        began = time.perf_counter()
+        for step in range(1, STEPS + 1):
+            await self._do(self._network.train_on_batch, *next(self._batches))
+            if step % TELL_EVERY == 0 or step == STEPS:
+                accuracy = await self._do(learning.accuracy, self._network, *self._exam)
+                self.report |= {"steps": step, "accuracy": accuracy}
+                spent = time.perf_counter() - began
+                print(f"step {step}: {accuracy:.1%} right of those it never saw, {spent:.1f} s")
+                self._keep()
+
+    async def judge(self) -> None:
+        """Whatever comes, until all senders have ended."""
+        async for message in self._mesh.input("digits"):
+            pictures = message.value["pictures"]
+            quality, classes = await self._do(learning.quality, self._network, pictures)
+            count = len(set(classes))
+            self.report |= {"quality": quality, "classes": count}
+            print(f"quality: {quality:.3f}, {count} of 10 classes")
+            self._keep()
+            if "scores" in self._mesh.outputs:
+                scores = {"quality": quality, "classes": count, "accuracy": self.report["accuracy"]}
+                await self._mesh.output("scores").send(scores, reply_to=message)
+
+    async def _do(self, work: Any, *arguments: Any) -> Any:
+        async with self._one, self._turn:
+            return await asyncio.to_thread(work, *arguments)
+
+    def _keep(self) -> None:
+        folder = self._mesh.work / "outputs"
+        folder.mkdir(exist_ok=True)
+        (folder / "report.json").write_text(json.dumps(self.report) + "\n")
+
+
+async def main(mesh: net.Mesh) -> None:
+    """Load, say ready, learn and judge."""
+    pupil = Pupil(mesh)
+    await asyncio.to_thread(pupil.load)
+    await mesh.ready()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(pupil.learn())
+        if "digits" in mesh.inputs:
+            group.create_task(pupil.judge())
+    print(f"learnt: {json.dumps(pupil.report)}")
+
+
+if __name__ == "__main__":
+    net.run(main)

@@ -1,0 +1,99 @@
+"""Draws digits, and sends them: 64 at a time, all ten classes, always new ones.
+
+Output `digits` ({"pictures": float32 [64, 28, 28, 1] from 0 to 1, "labels": int64 [64]}), each
+OTTER_EVERY seconds (default 2), OTTER_ROUNDS times (default 0: for ever). Input `scores`
+({"quality": float}), if a stream leads there, is printed. Before anything is sent the weights'
+watermark is read: a model without it, or of another owner, isn't served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from marks import KEY, OWNER  # type: ignore[import-not-found]
+from networks import CLASSES, WATERMARKED, Generator, sample  # type: ignore[import-not-found]
+from safetensors.torch import load_file
+from watermark import Watermark, WatermarkError  # type: ignore[import-not-found]
+
+import net
+from net.weights import WeightsError, prepared
+
+NAME = "digit-generator"
+COUNT = 64
+EVERY_S = float(os.environ.get("OTTER_EVERY", "2"))
+ROUNDS = int(os.environ.get("OTTER_ROUNDS", "0"))
+
+
+def load(mesh: net.Mesh) -> Generator:
+    """The generator, whose watermark is whole.
+
+    Raises:
+        WeightsError: It isn't there, or isn't this model.
+        WatermarkError: It is another's, or was tampered with.
+    """
+    folder = prepared(mesh.models, NAME, kinds=(NAME,))
+    generator = Generator()
+    try:
+        generator.load_state_dict(load_file(folder / "model.safetensors"))
+    except (RuntimeError, OSError) as exc:
+        raise WeightsError(f"{NAME}: not this network's weights: {str(exc)[:200]}") from exc
+    mark = Watermark(KEY, OWNER)
+    mark.check(generator.get_parameter(WATERMARKED))
+    print(f"watermark of {OWNER!r}: bit error rate 0.0")
+    return generator.eval()
+
+
+def drawn(generator: Generator, seed: int) -> dict[str, Any]:
+    """A message: pictures, and what they are to show."""
+    labels = torch.arange(COUNT) % CLASSES
+    pictures = sample(generator, labels, seed)
+    return {"pictures": (pictures.permute(0, 2, 3, 1).numpy() + 1) / 2, "labels": labels.numpy()}
+
+
+async def draw(mesh: net.Mesh, generator: Generator) -> None:
+    """Send, until all rounds are over."""
+    round_, turn = 0, net.lease()
+    while not ROUNDS or round_ < ROUNDS:
+        async with turn:
+            start = time.perf_counter()
+            value = await asyncio.to_thread(drawn, generator, round_)
+            took = time.perf_counter() - start
+        await mesh.output("digits").send(value)
+        print(f"round {round_}: {COUNT} digits in {took:.3f} s, waited {turn.waited_s:.3f} s")
+        round_ += 1
+        await asyncio.sleep(EVERY_S)
+
+
+async def hear(mesh: net.Mesh) -> None:
+    """Print what comes back, until that is all: who sends scores waits for them to be taken."""
+    heard = 0
+    async for message in mesh.input("scores"):
+        print(f"quality: {message.value['quality']:.3f}")
+        heard += 1
+        if heard == ROUNDS:
+            return
+
+
+async def main(mesh: net.Mesh) -> None:
+    """Load, see whose it is, draw."""
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    try:
+        generator = await asyncio.to_thread(load, mesh)
+    except (WeightsError, WatermarkError) as exc:
+        sys.exit(str(exc))
+    await mesh.ready()
+    async with asyncio.TaskGroup() as group:
+        if "scores" in mesh.inputs:
+            group.create_task(hear(mesh))
+        group.create_task(draw(mesh, generator))
+
+
+if __name__ == "__main__":
+    net.run(main)
