@@ -222,6 +222,7 @@ def rm(target: str, force: bool, forget: bool, yes: bool, dry_run: bool) -> None
             )
         todo = installing.plan_remove(facts)
         if await _carry_out(shell, todo, f"remove OTTER from {machine.name}", yes, dry_run):
+            await shell.forget_all()
             _tell_forgotten(machine, sites.remove(machine.name))
 
     _with_shell(machine, None, work)

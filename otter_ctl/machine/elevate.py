@@ -24,10 +24,11 @@ while IFS= read -r line; do [ "$line" != '{_BEGINS}' ] || exec sh -s; done; exit
 """For sudo that asks for no password after all: else the shell would take it for a command."""
 _AS_ROOT = "set -eu; cd /; umask 022"
 """Python looks for modules where it stands, and that would be the home of whoever logs in."""
-_NEW_FOLDER = """\
-find /tmp -maxdepth 1 -name 'otter-add.*' -user "$(id -un)" -mmin +60 -exec rm -rf {} + 2>/dev/null
+_SENT = """find /tmp -maxdepth 1 -name 'otter-add.*' -user "$(id -un)" {} -exec rm -rf {{}} +"""
+_NEW_FOLDER = f"""\
+{_SENT.format("-mmin +60")} 2>/dev/null
 umask 077; mktemp -d /tmp/otter-add.XXXXXX"""
-"""Of one that was interrupted, what it sent goes after an hour."""
+"""Of one that was interrupted, what it sent goes after an hour, or with all else."""
 
 
 class Elevated:
@@ -102,6 +103,10 @@ class Elevated:
             await self.forget(folder)
             raise RemoteError(self.road.machine.name, f"packages can't be sent: {_why(done)}")
         return folder
+
+    async def forget_all(self) -> None:
+        """Remove whatever this user ever sent: what was interrupted has left it."""
+        await self.road.run(_whole(_SENT.format(""), ""), limit_s=60)
 
     async def forget(self, folder: str) -> None:
         """Remove what was sent."""
