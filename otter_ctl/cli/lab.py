@@ -24,13 +24,13 @@ CABLES = ("management", "data")
     name="lab",
     epilog="""\b
 Examples:
-  sudo otterctl lab up 3                   lab1, lab2 and lab3
-  otterctl lab ls
+  sudo .venv/bin/otterctl lab up 3         lab1, lab2 and lab3
+  sudo .venv/bin/otterctl lab ls
   otterctl lab ssh 2                       a shell on lab2
-  otterctl apply topologies/hello.toml     hosts may say machine = "lab1"
-  sudo otterctl lab cut lab2               a partition; `heal` ends it
-  sudo otterctl lab off lab2               a power cut; `on` ends it
-  sudo otterctl lab down
+  otterctl apply topologies/three-machines.toml
+  sudo .venv/bin/otterctl lab cut lab2     a partition; `heal` ends it
+  sudo .venv/bin/otterctl lab off lab2     a power cut; `on` ends it
+  sudo .venv/bin/otterctl lab down
 
 See docs/lab.md.
 """,
@@ -40,7 +40,8 @@ def command() -> None:
 
     A machine has namespaces, control groups and a disk of its own; what it writes below /etc, /usr,
     /opt, /root, /home and /var/lib stays its own. While a lab is up, otterctl knows its machines
-    without being told of a site file. Needs root.
+    without being told of a site file. Needs root; sudo looks into no virtual environment, so name
+    otterctl by its path.
     """
 
 

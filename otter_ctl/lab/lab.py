@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -366,9 +367,16 @@ class Lab:
         _end_group(f"{group_of(memory.id)}/{machine.name}")
 
     def machines(self) -> list[LabMachine]:
-        """All of them as they are now; none if no lab is up."""
+        """All of them as they are now; none if no lab is up.
+
+        Raises:
+            LabError: Only root can see whether they are on.
+        """
         memory = self.folder.read()
-        return [self._state(memory, machine) for machine in memory.machines] if memory else []
+        if memory is None:
+            return []
+        _require_root()
+        return [self._state(memory, machine) for machine in memory.machines]
 
     def _state(self, memory: Memory, machine: Kept) -> LabMachine:
         import json
@@ -460,4 +468,11 @@ def _require_root() -> None:
     if not sys.platform.startswith("linux"):
         raise LabError("machines are emulated on Linux only", hint="use WSL2, or a virtual machine")
     if os.geteuid() != 0:
-        raise LabError("needs root, for namespaces and mounts", hint="sudo otterctl lab …")
+        hint = f"sudo {_otterctl()} lab …"
+        raise LabError("needs root, for namespaces and mounts", hint=hint)
+
+
+def _otterctl() -> str:
+    """What sudo finds, which looks into no virtual environment."""
+    own = Path(sys.prefix, "bin", "otterctl")
+    return shlex.quote(str(own)) if own.exists() else "otterctl"
