@@ -65,6 +65,16 @@ def ask_here(session: Session, question: Callable[[AgentClient], Awaitable[T]]) 
     return run(asked())
 
 
+def with_agent(session: Session) -> Session:
+    """With this machine's agent started if one was here: what it keeps outlives its meshes.
+
+    With the last of them it ended: volumes, images and environments are still there.
+    """
+    if not session.agent.answers() and session.agent.ran_before:
+        session.agent.start()
+    return session
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     click.echo(msgspec.json.format(api.encode(value), indent=2).decode())

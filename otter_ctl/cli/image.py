@@ -9,11 +9,20 @@ import click
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import everybody
-from otter_ctl.cli.common import ask_here, json_option, pass_session, print_json, run
+from otter_ctl.cli.common import (
+    ask_here,
+    json_option,
+    pass_session,
+    print_json,
+    run,
+    site_option,
+    with_agent,
+)
 from otter_ctl.cli.tables import print_table
 from otter_ctl.cli.transfers import ByteProgress
 from otter_ctl.client import AgentClient
 from otter_ctl.fetching import about
+from otter_ctl.sites import site_paths
 from otter_ctl.topology.model import LOCAL
 
 
@@ -31,7 +40,7 @@ def list_images(session: Session, as_json: bool) -> None:
     async def question(client: AgentClient) -> list[api.ImageInfo]:
         return await client.images()
 
-    images = ask_here(session, question)
+    images = ask_here(with_agent(session), question)
     if as_json:
         print_json(images)
         return
@@ -64,7 +73,7 @@ def prune(session: Session, dry_run: bool, as_json: bool) -> None:
     async def question(client: AgentClient) -> api.Pruned:
         return await client.prune(dry_run=dry_run)
 
-    pruned = ask_here(session, question)
+    pruned = ask_here(with_agent(session), question)
     if as_json:
         print_json(pruned)
         return
@@ -88,6 +97,7 @@ Examples:
               help="Who gets it. Repeatable.")  # fmt: skip
 @click.option("--from", "source", metavar="MACHINE", default=LOCAL, show_default=True,
               help="Who has it.")  # fmt: skip
+@site_option
 @json_option
 @pass_session
 def send(
@@ -99,6 +109,8 @@ def send(
     """
     from otter_ctl.images.giving import sent_to  # few verbs need other machines
 
+    if LOCAL in (source, *targets) and site_paths() and not session.agent.answers():
+        session.agent.start()
     with ByteProgress(quiet=as_json) as progress:
         sent, failed = run(sent_to(everybody(session), reference, source, targets, progress))
     if as_json:

@@ -9,7 +9,14 @@ from click.shell_completion import CompletionItem
 
 from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import ask_here, complete_names, json_option, pass_session, print_json
+from otter_ctl.cli.common import (
+    ask_here,
+    complete_names,
+    json_option,
+    pass_session,
+    print_json,
+    with_agent,
+)
 from otter_ctl.client import AgentClient
 from otter_ctl.fetching import about
 
@@ -27,13 +34,6 @@ def command() -> None:
     """List or remove named volumes: folders that outlive meshes."""
 
 
-def _with_agent(session: Session) -> Session:
-    """Volumes outlive meshes, and with the last mesh its agent ended."""
-    if not session.agent.answers() and session.agent.ran_before:
-        session.agent.start()
-    return session
-
-
 @command.command(name="ls", epilog="Example: otterctl volume ls --json")
 @json_option
 @pass_session
@@ -43,7 +43,7 @@ def list_volumes(session: Session, as_json: bool) -> None:
     async def question(client: AgentClient) -> list[api.VolumeInfo]:
         return await client.volumes()
 
-    volumes = ask_here(_with_agent(session), question)
+    volumes = ask_here(with_agent(session), question)
     if as_json:
         print_json(volumes)
         return
@@ -83,6 +83,6 @@ def rm(session: Session, names: tuple[str, ...], as_json: bool) -> None:
             if not as_json:
                 click.echo(f"removed {name}")
 
-    ask_here(_with_agent(session), question)
+    ask_here(with_agent(session), question)
     if as_json:
         print_json({"removed": list(names)})

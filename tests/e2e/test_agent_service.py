@@ -43,6 +43,16 @@ def test_the_unit_file_starts_this_installation_and_leaves_modules_alone():
     assert "KillMode=process" in done.stdout
 
 
+def test_what_it_keeps_is_listed_and_removed_after_it_has_ended(otter):
+    """It ends with its last mesh, environments and volumes stay."""
+    mesh = 'name = "m"\n[hosts.h]\n[modules.m]\nruntime = "fake"\ncommand = ["sleep"]\n'
+    otter("apply", otter.topology(mesh))
+    otter("destroy", "--yes", "--no-fetch")
+    for verb in (["image", "ls"], ["image", "prune"], ["volume", "ls"]):
+        otter.kill_agent()
+        otter.json(*verb)
+
+
 def test_the_socket_is_for_root_and_its_group_and_curl_works(otter):
     otter.serve()
     path = otter.root / "a" / "run" / "agent.sock"
