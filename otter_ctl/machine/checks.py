@@ -13,12 +13,12 @@ from otter_ctl.machine.steps import ROOM_BYTES
 CLOCK_S = 0.5
 """Beyond this a clock is worth a word; meshes take offsets into account."""
 _FEATURES = {
-    "vxlan": ("links to other machines", "modprobe vxlan; else hosts here have none"),
+    "vxlan": ("links to other machines", "modprobe vxlan; else they go over UDP, by a process"),
     "htb": ("rates in the kernel", "modprobe sch_htb; else links are shaped in user space"),
     "netem": ("delays in the kernel", "modprobe sch_netem; else links are shaped in user space"),
     "nftables": ("nothing of OTTER's", "not needed"),
     "bridge": ("Docker's own networks", "not needed: start dockerd with --bridge=none"),
-    "tun": ("links in user space", "modprobe tun"),
+    "tun": ("links in user space, and to other machines over UDP", "modprobe tun"),
 }
 
 
@@ -214,8 +214,10 @@ def _clock(seen: Seen) -> Check:
 
 
 def _cgroup(facts: Facts) -> Check:
-    ok = facts.cgroup != "none"
-    return Check("cgroups", ok, facts.cgroup, "" if ok else "mount version 1 or 2")
+    if facts.cgroup != "none":
+        return Check("cgroups", True, facts.cgroup)
+    todo = "mount version 1 or 2; meshes that ask for no cpu and memory need none"
+    return Check("cgroups", None, facts.cgroup, todo)
 
 
 def _feature(name: str, state: str, why: str, use: str, todo: str) -> Check:

@@ -95,6 +95,16 @@ def test_a_ready_machine_is_usable_whatever_is_only_worth_knowing() -> None:
     assert not usable(checks("pi", seen(facts())))
 
 
+def test_what_only_some_meshes_need_keeps_none_away() -> None:
+    """Hosts without budgets run without control groups, links between machines go over UDP."""
+    bare = seen(facts(cgroup="none", features={"vxlan": "no", "tun": "yes"}), info())
+    assert usable(checks("pi", bare))
+    told = by_name(bare)
+    assert told["cgroups"][0] is told["vxlan"][0] is None
+    assert "ask for no cpu and memory" in told["cgroups"][2]
+    assert "over UDP" in told["vxlan"][2]
+
+
 def test_lines_that_are_no_probe_are_told_apart() -> None:
     assert parse("") is None
     assert parse(SAID.replace("end=yes\n", "")) is None
