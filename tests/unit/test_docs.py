@@ -10,8 +10,10 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from otter_ctl.cli import cli
 from otter_ctl.topology.keys import TOPOLOGY
 from otter_ctl.topology.reader import INVALID, Key, Place, Table
 from otter_ctl.topology.schema import tables_of
@@ -19,6 +21,7 @@ from otter_ctl.topology.schema import tables_of
 ROOT = Path(__file__).parents[2]
 EXAMPLES = tomllib.loads((ROOT / "docs" / "reference" / "examples.toml").read_text())
 MAX_PICTURE_BYTES = 60_000
+PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("topologies/**/*.md")]
 
 
 def generate(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -41,6 +44,43 @@ def test_examples_may_be_pasted_into_a_shell():
     assert len(commands) > 100
     bare = [re.sub(r"'[^']*'|#.*", "", x) for x in commands]
     assert [x for x in bare if re.search(r"\w>\w", x)] == []
+
+
+def blocks(page: Path, languages: str) -> list[str]:
+    pattern = rf"^```(?:{languages})\b[^\n]*\n(.*?)^```"
+    return re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples_of_topologies_are_toml(page):
+    for block in blocks(page, "toml"):
+        tomllib.loads(block)
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    for line in "\n".join(blocks(page, "sh|console|powershell")).splitlines():
+        for part in re.split(r"&&|\|", line.partition(" #")[0]):
+            if found := re.match(r"(?:\$ |sudo )*(?:\S*/)?otterctl (.+)", part.strip()):
+                yield found[1].split(" -- ")[0].split()
+
+
+def options(command: click.Command) -> set[str]:
+    found = [p for p in command.params if isinstance(p, click.Option)]
+    return {name for p in found for name in (*p.opts, *p.secondary_opts)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples_name_verbs_and_options_that_there_are(page):
+    for words in commands(page):
+        command, rest, context = cli, words, click.Context(cli)
+        while isinstance(command, click.Group):
+            while rest[0] in options(command):  # those before the verb have a value each
+                rest = rest[2:]
+            command, rest = command.get_command(context, rest[0]), rest[1:]
+            assert command is not None, words
+        named = {word.partition("=")[0] for word in rest if re.match(r"--?[a-zA-Z]", word)}
+        several = {word for word in named if re.fullmatch(r"-[a-zA-Z]{2,}", word)}
+        assert named - several <= options(command), words
 
 
 def test_what_is_stale_is_named_and_mended(tmp_path):
