@@ -80,6 +80,8 @@ def command(
     target = into or Path(name)
     if target.exists() and any(target.iterdir()):
         raise OtterError(f"{target}: exists and is not empty", hint="pick another name or --into")
+    if weights is not None:
+        _check_weights(weights)  # before anything is written: the next try finds an empty folder
     words = {"@NAME@": name, "@MODEL@": model or "", "@TASK@": task or ""}
     template = "huggingface" if model else "init"
     written = _copy(resources.files("otter_ctl") / "templates" / template, target, words)
@@ -109,16 +111,31 @@ def _name_of(model: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", model.rpartition("/")[2].lower()).strip("-_")[:40]
 
 
+def _check_weights(given: str) -> None:
+    """A model's folder, no larger than what a build takes, or a package that has them."""
+    from otter_ctl.planning.uploads import CONTEXT_LIMIT  # `--help` shouldn't pay for it
+
+    source = Path(given).expanduser()
+    if not source.is_dir():
+        if not re.fullmatch(r"[\w.-]+==[\w.+!-]+", given):
+            raise OtterError(f"{given}: neither a folder nor a package NAME==VERSION")
+        return
+    if not (source / "config.json").is_file():
+        raise OtterError(f"{source}: no config.json in it: not a model's folder")
+    size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+    if size > CONTEXT_LIMIT:
+        raise OtterError(
+            f"{source}: {size >> 20} MiB, a build takes {CONTEXT_LIMIT >> 20}",
+            hint="leave out what isn't needed, name a package, or leave it to the hub",
+        )
+
+
 def _weights(given: str, module: Path) -> Path:
     """Put a model's files beside the module, or name the package that has them."""
     source = Path(given).expanduser()
     if source.is_dir():
-        if not (source / "config.json").is_file():
-            raise OtterError(f"{source}: no config.json in it: not a model's folder")
         shutil.copytree(source, module / "weights")
         return module / "weights"
-    if not re.fullmatch(r"[\w.-]+==[\w.+!-]+", given):
-        raise OtterError(f"{given}: neither a folder nor a package NAME==VERSION")
     requirements = module / "requirements-prepare.txt"
     requirements.write_text(
         f"# Only for prepare.py; never in the image.\n{given}\n", encoding="utf-8"

@@ -51,9 +51,22 @@ def test_a_folder_of_weights_goes_beside_the_module(tmp_path: Path) -> None:
     assert code == 1
     assert "no config.json in it" in said
     (weights / "config.json").write_text("{}")
-    code, said = init("x", "--into", tmp_path / "y", *more)
+    code, said = init("x", "--into", tmp_path / "x", *more)  # nothing of the first try is there
     assert code == 0, said
-    assert (tmp_path / "y" / "model" / "weights" / "config.json").is_file()
+    assert (tmp_path / "x" / "model" / "weights" / "config.json").is_file()
+
+
+def test_weights_that_no_build_takes_are_told_at_once(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "config.json").write_text("{}")
+    with (weights / "model.safetensors").open("wb") as file:
+        file.truncate(257 << 20)  # sparse: takes no disk
+    more = ("--huggingface", "a/b", "--task", "fill-mask", "--weights", weights)
+    code, said = init("x", "--into", tmp_path / "x", *more)
+    assert code == 1
+    assert "257 MiB, a build takes 256" in said
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(
@@ -76,4 +89,4 @@ def test_what_makes_no_sense_is_said(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert init(*arguments)[0] == code
-    assert why in init(*arguments, *(("--into", "z") if code == 1 else ()))[1]
+    assert why in init(*arguments)[1]
