@@ -106,6 +106,11 @@ class Lab:
 
     def _begun(self, layers: Sequence[Path], lock: int) -> Memory:
         memory = self.folder.read()
+        named = [str(layer.absolute()) for layer in layers]
+        if memory is not None and named and named != memory.layers:
+            there = ", ".join(memory.layers) or "none"
+            hint = "a lab has its layers from the beginning: otterctl lab down, then up"
+            raise LabError(f"its machines see other layers: {there}", hint=hint)
         known = memory.layers if memory is not None else layers
         ssh.require_programs(Path(layer) for layer in known)
         if memory is None:

@@ -24,6 +24,8 @@ def test_up_twice_adds_what_is_missing_and_leaves_the_rest(lab):
     first = lab.pid_of("lab1")
     lab.up(2, docker=False, bare=True)
     lab.up(1, docker=False, bare=True)
+    with pytest.raises(LabError, match="its machines see other layers"):
+        lab.up(2, docker=False, bare=True, layers=[lab.folder.path])
     assert [machine.name for machine in lab.machines()] == ["lab1", "lab2"]
     assert lab.pid_of("lab1") == first
     ssh(lab, "lab1", "test -e /run/mark && ping -c 1 -W 5 lab2")
