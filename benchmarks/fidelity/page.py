@@ -27,16 +27,15 @@ _BUSY = """\
 
 def write(docs: Path, driver: str, machine: Description, taken: Mapping[str, Result]) -> None:
     """Write all of it below `docs`."""
-    reference, pictures = docs / "reference", docs / "pictures"
-    for folder in (reference, pictures):
-        folder.mkdir(parents=True, exist_ok=True)
+    reference = docs / "reference"
+    reference.mkdir(parents=True, exist_ok=True)
     rows = [row for result in taken.values() for row in result.rows]
     document = {"driver": driver, "machine": machine, "rows": rows}
     (reference / f"links-{driver}.json").write_text(json.dumps(document, indent=1) + "\n")
     (reference / f"links-{driver}.md").write_text(text(driver, machine, taken), encoding="utf-8")
     for name, result in taken.items():
         if result.panels:
-            (pictures / f"links-{driver}-{name}.svg").write_text(svg(result.panels))
+            (reference / f"links-{driver}-{name}.svg").write_text(svg(result.panels))
 
 
 def text(driver: str, machine: Description, taken: Mapping[str, Result]) -> str:
@@ -52,7 +51,7 @@ def _case(driver: str, name: str, result: Result) -> Iterator[str]:
     yield f"## {name.capitalize()}\n"
     if result.panels:
         shown = "; ".join(panel.title for panel in result.panels)
-        yield f"![{shown}](../pictures/links-{driver}-{name}.svg)\n"
+        yield f"![{shown}](links-{driver}-{name}.svg)\n"
     yield "| figure | n | measured | goal | | peers | |"
     yield "|---|--:|--:|--:|---|---|---|"
     for row in result.rows:
