@@ -103,9 +103,15 @@ class Routing:
             self.turned()
 
     def _all_down(self) -> Down:
-        machines = {other.machine for other in self._spec().away}
-        there = (down for machine, down in self._elsewhere.items() if machine in machines)
-        return self._down().union(*there)
+        """Another machine's word is taken for links that there are, and that end there."""
+        found, spec = self._down(), self._spec()
+        if any(self._elsewhere.values()):
+            links = (*spec.links, *spec.beyond)
+            ways = {Way(link.name, *ends) for link in links for ends in _both(link)}
+            for other in spec.away:
+                told = self._elsewhere.get(other.machine, frozenset()) & ways
+                found |= {w for w in told if w.source in other.hosts or w.target in other.hosts}
+        return found
 
     def turned(self) -> None:
         """A link went down, or came up."""
@@ -155,6 +161,10 @@ class Routing:
         text = f"routes of {len(hosts)} hosts are others {took_s * 1e3:.0f} ms after {why}"
         data = {"took_s": took_s, "hosts": len(hosts), "down": sorted(map(str, down))}
         self._tell("network", spec.name, text, "rerouted", data)
+
+
+def _both(link: api.Link) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (link.a, link.b), (link.b, link.a)
 
 
 def _some(what: str, ways: Down) -> str:

@@ -23,8 +23,14 @@ MOST_BYTES = 256 << 20
 ENOUGH = (640, 640)
 """JPEG decodes to a half, a quarter, … in less time; models look at a third of this."""
 
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM")
+"""Others are no photos. Some of those hold whole pictures of another size than they say, which
+nobody looks at before they are decoded; one is a program, for another one to run (EPS)."""
+
 # Our own bound is lower, and is an error instead of a warning.
 Image.MAX_IMAGE_PIXELS = None
+Image.init()  # which of these there are depends on how Pillow was built
+_KNOWN = [name for name in FORMATS if name in Image.OPEN]
 
 
 class PictureError(ValueError):
@@ -48,7 +54,9 @@ def load(source: Path | bytes | NDArray[Any]) -> Image.Image:
             if source.stat().st_size > MOST_BYTES:
                 raise PictureError(f"over {MOST_BYTES >> 20} MiB")
             return _decode(source.read_bytes())
-        return _decode(bytes(source))
+        if not isinstance(source, bytes):
+            raise PictureError(f"a {type(source).__name__} is no picture")
+        return _decode(source)
     except PictureError as exc:
         name = f"{source.name}: " if isinstance(source, Path) else ""
         raise PictureError(f"{name}{exc}") from exc
@@ -58,17 +66,19 @@ def load(source: Path | bytes | NDArray[Any]) -> Image.Image:
 
 def _decode(data: bytes) -> Image.Image:
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
+        file = io.BytesIO(data)
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_KNOWN) as picture:
             _check_size(*picture.size)
             if picture.format == "JPEG":
                 picture.draft(None, ENOUGH)
-            return _rgb(ImageOps.exif_transpose(picture))
+            ImageOps.exif_transpose(picture, in_place=True)
+            return _rgb(picture)
+    except PictureError:
+        raise
     except UnidentifiedImageError:
         raise PictureError("not a picture, or of an unknown format") from None
     # What decoders raise when a file is damaged is their own business; none of it may end us.
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, LookupError) as exc:
-        if isinstance(exc, PictureError):
-            raise
+    except Exception as exc:
         raise PictureError(f"damaged: {exc}") from exc
 
 
@@ -100,12 +110,13 @@ def _check_size(width: int, height: int) -> None:
 def _rgb(picture: Image.Image) -> Image.Image:
     """Any mode; what is transparent is on white, as browsers show it."""
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        values = np.asarray(picture, np.float64)
-        low, high = values.min(), values.max()
-        scaled = (values - low) * (255 / (high - low or 1))
-        picture = Image.fromarray(scaled.round().astype(np.uint8))
+        values = np.array(picture, np.float32)
+        values -= values.min()
+        values *= 255 / (values.max() or 1)
+        picture = Image.fromarray(values.round(out=values).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         layer = picture.convert("RGBA")
-        picture = Image.new("RGBA", layer.size, "white")
-        picture.alpha_composite(layer)
+        picture = Image.new("RGB", layer.size, "white")
+        picture.paste(layer, mask=layer)
+        return picture
     return picture.convert("RGB")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ RATE_HZ = 16_000
 """What Whisper was trained on."""
 
 MAX_BYTES = 512 << 20
+_BLOCK = 1 << 20
+"""Samples that are worked on at once: in between, one takes 8 bytes and more."""
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _TO_THE_END = (0, 0xFFFFFFFF)
 """Sizes that programs write which don't know how long the recording will be."""
@@ -67,15 +70,20 @@ def of_message(value: Any, longest_s: float = math.inf) -> Samples:
         return resample(*decode_wav(value, longest_s), RATE_HZ)
     if not isinstance(value, dict) or not {"samples", "rate_hz"} <= value.keys():
         raise WavError("neither a WAV file nor samples with their rate_hz")
-    samples, rate = np.asarray(value["samples"]), value["rate_hz"]
+    try:
+        samples, rate = np.asarray(value["samples"]), value["rate_hz"]
+    except ValueError as exc:  # lists of different lengths, or too deep
+        raise WavError(f"samples that are no array: {exc}") from exc
     if type(rate) is not int or rate not in _RATES_HZ:
         raise WavError(f"a rate of {rate!r} Hz is not supported (4 to 384 kHz are)")
     if samples.ndim not in (1, 2) or samples.dtype.kind not in "fi":
         raise WavError(f"samples of type {samples.dtype} and shape {samples.shape}")
     _check_length(len(samples) / rate, longest_s)
-    if samples.dtype.kind == "i":
-        samples = _scaled(samples, -float(np.iinfo(samples.dtype).min))
-    return resample(_mixed(samples if samples.ndim == 2 else samples[:, None]), rate, RATE_HZ)
+    full = -float(np.iinfo(samples.dtype).min) if samples.dtype.kind == "i" else 1.0
+    wide = samples if samples.ndim == 2 else samples[:, None]
+    step = max(1, _BLOCK // max(1, wide.shape[1]))
+    parts = (wide[at : at + step] for at in range(0, max(1, len(wide)), step))
+    return resample(_mixed(_scaled(part, full) for part in parts), rate, RATE_HZ)
 
 
 def decode_wav(data: bytes, longest_s: float = math.inf) -> tuple[Samples, int]:
@@ -94,8 +102,12 @@ def decode_wav(data: bytes, longest_s: float = math.inf) -> tuple[Samples, int]:
     body = chunks[b"data"]
     count = len(body) // (size * channels)
     _check_length(count / rate, longest_s)
-    samples = _samples(body[: count * size * channels], encoding, bits)
-    return _mixed(samples.reshape(-1, channels)), rate
+    step, end = max(1, _BLOCK // channels) * size * channels, count * size * channels
+    parts = (
+        _samples(body[at : min(end, at + step)], encoding, bits).reshape(-1, channels)
+        for at in range(0, max(1, end), step)
+    )
+    return _mixed(parts), rate
 
 
 def _check_length(seconds: float, longest_s: float) -> None:
@@ -103,14 +115,16 @@ def _check_length(seconds: float, longest_s: float) -> None:
         raise WavError(f"{seconds:.0f} s of sound, at most {longest_s:g} s are heard at a time")
 
 
-def _mixed(samples: NDArray[Any]) -> Samples:
-    """One channel of several, [n, channels]."""
-    if not samples.size:
-        raise WavError("no sound in it")
-    if not np.isfinite(samples).all():
-        raise WavError("samples that are not numbers")
-    mono: Samples = samples.mean(axis=1).astype(np.float32)
-    return mono
+def _mixed(parts: Iterable[NDArray[Any]]) -> Samples:
+    """One channel of several, [n, channels], part by part."""
+    found: list[Samples] = []
+    for samples in parts:
+        if not samples.size:
+            raise WavError("no sound in it")
+        if not np.isfinite(samples).all():
+            raise WavError("samples that are not numbers")
+        found.append(samples.mean(axis=1).astype(np.float32))
+    return np.concatenate(found)
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:

@@ -21,7 +21,7 @@ from otter_agent.leasing.fair import Fair
 from otter_agent.leasing.words import Held, Member, Report, Told
 
 THINGS = 16
-"""That modules may name; more are refused."""
+"""That a module may name; more are refused. Others' are their own affair."""
 CONNECTIONS = 64
 """Of one member at once."""
 _LONGEST_NAME = 32
@@ -128,19 +128,20 @@ class Arbiter:
             data = b""
         if data == b"r":
             self._give_back(request, asker)
-        elif data.startswith(b"a ") and not asker.thing and (fair := self._fair(data[2:])):
+        elif data.startswith(b"a ") and not asker.thing and (fair := self._fair(asker, data[2:])):
             asker.thing = data[2:].decode()
             fair.weigh(asker.member, self._doors[asker.member].member.weight)
             fair.ask(asker.member, request, self._clock())
         else:
             self._leave(request)  # its end, or nonsense
 
-    def _fair(self, name: bytes) -> Fair | None:
-        """What is shared under a name; None: that can't be one, or there are too many."""
+    def _fair(self, asker: _Asker, name: bytes) -> Fair | None:
+        """What is shared under a name; None: that can't be one, or it has named too many."""
         text = name.decode("ascii", "replace")
         if not text.isprintable() or not 0 < len(text) <= _LONGEST_NAME:
             return None
-        if text not in self._things and len(self._things) >= THINGS:
+        its = [thing for thing, fair in self._things.items() if asker.member in fair.members]
+        if text not in its and len(its) >= THINGS:
             return None
         return self._things.setdefault(text, Fair())
 
@@ -229,6 +230,7 @@ class Arbiter:
             self._leave(request)
         for fair in self._things.values():
             fair.drop(name, self._clock())
+        self._things = {thing: fair for thing, fair in self._things.items() if fair.members}
         door = self._doors.pop(name)
         self._work.pop(door.listener.fileno(), None)
         door.close()

@@ -31,24 +31,30 @@ class Leases:
         """One more, or another weight of one: it can ask when this returns.
 
         Raises:
-            OSError: There is no arbiter to be had.
+            OSError: There is no arbiter to be had, or it can't serve this one.
         """
         with self._guard:
             self._members[member.name] = member
-            self._say()
+            failed = self._say().failed
+        for why in failed:  # what another one does to its folder is its own affair
+            if why.startswith(f"{member.name}: "):
+                raise OSError(f"no turns for {why}")
 
     def keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
         """Exactly these share from now on; what each had.
 
         Raises:
-            OSError: There is no arbiter to be had.
+            OSError: There is no arbiter to be had, or it can't serve all.
         """
         with self._guard:
             self._members = dict(members)
             if not members:
                 self._end()
                 return ()
-            return self._say().held
+            report = self._say()
+        if report.failed:
+            raise OSError(f"no turns for {'; '.join(report.failed)}")
+        return report.held
 
     def _say(self) -> Report:
         told = Told(members=tuple(self._members.values()))
@@ -64,8 +70,6 @@ class Leases:
             report = api.decode(line, Report)
         except msgspec.DecodeError as error:
             raise OSError(f"the arbiter of turns doesn't answer: {error}") from error
-        if report.failed:
-            raise OSError(f"no turns for {'; '.join(report.failed)}")
         return report
 
     def _end(self) -> None:

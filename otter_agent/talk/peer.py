@@ -53,6 +53,7 @@ class Peer:
         self._number = 0
         self._open: OrderedDict[int, Now] = OrderedDict()
         self._unanswered = self._since = 0
+        self._asked_s = self._doubted_s = -math.inf
         self._their_life = ""
         self._last = 0
         self._error: tuple[float | None, float] = (None, 0.0)
@@ -69,7 +70,7 @@ class Peer:
     def ask(self, now: Now, error_s: float | None, news: News) -> Said:
         """A question, with all there is to say."""
         said = self._say(now, error_s, news, asks=True)
-        self._open[said.number] = now
+        self._open[said.number], self._asked_s = now, now.steady_s
         while len(self._open) > _OPEN:
             self._open.popitem(last=False)
         pause = self._pause()
@@ -83,6 +84,18 @@ class Peer:
         """There is news: it is said at once, and again until it is known to have come."""
         self._unanswered, self._since = 1, self._number + 1
         self.due_s = -math.inf
+
+    def is_owed(self, counted: bool, now: Now) -> bool:
+        """Whether a question is to be answered; `counted`: what `hear` said of it.
+
+        Others, too, as who has begun anew isn't known yet; but seldom: somebody may repeat them.
+        """
+        if counted:
+            return True
+        if now.steady_s - self._doubted_s < FIRST_S:
+            return False
+        self._doubted_s = now.steady_s
+        return True
 
     def answer(self, said: Said, now: Now, came: Now, error_s: float | None, news: News) -> Said:
         """To a question that came."""
@@ -111,7 +124,8 @@ class Peer:
         asked = self._open.pop(said.heard.number, None) if said.heard and said.to else None
         if asked is None and (said.life != self._their_life or said.number <= self._last):
             if said.life != self._their_life:
-                self.due_s = min(self.due_s, came.steady_s)  # who is that? Its answer tells
+                # Who is that? Its answer tells. Somebody may repeat it: all the same not at once.
+                self.due_s = min(self.due_s, max(came.steady_s, self._asked_s + FIRST_S))
             return False
         if asked is not None and said.heard is not None:
             took_s = came.steady_s - asked.steady_s

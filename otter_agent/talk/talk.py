@@ -226,7 +226,7 @@ class Talk:
             return
         known, due = len(line.peer.samples), line.peer.due_s
         counts = line.peer.hear(said, came)
-        if said.asks:
+        if said.asks and line.peer.is_owed(counts, came):
             error_s, news = self._error_s(), self._say()
             self._send(line, line.peer.answer(said, _now(), came, error_s, news))
         if counts and line.peer.news is not None:

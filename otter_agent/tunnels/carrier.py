@@ -177,9 +177,10 @@ class Carrier:
     # --- packets -------------------------------------------------------------------------------
 
     def _forth(self, tunnel: Tunnel) -> None:
-        if not tunnel.forth():
+        # Until the kernel takes more, packets wait in the device: here they would fill memory.
+        if not tunnel.port.stalled and not tunnel.forth():
             self.drop(tunnel.mesh, tunnel.wanted.link)
-        elif tunnel.port.stalled:  # what is more waits in the device
+        elif tunnel.port.stalled:
             self._pause(tunnel)
 
     def _pause(self, tunnel: Tunnel) -> None:
@@ -219,9 +220,9 @@ class Carrier:
                 now = time.monotonic()
                 for one in group:
                     answer = tunnel.session.greeted(one, source, now)
-                    if answer is not None:
+                    if answer is not None and not port.stalled:
                         port.send([(len(answer), (answer,))], source)
-                self._greet_s = 0.0
+                self._greet_s = min(self._greet_s, tunnel.session.next_s)
 
     def _greet(self, now: float) -> None:
         """Send greetings that are due."""

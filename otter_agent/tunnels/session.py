@@ -35,7 +35,9 @@ _QUICK = 40
 SILENT_S = 3 * KEEP_S
 """After so long without a greeting they are taken to be gone, and greeted as at first."""
 _ANSWER_S = 0.02
-"""Answers aren't sent more often than this, whoever repeats what he has heard."""
+"""Answers aren't sent to one address more often than this, whoever repeats what he has heard."""
+_ASKERS = 256
+"""So many addresses are told apart in that time: what is sent to more of them isn't answered."""
 _FORMER = 64
 _MASK = (1 << WINDOW) - 1
 
@@ -102,7 +104,7 @@ class Session:
         self._window = Window()
         self._in: Keyed | None = None
         self._out: Keyed | None = None
-        self._answered_s = -math.inf
+        self._answered: dict[Address, float] = {}
         self.next_s = -math.inf if opens else math.inf
 
     # --- greetings ---------------------------------------------------------------------------
@@ -132,7 +134,7 @@ class Session:
             self.replayed += 1
             return None
         if said.other != self._own:
-            return self._answer(said.own, now)
+            return self._answer(said.own, source, now)
         new, count = said.own != self._other, datagrams.serial_of(datagram)
         if new:
             self._join(said.own)
@@ -142,12 +144,17 @@ class Session:
         self._last_greeting = count
         self.address, self.heard_s, self.joined = source, now, True
         self.next_s = min(self.next_s, now + KEEP_S)
-        return self._answer(said.own, now) if new or not said.knows else None
+        return self._answer(said.own, source, now) if new or not said.knows else None
 
-    def _answer(self, other: bytes, now: float) -> bytes | None:
-        if now - self._answered_s < _ANSWER_S:
+    def _answer(self, other: bytes, source: Address, now: float) -> bytes | None:
+        """By address: who repeats old greetings must not keep the other end from its answer."""
+        for known, at_s in list(self._answered.items()):
+            if now - at_s < _ANSWER_S:
+                break  # they are in the order of their times
+            del self._answered[known]
+        if source in self._answered or len(self._answered) >= _ASKERS:
             return None
-        self._answered_s = now
+        self._answered[source] = now
         return self._greeting(other)
 
     def _greeting(self, other: bytes | None = None) -> bytes:

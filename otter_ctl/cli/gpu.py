@@ -46,11 +46,12 @@ def ls(session: Session, as_json: bool) -> None:
 
 def _show(states: dict[str, api.GpuState]) -> None:
     from otter_ctl.cli.tables import print_table
+    from otter_ctl.printable import printable_lines
 
     gpus = [(name, gpu) for name, state in states.items() for gpu in state.gpus]
     for name, state in states.items():
         if state.why:
-            click.echo(f"{name}: {state.why}", err=True)
+            click.echo(f"{name}: {printable_lines(state.why)}", err=True)
     if gpus:
         header = ("MACHINE", "GPU", "NAME", "USED", "MEMORY", "CLOCK", "TEMP", "POWER")
         print_table(header, [(name, *_row(gpu)) for name, gpu in gpus])

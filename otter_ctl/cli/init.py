@@ -15,7 +15,7 @@ import click
 from net.errors import OtterError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-MODEL = re.compile(r"([\w.-]+/)?[\w.-]+")
+MODEL = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)  # its last part becomes a folder's name
 TASKS = (
     "audio-classification", "automatic-speech-recognition", "depth-estimation",
     "feature-extraction", "fill-mask", "image-classification", "image-feature-extraction",

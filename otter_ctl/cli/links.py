@@ -10,6 +10,7 @@ import click
 from net.links.words import link_text, name_of
 from net.units import format_duration, format_rate
 from otter_agent import api
+from otter_ctl.printable import printable_lines
 
 LATE_S = 0.001
 """Mean lateness of a link's packets that tells of an overloaded machine."""
@@ -33,11 +34,12 @@ def show_links(links: Sequence[api.LinkStatus]) -> None:
     for link in links:
         way = f"{link.name}:{link.from_}>{link.to}"
         if link.error:
-            click.secho(f"  {way}: {link.error}", fg="red")
+            click.secho(printable_lines(f"  {way}: {link.error}"), fg="red")
         for field, why in link.lacks.items():
-            click.secho(f"  {way}: {name_of(field)} is not made: {why}", fg="yellow")
+            line = f"  {way}: {name_of(field)} is not made: {why}"
+            click.secho(printable_lines(line), fg="yellow")
     for line in too_slow(links):
-        click.secho(f"  {line}", fg="yellow")
+        click.secho(printable_lines(f"  {line}"), fg="yellow")
 
 
 def show_tunnels(links: Sequence[api.LinkStatus]) -> None:
@@ -57,7 +59,7 @@ def show_tunnels(links: Sequence[api.LinkStatus]) -> None:
         ],
     )
     for why in dict.fromkeys(x.tunnel.why for x in away if x.tunnel is not None and x.tunnel.why):
-        click.echo(f"  {why}")
+        click.echo(printable_lines(f"  {why}"))
 
 
 def network(tunnel: api.TunnelState | api.Tunnel) -> str:
@@ -117,7 +119,7 @@ def doubts(fidelity: api.Fidelity) -> list[str]:
 def show_doubts(fidelity: api.Fidelity) -> None:
     """The same on stderr."""
     for line in doubts(fidelity):
-        click.secho(line, fg="yellow", err=True)
+        click.secho(printable_lines(line), fg="yellow", err=True)
 
 
 def show_cells(cells: Sequence[api.CellStatus]) -> None:

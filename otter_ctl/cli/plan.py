@@ -205,7 +205,7 @@ def tunnels(prepared: Prepared) -> list[tuple[str, str, api.Tunnel]]:
 
 def _show_tunnels(prepared: Prepared) -> None:
     for name, machine, tunnel in tunnels(prepared):
-        why = f": {tunnel.why}" if tunnel.why else ""
+        why = f": {printable(tunnel.why)}" if tunnel.why else ""
         click.echo(f"  link {name} leaves {machine} by {tunnel.kind}, {network(tunnel)}{why}")
 
 

@@ -87,6 +87,7 @@ async def _try(
     sending: Sending, source: ImageCalls, target: ImageCalls, on_progress: OnProgress
 ) -> None:
     offer = await source.offer(sending.reference)
+    _check(sending.reference, offer, source.machine)
     try:
         needs = await target.needs(offer)
         if needs.present:
@@ -109,6 +110,17 @@ async def _try(
     finally:
         with contextlib.suppress(OtterError):  # it forgets by itself, later
             await source.release(offer)
+
+
+def _check(reference: str, offer: api.ImageOffer, machine: str) -> None:
+    """Under another name it would become another image of the receiver's: the base of all its own.
+
+    Raises:
+        AgentFault: It is offered so.
+    """
+    if offer.reference != reference:
+        text = f"asked for image {reference} it offers {offer.reference[:80]!r}"
+        raise AgentFault(machine, api.Problem(code="corrupt", message=text))
 
 
 async def _counted(

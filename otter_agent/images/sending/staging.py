@@ -25,6 +25,9 @@ from otter_agent.images.steps import to_end
 _PART = ".part"
 _KEPT_S = 7 * 86400.0
 """What nobody has gone on with for so long is given up."""
+SPARE_BYTES, SPARE_RATIO = 64 << 20, 0.01
+"""Of the disk, the less of both: stays free, as a sender can send what has no end. The agent's own
+state is on that disk, too."""
 _DISK_HINT = "free some space there, e.g. with `otterctl image prune`, and apply again"
 
 
@@ -85,6 +88,7 @@ class Staging:
 
         def write(chunk: bytes) -> None:
             for piece in unpacker.feed(chunk):
+                self._spare_some()
                 file.write(piece)
                 hashed.update(piece)
 
@@ -104,6 +108,12 @@ class Staging:
             raise _corrupt(digits, "its content has another digest")
         self._hashes.pop(digits, None)
         part.rename(self.path(digits))
+
+    def _spare_some(self) -> None:
+        status = os.statvfs(self.folder)
+        spare = min(SPARE_BYTES, status.f_blocks * status.f_frsize * SPARE_RATIO)
+        if status.f_bavail * status.f_frsize < spare:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _hashed(self, digits: str) -> Any:
         """The hash of what is here of a layer. Blocking."""

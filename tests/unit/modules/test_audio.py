@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,20 @@ def test_an_hour_is_too_long_for_a_question_and_refused_at_once(tmp_path: Path) 
         load_wav(file, 300)
 
 
+def test_a_large_recording_takes_little_more_than_itself() -> None:
+    data = wav(1, 8, bytes(64 * 500_000), channels=64)
+    integers = np.zeros((500_000, 64), np.int8)
+    tracemalloc.start()
+    try:
+        samples, _ = decode_wav(data)
+        assert np.array_equal(of_message({"samples": integers, "rate_hz": RATE}), samples + 1)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert samples.shape == (500_000,)
+    assert most < 3 * len(data)
+
+
 TONE_F32 = TONE.astype(np.float32)
 
 
@@ -175,6 +190,7 @@ def test_messages_bring_sound(value: object) -> None:
         ({"samples": TONE_F32, "rate_hz": 16_000.0}, "16000.0 Hz"),
         ({"samples": TONE_F32[:0], "rate_hz": RATE}, "no sound"),
         ({"samples": np.zeros((2, 2, 2)), "rate_hz": RATE}, "shape"),
+        ({"samples": [[0.0], [0.0, 0.0]], "rate_hz": RATE}, "no array"),
         ({"samples": np.array(["a"]), "rate_hz": RATE}, "type"),
         ({"samples": np.array([np.inf]), "rate_hz": RATE}, "not numbers"),
         ({"samples": np.zeros(20 * RATE), "rate_hz": RATE}, "20 s of sound"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import struct
 import time
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,6 +124,31 @@ def test_100_megapixels_are_refused_before_they_are_decoded() -> None:
     with pytest.raises(PictureError, match="100 million; at most 64 million"):
         load(data)
     assert time.process_time() - began < 0.1
+
+
+def test_pictures_within_others_are_refused_before_they_are_decoded() -> None:
+    """An icon says that it is small, and holds a PNG of another size."""
+    inner = encoded(Image.new("1", (10_000, 10_000)))
+    entry = struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 32, len(inner), 22)
+    with pytest.raises(PictureError, match="unknown format"):
+        load(struct.pack("<HHH", 0, 1, 1) + entry + inner)
+
+
+def test_grey_pictures_of_16_bits_take_little_memory() -> None:
+    data = encoded(Image.new("I;16", (2000, 2000)))
+    tracemalloc.start()
+    try:
+        load(data)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10 * 2000 * 2000  # Pillow's own, which isn't counted, is 4 bytes a pixel
+
+
+@pytest.mark.parametrize("value", ["a text", 10**12, None, [1, 2], {"a": 1}])
+def test_other_values_are_refused(value: Any) -> None:
+    with pytest.raises(PictureError, match="is no picture"):
+        load(value)
 
 
 def test_a_large_photo_is_decoded_smaller() -> None:

@@ -144,3 +144,11 @@ async def test_static_routes_stay(world):
     world.spec = msgspec.structs.replace(world.spec, routing="static")
     world.down = AB
     assert world.routing.routed(world.spec) is world.spec
+
+
+async def test_another_machine_is_believed_of_links_that_end_there(world):
+    world.spec = msgspec.structs.replace(ring(), away=(api.Away(machine="m2", hosts=("c",)),))
+    told = AB | both("bc", "b", "c") | both("no such", "c", "a")
+    world.routing.hear("m2", told)
+    found = world.routing.routed(world.spec)
+    assert found.hosts == shortest(ring(), both("bc", "b", "c")).hosts

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+import otter_ctl
 from otter_ctl.cli.init import TASKS, command
 
 
@@ -41,6 +44,25 @@ def test_every_task_has_a_kind_of_input(tmp_path: Path) -> None:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "KINDS"
     )  # fmt: skip
     assert sorted(ast.literal_eval(kinds)) == sorted(TASKS)
+
+
+def test_what_a_model_cannot_take_is_told_and_ends_nothing() -> None:
+    file = Path(otter_ctl.__file__).parent / "templates" / "huggingface" / "model" / "tasks.py"
+    spec = importlib.util.spec_from_file_location("tasks", file)
+    assert spec is not None
+    assert spec.loader is not None
+    tasks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tasks)
+
+    def model(text: str) -> Any:
+        raise RuntimeError(f"{len(text)} letters\nare too many")
+
+    with pytest.raises(tasks.InputError, match=r"the model can't take it: 5 letters$"):
+        tasks.given(model, tasks.text_of)("hello")
+    assert tasks.given(str.upper, tasks.text_of)("hello") == "HELLO"
+    for sound in ({"samples": [0.0], "rate_hz": float("inf")}, b"RIFF", {}):
+        with pytest.raises(tasks.InputError, match="a sound was expected"):
+            tasks.audio_of(sound)
 
 
 def test_a_folder_of_weights_goes_beside_the_module(tmp_path: Path) -> None:
@@ -79,6 +101,8 @@ def test_weights_that_no_build_takes_are_told_at_once(tmp_path: Path) -> None:
         (("--huggingface", "a/b", "--task", "image-clasification"), 2,
          "did you mean image-classification?"),
         (("--huggingface", "a/b/c", "--task", "fill-mask"), 2, "OWNER/NAME"),
+        (("x", "--huggingface", "..", "--task", "fill-mask"), 2, "OWNER/NAME"),
+        (("x", "--huggingface", "a/..", "--task", "fill-mask"), 2, "OWNER/NAME"),
         (("--huggingface", 'a"b', "--task", "fill-mask"), 2, "OWNER/NAME"),
         (("--huggingface", "a/b", "--task", "fill-mask", "--weights", "/no/such"), 1,
          "neither a folder nor a package"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from otter_agent import api
 from otter_agent.links.base import Counters
 from otter_agent.links.counting import counted
 from otter_agent.links.ways import Way
-from otter_ctl.cli.links import show_links, too_slow
+from otter_ctl.cli.gpu import _show
+from otter_ctl.cli.links import show_doubts, show_links, show_tunnels, too_slow
 
 
 def link(name="radio", driver="tun"):
@@ -51,3 +54,16 @@ def test_of_many_such_links_some_are_named():
     lines = too_slow(counted(links, {Way(x.name, "a", "b"): slow for x in links}))
     assert len(lines) == 9
     assert lines[-1] == "and 22 more likewise"
+
+
+def test_nothing_that_a_machine_tells_is_obeyed_by_the_terminal(capsys):
+    evil = "\x1b[2Jall is well"
+    told = replace(link(), error=evil, lacks={"jitter_s": evil}, tunnel=api.TunnelState(why=evil))
+    show_links([told])
+    show_tunnels([told])
+    doubt = api.Doubt(cause="late", text=evil, since=0.0, until=1.0, seconds=1.0)
+    show_doubts(api.Fidelity(run="r", valid=False, why=(doubt,), checked_s=1.0))
+    _show({"m1": api.GpuState(why=evil)})
+    shown = "".join(capsys.readouterr())
+    assert shown.count("all is well") == 5
+    assert "\x1b[2J" not in shown

@@ -53,7 +53,23 @@ def load(task: str, folder: Path) -> Callable[[Any], Any]:
         why = (str(exc).strip() or repr(exc)).splitlines()[0][:300]
         raise WeightsError(f"{folder.name} can't be loaded for {task}: {why}") from exc
     take = {"text": text_of, "image": image_of, "audio": audio_of, "both": both_of}[KINDS[task]]
-    return lambda value: plain(run(take(value)))
+    return given(run, take)
+
+
+def given(run: Callable[[Any], Any], take: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The model, which says of what it can't take why; `take` makes of a value what it takes."""
+
+    def work(value: Any) -> Any:
+        taken = take(value)
+        try:
+            return plain(run(taken))
+        except InputError:
+            raise
+        except Exception as exc:  # a text that is too long, one without a mask: each has its own
+            why = (str(exc).strip() or repr(exc)).splitlines()[0][:300]
+            raise InputError(f"the model can't take it: {why}") from exc
+
+    return work
 
 
 def _pipeline(task: str, folder: Path) -> Callable[[Any], Any]:
@@ -111,7 +127,7 @@ def image_of(value: Any) -> Any:
         data = value.read_bytes() if isinstance(value, Path) else value
         if isinstance(data, bytes):
             return Image.open(io.BytesIO(data)).convert("RGB")
-    except (OSError, ValueError, TypeError, Image.DecompressionBombError) as exc:
+    except Exception as exc:  # what decoders raise of a damaged file is their own business
         raise InputError(f"a picture was expected: {exc}") from exc
     raise InputError(f"a picture was expected, not {_what(value)}")
 
@@ -130,7 +146,7 @@ def audio_of(value: Any) -> Any:
                 both = np.frombuffer(raw, "<i2").reshape(-1, source.getnchannels())
                 samples = (both.mean(axis=1) / 32768).astype(np.float32)
                 rate = source.getframerate()
-    except (OSError, EOFError, KeyError, TypeError, ValueError, wave.Error) as exc:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, OverflowError, wave.Error) as exc:
         if isinstance(exc, InputError):
             raise
         raise InputError(f"a sound was expected: {exc!r}") from exc

@@ -157,6 +157,27 @@ def test_what_was_said_before_is_not_heard_again() -> None:
     assert pair.b.news == News()
 
 
+def test_who_repeats_questions_gets_few_answers_and_makes_nobody_ask() -> None:
+    pair = Pair()
+    old = Peer("a0").ask(pair.now("a"), 0.0, News())
+    pair.round("a")
+    pair.round("b")
+    asked = pair.a.ask(pair.now("a"), 0.0, News())
+    assert pair.b.is_owed(pair.b.hear(asked, pair.now("b")), pair.now("b"))
+    answers = questions = 0
+    for _ in range(1000):  # within a second
+        pair.steady += 0.001
+        now = pair.now("b")
+        for said in (asked, old):
+            answers += pair.b.is_owed(pair.b.hear(said, now), now)
+        if pair.b.is_due(now):
+            pair.b.ask(now, 0.0, News())
+            questions += 1
+    assert 10 <= answers <= 21
+    assert questions <= 21
+    assert pair.b.is_owed(pair.b.hear(pair.a.ask(now, 0.0, News()), now), now)
+
+
 def test_a_new_life_is_heard_after_one_question() -> None:
     pair = Pair()
     pair.round("a")

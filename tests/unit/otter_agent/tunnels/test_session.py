@@ -118,6 +118,25 @@ def test_what_is_repeated_from_elsewhere_moves_nobody() -> None:
     assert net.ends[B].address == A
 
 
+def test_who_repeats_greetings_keeps_nobody_from_an_answer() -> None:
+    """They are answered where they come from; the other end's own is, too."""
+    net = Net()
+    old = net.ends[A].due(0.0)
+    fresh = net.fresh(A).due(0.0)
+    assert old is not None
+    assert fresh is not None
+    for number in range(1, 100):
+        net.ends[B].greeted(memoryview(old), ("198.51.100.1", number), 0.0)
+    assert net.ends[B].greeted(memoryview(fresh), A, 0.0) is not None
+    assert net.ends[B].greeted(memoryview(fresh), A, 0.01) is None
+    answers = [
+        net.ends[B].greeted(memoryview(old), ("198.51.100.2", number), 0.01)
+        for number in range(1, 1000)
+    ]
+    assert len([answer for answer in answers if answer is not None]) < 300
+    assert net.ends[B].greeted(memoryview(fresh), A, 0.1) is not None
+
+
 def test_who_has_another_key_is_nobody() -> None:
     net = Net()
     stranger = Session(OTHER_KEY, 5, B, bytes(15) + b"s", first=True)

@@ -93,6 +93,13 @@ async def test_a_full_disk_is_told_and_what_came_makes_room(staging, monkeypatch
     assert os.strerror(errno.ENOSPC)
 
 
+async def test_what_has_no_end_leaves_some_room_on_the_disk(staging, monkeypatch):
+    monkeypatch.setattr("otter_agent.images.sending.staging.SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr("otter_agent.images.sending.staging.SPARE_RATIO", 1.0)
+    assert await code_of(staging.take(DIGITS, 0, stream(*whole()))) == "no-space"
+    assert list(staging.folder.iterdir()) == []
+
+
 def test_what_cant_fit_is_refused_before_it_comes(staging, tmp_path):
     staging.check_room("x", 1000, 1000, tmp_path)
     with pytest.raises(AgentError, match=r"x needs .* TB|x needs .* GB") as caught:
