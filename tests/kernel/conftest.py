@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 IN_GUEST = "OTTER_GUEST" in os.environ
 REPORTS = os.environ.get("OTTER_GUEST_REPORTS")
 ON_THE_MACHINE = {"test_launcher.py"}
-LIMIT_S = 1200
+LIMIT_S = 1800
 CANNOT_BOOT = 125
 
 # What the guest said of each test: its reports by node id.
