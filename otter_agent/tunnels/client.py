@@ -42,6 +42,7 @@ class Tunnels:
         self._pid: int | None = None
         self._watched: int | None = None
         self._meshes: set[str] = set()
+        self._lost: set[str] = set()
 
     def keep(self, mesh: str, links: Sequence[api.Link]) -> None:
         """Let go of all of a mesh but these: their namespaces may be about to go."""
@@ -62,12 +63,13 @@ class Tunnels:
             if not links:
                 self._forget(mesh)
                 return
-            self._meshes.add(mesh)
             try:
                 problems = self._set(mesh, links)
             except OSError as error:
                 self._end()
+                self._lost.discard(mesh)  # it is told by this
                 raise self._failed(mesh, str(error)) from error
+            self._meshes.add(mesh)
         if problems:
             raise self._failed(mesh, "; ".join(problems))
 
@@ -88,12 +90,12 @@ class Tunnels:
                 self._end()
 
     def lost(self) -> list[str]:
-        """Meshes whose tunnels the process carried that has ended by itself."""
+        """Meshes whose tunnels a process carried that has ended, by itself or since it hung."""
         with self._guard:
-            if self._watched is None or not beside.ended(self._watched, 0):
-                return []
-            self._unwatch()
-            return sorted(self._meshes)
+            if self._watched is not None and beside.ended(self._watched, 0):
+                self._unwatch()
+            found, self._lost = sorted(self._lost & self._meshes), set()
+            return found
 
     # --- how -------------------------------------------------------------------------------------
 
@@ -215,8 +217,10 @@ class Tunnels:
         self._pid = pid if self._watched is not None else None
 
     def _unwatch(self) -> None:
+        """It has ended, or is ended: nothing of what it carried is any more."""
         if self._watched is not None:
             os.close(self._watched)
+            self._lost |= self._meshes
         self._watched = self._pid = None
 
     def _failed(self, mesh: str, why: str) -> NetworkError:
