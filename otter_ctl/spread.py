@@ -145,7 +145,7 @@ class Fleet(Meshes):
     ) -> list[api.LinkStatus]:
         """Change links by hand, each direction where it is made scarce: all of them, or none."""
         found, agents = await self.places.parts(mesh), await self.places.clients(mesh)
-        return await byhand.links(agents, found.lost, mesh, changes, check=check)
+        return await byhand.links(agents, found, mesh, changes, check=check)
 
     async def budgets(self, mesh: str) -> list[api.BudgetStatus]:
         """The hosts and modules of a mesh, machine by machine."""
@@ -162,7 +162,7 @@ class Fleet(Meshes):
     ) -> list[api.BudgetStatus]:
         """Change hosts and modules by hand, where they are: all of them, or none."""
         found, agents = await self.places.parts(mesh), await self.places.clients(mesh)
-        return await byhand.budgets(agents, found.lost, mesh, changes, check=check)
+        return await byhand.budgets(agents, found, mesh, changes, check=check)
 
     async def put_secrets(self, mesh: str, values: Mapping[str, str]) -> api.MeshStatus:
         """Send each machine the values that its modules need."""
