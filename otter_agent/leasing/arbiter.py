@@ -229,6 +229,8 @@ class Arbiter:
             self._leave(request)
         for fair in self._things.values():
             fair.drop(name, self._clock())
+        # A name that nobody shares any more is none of the `THINGS` that may be named.
+        self._things = {what: fair for what, fair in self._things.items() if fair.members}
         door = self._doors.pop(name)
         self._work.pop(door.listener.fileno(), None)
         door.close()

@@ -26,6 +26,12 @@ class Leases:
         self._path = path
         self._guard = threading.Lock()
         self._members: dict[str, Member] = {}
+        self._ended = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody shares, and no arbiter is there."""
+        return self._ended and not self._members
 
     def put(self, member: Member) -> None:
         """One more, or another weight of one: it can ask when this returns.
@@ -35,6 +41,7 @@ class Leases:
         """
         with self._guard:
             self._members[member.name] = member
+            self._ended = False
             self._say()
 
     def keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
@@ -44,9 +51,10 @@ class Leases:
             OSError: There is no arbiter to be had.
         """
         with self._guard:
-            self._members = dict(members)
+            self._members, self._ended = dict(members), False
             if not members:
                 self._end()
+                self._ended = True
                 return ()
             return self._say().held
 
