@@ -13,7 +13,7 @@ from otter_ctl.machine.steps import ROOM_BYTES
 CLOCK_S = 0.5
 """Beyond this a clock is worth a word; meshes take offsets into account."""
 _FEATURES = {
-    "vxlan": ("links to other machines", "modprobe vxlan; else hosts here have none"),
+    "vxlan": ("links to other machines", "modprobe vxlan; else a process carries them over UDP"),
     "htb": ("rates in the kernel", "modprobe sch_htb; else links are shaped in user space"),
     "netem": ("delays in the kernel", "modprobe sch_netem; else links are shaped in user space"),
     "nftables": ("nothing of OTTER's", "not needed"),

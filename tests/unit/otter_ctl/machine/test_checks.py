@@ -95,6 +95,13 @@ def test_a_ready_machine_is_usable_whatever_is_only_worth_knowing() -> None:
     assert not usable(checks("pi", seen(facts())))
 
 
+def test_without_vxlan_links_go_another_way() -> None:
+    none = facts(features={**facts().features, "vxlan": "no"})
+    ok, _, todo = by_name(seen(none, info()))["vxlan"]
+    assert ok is None
+    assert "over UDP" in todo
+
+
 def test_lines_that_are_no_probe_are_told_apart() -> None:
     assert parse("") is None
     assert parse(SAID.replace("end=yes\n", "")) is None
