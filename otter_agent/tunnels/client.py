@@ -17,6 +17,7 @@ import msgspec
 
 from otter_agent import api, beside
 from otter_agent.errors import NetworkError
+from otter_agent.links.talk import LENGTH, pack
 from otter_agent.links.tun import device
 from otter_agent.network import names, namespaces
 from otter_agent.network.state import TALK
@@ -25,6 +26,7 @@ from otter_agent.tunnels import protocol
 LOG = "tunnels.log"
 _ANSWER_S = 20.0
 _IDLE_S = 2.0
+_END_S, _HUNG_S = 5.0, 0.1
 
 
 class Tunnels:
@@ -66,7 +68,7 @@ class Tunnels:
             try:
                 problems = self._set(mesh, links)
             except OSError as error:
-                self._end()
+                self._end(error)
                 self._lost.discard(mesh)  # it is told by this
                 raise self._failed(mesh, str(error)) from error
             self._meshes.add(mesh)
@@ -174,7 +176,7 @@ class Tunnels:
     def _ask(
         self, request: protocol.Request, devices: Sequence[int], *, start: bool = False
     ) -> protocol.Answer:
-        """Raises `OSError`: nobody is there, or isn't understood."""
+        """Raises `OSError`: nobody is there, or one of another version."""
         connection = beside.connected(self._path)
         if connection is None:
             if not start:
@@ -183,16 +185,18 @@ class Tunnels:
             connection = beside.start(self._path, __package__, words, LOG)
         with connection:
             connection.settimeout(_ANSWER_S)
-            data = protocol.pack(request)
+            data = pack(request)
             sent = socket.send_fds(connection, [data], list(devices))
             if sent < len(data):
                 connection.sendall(data[sent:])
-            (length,) = protocol.LENGTH.unpack(_exactly(connection, protocol.LENGTH.size))
+            (length,) = LENGTH.unpack(_exactly(connection, LENGTH.size))
             try:
                 answer = api.decode(_exactly(connection, length), protocol.Answer)
             except msgspec.DecodeError as error:
                 raise ConnectionError(f"it isn't understood: {error}") from error
         self._watch(answer.pid)
+        if answer.problem:
+            raise ConnectionError(answer.problem)
         return answer
 
     def _forget(self, mesh: str) -> None:
@@ -201,13 +205,15 @@ class Tunnels:
             self._ask(protocol.Request(kind="forget", mesh=mesh), ())
         except ConnectionRefusedError:
             return
-        except OSError:  # it hangs, with namespaces in its hands
-            self._end()
+        except OSError as error:  # it hangs, with namespaces in its hands
+            self._end(error)
 
-    def _end(self) -> None:
+    def _end(self, why: OSError | None = None) -> None:
+        """End it; one that hangs won't do so by itself."""
         self._unwatch()
-        request = protocol.pack(protocol.Request(kind="end"))
-        beside.end(self._path, protocol.MARK, request)
+        patience_s = _HUNG_S if isinstance(why, TimeoutError) else _END_S
+        request = pack(protocol.Request(kind="end"))
+        beside.end(self._path, protocol.MARK, request, patience_s=patience_s)
 
     def _watch(self, pid: int) -> None:
         if pid == self._pid:

@@ -16,7 +16,9 @@ from helpers import netns
 
 from otter_agent import api
 from otter_agent.errors import NetworkError
+from otter_agent.links.talk import LENGTH, pack
 from otter_agent.network import Network
+from otter_agent.tunnels import protocol
 
 WITHIN_MS = 10_000
 
@@ -84,7 +86,6 @@ def test_one_that_hangs_is_lost_to_all_that_it_carried(
     agent: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("otter_agent.tunnels.client._ANSWER_S", 0.5)
-    monkeypatch.setattr("otter_agent.beside._END_S", 0.5)
     one, other = mesh("one", 1), mesh("other", 2)
     agent.converge(one)
     agent.converge(other)
@@ -94,6 +95,31 @@ def test_one_that_hangs_is_lost_to_all_that_it_carried(
         agent.converge(one)
     except NetworkError:  # it is tried again, by whoever asks
         agent.converge(one)
+    assert "other" in agent.lost_tunnels()
+    agent.converge(other)
+    assert set(agent.tunnels(one)) == set(agent.tunnels(other)) == {"radio"}
+
+
+def test_one_of_another_version_gives_way(
+    agent: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It outlives an upgrade of its agent, whose words it may not know."""
+    one, other = mesh("one", 1), mesh("other", 2)
+    agent.converge(other)
+    (before,) = carriers(tmp_path)
+
+    def newer(message: protocol.Request) -> bytes:
+        if message.kind != "set":
+            return pack(message)
+        body = api.encode(message)[:-1] + b',"newer":1}'
+        return LENGTH.pack(len(body)) + body
+
+    with monkeypatch.context() as upgraded:
+        upgraded.setattr("otter_agent.tunnels.client.pack", newer)
+        with pytest.raises(NetworkError, match="newer"):
+            agent.converge(one)
+    agent.converge(one)
+    assert before not in carriers(tmp_path)
     assert "other" in agent.lost_tunnels()
     agent.converge(other)
     assert set(agent.tunnels(one)) == set(agent.tunnels(other)) == {"radio"}
