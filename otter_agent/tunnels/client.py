@@ -92,12 +92,19 @@ class Tunnels:
                 self._end()
 
     def lost(self) -> list[str]:
-        """Meshes whose tunnels a process carried that has ended, by itself or since it hung."""
-        with self._guard:
+        """Meshes whose tunnels a process carried that has ended, by itself or since it hung.
+
+        Never waits: while somebody speaks to the process, which may hang, nothing is said.
+        """
+        if not self._guard.acquire(blocking=False):
+            return []
+        try:
             if self._watched is not None and beside.ended(self._watched, 0):
                 self._unwatch()
             found, self._lost = sorted(self._lost & self._meshes), set()
             return found
+        finally:
+            self._guard.release()
 
     # --- how -------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,3 +124,15 @@ def test_one_of_another_version_gives_way(
     assert "other" in agent.lost_tunnels()
     agent.converge(other)
     assert set(agent.tunnels(one)) == set(agent.tunnels(other)) == {"radio"}
+
+
+def test_who_asks_for_the_lost_never_waits(agent: Network) -> None:
+    """The agent's event loop does, while others may speak to a process that hangs."""
+    agent.converge(mesh("one", 1))
+    found: list[list[str]] = []
+    assert agent._tunnels is not None
+    with agent._tunnels._guard:
+        asking = threading.Thread(target=lambda: found.append(agent.lost_tunnels()), daemon=True)
+        asking.start()
+        asking.join(WITHIN_MS / 1000)
+        assert found == [[]]
