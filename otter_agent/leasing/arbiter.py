@@ -193,12 +193,14 @@ class Arbiter:
             with suppress(OSError, ValueError):
                 told = api.decode(_line(link), Told)
                 self.ended = told.end
-                self._keep(() if told.end else told.members)
+                self._keep(() if told.end else told.members, more=told.more)
                 link.sendall(api.encode(self.report()) + b"\n")
 
-    def _keep(self, members: tuple[Member, ...]) -> None:
+    def _keep(self, members: tuple[Member, ...], *, more: bool) -> None:
         wanted = {member.name: member for member in members}
         for name in [*self._doors]:
+            if more and name not in wanted:
+                continue
             there = wanted.get(name)
             if there is None or there.socket != self._doors[name].member.socket:
                 self._drop(name)

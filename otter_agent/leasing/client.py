@@ -42,7 +42,7 @@ class Leases:
         with self._guard:
             self._members[member.name] = member
             self._ended = False
-            self._say()
+            self._say(more=True)
 
     def keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
         """Exactly these share from now on; what each had.
@@ -58,8 +58,8 @@ class Leases:
                 return ()
             return self._say().held
 
-    def _say(self) -> Report:
-        told = Told(members=tuple(self._members.values()))
+    def _say(self, *, more: bool = False) -> Report:
+        told = Told(members=tuple(self._members.values()), more=more)
         connection = beside.connected(self._path)
         if connection is None:
             connection = beside.start(self._path, __package__, (MARK,), LOG)

@@ -38,10 +38,10 @@ class Arbiters:
         for _ in range(ROUNDS):
             self.arbiter.serve(0.0)
 
-    def tell(self, *members: Member) -> Report:
+    def tell(self, *members: Member, more: bool = False) -> Report:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
             agent.connect(str(self.path))
-            agent.sendall(api.encode(Told(members=members)) + b"\n")
+            agent.sendall(api.encode(Told(members=members, more=more)) + b"\n")
             self.work()
             return api.decode(agent.recv(1 << 16), Report)
 
@@ -78,6 +78,27 @@ def test_names_that_nobody_shares_any_more_are_in_nobodys_way(
     arbiters.tell(other)
     assert arbiters.ask(other.socket, "gpu") == b"g"
     assert {held.what for held in arbiters.tell(other).held} == {"gpu"}
+
+
+def test_an_agent_that_has_just_begun_takes_nobodys_turn(
+    arbiters: Arbiters, tmp_path: Path
+) -> None:
+    """It may make a module before it has looked who else shares."""
+    one, other = (
+        Member(name=f"mesh/{name}", socket=str(tmp_path / name), weight=0.5) for name in "ab"
+    )
+    arbiters.tell(one)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as module:
+        module.connect(one.socket)
+        module.send(b"a gpu")
+        arbiters.work()
+        assert module.recv(8) == b"g"
+        arbiters.tell(other, more=True)
+        (held,) = arbiters.tell(one, other).held
+        assert held.name == one.name
+        assert held.holds_s is not None
+        arbiters.tell(other)
+        assert module.recv(8) == b""
 
 
 def processes(layout: Layout) -> list[int]:
