@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -37,18 +37,19 @@ class Leases:
         """One more, or another weight of one: it can ask when this returns.
 
         Raises:
-            OSError: There is no arbiter to be had.
+            OSError: There is no arbiter to be had, or it can't serve this one.
         """
         with self._guard:
             self._members[member.name] = member
             self._ended = False
-            self._say(more=True)
+            # Others may be about to go, with their folders.
+            _check(f for f in self._say(more=True).failed if f.startswith(f"{member.name}: "))
 
     def keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
         """Exactly these share from now on; what each had.
 
         Raises:
-            OSError: There is no arbiter to be had.
+            OSError: There is no arbiter to be had, or it can't serve all of them.
         """
         with self._guard:
             self._members, self._ended = dict(members), False
@@ -56,7 +57,9 @@ class Leases:
                 self._end()
                 self._ended = True
                 return ()
-            return self._say().held
+            report = self._say()
+            _check(report.failed)
+            return report.held
 
     def _say(self, *, more: bool = False) -> Report:
         told = Told(members=tuple(self._members.values()), more=more)
@@ -69,13 +72,16 @@ class Leases:
             with connection.makefile("rb") as answers:
                 line = answers.readline()
         try:
-            report = api.decode(line, Report)
+            return api.decode(line, Report)
         except msgspec.DecodeError as error:
             raise OSError(f"the arbiter of turns doesn't answer: {error}") from error
-        if report.failed:
-            raise OSError(f"no turns for {'; '.join(report.failed)}")
-        return report
 
     def _end(self) -> None:
         if self._path.exists():
             beside.end(self._path, MARK, api.encode(Told(end=True)) + b"\n")
+
+
+def _check(failed: Iterable[str]) -> None:
+    """Raises `OSError` if there are any."""
+    if words := "; ".join(failed):
+        raise OSError(f"no turns for {words}")

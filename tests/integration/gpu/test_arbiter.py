@@ -110,6 +110,22 @@ def processes(layout: Layout) -> list[int]:
     return found
 
 
+def test_one_that_goes_with_its_folder_is_in_no_other_ones_way(tmp_path: Path) -> None:
+    leases = Leases(tmp_path / "turns.s")
+    gone = Member(name="old/gan", socket=str(tmp_path / "gone" / "turns.sock"), weight=0.5)
+    new = Member(name="new/gan", socket=str(tmp_path / "turns.sock"), weight=0.5)
+    try:
+        with pytest.raises(OSError, match="no turns for old/gan: No such file"):
+            leases.put(gone)
+        leases.put(new)
+        assert Path(new.socket).is_socket()
+        with pytest.raises(OSError, match="no turns for old/gan"):
+            leases.keep({one.name: one for one in (gone, new)})
+    finally:
+        leases.keep({})
+    assert not Path(new.socket).exists()
+
+
 async def test_without_a_share_it_is_asked_once_and_one_that_was_begun_late_ends(
     tmp_path: Path,
 ) -> None:
