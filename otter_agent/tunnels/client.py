@@ -110,7 +110,7 @@ class Tunnels:
 
     def _set(self, mesh: str, links: Sequence[api.Link]) -> list[str]:
         wanted = {link.name: self._wanted(mesh, link) for link in links}
-        carried = {one.wanted.link: one.wanted for one in self._read(mesh)}
+        carried = {one.wanted.link: one.wanted for one in self._carried(mesh)}
         fresh = [name for name, one in wanted.items() if carried.get(name) != one]
         # Those that are to be other than they are have their devices in hand yet.
         left = tuple(one for name, one in carried.items() if name in wanted and name not in fresh)
@@ -176,8 +176,18 @@ class Tunnels:
     def _read(self, mesh: str) -> Sequence[protocol.Carried]:
         """What is carried of a mesh; nothing, where no process answers."""
         try:
-            return self._ask(protocol.Request(kind="read", mesh=mesh), ()).carried
+            return self._carried(mesh)
         except OSError:
+            return ()
+
+    def _carried(self, mesh: str) -> Sequence[protocol.Carried]:
+        """The same, but raises `OSError` where a process is there that doesn't say.
+
+        It has devices in hand, which nobody else gets before it has ended.
+        """
+        try:
+            return self._ask(protocol.Request(kind="read", mesh=mesh), ()).carried
+        except ConnectionRefusedError:
             return ()
 
     def _ask(
