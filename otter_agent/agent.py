@@ -60,8 +60,9 @@ class Agent:
         self._last_busy = time.monotonic()
         self._users = 0
         self.devices = Devices(
-            machine.layout, machine.leases, self._lasting_specs, self._running, self.emit
-        )
+            machine.layout, machine.leases, self._lasting_specs, self._running, self.emit,
+            machine.nvml,
+        )  # fmt: skip
 
     @contextlib.contextmanager
     def needed(self) -> Iterator[None]:

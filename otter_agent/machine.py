@@ -21,6 +21,7 @@ from otter_agent.config import Settings
 from otter_agent.config import read as read_settings
 from otter_agent.errors import AgentError
 from otter_agent.facts import TRIED, congestion, devices, features
+from otter_agent.gpu.watch import library
 from otter_agent.ground.ground import Ground, visit
 from otter_agent.images.base import ImageStore
 from otter_agent.layout import Layout
@@ -75,6 +76,7 @@ class Machine:
         links: What makes links scarce.
         networks: Tells its addresses.
         reach: Tells how it reaches another machine's address for data.
+        nvml: Tells where NVIDIA's library is, if it is.
         problems: Runtime name -> why it can't be used now ("" if it can); kept by the agent.
         features: Parts of the kernel, as they were when it was opened.
     """
@@ -92,6 +94,7 @@ class Machine:
     )
     networks: Callable[[], tuple[api.NetworkFact, ...]] = addresses
     reach: Callable[[str, str, int], api.Reach] = reach
+    nvml: Callable[[], Path | None] = library
     problems: dict[str, str] = field(default_factory=dict)
     features: tuple[api.Feature, ...] = ()
     _leases: Leases | None = None

@@ -8,7 +8,7 @@ Must not know: the command line, how machines are reached.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from net.errors import OtterError
@@ -16,6 +16,7 @@ from otter_agent import api
 from otter_ctl.client import AgentClient
 from otter_ctl.concerns import concerns, fits
 from otter_ctl.errors import RemoteError
+from otter_ctl.fleet import Found
 from otter_ctl.many import each, together
 
 C = TypeVar("C")
@@ -25,13 +26,13 @@ Lost = Mapping[str, OtterError]
 
 
 async def links(
-    agents: Agents, lost: Lost, mesh: str, changes: Sequence[api.LinkChange], *, check: bool
+    agents: Agents, found: Found, mesh: str, changes: Sequence[api.LinkChange], *, check: bool
 ) -> list[api.LinkStatus]:
     """Change links, each direction where it is made scarce.
 
     Args:
         agents: Those of the mesh's machines that answer.
-        lost: Why the others don't.
+        found: What they have of it, and why the others give no answer.
         mesh: Its name.
         changes: What is asked.
         check: Only say whether that could be.
@@ -44,10 +45,11 @@ async def links(
         name: [c for c in changes if any(concerns(c, x.name, x.from_, x.to) for x in known)]
         for name, known in there.items()
     }
-    if lost:
+    if found.lost:
         ends = {(x.name, x.from_, x.to) for known in there.values() for x in known}
-        spec = (await next(iter(agents.values())).mesh(mesh)).spec
-        _all_there(changes, spec, ends, lost)
+        gone = {host for other in _silent(found) for host in other.hosts}
+        for part in found.parts.values():
+            _all_there(changes, part.spec, ends, gone, found.lost)
 
     async def shape(
         agent: AgentClient, some: Sequence[api.LinkChange], *, check: bool
@@ -57,23 +59,31 @@ async def links(
     return await _in_two(agents, changes, mine, shape, check=check)
 
 
+def _silent(found: Found) -> list[api.Away]:
+    """What is on machines that give no answer, as any of the others tells."""
+    return [other for name, other in found.aways.items() if name in found.lost]
+
+
 def _all_there(
     changes: Sequence[api.LinkChange],
     part: api.MeshSpec,
-    ends: set[tuple[str, str, str]],
+    ends: Collection[tuple[str, str, str]],
+    gone: Collection[str],
     lost: Lost,
 ) -> None:
-    """Whether all that is known to be asked for can be reached."""
-    for link in part.links:
+    """Whether all that a part knows to be asked for can be reached; `gone`: hosts that can't."""
+    for link in (*part.links, *part.beyond):
+        if link.a not in gone and link.b not in gone:
+            continue
         for source, target in ((link.a, link.b), (link.b, link.a)):
-            if (link.name, source, target) in ends or link.tunnel is None:
+            if (link.name, source, target) in ends:
                 continue
             if any(concerns(change, link.name, source, target) for change in changes):
                 raise _nothing(lost)
 
 
 async def budgets(
-    agents: Agents, lost: Lost, mesh: str, changes: Sequence[api.BudgetChange], *, check: bool
+    agents: Agents, found: Found, mesh: str, changes: Sequence[api.BudgetChange], *, check: bool
 ) -> list[api.BudgetStatus]:
     """Change hosts and modules, where they are; arguments and errors as of `links`."""
     there = (await each(agents, lambda name, agent: agent.budgets(mesh))).all()
@@ -81,14 +91,12 @@ async def budgets(
         name: [c for c in changes if any(fits(c, one.kind, one.name) for one in known)]
         for name, known in there.items()
     }
-    if lost:
-        spec = (await next(iter(agents.values())).mesh(mesh)).spec
-        for other in (other for other in spec.away if other.machine in lost):
-            names = {("host", name) for name in other.hosts}
-            names |= {("module", name) for name in other.modules}
-            for kind, name in names:
-                if any(fits(change, kind, name) for change in changes):
-                    raise _nothing(lost)
+    for other in _silent(found):
+        names = {("host", name) for name in other.hosts}
+        names |= {("module", name) for name in other.modules}
+        for kind, name in names:
+            if any(fits(change, kind, name) for change in changes):
+                raise _nothing(found.lost)
 
     async def shape(
         agent: AgentClient, some: Sequence[api.BudgetChange], *, check: bool

@@ -128,7 +128,7 @@ class AgentClient(Meshes):
         """The same of each machine that a mesh is on."""
         return [await self.info()]
 
-    async def gpus(self) -> dict[str, api.GpuState]:
+    async def gpus(self, mesh: str | None = None) -> dict[str, api.GpuState]:
         """Of this machine alone."""
         return {self.machine: await self._get("/v1/gpus", api.GpuState)}
 

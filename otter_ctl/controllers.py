@@ -33,7 +33,18 @@ def is_gone(controller: str) -> bool:
     try:
         return _started(int(pid)) != rest
     except OSError:
+        return not _is_there(int(pid))
+
+
+def _is_there(pid: int) -> bool:
+    """Whether some process has that pid, where others' aren't shown (`hidepid` of procfs)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
         return True
+    return True
 
 
 def _place() -> str:

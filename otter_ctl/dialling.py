@@ -117,11 +117,11 @@ class Dial:
     ) -> asyncssh.SSHClientConnection:
         client = Client()
         try:
-            options = await self.options(client, hop)
-        except (asyncssh.Error, OSError, ValueError) as error:
-            raise self.unreachable(one_line(error), hop=hop) from error
-        via = via or await self.through(options, depth)
-        try:
+            try:
+                options = await self.options(client, hop)
+            except (asyncssh.Error, OSError, ValueError) as error:
+                raise self.unreachable(one_line(error), hop=hop) from error
+            via = via or await self.through(options, depth)
             async with self._throttle.dialling():
                 connection = await self._step(hop, client, options, via)
         except BaseException:

@@ -12,8 +12,8 @@ one here all known machines are asked. What was found is remembered for the leng
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +34,8 @@ CONNECT_S = 60.0
 """A dial that is tried again has its own, shorter limits."""
 FEW = 100
 """Machines for which the usual limit of open files is enough."""
+_TRIED = 4
+"""Machines that are asked for a mesh's directory, one after the other, until one tells it."""
 OnTrouble = Callable[[str, str], None]
 """(machine, what is the matter with it)."""
 
@@ -193,10 +195,16 @@ class Places:
         digests = Counter(p.spec.directory for p in found.parts.values() if p.spec.directory)
         for digest, _ in digests.most_common(1):
             if digest not in self._directories:
-                holder = next(n for n, p in found.parts.items() if p.spec.directory == digest)
-                agent = await self._client(mesh, holder)
-                self._directories[digest] = await agent.directory(mesh)
+                holders = [n for n, p in found.parts.items() if p.spec.directory == digest]
+                self._directories[digest] = await self._directory(mesh, holders[:_TRIED])
             found.directory = self._directories[digest]
+
+    async def _directory(self, mesh: str, holders: Sequence[str]) -> api.Directory:
+        """Of the first of some machines that tells it: they all have the same."""
+        for name in holders[:-1]:
+            with suppress(OtterError):
+                return await (await self._client(mesh, name)).directory(mesh)
+        return await (await self._client(mesh, holders[-1])).directory(mesh)
 
     def _set_apart(self, mesh: str, found: Found) -> None:
         """Parts of an earlier run: machines that they name have one of a later run."""

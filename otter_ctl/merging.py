@@ -38,7 +38,8 @@ def merged(
     listed = directory.machines if directory else ()
     told = (away for part in all_ for away in part.spec.away)
     aways = {away.machine: away for away in (*listed, *told)} if lost else {}
-    links = [link for part in all_ for link in part.links]
+    seats = {host: away.machine for away in listed for host in away.hosts}
+    links = [_leading(x, name, seats) for name, part in sorted(parts.items()) for x in part.links]
     order = {name: number for number, name in enumerate(dict.fromkeys(x.name for x in links))}
     links.sort(key=lambda link: order[link.name])  # both directions, of whichever machine
     hosts = [host for part in all_ for host in part.hosts]
@@ -46,8 +47,8 @@ def merged(
     for name in sorted(lost):
         away = aways.get(name)
         hosts += [_unknown_host(h, name, spec) for h in (away.hosts if away else ())]
-        seats = away.modules.items() if away else ()
-        modules += [_unknown_module(m, host, name, spec) for m, host in seats]
+        inside = away.modules.items() if away else ()
+        modules += [_unknown_module(m, host, name, spec) for m, host in inside]
     return api.MeshStatus(
         mesh=first.mesh,
         state="degraded" if lost else worst(part.state for part in all_),
@@ -77,6 +78,14 @@ def merged(
             checked_s=min(part.fidelity.checked_s for part in all_),
         ),
     )
+
+
+def _leading(link: api.LinkStatus, here: str, seats: Mapping[str, str]) -> api.LinkStatus:
+    """With the machine that it leads to: of many the one that tells of it doesn't know all."""
+    if link.tunnel is None or link.tunnel.machine:
+        return link
+    ends = [seats[host] for host in (link.from_, link.to) if seats.get(host, here) != here]
+    return replace(link, tunnel=replace(link.tunnel, machine=ends[0])) if ends else link
 
 
 def worst(states: Iterable[api.MeshState]) -> api.MeshState:

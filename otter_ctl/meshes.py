@@ -67,8 +67,8 @@ class Meshes(Protocol):
     async def infos(self, mesh: str) -> list[api.Info]:
         """Facts about each machine that a mesh is on."""
 
-    async def gpus(self) -> dict[str, api.GpuState]:
-        """Machine -> its GPUs, of all that answer."""
+    async def gpus(self, mesh: str | None = None) -> dict[str, api.GpuState]:
+        """Machine -> its GPUs, of all that answer, or of those of a mesh that do."""
 
     async def modules(self, mesh: str) -> list[api.ModuleStatus]:
         """The modules of a mesh."""

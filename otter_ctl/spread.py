@@ -105,9 +105,12 @@ class Fleet(Meshes):
             for name in sorted(answers.good)
         ]
 
-    async def gpus(self) -> dict[str, api.GpuState]:
-        """Machine -> its GPUs, of all that answer."""
-        answers = await self._all(lambda agent: agent.gpus())
+    async def gpus(self, mesh: str | None = None) -> dict[str, api.GpuState]:
+        """Machine -> its GPUs, of all that answer, or of those of a mesh that do."""
+        if mesh is None:
+            answers = await self._all(lambda agent: agent.gpus())
+        else:
+            answers = await self._each(mesh, lambda agent: agent.gpus())
         return {name: told for name in sorted(answers.good) for told in answers.good[name].values()}
 
     async def clocks(self, mesh: str) -> dict[str, clocks.Offset]:
@@ -145,7 +148,7 @@ class Fleet(Meshes):
     ) -> list[api.LinkStatus]:
         """Change links by hand, each direction where it is made scarce: all of them, or none."""
         found, agents = await self.places.parts(mesh), await self.places.clients(mesh)
-        return await byhand.links(agents, found.lost, mesh, changes, check=check)
+        return await byhand.links(agents, found, mesh, changes, check=check)
 
     async def budgets(self, mesh: str) -> list[api.BudgetStatus]:
         """The hosts and modules of a mesh, machine by machine."""
@@ -162,7 +165,7 @@ class Fleet(Meshes):
     ) -> list[api.BudgetStatus]:
         """Change hosts and modules by hand, where they are: all of them, or none."""
         found, agents = await self.places.parts(mesh), await self.places.clients(mesh)
-        return await byhand.budgets(agents, found.lost, mesh, changes, check=check)
+        return await byhand.budgets(agents, found, mesh, changes, check=check)
 
     async def put_secrets(self, mesh: str, values: Mapping[str, str]) -> api.MeshStatus:
         """Send each machine the values that its modules need."""

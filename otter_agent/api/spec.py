@@ -13,7 +13,7 @@ from otter_agent.api.timeline import TimelineSpec
 
 DEFAULT_ROUTE = "0.0.0.0/0"
 Routing = Literal["static", "shortest"]
-Accelerator = Literal["cpu", "cuda", "l4t"]
+MadeFor = Literal["cpu", "cuda", "l4t"]
 
 
 class Route(Data, frozen=True):
@@ -249,7 +249,7 @@ class ModuleSpec(Data, frozen=True):
     """None but while somebody works on the module with `otterctl dev`."""
     ready: Ready = Ready()
     restart: RestartPolicy = "on-failure"
-    accelerator: Accelerator = "cpu"
+    accelerator: MadeFor = "cpu"
     """What it is made for, which its machine must have."""
     streams_in: tuple[StreamEnd, ...] = ()
     streams_out: tuple[StreamEnd, ...] = ()

@@ -78,16 +78,16 @@ def _differ(before: dict[int, str], now: dict[int, str]) -> bool:
 @contextmanager
 def _heard(there: dict[int, str]) -> Iterator[Any]:
     """A set of the events that the driver tells; None where it tells none (as on Jetson)."""
-    heard = None
-    try:
+    heard, telling = None, 0
+    with suppress(pynvml.NVMLError):
         heard = pynvml.nvmlEventSetCreate()
-        for index in there:
+    for index in there if heard is not None else ():
+        with suppress(pynvml.NVMLError):  # one that tells none silences no other
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, heard)
-    except pynvml.NVMLError:
-        heard = None
+            telling += 1
     try:
-        yield heard
+        yield heard if telling else None
     finally:
         if heard is not None:
             with suppress(pynvml.NVMLError):  # the driver went

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec.structs import replace
@@ -36,6 +37,7 @@ class Devices:
         specs: All meshes, as they are wanted now.
         running: All modules that run here now.
         emit: Records events.
+        library: Tells where NVIDIA's library is, if it is.
     """
 
     def __init__(
@@ -45,10 +47,11 @@ class Devices:
         specs: Callable[[], Iterable[api.MeshSpec]],
         running: Callable[[], Iterable[Running]],
         emit: Emit,
+        library: Callable[[], Path | None],
     ) -> None:
         self._running = running
         self._emit = emit
-        self._gpus = Gpus(layout.run, self._tell)
+        self._gpus = Gpus(layout.run, self._tell, library)
         self._turns = Keeping(leases, layout, specs, emit)
 
     async def run(self) -> None:

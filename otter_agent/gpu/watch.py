@@ -39,11 +39,15 @@ class Gpus:
     Args:
         folder: Of the agent, for whoever lists processes.
         tell: Called with what happens to GPUs.
+        find: Tells where NVIDIA's library is.
     """
 
-    def __init__(self, folder: Path, tell: Callable[[News], None]) -> None:
+    def __init__(
+        self, folder: Path, tell: Callable[[News], None], find: Callable[[], Path | None]
+    ) -> None:
         self._folder = folder
         self._tell = tell
+        self._find = find
         self._process: asyncio.subprocess.Process | None = None
         self._answer: asyncio.Future[api.GpuState] | None = None
         self._turn = asyncio.Lock()
@@ -55,7 +59,7 @@ class Gpus:
         """Until cancelled."""
         failures = 0
         while True:
-            if library() is None:
+            if self._find() is None:
                 self._why, pause_s = NO_DRIVER, LOOK_S
             else:
                 failures = 1 if await self._read() > LASTED_S else failures + 1
@@ -89,11 +93,15 @@ class Gpus:
     async def _read(self) -> float:
         """Run one reader to its end; seconds that it lasted."""
         began = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", __package__, str(self._folder),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd="/",
-            limit=_LONGEST_LINE, env=_environment(),
-        )  # fmt: skip
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", __package__, str(self._folder),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd="/",
+                limit=_LONGEST_LINE, env=_environment(),
+            )  # fmt: skip
+        except OSError as error:
+            self._why = f"what reads GPUs can't be started: {error.strerror or error}"
+            return 0.0
         self._process, self._why = process, ""
         self._hung.clear()
         self._looked.set()
@@ -111,9 +119,7 @@ class Gpus:
 
     async def _take_all(self, process: asyncio.subprocess.Process) -> None:
         """What a reader says, to its end."""
-        assert process.stdout is not None
-        while data := await process.stdout.readline():
-            line = api.decode(data, Line)
+        while (line := await self._said(process)) is not None:
             if line.news is not None:
                 self._tell(line.news)
             if line.state is not None:
@@ -122,6 +128,16 @@ class Gpus:
         self._process = None
         self._why = self._why or "what reads GPUs has ended; another is started soon"
         self._answered(api.GpuState(why=self._why))
+
+    async def _said(self, process: asyncio.subprocess.Process) -> Line | None:
+        """What a reader says next; None: nothing, or nothing that is understood."""
+        assert process.stdout is not None
+        try:
+            data = await process.stdout.readline()
+            return api.decode(data, Line) if data else None
+        except ValueError as error:  # a driver's library may print; a `DecodeError` is one
+            self._why = f"what reads GPUs isn't understood: {error}"
+            return None
 
     def _answered(self, state: api.GpuState) -> None:
         if self._answer is not None and not self._answer.done():

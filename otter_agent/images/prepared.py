@@ -6,12 +6,11 @@ convert gigabytes of weights anew. Must not know: stores.
 
 from __future__ import annotations
 
-import re
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 
 NEVER = frozenset({"module.py", "Dockerfile", "README.md", "requirements.txt"})
-_IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t]+(\w+)", re.MULTILINE)
 
 
 def unseen(folder: Path) -> frozenset[str]:
@@ -36,5 +35,15 @@ def _reached(folder: Path, start: str) -> frozenset[str]:
 
 
 def _imports(file: Path) -> Iterator[str]:
-    text = file.read_text(encoding="utf-8", errors="replace")
-    yield from (f"{name}.py" for name in _IMPORT.findall(text))
+    """Files beside it that it may import: of one that isn't understood all are."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        yield from (path.name for path in file.parent.glob("*.py"))
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (f"{alias.name.partition('.')[0]}.py" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            named = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from (f"{name.partition('.')[0]}.py" for name in named)

@@ -29,8 +29,8 @@ def main() -> None:
     """Run until told to end."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     path = Path(sys.argv[-1])
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # each module may have many connections
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each module may hold many of them
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
     with socket.socket(fileno=0) as listener:

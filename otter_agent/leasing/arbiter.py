@@ -194,12 +194,14 @@ class Arbiter:
             with suppress(OSError, ValueError):
                 told = api.decode(_line(link), Told)
                 self.ended = told.end
-                self._keep(() if told.end else told.members)
+                self._keep(() if told.end else told.members, more=told.more)
                 link.sendall(api.encode(self.report()) + b"\n")
 
-    def _keep(self, members: tuple[Member, ...]) -> None:
+    def _keep(self, members: tuple[Member, ...], *, more: bool) -> None:
         wanted = {member.name: member for member in members}
         for name in [*self._doors]:
+            if more and name not in wanted:
+                continue
             there = wanted.get(name)
             if there is None or there.socket != self._doors[name].member.socket:
                 self._drop(name)
@@ -230,7 +232,8 @@ class Arbiter:
             self._leave(request)
         for fair in self._things.values():
             fair.drop(name, self._clock())
-        self._things = {thing: fair for thing, fair in self._things.items() if fair.members}
+        # A name that nobody shares any more is none of the `THINGS` that may be named.
+        self._things = {what: fair for what, fair in self._things.items() if fair.members}
         door = self._doors.pop(name)
         self._work.pop(door.listener.fileno(), None)
         door.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -26,6 +26,12 @@ class Leases:
         self._path = path
         self._guard = threading.Lock()
         self._members: dict[str, Member] = {}
+        self._ended = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody shares, and no arbiter is there."""
+        return self._ended and not self._members
 
     def put(self, member: Member) -> None:
         """One more, or another weight of one: it can ask when this returns.
@@ -35,29 +41,28 @@ class Leases:
         """
         with self._guard:
             self._members[member.name] = member
-            failed = self._say().failed
-        for why in failed:  # what another one does to its folder is its own affair
-            if why.startswith(f"{member.name}: "):
-                raise OSError(f"no turns for {why}")
+            self._ended = False
+            # Others may be about to go, with their folders.
+            _check(f for f in self._say(more=True).failed if f.startswith(f"{member.name}: "))
 
     def keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
         """Exactly these share from now on; what each had.
 
         Raises:
-            OSError: There is no arbiter to be had, or it can't serve all.
+            OSError: There is no arbiter to be had, or it can't serve all of them.
         """
         with self._guard:
-            self._members = dict(members)
+            self._members, self._ended = dict(members), False
             if not members:
                 self._end()
+                self._ended = True
                 return ()
             report = self._say()
-        if report.failed:
-            raise OSError(f"no turns for {'; '.join(report.failed)}")
-        return report.held
+            _check(report.failed)
+            return report.held
 
-    def _say(self) -> Report:
-        told = Told(members=tuple(self._members.values()))
+    def _say(self, *, more: bool = False) -> Report:
+        told = Told(members=tuple(self._members.values()), more=more)
         connection = beside.connected(self._path)
         if connection is None:
             connection = beside.start(self._path, __package__, (MARK,), LOG)
@@ -67,11 +72,16 @@ class Leases:
             with connection.makefile("rb") as answers:
                 line = answers.readline()
         try:
-            report = api.decode(line, Report)
+            return api.decode(line, Report)
         except msgspec.DecodeError as error:
             raise OSError(f"the arbiter of turns doesn't answer: {error}") from error
-        return report
 
     def _end(self) -> None:
         if self._path.exists():
             beside.end(self._path, MARK, api.encode(Told(end=True)) + b"\n")
+
+
+def _check(failed: Iterable[str]) -> None:
+    """Raises `OSError` if there are any."""
+    if words := "; ".join(failed):
+        raise OSError(f"no turns for {words}")

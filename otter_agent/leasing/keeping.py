@@ -38,7 +38,7 @@ class Keeping:
         self._layout = layout
         self._specs = specs
         self._tell = tell
-        self._revoked: dict[tuple[str, str], int] = {}
+        self._revoked: dict[tuple[str, str], int] | None = None
         self._held: tuple[Held, ...] = ()
         self._trouble = ""
 
@@ -55,6 +55,9 @@ class Keeping:
     async def look(self) -> tuple[api.GpuShare, ...]:
         """Who shares now, and what each had."""
         specs = list(self._specs())
+        asked = any(module.gpu_share is not None for spec in specs for module in spec.modules)
+        if not asked and self._leases.idle:
+            return ()
         try:
             self._held = await asyncio.to_thread(self._keep, specs)
             self._trouble = ""
@@ -63,17 +66,20 @@ class Keeping:
                 self._trouble = str(error)
                 self._tell("", "gpu", "turns", self._trouble, "failed")
             return ()
-        for held in self._held:
-            self._look_at(held)
+        self._look_for_revoked()
         return tuple(map(told, self._held))
 
     def _keep(self, specs: list[api.MeshSpec]) -> tuple[Held, ...]:
         return self._leases.keep(members(self._layout, specs))
 
-    def _look_at(self, held: Held) -> None:
-        before = self._revoked.get((held.name, held.what), 0)
-        self._revoked[held.name, held.what] = held.revoked
-        if held.revoked > before:
-            mesh, _, module = held.name.partition("/")
-            text = f"its turn of {held.what} lasted over {LONGEST_S:g} s: others go on beside it"
-            self._tell(mesh, "gpu", module, text, "revoked")
+    def _look_for_revoked(self) -> None:
+        """Tell of turns that were taken away since the last look; a predecessor told of others."""
+        before, now = self._revoked, {(one.name, one.what): one.revoked for one in self._held}
+        self._revoked = now
+        if before is None:
+            return
+        for (name, what), revoked in now.items():
+            if revoked > before.get((name, what), 0):
+                mesh, _, module = name.partition("/")
+                text = f"its turn of {what} lasted over {LONGEST_S:g} s: others go on beside it"
+                self._tell(mesh, "gpu", module, text, "revoked")

@@ -22,6 +22,8 @@ class Told(Data, frozen=True):
     """All members: who isn't among them shares no more."""
 
     members: tuple[Member, ...] = ()
+    more: bool = False
+    """These besides those that there are: an agent that has just begun doesn't know all yet."""
     end: bool = False
     """Let go of all, and end."""
 

@@ -120,7 +120,7 @@ class _Talk:
         try:
             return self._answer(body, self._descriptors)
         except ValueError as error:  # a `DecodeError` is one
-            why = f"the helper of links doesn't understand its agent: {error}"
+            why = f"what carries links doesn't understand its agent: {error}"
             return Reply(pid=os.getpid(), problem=why)
         finally:
             self._let_go()

@@ -85,7 +85,8 @@ class Watch:
         self._events: dict[str, api.TimelineEvent] = {}
         self._judges: dict[str, Judge] = {}
         kept = notes.note(self._mesh, _NOTE)
-        self._kept = msgspec.json.decode(kept, type=dict[str, Memory]) if kept else {}
+        memories = msgspec.json.decode(kept, type=dict[str, Memory]) if kept else {}
+        self._kept = _as_called_now(memories, spec)
         heard = notes.note(self._mesh, _HEARD)
         self._heard = msgspec.json.decode(heard, type=dict[str, _Heard]) if heard else {}
         self._kept_s = 0.0
@@ -211,3 +212,12 @@ class Watch:
         text = f"at {position:.3f} s: {event.text}: as {when.text}; it is {shown}"
         data = {"position_s": position, "value": value, "times": judge.memory.fired}
         self._tell("timeline", self._mesh, text, "fired", data)
+
+
+def _as_called_now(kept: Mapping[str, Memory], spec: api.MeshSpec) -> dict[str, Memory]:
+    """What an agent before API version 5 has kept: its keys said what events happen to as well.
+
+    Else what has become so, and happened, would do so again after an upgrade.
+    """
+    former = {api.digest(api.encode(event))[:16]: event.key for event in spec.timeline.events}
+    return {former.get(key, key): memory for key, memory in kept.items()}

@@ -17,6 +17,7 @@ import msgspec
 
 from otter_agent import api, beside
 from otter_agent.errors import NetworkError
+from otter_agent.links.talk import LENGTH, pack
 from otter_agent.links.tun import device
 from otter_agent.network import names, namespaces
 from otter_agent.network.state import TALK
@@ -25,6 +26,7 @@ from otter_agent.tunnels import protocol
 LOG = "tunnels.log"
 _ANSWER_S = 20.0
 _IDLE_S = 2.0
+_END_S, _HUNG_S = 5.0, 0.1
 
 
 class Tunnels:
@@ -42,6 +44,7 @@ class Tunnels:
         self._pid: int | None = None
         self._watched: int | None = None
         self._meshes: set[str] = set()
+        self._lost: set[str] = set()
 
     def keep(self, mesh: str, links: Sequence[api.Link]) -> None:
         """Let go of all of a mesh but these: their namespaces may be about to go."""
@@ -62,12 +65,13 @@ class Tunnels:
             if not links:
                 self._forget(mesh)
                 return
-            self._meshes.add(mesh)
             try:
                 problems = self._set(mesh, links)
             except OSError as error:
-                self._end()
+                self._end(error)
+                self._lost.discard(mesh)  # it is told by this
                 raise self._failed(mesh, str(error)) from error
+            self._meshes.add(mesh)
         if problems:
             raise self._failed(mesh, "; ".join(problems))
 
@@ -88,18 +92,25 @@ class Tunnels:
                 self._end()
 
     def lost(self) -> list[str]:
-        """Meshes whose tunnels the process carried that has ended by itself."""
-        with self._guard:
-            if self._watched is None or not beside.ended(self._watched, 0):
-                return []
-            self._unwatch()
-            return sorted(self._meshes)
+        """Meshes whose tunnels a process carried that has ended, by itself or since it hung.
+
+        Never waits: while somebody speaks to the process, which may hang, nothing is said.
+        """
+        if not self._guard.acquire(blocking=False):
+            return []
+        try:
+            if self._watched is not None and beside.ended(self._watched, 0):
+                self._unwatch()
+            found, self._lost = sorted(self._lost & self._meshes), set()
+            return found
+        finally:
+            self._guard.release()
 
     # --- how -------------------------------------------------------------------------------------
 
     def _set(self, mesh: str, links: Sequence[api.Link]) -> list[str]:
         wanted = {link.name: self._wanted(mesh, link) for link in links}
-        carried = {one.wanted.link: one.wanted for one in self._read(mesh)}
+        carried = {one.wanted.link: one.wanted for one in self._carried(mesh)}
         fresh = [name for name, one in wanted.items() if carried.get(name) != one]
         # Those that are to be other than they are have their devices in hand yet.
         left = tuple(one for name, one in carried.items() if name in wanted and name not in fresh)
@@ -165,14 +176,24 @@ class Tunnels:
     def _read(self, mesh: str) -> Sequence[protocol.Carried]:
         """What is carried of a mesh; nothing, where no process answers."""
         try:
-            return self._ask(protocol.Request(kind="read", mesh=mesh), ()).carried
+            return self._carried(mesh)
         except OSError:
+            return ()
+
+    def _carried(self, mesh: str) -> Sequence[protocol.Carried]:
+        """The same, but raises `OSError` where a process is there that doesn't say.
+
+        It has devices in hand, which nobody else gets before it has ended.
+        """
+        try:
+            return self._ask(protocol.Request(kind="read", mesh=mesh), ()).carried
+        except ConnectionRefusedError:
             return ()
 
     def _ask(
         self, request: protocol.Request, devices: Sequence[int], *, start: bool = False
     ) -> protocol.Answer:
-        """Raises `OSError`: nobody is there, or isn't understood."""
+        """Raises `OSError`: nobody is there, or one of another version."""
         connection = beside.connected(self._path)
         if connection is None:
             if not start:
@@ -181,16 +202,18 @@ class Tunnels:
             connection = beside.start(self._path, __package__, words, LOG)
         with connection:
             connection.settimeout(_ANSWER_S)
-            data = protocol.pack(request)
+            data = pack(request)
             sent = socket.send_fds(connection, [data], list(devices))
             if sent < len(data):
                 connection.sendall(data[sent:])
-            (length,) = protocol.LENGTH.unpack(_exactly(connection, protocol.LENGTH.size))
+            (length,) = LENGTH.unpack(_exactly(connection, LENGTH.size))
             try:
                 answer = api.decode(_exactly(connection, length), protocol.Answer)
             except msgspec.DecodeError as error:
                 raise ConnectionError(f"it isn't understood: {error}") from error
         self._watch(answer.pid)
+        if answer.problem:
+            raise ConnectionError(answer.problem)
         return answer
 
     def _forget(self, mesh: str) -> None:
@@ -199,13 +222,15 @@ class Tunnels:
             self._ask(protocol.Request(kind="forget", mesh=mesh), ())
         except ConnectionRefusedError:
             return
-        except OSError:  # it hangs, with namespaces in its hands
-            self._end()
+        except OSError as error:  # it hangs, with namespaces in its hands
+            self._end(error)
 
-    def _end(self) -> None:
+    def _end(self, why: OSError | None = None) -> None:
+        """End it; one that hangs won't do so by itself."""
         self._unwatch()
-        request = protocol.pack(protocol.Request(kind="end"))
-        beside.end(self._path, protocol.MARK, request)
+        patience_s = _HUNG_S if isinstance(why, TimeoutError) else _END_S
+        request = pack(protocol.Request(kind="end"))
+        beside.end(self._path, protocol.MARK, request, patience_s=patience_s)
 
     def _watch(self, pid: int) -> None:
         if pid == self._pid:
@@ -215,8 +240,10 @@ class Tunnels:
         self._pid = pid if self._watched is not None else None
 
     def _unwatch(self) -> None:
+        """It has ended, or is ended: nothing of what it carried is any more."""
         if self._watched is not None:
             os.close(self._watched)
+            self._lost |= self._meshes
         self._watched = self._pid = None
 
     def _failed(self, mesh: str, why: str) -> NetworkError:

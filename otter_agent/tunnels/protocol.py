@@ -1,22 +1,17 @@
-"""What the agent and the process that carries tunnels say to each other over a Unix socket. Pure.
+"""What the agent and the process that carries tunnels say to each other (`links.talk`). Pure.
 
-     0          4 ...
-     | length   | JSON of a `Request` or an `Answer`
-
-Descriptors of devices come with a request's first byte, in the order of its fresh tunnels. Must not
-know: sockets, devices.
+Descriptors of devices come in the order of a request's fresh tunnels. Must not know: sockets,
+devices.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import Literal
 
 from otter_agent import api
 from otter_agent.api.base import Data
+from otter_agent.links.talk import Reply
 
-LENGTH = struct.Struct("=I")
-LONGEST_BYTES = 1 << 24
 MARK = "--tunnels"
 """Stands in the process's command line."""
 FRESH_A_REQUEST = 200
@@ -61,17 +56,10 @@ class Carried(Data, frozen=True):
     told: api.TunnelState
 
 
-class Answer(Data, frozen=True):
+class Answer(Reply, frozen=True):
     """What came of a request."""
 
-    pid: int
     carried: tuple[Carried, ...] = ()
     """Of the mesh that was asked about."""
     problems: tuple[str, ...] = ()
     """What can't be had, a line each."""
-
-
-def pack(message: Request | Answer) -> bytes:
-    """A message with its length before it."""
-    body = api.encode(message)
-    return LENGTH.pack(len(body)) + body

@@ -23,7 +23,6 @@ from otter_agent.errors import AgentError
 from otter_agent.links.ways import Way, direction, less, seats
 from otter_agent.machine import Machine
 from otter_agent.network.state import BEYOND
-from otter_agent.reach import reach
 from otter_agent.verify.jobs import DirectionJob, HostJob, Job, chosen
 from otter_agent.verify.telling import asked_of, told, with_underlay, without
 
@@ -54,7 +53,7 @@ async def certify(
     hosts = [h for h in spec.hosts if h.cpu is not None or _any_module(spec, h.name)]
     measured = [h.name for h in hosts] if request.cpu and not request.links else []
     off = less(spec)
-    now = await asyncio.to_thread(_underlay_now, spec, off)
+    now = await asyncio.to_thread(_underlay_now, machine, spec, off)
     async with _groups(machine, spec.name, measured):
         job = Job(
             effort=request.effort,
@@ -70,7 +69,9 @@ async def certify(
                 yield [line]
 
 
-def _underlay_now(spec: api.MeshSpec, off: Mapping[Way, float]) -> dict[Way, float]:
+def _underlay_now(
+    machine: Machine, spec: api.MeshSpec, off: Mapping[Way, float]
+) -> dict[Way, float]:
     """What the network to other machines takes one way, where that is part of a delay; blocking."""
     found: dict[tuple[str, str], float | None] = {}
     result: dict[Way, float] = {}
@@ -78,7 +79,7 @@ def _underlay_now(spec: api.MeshSpec, off: Mapping[Way, float]) -> dict[Way, flo
     for way in off:
         ends = tunnels[way.link].local, tunnels[way.link].remote
         if ends not in found:
-            found[ends] = reach(*ends, spec.mtu).rtt_s
+            found[ends] = machine.reach(*ends, spec.mtu).rtt_s
         rtt_s = found[ends]
         if rtt_s is not None:
             result[way] = rtt_s / 2

@@ -76,7 +76,7 @@ def command(session: Session, mesh: str | None, every: float, once: bool, as_jso
 async def _on_gpus(client: Meshes, mesh: str) -> Mapping[str, int]:
     """Module -> bytes that its processes have on GPUs."""
     found: dict[str, int] = defaultdict(int)
-    for state in (await client.gpus()).values():
+    for state in (await client.gpus(mesh)).values():
         for gpu in state.gpus:
             for process in gpu.processes:
                 if process.mesh == mesh:

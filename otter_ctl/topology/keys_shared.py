@@ -8,7 +8,7 @@ from otter_ctl.topology.reader import Key, Table
 GPU = Table(
     "gpu",
     Key("memory", values.MEMORY, "GPU memory at most."),
-    Key("share", values.RATIO, "Share of its time, where others want it, too: `net.lease()`."),
+    Key("share", values.SHARE, "Share of its time, where others want it, too: `net.lease()`."),
 )
 
 IO = Table(

@@ -297,6 +297,14 @@ RATIO = quantity(
     units.RATIO_PATTERN,
     plain={"type": ["string", "number"], "minimum": 0, "maximum": 1},
 )
+SHARE = quantity(
+    units.ratio,
+    units.RATIO_ACCEPTS,
+    units.RATIO_PATTERN,
+    plain={"type": ["string", "number"], "minimum": 1e-3, "maximum": 1},
+    least=1e-3,
+    limit="at least 0.1%",
+)
 MEMORY = quantity(
     units.size,
     units.SIZE_ACCEPTS,

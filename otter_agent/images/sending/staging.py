@@ -148,7 +148,11 @@ class Staging:
 
     def held_bytes(self) -> int:
         """What all of it holds."""
-        return sum(p.stat().st_size for p in self.folder.iterdir()) if self.folder.is_dir() else 0
+        held = 0
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):  # it has come whole, or was taken
+                held += path.stat().st_size
+        return held
 
     def check_room(self, what: str, to_come: int, to_unpack: int, engine: Path) -> None:
         """Refuse what can't fit anyway.

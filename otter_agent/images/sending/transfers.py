@@ -197,6 +197,7 @@ class Transfers:
             if await self._is_here(offer):
                 return api.ImageNeeds(present=True)
             missing = await self._missing(offer)
+        await asyncio.to_thread(self.staging.sweep)
         needed = []
         for layer in {fact.diff_id: fact for fact in offer.layers}.values():
             start = self.staging.offset(overlay2.hex_of(layer.diff_id))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 import uuid
 
 import pytest
@@ -125,6 +127,19 @@ async def test_an_offer_that_contradicts_itself_is_refused(ends, dockerd, image)
     with pytest.raises(AgentError) as caught:
         await ends[1].needs(other_config)
     assert caught.value.code == "corrupt"
+
+
+async def test_what_nobody_goes_on_with_makes_room_for_what_is_to_come(ends, dockerd, image):
+    build(dockerd, image, b"one")
+    receiver = ends[1]
+    receiver.staging.folder.mkdir(parents=True)
+    given_up, fresh = (receiver.staging.folder / f"{digit * 64}.part" for digit in "ab")
+    for path, days in ((given_up, 8), (fresh, 6)):
+        path.write_bytes(b"x")
+        when = time.time() - days * 86400
+        os.utime(path, (when, when))
+    await receiver.needs(await ends[0].offer(image))
+    assert [path.exists() for path in (given_up, fresh)] == [False, True]
 
 
 async def test_one_that_is_there_by_another_name_is_named(ends, dockerd, other, image):

@@ -1,94 +1,163 @@
-"""The arbiter beside modules that mean no good."""
+"""The arbiter by its sockets, and who keeps it: one that lives as long as somebody shares."""
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import socket
-import threading
+from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
+from helpers.otter import command_line
 
-from otter_agent import api
+from otter_agent import api, beside
+from otter_agent.layout import Layout
 from otter_agent.leasing.arbiter import THINGS, Arbiter
 from otter_agent.leasing.client import Leases
-from otter_agent.leasing.words import Member, Told
+from otter_agent.leasing.keeping import Keeping
+from otter_agent.leasing.members import member
+from otter_agent.leasing.words import MARK, Held, Member, Report, Told
+
+ROUNDS = 8
+"""Of an arbiter: what was sent has been heard by then."""
 
 
-class Agent:
-    """An arbiter that serves in a thread, and what its agent and its members say."""
+class Arbiters:
+    """One in this process, and its agent."""
 
-    def __init__(self, folder):
-        self.folder = folder
-        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._control.bind(str(folder / "turns.s"))
-        self._control.listen()
-        self._arbiter = Arbiter(self._control)
-        self._thread = threading.Thread(target=self._serve)
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "turns.s"
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(self.path))
+        listener.listen()
+        self.listener = listener
+        self.arbiter = Arbiter(listener)
 
-    def _serve(self):
-        while not self._arbiter.ended:
-            self._arbiter.serve(10.0)
-        self._arbiter.close()
+    def work(self) -> None:
+        for _ in range(ROUNDS):
+            self.arbiter.serve(0.0)
 
-    def __enter__(self):
-        self._thread.start()
-        return self
+    def tell(self, *members: Member, more: bool = False) -> Report:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
+            agent.connect(str(self.path))
+            agent.sendall(api.encode(Told(members=members, more=more)) + b"\n")
+            self.work()
+            return api.decode(agent.recv(1 << 16), Report)
 
-    def __exit__(self, *exc):
-        self.tell(end=True)
-        self._thread.join()
-        self._control.close()
-
-    def tell(self, *names, end=False):
-        members = tuple(
-            Member(name=n, socket=str(self.folder / f"{n}.sock"), weight=0.5) for n in names
-        )
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-            link.settimeout(10)
-            link.connect(str(self.folder / "turns.s"))
-            link.sendall(api.encode(Told(members=members, end=end)) + b"\n")
-            with link.makefile("rb") as answer:
-                return answer.readline()
-
-    @contextlib.contextmanager
-    def asking(self, name, thing):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
-            link.settimeout(10)
-            link.connect(str(self.folder / f"{name}.sock"))
-            link.send(b"a " + thing.encode())
-            yield link.recv(8)
+    def ask(self, path: str, thing: str) -> bytes:
+        """What is answered, at once; nothing: it is hung up."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as module:
+            module.connect(path)
+            module.send(f"a {thing}".encode())
+            self.work()
+            module.settimeout(10)
+            return module.recv(8)
 
 
 @pytest.fixture
-def arbiter(tmp_path):
-    with Agent(tmp_path) as made:
-        yield made
-
-
-def test_a_module_that_names_ever_more_things_takes_no_names_from_others(arbiter):
-    arbiter.tell("greedy", "modest")
-    for number in range(THINGS):
-        with arbiter.asking("greedy", f"thing {number}") as answer:
-            assert answer == b"g"
-    with arbiter.asking("greedy", "one more") as answer:
-        assert answer == b""
-    with arbiter.asking("modest", "gpu") as answer:
-        assert answer == b"g"
-
-
-def test_a_module_that_spoils_its_folder_keeps_no_other_from_starting(tmp_path):
-    leases = Leases(tmp_path / "turns.s")
-    one, spoilt, other = (
-        Member(name=f"m/{name}", socket=str(tmp_path / name), weight=0.5) for name in "abc"
-    )
-    (tmp_path / "b").mkdir()
+def arbiters(tmp_path: Path) -> Iterator[Arbiters]:
+    made = Arbiters(tmp_path)
     try:
-        leases.put(one)
-        with pytest.raises(OSError, match=r"^no turns for m/b: "):
-            leases.put(spoilt)
-        leases.put(other)
-        with pytest.raises(OSError, match="m/b"):
-            leases.keep({m.name: m for m in (one, spoilt, other)})
-        assert leases.keep({one.name: one}) == ()
+        yield made
+    finally:
+        made.arbiter.close()
+        made.listener.close()
+
+
+def test_names_that_nobody_shares_any_more_are_in_nobodys_way(
+    arbiters: Arbiters, tmp_path: Path
+) -> None:
+    one, other = (
+        Member(name=f"mesh/{name}", socket=str(tmp_path / name), weight=0.5) for name in "ab"
+    )
+    arbiters.tell(one, other)
+    for number in range(THINGS):
+        assert arbiters.ask(one.socket, f"thing {number}") == b"g"
+    assert arbiters.ask(other.socket, "gpu") == b""  # as many as may be named
+    arbiters.tell(other)
+    assert arbiters.ask(other.socket, "gpu") == b"g"
+    assert {held.what for held in arbiters.tell(other).held} == {"gpu"}
+
+
+def test_an_agent_that_has_just_begun_takes_nobodys_turn(
+    arbiters: Arbiters, tmp_path: Path
+) -> None:
+    """It may make a module before it has looked who else shares."""
+    one, other = (
+        Member(name=f"mesh/{name}", socket=str(tmp_path / name), weight=0.5) for name in "ab"
+    )
+    arbiters.tell(one)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as module:
+        module.connect(one.socket)
+        module.send(b"a gpu")
+        arbiters.work()
+        assert module.recv(8) == b"g"
+        arbiters.tell(other, more=True)
+        (held,) = arbiters.tell(one, other).held
+        assert held.name == one.name
+        assert held.holds_s is not None
+        arbiters.tell(other)
+        assert module.recv(8) == b""
+
+
+def processes(layout: Layout) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        words = command_line(int(path.name))
+        if MARK in words and str(layout.turns) in words:
+            found.append(int(path.name))
+    return found
+
+
+def test_one_that_goes_with_its_folder_is_in_no_other_ones_way(tmp_path: Path) -> None:
+    leases = Leases(tmp_path / "turns.s")
+    gone = Member(name="old/gan", socket=str(tmp_path / "gone" / "turns.sock"), weight=0.5)
+    new = Member(name="new/gan", socket=str(tmp_path / "turns.sock"), weight=0.5)
+    try:
+        with pytest.raises(OSError, match="no turns for old/gan: No such file"):
+            leases.put(gone)
+        leases.put(new)
+        assert Path(new.socket).is_socket()
+        with pytest.raises(OSError, match="no turns for old/gan"):
+            leases.keep({one.name: one for one in (gone, new)})
     finally:
         leases.keep({})
+    assert not Path(new.socket).exists()
+
+
+async def test_without_a_share_it_is_asked_once_and_one_that_was_begun_late_ends(
+    tmp_path: Path,
+) -> None:
+    layout, specs = Layout.at(tmp_path), list[api.MeshSpec]()
+    leases = Leases(layout.turns)
+    keeping = Keeping(leases, layout, lambda: specs, lambda *told: None)
+    module = api.ModuleSpec(
+        name="gan", host="edge", address="100.64.0.2", runtime="process", gpu_share=0.5
+    )
+    # What a killed predecessor has left ends at the first look.
+    (layout.module("m", "gan").wiring).mkdir(parents=True)
+    await asyncio.to_thread(Leases(layout.turns).put, member(layout, "m", module))
+    assert processes(layout)
+    assert not leases.idle
+    assert await keeping.look() == ()
+    assert leases.idle
+    assert not processes(layout)
+    # A mesh that goes while one of its modules is made.
+    await asyncio.to_thread(leases.put, member(layout, "m", module))
+    assert processes(layout)
+    await keeping.look()
+    assert not processes(layout)
+    assert beside.connected(layout.turns) is None
+
+
+def test_a_turn_that_was_taken_away_is_told_once(tmp_path: Path) -> None:
+    """Also by an agent that has only just come: of those before, its predecessor has told."""
+    layout, told = Layout.at(tmp_path), list[tuple[str, ...]]()
+    keeping = Keeping(Leases(layout.turns), layout, list, lambda *event: told.append(event))
+    held = Held(name="m/gan", what="gpu", weight=1.0, held_s=20.0, turns=2, revoked=1, waiting=0)
+    for revoked, count in ((1, 0), (2, 1), (2, 1)):
+        keeping._held = (msgspec.structs.replace(held, revoked=revoked),)
+        keeping._look_for_revoked()
+        assert len(told) == count
+    assert told[0][:3] == ("m", "gpu", "gan")

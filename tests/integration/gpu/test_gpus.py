@@ -122,6 +122,16 @@ def test_an_error_of_the_driver_is_an_event(asked, machine):
     assert event["data"] == {"uuid": "GPU-1111", "xid": 31}
 
 
+def test_a_gpu_that_tells_no_errors_silences_no_other(asked, machine):
+    both = f"{JETSON}gpu GPU-1111 NVIDIA L4\n"
+    machine.tell(both)
+    asked.otter.serve()
+    asked.until(lambda state: len(state["gpus"]) == 2, "two GPUs")
+    machine.tell(f"{both}xid 1 31\n")
+    (event,) = asked.until(lambda _: asked.events(), "an event") and asked.events()
+    assert (event["subject"], event["data"]["uuid"]) == ("1", "GPU-1111")
+
+
 def test_a_gpu_that_is_lost_is_told_and_so_is_its_return(asked, machine):
     machine.tell(f"{L4}gpu GPU-3333 NVIDIA L4\n")
     asked.otter.serve()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from net.errors import OtterError
@@ -14,6 +15,7 @@ from otter_agent import api
 from otter_ctl import byhand
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import AgentFault, AgentUnreachable
+from otter_ctl.fleet import Found
 
 NO = api.Problem(code="unsupported-link", message="link radio: jitter: this driver can't")
 SILENT = AgentUnreachable("m2", "agent.sock", "no answer in 60 s")
@@ -78,7 +80,12 @@ async def shape(
     agents: Mapping[str, Agent], lost: Mapping[str, OtterError], link: str, direction: str = ""
 ) -> list[api.LinkStatus]:
     change = api.LinkChange(link=link, direction=direction, set={"delay_s": 0.05})
-    return await byhand.links(agents, lost, "mesh", [change], check=False)
+    found = await parts(agents, lost)
+    return await byhand.links(agents, found, "mesh", [change], check=False)
+
+
+async def parts(agents: Mapping[str, Agent], lost: Mapping[str, OtterError]) -> Found:
+    return Found({name: await agent.mesh("mesh") for name, agent in agents.items()}, dict(lost))
 
 
 async def test_both_directions_are_changed_where_they_are(agents: dict[str, Agent]) -> None:
@@ -115,12 +122,14 @@ async def test_a_machine_that_is_lost_and_has_some_of_it(agents: dict[str, Agent
 
 async def test_budgets_likewise(agents: dict[str, Agent]) -> None:
     changes = [api.BudgetChange(kind="host", name="*", set={"cpu": 0.5})]
-    await byhand.budgets(agents, {}, "mesh", changes, check=False)
+    all_of_it = await parts(agents, {})
+    await byhand.budgets(agents, all_of_it, "mesh", changes, check=False)
     assert [len(agent.changed) for agent in agents.values()] == [1, 1]
     agents["m2"].refuses = True
     with pytest.raises(OtterError, match="nothing was changed on any machine"):
-        await byhand.budgets(agents, {}, "mesh", changes, check=False)
-    there, lost = {"m1": agents["m1"]}, {"m2": SILENT}
+        await byhand.budgets(agents, all_of_it, "mesh", changes, check=False)
+    there = {"m1": agents["m1"]}
+    lost = await parts(there, {"m2": SILENT})
     with pytest.raises(OtterError, match="nothing was changed on any machine"):
         await byhand.budgets(there, lost, "mesh", changes, check=False)
     module = [api.BudgetChange(kind="module", name="vqa", set={"cpu": 0.5})]
@@ -130,3 +139,35 @@ async def test_budgets_likewise(agents: dict[str, Agent]) -> None:
     mine = [api.BudgetChange(kind="host", name="phone", set={"cpu": 0.5})]
     await byhand.budgets(there, lost, "mesh", mine, check=False)
     assert len(agents["m1"].changed) == 2
+
+
+async def test_what_only_another_machine_knows_of_a_lost_one_counts_too(
+    agents: dict[str, Agent],
+) -> None:
+    """The first that is asked has nothing to do with it."""
+    first = Agent("m0", "laptop", "desk")
+    there = {"m0": first, "m1": agents["m1"]}
+    found = await parts(there, {"m2": SILENT})
+    alone = msgspec.structs.replace(found.parts["m0"].spec, links=(), away=())
+    found.parts["m0"] = msgspec.structs.replace(found.parts["m0"], spec=alone)
+    links = [api.LinkChange(link="*", set={"delay_s": 0.05})]
+    with pytest.raises(OtterError, match="no answer in 60 s; nothing was changed"):
+        await byhand.links(there, found, "mesh", links, check=False)
+    hosts = [api.BudgetChange(kind="host", name="*", set={"cpu": 0.5})]
+    with pytest.raises(OtterError, match="no answer in 60 s; nothing was changed"):
+        await byhand.budgets(there, found, "mesh", hosts, check=False)
+    assert first.changed == agents["m1"].changed == []
+
+
+async def test_a_lost_machine_that_has_no_part_in_it_is_in_nobodys_way(
+    agents: dict[str, Agent],
+) -> None:
+    found = await parts(agents, {"m3": SILENT})
+    spec = found.parts["m1"].spec
+    others = api.Away(machine="m3", hosts=("desk",), modules={})
+    spec = msgspec.structs.replace(spec, away=(*spec.away, others))
+    found.parts["m1"] = msgspec.structs.replace(found.parts["m1"], spec=spec)
+    agents["m2"].ends = "edge", "elsewhere"  # one way alone was written down
+    change = api.LinkChange(link="radio", set={"delay_s": 0.05})
+    await byhand.links(agents, found, "mesh", [change], check=False)
+    assert len(agents["m1"].changed) == 1

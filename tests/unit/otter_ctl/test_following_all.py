@@ -72,3 +72,20 @@ async def test_one_that_is_silent_at_first_is_told_of_and_hides_nothing() -> Non
 async def _some(events: AsyncIterator[api.Event], count: int) -> AsyncIterator[Any]:
     for number in range(count):
         yield await anext(events), number
+
+
+async def test_of_a_mesh_only_its_machines_are_asked_for_gpus() -> None:
+    """Others of a site file may be off, and take a minute to say nothing."""
+
+    class Gpus(Agent):
+        async def gpus(self, mesh: str | None = None) -> dict[str, api.GpuState]:
+            asked.append(self.machine)
+            return {self.machine: api.GpuState(why="none")}
+
+    asked: list[str] = []
+    agents = {name: Gpus(name) for name in ("m1", "m2", "m3")}
+    fleet = Fleet(Path("/nowhere"), {name: Machine(name=name) for name in agents})
+    fleet.agents._clients.update({"local": Gpus("local"), **agents})
+    fleet.places._where["m"] = NAMES
+    assert sorted(await fleet.gpus("m")) == sorted(asked) == ["m1", "m2"]
+    assert sorted(await fleet.gpus()) == ["local", "m1", "m2", "m3"]

@@ -117,6 +117,7 @@ CASES = [
     (f'{TOP}[network]\npool = "127.0.0.0/8" # <-\n', "network.pool", "can't be routed"),
     (f"{TOP}[hosts.x]\ngpu = {{}} # <-\n", "hosts.x.gpu", "must say `memory` or `share`"),
     (f'{TOP}[hosts.x]\ngpu = {{ share = "101%" }} # <-\n', "hosts.x.gpu.share", "over the limit"),
+    (f'{TOP}[hosts.x]\ngpu = {{ share = "0%" }} # <-\n', "hosts.x.gpu.share", "at least 0.1%"),
     (f"{TOP}[hosts.x]\nio = {{}} # <-\n", "hosts.x.io", "must say `read`"),
     (f'{TOP}[hosts.x]\nio = {{ read = "5mbit" }} # <-\n', "hosts.x.io.read", "is not a size"),
     (f"{TOP}[hosts.x]\nspeed = 0 # <-\n", "hosts.x.speed", "must be between 0.001 and 1000"),

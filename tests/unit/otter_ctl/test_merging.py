@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from otter_agent import api
 from otter_ctl.merging import merged
 
@@ -31,3 +33,18 @@ def test_both_directions_of_a_link_stand_together_whichever_machines_tell_them()
     }
     found = [(link.name, link.from_) for link in merged(parts, {}).links]
     assert found == [("a-c", "a"), ("a-c", "c"), ("a-b", "a"), ("a-b", "b"), ("c-d", "c")]
+
+
+def test_of_many_machines_the_directory_says_where_a_link_leads() -> None:
+    known = api.TunnelState(machine="m9")
+    for told, machine in ((api.TunnelState(), "m2"), (known, "m9")):
+        one = part("m1", ("a-b", "a", "b"), ("a-x", "a", "x"))
+        links = (replace(one.links[0], tunnel=told), one.links[1])
+        parts = {"m1": replace(one, links=links), "m2": part("m2", ("a-b", "b", "a"))}
+        seats = {"m1": ("a", "x"), "m2": ("b",)}
+        listed = tuple(api.Away(machine=name, hosts=hosts) for name, hosts in seats.items())
+        found = merged(parts, {}, api.Directory(names={}, machines=listed))
+        tunnels = {(link.name, link.from_): link.tunnel for link in found.links}
+        assert tunnels == {
+            ("a-b", "a"): replace(told, machine=machine), ("a-b", "b"): None, ("a-x", "a"): None,
+        }  # fmt: skip

@@ -8,6 +8,7 @@ import asyncssh
 import pytest
 
 from otter_ctl.dialling import Client, Dial, Hop, jumps
+from otter_ctl.errors import MachineUnreachable
 from otter_ctl.topology.model import Machine
 
 KEY = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
@@ -66,3 +67,20 @@ def test_jump_hosts_are_read_as_ssh_writes_them() -> None:
     ]  # fmt: skip
     assert jumps("ssh://ada@fe80::1") == [Hop("ada@fe80::1", "fe80::1", "ada")]
     assert jumps("none") == jumps(None) == jumps("") == []
+
+
+async def test_the_way_to_a_jump_host_is_let_go_where_the_next_step_cannot_be(home: Path) -> None:
+    class Way(asyncssh.SSHClientConnection):
+        aborted = False
+
+        def __init__(self) -> None:
+            """To nowhere."""
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    (home / "config").write_text("Host inner\n  Port none\n")
+    dial, way = Dial(Machine(name="pi", ssh="inner")), Way()
+    with pytest.raises(MachineUnreachable):
+        await dial._to(dial.hop, way, 1)
+    assert way.aborted

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from otter_agent.images.prepared import NEVER, unseen
 
 
@@ -26,6 +28,16 @@ def test_what_only_the_module_imports_is_unseen(tmp_path: Path) -> None:
     )
     (tmp_path / "labels.json").touch()
     assert unseen(tmp_path) == NEVER | {"eyes.py", "inner.py"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["import json, shared", "from . import shared", "from .shared import x", "import shared as s",
+     "import shared.x", "import json; import shared", "this is no Python"],
+)  # fmt: skip
+def test_however_prepare_imports_it_sees_what_it_needs(tmp_path: Path, words: str) -> None:
+    write(tmp_path, module="import shared, eyes", shared="", eyes="", prepare=words)
+    assert "shared.py" not in unseen(tmp_path)
 
 
 def test_without_a_module_nothing_more_is_unseen(tmp_path: Path) -> None:

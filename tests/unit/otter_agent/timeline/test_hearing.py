@@ -6,6 +6,7 @@ import pytest
 
 from net.conditions import Condition
 from otter_agent import api
+from otter_agent.timeline.judge import Memory
 from otter_agent.timeline.watch import LATE_S, SAME_RUN_S, Watch
 
 HERE = api.HostSpec(name="here", address="100.64.0.1", block="100.64.0.0/24")
@@ -102,3 +103,14 @@ def test_another_epoch_forgets_what_was_heard():
     assert world.watch.fired == {}
     world.begin()
     assert world.watch.fired == {}
+
+
+def test_what_an_earlier_version_has_kept_does_not_happen_again():
+    """It called events by what they happen to as well."""
+    world = World(THERE, MINE)
+    former = api.digest(api.encode(MINE))[:16]
+    assert former != MINE.key
+    kept = {former: Memory(fired_s=3.0, fired=1, armed=False)}
+    world.notes.put_note("m", "conditions", api.encode(kept))
+    world.begin()
+    assert world.watch.news() == {MINE.key: 3.0}

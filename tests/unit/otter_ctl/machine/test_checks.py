@@ -105,6 +105,13 @@ def test_what_only_some_meshes_need_keeps_none_away() -> None:
     assert "over UDP" in told["vxlan"][2]
 
 
+def test_without_vxlan_links_go_another_way() -> None:
+    none = facts(features={**facts().features, "vxlan": "no"})
+    ok, _, todo = by_name(seen(none, info()))["vxlan"]
+    assert ok is None
+    assert "over UDP" in todo
+
+
 def test_lines_that_are_no_probe_are_told_apart() -> None:
     assert parse("") is None
     assert parse(SAID.replace("end=yes\n", "")) is None

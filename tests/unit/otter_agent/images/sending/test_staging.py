@@ -120,6 +120,13 @@ async def test_what_nobody_goes_on_with_is_given_up(staging):
     assert staging.offset(DIGITS) == 0
 
 
+def test_what_goes_while_it_is_counted_counts_nothing(staging):
+    staging.folder.mkdir()
+    (staging.folder / DIGITS).write_bytes(DATA)
+    (staging.folder / f"{DIGITS}.part").symlink_to("gone")
+    assert staging.held_bytes() == len(DATA)
+
+
 async def test_what_is_pruned_meanwhile_is_sent_anew(staging):
     async def pruning():
         *first, end = whole()
