@@ -25,6 +25,7 @@ THINGS = 16
 CONNECTIONS = 64
 """Of one member at once."""
 _LONGEST_NAME = 32
+_WAITING = 8
 _LONGEST_LINE = 1 << 24
 
 
@@ -81,6 +82,7 @@ class Arbiter:
         self._epoll = select.epoll()
         self.ended = False
         control.setblocking(False)
+        control.listen(_WAITING)  # so the kernel names this process, and not who made the socket
         self._control = control
         self._watch(control, self._meet)
 
