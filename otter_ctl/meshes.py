@@ -76,8 +76,13 @@ class Meshes(Protocol):
     async def links(self, mesh: str) -> list[api.LinkStatus]:
         """The directions of a mesh's links."""
 
-    async def shape(self, mesh: str, changes: Sequence[api.LinkChange]) -> list[api.LinkStatus]:
-        """Change links by hand; the directions that were named, once that is in force."""
+    async def shape(
+        self, mesh: str, changes: Sequence[api.LinkChange], *, check: bool = False
+    ) -> list[api.LinkStatus]:
+        """Change links by hand; the directions that were named, once that is in force.
+
+        With `check` nothing is changed: it only says whether it could be.
+        """
 
     async def budgets(self, mesh: str) -> list[api.BudgetStatus]:
         """The hosts and modules of a mesh."""
@@ -86,9 +91,12 @@ class Meshes(Protocol):
         """What hosts and modules that run use."""
 
     async def shape_budgets(
-        self, mesh: str, changes: Sequence[api.BudgetChange]
+        self, mesh: str, changes: Sequence[api.BudgetChange], *, check: bool = False
     ) -> list[api.BudgetStatus]:
-        """Change hosts and modules by hand; those that were named, once that is in force."""
+        """Change hosts and modules by hand; those that were named, once that is in force.
+
+        With `check` nothing is changed: it only says whether it could be.
+        """
 
     async def put_secrets(self, mesh: str, values: Mapping[str, str]) -> api.MeshStatus:
         """Send the values of a mesh's secrets; modules that run with others start anew."""

@@ -36,7 +36,8 @@ WRITTEN = [
     "{ read = 0 }", "{ read = 5 }", "{ share = 0.5 }", "{ share = 2 }", '{ memory = "8MiB" }',
 ]  # fmt: skip
 BEYOND_FORM = re.compile(
-    r"is taken|host bits|over the limit of 1|at least 1|between a /8|a finite number|at least 4MiB|"
+    r"is taken|host bits|over the limit of 1|at least 1|at least 0\.1%|between a /8|"
+    r"a finite number|at least 4MiB|"
     r"too large|plain path|not free|without `\.\.`|at least one table|must be of a-z|NUL"
 )
 """Reasons that a schema can't know, or only at a price: NaN, sums of units, parts of paths."""
