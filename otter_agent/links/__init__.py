@@ -11,7 +11,7 @@
     clock       the clocks that leases end by
     helper      the agent's end of a process beside it, talks its end,
                 talk what is said                                       pure
-    realtime    how such a process keeps its time
+    realtime    how such a process keeps its time, stopping how it ends
     fake        moves no packet
     netem/      the kernel's: qdiscs on veth pairs
     tun/        in user space: a helper process between TUN devices

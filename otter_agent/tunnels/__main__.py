@@ -7,10 +7,7 @@ nothing for IDLE_S, and when its socket has been removed.
 
 from __future__ import annotations
 
-import os
 import resource
-import select
-import signal
 import socket
 import sys
 import time
@@ -18,6 +15,7 @@ from pathlib import Path
 
 from otter_agent.beside import is_there
 from otter_agent.links import realtime
+from otter_agent.links.stopping import stop_on_sigterm
 from otter_agent.tunnels.carrier import Carrier
 from otter_agent.tunnels.control import Control
 
@@ -29,7 +27,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     inode = path.stat().st_ino
     carrier = Carrier(realtime.Guard(time.monotonic(), time.process_time()))
-    _stop_on_signals(carrier)
+    stop_on_sigterm(carrier)
     # The agent made it, so that nobody finds a process that doesn't listen yet.
     with socket.socket(fileno=0) as listener:
         control = Control(carrier, listener)
@@ -47,22 +45,6 @@ def main() -> None:
             path.unlink(missing_ok=True)
         control.close()  # it still has to do with the carrier
         carrier.close()
-
-
-def _stop_on_signals(carrier: Carrier) -> None:
-    """SIGTERM ends it; Python's own handlers run once the loop has been woken."""
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-
-    def woken(events: int) -> None:
-        os.read(reader, 4096)
-
-    carrier.watch(reader, select.EPOLLIN, woken)
-
-    def stop(number: int, frame: object) -> None:
-        carrier.stopped = True
-
-    signal.signal(signal.SIGTERM, stop)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,7 @@ and when its socket has been removed.
 
 from __future__ import annotations
 
-import os
 import resource
-import select
-import signal
 import socket
 import sys
 import time
@@ -19,6 +16,7 @@ from pathlib import Path
 from net.links import jitter
 from otter_agent.beside import is_there
 from otter_agent.links import realtime
+from otter_agent.links.stopping import stop_on_sigterm
 from otter_agent.links.tun import pulse
 from otter_agent.links.tun.carrier import Carrier
 from otter_agent.links.tun.control import Control
@@ -34,7 +32,7 @@ def main() -> None:
     inode = path.stat().st_ino
     guard = realtime.Guard(time.monotonic(), time.process_time())
     carrier = Carrier(guard, pulse.Heart(path))
-    _stop_on_signals(carrier)
+    stop_on_sigterm(carrier)
     # The agent made it, so that nobody finds a helper that doesn't listen yet.
     with socket.socket(fileno=0) as listener:
         control = Control(carrier, listener)
@@ -55,22 +53,6 @@ def main() -> None:
             pulse.path_of(path).unlink(missing_ok=True)
         control.close()  # it still has to do with the carrier
         carrier.close()
-
-
-def _stop_on_signals(carrier: Carrier) -> None:
-    """SIGTERM ends it; Python's own handlers run once the loop has been woken."""
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-
-    def woken(events: int) -> None:
-        os.read(reader, 4096)
-
-    carrier.watch(reader, select.EPOLLIN, woken)
-
-    def stop(number: int, frame: object) -> None:
-        carrier.stopped = True
-
-    signal.signal(signal.SIGTERM, stop)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import math
 import os
 import resource
 import select
-import signal
 import socket
 import sys
 import time
@@ -27,6 +26,7 @@ from otter_agent.links.netem.playing.canary import Canary
 from otter_agent.links.netem.playing.loop import Loop
 from otter_agent.links.netem.playing.post import Mail
 from otter_agent.links.netem.playing.protocol import Answer, Request
+from otter_agent.links.stopping import stop_on_sigterm
 from otter_agent.links.talks import Talks
 
 _LOOK_S = 1.0
@@ -149,29 +149,13 @@ def main() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     loop = Loop(realtime.Guard(time.monotonic(), time.process_time()))
-    _stop_on_signals(loop)
+    stop_on_sigterm(loop)
     # The agent made it, so that nobody finds a helper that doesn't listen yet.
     with socket.socket(fileno=0) as listener:
         helper = Helper(loop, listener, path, idle_s)
         realtime.settle()
         loop.run(helper)
         helper.close()
-
-
-def _stop_on_signals(loop: Loop) -> None:
-    """SIGTERM ends it; Python's own handlers run once the loop has been woken."""
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-
-    def woken(events: int) -> None:
-        os.read(reader, 4096)
-
-    loop.watch(reader, select.EPOLLIN, woken)
-
-    def stop(number: int, frame: object) -> None:
-        loop.stopped = True
-
-    signal.signal(signal.SIGTERM, stop)
 
 
 if __name__ == "__main__":
