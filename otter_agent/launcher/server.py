@@ -4,7 +4,7 @@ A request is one SOCK_SEQPACKET message, JSON: `{"id": 7, "op": "start", "mesh":
 The answer carries the id: `{"id": 7, "ok": …}` or `{"id": 7, "error": …, "recoverable": …}`. Each
 exit of a module is told to every connection: `{"event": "exit", "mesh", "module", "life"}`.
 
-    hello                     → {}: from now on all exits are told
+    hello                     → {}: from now on all exits are told; or it ends: see `_hello`
     start (+ 1 fd: secrets)   → life, once held      release → life, once its own code runs
     stop {grace_s}            → life, once over
     exec {argv …} + 3 fds     → {"exit": N} once it ended; it dies with the connection
@@ -118,6 +118,7 @@ class Server:
         self._by_pid: dict[int, Callable[[int], None]] = {}
         self._connections: list[Connection] = []
         self._rounds = 0
+        self._greeted = False
 
     def serve(self) -> None:
         """Adopt what runs, then answer requests until idle."""
@@ -168,7 +169,7 @@ class Server:
             key = (str(request.get("mesh")), str(request.get("module")))
             match request.get("op"):
                 case "hello":
-                    reply({"ok": {}})
+                    self._hello(connection, reply)
                 case "start":
                     self._start(key, reply, os.dup(fds[0]) if fds else -1)
                 case "release":
@@ -183,6 +184,19 @@ class Server:
                     reply({"error": f"unknown request {op!r}", "recoverable": False})
         except (OSError, ValueError, KeyError) as exc:
             reply({"error": f"{type(exc).__name__}: {exc}", "recoverable": False})
+
+    def _hello(self, connection: Connection, reply: Reply) -> None:
+        """An agent has come. If it isn't the first and nothing runs, it is to start another one.
+
+        Modules get what was mounted on the machine when their launcher began: to one of an earlier
+        agent a disk that was mounted since isn't there, and it may be of an older version.
+        """
+        runs = self._lives or self._by_pid or self._connections != [connection]
+        if self._greeted and not runs:
+            self._loop.stop()
+            return
+        self._greeted = True
+        reply({"ok": {}})
 
     def _start(self, key: tuple[str, str], reply: Reply, secrets: int) -> None:
         """Start a module; `secrets` (-1: none) is closed."""

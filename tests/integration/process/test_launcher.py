@@ -169,6 +169,34 @@ async def test_the_launcher_ends_when_it_has_nothing_to_do(layout, runtime):
     assert (layout.launcher / "log").read_text() == ""
 
 
+async def test_modules_of_a_new_agent_see_what_was_mounted_before_it(
+    layout, agent_id, cgroups, tmp_path
+):
+    """Modules get the mounts of their launcher: an idle one of an earlier agent isn't used."""
+    first = ProcessRuntime(layout, agent_id, cgroups, launcher_idle_s=60)
+    work = make_workload(layout, "", ("true",))
+    await run(first, work)
+    await until_exit(first, work.key)
+    pid = launcher_pid(layout)
+    await first.aclose()
+
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", disk], check=True)
+    second = ProcessRuntime(layout, agent_id, cgroups, launcher_idle_s=0.1)
+    try:
+        (disk / "file").write_text("there")
+        await second.remove(work.key)
+        work = make_workload(layout, "", ("test", "-e", str(disk / "file")))
+        await run(second, work)
+        assert (await until_exit(second, work.key)).exit_code == 0
+        await second.remove(work.key)
+    finally:
+        await second.aclose()
+        subprocess.run(["umount", disk], check=True)
+    await until_gone(pid)
+
+
 async def test_no_launcher_without_modules(layout, runtime):
     assert await runtime.list() == []
     async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
