@@ -187,6 +187,20 @@ class LinkPackets:
         arrivals = bench.exchange(link, link.there, 2000, between=change, burst=3000)
         assert numbers(arrivals) == list(range(2000))
 
+    @pytest.mark.parametrize("delay_s", [None, 0.01])
+    def test_what_a_rate_holds_is_not_overtaken_when_the_rate_goes(
+        self, bench: Bench, delay_s: float | None
+    ):
+        link = bench.make_link()
+        bench.apply(link.there, LinkSpec(rate_bps=0.1e6, delay_s=delay_s))
+
+        def change(number: int) -> None:
+            if number == 2:  # the first takes 0.1 s at the rate
+                bench.apply(link.there, LinkSpec())
+
+        arrivals = bench.exchange(link, link.there, 6, size=1400, gap_s=0.02, between=change)
+        assert numbers(arrivals) == list(range(6))
+
     def test_a_change_takes_effect_for_what_comes_after_it(self, bench: Bench):
         link = bench.make_link()
         for delay_s in (0.02, 0.1, 0.05):

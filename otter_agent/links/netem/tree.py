@@ -66,7 +66,7 @@ _SIGMA_MAX_NS = 2**31 - 1
 _DISTRIBUTIONS: tuple[Distribution, ...] = ("uniform", "normal", "pareto", "paretonormal", "table")
 _TABLE_MAX = 32767 / DISTANCE
 _IDLE_FLIGHT = Netem(rate=_AT_ONCE, limit=_ROOM_PACKETS)
-IDLE = Netem()
+IDLE = Netem(rate=_AT_ONCE)
 """Of a second half that is there without any effect."""
 
 
@@ -203,7 +203,8 @@ def share(rate: int, late_ns: int) -> Share:
 
 @lru_cache(maxsize=1024)
 def _wire(rate: int | None, overhead: int | None) -> Netem:
-    return Netem(rate=rate or 0, overhead=overhead)
+    """Without a rate, too, it keeps what comes behind what the rate before still holds."""
+    return Netem(rate=_AT_ONCE if rate is None else rate, overhead=overhead)
 
 
 def _steady(spec: LinkSpec) -> bool:

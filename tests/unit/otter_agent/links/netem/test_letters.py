@@ -11,7 +11,6 @@ from net.links.spec import LinkSpec
 from otter_agent.links.base import Direction
 from otter_agent.links.netem import place as places
 from otter_agent.links.netem import tc, tree
-from otter_agent.links.netem.options import Netem
 from otter_agent.links.netem.place import Place
 from otter_agent.links.netem.playing import letters
 from otter_agent.links.netem.playing.protocol import Lent
@@ -120,6 +119,6 @@ def test_what_is_lent_is_known_there_as_it_is(spec: LinkSpec):
 def test_a_half_that_is_there_stays_without_effect():
     here = place(FULL)
     letters.write(here, LinkSpec(), LATE_NS, 1)
-    assert here.tree.pace == Netem()
+    assert here.tree.pace == tree.IDLE
     assert here.tree.leaf is not None
     assert tree.spec_of(here.tree) == LinkSpec()

@@ -15,7 +15,7 @@ from net.links.delivery import Delivery
 from net.links.spec import LinkSpec
 from otter_agent.links.netem import tree
 from otter_agent.links.netem.options import WHOLE, ByteQueue, Codel, Netem, PacketQueue, Red, Share
-from otter_agent.links.netem.tree import NOTHING, UNLIMITED, Tree, refusals, spec_of, wanted
+from otter_agent.links.netem.tree import IDLE, NOTHING, UNLIMITED, Tree, refusals, spec_of, wanted
 
 ratios = st.none() | st.floats(0, 1)
 specs = st.builds(
@@ -38,7 +38,7 @@ def test_nothing_asked_is_nothing_there() -> None:
 def test_a_delay_needs_only_the_half_where_packets_come_in() -> None:
     want = wanted(LinkSpec(delay_s=0.02))
     assert (want.entry, want.share, want.leaf) == (None, None, None)
-    assert want.wire == Netem(overhead=-14)
+    assert want.wire == replace(IDLE, overhead=-14)
     assert want.flight is not None
     assert want.flight.latency_ns == 20_000_000
 
@@ -71,14 +71,14 @@ def test_a_late_timer_is_made_up_for_by_two_packets_or_what_timers_are_late_by(
 def test_a_rate_comes_last_where_all_have_the_same_delay() -> None:
     """What a late timer of the delay lets go at once is spread again."""
     late = wanted(LinkSpec(rate_bps=1e6, delay_s=0.02))
-    assert (late.wire, late.pace) == (Netem(overhead=-14), Netem(rate=125_000))
+    assert (late.wire, late.pace) == (replace(IDLE, overhead=-14), Netem(rate=125_000))
     for spec in (
         LinkSpec(rate_bps=1e6, delay_s=0.02, jitter_s=0.001),
         LinkSpec(rate_bps=1e6, delay_s=0.02, reorder_ratio=0.1),
         LinkSpec(rate_bps=1e6, slot_s=(0.1, 0.1)),
     ):
         mixed = wanted(spec, late)
-        assert (mixed.wire, mixed.pace) == (Netem(rate=125_000, overhead=-14), Netem())
+        assert (mixed.wire, mixed.pace) == (Netem(rate=125_000, overhead=-14), IDLE)
     assert wanted(LinkSpec(rate_bps=1e6)).pace is None
 
 
@@ -94,7 +94,7 @@ def test_a_members_queue_is_that_of_its_medium() -> None:
 def test_what_is_there_stays_without_effect() -> None:
     have = wanted(LinkSpec(rate_bps=1e6, delay_s=0.02, loss_ratio=0.1))
     want = wanted(LinkSpec(), have)
-    assert want.entry == want.wire == Netem(overhead=-14)
+    assert (want.entry, want.wire) == (Netem(overhead=-14), replace(IDLE, overhead=-14))
     assert want.share == Share(rate=UNLIMITED)
     assert want.leaf is None  # any will do: nothing waits
     assert want.flight is not None
