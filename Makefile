@@ -81,7 +81,7 @@ format: setup-dev  ## rewrite files in the house's format
 # --- tests: one pytest run each ---------------------------------------------------------------
 
 test: setup-tests check  ## all tiers in one run, after check; what cannot run here is skipped by name
-	@$(PYTEST) -q $(ARGS)
+	@$(PYTEST) -q --beside $(ARGS)
 
 test-unit: setup-dev  ## the quick ones: no root, no engine, no network, seconds together
 	@$(PYTEST) -m 'not slow' tests/unit $(ARGS)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 
 import hypothesis
 import pytest
 
-pytest_plugins = ["helpers.fixtures_docker", "helpers.fixtures_otter"]
+pytest_plugins = ["helpers.elsewhere", "helpers.fixtures_docker", "helpers.fixtures_otter"]
 
 
 def pytest_configure() -> None:
@@ -36,3 +37,18 @@ def require():
         pytest.skip(f"no {tier}: {why}")
 
     return check
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """With `--durations`, what the tests of each file took together, as it tells of single ones."""
+    if not config.option.durations:
+        return
+    took = Counter[str]()
+    for report in (one for some in terminalreporter.stats.values() for one in some):
+        if isinstance(report, pytest.TestReport):
+            took[report.nodeid.partition("::")[0]] += report.duration
+    terminalreporter.write_sep("=", "time by file")
+    for file, seconds in took.most_common(config.option.durations):
+        terminalreporter.write_line(f"{seconds:.2f}s {file}")

@@ -20,7 +20,9 @@ KILLS = int(os.environ.get("OTTER_KILLS", "20"))
 """Of each module; `make test-kills` has more."""
 DEADLINE_S = 120.0
 
-pytestmark = [pytest.mark.timeout(max(400, 10 * KILLS)), pytest.mark.slow]
+pytestmark = [
+    pytest.mark.timeout(max(400, 10 * KILLS)), pytest.mark.slow, pytest.mark.aside,
+]  # fmt: skip
 
 
 def free_port():

@@ -22,7 +22,7 @@ from net.values import pack
 
 KILLS = int(os.environ.get("OTTER_KILLS", "20"))
 """Of each role; `make test-kills` has more."""
-pytestmark = pytest.mark.timeout(max(120, 5 * KILLS))
+pytestmark = [pytest.mark.timeout(max(120, 5 * KILLS)), pytest.mark.aside]
 MIB = 2**20
 PEER = Path(shared_peer.__file__)
 

@@ -9,7 +9,9 @@ import pytest
 from helpers.otter import Otter, kill_within, wait_for
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.docker, pytest.mark.netns, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.docker, pytest.mark.netns, pytest.mark.aside, pytest.mark.timeout(600),
+]  # fmt: skip
 
 PAIR = """
 name = "pair"

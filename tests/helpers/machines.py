@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,11 @@ class Machine:
         info = self.ask("GET", "/v1/info") if self.socket.is_socket() else None
         self.id = info["agent"] if info else ""
         return bool(info)
+
+    def start(self) -> None:
+        """Both of them."""
+        self.start_sshd()
+        self.start_agent()
 
     def start_agent(self) -> None:
         """Start it; returns when it answers."""
@@ -291,10 +297,9 @@ class Machines:
         return any(netns.startswith(f"otter-{machine.id}+") for machine in self.all)
 
     def start(self) -> None:
-        """Every sshd and agent."""
-        for machine in self.all:
-            machine.start_sshd()
-            machine.start_agent()
+        """Every sshd and agent, at once."""
+        with ThreadPoolExecutor(len(self.all)) as threads:
+            list(threads.map(Machine.start, self.all))
 
     def close(self) -> None:
         """End everything, also where something of it doesn't end as it should."""

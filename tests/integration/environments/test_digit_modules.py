@@ -17,7 +17,7 @@ from otter_agent.images.wheelhouse import Wheelhouse, requirements_of
 from otter_agent.layout import Layout
 from otter_agent.runtimes.base import Artifact
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(600)]
 
 TRAINED = """
 import os, sys

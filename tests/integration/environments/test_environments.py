@@ -23,6 +23,7 @@ from otter_agent.layout import Layout
 from otter_agent.runtimes.base import Artifact
 from otter_ctl.planning.uploads import context
 
+pytestmark = pytest.mark.untimed
 BASE = Base("python", ("otterbase==1.0",), root="", python="3.11")
 MAIN = """
 import json, os, pathlib, sys

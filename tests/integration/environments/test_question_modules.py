@@ -20,7 +20,7 @@ from PIL import Image
 
 from otter_agent.runtimes.base import Artifact
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(600)]
 DATA = Path(__file__).parents[3] / "examples" / "data"
 QUESTION, CHELSEA = DATA / "question.wav", DATA / "chelsea.png"
 

@@ -10,6 +10,7 @@ from helpers.byhand import Machine, environment
 
 from otter_agent.runtimes.base import Artifact
 
+pytestmark = pytest.mark.untimed
 QUESTION = Path(__file__).parents[3] / "examples" / "data" / "question.wav"
 
 TINY = """

@@ -18,6 +18,8 @@ from helpers.folders import tree
 from otter_agent.images import context
 from otter_agent.images.unpack import UnpackError, unpack
 
+pytestmark = pytest.mark.untimed
+
 
 def pack(file: Path, *members: tuple[str, bytes | str], mode: int = 0o644) -> Path:
     """Members: (name, content), a folder if it ends with /, a link if the content is a str."""

@@ -22,7 +22,10 @@ from helpers.otter import wait_for
 
 from otter_ctl.lab.lab import Lab
 
-pytestmark = [pytest.mark.docker, pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.docker, pytest.mark.netns, pytest.mark.slow, pytest.mark.aside,
+    pytest.mark.timeout(300),
+]  # fmt: skip
 
 BASE_MB = 20
 NARROW = "rate=80mbit"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.labs import ssh
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.aside]
 ROOT = Path(__file__).parents[3]
 MESH = """
 name = "one"

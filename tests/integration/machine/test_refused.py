@@ -12,7 +12,7 @@ from helpers.labs import ssh
 
 from .conftest import PASSWORD, USER
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.aside]
 
 
 @pytest.fixture

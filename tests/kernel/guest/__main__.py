@@ -7,6 +7,7 @@ prepared or started, or died; 130 when interrupted.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from .parts import GuestError, default_cache, prepare
 
 FAILED = 125
 INTERRUPTED = 130
+ENDING = (signal.SIGINT, signal.SIGTERM)
+PR_SET_PDEATHSIG = 1
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -29,6 +32,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--share", type=Path, default=here, metavar="DIR", help="folder it may write to (.)")
     add("--env", action="append", default=[], metavar="NAME=VALUE", help="a variable; repeatable")
     add("--prepare", action="store_true", help="only fetch and build what a guest needs")
+    add("--with-parent", action="store_true", help="end when the process that started it ends")
     add("-v", "--verbose", action="store_true", help="print the guest's kernel log")
     add("command", nargs="*", help="after --")
     return parser
@@ -40,7 +44,10 @@ def main() -> int:
     args = parser.parse_args()
     if not args.command and not args.prepare:
         parser.error("no command")
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in ENDING:
+        signal.signal(number, _interrupt)
+    if args.with_parent:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     try:
         if args.prepare:
             prepare(default_cache())
@@ -71,6 +78,9 @@ def _say(what: str, status: int) -> int:
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    """Once: Ctrl-C may come from a terminal and from who waits; ending the guest takes a while."""
+    for number in ENDING:
+        signal.signal(number, lambda *_: None)
     raise KeyboardInterrupt
 
 

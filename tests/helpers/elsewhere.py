@@ -1,0 +1,178 @@
+"""A pytest plugin: tests that run in other processes, and are told of as if they ran here.
+
+Those of tests/kernel run in the guest kernel, all of a session in one boot: `pytest tests/kernel
+-k NAME` works like any other tier, and its tests count in the one closing line.
+
+With `--beside`, as in a whole run, a session has this order:
+
+    untimed   what judges no time and starts nothing that outlives it: tests/unit, tests/fuzz and
+              what is marked so; here, on all processors but the last
+    guest     meanwhile, on the last one: the guest kernel's tests, which take minutes
+    aside     after those, a pytest per file: what is marked so, as it judges no time; once there
+              is nothing untimed left, also on the other processors
+    timed     all else: afterwards, with the machine to itself
+
+A process elsewhere writes each report as a line of JSON (OTTER_TEST_REPORTS), which is told here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+from helpers import beside
+from helpers.beside import LIMIT_S, REPORTS, Job, Lanes
+
+TESTS = Path(__file__).parents[1]
+KERNEL = TESTS / "kernel"
+UNTIMED = (TESTS / "unit", TESTS / "fuzz")
+ON_THE_MACHINE = {"test_beside.py", "test_launcher.py"}
+IN_GUEST = "OTTER_GUEST" in os.environ
+UNTIMED_, GUEST, ASIDE, TIMED = range(4)
+
+lanes = pytest.StashKey[Lanes]()
+# Processors of this process: while lanes run, and otherwise.
+here = pytest.StashKey[set[int]]()
+all_of_them = pytest.StashKey[set[int]]()
+# Of each test its job, and what came from there: its reports by node id.
+job_of = pytest.StashKey[dict[str, Job]]()
+told = pytest.StashKey[dict[str, list[pytest.TestReport]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--beside`."""
+    parser.addoption(
+        "--beside", action="store_true",
+        help="run tests that judge no time first, and beside the guest kernel's",
+    )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts the reporting, elsewhere."""
+    if path := os.environ.pop(REPORTS, ""):
+        config.pluginmanager.register(Reporter(config, path), "otter-reporter")
+
+
+def place(item: pytest.Item) -> int:
+    """Where a test belongs in a session."""
+    if item.path.is_relative_to(KERNEL) and not IN_GUEST:
+        return TIMED if item.path.name in ON_THE_MACHINE else GUEST
+    if any(map(item.path.is_relative_to, UNTIMED)) or "untimed" in item.keywords:
+        return UNTIMED_
+    return ASIDE if "aside" in item.keywords else TIMED
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The order, and time for the first test of elsewhere to wait for all of them.
+
+    Without `--beside` it is changed in tests/kernel alone: what pytest set up for a test it takes
+    down before the next one that it runs itself, and one that is only told of would come between.
+    """
+    whole = config.option.beside
+    places = [at for at, item in enumerate(items) if item.path.is_relative_to(KERNEL) or whole]
+    ordered = sorted((items[at] for at in places), key=place)
+    for at, item in zip(places, ordered, strict=True):
+        items[at] = item
+        if place(item) == GUEST or (whole and place(item) == ASIDE):
+            item.add_marker(pytest.mark.timeout(2 * LIMIT_S), append=False)
+
+
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Tells what was reported elsewhere instead of running the test here."""
+    session = item.session
+    if item is session.items[0] and session.config.option.beside:
+        begin(session)
+    if place(item) != GUEST and not (place(item) == ASIDE and here in session.stash):
+        return None
+    if told not in session.stash:
+        collect(session)
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = session.stash[told].get(item.nodeid, [])
+    if not reports or reports[-1].when != "teardown":
+        reports.append(not_finished(item))
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def begin(session: pytest.Session) -> None:
+    """Opens a lane, where there is a processor for it and none that judges time comes before."""
+    places = [place(item) for item in session.items]
+    processors = os.sched_getaffinity(0)
+    if len(processors) < 2 or places != sorted(places):  # sorted anew by an option of pytest's
+        return
+    make_jobs(session, GUEST, ASIDE)
+    session.stash[lanes].open([max(processors)])
+    session.stash[all_of_them] = processors
+    session.stash[here] = processors - {max(processors)}
+    os.sched_setaffinity(0, session.stash[here])
+
+
+def make_jobs(session: pytest.Session, *places: int) -> None:
+    """The guest's, and one for each file of others, whose tests share fixtures."""
+    session.stash[lanes], session.stash[job_of] = Lanes(), {}
+    chosen = [item for item in session.items if place(item) in places]
+    for (where, _), items in groupby(chosen, lambda i: (place(i), place(i) == ASIDE and i.path)):
+        names = [item.nodeid for item in items]
+        session.stash[lanes].add(beside.GUEST if where == GUEST else beside.ASIDE, names)
+        session.stash[job_of].update(dict.fromkeys(names, session.stash[lanes].jobs[-1]))
+
+
+def collect(session: pytest.Session) -> None:
+    """Wait for what runs elsewhere, which this process makes room for, and take its reports."""
+    if lanes not in session.stash:
+        make_jobs(session, GUEST)
+    running = session.stash[lanes]
+    running.open(sorted(session.stash.get(here, os.sched_getaffinity(0))))
+    running.join()
+    session.stash[told] = {}
+    for line in (line for job in running.jobs for line in job.read("reports").splitlines()):
+        report = session.config.hook.pytest_report_from_serializable(
+            config=session.config, data=json.loads(line)
+        )
+        if isinstance(report.longrepr, list):  # where it was skipped: JSON knows no tuples
+            report.longrepr = tuple(report.longrepr)
+        session.stash[told].setdefault(report.nodeid, []).append(report)
+    if all_of_them in session.stash:
+        os.sched_setaffinity(0, session.stash[all_of_them])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Nothing runs elsewhere any more, though it was interrupted, or ended by `-x`."""
+    if lanes in session.stash:
+        session.stash[lanes].close()
+
+
+def not_finished(item: pytest.Item) -> pytest.TestReport:
+    """The report of a test of which nothing was told, or not the end."""
+    job = item.session.stash[job_of][item.nodeid]
+    required = "kernel" in os.environ.get("OTTER_REQUIRE", "").split(",")
+    skip = job.no_guest and not required
+    path, line = item.path.relative_to(item.config.rootpath), (item.location[1] or 0) + 1
+    why = f"no kernel: {job.trouble.splitlines()[0]}"
+    return pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords={},
+        outcome="skipped" if skip else "failed",
+        longrepr=(str(path), line, why) if skip else job.trouble,
+        when="setup",
+    )
+
+
+class Reporter:
+    """Elsewhere: writes every report where the session that waits reads it."""
+
+    def __init__(self, config: pytest.Config, path: str) -> None:
+        self.config = config
+        self.path = path
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        hook = self.config.hook.pytest_report_to_serializable
+        with open(self.path, "a") as file:
+            file.write(json.dumps(hook(config=self.config, report=report)) + "\n")

@@ -1,0 +1,27 @@
+"""Of a session that tests/kernel/test_beside.py starts: in a pytest of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(os.environ["TMPDIR"])
+
+
+@pytest.fixture(scope="session")
+def made() -> Iterator[None]:
+    (FOLDER / "made").touch()
+    yield
+    (FOLDER / "made").unlink()
+
+
+@pytest.mark.aside
+def test_aside(made: None) -> None:
+    if os.environ["OTTER_SESSION_END"] != "passed":
+        signal.pause()
+    processors = ",".join(map(str, os.sched_getaffinity(0)))
+    (FOLDER / "aside").write_text(f"{os.getpid()} {processors}")

@@ -1,0 +1,84 @@
+"""Sessions in which tests run beside others: that they do, and that nothing is left however one
+ends. Each is a pytest of its own, over the files of helpers/sessions and one test of the guest.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.otter import command_line, wait_for
+
+ROOT = Path(__file__).parents[2]
+OF_THE_GUEST = "tests/kernel/test_guest.py::test_cgroup_v2_has_the_controllers"
+SESSIONS = [f"tests/helpers/sessions/{name}.py" for name in ("timed", "aside", "untimed")]
+pytestmark = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="on one processor nothing runs beside"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a session and all beside it have their files; a short path, for Unix sockets."""
+    made = tmp_path / "t"
+    made.mkdir()
+    return made
+
+
+def session(folder: Path, *words: str, until: str, end: str) -> subprocess.CompletedProcess[str]:
+    """Its first test waits for a file that what is beside makes, and then ends so."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "--beside"]
+    more = {"TMPDIR": str(folder), "OTTER_SESSION_UNTIL": until, "OTTER_SESSION_END": end}
+    return subprocess.run(
+        [*command, *words, *SESSIONS], cwd=ROOT, env={**os.environ, **more}, text=True,
+        stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def processes(folder: Path) -> list[int]:
+    """Lanes, what they have started, and guests."""
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if any(str(folder) in word for word in command_line(pid))]
+
+
+@pytest.mark.usefixtures("boots")
+def test_what_judges_no_time_runs_beside_the_guest_and_all_else_after_it(folder: Path) -> None:
+    done = session(
+        folder, OF_THE_GUEST, "--durations=1", until="otter-guest-*/booted", end="passed"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [line.split("::")[1].split()[0] for line in done.stdout.splitlines() if "PASSED" in line]
+    assert told == ["test_untimed", OF_THE_GUEST.partition("::")[2], "test_aside", "test_timed"]
+    assert "s tests/" in done.stdout.partition("= time by file =")[2]
+    assert "4 passed" in done.stdout.splitlines()[-1]
+    assert processes(folder) == []
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("beside", "end", "status"),
+    [
+        ("guest", "interrupted", pytest.ExitCode.INTERRUPTED),
+        ("aside", "failed", pytest.ExitCode.TESTS_FAILED),
+        ("aside", "killed", -signal.SIGKILL),
+    ],
+)
+def test_a_session_that_ends_early_takes_what_runs_beside_it_along(
+    folder: Path, request: pytest.FixtureRequest, beside: str, end: str, status: int
+) -> None:
+    words, until = ["-x"], "made"
+    if beside == "guest":
+        request.getfixturevalue("boots")
+        words, until = ["-x", OF_THE_GUEST], "otter-guest-*/booted"
+    done = session(folder, *words, until=until, end=end)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "test_timed PASSED" not in done.stdout
+    if end == "killed":  # nobody has waited for their end
+        wait_for(lambda: not processes(folder), "they end")
+    assert processes(folder) == []
+    jobs = "otter-beside-*" if end == "killed" else ""
+    assert [path.name for path in folder.iterdir() if not path.match(jobs or "-")] == []
