@@ -21,10 +21,12 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # others use the GPU
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", os.environ["OMP_NUM_THREADS"])
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", os.environ["OMP_NUM_THREADS"])
 
+import digits  # type: ignore[import-not-found]
 import learning  # type: ignore[import-not-found]
 import numpy as np
 
 import net
+from net.weights import WeightsError
 
 STEPS = int(os.environ.get("OTTER_STEPS", "3000"))
 SEED = int(os.environ.get("OTTER_SEED", "1"))
@@ -43,13 +45,12 @@ class Pupil:
         self.report: dict[str, Any] = {"steps": 0, "accuracy": None, "quality": None}
 
     def load(self) -> None:
-        """The digits, and a network that knows nothing. Blocking."""
-        models = self._mesh.models
-        file = models / "digits" / "digits.npz" if models else None
-        if file is None or not file.is_file():
-            sys.exit(f"the digits were not prepared at build: {models} holds no digits.npz")
-        with np.load(file) as found:
-            pictures, labels = found["pictures"], found["labels"]
+        """The digits, and a network that knows nothing. Blocking.
+
+        Raises:
+            WeightsError: The digits can't be used.
+        """
+        pictures, labels = digits.prepared(self._mesh.models)
         kept = np.arange(len(labels)) % HELD_OUT != 0
         self._exam = pictures[~kept], labels[~kept]
         self._batches = learning.batches(pictures[kept], labels[kept], SEED)
@@ -94,7 +95,10 @@ class Pupil:
 async def main(mesh: net.Mesh) -> None:
     """Load, say ready, learn and judge."""
     pupil = Pupil(mesh)
-    await asyncio.to_thread(pupil.load)
+    try:
+        await asyncio.to_thread(pupil.load)
+    except WeightsError as exc:
+        sys.exit(str(exc))
     await mesh.ready()
     async with asyncio.TaskGroup() as group:
         group.create_task(pupil.learn())

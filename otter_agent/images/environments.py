@@ -25,7 +25,7 @@ from otter_agent.api import Build, ImageInfo, ModuleSpec, Pruned
 from otter_agent.api import digest as sha256
 from otter_agent.images import layers, prepared
 from otter_agent.images.base import BuildLog
-from otter_agent.images.bases import Base, find_base
+from otter_agent.images.bases import Base, base_of_processes
 from otter_agent.images.shelf import Facts, Shelf
 from otter_agent.images.steps import Step, run, to_end
 from otter_agent.images.unpack import UnpackError, unpack
@@ -44,14 +44,14 @@ class EnvironmentStore:
     Args:
         layout: The agent's folders.
         wheelhouse: Where packages come from; None: the one of `layout`.
-        base: Finds a base by name.
+        base: Finds a base by its name and what the module is made for.
     """
 
     def __init__(
         self,
         layout: Layout,
         wheelhouse: Wheelhouse | None = None,
-        base: Callable[[str], Base] = find_base,
+        base: Callable[[str, str], Base] = base_of_processes,
     ) -> None:
         self._shelf = Shelf(layout.environments)
         self._blobs = layout.blobs
@@ -71,7 +71,7 @@ class EnvironmentStore:
             )
         if module.build is None:
             return Artifact("", None)
-        base = self._find_base(module.build.base)
+        base = self._find_base(module.build.base, module.accelerator)
         net = await asyncio.to_thread(_net_key)
         name = f"env/{self._digest(module.build, base, net)}"
         async with self._shelf.using():
