@@ -12,12 +12,13 @@ Must not know: Docker, meshes, how processes start.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import time
 from builtins import list as list_  # the protocol has a method of that name
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +94,12 @@ class EnvironmentStore:
         return await self._shelf.prune(
             _KINDS, lambda name: name.removeprefix("env/") in keep, dry_run=dry_run
         )
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """While no build is under way: see `Builds`."""
+        async with self._shelf.alone():
+            yield
 
     def _digest(self, build: Build, base: Base, net: str) -> str:
         # The root is in it because virtual environments hold absolute paths.
