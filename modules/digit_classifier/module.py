@@ -2,8 +2,9 @@
 
 Input `digits` ({"pictures": float32 [n, 28, 28, 1] from 0 to 1, …}). Output `scores` ({"quality":
 float, "classes": int, "accuracy": float}, in reply to its digits; may be left unconnected).
-`quality` is the mean probability of what each looks like most. It learns for OTTER_STEPS batches
-(default 3000), and judges as long as anybody sends; `outputs/report.json` has the last of both.
+`quality` is the mean probability of what each looks like most; None for what is no digits. It
+learns for OTTER_STEPS batches (default 3000), and judges as long as anybody sends;
+`outputs/report.json` has the last of both.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # others use the GPU
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", os.environ["OMP_NUM_THREADS"])
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", os.environ["OMP_NUM_THREADS"])
 
-import digits  # type: ignore[import-not-found]
 import learning  # type: ignore[import-not-found]
 import numpy as np
+from given import DigitsError, kept, pictures_of  # type: ignore[import-not-found]
 
 import net
-from net.weights import WeightsError
 
 STEPS = int(os.environ.get("OTTER_STEPS", "3000"))
 SEED = int(os.environ.get("OTTER_SEED", "1"))
@@ -48,12 +48,12 @@ class Pupil:
         """The digits, and a network that knows nothing. Blocking.
 
         Raises:
-            WeightsError: The digits can't be used.
+            DigitsError: They can't be used.
         """
-        pictures, labels = digits.prepared(self._mesh.models)
-        kept = np.arange(len(labels)) % HELD_OUT != 0
-        self._exam = pictures[~kept], labels[~kept]
-        self._batches = learning.batches(pictures[kept], labels[kept], SEED)
+        pictures, labels = kept(self._mesh.models)
+        learnt = np.arange(len(labels)) % HELD_OUT != 0
+        self._exam = pictures[~learnt], labels[~learnt]
+        self._batches = learning.batches(pictures[learnt], labels[learnt], SEED)
         self._network = learning.network(SEED)
         self._network(pictures[:1])  # the first is slow
 
@@ -70,17 +70,25 @@ class Pupil:
                 self._keep()
 
     async def judge(self) -> None:
-        """Whatever comes, until all senders have ended."""
+        """Whatever comes, until all senders have ended; what is no digits harms no others."""
         async for message in self._mesh.input("digits"):
-            pictures = message.value["pictures"]
+            try:
+                pictures = pictures_of(message.value)
+            except DigitsError as exc:
+                print(f"can't judge them: {exc}")
+                await self._answer(message, None, 0)
+                continue
             quality, classes = await self._do(learning.quality, self._network, pictures)
             count = len(set(classes))
             self.report |= {"quality": quality, "classes": count}
             print(f"quality: {quality:.3f}, {count} of 10 classes")
             self._keep()
-            if "scores" in self._mesh.outputs:
-                scores = {"quality": quality, "classes": count, "accuracy": self.report["accuracy"]}
-                await self._mesh.output("scores").send(scores, reply_to=message)
+            await self._answer(message, quality, count)
+
+    async def _answer(self, message: net.Message, quality: float | None, classes: int) -> None:
+        if "scores" in self._mesh.outputs:
+            scores = {"quality": quality, "classes": classes, "accuracy": self.report["accuracy"]}
+            await self._mesh.output("scores").send(scores, reply_to=message)
 
     async def _do(self, work: Any, *arguments: Any) -> Any:
         async with self._one, self._turn:
@@ -97,7 +105,7 @@ async def main(mesh: net.Mesh) -> None:
     pupil = Pupil(mesh)
     try:
         await asyncio.to_thread(pupil.load)
-    except WeightsError as exc:
+    except DigitsError as exc:
         sys.exit(str(exc))
     await mesh.ready()
     async with asyncio.TaskGroup() as group:

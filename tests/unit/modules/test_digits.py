@@ -1,77 +1,65 @@
-"""The classifier's digits: read whole, or said in one line why not."""
+"""What the classifier of use case 2 takes for digits, from its build and from messages."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from modules.digit_classifier.digits import FILE, prepared
-from net.weights import WeightsError
+from modules.digit_classifier.given import DigitsError, kept, pictures_of
 
-COUNT = 40
-
-
-def written(models: Path, **given: Any) -> Path:
-    file = models / FILE
-    file.parent.mkdir(parents=True)
-    chance = np.random.default_rng(7)
-    arrays = {
-        "pictures": chance.random((COUNT, 28, 28, 1), np.float32),
-        "labels": np.arange(COUNT) % 10,
-        **given,
-    }
-    np.savez_compressed(file, **{name: array for name, array in arrays.items() if array is not None})
-    return file
+SOME = np.full((3, 28, 28, 1), 0.5, np.float32)
 
 
-def test_whole_ones_are_read(tmp_path: Path) -> None:
-    written(tmp_path)
-    pictures, labels = prepared(tmp_path)
-    assert pictures.shape == (COUNT, 28, 28, 1)
-    assert set(labels) == set(range(10))
-
-
-@pytest.mark.parametrize("models", [None, Path("/nowhere")])
-def test_without_a_file_they_were_not_prepared(models: Path | None) -> None:
-    with pytest.raises(WeightsError, match="not prepared at build"):
-        prepared(models)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_a_file_that_was_cut_short_is_damaged(tmp_path: Path, share: float) -> None:
-    file = written(tmp_path)
-    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
-    with pytest.raises(WeightsError, match="is damaged"):
-        prepared(tmp_path)
-
-
-def test_a_file_with_turned_bytes_is_damaged(tmp_path: Path) -> None:
-    file = written(tmp_path)
-    data = bytearray(file.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 64] = bytes(64)
-    file.write_bytes(data)
-    with pytest.raises(WeightsError, match="is damaged"):
-        prepared(tmp_path)
+@pytest.mark.parametrize("pictures", [SOME, SOME.astype(np.float64), np.ones((1, 28, 28, 1), int)])
+def test_digits_are_digits(pictures: np.ndarray) -> None:
+    found = pictures_of({"pictures": pictures, "labels": [1]})
+    assert found.dtype == np.float32
+    assert np.array_equal(found, pictures)
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("value", "why"),
     [
-        ({"pictures": None}, "is damaged"),
-        ({"labels": np.array([{"a": 1}] * COUNT)}, "is damaged"),  # a pickle: never opened
-        ({"pictures": np.zeros((COUNT, 32, 32, 3), np.float32)}, r"pictures float32 \[40, 32, 32, 3\]"),
-        ({"pictures": np.zeros((COUNT, 28, 28, 1))}, "pictures float64"),
-        ({"pictures": np.zeros((0, 28, 28, 1), np.float32)}, r"pictures float32 \[0, "),
-        ({"labels": np.arange(COUNT - 1)}, r"classes int64 \[39\]"),
-        ({"labels": np.arange(COUNT)}, "classes from 0 to 39"),
-        ({"labels": np.linspace(0, 9, COUNT)}, "classes float64"),
+        ("digits", "a str without pictures"),
+        (None, "a NoneType without pictures"),
+        ({"picture": SOME}, "a dict without pictures"),
+        ({"pictures": SOME[:0]}, "0 pictures"),
+        ({"pictures": SOME[..., 0]}, r"shape \[3, 28, 28\]"),
+        ({"pictures": SOME[0, 0, 0, 0]}, r"shape \[\]"),
+        ({"pictures": np.zeros((5000, 28, 28, 1), np.uint8)}, "5000 pictures"),
+        ({"pictures": SOME * 510}, "not from 0 to 1"),
+        ({"pictures": SOME * np.nan}, "not from 0 to 1"),
+        ({"pictures": SOME.astype(str)}, "type <U"),
+        ({"pictures": [[0.0], [0.0, 0.0]]}, "no array"),
     ],
 )
-def test_what_is_no_digits_is_told(tmp_path: Path, given: dict[str, Any], why: str) -> None:
-    written(tmp_path, **given)
-    with pytest.raises(WeightsError, match=why):
-        prepared(tmp_path)
+def test_what_is_none_is_refused(value: object, why: str) -> None:
+    with pytest.raises(DigitsError, match=why):
+        pictures_of(value)
+
+
+def test_digits_of_the_build_are_whole_or_refused(tmp_path: Path) -> None:
+    file = tmp_path / "digits" / "digits.npz"
+    for models in (None, tmp_path):
+        with pytest.raises(DigitsError, match=r"holds no digits\.npz"):
+            kept(models)
+    file.parent.mkdir()
+    np.savez_compressed(file, pictures=SOME, labels=np.arange(3))
+    pictures, labels = kept(tmp_path)
+    assert np.array_equal(pictures, SOME)
+    assert labels.tolist() == [0, 1, 2]
+    whole = file.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no digits", bytes(1000)):
+        file.write_bytes(damaged)
+        with pytest.raises(DigitsError, match="is damaged"):
+            kept(tmp_path)
+
+
+@pytest.mark.parametrize("labels", [np.arange(2), np.array([0, 1, 10]), np.zeros(3), np.zeros((3, 1), int)])
+def test_each_picture_needs_a_digit(labels: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()
+    np.savez_compressed(tmp_path / "digits" / "digits.npz", pictures=SOME, labels=labels)
+    with pytest.raises(DigitsError, match="no digit for each picture"):
+        kept(tmp_path)
