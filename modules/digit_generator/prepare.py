@@ -1,8 +1,8 @@
 """Trains the generator, once, while the module's image or environment is built: some minutes.
 
-Real digits (MNIST, 5,000 of them) come in a package (requirements-prepare.txt); recipe.json says how
-long it learns from them. The weights carry the watermark of OTTER_OWNER, read with OTTER_KEY; the
-build fails unless all its bits are right.
+Real digits (MNIST, 5,000 of them) come in a package (requirements-prepare.txt); recipe.json says
+how long it learns from them. The weights carry the watermark of OTTER_OWNER, read with OTTER_KEY;
+the build fails unless all its bits are right.
 """
 
 from __future__ import annotations

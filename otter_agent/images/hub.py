@@ -5,8 +5,8 @@
     GET /REPO/resolve/SHA/FILE                            its content, maybe after redirects
 
 Each file is checked against the digest that the hub names: SHA-256 of large ones, git's of others.
-Only files that hold data are fetched: weights in safetensors, never pickles. What was cut is gone on
-with. Source: huggingface.co/docs/hub/api. Must not know: where the files are kept.
+Only files that hold data are fetched: weights in safetensors, never pickles. What was cut is gone
+on with. Source: huggingface.co/docs/hub/api. Must not know: where the files are kept.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ class Hub:
         try:
             commit, files = listing(data)
         except ValueError as exc:
-            raise self._step.failed(f"{self._endpoint} has no list of {repo}'s files: {exc}") from exc
+            raise self._step.failed(
+                f"{self._endpoint} has no list of {repo}'s files: {exc}"
+            ) from exc
         if not any(fnmatchcase(file.name, WEIGHTS) for file in files):
             raise self._step.failed(
                 f"{repo}@{revision} has no weights in safetensors, and others aren't fetched",

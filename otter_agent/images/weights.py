@@ -4,9 +4,9 @@
     lib/weights/package/KEY/data    a model that a Python package carries
     lib/weights/folder/KEY/data     a folder that was uploaded
 
-KEY is a hash of what is named, so modules that name the same, in whatever runtime and mesh, are shown
-one copy, read-only: below /run/otter-weights. It is filled once, however many ask; half of a model is
-never there. Must not know: runtimes, meshes.
+KEY is a hash of what is named, so modules that name the same, in whatever runtime and mesh, are
+shown one copy, read-only: below /run/otter-weights. It is filled once, however many ask; half of a
+model is never there. Must not know: runtimes, meshes.
 """
 
 from __future__ import annotations

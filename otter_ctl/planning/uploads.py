@@ -33,7 +33,7 @@ _SKIPPED = frozenset({"__pycache__", ".git"})
 
 
 def collect(topology: Topology) -> dict[Upload, Blob]:
-    """Blobs of all build folders, folders of weights and files, by their paths in the topology, and of all traces.
+    """Blobs of all build folders, weights and files, by their paths in the topology; of all traces.
 
     Raises:
         PlanError: Something can't be read, or can't go into a build.

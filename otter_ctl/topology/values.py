@@ -42,9 +42,7 @@ _PACKETS = re.compile(r"\s*([0-9]{1,9})\s*packets?\s*\Z")
 _BARE = re.compile(r"\s*[0-9]+(\.[0-9]+)?\s*\Z")
 _IMAGE = r"[A-Za-z0-9][A-Za-z0-9._/:@-]*"
 _IMAGE_LIMIT = 255
-_OWN_ENV = frozenset(
-    {"OTTER_WIRING", "OTTER_STATE", "OTTER_WORK", "OTTER_MODELS", "OTTER_WEIGHTS"}
-)
+_OWN_ENV = frozenset({"OTTER_WIRING", "OTTER_STATE", "OTTER_WORK", "OTTER_MODELS", "OTTER_WEIGHTS"})
 _FILES_LIMIT = 10_000
 _WORDS_LIMIT = 10_000
 _ENV_LIMIT = 128 << 10

@@ -17,7 +17,9 @@ from otter_ctl.topology.model import Weights
 from otter_ctl.topology.reader import INVALID, Bad, Kind, Place, shown, type_name
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}"
-_HUB = re.compile(rf"hub:(?P<repo>(?:{_PART}/)?{_PART})(?:@(?P<revision>[A-Za-z0-9_][A-Za-z0-9._/-]{{0,127}}))?")
+_HUB = re.compile(
+    rf"hub:(?P<repo>(?:{_PART}/)?{_PART})(?:@(?P<revision>[A-Za-z0-9_][A-Za-z0-9._/-]{{0,127}}))?"
+)
 _PACKAGE = re.compile(r"package:([A-Za-z0-9][A-Za-z0-9._-]{0,95}==[A-Za-z0-9.+!_-]{1,64})")
 _LIMIT = 100
 DEFAULT_REVISION = "main"
@@ -33,7 +35,9 @@ def one(name: str, source: str) -> Weights:
     if source.startswith("hub:"):
         found = _HUB.fullmatch(source)
         if found is None:
-            raise Bad(f"{shown(source)} names no model of the hub", 'write "hub:OWNER/NAME@REVISION"')
+            raise Bad(
+                f"{shown(source)} names no model of the hub", 'write "hub:OWNER/NAME@REVISION"'
+            )
         return Weights(name=name, hub=found["repo"], revision=found["revision"] or DEFAULT_REVISION)
     if source.startswith("package:"):
         found = _PACKAGE.fullmatch(source)

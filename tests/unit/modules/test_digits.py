@@ -57,7 +57,9 @@ def test_digits_of_the_build_are_whole_or_refused(tmp_path: Path) -> None:
             kept(tmp_path)
 
 
-@pytest.mark.parametrize("labels", [np.arange(2), np.array([0, 1, 10]), np.zeros(3), np.zeros((3, 1), int)])
+@pytest.mark.parametrize(
+    "labels", [np.arange(2), np.array([0, 1, 10]), np.zeros(3), np.zeros((3, 1), int)]
+)
 def test_each_picture_needs_a_digit(labels: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "digits").mkdir()
     np.savez_compressed(tmp_path / "digits" / "digits.npz", pictures=SOME, labels=labels)

@@ -64,7 +64,7 @@ def test_what_the_topology_names_comes_first(
     assert prepared(folder.parent, NAME) == shown / "tiny"
     assert prepared(None, NAME, {"whisper"}) == shown / "tiny"
     (folder.parent / "other").mkdir()
-    with pytest.raises(WeightsError, match="big was not prepared .* holds other, tiny, tiny"):
+    with pytest.raises(WeightsError, match=r"big was not prepared .* holds other, tiny, tiny"):
         prepared(folder.parent, "someone/big")
     (shown / "tiny" / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(WeightsError, match="is a model of kind 'llama'"):
