@@ -5,10 +5,10 @@ Must not know: frameworks, streams.
 
 from __future__ import annotations
 
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,10 @@ def kept(models: Path | None) -> tuple[Pictures, NDArray[np.int64]]:
     if file is None or not file.is_file():
         raise DigitsError(f"the digits were not prepared at build: {models} holds no digits.npz")
     try:
-        with np.load(file) as found:
+        with file.open("rb") as source, np.load(source) as found:
             pictures, labels = found["pictures"], found["labels"]
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as exc:
+    # TypeError: one array instead of several.
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as exc:
         raise DigitsError(f"{file} is damaged: {exc}") from exc
     numbers = labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels) == len(pictures)
     if not numbers or not np.isin(labels, range(CLASSES)).all():
