@@ -1,4 +1,4 @@
-"""Finds a model among those that were prepared at build, and sees that it is whole. Pure but files.
+"""Finds a model among those that a module has, and sees that it is whole. Pure but files.
 
 Frameworks say little that helps when weights are missing, cut short, or of another model: some
 fill what they lack with random numbers. So a module asks here first.
@@ -7,12 +7,16 @@ fill what they lack with random numbers. So a module asks here first.
     MODELS/NAME/model.safetensors      u64 size   JSON {name: {dtype, shape, data_offsets}}   data
     MODELS/NAME/….safetensors.index.json           of one in several files
 
+MODELS is what was prepared at build (OTTER_MODELS), or what the topology names as the module's
+`weights` (OTTER_WEIGHTS), which comes first.
+
 Source: github.com/huggingface/safetensors, README.md, "Format". Must not know: any framework.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Collection
 from pathlib import Path
@@ -20,6 +24,7 @@ from typing import Any
 
 from net.errors import OtterError
 
+SHOWN_VARIABLE = "OTTER_WEIGHTS"
 SAFETENSORS = "*.safetensors"
 MAX_HEADER_BYTES = 100 << 20
 """As the format's own reader has it."""
@@ -47,11 +52,7 @@ def prepared(
     Raises:
         WeightsError: It isn't there, isn't whole, or is a model of another kind.
     """
-    folder = (models or Path()) / name.rpartition("/")[2]
-    if models is None or not folder.is_dir():
-        has = sorted(f.name for f in models.iterdir()) if models and models.is_dir() else []
-        text = f"{name} was not prepared at build: {models} holds {', '.join(has) or 'nothing'}"
-        raise WeightsError(text)
+    folder = _folder(models, name)
     kind = _kind(name, folder / "config.json")
     if kinds and kind not in kinds:
         wanted = " or ".join(sorted(kinds))
@@ -61,6 +62,18 @@ def prepared(
     for missing in [f for f in files if not (folder / f).is_file()] if files else _missing(folder):
         raise WeightsError(f"{name}: {missing} is missing in {folder}")
     return folder
+
+
+def _folder(models: Path | None, name: str) -> Path:
+    shown = os.environ.get(SHOWN_VARIABLE)
+    places = [place for place in (Path(shown) if shown else None, models) if place is not None]
+    for place in places:
+        if (place / name.rpartition("/")[2]).is_dir():
+            return place / name.rpartition("/")[2]
+    has = sorted(f.name for place in places if place.is_dir() for f in place.iterdir())
+    where = " and ".join(map(str, places)) or "None"
+    text = f"{name} was not prepared at build: {where} holds {', '.join(has) or 'nothing'}"
+    raise WeightsError(text)
 
 
 def tensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -9,7 +9,15 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any
 
 from otter_agent import api, dev, folders, mounts
@@ -352,13 +360,17 @@ class Agent:
         spec = self._require(name).desired.spec
         return Secrets(self.machine.layout).differing(spec, values)
 
-    def volume_users(self) -> dict[str, list[str]]:
-        """Name of each volume in use -> the modules (`mesh/module`) that use it."""
+    def users(self, used: Callable[[api.ModuleSpec], Iterable[str]]) -> dict[str, list[str]]:
+        """Each name that modules use of something -> those that do (`mesh/module`).
+
+        Args:
+            used: What one module uses.
+        """
         found: dict[str, list[str]] = defaultdict(list)
         for desired in self._state_meshes():
             for module in desired.spec.modules:
-                for volume in {v.volume for v in module.volumes}:
-                    found[volume].append(f"{desired.spec.name}/{module.name}")
+                for name in set(used(module)):
+                    found[name].append(f"{desired.spec.name}/{module.name}")
         return found
 
     def _lasting_specs(self) -> list[api.MeshSpec]:

@@ -161,6 +161,11 @@ class Layout:
         """The wheelhouse: Python packages that builds install from, without internet."""
         return self.lib / "wheels"
 
+    @property
+    def weights(self) -> Path:
+        """The weight cache: models' files that topologies name, shown to modules read-only."""
+        return self.lib / "weights"
+
     def timeline(self, mesh: str) -> Path:
         """What a mesh's timeline requested, and when it was in force (no module has a dot)."""
         return self.meshes / mesh / "timeline.csv"

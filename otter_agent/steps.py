@@ -17,7 +17,10 @@ from net.errors import DriverError, OtterError
 from otter_agent import api, dev, directory, folders, mounts, shared
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.errors import NetworkError
+from otter_agent.images import weights
 from otter_agent.images.base import BuildLog
+from otter_agent.images.hub import TOKEN_VARIABLE
+from otter_agent.images.weights import WeightCache
 from otter_agent.leasing.members import member
 from otter_agent.links.book import LinkBook
 from otter_agent.links.netem import segments
@@ -114,7 +117,11 @@ class Steps:
         await asyncio.to_thread(self.machine.network.open_outside, spec)
 
     async def prepare(self, module: api.ModuleSpec, log: BuildLog) -> Artifact:
-        """Find or build what the module runs."""
+        """Find or build what the module runs, and have the weights that it names."""
+        if module.weights and module.runtime != "fake":
+            secrets = Secrets(self.machine.layout).read(self.mesh, module.name)
+            token = secrets.get(TOKEN_VARIABLE, b"").decode(errors="replace")
+            await WeightCache(self.machine.layout, token=token).ensure(module, log)
         return await self.machine.stores[module.runtime].ensure(module, log)
 
     async def create(
@@ -130,7 +137,7 @@ class Steps:
                 hostname=module.name,
                 artifact=artifact,
                 argv=module.command,
-                env=dict(module.env),
+                env={**weights.variables(module), **module.env},
                 cgroup=self.group(module.host),
                 budget=budget,
                 paths=layout.module(self.mesh, module.name),
@@ -148,6 +155,8 @@ class Steps:
         folders.fill(layout, self.mesh, module, shared.wiring(layout, self.mesh, module))
         if module.gpu_share is not None and module.runtime != "fake":
             self.machine.leases.put(member(layout, self.mesh, module))
+        if module.runtime != "fake":
+            binds += weights.binds(layout, module)
         return binds + dev.shown(layout, self.mesh, module, artifact)
 
     def _provide(self, module: api.ModuleSpec) -> tuple[mounts.Bind, ...]:

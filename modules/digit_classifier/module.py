@@ -2,8 +2,9 @@
 
 Input `digits` ({"pictures": float32 [n, 28, 28, 1] from 0 to 1, …}). Output `scores` ({"quality":
 float, "classes": int, "accuracy": float}, in reply to its digits; may be left unconnected).
-`quality` is the mean probability of what each looks like most. It learns for OTTER_STEPS batches
-(default 3000), and judges as long as anybody sends; `outputs/report.json` has the last of both.
+`quality` is the mean probability of what each looks like most; None for what is no digits. It
+learns for OTTER_STEPS batches (default 3000), and judges as long as anybody sends;
+`outputs/report.json` has the last of both.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", os.environ["OMP_NUM_THREADS"])
 
 import learning  # type: ignore[import-not-found]
 import numpy as np
+from given import DigitsError, kept, pictures_of  # type: ignore[import-not-found]
 
 import net
 
@@ -43,16 +45,15 @@ class Pupil:
         self.report: dict[str, Any] = {"steps": 0, "accuracy": None, "quality": None}
 
     def load(self) -> None:
-        """The digits, and a network that knows nothing. Blocking."""
-        models = self._mesh.models
-        file = models / "digits" / "digits.npz" if models else None
-        if file is None or not file.is_file():
-            sys.exit(f"the digits were not prepared at build: {models} holds no digits.npz")
-        with np.load(file) as found:
-            pictures, labels = found["pictures"], found["labels"]
-        kept = np.arange(len(labels)) % HELD_OUT != 0
-        self._exam = pictures[~kept], labels[~kept]
-        self._batches = learning.batches(pictures[kept], labels[kept], SEED)
+        """The digits, and a network that knows nothing. Blocking.
+
+        Raises:
+            DigitsError: They can't be used.
+        """
+        pictures, labels = kept(self._mesh.models)
+        learnt = np.arange(len(labels)) % HELD_OUT != 0
+        self._exam = pictures[~learnt], labels[~learnt]
+        self._batches = learning.batches(pictures[learnt], labels[learnt], SEED)
         self._network = learning.network(SEED)
         self._network(pictures[:1])  # the first is slow
 
@@ -69,17 +70,25 @@ class Pupil:
                 self._keep()
 
     async def judge(self) -> None:
-        """Whatever comes, until all senders have ended."""
+        """Whatever comes, until all senders have ended; what is no digits harms no others."""
         async for message in self._mesh.input("digits"):
-            pictures = message.value["pictures"]
+            try:
+                pictures = pictures_of(message.value)
+            except DigitsError as exc:
+                print(f"can't judge them: {exc}")
+                await self._answer(message, None, 0)
+                continue
             quality, classes = await self._do(learning.quality, self._network, pictures)
             count = len(set(classes))
             self.report |= {"quality": quality, "classes": count}
             print(f"quality: {quality:.3f}, {count} of 10 classes")
             self._keep()
-            if "scores" in self._mesh.outputs:
-                scores = {"quality": quality, "classes": count, "accuracy": self.report["accuracy"]}
-                await self._mesh.output("scores").send(scores, reply_to=message)
+            await self._answer(message, quality, count)
+
+    async def _answer(self, message: net.Message, quality: float | None, classes: int) -> None:
+        if "scores" in self._mesh.outputs:
+            scores = {"quality": quality, "classes": classes, "accuracy": self.report["accuracy"]}
+            await self._mesh.output("scores").send(scores, reply_to=message)
 
     async def _do(self, work: Any, *arguments: Any) -> Any:
         async with self._one, self._turn:
@@ -94,7 +103,10 @@ class Pupil:
 async def main(mesh: net.Mesh) -> None:
     """Load, say ready, learn and judge."""
     pupil = Pupil(mesh)
-    await asyncio.to_thread(pupil.load)
+    try:
+        await asyncio.to_thread(pupil.load)
+    except DigitsError as exc:
+        sys.exit(str(exc))
     await mesh.ready()
     async with asyncio.TaskGroup() as group:
         group.create_task(pupil.learn())

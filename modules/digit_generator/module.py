@@ -43,7 +43,8 @@ def load(mesh: net.Mesh) -> Generator:
     try:
         generator.load_state_dict(load_file(folder / "model.safetensors"))
     except (RuntimeError, OSError) as exc:
-        raise WeightsError(f"{NAME}: not this network's weights: {str(exc)[:200]}") from exc
+        why = " ".join(str(exc).split())[:200]
+        raise WeightsError(f"{NAME}: not this network's weights: {why}") from exc
     mark = Watermark(KEY, OWNER)
     mark.check(generator.get_parameter(WATERMARKED))
     print(f"watermark of {OWNER!r}: bit error rate 0.0")

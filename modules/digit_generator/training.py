@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from networks import NOISE, WATERMARKED, Discriminator, Generator, started
@@ -14,10 +16,30 @@ from torch.nn import functional
 from watermark import Watermark
 
 BATCH = 64
-STRENGTH = 0.05
-"""Of the watermark's loss beside the generator's own."""
-KEPT = 0.995
-"""Of the average of the generator's weights, a step: that average is what is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How it is trained: `recipe.json`. Another recipe is another model, made at the next build.
+
+    Attributes:
+        epochs: How often each digit is seen.
+        digits: How many, spread evenly over those that are there.
+        seed: Of all chance.
+        strength: Of the watermark's loss beside the generator's own; 0: none.
+        kept: Of the average of the generator's weights, a step: that average is what is used.
+    """
+
+    epochs: int
+    digits: int
+    seed: int
+    strength: float
+    kept: float
+
+    @classmethod
+    def read(cls, file: Path) -> Recipe:
+        """From its file; raises `ValueError`, `TypeError` or `OSError` if it isn't one."""
+        return cls(**json.loads(file.read_text()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +54,8 @@ class Progress:
 
 
 def train(
-    pictures: Tensor, labels: Tensor, mark: Watermark, epochs: int, seed: int,
-    tell: Callable[[Progress], None], strength: float = STRENGTH,
+    pictures: Tensor, labels: Tensor, mark: Watermark, recipe: Recipe,
+    tell: Callable[[Progress], None], trained: Generator | None = None,
 ) -> Generator:  # fmt: skip
     """A generator.
 
@@ -41,25 +63,30 @@ def train(
         pictures: (n, 1, 28, 28) float32 from -1 to 1.
         labels: (n,) int64.
         mark: What its weights are to carry.
-        epochs: How often it sees each.
-        seed: Of all chance.
+        recipe: How.
         tell: Called after each epoch.
-        strength: Of the watermark.
+        trained: One to train further (fine-tuning) instead of a new one.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(recipe.seed)
+    count = min(recipe.digits, len(pictures))
+    chosen = torch.arange(count) * len(pictures) // count
+    pictures, labels = pictures[chosen], labels[chosen]
     generator, critic = Generator(), Discriminator()
     started(generator)
     started(critic)
+    if trained is not None:
+        generator.load_state_dict(trained.state_dict())
+    generator.train()
     average = copy.deepcopy(generator)
     makers = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
     judges = torch.optim.Adam(critic.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    for epoch in range(epochs):
+    for epoch in range(recipe.epochs):
         began, of_maker, of_judge, count = time.monotonic(), 0.0, 0.0, 0
         for real, wanted in batches(pictures, labels):
             fake = generator(torch.randn(len(real), NOISE), wanted)
             of_judge += _judged(critic, judges, real, fake.detach(), wanted)
-            of_maker += _made(generator, critic, makers, fake, wanted, mark, strength)
-            _averaged(average, generator)
+            of_maker += _made(generator, critic, makers, fake, wanted, mark, recipe.strength)
+            _averaged(average, generator, recipe.kept)
             count += 1
         rate = mark.error_rate(average.get_parameter(WATERMARKED))
         spent = time.monotonic() - began
@@ -102,8 +129,8 @@ def _made(
 
 
 @torch.no_grad()
-def _averaged(average: nn.Module, now: nn.Module) -> None:
+def _averaged(average: nn.Module, now: nn.Module, share: float) -> None:
     for kept, new in zip(average.parameters(), now.parameters(), strict=True):
-        kept.lerp_(new, 1 - KEPT)
+        kept.lerp_(new, 1 - share)
     for kept, new in zip(average.buffers(), now.buffers(), strict=True):
         kept.copy_(new)

@@ -58,10 +58,10 @@ async def main(mesh: net.Mesh) -> None:
     began = time.perf_counter()
     try:
         voice = await asyncio.to_thread(Voice, int(os.environ["OMP_NUM_THREADS"]))
+        loaded = time.perf_counter()
+        await asyncio.to_thread(voice.warm)
     except WeightsError as exc:
         sys.exit(str(exc))
-    loaded = time.perf_counter()
-    await asyncio.to_thread(voice, "Hello, I am ready.")  # the first run is slow
     print(f"voice loaded in {loaded - began:.2f} s, warm in {time.perf_counter() - loaded:.2f} s")
     Path(mesh.work / "outputs").mkdir(exist_ok=True)
     await mesh.ready()

@@ -63,6 +63,18 @@ class Voice:
             why = (str(exc).strip() or repr(exc)).splitlines()[0][:300]
             raise WeightsError(f"the voice can't be loaded: {why}") from exc
 
+    def warm(self) -> None:
+        """Say something that nobody hears: the first time is slow.
+
+        Raises:
+            WeightsError: Its model is another's.
+        """
+        try:
+            self("Hello, I am ready.")
+        except Exception as exc:  # as above: of names that its network doesn't have, of shapes
+            why = " ".join((str(exc).strip() or repr(exc)).split())[:300]
+            raise WeightsError(f"the voice's model is another's: {why}") from exc
+
     def __call__(self, text: str) -> Samples:
         """The sound of a text, -1 to 1; the same each time."""
         said: Samples = np.asarray(self._say(text, seed=0), np.float32).reshape(-1)

@@ -55,6 +55,8 @@ from otter_agent.api.images import (
     MakeLine,
 )
 from otter_agent.api.machine import (
+    CacheItem,
+    CacheRemoval,
     Copied,
     DriverFact,
     ExecRequest,
@@ -106,6 +108,7 @@ from otter_agent.api.spec import (
     Sources,
     StreamEnd,
     VolumeMount,
+    Weights,
     Wiring,
 )
 from otter_agent.api.status import (
@@ -165,6 +168,8 @@ __all__ = [
     "BudgetChange",
     "BudgetStatus",
     "Build",
+    "CacheItem",
+    "CacheRemoval",
     "Cell",
     "CellMember",
     "CellStatus",
@@ -257,6 +262,7 @@ __all__ = [
     "VerifyTolerance",
     "VolumeInfo",
     "VolumeMount",
+    "Weights",
     "Wiring",
     "all_hosts",
     "check",

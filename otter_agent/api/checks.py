@@ -28,8 +28,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[0-9a-f]{32}")
 _MTUS = range(576, 65536)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_MODEL_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
+_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,127}")
+_PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}==[A-Za-z0-9.+!_-]{1,64}")
 _TAKEN = (
-    "/run/otter", "/run/otter-state", "/run/otter-shm", "/.otter", "/run/secrets", "/work",
+    "/run/otter", "/run/otter-state", "/run/otter-shm", "/run/otter-weights", "/.otter",
+    "/run/secrets", "/work",
     "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/proc", "/sys", "/dev",
 )  # fmt: skip
 """Where the runtimes put things of their own: nothing goes there, or above, hiding them."""
@@ -286,8 +290,26 @@ def _extras(module: ModuleSpec, where: str) -> None:
         _need(device.startswith("/dev/"), f"{where}: device {device[:80]!r} is not under /dev")
     for volume in module.volumes:
         _need(_NAME.fullmatch(volume.volume), f"{where}: volume {volume.volume[:80]!r} is no name")
+    _weights(module, where)
     for secret in module.secrets:
         _need(_VARIABLE.fullmatch(secret), f"{where}: secret {secret[:80]!r} is no variable's name")
+
+
+def _weights(module: ModuleSpec, where: str) -> None:
+    """Names become folders, sources paths of URLs and arguments of pip."""
+    names = [weights.name for weights in module.weights]
+    _need(len(set(names)) == len(names), f"{where}: weights of one name twice")
+    for one in module.weights:
+        what = f"{where}: weights {one.name[:80]!r}"
+        _need(_MODEL_PART.fullmatch(one.name), f"{what}: no plain name")
+        given = [source for source in (one.hub, one.package, one.blob) if source]
+        _need(len(given) == 1, f"{what}: one of hub, package and blob")
+        parts = one.hub.split("/") if one.hub else []
+        good = len(parts) <= 2 and all(map(_MODEL_PART.fullmatch, parts))
+        _need(good, f"{what}: {one.hub[:80]!r} is no model's name")
+        _need(bool(one.hub) == bool(one.revision), f"{what}: a revision goes with hub")
+        _need(not one.revision or _REVISION.fullmatch(one.revision), f"{what}: no revision")
+        _need(not one.package or _PINNED.fullmatch(one.package), f"{what}: no NAME==VERSION")
 
 
 def _nested(where: str, targets: list[str]) -> None:

@@ -184,6 +184,27 @@ class ForwardRequest(Data, frozen=True):
     protocol: Literal["tcp", "udp"] = "tcp"
 
 
+class CacheItem(Data, frozen=True):
+    """One line of `cache ls`: something that was fetched once and is kept."""
+
+    name: str
+    kind: Literal["weights", "wheels"]
+    title: str
+    """What it is."""
+    size_bytes: int
+    created: float
+    used_by: tuple[str, ...] = ()
+    """`mesh/module` names. Wheels are used only while something is built."""
+
+
+class CacheRemoval(Data, frozen=True):
+    """The body of `POST /v1/cache/remove`."""
+
+    names: tuple[str, ...] = ()
+    """Names and globs; empty: all that isn't used."""
+    dry_run: bool = False
+
+
 class PrunedItem(Data, frozen=True):
     """Something that was removed, or that would be."""
 

@@ -141,6 +141,24 @@ class VolumeMount(Data, frozen=True):
     readonly: bool = False
 
 
+class Weights(Data, frozen=True):
+    """A model's files, kept once per machine and shown to modules read-only.
+
+    Exactly one of `hub`, `package` and `blob`.
+    """
+
+    name: str
+    """Of its folder, below `OTTER_WEIGHTS`."""
+    hub: str = ""
+    """`OWNER/NAME`, as the model hub has it."""
+    revision: str = ""
+    """With `hub`: a branch, tag or commit."""
+    package: str = ""
+    """`NAME==VERSION` of a Python package that carries it."""
+    blob: str = ""
+    """SHA-256 (hex) of a tar of the folder, uploaded as a blob."""
+
+
 class Publish(Data, frozen=True):
     """A port of a module that programs outside the mesh can reach.
 
@@ -245,6 +263,7 @@ class ModuleSpec(Data, frozen=True):
     secrets: tuple[str, ...] = ()
     """Names only; each value is a file `NAME` in `/run/secrets`, sent by a call of its own."""
     publish: tuple[Publish, ...] = ()
+    weights: tuple[Weights, ...] = ()
     source: Source | None = None
     """None but while somebody works on the module with `otterctl dev`."""
     ready: Ready = Ready()
@@ -272,7 +291,8 @@ class ModuleSpec(Data, frozen=True):
         """Digests of all uploads this module needs."""
         context = (self.build.context,) if self.build else ()
         source = (self.source.blob,) if self.source else ()
-        return (*context, *source, *(f.blob for f in self.files))
+        weights = (w.blob for w in self.weights if w.blob)
+        return (*context, *source, *weights, *(f.blob for f in self.files))
 
 
 class Sources(Data, frozen=True):

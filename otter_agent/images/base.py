@@ -7,7 +7,8 @@ they make is a hash of everything that goes in (context, base, architecture, thi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, runtime_checkable
 
 from otter_agent.api import ImageInfo, ModuleSpec, Pruned
 from otter_agent.runtimes.base import Artifact
@@ -32,4 +33,13 @@ class ImageStore(Protocol):
 
         With `dry_run` only say what that would be.
         """
+        ...
+
+
+@runtime_checkable
+class Builds(Protocol):
+    """Stores whose builds read packages that lie in the agent's folders."""
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """While no build is under way, and none begins."""
         ...

@@ -37,7 +37,8 @@ python3 -m venv {VENV}
 set -- {_MOUNT}/*.whl
 if [ -e "$1" ]; then
   {VENV}/bin/python -m pip install --no-index --no-deps --no-cache-dir --no-input \\
-    --disable-pip-version-check --root-user-action=ignore --progress-bar off "$@"
+    --disable-pip-version-check --root-user-action=ignore --progress-bar off --no-compile "$@"
+  {VENV}/bin/python -m compileall -q -j 0 {VENV}/lib || true
 fi
 """
 

@@ -129,7 +129,7 @@ class DockerImages:
     async def prune(self, keep: frozenset[str], *, dry_run: bool = False) -> Pruned:
         """See `ImageStore`. An image that a container uses stays."""
         with translated(ImageError, "prune", "images"):
-            async with self._alone():
+            async with self.alone():
                 return await self._prune(keep, dry_run)
 
     async def _prune(self, keep: frozenset[str], dry_run: bool) -> Pruned:
@@ -265,7 +265,7 @@ class DockerImages:
         ]
 
     @contextlib.asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
+    async def alone(self) -> AsyncIterator[None]:
         """While no build is under way: its stages have no name yet and would look unused."""
         async with self._locks.hold("alone"), contextlib.AsyncExitStack() as stack:
             for _ in range(_PARALLEL_BUILDS):

@@ -12,12 +12,13 @@ Must not know: Docker, meshes, how processes start.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import time
 from builtins import list as list_  # the protocol has a method of that name
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from otter_agent.api import Build, ImageInfo, ModuleSpec, Pruned
 from otter_agent.api import digest as sha256
 from otter_agent.images import layers, prepared
 from otter_agent.images.base import BuildLog
-from otter_agent.images.bases import Base, find_base
+from otter_agent.images.bases import Base, base_of_processes
 from otter_agent.images.shelf import Facts, Shelf
 from otter_agent.images.steps import Step, run, to_end
 from otter_agent.images.unpack import UnpackError, unpack
@@ -44,14 +45,14 @@ class EnvironmentStore:
     Args:
         layout: The agent's folders.
         wheelhouse: Where packages come from; None: the one of `layout`.
-        base: Finds a base by name.
+        base: Finds a base by its name and what the module is made for.
     """
 
     def __init__(
         self,
         layout: Layout,
         wheelhouse: Wheelhouse | None = None,
-        base: Callable[[str], Base] = find_base,
+        base: Callable[[str, str], Base] = base_of_processes,
     ) -> None:
         self._shelf = Shelf(layout.environments)
         self._blobs = layout.blobs
@@ -71,7 +72,7 @@ class EnvironmentStore:
             )
         if module.build is None:
             return Artifact("", None)
-        base = self._find_base(module.build.base)
+        base = self._find_base(module.build.base, module.accelerator)
         net = await asyncio.to_thread(_net_key)
         name = f"env/{self._digest(module.build, base, net)}"
         async with self._shelf.using():
@@ -93,6 +94,12 @@ class EnvironmentStore:
         return await self._shelf.prune(
             _KINDS, lambda name: name.removeprefix("env/") in keep, dry_run=dry_run
         )
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """While no build is under way: see `Builds`."""
+        async with self._shelf.alone():
+            yield
 
     def _digest(self, build: Build, base: Base, net: str) -> str:
         # The root is in it because virtual environments hold absolute paths.

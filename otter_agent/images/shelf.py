@@ -52,6 +52,12 @@ class Shelf:
         async with locked(self.root / "locks" / "shelf", shared=True):
             yield
 
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Nobody uses it meanwhile."""
+        async with locked(self.root / "locks" / "shelf"):
+            yield
+
     async def once(
         self, name: str, fill: Callable[[int], Awaitable[Facts]], step: Step, log: BuildLog
     ) -> Facts:
@@ -94,7 +100,7 @@ class Shelf:
             keep: Whether a folder shall stay even if no other uses it.
             dry_run: Only say which.
         """
-        async with locked(self.root / "locks" / "shelf"):
+        async with self.alone():
             return await to_end(self._prune, tuple(kinds), keep, dry_run)
 
     def _prune(self, kinds: tuple[str, ...], keep: Callable[[str], bool], dry_run: bool) -> Pruned:

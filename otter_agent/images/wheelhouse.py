@@ -20,10 +20,12 @@ import sysconfig
 import tempfile
 import urllib.error
 import urllib.request
+from builtins import list as list_  # the class has a method of that name
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from otter_agent import api
 from otter_agent.abilities import accelerators
 from otter_agent.images.base import BuildLog
 from otter_agent.images.kinds import CPU
@@ -35,6 +37,10 @@ TORCH_INDEX_VARIABLE = "OTTER_TORCH_INDEX"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """Builds without CUDA, a tenth of the size. Source: pytorch.org, "Get started"."""
 
+WHEELS = "wheels"
+"""Kind of what is listed."""
+_NAMED = 3
+_IS_KEY = re.compile(r"[0-9a-f]{24}")
 _PROBE_S = 4.0
 _FORMAT = 1
 
@@ -109,6 +115,21 @@ class Wheelhouse:
                 if not final.is_dir():
                     await self._make(final, wanted, step, log, fd)
         return final
+
+    def list(self) -> list_[api.CacheItem]:
+        """The sets that are there. Blocking."""
+        folders = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        return [_item(f) for f in folders if _IS_KEY.fullmatch(f.name) and f.is_dir()]
+
+    def remove(self, key: str) -> None:
+        """Remove a set, with what a killed agent left of it. While nothing is built. Blocking."""
+        for left in self.folder.glob(f"{key}.tmp-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        going = self.folder / f"{key}.tmp-going"
+        if (self.folder / key).is_dir():
+            (self.folder / key).rename(going)  # gone at once, however long its files take
+            shutil.rmtree(going)
+        (self.folder / f"{key}.lock").unlink(missing_ok=True)
 
     async def _make(self, final: Path, wanted: _Set, step: Step, log: BuildLog, fd: int) -> None:
         for left in self.folder.glob(f"{final.name}.tmp-*"):
@@ -211,8 +232,20 @@ def _pip(work: Path, wanted: _Set) -> list[str]:
             "--implementation=cp", f"--python-version={wanted.python}", *tags, *common]  # fmt: skip
 
 
-def _wheels(folder: Path) -> list[Path]:
+def _wheels(folder: Path) -> list_[Path]:
     return sorted(folder.glob("*.whl"))
+
+
+def _item(folder: Path) -> api.CacheItem:
+    """What people know a set by: its largest packages."""
+    sizes = sorted(((f.stat().st_size, f) for f in _wheels(folder)), reverse=True)
+    named = [_pin(file).replace("==", " ") for _, file in sizes]
+    more = f" and {len(named) - _NAMED} more" if named[_NAMED:] else ""
+    return api.CacheItem(
+        name=f"{WHEELS}/{folder.name}", kind="wheels",
+        title=", ".join(named[:_NAMED]) + more or "no packages",
+        size_bytes=sum(size for size, _ in sizes), created=folder.stat().st_mtime,
+    )  # fmt: skip
 
 
 def _pin(wheel: Path) -> str:

@@ -22,6 +22,7 @@ from otter_agent.errors import AgentError, Locked
 from otter_agent.server import (
     blobs,
     budgets,
+    cache,
     capture,
     commands,
     dev,
@@ -68,6 +69,7 @@ _ROUTES = (
     dev,
     gpus,
     images,
+    cache,
     volumes,
     verify,
     capture,

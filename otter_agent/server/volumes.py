@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from aiohttp import web
 
+from otter_agent import api
 from otter_agent.server.common import AGENT, answer
 from otter_agent.volumes import Volumes
+
+
+def _used(module: api.ModuleSpec) -> Iterable[str]:
+    return (mount.volume for mount in module.volumes)
 
 
 async def _volumes(request: web.Request) -> web.Response:
     agent = request.app[AGENT]
     volumes = Volumes(agent.machine.layout)
-    return answer(await asyncio.to_thread(volumes.list, agent.volume_users()))
+    return answer(await asyncio.to_thread(volumes.list, agent.users(_used)))
 
 
 async def _remove(request: web.Request) -> web.Response:
     agent = request.app[AGENT]
     volumes = Volumes(agent.machine.layout)
     name = request.match_info["volume"]
-    await asyncio.to_thread(volumes.remove, name, agent.volume_users())
+    await asyncio.to_thread(volumes.remove, name, agent.users(_used))
     return web.Response(status=204)
 
 

@@ -42,6 +42,7 @@ VERBS = {
     "timeline": "Show, start, pause or reset what changes by itself: events and traces.",
     "trace": "Show one query end to end: its messages, and where time went.",
     "volume": "List or remove named volumes.",
+    "cache": "List or empty what was fetched once: weights, packages.",
     "gpu": "Show GPUs: what they do, for which modules, and whose turns they are.",
     "machine": "Make machines OTTER machines, and look at them.",
     "lab": "Emulate machines on this computer, with SSH, an engine and an agent each.",

@@ -23,6 +23,7 @@ TASKS = (
     "text-to-audio", "token-classification", "visual-question-answering",
 )  # fmt: skip
 """Those that the template knows what to give to."""
+DEVICES = ("cpu", "cuda")
 
 
 class Task(click.ParamType[str]):
@@ -48,6 +49,7 @@ Examples:
   otterctl init hello && cd hello && otterctl apply topology.toml
   otterctl init --huggingface openai/whisper-tiny.en --task automatic-speech-recognition
   otterctl init cats --huggingface me/cats --task image-classification --weights ~/cats
+  otterctl init --huggingface me/big --task text-generation --device cuda
 """
 )
 @click.argument("name", required=False)
@@ -64,13 +66,19 @@ Examples:
     "--weights",
     metavar="DIR|PACKAGE",
     help="With --huggingface: a folder with the model's files, or a package that carries them"
-    " (NAME==VERSION); default: the hub, when the module is built.",
+    " (NAME==VERSION); default: the hub, once per machine.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    help="With --huggingface: what it computes on; picks the base image. Default: cpu.",
 )
 def command(
-    name: str | None, into: Path | None, model: str | None, task: str | None, weights: str | None
-) -> None:
+    name: str | None, into: Path | None, model: str | None, task: str | None, weights: str | None,
+    device: str | None,
+) -> None:  # fmt: skip
     """Make a folder with a topology and a module that run at once."""
-    _check(name, model, task, weights)
+    _check(name, model, task, weights, device)
     name = name or _name_of(str(model))
     if not NAME.fullmatch(name):
         raise click.BadParameter(
@@ -82,22 +90,29 @@ def command(
         raise OtterError(f"{target}: exists and is not empty", hint="pick another name or --into")
     if weights is not None:
         _check_weights(weights)  # before anything is written: the next try finds an empty folder
-    words = {"@NAME@": name, "@MODEL@": model or "", "@TASK@": task or ""}
+    words = {
+        "@NAME@": name, "@MODEL@": model or "", "@TASK@": task or "",
+        "@FOLDER@": (model or "").rpartition("/")[2], "@DEVICE@": device or DEVICES[0],
+        "@SOURCE@": _source(model or "", weights),
+    }  # fmt: skip
     template = "huggingface" if model else "init"
     written = _copy(resources.files("otter_ctl") / "templates" / template, target, words)
-    if weights is not None:
-        written.append(_weights(weights, target / "model"))
+    if weights is not None and _is_folder(weights):
+        shutil.copytree(Path(weights).expanduser(), target / "weights")
+        written.append(target / "weights")
     for path in written:
         click.echo(path)
     click.echo(f"\nnext: cd {target} && otterctl apply topology.toml && otterctl logs", err=True)
 
 
-def _check(name: str | None, model: str | None, task: str | None, weights: str | None) -> None:
+def _check(
+    name: str | None, model: str | None, task: str | None, weights: str | None, device: str | None
+) -> None:
     """Options that need each other."""
     if model is None:
         if name is None:
             raise click.UsageError("name the new folder, or a model with --huggingface")
-        for option, value in (("--task", task), ("--weights", weights)):
+        for option, value in (("--task", task), ("--weights", weights), ("--device", device)):
             if value is not None:
                 raise click.UsageError(f"{option} goes with --huggingface MODEL")
     elif task is None:
@@ -130,17 +145,15 @@ def _check_weights(given: str) -> None:
         )
 
 
-def _weights(given: str, module: Path) -> Path:
-    """Put a model's files beside the module, or name the package that has them."""
-    source = Path(given).expanduser()
-    if source.is_dir():
-        shutil.copytree(source, module / "weights")
-        return module / "weights"
-    requirements = module / "requirements-prepare.txt"
-    requirements.write_text(
-        f"# Only for prepare.py; never in the image.\n{given}\n", encoding="utf-8"
-    )
-    return requirements
+def _is_folder(given: str) -> bool:
+    return Path(given).expanduser().is_dir()
+
+
+def _source(model: str, given: str | None) -> str:
+    """What the topology says of where the weights come from."""
+    if given is None:
+        return f"hub:{model}"
+    return "weights" if _is_folder(given) else f"package:{given}"
 
 
 def _copy(source: Traversable, target: Path, words: Mapping[str, str]) -> list[Path]:

@@ -259,7 +259,7 @@ def _field(name: str, old: S, new: S, restarts: bool) -> list[FieldChange]:
 
 _KEYS = {
     "streams_in": "stream", "streams_out": "stream", "files": "target", "mounts": "target",
-    "volumes": "target",
+    "volumes": "target", "weights": "name",
 }  # fmt: skip
 """Lists of things that have a name of their own, and where it stands."""
 

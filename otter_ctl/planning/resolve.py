@@ -299,6 +299,7 @@ def _module(
         gpu_share=gpu_share,
         env={name: filled(value) for name, value in module.env.items()},
         files=tuple(_files(module, blobs)),
+        weights=tuple(_weights(module, blobs)),
         outputs=module.outputs,
         **outside(module, host),
         ready=_ready(module.ready, filled, has_streams=bool(wiring.incoming or wiring.outgoing)),
@@ -320,6 +321,15 @@ def _files(module: Module, blobs: Mapping[Upload, Blob]) -> Iterable[api.File]:
     for file in sorted(module.files, key=lambda f: f.target):
         blob = _blob(blobs, file.source)
         yield api.File(target=file.target, blob=blob.digest, executable=blob.executable)
+
+
+def _weights(module: Module, blobs: Mapping[Upload, Blob]) -> Iterable[api.Weights]:
+    """By name, as for files."""
+    for one in sorted(module.weights, key=lambda w: w.name):
+        blob = _blob(blobs, Path(one.folder)).digest if one.folder else ""
+        yield api.Weights(
+            name=one.name, hub=one.hub, revision=one.revision, package=one.package, blob=blob
+        )
 
 
 def _wiring(topology: Topology, seats: Mapping[str, str], addresses: Addresses) -> dict[str, _Ends]:

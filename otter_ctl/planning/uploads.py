@@ -33,7 +33,7 @@ _SKIPPED = frozenset({"__pycache__", ".git"})
 
 
 def collect(topology: Topology) -> dict[Upload, Blob]:
-    """Blobs of all build folders and files, by their paths in the topology, and of all traces.
+    """Blobs of all build folders, weights and files, by their paths in the topology; of all traces.
 
     Raises:
         PlanError: Something can't be read, or can't go into a build.
@@ -43,6 +43,9 @@ def collect(topology: Topology) -> dict[Upload, Blob]:
         where = f"module {module.name}"
         if module.build is not None and module.build not in blobs:
             blobs[module.build] = _guarded(where, module.build, _context_blob)
+        for folder in (Path(weights.folder) for weights in module.weights if weights.folder):
+            if folder not in blobs:
+                blobs[folder] = _guarded(where, folder, _context_blob)
         for file in module.files:
             if file.source not in blobs:
                 blobs[file.source] = _guarded(where, file.source, _file_blob)

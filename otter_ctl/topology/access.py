@@ -25,7 +25,8 @@ _MAX_SOCKET_BYTES = 107
 """The kernel's limit of a Unix socket's path."""
 _INTERFACE = r"[A-Za-z0-9_.@-]{1,15}"
 _TAKEN = (
-    "/run/otter", "/run/otter-state", "/run/otter-shm", "/.otter", "/run/secrets", "/work",
+    "/run/otter", "/run/otter-state", "/run/otter-shm", "/run/otter-weights", "/.otter",
+    "/run/secrets", "/work",
     "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/proc", "/sys", "/dev",
 )  # fmt: skip
 """Where the runtimes put things of their own."""

@@ -7,6 +7,7 @@ from otter_ctl.topology.keys_placing import EXPECTED, OF_MODULES
 from otter_ctl.topology.keys_shared import GPU, IO, PAIR
 from otter_ctl.topology.model import MODULES_LIMIT
 from otter_ctl.topology.reader import Key, Table
+from otter_ctl.topology.weights import WEIGHTS
 
 READY = Table(
     "ready",
@@ -56,6 +57,7 @@ MODULE = Table(
     Key("secrets", kinds.array(access.SECRET), "Your variables that become files in /run/secrets."),
     Key("files", values.FILES, "Files copied in: path in the work folder = path here."),
     Key("mounts", access.mounts(MOUNT), "Folders of the machine, or volumes, by where they show."),
+    Key("weights", WEIGHTS, "Models' files, fetched once per machine, by their folders' names."),
     Key("devices", kinds.array(access.DEVICE), "Device files of the machine."),
     Key("outputs", kinds.array(values.RELATIVE), "Globs of the files fetched into the run folder."),
     Key("publish", kinds.one_or_many(kinds.table(PUBLISH)), "Ports reachable from outside."),

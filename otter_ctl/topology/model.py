@@ -231,6 +231,21 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """A model's files, shown to a module: exactly one of `hub`, `package`, `folder`.
+
+    Attributes:
+        folder: As written; of a module: absolute.
+    """
+
+    name: str
+    hub: str = ""
+    revision: str = ""
+    package: str = ""
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
     """A port reachable from outside the mesh.
 
@@ -294,6 +309,7 @@ class Module:
     env: dict[str, str] = field(default_factory=dict)
     files: tuple[File, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    weights: tuple[Weights, ...] = ()
     devices: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()

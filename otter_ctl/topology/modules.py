@@ -13,7 +13,7 @@ from pathlib import Path
 
 from otter_ctl.topology.globs import Names, is_glob
 from otter_ctl.topology.hosts import instance_names, read_gpu, read_io, read_on
-from otter_ctl.topology.model import MODULES_LIMIT, Expansion, File, Host, Module, Ready
+from otter_ctl.topology.model import MODULES_LIMIT, Expansion, File, Host, Module, Ready, Weights
 from otter_ctl.topology.outside import Published, read_mounts, read_publish
 from otter_ctl.topology.reader import Fields, shown
 from otter_ctl.topology.reader import Path as KeyPath
@@ -91,6 +91,7 @@ def _module(name: str, own: Fields, merged: Fields, ready: Ready | None, folder:
         env=env,
         files=_files(own, folder),
         mounts=read_mounts(merged.get("mounts", {})),
+        weights=_weights(own, folder),
         devices=merged.get("devices", ()),
         secrets=tuple(dict.fromkeys(secrets)),
         outputs=merged.get("outputs", ()),
@@ -179,6 +180,22 @@ def _build(own: Fields, folder: Folder) -> Path | None:
     elif not any(_is((path / name).is_file) for name in ("module.py", "Dockerfile")):
         place.report(f"{shown(os.path.normpath(path))} has neither module.py nor Dockerfile")
     return Path(os.path.normpath(path))
+
+
+def _weights(own: Fields, folder: Folder) -> tuple[Weights, ...]:
+    """The models that it is shown, folders absolute."""
+    found = []
+    for weights in own.get("weights", ()):
+        if weights.folder:
+            place = own.place.child("weights", weights.name)
+            path = os.path.normpath(folder(place.path) / weights.folder)
+            if not _is(Path(path).is_dir):
+                hint = '"hub:OWNER/NAME" and "package:NAME==VERSION" are others'
+                place.report(f"there is no folder {shown(path)}", hint)
+            found.append(replace(weights, folder=path))
+        else:
+            found.append(weights)
+    return tuple(found)
 
 
 def _files(own: Fields, folder: Folder) -> tuple[File, ...]:

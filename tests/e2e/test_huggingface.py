@@ -44,7 +44,7 @@ def test_a_models_folder_becomes_a_module(shared_otter, tiny, tmp_path):
         "init", "--huggingface", "Someone/Tiny.Bert", *task, "--weights", tiny, cwd=tmp_path
     )
     folder = tmp_path / "tiny-bert"
-    assert "tiny-bert/model/weights" in made.stdout
+    assert "tiny-bert/weights" in made.stdout
     otter("apply", folder / "topology.toml", "--set", "defaults.module.runtime=process")
     (tmp_path / "question.txt").write_text("What animal is it?")
     (tmp_path / "empty.txt").write_text(" \n")

@@ -13,12 +13,14 @@ from pathlib import Path
 
 
 def make_wheel(
-    folder: Path, name: str, version: str = "1.0", requires: Sequence[str] = (), body: str = ""
-) -> Path:
+    folder: Path, name: str, version: str = "1.0", requires: Sequence[str] = (), body: str = "",
+    extras: Sequence[str] = (),
+) -> Path:  # fmt: skip
     """A wheel with one module, `NAME.py`, that has `version` and `body`."""
     folder.mkdir(parents=True, exist_ok=True)
     info = f"{name}-{version}.dist-info"
-    needs = "".join(f"Requires-Dist: {need}\n" for need in requires)
+    needs = "".join(f"Provides-Extra: {extra}\n" for extra in extras)
+    needs += "".join(f"Requires-Dist: {need}\n" for need in requires)
     files = {
         f"{name}.py": f"version = {version!r}\n{body}",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",

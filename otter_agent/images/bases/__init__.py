@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -84,6 +84,24 @@ def find_base(name: str, kind: str = "") -> Base:
             hint=f"there are some for {', '.join(roots)}; give the module a Dockerfile of its own",
         )  # fmt: skip
     return Base(
-        name=name, requirements=tuple(known[name]["requirements"]), root=root["image"],
+        name=name, requirements=_packages(name, kind.partition("-")[0]), root=root["image"],
         python=root["python"], kind=kind, env=root.get("env", {}),
     )  # fmt: skip
+
+
+def base_of_processes(name: str, accelerator: str = CPU) -> Base:
+    """The base of that name for processes: its packages alone, as their root is the machine's own.
+
+    Args:
+        name: As a topology says it.
+        accelerator: What the module is made for.
+
+    Raises:
+        ImageError: There is none; the message lists those there are.
+    """
+    return replace(find_base(name), requirements=_packages(name, accelerator))
+
+
+def _packages(name: str, accelerator: str) -> tuple[str, ...]:
+    table = _tables()["bases"][name]
+    return tuple(table.get(accelerator, table["requirements"]))

@@ -1,17 +1,20 @@
 """The modules of use case 2, in an environment that has both frameworks: the watermark, learning,
-judging. Both are trained for a moment only: how good they become is benchmarks' business.
+judging, and weights that can't be used. Both are trained for a moment only, by a recipe of the
+tests: how good they become by the shipped one is benchmarks' business.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers.byhand import MODULES, Machine
+from helpers.digits import SHORT
 
 from otter_agent.images.wheelhouse import Wheelhouse, requirements_of
 from otter_agent.layout import Layout
@@ -19,66 +22,130 @@ from otter_agent.runtimes.base import Artifact
 
 pytestmark = [pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(600)]
 
-TRAINED = """
-import os, sys
-import prepare, training
-prepare.EPOCHS, training.KEPT = 6, 0.9
-whole = prepare.digits
-prepare.digits = lambda wheels: [part[:1600] for part in whole(wheels)]
-prepare.train = lambda *given: training.train(*given, strength=2.0)
-prepare.main()
-"""
+PREPARE = "import prepare; prepare.main()"
 READ = """
-import json, sys
+import json, os, sys
 from pathlib import Path
+import torch
 from marks import KEY, OWNER
 from networks import WATERMARKED, Generator
-from safetensors.torch import load_file, save_file
+from prepare import digits
+from safetensors.torch import load_file
+from training import Recipe, train
 from watermark import Watermark
-file = Path(sys.argv[1]) / "digit-generator" / "model.safetensors"
-weights = load_file(file)
+
+torch.set_num_threads(1)
 own = Watermark(KEY, OWNER)
+generator = Generator()
+generator.load_state_dict(load_file(Path(sys.argv[1]) / "digit-generator" / "model.safetensors"))
+# Trained further on other digits, with nothing that keeps the mark.
+recipe = Recipe(epochs=2, digits=1280, seed=8, strength=0.0, kept=0.9)
+pictures, labels = digits(Path(os.environ["OTTER_WHEELS"]))
+tuned = train(pictures, labels, own, recipe, lambda progress: None, generator)
+moved = (tuned.get_parameter(WATERMARKED) - generator.get_parameter(WATERMARKED)).abs().mean()
 print(json.dumps({
-    "own": own.error_rate(weights[WATERMARKED]),
-    "another key": Watermark("another", OWNER).error_rate(weights[WATERMARKED]),
+    "own": own.error_rate(generator.get_parameter(WATERMARKED)),
+    "another key": Watermark("another", OWNER).error_rate(generator.get_parameter(WATERMARKED)),
     "another model": own.error_rate(Generator().get_parameter(WATERMARKED)),
+    "fine-tuned": own.error_rate(tuned.get_parameter(WATERMARKED)),
+    "moved": float(moved),
 }))
-weights[WATERMARKED] = -weights[WATERMARKED]
-save_file(weights, file)
 """
+SPOIL = """
+import json, shutil, sys
+from pathlib import Path
+import torch
+from safetensors.torch import load_file, save_file
+import module
+import net
+from module import WatermarkError, WeightsError
+from net.wiring import Wiring
+from networks import WATERMARKED
+good, root = map(Path, sys.argv[1:])
+
+def spoilt(name, change):
+    folder = root / name / "digit-generator"
+    shutil.copytree(good / "digit-generator", folder)
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+
+def turned(weights):
+    weights[WATERMARKED] = -weights[WATERMARKED]
+
+def half(weights):  # less of it can't be seen: the mark is spread over all
+    weights[WATERMARKED][:64] *= -1
+
+def wider(weights):
+    weights["draw.weight"] = torch.zeros(128, 1, 4, 4)
+
+spoilt("turned", turned)
+spoilt("half", half)
+spoilt("wider", wider)
+spoilt("lacking", lambda weights: weights.pop("draw.bias"))
+spoilt("truncated", lambda weights: None)
+file = root / "truncated" / "digit-generator" / "model.safetensors"
+file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+spoilt("another-kind", lambda weights: None)
+(root / "another-kind" / "digit-generator" / "config.json").write_text('{"model_type": "llama"}')
+(root / "missing").mkdir()
+
+said = {}
+for folder in root.iterdir():
+    try:
+        wiring = Wiring(mesh="m", module="one", host="h", address="127.0.0.1")
+        module.load(net.Mesh(wiring, models=folder))
+    except (WatermarkError, WeightsError) as exc:
+        said[folder.name] = str(exc)
+print(json.dumps(said))
+"""
+WHY = {
+    "turned": "the model is another's, or tampered with: 100.0% of its watermark's bits are wrong",
+    "half": "% of its watermark's bits are wrong",
+    "wider": "digit-generator: not this network's weights: ",
+    "lacking": "digit-generator: not this network's weights: ",
+    "truncated": "model.safetensors is damaged: ",
+    "another-kind": "is a model of kind 'llama'; this module runs digit-generator",
+    "missing": "digit-generator was not prepared at build: ",
+}
 
 
-@pytest.fixture
-def models(root: Path, image_analysis: Artifact, tmp_path: Path) -> Path:
-    """What prepare.py of both modules makes, the generator's in seconds."""
+@pytest.fixture(scope="session")
+def packages(root: Path) -> Path:
+    """The wheels that both are prepared from."""
     text = (MODULES / "digit_generator" / "requirements-prepare.txt").read_text()
-    found = tmp_path / "models"
-    run(
-        image_analysis,
-        "digit_classifier",
-        "import prepare; prepare.main()",
-        found,
-        wheels(root, text),
-    )
-    run(image_analysis, "digit_generator", TRAINED, found, wheels(root, text))
-    return found
-
-
-def wheels(root: Path, text: str) -> Path:
     wheelhouse = Wheelhouse(Layout.at(root).wheels)
     return asyncio.run(wheelhouse.fetch(requirements_of(text), no_deps=True, log=print))
 
 
-def run(made: Artifact, module: str, script: str, models: Path, packages: Path) -> str:
-    """A script among the module's own files, in the environment of another."""
+@pytest.fixture(scope="session")
+def models(
+    image_analysis: Artifact, packages: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What prepare.py of both modules makes, the generator's by the short recipe."""
+    base = tmp_path_factory.mktemp("digits")
+    short = base / "digit_generator"
+    shutil.copytree(MODULES / "digit_generator", short)
+    (short / "recipe.json").write_text(json.dumps(SHORT))
+    found = base / "models"
+    run(image_analysis, MODULES / "digit_classifier", PREPARE, found, packages)
+    run(image_analysis, short, PREPARE, found, packages)
+    return found
+
+
+def run(
+    made: Artifact, module: Path, script: str, models: Path, packages: Path, *more: Path
+) -> str:
+    """A script among a module's own files, in the environment of another."""
     assert made.argv is not None
     env = {
         **made.env, "OTTER_MODELS": str(models), "OTTER_WHEELS": str(packages),
-        "PYTHONPATH": f"{MODULES / module}:{made.env.get('PYTHONPATH', '')}",
+        "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{module}:{made.env.get('PYTHONPATH', '')}",
     }  # fmt: skip
     done = subprocess.run(
-        [made.argv[0], "-c", script, models], env=env, text=True, capture_output=True, check=False
-    )
+        [made.argv[0], "-c", script, models, *more], env=env, text=True, capture_output=True,
+        check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -93,7 +160,7 @@ def module(made: Artifact, name: str, models: Path) -> Artifact:
     )
 
 
-def test_digits_are_drawn_judged_and_learnt_and_whose_the_model_is_is_known(
+def test_digits_are_drawn_judged_and_learnt(
     image_analysis: Artifact, models: Path, tmp_path: Path
 ) -> None:
     streams = ["drawer.digits>pupil.digits", "pupil.scores>drawer.scores"]
@@ -115,20 +182,51 @@ def test_digits_are_drawn_judged_and_learnt_and_whose_the_model_is_is_known(
     assert 0.1 <= report["quality"] <= 1
     assert learnt.count("of 10 classes") == 3
 
-    errors = json.loads(run(image_analysis, "digit_generator", READ, models, tmp_path))
+
+def test_whose_a_model_is_is_known_also_after_it_was_trained_further(
+    image_analysis: Artifact, models: Path, packages: Path
+) -> None:
+    said = run(image_analysis, MODULES / "digit_generator", READ, models, packages)
+    errors = json.loads(said)
     assert errors["own"] == 0.0
+    assert errors["fine-tuned"] <= 0.05
+    assert errors["moved"] > 0  # it was
     assert 0.25 < errors["another key"] < 0.75
     assert 0.25 < errors["another model"] < 0.75
-    # READ turned the sign of the weights that carry it: a model that was tampered with.
-    with Machine(tmp_path / "tampered", streams) as machine:
-        machine.start("drawer", module(image_analysis, "digit_generator", models))
-        status, said = machine.end("drawer", 120)
-    assert status == 1
-    assert "watermark's bits are wrong" in said
-    (models / "digit-generator" / "model.safetensors").unlink()
-    with Machine(tmp_path / "missing", streams) as machine:
-        machine.start("drawer", module(image_analysis, "digit_generator", models))
-        status, said = machine.end("drawer", 120)
-    assert status == 1
-    assert "digit-generator" in said
-    assert "Traceback" not in said
+
+
+def test_a_generator_that_is_not_the_owners_is_not_served(
+    image_analysis: Artifact, models: Path, packages: Path, tmp_path: Path
+) -> None:
+    """Tampered with, cut short, another network's, or missing: one line says which."""
+    bad = tmp_path / "bad"
+    told = run(image_analysis, MODULES / "digit_generator", SPOIL, models, packages, bad)
+    said = json.loads(told.splitlines()[-1])
+    assert said.keys() == WHY.keys()
+    for name, why in WHY.items():
+        assert why in said[name]
+        assert "\n" not in said[name]
+    half = refusal(tmp_path / "run", module(image_analysis, "digit_generator", bad / "half"))
+    assert WHY["half"] in half
+
+
+def test_a_classifier_without_its_digits_says_so(
+    image_analysis: Artifact, models: Path, tmp_path: Path
+) -> None:
+    short = tmp_path / "digits" / "digits.npz"
+    short.parent.mkdir(parents=True)
+    data = (models / "digits" / "digits.npz").read_bytes()
+    short.write_bytes(data[: len(data) // 2])
+    said = refusal(tmp_path / "run", module(image_analysis, "digit_classifier", tmp_path))
+    assert "digits.npz is damaged: " in said
+
+
+def refusal(root: Path, made: Artifact) -> str:
+    """What a module says that can't start: one line."""
+    with Machine(root) as machine:
+        machine.start("one", made)
+        status, output = machine.end("one", 240)
+    assert status == 1, output
+    assert "Traceback" not in output
+    assert output.strip().count("\n") == 0, output
+    return output

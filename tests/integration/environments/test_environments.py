@@ -58,7 +58,7 @@ class Bench:
         self.layout = Layout.at(root)
         self.folders = root.parent / "folders"
         self.log: list[str] = []
-        self.store = EnvironmentStore(self.layout, base=lambda name: BASE)
+        self.store = EnvironmentStore(self.layout, base=lambda *_: BASE)
 
     def module(self, files: Mapping[str, str], name: str = "m") -> ModuleSpec:
         number = hashlib.sha256(repr(files).encode()).hexdigest()[:8]
@@ -136,7 +136,7 @@ async def test_concurrent_calls_make_it_once(bench: Bench) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(
-                EnvironmentStore(bench.layout, base=lambda name: BASE).ensure(
+                EnvironmentStore(bench.layout, base=lambda *_: BASE).ensure(
                     module, bench.log.append
                 )
             )
@@ -241,7 +241,7 @@ from otter_agent.images.bases import Base
 from otter_agent.images.environments import EnvironmentStore
 from otter_agent.layout import Layout
 base = Base("python", ("otterbase==1.0",), root="", python="3.11")
-store = EnvironmentStore(Layout.at(sys.argv[1]), base=lambda name: base)
+store = EnvironmentStore(Layout.at(sys.argv[1]), base=lambda *_: base)
 module = ModuleSpec(name="m", host="h", address="100.64.0.2", runtime="process",
                     build=Build(context=sys.argv[2]))
 asyncio.run(store.ensure(module, lambda line: None))

@@ -241,6 +241,31 @@ async def test_weights_of_pictures_and_words_that_cannot_be_used(
     assert why in fails(tmp_path, image_analysis, {"inputs/chelsea.png": CHELSEA})
 
 
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ("gone", "the voice can't be loaded: "),
+        ("truncated", "the voice can't be loaded: "),
+        ("another network", "the voice's model is another's: "),
+    ],
+)
+async def test_weights_of_the_voice_that_cannot_be_used(
+    voice: Artifact, tmp_path: Path, broken: str, why: str
+) -> None:
+    where = in_python(voice, "import hibari; print(hibari.__path__[0])").strip()
+    package = tmp_path / "packages" / "hibari"
+    shutil.copytree(where, package)
+    weights = package / "assets" / "hibari.onnx"
+    if broken == "truncated":
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    elif broken == "another network":
+        shutil.copy(package / "assets" / "oov.onnx", weights)
+    else:
+        weights.unlink()
+    spoilt = replace(voice, env={**voice.env, "PYTHONPATH": str(package.parent)})
+    assert why in fails(tmp_path, spoilt, {})
+
+
 def spoil(folder: Path, how: str) -> None:
     weights = next(f for f in folder.iterdir() if f.suffix in (".safetensors", ".keras"))
     config = json.loads((folder / "config.json").read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from net.weights import WeightsError, prepared, tensors
+from net.weights import SHOWN_VARIABLE, WeightsError, prepared, tensors
 
 NAME = "someone/tiny"
 ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, np.float16)}
@@ -52,6 +53,22 @@ def test_what_is_whole_is_found(folder: Path) -> None:
     assert tensors(folder / "model.safetensors") == {
         "a.weight": ("F32", (2, 3)), "b": ("F16", (4,)),
     }  # fmt: skip
+
+
+def test_what_the_topology_names_comes_first(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = tmp_path / "shown"
+    shutil.copytree(folder, shown / "tiny")
+    monkeypatch.setenv(SHOWN_VARIABLE, str(shown))
+    assert prepared(folder.parent, NAME) == shown / "tiny"
+    assert prepared(None, NAME, {"whisper"}) == shown / "tiny"
+    (folder.parent / "other").mkdir()
+    with pytest.raises(WeightsError, match=r"big was not prepared .* holds other, tiny, tiny"):
+        prepared(folder.parent, "someone/big")
+    (shown / "tiny" / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(WeightsError, match="is a model of kind 'llama'"):
+        prepared(folder.parent, NAME, {"whisper"})
 
 
 def test_what_was_not_prepared_is_named_with_what_was(folder: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 import otter_ctl
 from otter_ctl.cli.init import TASKS, command
+from otter_ctl.topology import load
 
 
 def init(*arguments: object) -> tuple[int, str]:
@@ -31,9 +32,20 @@ def test_a_huggingface_module_is_whole_and_knows_its_model(tmp_path: Path) -> No
         'MODEL, TASK = "me/My_Cats.v2", "image-classification"'
         in (module / "module.py").read_text()
     )
-    assert (module / "requirements-prepare.txt").read_text().endswith("\ncats==1.0\n")
+    assert topology["modules"]["model"]["weights"] == {"My_Cats.v2": "package:cats==1.0"}
+    assert topology["modules"]["model"]["accelerator"] == "cpu"
     written = [path.read_text() for path in (tmp_path / "m").rglob("*") if path.is_file()]
     assert not [text for text in written if "@MODEL@" in text or "@TASK@" in text]
+
+
+def test_the_device_picks_the_base_and_weights_come_from_the_hub(tmp_path: Path) -> None:
+    more = ("--into", tmp_path / "m", "--task", "fill-mask", "--device", "cuda")
+    code, said = init("--huggingface", "me/big", *more)
+    assert code == 0, said
+    (module,) = load(tmp_path / "m" / "topology.toml").modules
+    assert (module.base, module.accelerator) == ("torch", "cuda")
+    (weights,) = module.weights
+    assert (weights.name, weights.hub, weights.revision) == ("big", "me/big", "main")
 
 
 def test_every_task_has_a_kind_of_input(tmp_path: Path) -> None:
@@ -75,7 +87,9 @@ def test_a_folder_of_weights_goes_beside_the_module(tmp_path: Path) -> None:
     (weights / "config.json").write_text("{}")
     code, said = init("x", "--into", tmp_path / "x", *more)  # nothing of the first try is there
     assert code == 0, said
-    assert (tmp_path / "x" / "model" / "weights" / "config.json").is_file()
+    assert (tmp_path / "x" / "weights" / "config.json").is_file()
+    (module,) = load(tmp_path / "x" / "topology.toml").modules
+    assert [w.folder for w in module.weights] == [str(tmp_path / "x" / "weights")]
 
 
 def test_weights_that_no_build_takes_are_told_at_once(tmp_path: Path) -> None:
@@ -97,6 +111,7 @@ def test_weights_that_no_build_takes_are_told_at_once(tmp_path: Path) -> None:
         ((), 2, "name the new folder, or a model"),
         (("x", "--task", "fill-mask"), 2, "--task goes with --huggingface"),
         (("x", "--weights", "y"), 2, "--weights goes with --huggingface"),
+        (("x", "--device", "cuda"), 2, "--device goes with --huggingface"),
         (("--huggingface", "a/b"), 2, "--huggingface needs --task"),
         (("--huggingface", "a/b", "--task", "image-clasification"), 2,
          "did you mean image-classification?"),

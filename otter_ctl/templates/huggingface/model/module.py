@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # weights were prepared at build
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the weights are there
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import tasks  # type: ignore[import-not-found]

@@ -75,7 +75,7 @@ def given(run: Callable[[Any], Any], take: Callable[[Any], Any]) -> Callable[[An
 def _pipeline(task: str, folder: Path) -> Callable[[Any], Any]:
     from transformers import pipeline
 
-    run: Any = pipeline(task, model=str(folder), dtype="float32")
+    run: Any = pipeline(task, model=str(folder), dtype="float32", device=_device())
     rate = getattr(getattr(run, "feature_extractor", None), "sampling_rate", None)
 
     def call(value: Any) -> Any:
@@ -92,10 +92,10 @@ def _both(folder: Path) -> Callable[[Any], Any]:
     from transformers import AutoModelForVisualQuestionAnswering, AutoProcessor
 
     processor: Any = AutoProcessor.from_pretrained(folder)
-    model: Any = AutoModelForVisualQuestionAnswering.from_pretrained(folder).eval()
+    model: Any = AutoModelForVisualQuestionAnswering.from_pretrained(folder).eval().to(_device())
 
     def call(value: tuple[Any, str]) -> Any:
-        given = processor(*value, return_tensors="pt", truncation=True)
+        given = processor(*value, return_tensors="pt", truncation=True).to(model.device)
         with torch.inference_mode():
             if not hasattr(model, "classifier"):
                 written = model.generate(**given, max_new_tokens=20)
@@ -106,6 +106,13 @@ def _both(folder: Path) -> Callable[[Any], Any]:
         return [{"answer": name, "score": float(score)} for name, score in pairs]
 
     return call
+
+
+def _device() -> str:
+    """A GPU, if torch is built for one and sees it."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def text_of(value: Any) -> str:

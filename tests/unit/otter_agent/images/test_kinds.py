@@ -6,7 +6,7 @@ import pytest
 
 from otter_agent.abilities import accelerators, can_emulate
 from otter_agent.errors import ImageError
-from otter_agent.images.bases import find_base, kinds
+from otter_agent.images.bases import base_of_processes, find_base, kinds
 from otter_agent.images.kinds import image_arch, kind_of
 from otter_agent.images.wheelhouse import TORCH_INDEX_VARIABLE, torch_index
 
@@ -53,6 +53,16 @@ def test_torch_is_of_what_it_is_to_run_on_not_of_who_builds_it(monkeypatch):
     assert torch_index(find_base("torch", "cuda").accelerator) == ""
     monkeypatch.setenv(TORCH_INDEX_VARIABLE, "https://own")
     assert torch_index("cpu") == "https://own"
+
+
+def test_tensorflow_is_of_what_it_is_to_run_on_too():
+    cpu = find_base("tensorflow", "cpu-amd64")
+    assert [r for r in cpu.requirements if r.startswith("tensorflow")] == ["tensorflow-cpu==2.21.0"]
+    for cuda in (find_base("tensorflow", "cuda"), base_of_processes("tensorflow", "cuda")):
+        (one,) = (r for r in cuda.requirements if r.startswith("tensorflow"))
+        assert one == "tensorflow[and-cuda]==2.21.0"
+    assert base_of_processes("tensorflow").requirements == cpu.requirements
+    assert base_of_processes("torch", "l4t").requirements == find_base("torch").requirements
 
 
 def test_accelerators_are_known_by_their_drivers(tmp_path):
