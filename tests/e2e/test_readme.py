@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import wave
 from pathlib import Path
 
@@ -22,11 +23,11 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-def shell(otter, text: str, cwd: Path, within_s: int = 500) -> subprocess.CompletedProcess[str]:
+def shell(otter, text: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     env = {**otter.env, "PATH": f"{BIN}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", text], cwd=cwd, env=env, capture_output=True, text=True,
-        stdin=subprocess.DEVNULL, check=False, timeout=within_s,
+        stdin=subprocess.DEVNULL, check=False, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}\n{otter.log()}"
     assert "Traceback" not in done.stderr
@@ -63,27 +64,32 @@ def test_the_first_topology(shared_otter, checkout):
     assert "otterctl lab up 3" in lab, "tests/integration/lab runs these verbs"
 
 
-def test_the_demo_answers_the_question_aloud(shared_otter, checkout):
-    done = shell(shared_otter, "make demo", checkout)
+def test_the_demo_answers_aloud_also_over_udp_of_another_wav_and_picture(
+    shared_otter, checkout, tmp_path
+):
+    """Those that are there, over TCP, are the next test's."""
+    wav = shutil.copy(ROOT / "examples" / "data" / "question.wav", tmp_path / "mine.wav")
+    picture = tmp_path / "mine.jpg"
+    Image.open(ROOT / "examples" / "data" / "chelsea.png").convert("CMYK").save(picture)
+    asked = f"make demo ARGS='--wav {wav} --image {picture} --transport udp'"
+    done = shell(shared_otter, asked, checkout)
     check_demo(done.stdout, "process")
+    (folder,) = re.findall(r"^run folder: (.*)", done.stdout, re.MULTILINE)
+    log = (Path(folder) / "logs" / "image_analysis.log").read_text()
+    assert log.count("looking at mine.jpg") == 2
     assert shared_otter.json("ls") == []
 
 
 @pytest.mark.docker
 @pytest.mark.timeout(1200)
-def test_in_containers_it_takes_another_wav_picture_and_transport(
-    docker_otter, python_root, checkout
-):
-    """By an engine: its images are made from nothing but wheels."""
-    wav = shutil.copy(ROOT / "examples" / "data" / "question.wav", checkout / "mine.wav")
-    picture = checkout / "mine.jpg"
-    Image.open(ROOT / "examples" / "data" / "chelsea.png").convert("CMYK").save(picture)
-    asked = f"make demo ARGS='--wav {wav} --image {picture} --transport udp'"
-    done = shell(docker_otter, asked, checkout, 1100)
+def test_the_demo_answers_in_containers(docker_otter, python_root):
+    """The same by an engine: its images are made from nothing but wheels."""
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.demo"], cwd=ROOT, env=docker_otter.env, text=True,
+        capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=1100,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{docker_otter.log()}"
     check_demo(done.stdout, "docker")
-    (folder,) = re.findall(r"^run folder: (.*)", done.stdout, re.MULTILINE)
-    log = (Path(folder) / "logs" / "image_analysis.log").read_text()
-    assert log.count("looking at mine.jpg") == 2
     assert docker_otter.json("ls") == []
 
 
