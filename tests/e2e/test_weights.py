@@ -6,6 +6,7 @@ import pytest
 from helpers.hub import StandInHub
 from helpers.otter import Otter, wait_for
 
+pytestmark = pytest.mark.aside
 SCRIPT = """
 cd $OTTER_WEIGHTS/tiny; cat config.json; stat -c "inode %i" config.json; ls -m
 echo "offline $HF_HUB_OFFLINE"; echo x > new; exec sleep 1000

@@ -18,7 +18,9 @@ from otter_agent.images.docker import DockerImages
 from otter_agent.images.labels import ACCELERATOR
 from otter_agent.images.wheelhouse import Wheelhouse
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.docker, pytest.mark.slow, pytest.mark.aside, pytest.mark.timeout(300),
+]  # fmt: skip
 
 MODULE = b"""
 import importlib.util, os, tensorflow

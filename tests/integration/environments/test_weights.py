@@ -20,6 +20,7 @@ from otter_agent.images.weights import WeightCache, binds, name_of
 from otter_agent.images.wheelhouse import Wheelhouse
 from otter_agent.layout import Layout
 
+pytestmark = pytest.mark.untimed
 TINY = api.Weights(name="tiny", hub="someone/tiny", revision="main")
 
 
