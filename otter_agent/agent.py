@@ -373,11 +373,8 @@ class Agent:
 
     def _sharing(self) -> list[api.MeshSpec]:
         """With the shares of a GPU that are asked now."""
-        return [
-            with_shares(keeper.desired.spec, keeper.budgets.shares())
-            for keeper in list(self._keepers.values())
-            if not keeper.desired.destroying
-        ]
+        lasting = [k for k in list(self._keepers.values()) if not k.desired.destroying]
+        return [with_shares(k.desired.spec, k.budgets.shares()) for k in lasting]
 
     def _running(self) -> list[Running]:
         return [
