@@ -62,6 +62,10 @@ def run(main: Callable[[Mesh], Coroutine[Any, Any, None]], *, thread: bool = Fal
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(line_buffering=True)
+    if "OTTER_GPU_MEMORY_BYTES" in os.environ:
+        from net import frameworks
+
+        frameworks.prepare()
     stopped: list[signal.Signals] = []
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -105,6 +105,21 @@ def admit_without_budgets(spec: api.MeshSpec, why: str) -> None:
         raise AgentError(problem.code, problem.message, hint=problem.hint)
 
 
+def admit_gpus(spec: api.MeshSpec, gpus: Sequence[api.GpuFact], why: str) -> None:
+    """Refuse what asks for GPUs that this machine hasn't got, unless it can do without.
+
+    Args:
+        spec: What is asked for.
+        gpus: That there are.
+        why: Why nothing is known of more.
+
+    Raises:
+        AgentError: `unsupported-gpu`, with who asks for what.
+    """
+    if problem := api.no_gpus(spec, gpus, why):
+        raise AgentError(problem.code, problem.message, hint=problem.hint)
+
+
 def _holds(holding: Holding) -> str:
     owner = f" of {user_name(holding.owner)}" if holding.owner is not None else ""
     return f"mesh {holding.mesh}{owner} {_amounts(holding)}"

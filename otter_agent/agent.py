@@ -21,10 +21,10 @@ from collections.abc import (
 from typing import Any
 
 from otter_agent import api, dev, folders, mounts
-from otter_agent.admission import Holding, admit, admit_without_budgets
+from otter_agent.admission import Holding, admit, admit_gpus, admit_without_budgets
 from otter_agent.budgets.asking import resolve as resolve_budgets
 from otter_agent.budgets.book import BudgetBook
-from otter_agent.budgets.subjects import with_hosts
+from otter_agent.budgets.subjects import with_hosts, with_shares
 from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
 from otter_agent.fidelity.watch import Watch
@@ -67,10 +67,7 @@ class Agent:
         self._news = asyncio.Event()
         self._last_busy = time.monotonic()
         self._users = 0
-        self.devices = Devices(
-            machine.layout, machine.leases, self._lasting_specs, self._running, self.emit,
-            machine.nvml,
-        )  # fmt: skip
+        self.devices = Devices(machine, self._sharing, self._running, self.emit)
 
     @contextlib.contextmanager
     def needed(self) -> Iterator[None]:
@@ -177,6 +174,7 @@ class Agent:
         machine = self.machine
         mounts.check(machine.layout, spec, machine.settings(), machine.config.mount_roots)
         admit_without_budgets(spec, machine.no_budgets)
+        admit_gpus(spec, machine.grants.facts, machine.grants.why)
         admit(
             Holding.of(spec),
             Holding.of(before.spec) if before else None,
@@ -373,8 +371,10 @@ class Agent:
                     found[name].append(f"{desired.spec.name}/{module.name}")
         return found
 
-    def _lasting_specs(self) -> list[api.MeshSpec]:
-        return [d.spec for d in self._state_meshes() if not d.destroying]
+    def _sharing(self) -> list[api.MeshSpec]:
+        """With the shares of a GPU that are asked now."""
+        lasting = [k for k in list(self._keepers.values()) if not k.desired.destroying]
+        return [with_shares(k.desired.spec, k.budgets.shares()) for k in lasting]
 
     def _running(self) -> list[Running]:
         return [

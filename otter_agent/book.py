@@ -117,6 +117,7 @@ class Book:
         choice = machine.links_of(desired.spec)
         self.links = LinkBook(choice, machine.agent_id, desired.spec, state, self.tell)
         self.budgets = BudgetBook(machine.cgroups, desired.spec, state, self.tell)
+        self.budgets.turns = lambda module: machine.leases.weight(f"{desired.spec.name}/{module}")
         self.routing = Routing(
             lambda: self.desired.spec, self._down, self.links.settle, self.tell, self._reroute
         )

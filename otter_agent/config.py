@@ -5,7 +5,7 @@
 
     mount_roots = ["/srv/datasets"]    # modules may be shown what lies below these folders
     link_driver = "tun"                # auto (the best that works here), netem or tun
-
+    mps = false                        # no module shares a GPU by NVIDIA's MPS
 
 It is read whenever it matters, so a change needs no restart; but for `link_driver`. A missing file
 allows nothing.
@@ -22,7 +22,7 @@ from typing import Any
 
 from otter_agent.errors import AgentError
 
-_KEYS = ("mount_roots", "link_driver")
+_KEYS = ("mount_roots", "link_driver", "mps")
 LINK_DRIVERS = ("auto", "netem", "tun", "fake")
 
 
@@ -34,11 +34,13 @@ class Settings:
         file: Where it is read from, whether it exists or not.
         mount_roots: Absolute folders.
         link_driver: What makes links scarce; `auto`: the best that works.
+        mps: Whether modules may share GPUs by NVIDIA's MPS.
     """
 
     file: Path
     mount_roots: tuple[Path, ...] = ()
     link_driver: str = "auto"
+    mps: bool = True
 
 
 def read(file: Path) -> Settings:
@@ -66,7 +68,9 @@ def read(file: Path) -> Settings:
     if driver not in LINK_DRIVERS:
         known = ", ".join(LINK_DRIVERS)
         raise _bad(file, f"link_driver: {str(driver)[:80]!r} is not one of {known}")
-    return Settings(file, _folders(file, "mount_roots", tables.get("mount_roots", [])), driver)
+    if not isinstance(mps := tables.get("mps", True), bool):
+        raise _bad(file, f"mps: {str(mps)[:80]!r} is neither true nor false")
+    return Settings(file, _folders(file, "mount_roots", tables.get("mount_roots", [])), driver, mps)
 
 
 def _folders(file: Path, key: str, value: Any) -> tuple[Path, ...]:

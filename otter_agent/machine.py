@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from otter_agent.config import Settings
 from otter_agent.config import read as read_settings
 from otter_agent.errors import AgentError
 from otter_agent.facts import TRIED, congestion, devices, features
-from otter_agent.gpu.watch import library
+from otter_agent.gpu.granting import Grants
+from otter_agent.gpu.mps import Mps
+from otter_agent.gpu.watch import library, once
 from otter_agent.ground.ground import Ground, visit
 from otter_agent.images.base import ImageStore
 from otter_agent.layout import Layout
@@ -68,6 +70,10 @@ class Config:
         return self.docker or os.environ.get("DOCKER_HOST") or DEFAULT_DOCKER
 
 
+async def _no_limits(mesh: str, module: str, pid: int) -> None:
+    """Nobody's memory is limited."""
+
+
 @dataclass(slots=True)
 class Machine:
     """This machine's drivers.
@@ -77,6 +83,7 @@ class Machine:
         networks: Tells its addresses.
         reach: Tells how it reaches another machine's address for data.
         nvml: Tells where NVIDIA's library is, if it is.
+        limiter: Holds a module that is about to begin to the memory of GPUs that it was given.
         problems: Runtime name -> why it can't be used now ("" if it can); kept by the agent.
         features: Parts of the kernel, as they were when it was opened.
     """
@@ -97,7 +104,9 @@ class Machine:
     nvml: Callable[[], Path | None] = library
     problems: dict[str, str] = field(default_factory=dict)
     features: tuple[api.Feature, ...] = ()
+    limiter: Callable[[str, str, int], Awaitable[None]] = _no_limits
     _leases: Leases | None = None
+    _grants: Grants | None = None
 
     @property
     def leases(self) -> Leases:
@@ -105,6 +114,14 @@ class Machine:
         if self._leases is None:
             self._leases = Leases(self.layout.turns)
         return self._leases
+
+    @property
+    def grants(self) -> Grants:
+        """What gives modules their GPUs."""
+        if self._grants is None:
+            mps = Mps(self.layout.run / "mps")
+            self._grants = Grants(self.layout, mps, lambda: self.settings().mps)
+        return self._grants
 
     @property
     def layout(self) -> Layout:
@@ -224,6 +241,8 @@ class Machine:
             held=tuple(api.Held(mesh=h.mesh, cpu=h.cpu, memory_bytes=h.memory_bytes) for h in held),
             udp_tunnels=self.problems.get("network") or self.problems.get("udp tunnels", ""),
             udp_port=self.udp_port,
+            gpu_facts=self.grants.facts,
+            gpu_why=self.grants.why,
             runtimes=tuple(
                 api.RuntimeFact(
                     name=name,
@@ -332,5 +351,6 @@ def facts(config: Config) -> bytes:
                 await runtime.aclose()
 
     machine = open_machine(config, visit(config.root), "probe0")
+    machine.grants.take(once(machine.nvml), {})
     asyncio.run(probe(machine))
     return api.encode(machine.info())

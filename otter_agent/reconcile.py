@@ -220,7 +220,7 @@ def _outside_digest(spec: api.MeshSpec) -> str:
 
 def budget_of(module: api.ModuleSpec) -> api.Budget:
     """The limits a module asks for."""
-    return api.Budget(cpu=module.cpu, memory_bytes=module.memory_bytes)
+    return api.Budget(cpu=module.cpu, memory_bytes=module.memory_bytes, gpu_share=module.gpu_share)
 
 
 def reconcile(

@@ -63,7 +63,10 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
             ),
         ),
         hosts=tuple(_host(name, view.budgets, h) for h in spec.hosts),
-        modules=tuple(_module(view, m, _read(view, m)) for m in spec.modules),
+        modules=tuple(
+            _module(view, m, _read(view, m), machine.grants.of(spec.name, m.name))
+            for m in spec.modules
+        ),
         links=links,
         cells=cells.statuses(spec.cells, links),
         fidelity=view.fidelity,
@@ -126,7 +129,12 @@ def _read(view: MeshView, module: api.ModuleSpec) -> api.Budget:
     return view.budgets.in_force(Subject("module", module.name))
 
 
-def _module(view: MeshView, module: api.ModuleSpec, in_force: api.Budget) -> api.ModuleStatus:
+def _module(
+    view: MeshView,
+    module: api.ModuleSpec,
+    in_force: api.Budget,
+    gpu: api.GpuGrant | None = None,
+) -> api.ModuleStatus:
     state, reason = view.states[module.name]
     part = view.parts[module.name]
     kept = view.memory.get(module.name, Supervision())
@@ -151,4 +159,5 @@ def _module(view: MeshView, module: api.ModuleSpec, in_force: api.Budget) -> api
         reverts_in_s=view.budgets.reverts_in_s(subject),
         log_tail=(part.error_tail or kept.log_tail) if troubled else (),
         image=part.artifact.digest if part.artifact else kept.artifact,
+        gpu=gpu,
     )

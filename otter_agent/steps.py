@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from net.errors import DriverError, OtterError
 from otter_agent import api, dev, directory, folders, mounts, shared
 from otter_agent.budgets.book import BudgetBook
@@ -26,7 +28,16 @@ from otter_agent.links.book import LinkBook
 from otter_agent.links.netem import segments
 from otter_agent.machine import Machine
 from otter_agent.network import names
-from otter_agent.runtimes.base import Artifact, Instance, Key, Logs, Signals, Workload
+from otter_agent.runtimes.base import (
+    Artifact,
+    GivesGpus,
+    GpuAccess,
+    Instance,
+    Key,
+    Logs,
+    Signals,
+    Workload,
+)
 from otter_agent.secrets import Secrets
 from otter_agent.talk import clockfile
 from otter_agent.volumes import Volumes
@@ -129,7 +140,9 @@ class Steps:
     ) -> Instance:
         """Fresh folders and a new instance, not started."""
         layout = self.machine.layout
+        module = replace(module, gpu_share=budget.gpu_share)
         binds = await asyncio.to_thread(self._furnish, module, artifact)
+        gpu = await self._give_gpus(module)
         return await self.machine.runtimes[module.runtime].create(
             Workload(
                 key=self.key(module.name),
@@ -145,19 +158,46 @@ class Steps:
                 devices=module.devices,
                 secrets=Secrets(layout).folder(self.mesh, module.name) if module.secrets else None,
                 threads=threads,
+                gpu=gpu,
             )
         )
+
+    async def _give_gpus(self, module: api.ModuleSpec) -> GpuAccess | None:
+        """What it asks for; None: nothing, or it does without."""
+        grants = self.machine.grants
+        if api.gpus_of(module) is None and grants.of(self.mesh, module.name) is None:
+            return None
+        if module.runtime == "fake":
+            return None
+        await grants.known()
+        way, no_way = await self._gpu_way(module.runtime) if grants.facts else ("env", "")
+        return await asyncio.to_thread(grants.give, self.mesh, module, way, no_way)
+
+    async def _gpu_way(self, runtime: str) -> tuple[api.GpuWay, str]:
+        driver = self.machine.runtimes[runtime]
+        if isinstance(driver, GivesGpus):
+            return await driver.gpu_way()
+        return "", f"runtime {runtime} gives none"
 
     def _furnish(self, module: api.ModuleSpec, artifact: Artifact) -> tuple[mounts.Bind, ...]:
         """Fill the module's folders; all that is shown to it of the machine. Blocking."""
         layout = self.machine.layout
         binds = self._provide(module) + shared.binds(layout, self.mesh, module)
         folders.fill(layout, self.mesh, module, shared.wiring(layout, self.mesh, module))
-        if module.gpu_share is not None and module.runtime != "fake":
-            self.machine.leases.put(member(layout, self.mesh, module))
         if module.runtime != "fake":
             binds += weights.binds(layout, module)
+        self._give_turns(module)
         return binds + dev.shown(layout, self.mesh, module, artifact)
+
+    def _give_turns(self, module: api.ModuleSpec) -> None:
+        """It may ask for turns of a GPU from now on, by its share. Blocking."""
+        if module.gpu_share is not None and module.runtime != "fake":
+            try:
+                self.machine.leases.put(member(self.machine.layout, self.mesh, module))
+            except OSError as error:
+                why = f"its share of a GPU: {error}"
+                key = str(self.key(module.name))
+                raise DriverError("turns", "update", key, why, recoverable=True) from error
 
     def _provide(self, module: api.ModuleSpec) -> tuple[mounts.Bind, ...]:
         """Make the module's volumes, and see that its mounts and devices are allowed and there."""
@@ -234,6 +274,7 @@ class Steps:
             cut: Whether what it sends has to be cut into packets.
         """
         if instance.pid is not None and module.runtime != "fake":
+            await self.machine.limiter(self.mesh, module.name, instance.pid)
             host = next(h for h in spec.hosts if h.name == module.host)
             await asyncio.to_thread(
                 self.machine.network.plug,
@@ -251,6 +292,8 @@ class Steps:
 
     async def update(self, module: api.ModuleSpec, budget: api.Budget) -> None:
         """New limits for a running instance."""
+        if budget.gpu_share is not None:
+            await asyncio.to_thread(self._give_turns, replace(module, gpu_share=budget.gpu_share))
         await self.machine.runtimes[module.runtime].update(self.key(module.name), budget)
 
     async def remove(

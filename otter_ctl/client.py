@@ -128,9 +128,10 @@ class AgentClient(Meshes):
         """The same of each machine that a mesh is on."""
         return [await self.info()]
 
-    async def gpus(self, mesh: str | None = None) -> dict[str, api.GpuState]:
+    async def gpus(self, mesh: str | None = None, *, verify: bool = False) -> api.GpuStates:
         """Of this machine alone."""
-        return {self.machine: await self._get("/v1/gpus", api.GpuState)}
+        path, verb = ("/v1/gpus/verify", "POST") if verify else ("/v1/gpus", "GET")
+        return {self.machine: await self._get(path, api.GpuState, verb)}
 
     async def meshes(self) -> list[api.MeshSummary]:
         """All meshes there."""

@@ -67,8 +67,11 @@ class Meshes(Protocol):
     async def infos(self, mesh: str) -> list[api.Info]:
         """Facts about each machine that a mesh is on."""
 
-    async def gpus(self, mesh: str | None = None) -> dict[str, api.GpuState]:
-        """Machine -> its GPUs, of all that answer, or of those of a mesh that do."""
+    async def gpus(self, mesh: str | None = None, *, verify: bool = False) -> api.GpuStates:
+        """Machine -> its GPUs, of all that answer, or of those of a mesh that do.
+
+        With `verify` what can hold modules to their parts of them is tried.
+        """
 
     async def modules(self, mesh: str) -> list[api.ModuleStatus]:
         """The modules of a mesh."""

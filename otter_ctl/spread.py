@@ -105,12 +105,12 @@ class Fleet(Meshes):
             for name in sorted(answers.good)
         ]
 
-    async def gpus(self, mesh: str | None = None) -> dict[str, api.GpuState]:
+    async def gpus(self, mesh: str | None = None, *, verify: bool = False) -> api.GpuStates:
         """Machine -> its GPUs, of all that answer, or of those of a mesh that do."""
         if mesh is None:
-            answers = await self._all(lambda agent: agent.gpus())
+            answers = await self._all(lambda agent: agent.gpus(verify=verify))
         else:
-            answers = await self._each(mesh, lambda agent: agent.gpus())
+            answers = await self._each(mesh, lambda agent: agent.gpus(verify=verify))
         return {name: told for name in sorted(answers.good) for told in answers.good[name].values()}
 
     async def clocks(self, mesh: str) -> dict[str, clocks.Offset]:

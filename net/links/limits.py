@@ -14,9 +14,11 @@ class Limits:
 
     Attributes:
         cpu: Cores.
+        gpu_share: Of modules: their weight among all that take turns.
         run: Of modules.
     """
 
     cpu: float | None = None
     memory_bytes: int | None = None
+    gpu_share: float | None = None
     run: Run | None = None

@@ -76,6 +76,7 @@ def host_text(budget: Mapping[str, Any]) -> str:
     forms: dict[str, tuple[str, Callable[[Any], str]]] = {
         "cpu": ("cpu", lambda cores: f"{cores:g}"),
         "memory_bytes": ("memory", format_size),
+        "gpu_share": ("gpu share", lambda share: f"{share * 100:.3g}%"),
     }
     return ", ".join(
         f"{name} {'unlimited' if budget[field] is None else form(budget[field])}"

@@ -17,7 +17,8 @@ class BudgetChange(Data, frozen=True, omit_defaults=True):
     name: str = "*"
     """Name or glob."""
     set: dict[str, Any] = msgspec.field(default_factory=dict)
-    """`cpu` (cores), `memory_bytes`; None: unlimited. What isn't named stays."""
+    """`cpu` (cores), `memory_bytes`; None: unlimited. Of modules also `gpu_share`, above 0: 1 is
+    100 %, and more is a weight. What isn't named stays."""
     for_s: float | None = None
     """After so long it is as if it had never been; None: it lasts."""
     reset: bool = False

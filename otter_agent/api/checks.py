@@ -14,6 +14,7 @@ from net.links.changes import FIELDS as _FIELDS
 from net.links.limits import Run
 from net.links.possible import impossible
 from net.links.spec import LinkSpec
+from otter_agent.api.gpus import MOST_GPUS, MOST_WEIGHT
 from otter_agent.api.machine import Problem
 from otter_agent.api.many import Away, Tunnel
 from otter_agent.api.seeing import all_hosts, sees
@@ -149,6 +150,7 @@ def _routes(spec: MeshSpec) -> None:
 class _LimitChange(msgspec.Struct, forbid_unknown_fields=True):
     cpu: float | None = None
     memory_bytes: int | None = None
+    gpu_share: float | None = None
     run: Run | None = None
 
 
@@ -212,6 +214,9 @@ def _changed(event: TimelineEvent, where: str) -> None:
         _budget(where, change.cpu, change.memory_bytes)
         only = "only modules can be made to run, or not"
         _need(event.modules or (change.run is None and not event.action), f"{where}: {only}")
+        share = change.gpu_share
+        _need(share is None or event.modules, f"{where}: only modules have turns of a GPU")
+        _need(share is None or 0 < share <= MOST_WEIGHT, f"{where}: a GPU share of {share}")
         return
     _need(not event.action, f"{where}: {event.action} of a link")
     _need(not event.change.keys() - _FIELDS, f"{where}: no such property")
@@ -245,6 +250,9 @@ def _module(module: ModuleSpec) -> None:
     _budget(where, module.cpu, module.memory_bytes)
     share = module.gpu_share
     _need(share is None or 0 < share <= 1, f"{where}: a GPU share of {share}")
+    if module.gpu is not None:
+        _need(0 < module.gpu.count <= MOST_GPUS, f"{where}: {module.gpu.count} GPUs")
+        _budget(f"{where}: gpu", None, module.gpu.memory_bytes)
     ready = module.ready
     _need(ready.tcp is None or 0 < ready.tcp < 65536, f"{where}: port {ready.tcp}")
     _need(0 < ready.within_s < 1e7, f"{where}: ready within {ready.within_s} s")

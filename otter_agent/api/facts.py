@@ -29,6 +29,17 @@ class Accelerator(Data, frozen=True):
     """As its maker calls it, where the driver says so."""
 
 
+class GpuFact(Data, frozen=True):
+    """A GPU that modules can be given."""
+
+    index: int
+    uuid: str
+    name: str = ""
+    memory_bytes: int | None = None
+    """None: it doesn't tell (Jetson), or nobody could ask."""
+    mig: bool = False
+
+
 class Held(Data, frozen=True):
     """What the hosts of a mesh hold of the machine."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from otter_agent.api.base import Data
+from otter_agent.api.gpus import GpuGrant, LevelFact
 
 
 class GpuProcess(Data, frozen=True):
@@ -84,3 +85,11 @@ class GpuState(Data, frozen=True):
     gpus: tuple[GpuStatus, ...] = ()
     shares: tuple[GpuShare, ...] = ()
     """Of modules that take turns: also on machines without a GPU."""
+    grants: tuple[GpuGrant, ...] = ()
+    """What modules were given, and what holds them to it."""
+    levels: tuple[LevelFact, ...] = ()
+    """What could hold them to it: only of `POST /v1/gpus/verify`, which tries that."""
+
+
+GpuStates = dict[str, GpuState]
+"""By machine."""

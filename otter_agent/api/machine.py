@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from otter_agent.api.base import Data
-from otter_agent.api.facts import GPUS, Accelerator, Feature, Held
+from otter_agent.api.facts import GPUS, Accelerator, Feature, GpuFact, Held
 from otter_agent.api.many import UDP_PORT, NetworkFact
 
 
@@ -84,6 +84,10 @@ class Info(Data, frozen=True, forbid_unknown_fields=False):
     """TCP's congestion control, that of modules' sockets; empty: it can't be told."""
     held: tuple[Held, ...] = ()
     """What each mesh holds of its cores and its memory."""
+    gpu_facts: tuple[GpuFact, ...] = ()
+    """GPUs that NVIDIA's driver tells of."""
+    gpu_why: str = ""
+    """Why it tells of none."""
 
     @property
     def engine(self) -> str:
@@ -92,8 +96,9 @@ class Info(Data, frozen=True, forbid_unknown_fields=False):
 
     @property
     def gpus(self) -> int:
-        """How many GPUs it has that modules can compute on."""
-        return sum(accelerator.kind in GPUS for accelerator in self.devices)
+        """How many GPUs it has that modules can compute on; in WSL2 the driver alone tells."""
+        seen = sum(accelerator.kind in GPUS for accelerator in self.devices)
+        return max(seen, len(self.gpu_facts))
 
 
 class Problem(Data, frozen=True):

@@ -8,6 +8,7 @@ import msgspec
 
 from net.links.spec import LinkSpec
 from otter_agent.api.base import Data, RestartPolicy, RuntimeName
+from otter_agent.api.gpus import GpuAsk
 from otter_agent.api.many import MTU_BYTES, Away, Tunnel, TunnelKind
 from otter_agent.api.timeline import TimelineSpec
 
@@ -275,6 +276,9 @@ class ModuleSpec(Data, frozen=True):
     gpu_share: float | None = None
     """Its weight among all on the machine that take turns of a GPU (`net.lease()`), above 0 and at
     most 1; its host's share counts in already. None: it takes none."""
+
+    gpu: GpuAsk | None = None
+    """The GPUs that it is given; None: those of others are none of its business."""
 
     def wiring(self, mesh: str) -> Wiring:
         """What this module's SDK is to read."""

@@ -8,6 +8,7 @@ import msgspec
 
 from otter_agent.api.base import Data, MeshState, ModuleState
 from otter_agent.api.facts import MachineFacts
+from otter_agent.api.gpus import GpuGrant
 from otter_agent.api.many import TunnelState
 from otter_agent.api.spec import CellMember, MeshSpec, Publish
 
@@ -21,6 +22,8 @@ class Budget(Data, frozen=True):
     pids: int | None = None
     period_s: float | None = None
     """CFS period; only meaningful for what is in force."""
+    gpu_share: float | None = None
+    """Of a module: its weight among all that take turns of a GPU (`net.lease()`)."""
 
 
 class HostStatus(Data, frozen=True):
@@ -71,6 +74,8 @@ class ModuleStatus(Data, frozen=True):
     """Last lines of its log; filled when it failed or restarts."""
     image: str = ""
     """What runs: image id, or environment id."""
+    gpu: GpuGrant | None = None
+    """The GPUs that it was given, and what holds it to its part; None: it asks for none."""
 
 
 class LinkCounters(Data, frozen=True):

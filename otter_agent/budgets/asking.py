@@ -13,7 +13,7 @@ from typing import Any
 
 from net.links.changes import Change
 from otter_agent import api
-from otter_agent.budgets.subjects import FIELDS, Subject, problem
+from otter_agent.budgets.subjects import Subject, fields_of, problem
 from otter_agent.errors import AgentError
 from otter_agent.links.asking import LONGEST_S, MOST_GLOBS
 
@@ -93,15 +93,17 @@ def _subjects(
 
 def _values(change: api.BudgetChange) -> dict[str, Any]:
     """Of their fields' types. Raises `AgentError`."""
+    fields = fields_of(change.kind)
     for name, value in change.set.items():
-        if name not in FIELDS:
+        if name not in fields:
             text = f"a {change.kind} has no budget of {name[:80]!r}"
-            raise AgentError("bad-request", text, hint=f"it has {', '.join(FIELDS)}")
-        if value is not None and not _is_number(value, whole=name != "cpu"):
+            raise AgentError("bad-request", text, hint=f"it has {', '.join(fields)}")
+        if value is not None and not _is_number(value, whole=name == "memory_bytes"):
             raise AgentError("bad-request", f"{name} must be a number, or null")
     values = dict(change.set)
-    if values.get("cpu") is not None:
-        values["cpu"] = float(values["cpu"])
+    for name in ("cpu", "gpu_share"):
+        if values.get(name) is not None:
+            values[name] = float(values[name])
     if why := problem(values):
         raise AgentError("bad-request", f"{change.kind} {change.name[:80]}: {why}")
     return values

@@ -25,7 +25,7 @@ from net.links.words import host_text
 from otter_agent import api
 from otter_agent.budgets import subjects
 from otter_agent.budgets.asking import Asked
-from otter_agent.budgets.subjects import FIELDS, Subject
+from otter_agent.budgets.subjects import FIELDS, OF_MODULES, Subject, fields_of
 from otter_agent.cgroups import Cgroups
 from otter_agent.errors import AgentError
 from otter_agent.links import clock, leases
@@ -64,6 +64,7 @@ class BudgetBook:
 
     Attributes:
         limit: Brings what is asked of a module into force if it runs; why it isn't, or "".
+        turns: Tells the share of a GPU that is in force for a module.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class BudgetBook:
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
         self.limit: Callable[[str], Awaitable[str]] = _none_runs
+        self.turns: Callable[[str], float | None] = _no_turns
         self.take(spec)
 
     # --- what is asked -----------------------------------------------------------------------
@@ -121,6 +123,10 @@ class BudgetBook:
     def hosts(self) -> dict[str, api.Budget]:
         """What is asked of each host now."""
         return {s.name: self.of(s) for s in self._base if s.kind == "host"}
+
+    def shares(self) -> dict[str, float | None]:
+        """Share of a GPU that is asked of each module now."""
+        return {s.name: self.of(s).gpu_share for s in self._base if s.kind == "module"}
 
     def is_changed(self, subject: Subject) -> bool:
         """Whether anything but the topology asks something of it."""
@@ -264,7 +270,10 @@ class BudgetBook:
     async def _bring_into_force(self, wanted: Iterable[Subject]) -> dict[Subject, str]:
         """Returns what couldn't be, and why."""
         if self._cgroups is not None and self._cgroups.version == "none":
-            return {subject: NO_GROUPS for subject in wanted if self.is_changed(subject)}
+            groups = {s for s in wanted if self.is_changed(s) and not self._is_of_turns(s)}
+            of_turns = [s for s in wanted if self._is_of_turns(s)]
+            failed = {s: error for s in of_turns if (error := await self.limit(s.name))}
+            return {**dict.fromkeys(groups, NO_GROUPS), **failed}
         hosts = [subject for subject in wanted if subject.kind == "host"]
         failed = await asyncio.to_thread(self._write, hosts) if hosts else {}
         for subject in wanted:
@@ -273,6 +282,10 @@ class BudgetBook:
         for subject in hosts:
             self._note(subject, failed.get(subject, ""))
         return failed
+
+    def _is_of_turns(self, subject: Subject) -> bool:
+        """Whether nothing but its share of a GPU was changed, which needs no group."""
+        return set(self._change(subject).values) == {"gpu_share"}
 
     def _note(self, subject: Subject, error: str) -> None:
         """Modules that are refused something are their keeper's to try again."""
@@ -323,26 +336,32 @@ class BudgetBook:
 
     def _say(self, subject: Subject, words: str, change: Change, error: str, state: str) -> None:
         in_force = self.in_force(subject)
-        now = _text(Change({name: getattr(in_force, name) for name in FIELDS}))
+        applied = {name: getattr(in_force, name) for name in FIELDS}
+        if in_force.gpu_share is not None:
+            applied["gpu_share"] = in_force.gpu_share
+        now = _text(Change(applied))
         result = f"failed: {error}" if error else f"in force: {now}"
         data: dict[str, Any] = {
             "layer": "shape",
             "requested": dict(change.values),
-            "applied": {name: getattr(in_force, name) for name in FIELDS},
+            "applied": applied,
         }
         self._tell(subject.kind, subject.name, f"{words}; {result}", state, data)
 
     def in_force(self, subject: Subject) -> api.Budget:
         """Read back; nothing where there is no group (yet, or any more)."""
+        found = api.Budget()
         if self._cgroups is not None and subject in self._groups:
             with suppress(OtterError):
-                return self._cgroups.read(self._groups[subject])
-        return api.Budget()
+                found = self._cgroups.read(self._groups[subject])
+        share = self.turns(subject.name) if subject.kind == "module" else None
+        return found if share is None else msgspec.structs.replace(found, gpu_share=share)
 
     def layers(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """Who asks what, without those who ask nothing."""
         base = self._base[subject]
-        found = {"topology": {n: v for n in FIELDS if (v := getattr(base, n)) is not None}}
+        fields = fields_of(subject.kind)
+        found = {"topology": {n: v for n in fields if (v := getattr(base, n)) is not None}}
         for layer in LAYERS:
             if change := self._layers[layer].get(subject, _NOTHING):
                 found[layer] = dict(change.values)
@@ -374,8 +393,12 @@ async def _none_runs(module: str) -> str:
     return ""
 
 
+def _no_turns(module: str) -> float | None:
+    return None
+
+
 def _over(base: api.Budget, change: Change) -> api.Budget:
-    values = {name: value for name, value in change.values.items() if name in FIELDS}
+    values = {name: value for name, value in change.values.items() if name in OF_MODULES}
     return msgspec.structs.replace(base, **values) if values else base
 
 

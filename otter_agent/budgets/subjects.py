@@ -10,8 +10,11 @@ from otter_agent import api
 Kind = Literal["host", "module"]
 FIELDS = ("cpu", "memory_bytes")
 """Of `api.Budget`, those that can be changed."""
+OF_MODULES = (*FIELDS, "gpu_share")
+"""The same of modules."""
 LEAST_CORES = 0.001
 """A quota is at least 1 ms, a period at most 1 s: otter_agent/cgroups/quota.py."""
+LEAST_SHARE = 0.001
 
 
 class Subject(NamedTuple):
@@ -27,7 +30,27 @@ class Subject(NamedTuple):
 def asked(spec: api.MeshSpec) -> dict[Subject, api.Budget]:
     """What the topology asks of each; in its order."""
     found = {Subject("host", h.name): _budget(h.cpu, h.memory_bytes) for h in spec.hosts}
-    return found | {Subject("module", m.name): _budget(m.cpu, m.memory_bytes) for m in spec.modules}
+    return found | {
+        Subject("module", m.name): _budget(m.cpu, m.memory_bytes, m.gpu_share) for m in spec.modules
+    }
+
+
+def fields_of(kind: Kind) -> tuple[str, ...]:
+    """What can be asked of one of that kind."""
+    return OF_MODULES if kind == "module" else FIELDS
+
+
+def with_shares(spec: api.MeshSpec, shares: Mapping[str, float | None]) -> api.MeshSpec:
+    """The spec with other shares of a GPU of some modules."""
+    from msgspec.structs import replace
+
+    changed = {m.name for m in spec.modules if m.gpu_share != shares.get(m.name, m.gpu_share)}
+    if not changed:
+        return spec
+    modules = (
+        replace(m, gpu_share=shares[m.name]) if m.name in changed else m for m in spec.modules
+    )
+    return replace(spec, modules=tuple(modules))
 
 
 def with_hosts(spec: api.MeshSpec, budgets: Mapping[str, api.Budget]) -> api.MeshSpec:
@@ -50,8 +73,14 @@ def problem(values: Mapping[str, Any]) -> str:
         return f"{cpu:g} cores: from {LEAST_CORES:g} to {api.MAX_CORES:g} can be asked for"
     if memory is not None and not 1 <= memory < 1 << 60:
         return f"{memory} bytes of memory: at least 1 can be asked for"
+    share = values.get("gpu_share", 1)
+    if share is None or not LEAST_SHARE <= share <= api.MOST_WEIGHT:
+        most = f"{api.MOST_WEIGHT:g}"
+        return f"a share of {share}: from {LEAST_SHARE:g} to {most} can be asked for (1 is 100%)"
     return ""
 
 
-def _budget(cpu: float | None, memory_bytes: int | None) -> api.Budget:
-    return api.Budget(cpu=cpu, memory_bytes=memory_bytes)
+def _budget(
+    cpu: float | None, memory_bytes: int | None, gpu_share: float | None = None
+) -> api.Budget:
+    return api.Budget(cpu=cpu, memory_bytes=memory_bytes, gpu_share=gpu_share)

@@ -1,7 +1,8 @@
 """The reader: `python -m otter_agent.gpu FOLDER`; for each line on stdin a `Line` with the state.
 
-News come in between, as they happen. It ends when its stdin ends, or with status 3 where there is
-no driver to ask (the reason is its last line). FOLDER is for whoever lists processes.
+A line that holds a `LimitOrder` is answered with a `Limit`. News come in between, as they happen.
+It ends when its stdin ends, or with status 3 where there is no driver to ask (the reason is its
+last line). FOLDER is for whoever lists processes.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 import pynvml
 
 from otter_agent import api
-from otter_agent.gpu import nvml, xid
-from otter_agent.gpu.words import Line, News
+from otter_agent.gpu import limits, nvml, xid
+from otter_agent.gpu.words import LimitOrder, Line, News
 
 GONE = 3
 WAIT_MS = 1000
@@ -32,12 +33,23 @@ def main() -> int:
     try:
         with nvml.opened():
             threading.Thread(target=_listen, daemon=True).start()
-            while os.read(0, 1):  # `sys.stdin` has a lock; held at the end, that is fatal to Python
-                _say(Line(state=nvml.read()))
+            for order in _orders():
+                if order:
+                    _say(Line(limit=limits.do(api.decode(order, LimitOrder))))
+                else:
+                    _say(Line(state=nvml.read()))
     except nvml.Gone as error:
         _say(Line(state=api.GpuState(why=str(error))))
         return GONE
     return 0
+
+
+def _orders() -> Iterator[bytes]:
+    """Lines of stdin. `sys.stdin` has a lock; held at the end, that is fatal to Python."""
+    data = b""
+    while part := os.read(0, 1 << 16):
+        *lines, data = (data + part).split(b"\n")
+        yield from lines
 
 
 def _say(line: Line) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import otter_agent
 from otter_agent import api
-from otter_agent.gpu.words import Line, News
+from otter_agent.gpu.words import Limit, LimitOrder, Line, News
 
 ANSWER_S = 5.0
 """A reader that takes longer hangs in the driver: a new one is started."""
@@ -49,7 +50,7 @@ class Gpus:
         self._tell = tell
         self._find = find
         self._process: asyncio.subprocess.Process | None = None
-        self._answer: asyncio.Future[api.GpuState] | None = None
+        self._answer: asyncio.Future[Line] | None = None
         self._turn = asyncio.Lock()
         self._looked = asyncio.Event()
         self._hung = asyncio.Event()
@@ -69,14 +70,27 @@ class Gpus:
 
     async def state(self) -> api.GpuState:
         """All GPUs, now; where the driver doesn't answer, why."""
+        line = await self._ask(b"")
+        if line is not None and line.state is not None:
+            return line.state
+        return api.GpuState(driver="nvml" if line else "none", why=self._why)
+
+    async def limit(self, order: LimitOrder) -> Limit:
+        """Set what a control group may have of a GPU's memory; what holds then."""
+        line = await self._ask(api.encode(order))
+        told = line.limit if line is not None else None
+        return told or Limit(error=self._why or "what reads GPUs has ended")
+
+    async def _ask(self, order: bytes) -> Line | None:
+        """What the reader answers; None: there is none. It hangs: a line with nothing."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._looked.wait(), ANSWER_S)
         async with self._turn:
             process = self._process
             if process is None or process.stdin is None:
-                return api.GpuState(why=self._why)
+                return None
             self._answer = asyncio.get_running_loop().create_future()
-            process.stdin.write(b"\n")
+            process.stdin.write(order + b"\n")
             try:
                 return await asyncio.wait_for(self._answer, ANSWER_S)
             except TimeoutError:
@@ -84,7 +98,7 @@ class Gpus:
                 self._tell(News(kind="lost", text=self._why))
                 self._process = None
                 self._hung.set()
-                return api.GpuState(driver="nvml", why=self._why)
+                return Line()
             finally:
                 self._answer = None
 
@@ -124,10 +138,11 @@ class Gpus:
                 self._tell(line.news)
             if line.state is not None:
                 self._why = line.state.why
-                self._answered(line.state)
+            if line.state is not None or line.limit is not None:
+                self._answered(line)
         self._process = None
         self._why = self._why or "what reads GPUs has ended; another is started soon"
-        self._answered(api.GpuState(why=self._why))
+        self._answered(Line(state=api.GpuState(why=self._why)))
 
     async def _said(self, process: asyncio.subprocess.Process) -> Line | None:
         """What a reader says next; None: nothing, or nothing that is understood."""
@@ -139,9 +154,9 @@ class Gpus:
             self._why = f"what reads GPUs isn't understood: {error}"
             return None
 
-    def _answered(self, state: api.GpuState) -> None:
+    def _answered(self, line: Line) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result(state)
+            self._answer.set_result(line)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -149,6 +164,22 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         process.kill()
     with suppress(TimeoutError):  # it hangs in the kernel: it ends when the driver lets go of it
         await asyncio.wait_for(process.wait(), END_S)
+
+
+def once(find: Callable[[], Path | None]) -> api.GpuState:
+    """All GPUs, where no agent runs; blocking."""
+    if find() is None:
+        return api.GpuState(why=NO_DRIVER)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", str(__package__), "once"], input=b"\n", cwd="/",
+            stdout=subprocess.PIPE, env=_environment(), timeout=ANSWER_S, check=False,
+        )  # fmt: skip
+        lines = (api.decode(line, Line) for line in done.stdout.splitlines())
+        found = [line.state for line in lines if line.state is not None]
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return api.GpuState(why=f"what reads GPUs failed: {error}")
+    return found[-1] if found else api.GpuState(why="what reads GPUs said nothing")
 
 
 def _environment() -> dict[str, str]:

@@ -20,8 +20,29 @@ class News(Data, frozen=True):
     xid: int | None = None
 
 
+class LimitOrder(Data, frozen=True):
+    """Ask for the memory that a control group may have of a GPU, and set it first."""
+
+    uuid: str
+    folder: str
+    """Of the control group (v2), a full path."""
+    change: bool = False
+    hard_bytes: int | None = None
+    """What to set; None: no limit."""
+
+
+class Limit(Data, frozen=True):
+    """The answer, read back."""
+
+    hard_bytes: int | None = None
+    used_bytes: int | None = None
+    error: str = ""
+    """Why it can't be: an older driver, a GPU that is split, no such control group."""
+
+
 class Line(Data, frozen=True):
     """One line: an answer, or news."""
 
     state: api.GpuState | None = None
+    limit: Limit | None = None
     news: News | None = None

@@ -33,6 +33,11 @@ class Leases:
         """Whether nobody shares, and no arbiter is there."""
         return self._ended and not self._members
 
+    def weight(self, name: str) -> float | None:
+        """That of a member that the arbiter has heard of; None: it is none."""
+        member = self._members.get(name)
+        return None if member is None else member.weight
+
     def put(self, member: Member) -> None:
         """One more, or another weight of one: it can ask when this returns.
 
@@ -44,6 +49,15 @@ class Leases:
             self._ended = False
             # Others may be about to go, with their folders.
             _check(f for f in self._say(more=True).failed if f.startswith(f"{member.name}: "))
+
+    def drop(self, name: str) -> None:
+        """One shares no more.
+
+        Raises:
+            OSError: There is no arbiter to be had.
+        """
+        others = {key: member for key, member in self._members.items() if key != name}
+        self.keep(others)
 
     def keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
         """Exactly these share from now on; what each had.

@@ -10,13 +10,13 @@ Every driver passes tests/contracts/test_runtime.py. When and what to start is r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from otter_agent.api import Budget, LogLine
+from otter_agent.api import Budget, GpuWay, LogLine
 from otter_agent.layout import ModulePaths
 from otter_agent.mounts import Bind
 from otter_agent.runtimes.setting import PLAIN, Setting
@@ -62,6 +62,25 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuAccess:
+    """The GPUs that an instance is shown.
+
+    Attributes:
+        uuids: NVIDIA's names of them.
+        indices: NVIDIA's numbers of them, which specifications of CDI may call them by.
+        way: How they come in.
+        env: Variables that go with them; the module's own come before.
+        mps: Folder of MPS's pipes, to be shown at the same path; None: it isn't used.
+    """
+
+    uuids: tuple[str, ...]
+    indices: tuple[int, ...]
+    way: GpuWay
+    env: Mapping[str, str] = field(default_factory=dict)
+    mps: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """One instance to create, everything resolved.
 
@@ -78,6 +97,7 @@ class Workload:
         devices: Paths of the machine's device files to show inside, at the same paths.
         secrets: Folder in memory to show read-only at /run/secrets; None: there are none.
         threads: To compute with, unless the module says otherwise (`OMP_NUM_THREADS`).
+        gpu: GPUs that it is given; None: none.
     """
 
     key: Key
@@ -93,6 +113,7 @@ class Workload:
     devices: tuple[str, ...] = ()
     secrets: Path | None = None
     threads: int = 1
+    gpu: GpuAccess | None = None
 
 
 def threads_of(*cores: float | None) -> int:
@@ -247,6 +268,15 @@ class Exec(Protocol):
 
         In a terminal all output is that of `fd` 1, and the end of `stdin` is its end-of-file key.
         """
+        ...
+
+
+@runtime_checkable
+class GivesGpus(Protocol):
+    """Runtimes whose instances can have GPUs."""
+
+    async def gpu_way(self) -> tuple[GpuWay, str]:
+        """How they come in, and why they can't ("" if they can)."""
         ...
 
 

@@ -8,7 +8,7 @@ Must not know: connections, the engine's moods, cgroup files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import msgspec
 from otter_agent import api
 from otter_agent.errors import ContainerError
 from otter_agent.mounts import Bind
-from otter_agent.runtimes import gate
+from otter_agent.runtimes import container_gpus, gate
 from otter_agent.runtimes.base import Instance, Key, Phase, Workload
 from otter_agent.secrets import INSIDE as SECRETS
 
@@ -67,12 +67,14 @@ def group_of(work: Workload) -> str:
 
 
 def config(
-    work: Workload, image: ImageFacts, *, agent_id: str, gate_file: Path, cgroup_parent: str
-) -> dict[str, Any]:
+    work: Workload, image: ImageFacts, *, agent_id: str, gate_file: Path, cgroup_parent: str,
+    cdi: Collection[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """The body of the create request.
 
     The gate comes before the module's own command, so nothing of the image runs before the
     release; health checks of the image would, so they are off. The working folder is the image's.
+    `cdi` are the GPUs that the engine knows by CDI.
 
     Raises:
         ContainerError: Neither the module nor its image says what to run.
@@ -97,15 +99,25 @@ def config(
             "SecurityOpt": ["no-new-privileges"],
             "PidsLimit": work.budget.pids or PIDS_LIMIT,
             "Init": False,
-            "Mounts": [*_mounts(work, gate_file), *_extra_mounts(work)],
+            "Mounts": [
+                *_mounts(work, gate_file),
+                *_extra_mounts(work),
+                *container_gpus.mounts(work.gpu),
+            ],
             "Devices": [
                 {"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rw"}
                 for path in work.devices
             ],
+            **_gpus(work, cdi),
             "CgroupParent": cgroup_parent,
             "LogConfig": _LOG,
         },
     }
+
+
+def _gpus(work: Workload, cdi: Collection[str]) -> dict[str, Any]:
+    asked = container_gpus.requests(work.gpu, cdi)
+    return {"DeviceRequests": asked} if asked else {}
 
 
 def _env(work: Workload, image: ImageFacts) -> dict[str, str]:
@@ -115,7 +127,8 @@ def _env(work: Workload, image: ImageFacts) -> dict[str, str]:
     ours = {"OTTER_WIRING": f"{WIRING}/wiring.json", "OTTER_STATE": STATE, "OTTER_WORK": WORK}
     if work.secrets is not None:
         ours["OTTER_SECRETS"] = SECRETS
-    return {**defaults, **work.artifact.env, **work.env, **ours}
+    gpu = work.gpu.env if work.gpu is not None else {}
+    return {**defaults, **work.artifact.env, **gpu, **work.env, **ours}
 
 
 def _labels(work: Workload, agent_id: str) -> dict[str, str]:

@@ -12,18 +12,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from otter_agent.api import Budget, Copied, LogLine, PathInfo
+from otter_agent.api import Budget, Copied, GpuWay, LogLine, PathInfo
 from otter_agent.cgroups import Cgroups, members
 from otter_agent.engine import Engine, EngineError, filters, translated
 from otter_agent.errors import CgroupError, ContainerError
 from otter_agent.layout import Layout
 from otter_agent.mounts import Bind
-from otter_agent.runtimes import container, container_files, gate, mounted
+from otter_agent.runtimes import container, container_files, container_gpus, gate, mounted
 from otter_agent.runtimes.attach import follow_logs
 from otter_agent.runtimes.base import ExecOutput, Instance, Key, LogPlace, Phase, Workload
 from otter_agent.runtimes.container_exec import run_exec
@@ -253,10 +254,19 @@ class DockerRuntime:
             found = await self._require(key, "copy")
             return await container_files.unpack(self.engine, found.id, key, path, chunks)
 
+    async def gpu_way(self) -> tuple[GpuWay, str]:
+        """See `GivesGpus`."""
+        info = await self.engine.info()
+        hook = shutil.which(container_gpus.HOOK) is not None
+        texts = await asyncio.to_thread(_specifications, info)
+        way = container_gpus.way(info, texts, hook=hook)
+        return way, "" if way else container_gpus.NONE
+
     # --- create -----------------------------------------------------------------------------
 
     async def _body(self, work: Workload, facts: container.ImageFacts) -> dict[str, Any]:
-        driver = (await self.engine.info())["CgroupDriver"]
+        info = await self.engine.info()
+        driver = info["CgroupDriver"]
 
         def prepare() -> dict[str, Any]:
             mounted.check("create", work.key, work.binds)
@@ -268,6 +278,7 @@ class DockerRuntime:
                 work, facts, agent_id=self._containers.agent_id,
                 gate_file=gate.install(self._layout.lib / "gate"),
                 cgroup_parent=self._cgroups.docker_parent(group, driver),
+                cdi=container_gpus.names(info, _specifications(info)) if work.gpu else (),
             )  # fmt: skip
 
         return await asyncio.to_thread(prepare)
@@ -433,3 +444,13 @@ def _belongs(pid: int, container_id: str) -> bool:
         return container_id in Path(f"/proc/{pid}/cgroup").read_text()
     except OSError:
         return False
+
+
+def _specifications(info: dict[str, Any]) -> list[str]:
+    """Texts of the files in which CDI's devices are told of."""
+    found = []
+    for folder in container_gpus.folders(info):
+        for path in (*Path(folder).glob("*.yaml"), *Path(folder).glob("*.json")):
+            with contextlib.suppress(OSError):
+                found.append(path.read_text(errors="replace"))
+    return found

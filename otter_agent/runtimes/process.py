@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from net.handover import read_in_thread, write_in_thread
-from otter_agent.api import Budget, Copied, LogLine, PathInfo, to_builtins
+from otter_agent.api import Budget, Copied, GpuWay, LogLine, PathInfo, to_builtins
 from otter_agent.cgroups import members
 from otter_agent.cgroups.base import Cgroups
 from otter_agent.errors import CgroupError, ContainerError
@@ -126,6 +126,10 @@ class ProcessRuntime:
                 await self._blocking("update", key, self._cgroups.ensure, work["group"], wanted)
             changed: Work = {**work, "budget": to_builtins(wanted)}
             await self._blocking("update", key, self._write, key, changed)
+
+    async def gpu_way(self) -> tuple[GpuWay, str]:
+        """See `GivesGpus`: a process sees the machine's; which of them, CUDA is told."""
+        return "env", ""
 
     async def signal(self, key: Key, number: int) -> None:
         """See `Signals`."""
@@ -413,7 +417,7 @@ def environment(work: Workload) -> dict[str, str]:
     paths = work.paths
     return {
         **_BASE_ENV, "OMP_NUM_THREADS": str(work.threads), "HOME": str(paths.work),
-        **work.artifact.env, **work.env,
+        **work.artifact.env, **(work.gpu.env if work.gpu is not None else {}), **work.env,
         "OTTER_WIRING": str(paths.wiring_file), "OTTER_STATE": str(paths.state),
         "OTTER_WORK": str(paths.work),
         **({"OTTER_SECRETS": SECRETS} if work.secrets is not None else {}),

@@ -49,9 +49,9 @@ MAX_SPEC_BYTES = 64 << 20
 _STATUS = {
     "bad-request": 400, "not-owner": 403, "not-found": 404,
     "missing-blobs": 409, "destroying": 409, "changed": 409, "overcommit": 409, "port-taken": 409,
-    "unsupported-link": 409, "unsupported-budget": 409, "in-use": 409, "locked": 409,
-    "no-such-path": 404, "wrong-kind": 409, "no-space": 507, "missing-layers": 409,
-    "corrupt": 422, "cut": 400,
+    "unsupported-link": 409, "unsupported-budget": 409, "unsupported-gpu": 409,
+    "in-use": 409, "locked": 409, "no-such-path": 404, "wrong-kind": 409, "no-space": 507,
+    "missing-layers": 409, "corrupt": 422, "cut": 400,
 }  # fmt: skip
 _ROUTES = (
     blobs,

@@ -19,6 +19,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 async def _info(request: web.Request) -> web.Response:
     agent = request.app[AGENT]
+    await agent.devices.known()
     return answer(agent.machine.info(agent.holdings()))
 
 

@@ -11,4 +11,8 @@ async def _gpus(request: web.Request) -> web.Response:
     return answer(await request.app[AGENT].devices.state())
 
 
-ROUTES = (web.get("/v1/gpus", _gpus),)
+async def _verify(request: web.Request) -> web.Response:
+    return answer(await request.app[AGENT].devices.verify())
+
+
+ROUTES = (web.get("/v1/gpus", _gpus), web.post("/v1/gpus/verify", _verify))

@@ -42,6 +42,7 @@ async def _put_mesh(request: web.Request) -> web.Response:
     if missing:
         text = f"{len(missing)} uploads are missing"
         return problem(409, "missing-blobs", text, "", tuple(missing))
+    await agent.devices.known()
     made_for = None if forced(request) else number(request, "generation")
     return answer(agent.put_mesh(spec, author=caller(request), made_for=made_for))
 
@@ -50,13 +51,16 @@ async def _check_mesh(request: web.Request) -> web.Response:
     spec = api.decode(await request.read(), api.MeshSpec)
     if spec.name != request.match_info["mesh"]:
         raise AgentError("bad-request", f"the path names another mesh than the body ({spec.name})")
+    await request.app[AGENT].devices.known()
     try:
         request.app[AGENT].check_mesh(spec)
     except AgentError as error:
         return answer((api.Problem(code=error.code, message=error.message, hint=error.hint),))
     if misfits := await images.misfits(request.app[AGENT].machine, spec):
         return answer(misfits)
-    lacks = lacking(request.app[AGENT].machine.links_of(spec), spec)
+    machine = request.app[AGENT].machine
+    lacks = list(lacking(machine.links_of(spec), spec))
+    lacks += api.without_gpus(spec, machine.grants.facts, machine.grants.why)
     return answer(tuple(api.Problem(code="degraded", message=line) for line in lacks))
 
 

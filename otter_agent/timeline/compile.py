@@ -91,8 +91,12 @@ def compile_spec(
     budgets = asked(spec)
     for subject, its in of_subject.items():
         has = budgets[subject]
-        courses[subject] = Course(Limits(cpu=has.cpu, memory_bytes=has.memory_bytes), its)
+        courses[subject] = Course(_limits(has), its)
     return Compiled(Timeline(courses), events, "; ".join(dict.fromkeys(problems)))
+
+
+def _limits(has: api.Budget) -> Limits:
+    return Limits(cpu=has.cpu, memory_bytes=has.memory_bytes, gpu_share=has.gpu_share)
 
 
 def _subjects(event: api.TimelineEvent) -> Iterator[Subject]:

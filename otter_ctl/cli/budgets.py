@@ -35,6 +35,12 @@ NONE = "none"
 _KINDS = ("host", "module")
 
 
+_share = click.option(
+    "--gpu-share", metavar="SHARE",
+    help="Of a GPU's time, where others want it, too: 75%, or a weight such as 3.",
+)  # fmt: skip
+
+
 def _with_options(wrapped: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--cpu", metavar="CORES", help="Cores; `none`: as many as there are."),
@@ -76,9 +82,11 @@ def host(session: Session, /, names: tuple[str, ...], **given: Any) -> int:
 Examples:
   otterctl shape module asr --cpu 0.5 --memory 1GiB
   otterctl shape module 'worker-*' --cpu none --for 10s
+  otterctl shape module gan --gpu-share 3           # three times the turns of one of 1
 """,
 )
 @click.argument("names", nargs=-1, metavar="[MODULE]...", shell_complete=complete_module)
+@_share
 @_with_options
 def module(session: Session, /, names: tuple[str, ...], **given: Any) -> int:
     """Change what modules may use, within what their hosts may; of all modules if none is named.
@@ -100,10 +108,14 @@ def _shape(
     mesh: str | None,
     force: bool,
     as_json: bool,
+    gpu_share: str | None = None,
 ) -> int:
     values = _values(cpu, memory)
+    if gpu_share is not None:
+        values["gpu_share"] = _weight(gpu_share)
     if not values:
-        raise click.UsageError("say what to change: --cpu, --memory or both")
+        some = "--cpu, --memory or both" if kind == "host" else "--cpu, --memory, --gpu-share"
+        raise click.UsageError(f"say what to change: {some}")
     for_s = None if for_ is None else duration("--for", for_)
 
     async def work() -> tuple[str, list[api.BudgetStatus]]:
@@ -143,6 +155,18 @@ def _bytes(text: str) -> int:
     except UnitError as error:
         raise click.UsageError(f"--memory: {error.message}") from None
     raise click.UsageError(f"--memory {text}: more than nothing, such as 512MiB, or none")
+
+
+def _weight(text: str) -> float:
+    """A part of all, or a weight: 3 is three times one of 100 %."""
+    number = text.removesuffix("%").strip()
+    try:
+        weight = float(number) / (100 if number != text.strip() else 1)
+    except ValueError:
+        weight = math.nan
+    if not 0.001 <= weight <= api.MOST_WEIGHT:  # what isn't a number isn't either
+        raise click.UsageError(f"--gpu-share {text}: a part such as 75%, or a weight such as 3")
+    return weight
 
 
 def _cores(text: str) -> float:
@@ -206,4 +230,7 @@ def _by_hand(told: api.BudgetStatus | api.HostStatus | api.ModuleStatus) -> str:
 
 
 def _text(budget: api.Budget) -> str:
-    return host_text({"cpu": budget.cpu, "memory_bytes": budget.memory_bytes})
+    values: dict[str, Any] = {"cpu": budget.cpu, "memory_bytes": budget.memory_bytes}
+    if budget.gpu_share is not None:
+        values["gpu_share"] = budget.gpu_share
+    return host_text(values)

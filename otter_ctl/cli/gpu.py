@@ -15,7 +15,7 @@ from otter_ctl.meshes import Meshes
 
 @click.group(name="gpu", epilog="Example: otterctl gpu ls")
 def command() -> None:
-    """Show the GPUs of machines, and modules that share them."""
+    """Show the GPUs of machines, modules that share them, and what holds those to their parts."""
 
 
 @command.command(
@@ -66,6 +66,7 @@ def _show(states: dict[str, api.GpuState]) -> None:
                 for name, index, p in processes
             ],
         )
+    show_grants(states)
     shares = list(_shares(states))
     if shares:
         click.echo()
@@ -112,3 +113,94 @@ def _shares(states: dict[str, api.GpuState]) -> Iterator[tuple[object, ...]]:
 
 def _size(value: int | None) -> str | None:
     return None if value is None else format_size(value)
+
+
+def _levels(states: api.GpuStates) -> Iterator[tuple[object, ...]]:
+    for name, state in states.items():
+        for fact in state.levels:
+            gpu = "all" if fact.gpu is None else fact.gpu
+            yield name, gpu, fact.level, "yes" if fact.there else "no", fact.why
+
+
+def _grants(states: api.GpuStates) -> Iterator[tuple[object, ...]]:
+    """What modules were given, and by which levels that holds."""
+    for name, state in states.items():
+        numbers = {gpu.uuid: gpu.index for gpu in state.gpus}
+        for grant in state.grants:
+            gpus = ", ".join(str(numbers.get(uuid, uuid)) for uuid in grant.uuids)
+            memory = (
+                "" if grant.memory == "none" else f"{_size(grant.memory_bytes)} ({grant.memory})"
+            )
+            time = "" if grant.time == "none" else f"{(grant.share or 0) * 100:.3g}% ({grant.time})"
+            yield name, grant.mesh, grant.module, gpus or "none", memory, time
+
+
+def _troubles(states: api.GpuStates) -> Iterator[tuple[str, bool]]:
+    """A line each: what doesn't hold (bad), then why nothing better does."""
+    for name, state in states.items():
+        for grant in state.grants:
+            where = f"{name}: module {grant.mesh}/{grant.module}"
+            if grant.trouble:
+                yield f"{where}: {grant.trouble}", True
+            if grant.why:
+                yield f"{where}: {grant.why}", False
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  otterctl gpu verify
+  otterctl gpu verify gpu-box --json | jq '.[].levels[]'
+"""
+)
+@click.argument("machine", required=False, metavar="[MACHINE]")
+@site_option
+@json_option
+@pass_session
+def verify(session: Session, machine: str | None, as_json: bool) -> int:
+    """Try what can hold modules to their parts of GPUs, and whether it does.
+
+    Each level is tried for real: a limit of the driver is set on an empty group and read back, MPS
+    is started if it isn't there, a turn is asked for. Exit status 1: a module isn't held as it
+    should be.
+    """
+
+    async def question(client: Meshes) -> api.GpuStates:
+        return await client.gpus(verify=True)
+
+    states = ask(session, question)
+    if machine is not None:
+        if machine not in states:
+            known = ", ".join(states) or "none"
+            raise click.UsageError(f"no machine {machine!r} answers; there are: {known}")
+        states = {machine: states[machine]}
+    if as_json:
+        print_json(states)
+    else:
+        _show_levels(states)
+    return 1 if any(grant.trouble for s in states.values() for grant in s.grants) else 0
+
+
+def _show_levels(states: api.GpuStates) -> None:
+    from otter_ctl.cli.tables import print_table
+    from otter_ctl.printable import printable_lines
+
+    for name, state in states.items():
+        if state.why:
+            click.echo(f"{name}: {printable_lines(state.why)}", err=True)
+    print_table(("MACHINE", "GPU", "LEVEL", "THERE", "WHY"), _levels(states))
+    show_grants(states)
+
+
+def show_grants(states: api.GpuStates) -> None:
+    """What modules were given; nothing where none were."""
+    from otter_ctl.cli.tables import print_table
+    from otter_ctl.printable import printable_lines
+
+    grants = list(_grants(states))
+    if not grants:
+        return
+    click.echo()
+    print_table(("MACHINE", "MESH", "MODULE", "GPUS", "MEMORY", "TIME"), grants)
+    for line, bad in _troubles(states):
+        click.secho(f"  {printable_lines(line)}", fg="red" if bad else None)

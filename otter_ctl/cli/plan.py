@@ -131,6 +131,8 @@ def without_agent(spec: api.MeshSpec, facts: api.Info | None) -> list[AgentFault
     if why := no_agent():
         elsewhere = api.Problem(code="failed", message=why, hint=where_instead())
         return [AgentFault(LOCAL, elsewhere)]
+    if facts is not None and (lack := api.no_gpus(spec, facts.gpu_facts, facts.gpu_why)):
+        return [AgentFault(facts.machine, lack)]
     if facts is None or spec.allow_degraded:
         return []
     if spec.modules and all(module.runtime == "fake" for module in spec.modules):

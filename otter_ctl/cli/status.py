@@ -87,6 +87,9 @@ def _show(status: api.MeshStatus) -> None:
     )
     for line in budgets_by_hand(status):
         click.secho(f"  {line}", fg="yellow")
+    for module in status.modules:
+        if module.gpu is not None and module.gpu.trouble:
+            click.secho(f"  module {module.name}: its GPU: {module.gpu.trouble}", fg="red")
     _show_published(status)
     if status.links:
         click.echo()

@@ -21,6 +21,7 @@ from otter_ctl.placing import Flow, Item, Reason, Request, Room, UnplacedError
 from otter_ctl.placing import explain as explained
 from otter_ctl.placing import place as placed
 from otter_ctl.placing.rules import SLACK, WHOLE, amounts
+from otter_ctl.planning import gpus as of_gpus
 from otter_ctl.planning.crossing import Crossing
 from otter_ctl.planning.placement import needed_runtime, offered, wants_of
 from otter_ctl.planning.prediction import DEFAULT_BYTES
@@ -242,7 +243,9 @@ class _Needs:
     def _amounts(self, host: Host) -> dict[str, float]:
         asked: dict[str, float | None] = {"cpu": host.cpu, "memory": host.memory_bytes}
         if self.gpus and host.gpu is not None:
-            asked["gpu"] = host.gpu.share or 0.0
+            count = host.gpu.count or 1
+            asked["gpu"] = count * (host.gpu.share or 0.0)
+            asked["gpu_memory"] = count * (host.gpu.memory_bytes or 0)
         if host.whole:
             asked[WHOLE] = 1.0
         return {kind: float(value) for kind, value in asked.items() if value}
@@ -264,6 +267,8 @@ class _Needs:
             yield "budgets"
         if self.gpus and (host.gpu is not None or any(m.gpu for m in inside)):
             yield "gpu"
+            asked = (host.gpu, *(module.gpu for module in inside))
+            yield from of_gpus.wants(gpu.count for gpu in asked if gpu is not None)
 
 
 def _rooms(
@@ -292,17 +297,20 @@ def _room(
     has[WHOLE] = 1.0
     if gpus:
         has["gpu"] = float(info.gpus)
-    told = {f"runtime {fact.name}": "" if fact.usable else fact.detail for fact in info.runtimes}
-    told |= {
+        told = [gpu.memory_bytes for gpu in info.gpu_facts]
+        if not info.gpus or (told and None not in told):  # one that tells nothing may have enough
+            has["gpu_memory"] = float(sum(filter(None, told)))
+    why = {f"runtime {fact.name}": "" if fact.usable else fact.detail for fact in info.runtimes}
+    why |= {
         "gateways": info.gateways,
         "link driver": "" if info.link_driver != "none" else info.link_driver_why or "none",
         "budgets": "" if info.cgroup != "none" else info.cgroup_why or "none",
     }
-    offers = {what for what, why in told.items() if not why}
+    offers = {what for what, lack in why.items() if not lack}
     offers |= {f"accelerator {name}" for name in info.accelerators}
     if info.gpus:
-        offers.add("gpu")
-    lacks = {what: why for what, why in told.items() if why}
+        offers |= {"gpu", *of_gpus.offers(info.gpus)}
+    lacks = {what: lack for what, lack in why.items() if lack}
     lacks |= {f"arch {kind}": f"it is {info.arch}" for kind in ("x86_64", "aarch64")}
     return Room(name=name, has=has, offers=offered(machine, info.arch) | offers, lacks=lacks)
 

@@ -16,6 +16,7 @@ from otter_ctl.placing import Flow, Item, Reason, Request, Room, UnplacedError
 from otter_ctl.placing import explain as explained
 from otter_ctl.placing import place as placed
 from otter_ctl.placing.request import CrossS
+from otter_ctl.planning import gpus as of_gpus
 from otter_ctl.planning.prediction import DEFAULT_BYTES
 from otter_ctl.topology.access import ARCHITECTURES
 from otter_ctl.topology.model import Gpu, Host, Machine, Module, On, Stream
@@ -84,11 +85,14 @@ def place(
     none: frozenset[str] = frozenset()
     gpus = any(host.gpu for host in hosts)
     asks = any(word.startswith("runtime ") for has in offers.values() for word in has)
-    rooms = (Room(name=h.name, has=_has(h, gpus), offers=offers.get(h.name, none)) for h in hosts)
+    rooms = (
+        Room(name=h.name, has=_has(h, gpus), offers=offers.get(h.name, none) | _several(h))
+        for h in hosts
+    )
     only = hosts[0].name if len(hosts) == 1 else None
     request = Request(
         rooms=tuple(rooms),
-        items=tuple(_item(m, current.get(m.name, ""), only, asks=asks) for m in modules),
+        items=tuple(_item(m, current.get(m.name, ""), only, asks=asks, gpus=gpus) for m in modules),
         flows=tuple(_flow(s) for s in streams),
         cross_s=cross_s,
     )
@@ -116,8 +120,14 @@ def _gpu(gpu: Gpu | None, *, whole: bool = False) -> dict[str, float | None]:
     return {"gpu": share, "gpu_memory": gpu.memory_bytes}
 
 
-def _item(module: Module, now: str, only: str | None, *, asks: bool) -> Item:
+def _several(host: Host) -> frozenset[str]:
+    return of_gpus.offers(host.gpu.count or 1) if host.gpu is not None else frozenset()
+
+
+def _item(module: Module, now: str, only: str | None, *, asks: bool, gpus: bool) -> Item:
     wants = wants_of(module.on)
+    if gpus and module.gpu is not None:
+        wants |= of_gpus.wants([module.gpu.count])
     if asks and (runtime := needed_runtime(module)):
         wants |= {f"runtime {runtime}"}
     needs = {"cpu": module.cpu, "memory": module.memory_bytes, **_gpu(module.gpu)}

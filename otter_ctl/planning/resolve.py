@@ -102,6 +102,7 @@ def plan(
     names = addresses.names()
     kept = _kept_runtimes(topology, current)
     by_name = {host.name: host for host in topology.hosts}
+    gpus.refuse_too_much(topology, seats)
     spec = api.MeshSpec(
         name=topology.name,
         run=current.run if current else run,
@@ -121,6 +122,7 @@ def plan(
                 kept.get(m.name) or runtimes.get(machines[seats[m.name]], runtime_default),
                 blobs,
                 gpus.share(m, by_name[seats[m.name]]),
+                gpus.ask(m, by_name[seats[m.name]], degraded=topology.allow_degraded),
             )
             for m in topology.modules
         ),
@@ -134,6 +136,7 @@ def plan(
             *trace_notes(topology),
             *waiting_for_ever(topology),
             *unapplied(topology),
+            *gpus.oversubscribed(topology, seats),
             *unreachable(topology.streams, seats, routes.reach),
             *expected.warnings(),
         ),
@@ -274,6 +277,7 @@ def _module(
     runtime_default: api.RuntimeName,
     blobs: Mapping[Upload, Blob],
     gpu_share: float | None,
+    gpu: api.GpuAsk | None,
 ) -> api.ModuleSpec:
     runtime = module.runtime or runtime_default
     if module.image is not None and runtime == "process":
@@ -297,6 +301,7 @@ def _module(
         cpu=module.cpu,
         memory_bytes=module.memory_bytes,
         gpu_share=gpu_share,
+        gpu=gpu,
         env={name: filled(value) for name, value in module.env.items()},
         files=tuple(_files(module, blobs)),
         weights=tuple(_weights(module, blobs)),

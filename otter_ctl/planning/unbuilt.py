@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from otter_ctl.errors import PlanError
 from otter_ctl.planning.model import Plan
-from otter_ctl.topology.model import Gpu, Host, Module, Stream, Topology
+from otter_ctl.topology.model import Host, Module, Stream, Topology
 
 T = TypeVar("T", Host, Module)
 Groups = dict[tuple[str, bool], tuple[tuple[str, ...], int]]
@@ -25,7 +25,7 @@ MOST = 8
 
 
 def unapplied(topology: Topology) -> Iterator[str]:
-    """GPU memory, storage bandwidth and speeds: nothing acts on them yet."""
+    """Storage bandwidth and speeds: nothing acts on them yet."""
     yield from _lines("host", _grouped(topology.hosts, _host_keys))
     yield from _lines("module", _grouped(topology.modules, _module_keys))
 
@@ -83,17 +83,13 @@ def waiting_for_ever(topology: Topology) -> Iterator[str]:
 
 
 def _host_keys(host: Host) -> tuple[str, ...]:
-    held = {"speed": host.speed, "gpu.memory": _gpu_memory(host.gpu), "io": host.io}
+    held = {"speed": host.speed, "io": host.io}
     return tuple(key for key, value in held.items() if value is not None)
 
 
 def _module_keys(module: Module) -> tuple[str, ...]:
-    held = {"gpu.memory": _gpu_memory(module.gpu), "io": module.io}
+    held = {"io": module.io}
     return tuple(key for key, value in held.items() if value is not None)
-
-
-def _gpu_memory(gpu: Gpu | None) -> int | None:
-    return gpu.memory_bytes if gpu is not None else None
 
 
 def _grouped(items: Iterable[T], keys: Callable[[T], tuple[str, ...]]) -> Groups:

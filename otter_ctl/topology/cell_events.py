@@ -25,6 +25,7 @@ _OF_OTHERS = {
     "rate": ("is of a link, not of a cell", "write `uplink`, `downlink` or both"),
     "cpu": ("is of hosts", ""),
     "memory": ("is of hosts", ""),
+    "gpu_share": ("is of modules", ""),
 }
 
 

@@ -35,7 +35,8 @@ from otter_ctl.topology.reader import Fields, Place, shown
 TARGETS_LIMIT = 1_000_000
 """Links times events: more is a slip of a glob."""
 _KEYS = {"at_s": "at", "change": "set", "for_s": "for", "every_s": "every", "ramp_s": "ramp"}
-_OF_HOSTS = {"cpu": "cpu", "memory": "memory_bytes"}
+_OF_HOSTS = {"cpu": "cpu", "memory": "memory_bytes", "gpu_share": "gpu_share"}
+_OF_MODULES_ONLY = ("gpu_share",)
 _TARGETS = ("link", "cell", "host", "module")
 _RUNS = {"start": "running", "stop": "stopped", "pause": "paused"}
 """Actions that are states, and so last; the others are over at once."""
@@ -238,6 +239,9 @@ def _change(own: Fields) -> Change | None:
         other = "cells" if key in CAPACITY else "links" if limited else "hosts and modules"
         written.place.child(key).report(f"is of {other}")
     if wrong:
+        return None
+    for key in written.given & {*_OF_MODULES_ONLY} if "host" in own else ():
+        written.place.child(key).report("is of modules", 'write module = "NAME"')
         return None
     if limited:
         return Change({field: written[key] for key, field in _OF_HOSTS.items() if key in written})

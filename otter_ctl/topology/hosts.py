@@ -154,8 +154,8 @@ def read_gpu(fields: Fields) -> Gpu | None:
     if gpu is None:
         return None
     if not gpu.given:
-        gpu.place.report("must say `memory` or `share`")
-    return Gpu(memory_bytes=gpu.get("memory"), share=gpu.get("share"))
+        gpu.place.report("must say `count`, `memory` or `share`")
+    return Gpu(count=gpu.get("count"), memory_bytes=gpu.get("memory"), share=gpu.get("share"))
 
 
 def read_io(fields: Fields) -> Io | None:

@@ -72,6 +72,7 @@ SET = Table(
     *_CAPACITY,
     Key("cpu", values.CORES, "Of hosts, all their modules together, and of modules: cores."),
     Key("memory", values.MEMORY, "Of hosts, all their modules together, and of modules: memory."),
+    Key("gpu_share", values.SHARE, "Of modules: their share of a GPU's time."),
 )
 
 EFFICIENCY = values.by_reference(values.number_or(values.PART, TRACE_KEY.kind))

@@ -7,7 +7,8 @@ from otter_ctl.topology.reader import Key, Table
 
 GPU = Table(
     "gpu",
-    Key("memory", values.MEMORY, "GPU memory at most."),
+    Key("count", kinds.integer(1, 64), "How many; one if left out."),
+    Key("memory", values.MEMORY, "Memory at most, of each."),
     Key("share", values.SHARE, "Share of its time, where others want it, too: `net.lease()`."),
 )
 

@@ -82,8 +82,9 @@ class On:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """A part of a GPU: `share` from 0 to 1."""
+    """A part of GPUs: how many, memory of each at most, `share` of their time from 0 to 1."""
 
+    count: int | None = None
     memory_bytes: int | None = None
     share: float | None = None
 

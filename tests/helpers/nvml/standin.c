@@ -16,10 +16,11 @@
  *     mig CURRENT
  *     process KIND PID BYTES    KIND: compute, graphics, mps
  *     lacks WHAT                what this GPU doesn't support: memory, utilisation, clock, ...
+ *     limits PIECE              its memory can be limited by control group, in pieces of so much
  *     lost                      the GPU has fallen off the bus
  *     xid NUMBER CODE           an error; told once, NUMBER counts up from 1 in a file
  *
- * A power limit that is set is kept while the library is loaded.
+ * Limits that are set are kept while the library is loaded.
  */
 
 #include <stdio.h>
@@ -29,7 +30,7 @@
 
 enum {
     OK = 0, UNINITIALIZED = 1, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7,
-    TIMEOUT = 10, LOST = 15
+    TIMEOUT = 10, NO_FUNCTION = 13, LOST = 15
 };
 enum { GPUS = 16, PROCESSES = 64, LACKS = 16, CALLS = 8, LIMITS = 64 };
 
@@ -38,7 +39,7 @@ typedef struct {
     char uuid[80], name[96], lacks[LACKS][24];
     unsigned lacking, core, memory_use, clock, memory_clock, clock_max, temperature, mig, processes;
     unsigned power, power_limit, lost;
-    unsigned long long total, used;
+    unsigned long long total, used, piece;
     unsigned long long xid_number, xid;
     Process process[PROCESSES];
 } Gpu;
@@ -102,6 +103,8 @@ static void read_scenario(void)
             sscanf(rest, "%u %u", &gpu->power, &gpu->power_limit);
         else if (!strcmp(word, "mig"))
             gpu->mig = atoi(rest);
+        else if (!strcmp(word, "limits"))
+            sscanf(rest, "%llu", &gpu->piece);
         else if (!strcmp(word, "lost"))
             gpu->lost = 1;
         else if (!strcmp(word, "xid"))
@@ -215,6 +218,17 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle)
     return code ? code : index < now.gpus ? OK : INVALID;
 }
 
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle)
+{
+    int code = called("handle");
+    for (unsigned i = 0; !code && i < now.gpus; i++)
+        if (!strcmp(now.gpu[i].uuid, uuid)) {
+            *handle = (void *)(size_t)(i + 1);
+            return OK;
+        }
+    return code ? code : NOT_FOUND;
+}
+
 int nvmlDeviceGetIndex(void *handle, unsigned *to)
 {
     *to = (unsigned)(size_t)handle - 1;
@@ -319,6 +333,53 @@ int nvmlDeviceGetMigMode(void *handle, unsigned *current, unsigned *pending)
     int code = asked(handle, "mig", &gpu);
     if (!code)
         *current = *pending = gpu->mig;
+    return code;
+}
+
+typedef struct { const char *folder; unsigned long long soft, hard; } SetLimits;
+typedef struct { const char *folder; unsigned long long soft, hard, used; } GetLimits;
+typedef struct { char folder[256]; void *gpu; unsigned long long hard; } Limit;
+static Limit limits[LIMITS];
+
+/* The limit of a group on a GPU: its own, or a free place for one. */
+static Limit *limit_of(void *handle, const char *folder)
+{
+    for (unsigned i = 0; i < LIMITS; i++)
+        if (!limits[i].gpu || (limits[i].gpu == handle && !strcmp(limits[i].folder, folder)))
+            return &limits[i];
+    return NULL;
+}
+
+static int limited(void *handle, const char *folder, Gpu **gpu)
+{
+    int code = asked(handle, "limits", gpu);
+    if (code)
+        return code;
+    if (!(*gpu)->piece)
+        return NO_FUNCTION;
+    return access(folder, F_OK) || strlen(folder) > 255 ? NOT_FOUND : OK;
+}
+
+int nvmlDeviceSetMemoryLimits_v1(void *handle, SetLimits *to)
+{
+    Gpu *gpu;
+    int code = limited(handle, to->folder, &gpu);
+    Limit *limit = code ? NULL : limit_of(handle, to->folder);
+    if (!limit)
+        return code ? code : TOO_SMALL;
+    snprintf(limit->folder, sizeof limit->folder, "%s", to->folder);
+    limit->gpu = handle;
+    limit->hard = to->hard == ~0ull ? ~0ull : (to->hard + gpu->piece - 1) / gpu->piece * gpu->piece;
+    return OK;
+}
+
+int nvmlDeviceGetMemoryLimits_v1(void *handle, GetLimits *to)
+{
+    Gpu *gpu;
+    int code = limited(handle, to->folder, &gpu);
+    Limit *limit = code ? NULL : limit_of(handle, to->folder);
+    to->soft = to->used = 0;
+    to->hard = limit && limit->gpu ? limit->hard : ~0ull;
     return code;
 }
 

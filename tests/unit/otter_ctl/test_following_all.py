@@ -78,7 +78,7 @@ async def test_of_a_mesh_only_its_machines_are_asked_for_gpus() -> None:
     """Others of a site file may be off, and take a minute to say nothing."""
 
     class Gpus(Agent):
-        async def gpus(self, mesh: str | None = None) -> dict[str, api.GpuState]:
+        async def gpus(self, mesh: str | None = None, *, verify: bool = False) -> api.GpuStates:
             asked.append(self.machine)
             return {self.machine: api.GpuState(why="none")}
 

@@ -252,9 +252,8 @@ def test_scarcity_is_warned_of_by_name_and_runs(read):
     )
     made = planned(topology)
     assert made.warnings == (
-        "host g: speed, gpu.memory, io are not applied in this version",
+        "host g: speed, io are not applied in this version",
         "hosts many (30): speed is not applied in this version",
-        "module m: gpu.memory is not applied in this version",
     )
     assert made.unsupported == ()
     refuse_unsupported(made)
@@ -262,7 +261,7 @@ def test_scarcity_is_warned_of_by_name_and_runs(read):
 
 def test_hundreds_of_warnings_are_counted(read):
     text = TOP + "".join(
-        f'[modules.m{i}]\nbuild = "asr"\ngpu = {{ memory = "1GiB" }}\n' for i in range(300)
+        f'[modules.m{i}]\nbuild = "asr"\nio = {{ read = "1MB" }}\n' for i in range(300)
     )
     warnings = planned(read(text)).warnings
     assert len(warnings) == 9

@@ -115,7 +115,7 @@ CASES = [
     (f'{TOP}[network]\npool = "10.0.0.0/25" # <-\n', "network.pool", "between a /8 and a /24"),
     (f'{TOP}[network]\npool = "fe80::/64" # <-\n', "network.pool", "is not an IPv4 network"),
     (f'{TOP}[network]\npool = "127.0.0.0/8" # <-\n', "network.pool", "can't be routed"),
-    (f"{TOP}[hosts.x]\ngpu = {{}} # <-\n", "hosts.x.gpu", "must say `memory` or `share`"),
+    (f"{TOP}[hosts.x]\ngpu = {{}} # <-\n", "hosts.x.gpu", "must say `count`, `memory` or `share`"),
     (f'{TOP}[hosts.x]\ngpu = {{ share = "101%" }} # <-\n', "hosts.x.gpu.share", "over the limit"),
     (f'{TOP}[hosts.x]\ngpu = {{ share = "0%" }} # <-\n', "hosts.x.gpu.share", "at least 0.1%"),
     (f"{TOP}[hosts.x]\nio = {{}} # <-\n", "hosts.x.io", "must say `read`"),

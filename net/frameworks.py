@@ -1,0 +1,146 @@
+"""Has PyTorch and TensorFlow keep to a module's part of a GPU's memory: `net.run` does so first.
+
+    OTTER_GPU_MEMORY_BYTES      of each GPU, at most       ─┐ the agent sets both where the topology
+    OTTER_GPU_MEMORY_FRACTION   the same, of its memory    ─┘ asks for memory or a share
+
+Both frameworks would take what they find: TensorFlow all of it, at once. It is their own
+allocators that are bound, so it is the mildest of all limits: the driver and MPS hold who wants
+more (docs/gpu.md). A framework that isn't imported yet is told when it is; one that isn't there,
+has no GPU, or doesn't know how, is left alone. Source: PyTorch, torch.cuda.memory; TensorFlow,
+tf.config.set_logical_device_configuration.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, NamedTuple
+
+BYTES, FRACTION = "OTTER_GPU_MEMORY_BYTES", "OTTER_GPU_MEMORY_FRACTION"
+_log = logging.getLogger("net.frameworks")
+
+
+class Part(NamedTuple):
+    """Of each GPU's memory."""
+
+    memory_bytes: int | None
+    fraction: float | None
+
+
+def part(environment: Mapping[str, str]) -> Part | None:
+    """What the agent says; None: nothing. Nonsense is nothing."""
+    memory, fraction = environment.get(BYTES, ""), environment.get(FRACTION, "")
+    try:
+        found = Part(int(memory) if memory else None, float(fraction) if fraction else None)
+    except ValueError:
+        return None
+    if found.memory_bytes is not None and found.memory_bytes <= 0:
+        return None
+    if found.fraction is not None and not 0 < found.fraction <= 1:
+        found = found._replace(fraction=None)
+    return found if found != Part(None, None) else None
+
+
+def variables(told: Part, environment: Mapping[str, str]) -> dict[str, str]:
+    """What has to be in the environment before a framework begins; what is there stays."""
+    wanted = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if told.memory_bytes is None else {}
+    return {name: value for name, value in wanted.items() if name not in environment}
+
+
+def prepare() -> None:
+    """Tell the frameworks, now or when they are imported; nothing to tell: nothing is done."""
+    told = part(os.environ)
+    if told is None:
+        return
+    os.environ.update(variables(told, os.environ))
+    for name, tell in TELL.items():
+        if name in sys.modules:
+            _told(name, tell, told, sys.modules[name])
+        else:
+            sys.meta_path.insert(0, _Waiting(name, partial(_told, name, tell, told)))
+
+
+def _told(name: str, tell: Callable[[Any, Part], str], told: Part, module: ModuleType) -> None:
+    try:
+        done = tell(module, told)
+    except Exception as error:  # noqa: BLE001 - whatever a framework raises, the module may run
+        _log.warning("%s can't be told its part of a GPU's memory: %s", name, error)
+        return
+    if done:
+        _log.info("%s: %s", name, done)
+
+
+def tell_torch(torch: Any, told: Part) -> str:
+    """Bound PyTorch's allocator; what was done, "" without a GPU."""
+    if told.fraction is None or not torch.cuda.is_available():
+        return ""
+    for device in range(torch.cuda.device_count()):
+        torch.cuda.set_per_process_memory_fraction(told.fraction, device)
+    return f"{told.fraction:.1%} of each GPU's memory"
+
+
+def tell_tensorflow(tensorflow: Any, told: Part) -> str:
+    """Bound TensorFlow's allocator; what was done, "" without a GPU."""
+    gpus: Sequence[Any] = tensorflow.config.list_physical_devices("GPU")
+    if told.memory_bytes is None or not gpus:
+        return ""
+    mebibytes = max(1, told.memory_bytes >> 20)
+    limit = tensorflow.config.LogicalDeviceConfiguration(memory_limit=mebibytes)
+    for gpu in gpus:
+        tensorflow.config.set_logical_device_configuration(gpu, [limit])
+    return f"{mebibytes} MiB of each GPU's memory"
+
+
+TELL: Mapping[str, Callable[[Any, Part], str]] = {
+    "torch": tell_torch,
+    "tensorflow": tell_tensorflow,
+}
+
+
+class _Waiting(MetaPathFinder):
+    """Waits until a package is imported, once."""
+
+    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
+        self._name = name
+        self._then = then
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """See `MetaPathFinder`: it is found by the others, and told when it has been loaded."""
+        if fullname != self._name:
+            return None
+        sys.meta_path.remove(self)
+        found = find_spec(fullname)
+        if found is not None and found.loader is not None:
+            found.loader = _Told(found.loader, self._then)
+        return found
+
+
+class _Told(Loader):
+    """Another loader, and what comes after it."""
+
+    def __init__(self, loader: Loader, then: Callable[[ModuleType], None]) -> None:
+        self._loader = loader
+        self._then = then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """See `Loader`."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """See `Loader`."""
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._then(module)

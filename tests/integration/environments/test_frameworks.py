@@ -1,0 +1,34 @@
+"""The real frameworks, told their part of a GPU's memory where there is none: they run as ever."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from otter_agent.runtimes.base import Artifact
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+SCRIPT = """
+import sys
+from net import frameworks
+frameworks.prepare()
+import torch, tensorflow
+assert not any("Waiting" in type(finder).__name__ for finder in sys.meta_path)
+part = frameworks.Part(1 << 30, 0.25)
+print([repr(tell(sys.modules[name], part)) for name, tell in frameworks.TELL.items()])
+print(float(torch.ones(2).sum()) + float(tensorflow.reduce_sum(tensorflow.ones(2))))
+"""
+
+
+def test_without_a_gpu_there_is_nothing_to_tell_and_nothing_breaks(image_analysis: Artifact):
+    assert image_analysis.argv is not None
+    told = {"OTTER_GPU_MEMORY_BYTES": str(1 << 30), "OTTER_GPU_MEMORY_FRACTION": "0.25"}
+    done = subprocess.run(
+        [image_analysis.argv[0], "-c", SCRIPT], env={**image_analysis.env, **told}, text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["[\"''\", \"''\"]", "4.0"]
+    assert "can't be told" not in done.stderr
