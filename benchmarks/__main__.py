@@ -2,8 +2,9 @@
 
     python -m benchmarks [NAME…] [--json]
 
-A benchmark is a file beside this one with `rows() -> list[Row]`, named in BENCHMARKS. Exit status:
-0 when all that can run here ran, whatever the figures; 1 when one failed.
+A benchmark is a file beside this one with `rows() -> list[Row]`, named in BENCHMARKS; some names
+stand for several (GROUPS), some take so long that they only run when named (LONG). Exit status: 0
+when all that can run here ran, whatever the figures; 1 when one failed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ from benchmarks import machine, report
 from benchmarks.row import NotHere, Row
 
 BENCHMARKS = {
+    "ai-answers": "benchmarks.ai.answers",
+    "ai-digits": "benchmarks.ai.digits",
+    "ai-first": "benchmarks.ai.first",
+    "ai-memory": "benchmarks.ai.memory",
+    "ai-repeat": "benchmarks.ai.repeat",
+    "ai-turns": "benchmarks.ai.turns",
     "capacity": "benchmarks.capacity",
     "cli": "benchmarks.cli",
     "containers": "benchmarks.containers",
@@ -45,26 +52,36 @@ BENCHMARKS = {
     "traces": "benchmarks.traces",
     "transport": "benchmarks.transport",
 }
+GROUPS = {"ai": ("ai-answers", "ai-memory", "ai-turns", "ai-repeat")}
+LONG = frozenset({"ai-digits", "ai-first"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the named benchmarks, or all of them, one after the other."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    known = sorted({*BENCHMARKS, *GROUPS})
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     args = parser.parse_args(argv)
-    unknown = [name for name in args.names if name not in BENCHMARKS]
+    unknown = [name for name in args.names if name not in known]
     if unknown:
-        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(known)}")
     here = machine.describe()
-    rows, skipped, failed = measure(args.names or list(BENCHMARKS))
+    rows, skipped, failed = measure(chosen(args.names))
     if args.json:
         document = {"machine": here, "rows": rows, "skipped": skipped, "failed": failed}
         print(json.dumps(document, indent=1))
     else:
         print(report.table(here, rows, {**skipped, **failed}))
     return 1 if failed else 0
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """The benchmarks that names stand for; without any all but those that are long."""
+    if not names:
+        return [name for name in BENCHMARKS if name not in LONG]
+    return [one for name in names for one in GROUPS.get(name, (name,))]
 
 
 def measure(names: Sequence[str]) -> tuple[list[Row], dict[str, str], dict[str, str]]:

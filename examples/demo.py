@@ -166,16 +166,16 @@ def _answered(lines: Iterator[tuple[str, str]], title: str) -> Query:
 @contextmanager
 def _log() -> Iterator[Iterator[tuple[str, str]]]:
     """What modules print, (module, line), from the beginning and as it comes."""
-    command = [OTTERCTL, "logs", "-m", MESH, "--follow", "--json"]
+    command = [str(OTTERCTL), "logs", "-m", MESH, "--follow", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         try:
-            yield _lines(process)
+            yield lines(process)
         finally:
             process.terminate()
 
 
-def _lines(process: subprocess.Popen[bytes]) -> Iterator[tuple[str, str]]:
-    """Ends when nothing has come for too long."""
+def lines(process: subprocess.Popen[bytes]) -> Iterator[tuple[str, str]]:
+    """What `otterctl logs --json` prints: (module, line). Ends when nothing comes for too long."""
     assert process.stdout is not None
     rest = b""
     with selectors.DefaultSelector() as selector:

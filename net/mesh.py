@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from net.errors import OtterError, TransportError
+from net.freed import give_back
 from net.inbox import Edge, Inbox
 from net.messages import Hold, Message, message_id
 from net.outlets import Lost, Outlet, Receiver, Tells
@@ -154,11 +155,14 @@ class Mesh:
     async def ready(self) -> None:
         """Tell the agent that this module can do its work. Idempotent.
 
-        The first use of an input or output says it too.
+        The first use of an input or output says it too. What loading left of memory that is free is
+        given back here, before the module is called ready.
 
         Raises:
             OtterError: The state folder can't be written to.
         """
+        if not self.said_ready:
+            give_back()
         self.use()
 
     def use(self) -> None:

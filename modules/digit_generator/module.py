@@ -76,7 +76,10 @@ async def hear(mesh: net.Mesh) -> None:
     """Print what comes back, until that is all: who sends scores waits for them to be taken."""
     heard = 0
     async for message in mesh.input("scores"):
-        print(f"quality: {message.value['quality']:.3f}")
+        value = message.value
+        quality = value.get("quality") if isinstance(value, dict) else None
+        told = f"{quality:.3f}" if isinstance(quality, int | float) else "not told"
+        print(f"quality: {told}")
         heard += 1
         if heard == ROUNDS:
             return

@@ -1,21 +1,26 @@
 """Where recordings come from: files of a folder, and messages. They are heard in batches.
 
-A file counts as there once it looked the same twice: whoever writes it may be in the middle.
-Must not know: models.
+A file counts as there when the system tells that it was written whole, or once it looked the same
+twice: whoever writes it may be in the middle. Must not know: models.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from audio import Samples, WavError, load_wav, of_message  # type: ignore[import-not-found]
+from written import Written  # type: ignore[import-not-found]
 
 import net
 
 LOOK_S = 0.05
 """How often the folder is looked at: any file system can do that, and it costs next to nothing."""
+SETTLE_S = 0.005
+"""A file that was written whole may get another time yet, by who copied it."""
 
 Look = tuple[int, int]
 """Size and time of change."""
@@ -88,22 +93,41 @@ class Recordings:
         return batch
 
     async def _files(self) -> None:
-        while True:
-            for file in await asyncio.to_thread(self._look):
-                await self._waiting.put(Recording(file.name, file))
-            if not self._stay and self._looks == self._taken:
-                return
-            await asyncio.sleep(LOOK_S)
+        loop = asyncio.get_running_loop()
+        with Written((self._mesh.work / self._pattern).parent) as written:
+            while True:
+                await self._put(await asyncio.to_thread(self._look))
+                if not self._stay and self._looks == self._taken:
+                    return
+                until = loop.time() + LOOK_S
+                while (left := until - loop.time()) > 0:
+                    if names := await written.within(left):
+                        await self._put(await self._settled(names))
+
+    async def _put(self, files: Iterable[Path]) -> None:
+        for file in files:
+            await self._waiting.put(Recording(file.name, file))
+
+    async def _settled(self, names: Iterable[str]) -> list[Path]:
+        """Those that are recordings, whole, and not taken yet."""
+        pattern = self._mesh.work / self._pattern
+        files = [pattern.parent / n for n in sorted(names) if fnmatchcase(n, pattern.name)]
+        before = {file: _look_of(file) for file in files}
+        await asyncio.sleep(SETTLE_S)
+        whole = {
+            file: look
+            for file in files
+            if (look := _look_of(file)) and before[file] == look != self._taken.get(file)
+        }
+        self._taken.update(whole)
+        return [*whole]
 
     def _look(self) -> list[Path]:
         """Files that are new, or changed, and whole by all that can be told."""
         before, self._looks = self._looks, {}
         for file in sorted(self._mesh.work.glob(self._pattern)):
-            try:
-                facts = file.stat()
-            except OSError:
-                continue  # gone already
-            self._looks[file] = (facts.st_size, facts.st_mtime_ns)
+            if look := _look_of(file):
+                self._looks[file] = look
         self._taken = {file: look for file, look in self._taken.items() if file in self._looks}
         whole = [
             f for f, look in self._looks.items() if before.get(f) == look != self._taken.get(f)
@@ -116,3 +140,12 @@ class Recordings:
         audio.by_hand = True  # acknowledged when heard
         async for message in audio:
             await self._waiting.put(Recording(f"{message.source}'s recording", message))
+
+
+def _look_of(file: Path) -> Look | None:
+    """None: it has gone already."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns

@@ -1,0 +1,145 @@
+"""Turns of a device that modules share (`net.lease()`): by weight, another weight, what one costs.
+
+The device is a processor: each turn computes for STEP_S. Each module notes when its turns began and
+ended, so that what it had isn't what the arbiter says it had.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.mesh import agent, run
+from benchmarks.row import NotHere, Row
+
+STEP_S = 0.01
+SHARED_S = 20.0
+ALONE_S = 4.0
+SETTLE_S = 1.0
+WINDOW_S = 1.0
+"""Of time, in which a new share is looked for."""
+SHARE, ANOTHER = 0.75, 0.25
+WITHIN = 0.03
+IN_FORCE_GOAL_S = 1.0
+COST_GOAL = 0.01
+STEPS = f"""
+import struct, time
+import net
+
+turn, clock = net.lease(), time.monotonic
+with open("steps", "ab", 0) as out:
+    while True:
+        with turn:
+            began = now = clock()
+            while now - began < {STEP_S}:
+                now = clock()
+        out.write(struct.pack("dd", began, now))
+"""
+
+Steps = NDArray[np.float64]
+"""[n, 2]: when each turn began and ended."""
+
+
+def rows() -> list[Row]:
+    """Shares over 20 s, how soon another holds, and what a turn costs, alone and with another."""
+    if os.geteuid() != 0:
+        raise NotHere("needs root")
+    with agent() as (otterctl, folder):
+        (folder / "steps.py").write_text(STEPS)
+        file = folder / "turns.toml"
+        file.write_text(topology("a"))
+        run(otterctl, "apply", str(file))
+        time.sleep(ALONE_S)
+        file.write_text(topology("a", "b"))
+        run(otterctl, "apply", str(file))
+        time.sleep(SETTLE_S)
+        began = time.monotonic()
+        time.sleep(SHARED_S)
+        changed = time.monotonic()
+        others = [f"modules.{m}.gpu.share={s:.0%}" for m, s in (("a", ANOTHER), ("b", SHARE))]
+        took = run(otterctl, "apply", str(file), *(w for one in others for w in ("--set", one)))
+        time.sleep(2 * WINDOW_S + SETTLE_S)
+        one, other = (_steps(otterctl, folder, module) for module in "ab")
+    return _rows(one, other, began, changed, took)
+
+
+def _rows(one: Steps, other: Steps, began: float, changed: float, took: float) -> list[Row]:
+    part = share(one, other, began, began + SHARED_S)
+    alone, both = cost(one[one[:, 1] < other[0, 0]]), cost(within(one, other, began, changed))
+    return [
+        Row(
+            name=f"turns, weights 3:1 over {SHARED_S:.0f} s: error of the larger share", unit="1",
+            better="lower", ours=abs(part - SHARE), peers={}, limit=0.0, goal=WITHIN, n=1,
+            note=f"{part:.2%} of the time that both had",
+        ),
+        Row(
+            name="… another share in force, from the command's start", unit="s", better="lower",
+            ours=in_force(one, other, changed, ANOTHER), peers={}, limit=None,
+            goal=IN_FORCE_GOAL_S, n=1, note=f"the command took {took:.2f} s",
+        ),
+        Row(
+            name="… a turn's cost, by a step of 10 ms, alone", unit="1", better="lower", ours=alone,
+            peers={}, limit=0.0, goal=COST_GOAL, n=1,
+        ),
+        Row(
+            name="… with another that wants turns", unit="1", better="lower", ours=both, peers={},
+            limit=0.0, goal=COST_GOAL, n=1,
+        ),
+    ]  # fmt: skip
+
+
+def topology(*modules: str) -> str:
+    """Modules that want all they can get of one device; `a` has three quarters."""
+    command = json.dumps([sys.executable, "steps.py"])
+    parts = ['name = "turns"\n[defaults.module]\nruntime = "process"\n[hosts.edge]\n']
+    for name, part in zip(modules, (SHARE, ANOTHER), strict=False):
+        parts.append(
+            f'[modules.{name}]\nhost = "edge"\nfiles = {{ "steps.py" = "steps.py" }}\n'
+            f'command = {command}\ngpu = {{ share = "{part:.0%}" }}\n'
+        )
+    return "".join(parts)
+
+
+def _steps(otterctl: list[str], folder: Path, module: str) -> Steps:
+    file = folder / f"{module}.steps"
+    run(otterctl, "cp", f"{module}:steps", str(file))
+    whole = file.read_bytes()
+    return np.frombuffer(whole[: len(whole) // 16 * 16], np.float64).reshape(-1, 2)
+
+
+def had(steps: Steps, begin: float, end: float) -> float:
+    """Seconds of turns between two moments."""
+    return float((steps.clip(begin, end) @ (-1.0, 1.0)).sum())
+
+
+def share(one: Steps, other: Steps, begin: float, end: float) -> float:
+    """What one had of what both had."""
+    mine, its = had(one, begin, end), had(other, begin, end)
+    return mine / max(mine + its, 1e-9)
+
+
+def in_force(one: Steps, other: Steps, since: float, wanted: float) -> float:
+    """How long it took until the following second was shared as wanted; infinite: it never was."""
+    for late in np.arange(0.0, one[-1, 1] - WINDOW_S - since, STEP_S):
+        begin = since + late
+        if abs(share(one, other, begin, begin + WINDOW_S) - wanted) <= WITHIN:
+            return float(late)
+    return float("inf")
+
+
+def within(one: Steps, other: Steps, begin: float, end: float) -> Steps:
+    """All turns that lie between two moments, in order."""
+    both = np.concatenate([one, other])
+    both = both[(both[:, 0] >= begin) & (both[:, 1] <= end)]
+    return both[both[:, 0].argsort()]
+
+
+def cost(steps: Steps) -> float:
+    """The time between two turns, by that of a step: the median."""
+    return float(np.median(steps[1:, 0] - steps[:-1, 1])) / STEP_S
