@@ -77,7 +77,7 @@ async def destroy(fleet: Fleet, mesh: str, on_event: OnEvent) -> None:
     async with turn(agents, mesh):
         left = await each(agents, lambda name, agent: deploy.destroy(agent, mesh, on_event))
     silent = {n: e for n, e in found.lost.items() if not isinstance(e, PartMissing)}
-    failed = {**silent, **left.failed}
+    failed = {**found.absent, **silent, **left.failed}
     if failed:
         error = together(failed)
         text = f"{error.message}; of mesh {mesh} stays what is there"
