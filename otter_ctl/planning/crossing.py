@@ -141,6 +141,7 @@ class Crossing:
         size: float,
         *,
         tcp: bool = True,
+        udp: bool = False,
         every_s: float | None = None,
     ) -> Took:
         """Median latency of a message; infinite: there is no way.
@@ -150,6 +151,7 @@ class Crossing:
             target: Host that receives.
             size: Bytes of the message.
             tcp: Over a connection, which needs a way back and waits for it.
+            udp: In datagrams.
             every_s: How often one is sent; None: after a long pause.
         """
         out, back = self.path(source, target), self.path(target, source)
@@ -165,6 +167,7 @@ class Crossing:
             every_s=every_s,
             rates_bps=rates,
             congestion=self._beneath.congestion(source),
+            udp=udp,
         )
         if found.parts is None:
             return found

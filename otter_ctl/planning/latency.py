@@ -36,6 +36,8 @@ between two processes that rest in between, on the machine of docs/fidelity.md, 
 HOP_S = 0.00002
 """What whoever makes a link scarce takes, beside what is asked of it: likewise, of driver tun."""
 OWN_S_PER_BYTE = 0.5e-9
+OWN_S_PER_DATAGRAM = 0.00005
+"""The same of each that a message over UDP is cut into: made, sent, taken and put together."""
 HEAD_BYTES = 96
 PACKET_HEAD_BYTES = 52
 LEAST_OF_MANY = 3.0
@@ -133,6 +135,7 @@ def took(
     every_s: float | None = None,
     rates_bps: Sequence[float] | None = None,
     congestion: str = "",
+    udp: bool = False,
 ) -> Took:
     """The formula of this module's head.
 
@@ -144,6 +147,7 @@ def took(
         rates_bps: Of all that it passes one after the other, infinite: it sends at once; None: of
             each direction what is asked of it.
         congestion: The sender's congestion control; empty: not known, taken for cubic.
+        udp: Whether it goes in datagrams, each of which the modules see to themselves.
     """
     wire = wire_bytes(size)
     if rates_bps is None:
@@ -163,8 +167,9 @@ def took(
     shaken = [jitter(spec, wire, slowest, pacing) for spec in path if spec.jitter_s]
     if any(_is_cut(spec) for spec in path):
         unit = float(PACKET_BYTES)
+    datagrams = math.ceil((size + HEAD_BYTES) / SEGMENT_BYTES) if udp else 0
     parts = Parts(
-        transport_s=OWN_S + OWN_S_PER_BYTE * size,
+        transport_s=OWN_S + OWN_S_PER_BYTE * size + OWN_S_PER_DATAGRAM * datagrams,
         delay_s=sum(spec.delay_s or 0.0 for spec in path),
         rate_s=sent_s + sum(8 * min(wire, unit) / rate for rate in others),
         driver_s=HOP_S * len(path),

@@ -145,8 +145,8 @@ def _stream(
     size = float(DEFAULT_BYTES if stream.expect_bytes is None else stream.expect_bytes)
     source, target = seats[stream.source], seats[stream.target]
     every_s = 1 / stream.expect_per_s if stream.expect_per_s else None
-    tcp = stream.transport == "tcp"
-    took = crossing.took(source, target, size, tcp=tcp, every_s=every_s)
+    tcp, udp = (stream.transport == kind for kind in ("tcp", "udp"))
+    took = crossing.took(source, target, size, tcp=tcp, udp=udp, every_s=every_s)
     met = [loads.get((s.link, s.source)) for s in path or ()]
     waiting_s = _wait_s(stream.name, met, took)
     parts = None

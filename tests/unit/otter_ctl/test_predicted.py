@@ -15,20 +15,21 @@ from otter_ctl.planning.uploads import collect
 from otter_ctl.topology import load
 
 MEASURED_MS = {
-    # stream: (on one machine, over two): 2 cores of an AMD EPYC, Linux 6.18, driver tun, bbr
-    "tiny": (5.145, 5.310),
-    "kilo": (5.146, 5.306),
-    "burst": (8.872, 9.921),
-    "frame": (37.219, 38.481),
-    "still": (111.663, 117.744),
-    "video": (37.584, 39.161),
-    "shaky": (10.503, 10.814),
-    "mega": (97.216, 99.010),
-    "loose": (11.390, 11.814),
-    "reply": (28.647, 28.934),
-    "far": (64.244, 64.901),
-    "local": (0.147, 0.164),
+    # stream: (on one machine, over two), twice: 2 cores of an AMD EPYC, Linux 6.18, driver tun, bbr
+    "tiny": (5.145, 5.310, 5.152, 5.341),
+    "kilo": (5.146, 5.306, 5.154, 5.345),
+    "burst": (8.872, 9.921, 8.879, 9.959),
+    "frame": (37.219, 38.481, 37.160, 38.765),
+    "still": (111.663, 117.744, 110.369, 111.254),
+    "video": (37.584, 39.161, 37.809, 38.345),
+    "shaky": (10.503, 10.814, 10.494, 10.874),
+    "mega": (97.216, 99.010, 97.002, 101.646),
+    "loose": (11.390, 11.814, 11.359, 12.022),
+    "reply": (28.647, 28.934, 28.638, 28.886),
+    "far": (64.244, 64.901, 64.227, 64.606),
+    "local": (0.147, 0.164, 0.153, 0.170),
 }
+"""The constants were set by the first two; the last two came by a run of its own."""
 UNDERLAY_S, UNDERLAY_BPS = 3e-5, 1.3e10
 
 
@@ -47,9 +48,9 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("benchmarks.prediction")
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", range(4))
 def test_nine_in_ten_are_within_a_tenth(tmp_path: Path, bench: ModuleType, which: int) -> None:
-    machines = bench.SPREAD if which else dict.fromkeys("abcde", "local")
+    machines = bench.SPREAD if which % 2 else dict.fromkeys("abcde", "local")
     (tmp_path / "mesh.toml").write_text(bench.topology(tmp_path, {}))
     asked = load(tmp_path / "mesh.toml", ())
     ways = [("lab1", "lab2"), ("lab2", "lab1")]

@@ -16,6 +16,7 @@ from otter_ctl.planning.latency import (
     HOP_S,
     OWN_S,
     OWN_S_PER_BYTE,
+    OWN_S_PER_DATAGRAM,
     held_s,
     jitter,
     message_s,
@@ -44,6 +45,11 @@ def test_a_small_message_takes_the_delays_and_its_bits():
     took = message_s([spec(20, 1), spec(5)], 1000)
     own = OWN_S + 2 * HOP_S + 1000 * OWN_S_PER_BYTE
     assert took == pytest.approx(own + 0.025 + 8 * one_packet / 1e6)
+
+
+def test_datagrams_cost_modules_one_by_one():
+    more = message_s([spec(20)], 6000, udp=True) - message_s([spec(20)], 6000)
+    assert more == pytest.approx(5 * OWN_S_PER_DATAGRAM)
 
 
 def test_a_large_one_crosses_slow_links_once_and_others_by_a_packet():
