@@ -121,7 +121,12 @@ class Agent:
         await asyncio.to_thread(self._drop_unused_blobs)
 
     def put_mesh(
-        self, spec: api.MeshSpec, *, author: int | None = None, made_for: int | None = None
+        self,
+        spec: api.MeshSpec,
+        *,
+        author: int | None = None,
+        made_for: int | None = None,
+        spared: frozenset[str] = frozenset(),
     ) -> api.MeshStatus:
         """From now on keep `spec` true.
 
@@ -129,22 +134,19 @@ class Agent:
             spec: What is asked for.
             author: uid of who asks.
             made_for: The generation for which it was planned, 0 for none; None: whichever.
+            spared: Uploads that nobody needs, as what is made from them is here.
 
         Raises:
             AgentError: `missing-blobs`; `destroying` (an earlier mesh of that name still goes);
                 `changed` (by somebody else since it was planned); `overcommit`.
         """
-        missing = self.missing_blobs(spec)
-        if missing:
+        if missing := set(self.missing_blobs(spec)) - spared:
             raise AgentError("missing-blobs", f"{len(missing)} uploads are missing")
         keeper = self._keepers.get(spec.name)
         before = keeper.desired if keeper is not None else None
         if keeper is not None and keeper.desired.destroying:
-            raise AgentError(
-                "destroying",
-                f"mesh {spec.name} is being destroyed",
-                hint="wait until it is gone and apply again",
-            )
+            text, hint = f"mesh {spec.name} is being destroyed", "wait until it is gone"
+            raise AgentError("destroying", text, hint=hint)
         check_unchanged(spec, before, made_for)
         self.check_mesh(spec)
         desired = self._state.put_mesh(spec, author, time.time())
@@ -204,7 +206,8 @@ class Agent:
             raise AgentError("destroying", f"mesh {mesh} is being destroyed")
         spec = dev.changed(before.spec, module, change)
         api.check(spec)
-        if missing := self.missing_blobs(spec):
+        own = {blob for m in spec.modules if m.name == module for blob in m.blobs()}
+        if missing := own.intersection(self.missing_blobs(spec)):
             raise AgentError("missing-blobs", f"{len(missing)} uploads are missing")
         keeper.desire(self._state.put_mesh(spec, by, time.time()))
         dev.drop_replaced(self.machine.layout, before.spec, [d.spec for d in self._state_meshes()])

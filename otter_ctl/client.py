@@ -7,7 +7,7 @@ Must not know: topology, how output looks, how an agent is started.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -177,9 +177,11 @@ class AgentClient(Meshes):
         """What all parts of a mesh on many machines say alike."""
         return await self._get(_mesh(mesh, "directory"), api.Directory)
 
-    async def upload(self, spec: api.MeshSpec, uploads: Mapping[str, Callable[[], bytes]]) -> None:
-        """Bring what `spec` needs and the agent lacks."""
-        await self._bring({d: uploads[d] for d in sorted(spec.blobs()) if d in uploads})
+    async def upload(
+        self, digests: Iterable[str], uploads: Mapping[str, Callable[[], bytes]]
+    ) -> None:
+        """Bring what the agent lacks of some uploads."""
+        await self._bring({d: uploads[d] for d in sorted(digests) if d in uploads})
 
     async def _bring(self, uploads: Mapping[str, Callable[[], bytes]]) -> None:
         for digest, content in uploads.items():

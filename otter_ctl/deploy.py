@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
+
 from otter_agent import api
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import AgentFault, RemoteError
@@ -20,7 +22,7 @@ from otter_ctl.planning.diff import Change, FieldChange, diff
 from otter_ctl.planning.diff import with_secrets as diff_with_secrets
 from otter_ctl.planning.hosting import Hosting, overfull
 from otter_ctl.planning.machines import assign
-from otter_ctl.planning.model import Plan
+from otter_ctl.planning.model import Blob, Plan, Upload
 from otter_ctl.planning.parts import join, listing, split
 from otter_ctl.planning.placement import able
 from otter_ctl.planning.resolve import plan
@@ -89,6 +91,8 @@ def prepare(
     found: Mapping[str, api.MeshStatus] = MappingProxyType({}),
     wires: Wires | None = None,
     hosting: Hosting | None = None,
+    blobs: Mapping[Upload, Blob] | None = None,
+    left: tuple[str, ...] = (),
 ) -> Prepared:
     """Load and plan. Contacts nobody: what is there now is passed in.
 
@@ -102,6 +106,8 @@ def prepare(
         found: The parts that they have now.
         wires: What the machines are to each other; None: only this one is reached.
         hosting: Where hosts are; None: all here.
+        blobs: What the topology would upload, if it has been collected.
+        left: Machines that are left out, and may still have a part of the mesh.
 
     Raises:
         TopologyErrors: The file is wrong.
@@ -112,7 +118,7 @@ def prepare(
     here = {LOCAL: info} if info is not None else {}
     if hosting is None and info is not None:
         overfull(topology, assign(topology, None), here)
-    blobs = collect(topology)
+    blobs = collect(topology) if blobs is None else blobs
     planned = plan(
         topology,
         current=current.spec if current else None,
@@ -127,6 +133,7 @@ def prepare(
         infos=infos or here,
         run=current.spec.run if current else time.strftime("%Y%m%d-%H%M%S"),
     )
+    planned = replace(planned, spec=msgspec.structs.replace(planned.spec, left=left))
     if info is not None:
         slow = too_much(topology, info.link_driver, info.cpus)
         planned = replace(planned, warnings=(*planned.warnings, *slow))

@@ -48,12 +48,15 @@ class Found:
         parts: Machine -> what its agent said.
         lost: Machine that has a part, or had -> why it can't be told.
         directory: What the parts leave to it, where there are many.
-        stale: Machine -> its part of an earlier run, left when that was destroyed elsewhere.
+        stale: Machine -> its part of an earlier run, left when that was destroyed elsewhere; or
+            what it still has since it was left out.
+        absent: Machine that was left out -> why nobody knows whether it still has something.
     """
 
     parts: dict[str, api.MeshStatus] = field(default_factory=dict)
     lost: dict[str, OtterError] = field(default_factory=dict)
     stale: dict[str, api.MeshStatus] = field(default_factory=dict)
+    absent: dict[str, OtterError] = field(default_factory=dict)
     directory: api.Directory | None = None
 
     @property
@@ -62,6 +65,17 @@ class Found:
         listed = self.directory.machines if self.directory is not None else ()
         told = (away for part in self.parts.values() for away in part.spec.away)
         return {away.machine: away for away in (*listed, *told)}
+
+    @property
+    def left(self) -> set[str]:
+        """Machines that parts say were left out."""
+        return {name for part in self.parts.values() for name in part.spec.left}
+
+    def known_of(self, machine: str) -> str:
+        """What a machine that gives no answer had, as others tell: `host edge, module asr`."""
+        away = self.aways.get(machine)
+        hosts, modules = (away.hosts, tuple(away.modules)) if away is not None else ((), ())
+        return ", ".join(_named("host", hosts) + _named("module", modules)) or "nothing is known"
 
     @property
     def why(self) -> dict[str, str]:
@@ -172,11 +186,12 @@ class Places:
             asked |= todo
             self._take(mesh, answers, found, more)
             await self._list(mesh, found)
-            todo = found.aways.keys() - asked - {self._self.get(mesh, LOCAL)}
+            todo = (found.aways.keys() | found.left) - asked - {self._self.get(mesh, LOCAL)}
             if not found.parts and not more:
                 todo = set(self.agents.names) - asked
         self._set_apart(mesh, found)
         named = found.aways.keys()
+        found.absent = {n: e for n, e in found.lost.items() if n in found.left and n not in named}
         found.lost = {n: e for n, e in found.lost.items() if n in named or n in more}
         for name in named - found.parts.keys() - found.lost.keys():
             if name != self._self.get(mesh, LOCAL):
@@ -207,9 +222,17 @@ class Places:
         return await (await self._client(mesh, holders[-1])).directory(mesh)
 
     def _set_apart(self, mesh: str, found: Found) -> None:
-        """Parts of an earlier run: machines that they name have one of a later run."""
+        """Parts of an earlier run: machines that they name have one of a later run.
+
+        And those of machines that were left out, as others say that this one doesn't say it of.
+        """
         parts = found.parts
         for name, part in list(parts.items()):
+            if any(name in p.spec.left and n not in part.spec.left for n, p in parts.items()):
+                found.stale[name] = part
+                text = f"{name}: was left out of mesh {mesh} and still has a part of it"
+                self.on_trouble(name, f"{text}: the next apply or destroy removes it")
+                continue
             others = (parts.get(away.machine) for away in part.spec.away)
             if any(other is not None and other.spec.run > part.spec.run for other in others):
                 found.stale[name] = part
@@ -296,7 +319,16 @@ class Places:
                 continue  # a laptop needs no agent to have meshes elsewhere
             found.lost[name] = error
             if name != LOCAL:
-                self.on_trouble(name, str(error))
+                left = f"; it was left out of mesh {mesh}, and may still have a part of it"
+                self.on_trouble(name, f"{error}{left if name in found.left else ''}")
+
+
+def _named(kind: str, names: Sequence[str]) -> list[str]:
+    """`hosts a, b and 3 more`, if there are any."""
+    if not names:
+        return []
+    more = f" and {len(names) - 3} more" if names[3:] else ""
+    return [f"{kind}{'s' if names[1:] else ''} {', '.join(names[:3])}{more}"]
 
 
 def _one_mesh(mesh: str, found: Found) -> None:

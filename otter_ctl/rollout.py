@@ -25,6 +25,7 @@ from otter_ctl import controllers, deploy
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import NO_SECRETS, OnEvent, Prepared
 from otter_ctl.errors import AgentFault, PartMissing, RemoteError
+from otter_ctl.images.calls import ImageCalls
 from otter_ctl.images.delivering import deliver
 from otter_ctl.many import Answers, each, together
 from otter_ctl.merging import merged
@@ -77,7 +78,7 @@ async def destroy(fleet: Fleet, mesh: str, on_event: OnEvent) -> None:
     async with turn(agents, mesh):
         left = await each(agents, lambda name, agent: deploy.destroy(agent, mesh, on_event))
     silent = {n: e for n, e in found.lost.items() if not isinstance(e, PartMissing)}
-    failed = {**silent, **left.failed}
+    failed = {**found.absent, **silent, **left.failed}
     if failed:
         error = together(failed)
         text = f"{error.message}; of mesh {mesh} stays what is there"
@@ -138,6 +139,7 @@ async def apply(
         (await each(stale, lambda name, agent: deploy.destroy(agent, mesh, on_event))).all()
         await _ask(agents, prepared)
         await deliver(fleet, prepared, on_event)
+        await _bring_folders(agents, prepared)
         course = await _put(
             agents, prepared, on_event, wait=wait, secrets=secrets, keep_partial=keep_partial
         )
@@ -240,9 +242,31 @@ async def _ask(agents: Mapping[str, AgentClient], prepared: Prepared) -> None:
         if (current.generation if current else 0) != (before.generation if before else 0):
             text = f"mesh {part.name} was changed since this was planned"
             raise AgentFault(name, api.Problem(code="changed", message=text, hint="plan again"))
-        await agent.upload(part, prepared.uploads)
+        later = {m.build.context for m in _built(part) if m.build}  # perhaps their images come
+        sooner = {blob for m in part.modules if m.runtime != "docker" for blob in m.blobs()}
+        await agent.upload(part.blobs() - (later - sooner), prepared.uploads)
 
     (await each(agents, one)).all()
+
+
+def _built(part: api.MeshSpec) -> list[api.ModuleSpec]:
+    """Modules of images that are built, one of each."""
+    built = (m for m in part.modules if m.runtime == "docker" and m.build is not None)
+    return list({(m.build, m.accelerator): m for m in built}.values())
+
+
+async def _bring_folders(agents: Mapping[str, AgentClient], prepared: Prepared) -> None:
+    """Build folders to machines that have to build: those that lack the image by now."""
+
+    async def one(name: str, agent: AgentClient) -> None:
+        part = prepared.parts[name]
+        looks = await ImageCalls(agent, name).look(_built(part))
+        lacking = {look.module for look in looks if not look.present}
+        folders = {m.build.context for m in _built(part) if m.build and m.name in lacking}
+        await agent.upload(folders, prepared.uploads)
+
+    builders = {n: agents[n] for n, part in prepared.parts.items() if _built(part)}
+    (await each(builders, one)).all()
 
 
 async def _put(

@@ -5,12 +5,15 @@ Must not know: how plans are made, how they are brought.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
 
 from net.errors import OtterError
 from net.links.spec import LinkSpec
@@ -18,15 +21,23 @@ from otter_agent import api
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import PartMissing, PlanError, RemoteError
 from otter_ctl.fleet import Found
+from otter_ctl.images.calls import ImageCalls
 from otter_ctl.many import each, together
+from otter_ctl.placing.request import Barred
 from otter_ctl.planning.arranging import arrange
+from otter_ctl.planning.held import NO_IMAGES, Images, held, questions
 from otter_ctl.planning.hosting import Grounds, Hosting, candidates, choices
+from otter_ctl.planning.model import Blob, Upload
 from otter_ctl.planning.parts import join, kept_clock, kept_opens, kept_tunnels, kept_underlay
-from otter_ctl.planning.tunnels import Measuring, Pair, Wires
+from otter_ctl.planning.tunnels import Measuring, Pair, Wires, unjoinable
+from otter_ctl.planning.uploads import collect
 from otter_ctl.sounding import sounded
 from otter_ctl.spread import Fleet
 from otter_ctl.topology.model import LOCAL, Host, Machine, Topology
 
+DEAF_S = 1.0
+"""What the way between two machines that don't answer each other's pings is taken for: they may
+reach each other all the same, but hosts with links between them are rather elsewhere."""
 MOST_MEASURED = 8
 """Machines among whom all ways are measured before hosts are placed; of more they are guessed."""
 
@@ -40,6 +51,8 @@ class Site:
         infos: Machine -> what its agent says of it.
         found: Where it is now.
         wires: What the machines are to each other.
+        blobs: What would be uploaded, where that had to be known; None: nobody has looked.
+        left: Machines that are left out, and may still have a part of it.
     """
 
     hosting: Hosting
@@ -47,6 +60,8 @@ class Site:
     found: Found = field(default_factory=Found)
     wires: Wires = field(default_factory=Wires)
     warnings: tuple[str, ...] = ()
+    blobs: Mapping[Upload, Blob] | None = None
+    left: tuple[str, ...] = ()
 
     @property
     def machines(self) -> Mapping[str, str]:
@@ -65,6 +80,7 @@ async def survey(
     facts: api.Info | None = None,
     *,
     measure: Measuring = "not",
+    without: Collection[str] = (),
 ) -> Site:
     """Ask all machines that hosts may be on, and those that they are on; place the hosts.
 
@@ -74,6 +90,7 @@ async def survey(
         facts: Of this machine, where no agent answers yet.
         measure: What the network between machines carries: of those of which it isn't known yet,
             or of all; it takes some megabytes.
+        without: Machines that are left out; that they give no answer is no matter.
 
     Raises:
         OtterError: Not all of them answer that must: nothing is planned on half of what is known.
@@ -83,24 +100,44 @@ async def survey(
     there = [name for name in infos if name != LOCAL or facts is None]
     found = await fleet.places.look(topology.name, there) if there else Found()
     lost = {n: e for n, e in found.lost.items() if not isinstance(e, PartMissing)}  # it gets one
-    if lost:
-        raise together(lost)
+    if needed := {n: _last_known(n, e, found) for n, e in lost.items() if n not in without}:
+        raise together(needed)
+    gone = tuple(sorted({*lost, *found.absent}))
     current = {host.name: n for n, part in found.parts.items() for host in part.spec.hosts}
-    near = await _distances(fleet, infos) if choices(may) else {}
-    grounds = Grounds(infos, silent, near, current)
+    blobs = await asyncio.to_thread(collect, topology) if _placed(topology, may) else None
+    near, deaf = await _distances(fleet, infos) if choices(may) else ({}, frozenset[Pair]())
+    grounds = Grounds(
+        infos,
+        silent,
+        near | {pair: DEAF_S for pair in deaf if pair[::-1] in deaf},
+        current,
+        await _images(fleet, topology, infos, blobs) if blobs is not None else NO_IMAGES,
+        _barred(infos, deaf) if choices(may) else None,
+    )
     specs = [part.spec for part in found.parts.values()]
     hosting = arrange(topology, grounds, join(specs) if specs else None)
+    hosting = replace(hosting, images=grounds.images)
     machines = hosting.machines
     for host in topology.hosts:
         _fits(host, machines[host.name], infos[machines[host.name]])
     left = tuple(f"machine {n} is left out: {why}" for n, why in sorted(silent.items()))
     names = sorted(set(machines.values()))
     if not names[1:]:
-        return Site(hosting, infos, found, warnings=left)
+        return Site(hosting, infos, found, warnings=left, blobs=blobs, left=gone)
     wires = await _wires(fleet, names, infos, found)
     wires, warnings = await sounded(fleet, wires, _ways(topology, machines), measure)
     near |= {pair: underlay.delay_s for pair, underlay in wires.underlay.items()}
-    return Site(replace(hosting, ways_s=near), infos, found, wires, (*warnings, *left))
+    rates = {pair: one.rate_bps for pair, one in wires.underlay.items() if one.rate_bps}
+    hosting = replace(hosting, ways_s=near, ways_bps=rates)
+    return Site(hosting, infos, found, wires, (*warnings, *left), blobs, gone)
+
+
+def _last_known(name: str, error: OtterError, found: Found) -> OtterError:
+    """The same, with what was there, and what can be done."""
+    why = error.message.removeprefix(f"{name}: ")
+    text = f"{why}; last known there: {found.known_of(name)}"
+    go_on = f"go on without it: --without {name}"
+    return RemoteError(name, text, hint=f"{error.hint}; or {go_on}" if error.hint else go_on)
 
 
 async def _asked(
@@ -125,31 +162,78 @@ async def _asked(
     return infos, silent
 
 
-async def _distances(fleet: Fleet, infos: Mapping[str, api.Info]) -> dict[tuple[str, str], float]:
-    """Seconds one way between machines, as they measure it; where they don't, nothing is said."""
+def _placed(topology: Topology, may: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether anything is placed by what it costs, so that images count."""
+    loose = any(module.host is None for module in topology.modules)
+    return choices(may) or (loose and len(set(may.values())) > 1)
+
+
+async def _images(
+    fleet: Fleet, topology: Topology, infos: Mapping[str, api.Info], blobs: Mapping[Upload, Blob]
+) -> Images:
+    """Which images the machines hold, as far as they say; who has no engine holds none."""
+    asked = questions(
+        topology.modules, {p: blob.digest for p, blob in blobs.items() if isinstance(p, Path)}
+    )
+    if not asked or topology.images == "each":
+        return NO_IMAGES
+    agents = await fleet.agents.of(name for name, info in infos.items() if info.engine)
+    answers = await each(agents, lambda name, agent: ImageCalls(agent, name).look(asked))
+    return held(topology.modules, {name: answers.good.get(name, []) for name in infos})
+
+
+def _barred(infos: Mapping[str, api.Info], deaf: frozenset[Pair]) -> Barred | None:
+    """Why no link can lead between two machines; None: nothing is known that forbids any."""
+    wires = Wires(
+        addresses={name: info.networks[0].address if info.networks else name
+                   for name, info in infos.items()},
+        no_vxlan={name: info.tunnels for name, info in infos.items() if info.tunnels},
+        no_udp={name: info.udp_tunnels for name, info in infos.items() if info.udp_tunnels},
+        deaf=deaf,
+    )  # fmt: skip
+    if not (wires.no_vxlan or wires.no_udp or wires.deaf):
+        return None
+    return cache(lambda one, other, by: unjoinable(one, other, by, wires))
+
+
+async def _distances(
+    fleet: Fleet, infos: Mapping[str, api.Info]
+) -> tuple[dict[Pair, float], frozenset[Pair]]:
+    """Seconds one way between machines, as they measure it; and ways on which nothing came back.
+
+    Where nobody measures, nothing is said.
+    """
     if not 1 < len(infos) <= MOST_MEASURED:
-        return {}
+        return {}, frozenset()
     addresses: dict[str, str] = {}
     for name, info in infos.items():
         if name in fleet.agents.machines:
             with suppress(OtterError):  # a machine that hosts needn't be on
                 addresses[name] = await _address(fleet, fleet.agents.machines[name], info)
 
-    async def ask(name: str, agent: AgentClient) -> dict[str, float | None]:
-        others = {n: address for n, address in addresses.items() if n > name}
-        said = {
-            n: await agent.reach(addresses[name], address, api.MTU_BYTES)
-            for n, address in others.items()
-        }
-        return {n: reach.rtt_s for n, reach in said.items()}
+    found = await _pinged(fleet, addresses, [(a, b) for a in addresses for b in addresses if a < b])
+    back = [(b, a) for a, b in _silent(found)]  # perhaps only one of both is behind a NAT
+    found |= await _pinged(fleet, addresses, back)
+    near = {pair: reach.rtt_s / 2 for pair, reach in found.items() if reach.rtt_s is not None}
+    return near, _silent(found)
 
-    answers = await each(await fleet.agents.of(addresses), ask)
-    return {
-        (name, other): rtt / 2
-        for name, others in answers.good.items()
-        for other, rtt in others.items()
-        if rtt is not None
-    }
+
+async def _pinged(
+    fleet: Fleet, addresses: Mapping[str, str], pairs: Sequence[Pair]
+) -> dict[Pair, api.Reach]:
+    async def ask(name: str, agent: AgentClient) -> dict[Pair, api.Reach]:
+        return {
+            (one, other): await agent.reach(addresses[one], addresses[other], api.MTU_BYTES)
+            for one, other in pairs
+            if one == name
+        }
+
+    answers = await each(await fleet.agents.of({one for one, _ in pairs}), ask)
+    return {pair: reach for part in answers.good.values() for pair, reach in part.items()}
+
+
+def _silent(found: Mapping[Pair, api.Reach]) -> frozenset[Pair]:
+    return frozenset(pair for pair, r in found.items() if r.tried and r.rtt_s is None)
 
 
 def _ways(topology: Topology, machines: Mapping[str, str]) -> list[tuple[str, LinkSpec, Pair]]:

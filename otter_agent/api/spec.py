@@ -354,6 +354,9 @@ class MeshSpec(Data, frozen=True):
     them says which ways there are, and how long."""
     mtu: int = MTU_BYTES
     """Of all devices of the mesh, on all machines: what the narrowest way between them carries."""
+    left: tuple[str, ...] = ()
+    """Machines that were left out while they gave no answer: what they may still have of the mesh
+    is no part of it any more."""
 
     def blobs(self) -> set[str]:
         """Digests of all uploads that its modules and its timeline need."""

@@ -6,7 +6,7 @@ A layer is sent as `application/octet-stream`, in parcels (otter_agent/api/parce
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
 
 from aiohttp import web
@@ -62,6 +62,30 @@ async def misfits(machine: Machine, spec: api.MeshSpec) -> tuple[api.Problem, ..
             text = f"module {module.name}: {why}"
             found.append(api.Problem(code="wrong-kind", message=text))
     return tuple(found)
+
+
+async def spared(machine: Machine, spec: api.MeshSpec, missing: Collection[str]) -> frozenset[str]:
+    """Of uploads that are missing, build folders of which every image is here: nobody builds any.
+
+    That an image is gone later shows as a build that fails, and the next apply brings its folder.
+    """
+    store = machine.stores.get("docker")
+    if not missing or machine.problem_of("docker") or not isinstance(store, DockerImages):
+        return frozenset()
+    built, needed = set[str](), set[str]()
+    for module in spec.modules:
+        if module.build is not None and module.build.context in missing:
+            here = module.runtime == "docker" and await _is_here(store, module)
+            (built if here else needed).add(module.build.context)
+        needed.update(file.blob for file in module.files)
+    return frozenset(built - needed)
+
+
+async def _is_here(store: DockerImages, module: api.ModuleSpec) -> bool:
+    try:
+        return (await store.look(module)).present
+    except OtterError:
+        return False
 
 
 async def _look(request: web.Request) -> web.Response:

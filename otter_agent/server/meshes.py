@@ -39,12 +39,15 @@ async def _put_mesh(request: web.Request) -> web.Response:
     except msgspec.ValidationError as error:
         raise AgentError("bad-request", str(error)) from error
     missing = agent.missing_blobs(spec)
+    spared = await images.spared(agent.machine, spec, missing)
+    missing = [blob for blob in missing if blob not in spared]
     if missing:
         text = f"{len(missing)} uploads are missing"
         return problem(409, "missing-blobs", text, "", tuple(missing))
     await agent.devices.known()
     made_for = None if forced(request) else number(request, "generation")
-    return answer(agent.put_mesh(spec, author=caller(request), made_for=made_for))
+    author = caller(request)
+    return answer(agent.put_mesh(spec, author=author, made_for=made_for, spared=spared))
 
 
 async def _check_mesh(request: web.Request) -> web.Response:

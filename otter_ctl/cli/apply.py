@@ -12,7 +12,15 @@ from otter_agent import api
 from otter_ctl import rollout
 from otter_ctl.cli import Session
 from otter_ctl.cli.budgets import budgets_by_hand
-from otter_ctl.cli.common import ask, json_option, pass_session, print_json, run, set_option
+from otter_ctl.cli.common import (
+    ask,
+    json_option,
+    pass_session,
+    print_json,
+    run,
+    set_option,
+    without_option,
+)
 from otter_ctl.cli.links import warnings
 from otter_ctl.cli.preparing import (
     check_all,
@@ -28,6 +36,7 @@ from otter_ctl.cli.words import overcommitted, restarts
 from otter_ctl.deploy import SETTLED, Prepared, with_secrets
 from otter_ctl.fetching import controller, facts
 from otter_ctl.meshes import Meshes
+from otter_ctl.planning.machines import left_out
 from otter_ctl.planning.tunnels import Measuring
 from otter_ctl.planning.unbuilt import refuse_unsupported
 from otter_ctl.printable import printable_lines
@@ -67,6 +76,7 @@ Examples:
     "--measure", is_flag=True,
     help="Measure the network between machines again; it is measured once, else.",
 )  # fmt: skip
+@without_option
 @json_option
 @pass_session
 def command(
@@ -78,6 +88,7 @@ def command(
     keep_partial: bool,
     measure: bool,
     verified: bool,
+    without: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Make a topology real: start what is missing, change what differs, remove what is gone.
@@ -87,18 +98,26 @@ def command(
     """
     if verified and no_wait:
         raise click.UsageError("--verify measures what is ready, --no-wait doesn't wait: pick one")
-    topology = load(file, overrides)  # before anything is started: a bad file changes nothing
+    written = load(file, overrides)  # before anything is started: a bad file changes nothing
+    with located(written):
+        topology = left_out(written, without)
     here = machines_of(topology)
     if needs_this(topology) or (LOCAL in here and session.agent.ran_before):
         _start_agent(session)
 
     async def work() -> tuple[Prepared, api.MeshStatus]:
-        async with reaching(session, topology, force=force) as client:
+        async with reaching(session, written, force=force) as client:
             which: Measuring = "all" if measure else "new"
-            prepared = await prepared_for(session, client, file, overrides, topology, which)
+
+            async def planned() -> Prepared:
+                return await prepared_for(
+                    session, client, file, overrides, topology, which, without
+                )
+
+            prepared = await planned()
             if LOCAL in prepared.plan.machines.values() and not session.agent.answers():
                 await asyncio.to_thread(_start_agent, session)
-                prepared = await prepared_for(session, client, file, overrides, topology, which)
+                prepared = await planned()
             for warning in prepared.plan.warnings:
                 click.secho(f"warning: {warning}", fg="yellow", err=True)
             refuse_unsupported(prepared.plan)

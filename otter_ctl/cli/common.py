@@ -217,6 +217,14 @@ _set_option = click.option(
     help="Override a key of the file, e.g. --set links.radio.rate=5mbit. Repeatable.",
 )
 
+without_option = click.option(
+    "--without",
+    multiple=True,
+    metavar="MACHINE",
+    help="Leave a machine out, also one that gives no answer: what may be elsewhere goes there. "
+    "Repeatable.",
+)
+
 
 def _choose_site(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:

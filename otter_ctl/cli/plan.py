@@ -10,7 +10,14 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
-from otter_ctl.cli.common import json_option, pass_session, print_json, run, set_option
+from otter_ctl.cli.common import (
+    json_option,
+    pass_session,
+    print_json,
+    run,
+    set_option,
+    without_option,
+)
 from otter_ctl.cli.links import by_hand, network
 from otter_ctl.cli.preparing import located, machines_of, prepared_for, reaching, refusals
 from otter_ctl.cli.reasons import placed_lines, reasons_document, show_reasons
@@ -20,6 +27,7 @@ from otter_ctl.errors import AgentFault
 from otter_ctl.planning.describe import quantity_text
 from otter_ctl.planning.diff import Change
 from otter_ctl.planning.expansion import expansion_lines
+from otter_ctl.planning.machines import left_out
 from otter_ctl.planning.prediction import Forecast
 from otter_ctl.printable import printable
 from otter_ctl.secrets import present
@@ -52,6 +60,7 @@ Examples:
 @click.option(
     "--explain", is_flag=True, help="Say why modules are where they are, and what to expect."
 )
+@without_option
 @click.option(
     "--graph",
     metavar="WHERE",
@@ -65,12 +74,13 @@ def command(
     overrides: tuple[str, ...],
     detailed_exitcode: bool,
     explain: bool,
+    without: tuple[str, ...],
     graph: str | None,
     as_json: bool,
 ) -> int:
     """Show what apply would change, field by field. Changes nothing and starts nothing."""
     try:
-        prepared, refused = run(_prepare(session, file, overrides))
+        prepared, refused = run(_prepare(session, file, overrides, without))
     except Exception as error:
         if detailed_exitcode:
             from otter_ctl.__main__ import EXIT_FAILED
@@ -98,23 +108,28 @@ def command(
 
 
 async def _prepare(
-    session: Session, file: Path, overrides: tuple[str, ...]
+    session: Session, file: Path, overrides: tuple[str, ...], without: tuple[str, ...]
 ) -> tuple[Prepared, list[AgentFault]]:
     """The plan, and why the agent would refuse it."""
     topology = load(file, overrides)
     with located(topology):
-        return await _planned(session, file, overrides, topology)
+        return await _planned(session, file, overrides, topology, without)
 
 
 async def _planned(
-    session: Session, file: Path, overrides: tuple[str, ...], topology: Topology
+    session: Session,
+    file: Path,
+    overrides: tuple[str, ...],
+    written: Topology,
+    without: tuple[str, ...],
 ) -> tuple[Prepared, list[AgentFault]]:
-    if machines_of(topology) == {LOCAL} and not session.agent.answers():
+    topology = left_out(written, without)
+    if not without and machines_of(topology) == {LOCAL} and not session.agent.answers():
         facts = session.agent.facts()
         prepared = prepare(file, overrides, None, facts, topology=topology)
         return prepared, without_agent(prepared.plan.spec, facts)
-    async with reaching(session, topology) as client:
-        prepared = await prepared_for(session, client, file, overrides, topology)
+    async with reaching(session, written) as client:
+        prepared = await prepared_for(session, client, file, overrides, topology, without=without)
         if not prepared.parts and not session.agent.answers():
             return prepared, without_agent(prepared.plan.spec, session.agent.facts())
         refused = await refusals(client, prepared)

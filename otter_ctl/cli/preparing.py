@@ -66,15 +66,21 @@ async def prepared_for(
     overrides: Sequence[str],
     topology: Topology,
     measure: Measuring = "not",
+    without: Sequence[str] = (),
 ) -> Prepared:
     """What is to be changed, on one machine or several. Changes nothing.
 
-    `measure`: as of `siting.survey`.
+    `measure`, `without`: as of `siting.survey`; `topology` lacks the latter by now.
 
     Raises:
         OtterError: It can't be planned, or machines that it names don't answer.
     """
-    site = await _surveyed(session, fleet, topology, measure)
+    for name in without:
+        if name not in fleet.agents.machines:
+            known = ", ".join(fleet.agents.machines) or "none"
+            why = "neither the topology nor the site file knows such a machine"
+            raise PlanError(f"--without {name}", why, hint=f"there are: {known}")
+    site = await _surveyed(session, fleet, topology, measure, without)
     if site is None or _is_here(fleet, site):
         # No other machine has to answer for what is here alone.
         here = await fleet.agents.get(LOCAL)
@@ -82,8 +88,16 @@ async def prepared_for(
             info, current = site.infos[LOCAL], None
         else:
             info, current = await here.info(), await here.find_mesh(topology.name)
-        hosting = site.hosting if site is not None else None
-        prepared = prepare(file, overrides, current, info, topology=topology, hosting=hosting)
+        prepared = prepare(
+            file,
+            overrides,
+            current,
+            info,
+            topology=topology,
+            hosting=site.hosting if site is not None else None,
+            blobs=site.blobs if site is not None else None,
+            left=site.left if site is not None else (),
+        )
         return _warned(prepared, site.warnings) if site is not None else prepared
     from otter_ctl.merging import merged
 
@@ -98,6 +112,8 @@ async def prepared_for(
         infos=site.infos,
         found=parts,
         wires=site.wires,
+        blobs=site.blobs,
+        left=site.left,
     )
     return _warned(prepared, site.warnings)
 
@@ -109,12 +125,18 @@ def _warned(prepared: Prepared, more: Sequence[str]) -> Prepared:
 
 def _is_here(fleet: Fleet, site: Site) -> bool:
     """Whether all of a mesh is, and was, on this machine."""
-    alone = site.names == [LOCAL] and set(site.found.parts) <= {LOCAL}
+    found = site.found
+    alone = site.names == [LOCAL] and set(found.parts) <= {LOCAL}
+    alone = alone and not (site.left or found.left or found.stale)
     return alone and LOCAL not in fleet.agents.machines
 
 
 async def _surveyed(
-    session: Session, fleet: Fleet, topology: Topology, measure: Measuring
+    session: Session,
+    fleet: Fleet,
+    topology: Topology,
+    measure: Measuring,
+    without: Sequence[str],
 ) -> Site | None:
     """What is known of the machines; None: there are no others than this one."""
     if fleet.is_alone:
@@ -124,7 +146,7 @@ async def _surveyed(
     facts = None
     if LOCAL in machines_of(topology) and not session.agent.answers():
         facts = await asyncio.to_thread(session.agent.facts)
-    return await survey(fleet, topology, facts, measure=measure)
+    return await survey(fleet, topology, facts, measure=measure, without=without)
 
 
 async def check_all(fleet: Fleet, prepared: Prepared) -> None:

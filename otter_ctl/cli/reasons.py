@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import click
 
@@ -12,6 +12,18 @@ from otter_ctl.placing import Reason
 from otter_ctl.planning.model import Plan
 from otter_ctl.planning.prediction import StreamForecast
 
+PARTS = {
+    "transport_s": "MODULES",
+    "delay_s": "DELAYS",
+    "rate_s": "RATES",
+    "driver_s": "DRIVERS",
+    "tcp_s": "TCP",
+    "jitter_s": "JITTER",
+    "network_s": "NETWORK",
+    "tunnel_s": "TUNNELS",
+    "waiting_s": "WAITING",
+}
+"""Parts of a latency -> what people read."""
 MOST = 8
 """Other hosts told of a module; the rest is counted, and in `--json`."""
 
@@ -30,6 +42,7 @@ def show_reasons(plan: Plan) -> None:
         click.echo()
         header = ("STREAM", "MESSAGE", "LATENCY", "OVER", "NOTE")
         print_table(header, [_stream(stream) for stream in plan.forecast.streams])
+        _show_parts(plan.forecast.streams)
     if plan.forecast.links:
         click.echo()
         print_table(
@@ -68,11 +81,19 @@ def reasons_document(plan: Plan) -> dict[str, object]:
                 "why": x.why,
                 "cost_s": x.cost_s,
                 "others": x.others,
+                "image_bytes": x.image_bytes,
             }
             for x in hosting
         ],
         "placement": [
-            {"module": x.item, "host": x.room, "why": x.why, "cost_s": x.cost_s, "others": x.others}
+            {
+                "module": x.item,
+                "host": x.room,
+                "why": x.why,
+                "cost_s": x.cost_s,
+                "others": x.others,
+                "image_bytes": x.image_bytes,
+            }
             for x in reasons
         ],
     }
@@ -90,6 +111,19 @@ def _stream(stream: StreamForecast) -> tuple[str, ...]:
     size = format_size(round(stream.message_bytes)) + ("" if stream.expected else " (assumed)")
     latency = "no way there in time" if stream.latency_s is None else _rounded(stream.latency_s)
     return stream.stream, size, latency, ", ".join(stream.links), stream.approximate
+
+
+def _show_parts(streams: Sequence[StreamForecast]) -> None:
+    """What latencies are made of: columns that some stream has."""
+    told = [(stream.stream, stream.parts) for stream in streams if stream.parts is not None]
+    names = [n for n in PARTS if any(getattr(parts, n) for _, parts in told)]
+    if not names:
+        return
+    click.echo()
+    print_table(
+        ("LATENCY OF", *(PARTS[name] for name in names)),
+        [(stream, *(_rounded(getattr(parts, name)) for name in names)) for stream, parts in told],
+    )
 
 
 def _rounded(seconds: float) -> str:

@@ -2,12 +2,15 @@
 
     cost = Σ flows weight · latency(room of source, room of target, bytes)
          + Σ items  what its room costs it by itself
+         + Σ stores 8 · bytes of images that have to be brought there / IMAGE_BPS / RUN_S
          + Σ rooms  CROWDING_S · (used / has)² of its fullest resource
 
-The first term is why an item goes near those it talks to; the last, a thousandth of a second for
-a full room, spreads what has no reason to be anywhere: being square, it rather fills two rooms by
-half than one whole. Latency without end (no way there) counts as `NOWHERE_S`, so that sums can be
-compared.
+The first term is why an item goes near those it talks to. The third is why it goes where its image
+is: bringing one is paid once, and a run is taken to last for `RUN_S`, so a gigabyte counts as much
+as 13 ms more for a message each second; items that share an image bring it once. The last, a
+thousandth of a second for a full room, spreads what has no reason to be anywhere: being square, it
+rather fills two rooms by half than one whole. Latency without end (no way there) counts as
+`NOWHERE_S`, so that sums can be compared.
 """
 
 from __future__ import annotations
@@ -18,6 +21,10 @@ from collections.abc import Mapping
 from otter_ctl.placing.request import Item, Request, Room
 
 CROWDING_S = 0.001
+IMAGE_BPS = 1e9
+"""At which images are brought: what one SSH connection carries between good machines."""
+RUN_S = 600.0
+"""For as long as a run is taken to last: what is paid once is shared out over its seconds."""
 NOWHERE_S = 1e6
 
 
@@ -25,6 +32,18 @@ def flow_s(request: Request, source: str, target: str, message_bytes: float) -> 
     """Latency between two rooms, or `NOWHERE_S`."""
     seconds = request.cross_s(source, target, message_bytes)
     return seconds if math.isfinite(seconds) else NOWHERE_S
+
+
+def image_s(size_bytes: float) -> float:
+    """What images that have to be brought cost."""
+    return 8 * size_bytes / IMAGE_BPS / RUN_S
+
+
+def brought_bytes(request: Request, seats: Mapping[str, str]) -> int:
+    """All images that a placement has to bring, each once to each store."""
+    keeps = {room.name: room.keeps for room in request.rooms}
+    needed = {(keeps[seats[item.name]], image) for item in request.items for image in item.images}
+    return sum(request.sends.get(one, 0) for one in needed)
 
 
 def crowding_s(room: Room, used: Mapping[str, float]) -> float:
@@ -58,4 +77,5 @@ def total_s(request: Request, seats: Mapping[str, str]) -> float:
         for f in request.flows
     )
     own = (item.there.get(seats[item.name], 0.0) for item in request.items)
-    return sum(flows) + sum(own) + sum(crowding)
+    images = image_s(brought_bytes(request, seats)) if request.sends else 0.0
+    return sum(flows) + sum(own) + images + sum(crowding)

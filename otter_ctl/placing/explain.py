@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from net.units import format_duration
-from otter_ctl.placing.costs import NOWHERE_S
+from net.units import format_duration, format_size
+from otter_ctl.placing.costs import NOWHERE_S, image_s
 from otter_ctl.placing.request import Request
 from otter_ctl.placing.rules import Group
 from otter_ctl.placing.seating import Seating
@@ -25,6 +25,7 @@ class Reason:
         why: In words: named, kept, or cheapest.
         cost_s: What it costs there.
         others: Each other room -> why not there: what it lacks, or what it would cost more.
+        image_bytes: Of images that have to be brought there for it.
     """
 
     item: str
@@ -32,6 +33,7 @@ class Reason:
     why: str
     cost_s: float
     others: Mapping[str, str] = field(default_factory=dict)
+    image_bytes: int = 0
 
 
 def explain(request: Request, seats: Mapping[str, str]) -> list[Reason]:
@@ -51,7 +53,7 @@ def explain(request: Request, seats: Mapping[str, str]) -> list[Reason]:
         for group in seating.groups
     }
     return [
-        Reason(item.name, r.room, r.why, r.cost_s, r.others)
+        replace(r, item=item.name)
         for item in request.items
         for r in (by_group[seating.of[item.name].name],)
     ]
@@ -62,24 +64,33 @@ def _reason(
 ) -> Reason:
     rooms = seating.rooms
     rooms.leave(group)
-    cost = seating.cost_s(group, room)
+    cost, brings = seating.cost_s(group, room), seating.brings(group, room)
     if not loose:
         rooms.take(group, room)
         named = "named in the file" if rooms.noun == "host" else "may be on no other"
         kept = named if group.fixed else "runs there already"
-        return Reason(group.name, room, kept, cost)
+        return Reason(group.name, room, kept, cost, image_bytes=brings)
     refused = {other: rooms.refusal(group, other) for other in rooms.by_name if other != room}
-    others = {other: why or _dearer(seating, group, other, cost) for other, why in refused.items()}
+    than = cost, brings
+    others = {other: why or _dearer(seating, group, other, than) for other, why in refused.items()}
+    sizes = [seating.brings(group, other) for other in others]
     rooms.take(group, room)
     together = f" (with {', '.join(group.members[1:])})" if group.members[1:] else ""
     choice = not all(refused.values())
     why = "costs least there" if choice else f"the only {rooms.noun} that it fits on"
-    return Reason(group.name, room, why + together, cost, others)
+    if brings:
+        together += f"; {_sized(brings)} of images are brought there"
+    elif any(sizes):
+        together += "; its images are there, or come with others"
+    return Reason(group.name, room, why + together, cost, others, brings)
 
 
-def _dearer(seating: Seating, group: Group, room: str, than_s: float) -> str:
+def _dearer(seating: Seating, group: Group, room: str, than: tuple[float, int]) -> str:
     """`adds 12.3ms to the messages of a second`."""
-    more = seating.cost_s(group, room) - than_s
+    more = seating.cost_s(group, room) - than[0]
+    extra = seating.brings(group, room) - than[1]
+    if more < NOWHERE_S / 2 and extra > 0:
+        return _with_images(more, extra)
     if more >= NOWHERE_S / 2:
         return "has no way to those it talks to"
     if abs(more) < SAME_S:
@@ -87,6 +98,23 @@ def _dearer(seating: Seating, group: Group, room: str, than_s: float) -> str:
     if more < 0:
         return f"saves {_told(-more)} by itself, but costs more for all together"
     return f"adds {_told(more)} to the messages of a second"
+
+
+def _with_images(more_s: float, extra: int) -> str:
+    """Of a room to which more bytes of images have to be brought."""
+    images = f"{_sized(extra)} more of images would be brought there"
+    talk_s = more_s - image_s(extra)
+    if abs(talk_s) < SAME_S:
+        return images
+    if talk_s > 0:
+        return f"adds {_told(talk_s)} to the messages of a second, and {images}"
+    return f"saves {_told(-talk_s)} in the messages of a second, but {images}"
+
+
+def _sized(size: int) -> str:
+    """To two digits: `1200MB`."""
+    step: int = 10 ** max(3, len(str(size)) - 2)
+    return format_size(round(size / step) * step)
 
 
 def _told(seconds: float) -> str:

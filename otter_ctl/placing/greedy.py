@@ -40,7 +40,7 @@ def greedy(request: Request) -> dict[str, str]:
     except UnplacedError:
         seating = Seating(request)
         _largest_first(seating)
-    if request.flows and seating.loose:
+    if (request.flows or request.sends) and seating.loose:
         _search(seating)
     return {item.name: seating.rooms.seated[item.name] for item in request.items}
 
@@ -140,7 +140,7 @@ def _shares(seating: Seating, group: Group) -> list[float]:
 def _seat(seating: Seating, group: Group, emptiest: _Emptiest) -> None:
     enemies = seating.rooms.enemies
     free = not seating.ties(group) and not any(member in enemies for member in group.members)
-    if free:
+    if free and not _particular(seating, group):
         room = emptiest.take(group)
     else:
         found = seating.best(group, _candidates(seating, group))
@@ -151,6 +151,11 @@ def _seat(seating: Seating, group: Group, emptiest: _Emptiest) -> None:
     seating.rooms.take(group, room)
 
 
+def _particular(seating: Seating, group: Group) -> bool:
+    """Whether rooms differ for it by the images that are there, which others may bring."""
+    return bool(group.images and seating.request.sends)
+
+
 def _candidates(seating: Seating, group: Group) -> list[str]:
     """All rooms, if they are few; else those of its peers, and the first that have room."""
     names = list(seating.rooms.by_name)
@@ -158,6 +163,9 @@ def _candidates(seating: Seating, group: Group) -> list[str]:
         return names
     near = dict.fromkeys(room for peer in seating.peers(group) if (room := seating.seated(peer)))
     others = (name for name in names if name not in near and seating.rooms.fits(group, name))
+    if _particular(seating, group):
+        own = (name for name in names if name not in near and not seating.brings(group, name))
+        near |= dict.fromkeys(name for name, _ in zip(own, range(WIDE), strict=False))
     return [*near, *(name for name, _ in zip(others, range(WIDE), strict=False))]
 
 

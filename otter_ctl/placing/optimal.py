@@ -2,9 +2,10 @@
 
 For each group g and room r where it may be, x[g,r] is 1 if it is there. For each flow between two
 loose groups, y[r,s] is 1 if it goes from r to s; its sums over s and over r are the ends' x. On
-trees of flows that is exact even without integers, so pipelines are quick. Fullness squared is held
-up from below by `TANGENTS`. The greedy placement is where the search starts, and what remains if
-time runs out.
+trees of flows that is exact even without integers, so pipelines are quick. For each image that has
+to be brought to a store there is one that is 1 if any group there needs it. Fullness squared is
+held up from below by `TANGENTS`. The greedy placement is where the search starts, and what remains
+if time runs out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from otter_ctl.errors import PlanError
-from otter_ctl.placing.costs import CROWDING_S, total_s
+from otter_ctl.placing.costs import CROWDING_S, image_s, total_s
 from otter_ctl.placing.greedy import greedy
 from otter_ctl.placing.request import Request
 from otter_ctl.placing.rules import SLACK
@@ -93,6 +94,8 @@ def _program(seating: Seating) -> tuple[_Program, Seats]:
     _flows(program, seating, seats)
     _capacities(program, seating, seats)
     _enemies(program, seating, seats)
+    _barred(program, seating, seats)
+    _images(program, seating, seats)
     return program, seats
 
 
@@ -145,6 +148,33 @@ def _enemies(program: _Program, seating: Seating, seats: Seats) -> None:
             if item < other and one is not None and two is not None:
                 for room in one.keys() & two.keys():
                     program.row(0, 1, {one[room]: 1.0, two[room]: 1.0})
+
+
+def _barred(program: _Program, seating: Seating, seats: Seats) -> None:
+    """Ends of a flow aren't in two rooms between which none can lead."""
+    barred = seating.request.barred
+    for flow in seating.request.flows if barred is not None else ():
+        source, target = seating.of[flow.source].name, seating.of[flow.target].name
+        for a, x in seats.get(source, {}).items() if source != target else ():
+            for b, y in seats.get(target, {}).items():
+                if a != b and barred is not None and barred(a, b, flow.by):
+                    program.row(0, 1, {x: 1.0, y: 1.0})
+
+
+def _images(program: _Program, seating: Seating, seats: Seats) -> None:
+    """Each image is brought to a store once, if any group there needs it."""
+    rooms, needed = seating.rooms, dict[tuple[str, str], list[int]]()
+    for group in seating.loose:
+        for room, x in seats[group.name].items():
+            for image in group.images:
+                needed.setdefault((rooms.by_name[room].keeps, image), []).append(x)
+    for one, users in needed.items():
+        size = seating.request.sends.get(one, 0)
+        if not size or rooms.images.get(one):  # it is there, or those that are seated bring it
+            continue
+        brought = program.unknown(image_s(size))
+        for x in users:
+            program.row(-float("inf"), 0, {x: 1.0, brought: -1.0})
 
 
 def _start(

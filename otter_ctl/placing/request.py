@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 CrossS = Callable[[str, str, float], float]
 """(room, room, bytes of a message) -> seconds from one to the other; infinite: no way there."""
+Barred = Callable[[str, str, str], str]
+"""(room, room, how a flow goes) -> why no flow can lead from one to the other; empty: it can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +20,7 @@ class Room:
         offers: What it has by name, for items that need it: labels, a processor's kind.
         lacks: Name -> why it hasn't got that, where it is known.
         closed: Why nothing can be there; empty: it can.
+        store: Where the images of what is there are kept; empty: its own, for it alone.
     """
 
     name: str
@@ -25,6 +28,12 @@ class Room:
     offers: frozenset[str] = frozenset()
     lacks: Mapping[str, str] = field(default_factory=dict)
     closed: str = ""
+    store: str = ""
+
+    @property
+    def keeps(self) -> str:
+        """The name of its store."""
+        return self.store or self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +49,7 @@ class Item:
         apart: Items that must be in other rooms.
         now: Where it runs already; it stays there unless that room can't hold even it alone.
         there: Room -> what its being there costs by itself, in seconds.
+        images: That it needs in its room's store, by key; several items may share one.
     """
 
     name: str
@@ -51,6 +61,7 @@ class Item:
     apart: tuple[str, ...] = ()
     now: str = ""
     there: Mapping[str, float] = field(default_factory=dict)
+    images: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +71,7 @@ class Flow:
     Attributes:
         message_bytes: Of a message as it is expected.
         weight: What a second of its latency counts against a second of others'.
+        by: How it has to go, if only one way will do; empty: any.
     """
 
     name: str
@@ -67,6 +79,7 @@ class Flow:
     target: str
     message_bytes: float
     weight: float = 1.0
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +92,8 @@ class Request:
         cross_s: Latency of a message between two rooms.
         noun: What people call a room.
         crowded: What runs stays in a room that has become too small for all that run there.
+        sends: (store, image) -> bytes that would have to be brought there; missing: none.
+        barred: Why two rooms can have no flow between them; None: all can.
     """
 
     rooms: tuple[Room, ...]
@@ -87,6 +102,8 @@ class Request:
     cross_s: CrossS
     noun: str = "host"
     crowded: bool = True
+    sends: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    barred: Barred | None = None
 
 
 class UnplacedError(Exception):

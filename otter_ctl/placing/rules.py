@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from net.units import format_size
-from otter_ctl.placing.request import Item, Request, Room
+from otter_ctl.placing.request import Barred, Item, Request, Room
 
 SLACK = 1e-9
 """Tenths of cores add up to a whole one."""
@@ -33,6 +33,7 @@ class Group:
     among: frozenset[str] | None = None
     fixed: str = ""
     there: dict[str, float] = field(default_factory=dict)
+    images: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -66,6 +67,7 @@ def _join(group: Group, item: Item) -> None:
     for kind, needs in item.needs.items():
         group.needs[kind] = group.needs.get(kind, 0.0) + needs
     group.wants |= item.wants
+    group.images |= item.images
     if item.among is not None:
         group.among = item.among if group.among is None else group.among & item.among
     if item.room is not None:
@@ -85,6 +87,11 @@ class Rooms:
     enemies: dict[str, set[str]] = field(default_factory=dict)
     """Item -> items that must not share its room, whichever of the two said so."""
     noun: str = "host"
+    images: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(store, image) -> groups there that need it."""
+    joined: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """Item -> (item that a flow joins it with, how that goes); empty: no rooms are barred."""
+    barred: Barred | None = None
 
     @classmethod
     def of(cls, request: Request) -> Rooms:
@@ -96,13 +103,20 @@ class Rooms:
                 enemies.setdefault(other, set()).add(item.name)
         by_name = {room.name: room for room in request.rooms}
         used: dict[str, dict[str, float]] = {name: {} for name in by_name}
-        return cls(by_name, used, enemies=enemies, noun=request.noun)
+        joined: dict[str, list[tuple[str, str]]] = {}
+        for flow in request.flows if request.barred is not None else ():
+            joined.setdefault(flow.source, []).append((flow.target, flow.by))
+            joined.setdefault(flow.target, []).append((flow.source, flow.by))
+        return cls(
+            by_name, used, enemies=enemies, noun=request.noun, joined=joined, barred=request.barred
+        )
 
     def take(self, group: Group, room: str) -> None:
         """Seat a group, whether it fits or not."""
         used = self.used[room]
         for kind, needs in group.needs.items():
             used[kind] = used.get(kind, 0.0) + needs
+        self._count(group, room, 1)
         for member in group.members:
             self.seated[member] = room
 
@@ -112,9 +126,15 @@ class Rooms:
         used = self.used[room]
         for kind, needs in group.needs.items():
             used[kind] -= needs
+        self._count(group, room, -1)
         for member in group.members:
             del self.seated[member]
         return room
+
+    def _count(self, group: Group, room: str, by: int) -> None:
+        store = self.by_name[room].keeps if group.images else ""
+        for image in group.images:
+            self.images[store, image] = self.images.get((store, image), 0) + by
 
     def fits(self, group: Group, room: str) -> bool:
         """Whether a group may be in a room as things are."""
@@ -129,6 +149,7 @@ class Rooms:
             (group.among is None or room in group.among)
             and group.wants <= at.offers
             and self.enemy(group, room) is None
+            and self.cut_off(group, room) is None
         )
 
     def alone(self, group: Group, room: str) -> bool:
@@ -158,8 +179,12 @@ class Rooms:
         if kind is not None:
             free = max(at.has[kind] - self.used[room].get(kind, 0.0), 0.0)
             return f"has {amounts(kind, free, group.needs[kind])} free"
-        enemy = self.enemy(group, room)
-        return "" if enemy is None else f"has {enemy}, which it must be apart from"
+        if (enemy := self.enemy(group, room)) is not None:
+            return f"has {enemy}, which it must be apart from"
+        if (found := self.cut_off(group, room)) is None:
+            return ""
+        other, why = found
+        return f"can have no link with {other}, which is on {self.seated[other]}: {why}"
 
     def _lacking(self, group: Group, room: Room, used: Mapping[str, float]) -> str | None:
         for kind, needs in group.needs.items():
@@ -174,6 +199,17 @@ class Rooms:
             return None
         others: Iterable[str] = (e for m in group.members for e in self.enemies.get(m, ()))
         return next((e for e in sorted(others) if self.seated.get(e) == room), None)
+
+    def cut_off(self, group: Group, room: str) -> tuple[str, str] | None:
+        """An item elsewhere that a group has a flow with, and why none can lead there."""
+        if self.barred is None:
+            return None
+        for member in group.members:
+            for other, by in self.joined.get(member, ()):
+                there = self.seated.get(other, room)
+                if there != room and (why := self.barred(room, there, by)):
+                    return other, why
+        return None
 
 
 def _lack(name: str, lacks: Mapping[str, str]) -> str:

@@ -76,10 +76,19 @@ class Seating:
 
     def cost_s(self, group: Group, room: str) -> float:
         """What seating a group in a room adds, as things are."""
-        return self.alone_s(group, room) + self.crowd_s(group, room)
+        images_s = costs.image_s(self.brings(group, room)) if group.images else 0.0
+        return self.alone_s(group, room) + images_s + self.crowd_s(group, room)
+
+    def brings(self, group: Group, room: str) -> int:
+        """Bytes of images that have to be brought if it is there, beside what others bring."""
+        store, known = self.rooms.by_name[room].keeps, self.rooms.images
+        sends = self.request.sends
+        return sum(
+            sends.get((store, image), 0) for image in group.images if not known.get((store, image))
+        )
 
     def alone_s(self, group: Group, room: str) -> float:
-        """The same without what fullness costs."""
+        """The same without what fullness and images cost."""
         return group.there.get(room, 0.0) + self.talk_s(group, room)
 
     def best(self, group: Group, among: Iterable[str]) -> tuple[float, str] | None:

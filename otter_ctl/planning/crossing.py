@@ -22,7 +22,9 @@ class Step:
 
     Attributes:
         real_s: What the network between the machines of its ends takes beside that.
+        tunnel_s: What getting into and out of the tunnel between them takes.
         carries_bps: What whoever makes it scarce can carry at most.
+        beyond_bps: What the network and the driver of the other machine carry, if it leads to one.
     """
 
     link: str
@@ -30,12 +32,19 @@ class Step:
     target: str
     spec: LinkSpec
     real_s: float = 0.0
+    tunnel_s: float = 0.0
     carries_bps: float = math.inf
+    beyond_bps: tuple[float, ...] = ()
+
+    @property
+    def rates_bps(self) -> tuple[float, ...]:
+        """Of all that it passes, one after the other."""
+        return (min(self.spec.rate_bps or math.inf, self.carries_bps), *self.beyond_bps)
 
     @property
     def rate_bps(self) -> float:
         """At which it sends; infinite: at once."""
-        return min(self.spec.rate_bps or math.inf, self.carries_bps)
+        return min(self.rates_bps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +53,15 @@ class Beneath:
 
     Attributes:
         real_s: (host, host) -> what the network between their machines takes, one way.
+        tunnel_s: The same, of the tunnel through it.
+        real_bps: (host, host) -> what the network between their machines carries; infinite: all.
         carries_bps: Host -> what its machine's link driver carries at most.
         congestion: Host -> TCP's congestion control there; empty: not known.
     """
 
     real_s: Callable[[str, str], float] = lambda source, target: 0.0
+    tunnel_s: Callable[[str, str], float] = lambda source, target: 0.0
+    real_bps: Callable[[str, str], float] = lambda source, target: math.inf
     carries_bps: Callable[[str], float] = lambda host: math.inf
     congestion: Callable[[str], str] = lambda host: ""
 
@@ -109,8 +122,13 @@ class Crossing:
         real_s = self._beneath.real_s(source, target)
         if link.subtract:  # the network's delay is taken off the link's own, as far as that goes
             real_s = max(0.0, real_s - (spec.delay_s or 0.0))
-        carries = self._beneath.carries_bps(source) if spec.asked() else math.inf
-        return Step(link.name, source, target, spec, real_s, carries)
+        carries, beyond = math.inf, [self._beneath.real_bps(source, target)]
+        if spec.asked():
+            carries = self._beneath.carries_bps(source)
+            beyond.append(self._beneath.carries_bps(target))
+        tunnel_s = self._beneath.tunnel_s(source, target)
+        away = tuple(beyond) if tunnel_s else ()
+        return Step(link.name, source, target, spec, real_s, tunnel_s, carries, away)
 
     def message_s(self, source: str, target: str, size: float, *, tcp: bool = True) -> float:
         """Median latency of a message after a long pause, in seconds; infinite: there is no way."""
@@ -123,6 +141,7 @@ class Crossing:
         size: float,
         *,
         tcp: bool = True,
+        udp: bool = False,
         every_s: float | None = None,
     ) -> Took:
         """Median latency of a message; infinite: there is no way.
@@ -132,14 +151,14 @@ class Crossing:
             target: Host that receives.
             size: Bytes of the message.
             tcp: Over a connection, which needs a way back and waits for it.
+            udp: In datagrams.
             every_s: How often one is sent; None: after a long pause.
         """
         out, back = self.path(source, target), self.path(target, source)
         if out is None or (back is None and tcp):
-            return Took(math.inf)
+            return Took()
         rtt_s = _delay_s(out) + (_delay_s(back) if back else 0.0)
-        real_s = sum(step.real_s for step in out)
-        rates = [step.rate_bps for step in out]
+        rates = [rate for step in out for rate in step.rates_bps]
         specs = [step.spec for step in out]
         found = took(
             specs,
@@ -148,9 +167,17 @@ class Crossing:
             every_s=every_s,
             rates_bps=rates,
             congestion=self._beneath.congestion(source),
+            udp=udp,
         )
-        return replace(found, seconds=found.seconds + real_s)
+        if found.parts is None:
+            return found
+        between = replace(
+            found.parts,
+            network_s=sum(step.real_s for step in out),
+            tunnel_s=sum(step.tunnel_s for step in out),
+        )
+        return replace(found, parts=between)
 
 
 def _delay_s(path: Sequence[Step]) -> float:
-    return sum((step.spec.delay_s or 0.0) + step.real_s for step in path)
+    return sum((step.spec.delay_s or 0.0) + step.real_s + step.tunnel_s for step in path)

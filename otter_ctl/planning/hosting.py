@@ -12,6 +12,7 @@ Must not know: SSH, agents' answers other than `Info`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,9 +21,11 @@ from otter_ctl.errors import PlacementError
 from otter_ctl.placing import Flow, Item, Reason, Request, Room, UnplacedError
 from otter_ctl.placing import explain as explained
 from otter_ctl.placing import place as placed
+from otter_ctl.placing.request import Barred
 from otter_ctl.placing.rules import SLACK, WHOLE, amounts
 from otter_ctl.planning import gpus as of_gpus
 from otter_ctl.planning.crossing import Crossing
+from otter_ctl.planning.held import NO_IMAGES, Images
 from otter_ctl.planning.placement import needed_runtime, offered, wants_of
 from otter_ctl.planning.prediction import DEFAULT_BYTES
 from otter_ctl.topology.machines import Labels
@@ -30,8 +33,9 @@ from otter_ctl.topology.model import LOCAL, Host, Machine, Module, Topology
 
 NEAR_S = 0.0001
 """One way between two machines of which nothing is known."""
-TUNNEL_S = 0.0002
-"""What a link takes that leaves its machine: two hops more (`benchmarks/prediction.py`)."""
+TUNNEL_S = 0.00013
+"""What a link takes that leaves its machine: two hops more, by VXLAN (`benchmarks/prediction.py`
+on a calm machine)."""
 NEAR_BPS = 1e9
 """What the network between machines is taken to carry."""
 QUIET = 0.01
@@ -51,12 +55,17 @@ class Grounds:
         silent: Machine -> why it says nothing: nothing new can be there.
         ways_s: (machine, machine) -> seconds one way, where that was measured.
         current: Host -> the machine that it is on now.
+        images: Which images the machines hold.
+        barred: (machine, machine, kind of tunnel that is asked for) -> why no link can lead from
+            one to the other; None: all can.
     """
 
     infos: Mapping[str, api.Info]
     silent: Mapping[str, str] = field(default_factory=dict)
     ways_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
     current: Mapping[str, str] = field(default_factory=dict)
+    images: Images = NO_IMAGES
+    barred: Barred | None = None
 
     def cross_s(self, one: str, other: str, message_bytes: float) -> float:
         """What a message takes from machine to machine, beside what its links take."""
@@ -74,18 +83,30 @@ class Hosting:
         machines: Host -> machine, in the order of the file.
         request: What was asked, to explain it; None: there was no choice.
         ways_s: (machine, machine) -> seconds one way, where that was measured.
+        ways_bps: The same -> what the network between them carries.
+        images: Which images the machines hold.
     """
 
     machines: Mapping[str, str]
     request: Request | None = None
     ways_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    ways_bps: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    images: Images = NO_IMAGES
 
     def real_s(self, one: str, other: str) -> float:
-        """What the network between the machines of two hosts takes, one way, and its tunnel."""
+        """What the network between the machines of two hosts takes, one way."""
         ends = self.machines[one], self.machines[other]
         if ends[0] == ends[1]:
             return 0.0
-        return TUNNEL_S + self.ways_s.get(ends, self.ways_s.get((ends[1], ends[0]), NEAR_S))
+        return self.ways_s.get(ends, self.ways_s.get((ends[1], ends[0]), NEAR_S))
+
+    def real_bps(self, one: str, other: str) -> float:
+        """What the network between the machines of two hosts carries; infinite: not known."""
+        return self.ways_bps.get((self.machines[one], self.machines[other]), math.inf)
+
+    def tunnel_s(self, one: str, other: str) -> float:
+        """What the tunnel between the machines of two hosts takes."""
+        return 0.0 if self.machines[one] == self.machines[other] else TUNNEL_S
 
     def reasons(self) -> list[Reason]:
         """Why each is there, and nowhere else."""
@@ -187,7 +208,7 @@ def _request(
             inside[seats[module.name]].append(module)
     gpus = any(info.gpus for info in grounds.infos.values())
     fake = bool(topology.modules) and all(m.runtime == "fake" for m in topology.modules)
-    needs = _Needs(topology, _shaped(topology), gpus=gpus, fake=fake)
+    needs = _Needs(topology, _shaped(topology), grounds.images, gpus=gpus, fake=fake)
     return Request(
         rooms=tuple(_rooms(topology, grounds, may, gpus=gpus)),
         items=tuple(
@@ -198,6 +219,8 @@ def _request(
         cross_s=grounds.cross_s,
         noun="machine",
         crowded=False,
+        sends=grounds.images.sends,
+        barred=None if fake else grounds.barred,
     )
 
 
@@ -217,6 +240,7 @@ class _Needs:
 
     topology: Topology
     shaped: frozenset[str]
+    images: Images
     gpus: bool
     """Whether any machine has one: else nobody can be told apart by it."""
     fake: bool
@@ -238,6 +262,7 @@ class _Needs:
             apart=host.apart,
             now=now.get(host.name, ""),
             there={name: AWAY_S for name in may if name != LOCAL} if bare else {},
+            images=self.images.needed(inside),
         )
 
     def _amounts(self, host: Host) -> dict[str, float]:
@@ -345,4 +370,5 @@ def _flows(topology: Topology, seats: Mapping[str, str]) -> Iterable[Flow]:
             target=link.b,
             message_bytes=volume / weight,
             weight=weight,
+            by=link.tunnel or "",
         )

@@ -7,8 +7,10 @@ Must not know: SSH, agents.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from otter_agent.api import MeshSpec
+from otter_ctl.errors import PlanError
 from otter_ctl.planning.talking import seers
 from otter_ctl.topology.machines import Labels
 from otter_ctl.topology.model import LOCAL, Host, Topology
@@ -23,6 +25,31 @@ def assign(topology: Topology, arch: str | None) -> dict[str, str]:
     """
     labels = Labels(topology.machines)
     return {host.name: _machine(host, labels, arch) for host in topology.hosts}
+
+
+def left_out(topology: Topology, names: Collection[str]) -> Topology:
+    """As if there were no such machines: what may be elsewhere is placed there.
+
+    Raises:
+        PlanError: A host has to be on one of them.
+    """
+    if not names:
+        return topology
+    hosts = tuple(_elsewhere(host, frozenset(names)) for host in topology.hosts)
+    machines = tuple(m for m in topology.machines if m.name not in names)
+    return replace(topology, hosts=hosts, machines=machines)
+
+
+def _elsewhere(host: Host, names: frozenset[str]) -> Host:
+    if host.machine is None and host.among is None:
+        return host
+    among = () if host.among is None else tuple(name for name in host.among if name not in names)
+    if host.machine not in names and (host.machine is not None or among):
+        return host if host.among is None else replace(host, among=among)
+    named = host.machine if host.machine is not None else ", ".join(host.among or ())
+    why = f"may only be on machine {named}, which is left out"
+    hint = f"let it be elsewhere: --set 'hosts.{host.name}.machine=\"NAME\"', or `among`"
+    raise PlanError(f"host {host.name}", why, hint=hint)
 
 
 def _machine(host: Host, machines: Labels, arch: str | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from otter_agent.api import Info
 from otter_ctl.errors import PlacementError
@@ -17,11 +18,13 @@ from otter_ctl.placing import explain as explained
 from otter_ctl.placing import place as placed
 from otter_ctl.placing.request import CrossS
 from otter_ctl.planning import gpus as of_gpus
+from otter_ctl.planning.held import NO_IMAGES, Images
 from otter_ctl.planning.prediction import DEFAULT_BYTES
 from otter_ctl.topology.access import ARCHITECTURES
 from otter_ctl.topology.model import Gpu, Host, Machine, Module, On, Stream
 
 NO_GPU = {"gpu": 0.0, "gpu_memory": 0.0}
+ANYWHERE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ def place(
     cross_s: CrossS,
     offers: Mapping[str, frozenset[str]],
     placer: str = "greedy",
+    machines: Mapping[str, str] = ANYWHERE,
+    images: Images = NO_IMAGES,
 ) -> Placement:
     """Place every module.
 
@@ -77,6 +82,8 @@ def place(
         offers: Host -> what `offered` says of its machine; with what `able` says of it, modules
             ask for their runtimes.
         placer: As `placement` of the topology.
+        machines: Host -> machine, as far as that is known.
+        images: Which images the machines hold.
 
     Raises:
         PlacementError: A module fits on no host; says why for each.
@@ -86,15 +93,24 @@ def place(
     gpus = any(host.gpu for host in hosts)
     asks = any(word.startswith("runtime ") for has in offers.values() for word in has)
     rooms = (
-        Room(name=h.name, has=_has(h, gpus), offers=offers.get(h.name, none) | _several(h))
+        Room(
+            name=h.name,
+            has=_has(h, gpus),
+            offers=offers.get(h.name, none) | _several(h),
+            store=machines.get(h.name, ""),
+        )
         for h in hosts
     )
     only = hosts[0].name if len(hosts) == 1 else None
     request = Request(
         rooms=tuple(rooms),
-        items=tuple(_item(m, current.get(m.name, ""), only, asks=asks, gpus=gpus) for m in modules),
+        items=tuple(
+            _item(m, current.get(m.name, ""), only, images.needed([m]), asks=asks, gpus=gpus)
+            for m in modules
+        ),
         flows=tuple(_flow(s) for s in streams),
         cross_s=cross_s,
+        sends=images.sends if machines else {},
     )
     if only is not None:
         _check_only(hosts[0], request)
@@ -124,7 +140,15 @@ def _several(host: Host) -> frozenset[str]:
     return of_gpus.offers(host.gpu.count or 1) if host.gpu is not None else frozenset()
 
 
-def _item(module: Module, now: str, only: str | None, *, asks: bool, gpus: bool) -> Item:
+def _item(
+    module: Module,
+    now: str,
+    only: str | None,
+    images: frozenset[str],
+    *,
+    asks: bool,
+    gpus: bool,
+) -> Item:
     wants = wants_of(module.on)
     if gpus and module.gpu is not None:
         wants |= of_gpus.wants([module.gpu.count])
@@ -140,6 +164,7 @@ def _item(module: Module, now: str, only: str | None, *, asks: bool, gpus: bool)
         beside=module.beside,
         apart=module.apart,
         now=now,
+        images=images,
     )
 
 

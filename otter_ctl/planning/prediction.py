@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from otter_ctl.planning.crossing import Crossing, Step
-from otter_ctl.planning.latency import wire_bytes
+from otter_ctl.planning.latency import Parts, Took, wire_bytes
 from otter_ctl.planning.waiting import Other, median_wait_s
 from otter_ctl.topology.model import Stream
 
@@ -35,6 +35,7 @@ class StreamForecast:
         expected: Whether the topology says what to expect.
         links: That it crosses, in order.
         approximate: Why it may be far off; empty: it shouldn't be.
+        parts: Of the latency, by what takes it; None: there is none.
     """
 
     stream: str
@@ -43,6 +44,7 @@ class StreamForecast:
     expected: bool
     links: tuple[str, ...] = ()
     approximate: str = ""
+    parts: Parts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,20 +145,23 @@ def _stream(
     size = float(DEFAULT_BYTES if stream.expect_bytes is None else stream.expect_bytes)
     source, target = seats[stream.source], seats[stream.target]
     every_s = 1 / stream.expect_per_s if stream.expect_per_s else None
-    tcp = stream.transport == "tcp"
-    took = crossing.took(source, target, size, tcp=tcp, every_s=every_s)
+    tcp, udp = (stream.transport == kind for kind in ("tcp", "udp"))
+    took = crossing.took(source, target, size, tcp=tcp, udp=udp, every_s=every_s)
     met = [loads.get((s.link, s.source)) for s in path or ()]
-    latency = took.seconds + _wait_s(stream.name, met, took.spread_s)
+    waiting_s = _wait_s(stream.name, met, took)
+    parts = None
+    if took.parts is not None and math.isfinite(waiting_s):
+        parts = replace(took.parts, waiting_s=waiting_s)
     links = tuple(step.link for step in path or ())
-    finite = latency if math.isfinite(latency) else None
-    return StreamForecast(stream.name, finite, size, known, links, _doubt(path or ()))
+    latency_s = parts.seconds if parts is not None else None
+    return StreamForecast(stream.name, latency_s, size, known, links, _doubt(path or ()), parts)
 
 
-def _wait_s(stream: str, loads: Iterable[_Load | None], spread_s: float) -> float:
+def _wait_s(stream: str, loads: Iterable[_Load | None], took: Took) -> float:
     """For the others on the way; each is met where it is slowest. Infinite: a link is overfull.
 
-    Those that come while a message's packets still leave, `spread_s` long, get between them: as
-    many as mostly do.
+    Those that come while a message's packets still leave, `took.spread_s` long, get between them:
+    as many as mostly do.
     """
     met: dict[str, Other] = {}
     seconds = 0.0
@@ -171,8 +176,9 @@ def _wait_s(stream: str, loads: Iterable[_Load | None], spread_s: float) -> floa
         for name, other in load.others.items():
             if name != stream and (name not in met or met[name].service_s < other.service_s):
                 met[name] = other
+    spread_s = took.spread_s
     between_s = sum(o.service_s * round(spread_s * o.busy / o.service_s) for o in met.values())
-    return seconds + median_wait_s(list(met.values())) + between_s
+    return seconds + median_wait_s(list(met.values()), took.jitter) + between_s
 
 
 def _doubt(path: Sequence[Step]) -> str:

@@ -21,11 +21,12 @@ from otter_ctl.planning import gpus
 from otter_ctl.planning.addresses import Addresses, allocate
 from otter_ctl.planning.capacity import carries_bps
 from otter_ctl.planning.crossing import NOTHING, Beneath, Crossing
+from otter_ctl.planning.held import NO_IMAGES
 from otter_ctl.planning.hosting import Hosting
 from otter_ctl.planning.machines import apart, assign, unreached
 from otter_ctl.planning.model import Blob, Plan, Upload
 from otter_ctl.planning.outside import outside
-from otter_ctl.planning.placement import Placement, offered, place
+from otter_ctl.planning.placement import ANYWHERE, Placement, offered, place
 from otter_ctl.planning.prediction import forecast
 from otter_ctl.planning.timeline import timeline, trace_notes
 from otter_ctl.planning.unbuilt import unapplied, unreachable, waiting_for_ever
@@ -90,7 +91,11 @@ def plan(
     at_first = _at_first(topology, links)
     offers = _offers(topology, machines, arch, arches, able)
     placement, crossing = seated(
-        topology, current, offers=offers, beneath=_beneath(machines, hosting, infos)
+        topology,
+        current,
+        offers=offers,
+        beneath=_beneath(machines, hosting, infos),
+        hosting=hosting,
     )
     seats = placement.seats
     placed: dict[str, list[str]] = {host.name: [] for host in topology.hosts}
@@ -209,6 +214,8 @@ def _beneath(
 
     return Beneath(
         hosting.real_s if hosting is not None else NOTHING.real_s,
+        hosting.tunnel_s if hosting is not None else NOTHING.tunnel_s,
+        hosting.real_bps if hosting is not None else NOTHING.real_bps,
         lambda host: carries.get(machines[host], math.inf),
         congestion,
     )
@@ -220,6 +227,7 @@ def seated(
     *,
     offers: Mapping[str, frozenset[str]] | None = None,
     beneath: Beneath = NOTHING,
+    hosting: Hosting | None = None,
 ) -> tuple[Placement, Crossing]:
     """Where modules go, and what messages take from host to host.
 
@@ -228,6 +236,7 @@ def seated(
         current: The mesh as it is now.
         offers: Host -> what its machine offers; None: nobody was asked.
         beneath: What links rest on.
+        hosting: Where hosts are, and which images there; None: not known.
 
     Raises:
         PlacementError: A module fits nowhere.
@@ -244,6 +253,8 @@ def seated(
         cross_s=crossing.message_s,
         offers=offers,
         placer=topology.placement,
+        machines=hosting.machines if hosting is not None else ANYWHERE,
+        images=hosting.images if hosting is not None else NO_IMAGES,
     )
     return placement, crossing
 

@@ -93,6 +93,25 @@ def chosen(link: api.Link, one: str, other: str, wires: Wires) -> tuple[api.Tunn
     raise PlanError(f"machine {one}", why, hint="otterctl doctor")
 
 
+def unjoinable(one: str, other: str, by: str, wires: Wires) -> str:
+    """Why no link can lead between two machines, before anything is placed there; empty: it can.
+
+    That nothing came back is no reason where the kernels have VXLAN: pings may not be let through.
+
+    Args:
+        one: A machine.
+        other: Another.
+        by: `vxlan` or `udp`, if the topology asks for that; empty: any will do.
+        wires: What is known of both.
+    """
+    one, other = sorted((one, other))
+    if by:
+        return (_no_vxlan if by == "vxlan" else _no_udp)(one, other, wires)
+    vxlan = _by_kernel("vxlan", one, other, wires)
+    udp = _by_kernel("udp", one, other, wires)
+    return f"no VXLAN: {vxlan}; no UDP: {udp}" if vxlan and udp else ""
+
+
 def _by_kernel(kind: api.TunnelKind, one: str, other: str, wires: Wires) -> str:
     """Why a kind can't be had on one of two machines, whatever is between them."""
     lacks = wires.no_vxlan if kind == "vxlan" else wires.no_udp

@@ -11,9 +11,12 @@ N / (2^h - 1).
 **Pacing** (bbr). Packets leave in chunks of a millisecond's worth at 2.89 times the bandwidth that
 was seen, and what is seen of a message that is shorter than the path is what it delivered in a
 round trip: N / (rtt + T), T the time between its first and its last packet; but no less than ten
-segments a round trip, with which it began. So T = (N - c) / (2.89 · max(10 / rtt, N / (rtt + T))),
-c the last chunk: a part of the round trip, however fast the path is (Cardwell et al.: BBR, 2016;
-bbr_high_gain, bbr_init_pacing_rate_from_rtt and bbr_min_tso_segs in net/ipv4/tcp_bbr.c).
+segments a round trip, with which it began. So T = (N - l - c/2) / P, with the pace
+P = 2.86 · max(10 / rtt, N / (rtt + T)), c a chunk, l the last: a part of the round trip, however
+fast the path is. The first chunk counts half: after a pause what follows it may leave in half the
+time. (Cardwell et al.: BBR, 2016; bbr_high_gain, bbr_pacing_margin_percent,
+bbr_init_pacing_rate_from_rtt and bbr_min_tso_segs in net/ipv4/tcp_bbr.c; the credit in
+tcp_update_skb_after_send, net/ipv4/tcp_output.c.)
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ TIMEOUT_S = 0.2
 """Least retransmission timeout beyond the round trip (TCP_RTO_MIN)."""
 PACED = frozenset({"bbr"})
 """Congestion controls that space packets out."""
-GAIN = 2.887
+GAIN = 2.887 * 0.99
+"""While it looks for the bandwidth, less the margin that it keeps of it."""
 CHUNK_S = 0.001
 LEAST_CHUNK = 2
 """Segments."""
@@ -108,11 +112,12 @@ def paced(wire: float, rtt_s: float, link_s: float = 0.0) -> Pacing:
     count = math.ceil(wire / PACKET_BYTES)
     if not rtt_s:
         return Pacing(0.0, count, count)
-    chunk, spread_s = min(count, LEAST_CHUNK), 0.0
+    chunk = last = count
+    spread_s = 0.0
     for _ in range(_ROUNDS):  # the chunk follows from the rate, and the rate from the spread
         seen = count / (rtt_s + max(spread_s, link_s))
         pace = GAIN * max(FIRST_WINDOW / rtt_s, seen)  # it never falls below what it began with
-        spread_s = (count - chunk) / pace
         chunk = int(min(count, max(LEAST_CHUNK, CHUNK_S * pace)))
-    chunks = math.ceil(count / chunk)
-    return Pacing(spread_s, chunk, count - (chunks - 1) * chunk)
+        last = count - (math.ceil(count / chunk) - 1) * chunk
+        spread_s = max(0.0, count - last - chunk / 2) / pace
+    return Pacing(spread_s, chunk, last)

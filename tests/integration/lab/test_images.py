@@ -90,6 +90,12 @@ def layers_of(lab, machine):
     return lab.folder.path / "machines" / machine / "disk/var/lib/otter/layers"
 
 
+def uploads(lab, machine):
+    """How many the agent has."""
+    folder = lab.folder.path / "machines" / machine / "disk/var/lib/otter/blobs"
+    return len(list(folder.glob("*"))) if folder.exists() else 0
+
+
 def has_come(lab, machine):
     """Bytes of layers under way."""
     folder = layers_of(lab, machine)
@@ -119,6 +125,8 @@ def test_one_machine_builds_and_the_others_get_what_they_lack(trio, mesh):
     assert [one[:2] for one in sent(said)] == [("2", "2")], said
     assert said.count("is made on lab1") == 1
     assert "base:1" not in ssh(trio, "lab2", "docker images")
+    assert uploads(trio, "lab1") == 1
+    assert uploads(trio, "lab2") == 0, "nobody builds there"
     listed = [ssh(trio, name, "docker images -q otter/module") for name in ("lab1", "lab2")]
     assert listed[0] == listed[1] != ""
     assert has_come(trio, "lab2") == 0

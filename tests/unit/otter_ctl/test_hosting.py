@@ -8,6 +8,7 @@ from otter_agent import api
 from otter_ctl.errors import PlacementError, PlanError
 from otter_ctl.planning.arranging import arrange
 from otter_ctl.planning.hosting import Grounds, Hosting, candidates, house
+from otter_ctl.planning.machines import left_out
 from otter_ctl.planning.resolve import plan
 from otter_ctl.topology.locate import locate
 
@@ -207,6 +208,47 @@ class TestWhatStays:
         asked = topology(read, '[hosts.a]\non = { arch = "arm64" }\n')
         there = grounds(*FOUR.infos.values(), current={"a": "box"})
         assert where(house(asked, there)) == {"a": "pi"}
+
+
+class TestLeftOut:
+    HOSTS = '[hosts.a]\nmachine = "pi"\n[hosts.b]\namong = ["pi", "box"]\n[hosts.c]\n'
+
+    def test_hosts_that_may_be_elsewhere_are(self, read):
+        asked = topology(read, self.HOSTS)
+        assert left_out(asked, ()) is asked
+        gone = left_out(asked, ["box", "desk"])
+        assert candidates(gone) == {"a": ("pi",), "b": ("pi",), "c": ("local", "pi")}
+
+    @pytest.mark.parametrize(
+        ("names", "host", "named"), [(["pi"], "a", "pi"), (["box", "pi"], "b", "pi, box")]
+    )
+    def test_those_that_may_not_are_refused(self, read, names, host, named):
+        hosts = self.HOSTS if host == "a" else self.HOSTS.replace('machine = "pi"', "")
+        asked = topology(read, hosts)
+        with pytest.raises(PlanError) as caught:
+            left_out(asked, names)
+        assert caught.value.where == f"host {host}"
+        assert caught.value.reason == f"may only be on machine {named}, which is left out"
+
+
+class TestLinks:
+    def test_hosts_of_a_link_are_on_machines_that_can_have_one(self, read):
+        """`pi` has no tunnels at all; `desk` none over UDP."""
+
+        def barred(one: str, other: str, by: str) -> str:
+            if "pi" in (one, other):
+                return "pi: no tunnels"
+            return "desk: no UDP" if by == "udp" and "desk" in (one, other) else ""
+
+        hosts = '[hosts.a]\nmachine = "local"\n[hosts.b]\namong = ["pi", "desk"]\n[hosts.c]\n'
+        there = grounds(*FOUR.infos.values(), barred=barred)
+        found = house(topology(read, hosts, CHAIN), there)
+        assert found.machines["b"] == "desk"
+        why = "can have no link with a, which is on local: pi: no tunnels"
+        assert found.reasons()[1].others["pi"] == why
+        udp = CHAIN.replace('delay = "5ms"', 'delay = "5ms"\ntunnel = "udp"')
+        with pytest.raises(PlacementError, match=r"host b: .*on local: desk: no UDP"):
+            house(topology(read, hosts, udp), there)
 
 
 class TestTogetherWithModules:

@@ -61,7 +61,11 @@ def test_for_people(plan):
     assert "  not on phone: has 0.5 of 1.5 cores free" in said
     assert "  not on cloud: adds 1.2s to the messages of a second" in said
     stream = next(line for line in said.splitlines() if line.startswith("camera.frames>"))
-    assert stream.split()[1:] == ["40kB", "21.9ms", "phone-edge", "-"]
+    assert stream.split()[1:] == ["40kB", "21.8ms", "phone-edge", "-"]
+    parts = [line.split() for line in said.splitlines() if line.startswith("camera.frames>")][1]
+    header = next(line.split() for line in said.splitlines() if line.startswith("LATENCY OF"))
+    assert header[2:] == ["MODULES", "DELAYS", "RATES", "DRIVERS"]
+    assert parts[2] == "5ms"
     link = next(line for line in said.splitlines() if line.startswith("phone-edge "))
     assert link.split()[-1] == "17%"
     assert "costs least" not in plan(), "only where it is asked for"
@@ -73,7 +77,9 @@ def test_for_programs(plan):
     assert (camera["module"], camera["host"]) == ("camera", "phone")
     assert set(detector["others"]) == {"phone", "cloud"}
     (stream,), (link,) = document["forecast"]["streams"], document["forecast"]["links"]
-    assert stream["latency_s"] == pytest.approx(0.0219, abs=2e-4)
+    assert stream["latency_s"] == pytest.approx(0.0218, abs=2e-4)
+    assert sum(stream["parts"].values()) == pytest.approx(stream["latency_s"])
+    assert stream["parts"]["delay_s"] == 0.005
     assert (link["link"], link["from"], link["to"]) == ("phone-edge", "phone", "edge")
     assert link["utilisation"] == pytest.approx(0.166, abs=2e-3)
     assert "placement" not in json.loads(plan("--json"))

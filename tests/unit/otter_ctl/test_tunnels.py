@@ -11,7 +11,7 @@ from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_ctl.errors import PlanError
 from otter_ctl.planning.parts import join, kept_opens, kept_tunnels, kept_underlay, split
-from otter_ctl.planning.tunnels import Wires, too_much
+from otter_ctl.planning.tunnels import Wires, too_much, unjoinable
 
 WIRES = Wires({"m1": "10.0.0.1", "m2": "10.0.0.2"}, "ab" * 16)
 OF = {"a": "m1", "b": "m2"}
@@ -65,6 +65,18 @@ def test_where_no_ping_comes_through_at_all_it_is_as_it_was() -> None:
     assert [t.kind for t in tunnels(replace(WIRES, deaf=deaf))] == ["vxlan", "vxlan"]
     udp = tunnels(replace(WIRES, deaf=deaf, no_vxlan={"m1": "none"}))
     assert [(t.kind, t.opens) for t in udp] == [("udp", True), ("udp", True)]
+
+
+def test_machines_that_can_have_no_link_are_known_before_hosts_are_placed() -> None:
+    assert [unjoinable("m2", "m1", by, WIRES) for by in ("", "vxlan", "udp")] == ["", "", ""]
+    bare = replace(WIRES, no_vxlan={"m1": "no CONFIG_VXLAN"})
+    assert unjoinable("m1", "m2", "", bare) == ""
+    assert unjoinable("m1", "m2", "vxlan", bare) == "m1: no CONFIG_VXLAN"
+    neither = replace(bare, no_udp={"m2": "no /dev/net/tun"})
+    said = "no VXLAN: m1: no CONFIG_VXLAN; no UDP: m2: no /dev/net/tun"
+    assert unjoinable("m1", "m2", "", neither) == unjoinable("m2", "m1", "", neither) == said
+    deaf = replace(WIRES, deaf=frozenset({("m1", "m2"), ("m2", "m1")}))
+    assert unjoinable("m1", "m2", "", deaf) == "", "pings may not be let through"
 
 
 def test_what_a_link_has_it_keeps() -> None:
