@@ -83,6 +83,7 @@ def test_examples_name_verbs_and_options_that_there_are(page):
         assert named - several <= options(command), words
 
 
+@pytest.mark.slow
 def test_what_is_stale_is_named_and_mended(tmp_path):
     for folder in ("docs", "topologies", "modules", "examples"):
         shutil.copytree(ROOT / folder, tmp_path / folder)

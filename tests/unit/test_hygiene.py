@@ -87,6 +87,7 @@ def test_loose_tasks_are_found(source: str, found: bool) -> None:
     assert bool(list(loose_tasks(source))) is found
 
 
+@pytest.mark.slow
 def test_every_task_belongs_to_a_group() -> None:
     found = [f"{path}:{line}" for path in PYTHON for line in loose_tasks((ROOT / path).read_text())]
     assert found == []
@@ -101,6 +102,7 @@ def test_what_tests_start_hears_ctrl_c() -> None:
     assert done.stdout == b"True\n"
 
 
+@pytest.mark.slow
 def test_also_where_the_tests_run_in_a_shells_background() -> None:
     test = f"{__file__}::{test_what_tests_start_hears_ctrl_c.__name__}"
     ignore = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "

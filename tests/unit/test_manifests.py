@@ -92,6 +92,7 @@ def job() -> dict[str, Any]:
     return body
 
 
+@pytest.mark.slow
 def test_nomad_knows_every_key():
     assert problems(job(), SPECIFICATION, "job") == []
 

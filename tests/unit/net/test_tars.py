@@ -102,6 +102,7 @@ def test_a_file_that_shrinks_meanwhile_is_filled_up(tmp_path, folders):
     assert (tmp_path / "target" / "f").stat().st_size == 5000
 
 
+@pytest.mark.slow
 def test_a_folder_of_many_files_takes_few_descriptors(tmp_path, folders):
     for number in range(3000):
         (tmp_path / "source" / str(number)).touch()

@@ -283,6 +283,7 @@ entries = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(json_values, entries, st.binary(max_size=80))
 @settings(deadline=None, max_examples=300)
 def test_hostile_metadata_gives_nothing_but_wire_errors(tree, buffers, body):

@@ -208,6 +208,7 @@ def test_huge_expansions_are_refused_at_once(problems, text, said):
     assert time.perf_counter() - started < 2
 
 
+@pytest.mark.slow
 def test_links_that_add_up_to_too_many(problems):
     text = 'name = "m"\n[hosts.a]\n[hosts.x]\ncount = 9999\n'
     text += "".join(f'[[links]]\nname = "l{i}"\nbetween = ["x-*", "a"]\n' for i in range(11))
@@ -216,6 +217,7 @@ def test_links_that_add_up_to_too_many(problems):
     assert "make more than" in error.reason
 
 
+@pytest.mark.slow
 def test_very_many_different_globs(problems):
     text = 'name = "m"\n[hosts.a]\n[hosts.x]\ncount = 9999\n'
     text += "".join(f'[[links]]\nbetween = ["*{i}*", "a"]\n' for i in range(1500))

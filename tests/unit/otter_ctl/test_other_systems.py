@@ -54,6 +54,7 @@ def test_the_stage_has_no_unix(name):
     assert f"No module named '{name}'" in done.stderr
 
 
+@pytest.mark.slow
 def test_help_and_the_verbs_that_contact_nobody():
     assert "Emulate an edge network" in as_windows("otterctl", "--help").stdout
     topologies = sorted((ROOT / "topologies").glob("*.toml"))

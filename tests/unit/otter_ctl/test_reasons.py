@@ -71,6 +71,7 @@ def test_for_people(plan):
     assert "costs least" not in plan(), "only where it is asked for"
 
 
+@pytest.mark.slow
 def test_for_programs(plan):
     document = json.loads(plan("--explain", "--json"))
     camera, detector = document["placement"]

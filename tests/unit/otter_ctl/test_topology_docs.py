@@ -64,6 +64,7 @@ def test_the_schema_has_what_is_built_and_nothing_else():
     assert "Table" not in json.dumps(schema)
 
 
+@pytest.mark.slow
 def test_the_schema_is_one_and_describes_every_key():
     for schema in (json_schema(), site_schema()):
         jsonschema.Draft202012Validator.check_schema(schema)

@@ -189,6 +189,7 @@ def test_impossible_shapes_are_refused(fields):
         read_shape(*fields)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(

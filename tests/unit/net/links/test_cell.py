@@ -169,6 +169,7 @@ members = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(members)
 def test_backlogged_members_get_their_shares_within_3_percent(parts):

@@ -110,6 +110,7 @@ def test_the_layer_further_up_wins() -> None:
     assert in_force(RADIO, timeline, by_hand) == replace(RADIO, rate_bps=1e6, delay_s=0.2)
 
 
+@pytest.mark.slow
 @given(ANYTHING, st.lists(ANYTHING, max_size=3))
 @settings(max_examples=300, deadline=None)
 def test_what_is_in_force_always_makes_sense(
@@ -120,6 +121,7 @@ def test_what_is_in_force_always_makes_sense(
     assert sound(result) == result
 
 
+@pytest.mark.slow
 @given(ANYTHING, ANYTHING, ANYTHING)
 @settings(max_examples=300, deadline=None)
 def test_two_changes_in_a_row_are_as_one(

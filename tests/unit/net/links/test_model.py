@@ -327,6 +327,7 @@ def replay(spec: LinkSpec, steps: list[Step], looks: list[float]) -> tuple[Model
     return model, out + model.take(1e9)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(spec=specs(), steps=histories(), looks=st.lists(st.floats(0, 10), max_size=20))
 def test_what_arrives_does_not_depend_on_when_one_looks(spec, steps, looks):
@@ -336,6 +337,7 @@ def test_what_arrives_does_not_depend_on_when_one_looks(spec, steps, looks):
     assert often.tally == once.tally
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(spec=specs(), steps=histories())
 def test_every_packet_is_accounted_for(spec, steps):
@@ -349,6 +351,7 @@ def test_every_packet_is_accounted_for(spec, steps):
     assert [at for at, _ in out] == sorted(at for at, _ in out)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(spec=specs(), steps=histories())
 def test_one_who_looks_only_when_told_to_is_never_late(spec, steps):
@@ -368,6 +371,7 @@ def test_one_who_looks_only_when_told_to_is_never_late(spec, steps):
             model.offer([what], at)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(steps=histories(), delay_s=st.floats(0, 1))
 def test_without_loss_or_overtaking_all_arrive_once_and_in_order(steps, delay_s):

@@ -205,6 +205,7 @@ def courses(draw):
     return Course(BASE, found, played)
 
 
+@pytest.mark.slow
 @given(course=courses(), since=st.floats(0, 1000))
 @settings(max_examples=300)
 def test_between_two_changes_nothing_changes(course, since):

@@ -81,6 +81,7 @@ def test_texts_are_escaped():
     drawn.encode()
 
 
+@pytest.mark.slow
 def test_it_is_the_same_every_time():
     """Committed pictures change only with what they show: no order of sets or of hashes."""
     code = (

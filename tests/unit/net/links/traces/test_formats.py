@@ -248,6 +248,7 @@ tables = st.lists(st.lists(cells, min_size=1, max_size=4).map(",".join), max_siz
 headers = st.sampled_from(["", "time,rate_mbit\n", "time_ms;delay [ms]\n", "t,up,loss,rtt_ms\n"])
 
 
+@pytest.mark.slow
 @given(
     content=st.binary(max_size=200)
     | st.text(max_size=200).map(lambda text: text.encode(errors="replace"))
