@@ -328,16 +328,6 @@ class AgentClient(Meshes):
         query = [("dry_run", "1")] if dry_run else []
         return await self._get("/v1/images/prune", api.Pruned, "POST", query=query, answer_s=None)
 
-    async def volumes(self) -> list[api.VolumeInfo]:
-        """Named volumes there."""
-        return await self._get("/v1/volumes", list[api.VolumeInfo], answer_s=None)
-
-    async def remove_volume(self, name: str) -> None:
-        """Remove one with all that is in it. Raises `AgentFault`: `in-use`, `not-found`."""
-        path = f"/v1/volumes/{quote(name, safe='')}"
-        async with self._request("DELETE", path, answer_s=None):
-            pass
-
     # --- streams -----------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager

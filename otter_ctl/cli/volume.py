@@ -7,7 +7,7 @@ import time
 import click
 from click.shell_completion import CompletionItem
 
-from otter_agent import api
+from otter_ctl import caching
 from otter_ctl.cli import Session
 from otter_ctl.cli.common import (
     ask_here,
@@ -39,11 +39,7 @@ def command() -> None:
 @pass_session
 def list_volumes(session: Session, as_json: bool) -> None:
     """List them, with their sizes and who uses them."""
-
-    async def question(client: AgentClient) -> list[api.VolumeInfo]:
-        return await client.volumes()
-
-    volumes = ask_here(with_agent(session), question)
+    volumes = ask_here(with_agent(session), caching.volumes)
     if as_json:
         print_json(volumes)
         return
@@ -65,7 +61,7 @@ def list_volumes(session: Session, as_json: bool) -> None:
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     async def names(client: AgentClient) -> list[str]:
-        return [volume.name for volume in await client.volumes() if not volume.used_by]
+        return [volume.name for volume in await caching.volumes(client) if not volume.used_by]
 
     return complete_names(ctx, names, incomplete)
 
@@ -79,7 +75,7 @@ def rm(session: Session, names: tuple[str, ...], as_json: bool) -> None:
 
     async def question(client: AgentClient) -> None:
         for name in names:
-            await client.remove_volume(name)
+            await caching.remove_volume(client, name)
             if not as_json:
                 click.echo(f"removed {name}")
 
