@@ -125,7 +125,8 @@ class Devices:
             await asyncio.to_thread(self._tidy)
             wait_s = LOOK_S if self._grants.all() else IDLE_LOOK_S
             try:
-                await asyncio.wait_for(self._news.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._news.wait()
             except TimeoutError:
                 continue
 

@@ -73,7 +73,8 @@ class Grants:
     async def known(self) -> None:
         """Returns when it is known what there is; not blocking."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._known.wait(), KNOWN_S)
+            async with asyncio.timeout(KNOWN_S):
+                await self._known.wait()
 
     def mps_lack(self) -> str:
         """Why there is no MPS to be had; "" if there may be."""

@@ -83,8 +83,9 @@ class Gpus:
 
     async def _ask(self, order: bytes) -> Line | None:
         """What the reader answers; None: there is none. It hangs: a line with nothing."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._looked.wait(), ANSWER_S)
+        with suppress(TimeoutError):  # `wait_for` of 3.11 may swallow a cancellation
+            async with asyncio.timeout(ANSWER_S):
+                await self._looked.wait()
         async with self._turn:
             process = self._process
             if process is None or process.stdin is None:
@@ -92,7 +93,8 @@ class Gpus:
             self._answer = asyncio.get_running_loop().create_future()
             process.stdin.write(order + b"\n")
             try:
-                return await asyncio.wait_for(self._answer, ANSWER_S)
+                async with asyncio.timeout(ANSWER_S):
+                    return await self._answer
             except TimeoutError:
                 self._why = f"NVIDIA's driver hasn't answered for {ANSWER_S:g} s"
                 self._tell(News(kind="lost", text=self._why))
