@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_a_model_that_needs_more_memory_than_its_module_may(shared_otter):
-    scarce = ("--set", "modules.asr.memory=150MiB")
+    scarce = ("--set", "modules.asr.memory=150MiB", "--set", "modules.asr.restart=no")
     done = shared_otter("apply", TOPOLOGY, *scarce, code=1)
     assert "asr" in done.stderr
     assert "out of memory" in done.stderr
