@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_a_model_that_needs_more_memory_than_its_module_may(shared_otter):
-    scarce = ("--set", "modules.asr.memory=150MiB")
+    scarce = ("--set", "modules.asr.memory=150MiB", "--set", "modules.asr.restart=no")
     done = shared_otter("apply", TOPOLOGY, *scarce, code=1)
     assert "asr" in done.stderr
     assert "out of memory" in done.stderr
@@ -19,7 +19,3 @@ def test_a_model_that_needs_more_memory_than_its_module_may(shared_otter):
     (module,) = shared_otter.json("status")["modules"]
     assert module["state"] == "failed"
     assert "out of memory" in module["reason"]
-    # The same mesh with enough of it hears what is said.
-    shared_otter("apply", TOPOLOGY)
-    shared_otter.wait_state("speech-to-text", "asr", "done")
-    assert "heard: What animal is it?" in shared_otter("logs").stdout
