@@ -177,11 +177,9 @@ class AgentClient(Meshes):
         """What all parts of a mesh on many machines say alike."""
         return await self._get(_mesh(mesh, "directory"), api.Directory)
 
-    async def upload(
-        self, digests: Iterable[str], uploads: Mapping[str, Callable[[], bytes]]
-    ) -> None:
-        """Bring what the agent lacks of some uploads."""
-        await self._bring({d: uploads[d] for d in sorted(digests) if d in uploads})
+    async def upload(self, some: Iterable[str], uploads: Mapping[str, Callable[[], bytes]]) -> None:
+        """Bring what the agent lacks of some uploads, by their digests."""
+        await self._bring({d: uploads[d] for d in sorted(some) if d in uploads})
 
     async def _bring(self, uploads: Mapping[str, Callable[[], bytes]]) -> None:
         for digest, content in uploads.items():

@@ -155,6 +155,23 @@ def test_a_builder_makes_it_for_machines_that_can_not(trio, mesh):
     assert json.loads(otterctl(trio, "status", "--json"))["state"] == "ready"
 
 
+def test_hosts_are_placed_where_the_images_of_their_modules_are(trio, mesh):
+    """Each machine's engine is asked; it is the last of them that has this one."""
+    make(trio, "held:1", 5, "lab3")
+    mesh.write_text(
+        'name = "images"\n[hosts.a]\namong = "lab*"\n'
+        '[modules.work]\nimage = "held:1"\nruntime = "docker"\nhost = "a"\n'
+    )
+    planned = json.loads(otterctl(trio, "plan", mesh, "--explain", "--json"))
+    assert planned["machines"] == {"a": "lab3"}
+    (reason,) = planned["hosting"]
+    assert reason["why"] == "costs least there; its images are there, or come with others"
+    assert set(reason["others"]) == {"lab1", "lab2"}
+    for why in reason["others"].values():
+        assert re.fullmatch(r"\d+(kB|MB) more of images would be brought there", why)
+    assert reason["image_bytes"] == 0
+
+
 def test_what_was_sent_is_pruned_by_who_got_it(trio, mesh):
     apply(trio, mesh)
     otterctl(trio, "destroy", "-m", "images", "--yes", "--no-fetch")
