@@ -22,6 +22,7 @@ import otter_agent
 
 _END_S = 5.0
 _WAITING = 8
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 _CREDENTIALS = struct.Struct("=iII")
 """Source: unix(7), `struct ucred`."""
 
@@ -58,16 +59,22 @@ def start(path: Path, package: str, words: Sequence[str], log: str) -> socket.so
 def _spawn(
     listener: socket.socket, path: Path, package: str, words: Sequence[str], log: str
 ) -> None:
-    folder = str(Path(otter_agent.__file__).parent.parent)
     # A log of its own: it outlives the agent, and would hold whatever that one prints to.
     with (path.parent / log).open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", package, *words, str(path)],
+            [sys.executable, "-P", "-S", "-m", package, *words, str(path)],
             stdin=listener.fileno(), stdout=output, stderr=output, start_new_session=True, cwd="/",
-            env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": folder},
+            env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": _python_path()},
         )  # fmt: skip
     # This process's child for as long as this lives: somebody has to take note of its end.
     threading.Thread(target=process.wait, name=f"end of {path.name}", daemon=True).start()
+
+
+def _python_path() -> str:
+    """Where it finds what this process does, without `site`: that takes a sixth of its start."""
+    own = str(Path(otter_agent.__file__).parent.parent)
+    installed = [path for path in sys.path if Path(path).name in _INSTALLED]
+    return os.pathsep.join(dict.fromkeys((own, *installed)))
 
 
 @contextmanager

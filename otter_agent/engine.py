@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -122,6 +123,7 @@ class Engine:
             EngineError: The engine refused or is away.
         """
         with self.errors():
+            self._check_there()
             response = await self.client.session.request(
                 method,
                 f"{_HOST}{path}",
@@ -136,6 +138,11 @@ class Engine:
             yield response
         finally:
             response.close()
+
+    def _check_there(self) -> None:
+        """Whether it has a socket: an agent without an engine looks every second, for ever."""
+        if self.url.startswith(_UNIX):
+            os.stat(self.url.removeprefix(_UNIX))
 
     async def objects(self, response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
         """The JSON objects of a stream, one per line."""

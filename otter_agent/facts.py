@@ -38,6 +38,8 @@ _DEVICES = (
     ("hailo", "dev/hailo*"),
     ("render", "dev/dri/renderD*"),
 )
+_FOLDERS = "dev", "dev/dri"
+_BEGIN = tuple(re.split(r"[\[*]", pattern.rpartition("/")[2])[0] for _, pattern in _DEVICES)
 
 
 def features(known: Mapping[str, str], cgroup: str, cgroup_why: str) -> tuple[api.Feature, ...]:
@@ -80,10 +82,20 @@ def congestion() -> str:
 
 def _found(root: Path) -> Iterator[api.Accelerator]:
     names = _nvidia_names(root)
+    there = [path for folder in _FOLDERS for path in _likely(root / folder)]
     for kind, pattern in _DEVICES:
-        for number, path in enumerate(sorted(root.glob(pattern), key=_by_number)):
+        paths = [path for path in there if path.match(pattern)]
+        for number, path in enumerate(sorted(paths, key=_by_number)):
             name = names.get(number, "") if kind == "nvidia" else ""
             yield api.Accelerator(kind=kind, device=f"/{path.relative_to(root)}", name=name)
+
+
+def _likely(folder: Path) -> list[Path]:
+    """What may be one of them; each status tells of devices, and globs read /dev six times."""
+    try:
+        return [folder / name for name in os.listdir(folder) if name.startswith(_BEGIN)]
+    except OSError:
+        return []
 
 
 def _by_number(path: Path) -> tuple[str, int]:

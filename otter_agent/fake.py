@@ -30,7 +30,7 @@ from otter_agent.network import Network
 from otter_agent.network.scarcity import Scarcity
 from otter_agent.runtimes.fake import FakeRuntime
 from otter_agent.server import serving
-from otter_agent.service import LONGEST_SOCKET_PATH
+from otter_agent.service import LONGEST_SOCKET_PATH, look_seldom_for_garbage
 from otter_agent.state import State
 
 MOST = 4000
@@ -38,6 +38,7 @@ MOST = 4000
 PREFIX = "fake"
 RTT_S = 0.0002
 """What they say of the way to each other: a switch's."""
+RATE_BPS = 10e9
 
 
 class FakeNetwork(Network):
@@ -100,9 +101,17 @@ def machine(number: int, root: Path, agent_id: str) -> Machine:
         stores={"fake": FakeImages()},
         links=Choice(driver=FakeLinks(), why="a fake machine has fake links"),
         networks=lambda: (fact,),
+        underlay=_measured,
         reach=lambda local, remote, mtu: api.Reach(rtt_s=RTT_S, whole=True),
         nvml=lambda: None,
     )
+
+
+def _measured(asked: api.Probing) -> api.Measured:
+    """Nothing is sent: a thousand machines would measure this computer, and for a minute."""
+    if not asked.remote:
+        return api.Measured(port=api.UDP_PORT)
+    return api.Measured(rtt_s=RTT_S, forth_bps=RATE_BPS, back_bps=RATE_BPS)
 
 
 def site(count: int, root: Path) -> str:
@@ -141,6 +150,7 @@ async def serve(count: int, root: Path, ready: Callable[[Path], None]) -> None:
             await stack.enter_async_context(_serving(number, root, group, stop))
         path = root / "site.toml"
         path.write_text(site(count, root))
+        look_seldom_for_garbage()
         ready(path)
         await stop.wait()
 

@@ -38,6 +38,7 @@ from otter_agent.network.probe import addresses, tunnels_problem, udp_tunnels_pr
 from otter_agent.reach import reach
 from otter_agent.runtimes.base import Closes, Runtime, Versioned
 from otter_agent.supervision import PATIENCE, Patience
+from otter_agent.underlay import take_part
 from otter_agent.users import machine_uid
 from otter_agent.version import VERSION
 
@@ -82,6 +83,7 @@ class Machine:
         links: What makes links scarce.
         networks: Tells its addresses.
         reach: Tells how it reaches another machine's address for data.
+        underlay: Measures the network to another machine, or answers one that does.
         nvml: Tells where NVIDIA's library is, if it is.
         limiter: Holds a module that is about to begin to the memory of GPUs that it was given.
         problems: Runtime name -> why it can't be used now ("" if it can); kept by the agent.
@@ -101,6 +103,7 @@ class Machine:
     )
     networks: Callable[[], tuple[api.NetworkFact, ...]] = addresses
     reach: Callable[[str, str, int], api.Reach] = reach
+    underlay: Callable[[api.Probing], api.Measured] = take_part
     nvml: Callable[[], Path | None] = library
     problems: dict[str, str] = field(default_factory=dict)
     features: tuple[api.Feature, ...] = ()

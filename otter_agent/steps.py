@@ -79,15 +79,17 @@ class Steps:
         self, spec: api.MeshSpec, in_use: set[str | None], budgets: BudgetBook
     ) -> None:
         outward = {host.name for host in spec.hosts if host.reaches_out}
-        # Fake modules read none, and a thousand fake machines would write gigabytes.
-        read = not spec.directory or any(module.runtime != "fake" for module in spec.modules)
+        # Fake modules read nothing, and a thousand fake machines would write gigabytes.
+        real = any(module.runtime != "fake" for module in spec.modules)
+        read = real or not spec.directory
         hosts = folders.hosts_file(directory.names(self.machine.layout, spec)) if read else ""
         for module in spec.modules:
             folders.make(
                 self.machine.layout, self.mesh, module.name, hosts,
                 reaches_out=module.host in outward,
             )  # fmt: skip
-        clockfile.ensure(self.machine.layout, spec, time.time())
+        if real:
+            clockfile.ensure(self.machine.layout, spec, time.time())
         shared.make(self.machine.layout, spec)
         cgroups = self.machine.cgroups
         if cgroups is None:

@@ -14,11 +14,13 @@ import contextlib
 import hashlib
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from otter_agent import api
+from otter_agent.errors import AgentError
 
 FOR_S = 5.0
 MOST_BYTES = 4 << 20
@@ -139,6 +141,28 @@ class _End:
             sent += len(row) if aids else len(one)
         for _ in range(3):
             self.tell(to, _END, number)
+
+
+def take_part(asked: api.Probing) -> api.Measured:
+    """Measure with another machine; or listen for some seconds, for who has the key: at which port.
+
+    Raises:
+        AgentError: The address is none of this machine's.
+    """
+    if asked.remote:
+        return measure(asked.local, (asked.remote, asked.port), asked.key, asked.mtu)
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        made.bind((asked.local, 0))
+    except OSError as error:
+        made.close()
+        why = f"udp {asked.local}: {(error.strerror or str(error)).lower()}"
+        raise AgentError("bad-request", why) from error
+    port: int = made.getsockname()[1]
+    work = (made, asked.key, asked.mtu)
+    name = f"underlay {asked.local}:{port}"
+    threading.Thread(target=answer, args=work, name=name, daemon=True).start()
+    return api.Measured(port=port)
 
 
 def answer(sock: socket.socket, key: str, mtu: int, for_s: float = FOR_S) -> None:

@@ -18,6 +18,8 @@ from otter_ctl.many import Answers, each
 TRIES = 8
 QUESTIONS = 800
 """Of many machines each is asked less often, so that all together are asked no more than that."""
+FEW_TRIES = 2
+"""Where nothing goes by the answer but what is shown."""
 AT_ONCE = 16
 """Machines: of more, answers would wait for this computer, and say so much less."""
 
@@ -38,9 +40,9 @@ class Offset:
         return wall_s - self.offset_s
 
 
-async def measure_all(agents: Mapping[str, AgentClient]) -> Answers[Offset]:
-    """Ask several."""
-    tries = max(1, min(TRIES, QUESTIONS // max(1, len(agents))))
+async def measure_all(agents: Mapping[str, AgentClient], most: int = TRIES) -> Answers[Offset]:
+    """Ask several, each so often at most."""
+    tries = max(1, min(most, QUESTIONS // max(1, len(agents))))
     return await each(agents, lambda name, agent: measure(agent, tries), at_once=AT_ONCE)
 
 

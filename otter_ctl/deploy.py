@@ -71,6 +71,13 @@ class Prepared:
             changes=[] if same else self.changes,
         )
 
+    def told(self) -> list[api.Info]:
+        """What the machines of the parts said of themselves, under their names here."""
+        infos = {name: self.infos[name] for name in sorted(self.parts)}
+        return [
+            i if n == LOCAL else msgspec.structs.replace(i, machine=n) for n, i in infos.items()
+        ]
+
     @property
     def nothing_to_do(self) -> bool:
         """All is as asked, and well."""

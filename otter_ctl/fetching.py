@@ -141,11 +141,19 @@ async def _timeline(client: Meshes, spec: api.MeshSpec, folder: RunFolder) -> No
         folder.write("timeline.csv", b"".join(chunks))
 
 
-async def facts(client: Meshes, status: api.MeshStatus) -> dict[str, Any]:
-    """What is needed to know what ran: `run.json`, see docs/data.md."""
+async def facts(
+    client: Meshes, status: api.MeshStatus, known: Sequence[api.Info] = ()
+) -> dict[str, Any]:
+    """What is needed to know what ran: `run.json`, see docs/data.md.
+
+    Args:
+        client: Who is asked about its machines.
+        status: Of the mesh.
+        known: What its machines said of themselves a moment ago; none: they are asked.
+    """
     spec = status.spec
     asked = {module.name: module for module in spec.modules}
-    infos = [msgspec.to_builtins(info) for info in await client.infos(spec.name)]
+    infos = [msgspec.to_builtins(info) for info in known or await client.infos(spec.name)]
     for info in infos:
         for name in ("pid", "root"):
             info.pop(name, None)

@@ -284,6 +284,12 @@ class Places:
                     raise found.lost[away.machine]
         return self._seats[mesh].get(module) or next(iter(found.parts))  # it says what is wrong
 
+    def is_played(self, mesh: str) -> bool:
+        """Whether something of a mesh changes by itself, as far as is known."""
+        found = self._found.get(mesh)
+        timelines = [part.spec.timeline for part in found.parts.values()] if found else []
+        return not timelines or any(t != api.TimelineSpec() for t in timelines)
+
     async def client_of(self, mesh: str, name: str) -> AgentClient:
         """The agent of one machine of a mesh."""
         return await self._client(mesh, name)

@@ -16,6 +16,20 @@
 Nothing else spawns a process, and no device ever appears in the machine's own namespace.
 """
 
-from otter_agent.network.network import Network
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from otter_agent.network.network import Network
 
 __all__ = ["Network"]
+
+
+def __getattr__(name: str) -> object:
+    """`Network` when it is first asked for: processes beside the agent need its parts alone."""
+    if name != "Network":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from otter_agent.network.network import Network
+
+    return Network

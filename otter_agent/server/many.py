@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-import socket
-import threading
 import time
 
 import msgspec
 from aiohttp import web
 
-from otter_agent import api, underlay
+from otter_agent import api
 from otter_agent.errors import AgentError
 from otter_agent.server.common import AGENT, answer, number
 from otter_agent.turns import Turns
@@ -66,29 +64,9 @@ async def _underlay(request: web.Request) -> web.Response:
         _address(address)
     if not _KEY.fullmatch(asked.key) or not 576 <= asked.mtu <= 65535:
         raise AgentError("bad-request", "a key is 32 hex digits, an MTU 576 to 65535 bytes")
-    if not asked.remote:
-        return answer(api.Measured(port=_answering(asked)))
-    if not 0 < asked.port < 65536:
+    if asked.remote and not 0 < asked.port < 65536:
         raise AgentError("bad-request", f"port {asked.port}")
-    where = asked.remote, asked.port
-    found = await asyncio.to_thread(underlay.measure, asked.local, where, asked.key, asked.mtu)
-    return answer(found)
-
-
-def _answering(asked: api.Probing) -> int:
-    """Listens for some seconds, for who has the key; at which port."""
-    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        made.bind((asked.local, 0))
-    except OSError as error:
-        made.close()
-        why = f"udp {asked.local}: {(error.strerror or str(error)).lower()}"
-        raise AgentError("bad-request", why) from error
-    port: int = made.getsockname()[1]
-    work = (made, asked.key, asked.mtu)
-    name = f"underlay {asked.local}:{port}"
-    threading.Thread(target=underlay.answer, args=work, name=name, daemon=True).start()
-    return port
+    return answer(await asyncio.to_thread(request.app[AGENT].machine.underlay, asked))
 
 
 def _address(text: str) -> None:

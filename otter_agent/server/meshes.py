@@ -72,13 +72,16 @@ async def _mesh(request: web.Request) -> web.Response:
     book = agent.links(request.match_info["mesh"])
     await book.look_again()
     await agent.fidelity(request.match_info["mesh"]).look_if_begun()
-    counters = await asyncio.to_thread(book.count)
     status = agent.mesh(request.match_info["mesh"])
-    found = await asyncio.to_thread(streams.stream_statuses, agent.machine.layout, status.spec)
-    links = counted(status.links, counters)
-    states = await asyncio.to_thread(agent.machine.network.tunnels, status.spec)
-    links = told(links, status.spec, states)
-    return answer(msgspec.structs.replace(status, streams=found, links=links))
+    spec, machine = status.spec, agent.machine
+
+    def looked() -> api.MeshStatus:
+        links = counted(status.links, book.count())
+        links = told(links, spec, machine.network.tunnels(spec))
+        found = streams.stream_statuses(machine.layout, spec)
+        return msgspec.structs.replace(status, streams=found, links=links)
+
+    return answer(await asyncio.to_thread(looked))
 
 
 async def _directory(request: web.Request) -> web.Response:

@@ -83,14 +83,16 @@ class Talk:
         self._written: dict[str, tuple[float, float | None]] | None = None
         self._written_s = -math.inf
         self._too_much = self._up = False
+        self._real = True
         self.heard: Callable[[str, News], None] = lambda machine, news: None
         self.take(spec)
 
     def take(self, spec: api.MeshSpec) -> None:
         """Another topology holds; conversations with machines that stay go on."""
         self._spec = spec
-        real = not spec.modules or any(m.runtime != "fake" for m in spec.modules)
-        talks = {o.machine: o.talk for o in spec.away if o.talk is not None and real}
+        # Fake modules read no clock, and have no network to talk through.
+        self._real = not spec.modules or any(m.runtime != "fake" for m in spec.modules)
+        talks = {o.machine: o.talk for o in spec.away if o.talk is not None and self._real}
         for machine in [m for m, line in self._lines.items() if talks.get(m) != line.tunnel]:
             self._lines.pop(machine).close()
         for machine, tunnel in talks.items():
@@ -242,6 +244,8 @@ class Talk:
 
     async def _write(self) -> None:
         """Tell modules how clocks stand, where that has changed."""
+        if not self._real:
+            return
         now, spec = _now(), self._spec
         mine = self.clock()
         clock = (0.0, None) if mine is None else (mine.offset_s, mine.error_s)

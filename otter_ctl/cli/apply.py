@@ -152,7 +152,7 @@ def command(
                     )
             finally:
                 folder.drop_if_empty()
-            folder.note(await facts(client, status))
+            folder.note(await facts(client, status, prepared.told()))
             return prepared, status
 
     with located(topology):

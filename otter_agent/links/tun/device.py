@@ -20,8 +20,6 @@ import time
 
 from otter_agent.errors import NetworkError
 from otter_agent.network import carrier
-from otter_agent.network.messages import Request
-from otter_agent.network.netlink import Netlink
 
 HEADER_BYTES = 10
 WAITING_PACKETS = 4096
@@ -143,6 +141,10 @@ def _attached(name: str, index: int = 0) -> int:
 
 def _set_queue(name: str) -> None:
     """By netlink: the ioctl for it is root's of the machine only, not of a user namespace."""
+    # The helper makes none, and starts a twelfth sooner without what is needed for that.
+    from otter_agent.network.messages import Request
+    from otter_agent.network.netlink import Netlink
+
     body = _LINK.pack(socket.if_nametoindex(name)) + _LENGTH.pack(8, _IFLA_TXQLEN, WAITING_PACKETS)
     with Netlink() as netlink:
         netlink.send([Request(_RTM_NEWLINK, 0, body, "set the queue")], name)

@@ -41,6 +41,10 @@ async def test_of_many_machines_each_is_asked_for_the_time_less_often():
     few = {str(n): Clock() for n in range(3)}
     await measure_all(few)  # type: ignore[arg-type]
     assert {clock.asked for clock in few.values()} == {TRIES}
+    for clock in few.values():
+        clock.asked = 0
+    await measure_all(few, 2)  # type: ignore[arg-type]
+    assert {clock.asked for clock in few.values()} == {2}
     many = {str(n): Clock() for n in range(400)}
     await measure_all(many)  # type: ignore[arg-type]
     assert {clock.asked for clock in many.values()} == {QUESTIONS // 400}
