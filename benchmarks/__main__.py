@@ -26,6 +26,7 @@ BENCHMARKS = {
     "ai-memory": "benchmarks.ai.memory",
     "ai-repeat": "benchmarks.ai.repeat",
     "ai-turns": "benchmarks.ai.turns",
+    "budgets": "benchmarks.budgets",
     "capacity": "benchmarks.capacity",
     "cli": "benchmarks.cli",
     "containers": "benchmarks.containers",

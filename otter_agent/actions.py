@@ -18,6 +18,7 @@ from otter_agent.book import Book
 from otter_agent.budgets.subjects import Subject
 from otter_agent.build_log import BuildLogFile
 from otter_agent.errors import AgentError, ImageError, explained
+from otter_agent.network import rates
 from otter_agent.part import Part
 from otter_agent.runtimes.base import Phase, threads_of
 from otter_agent.steps import AT_ONCE, STOP_GRACE_S, Steps, patient
@@ -145,10 +146,21 @@ class Actions:
         """
         budget = self._book.budget_of(module.name)
         await self._steps.update(module, budget)
+        if part.connected:
+            await self._rate(module, part, budget, must=True)
         part.budget = budget
         if part.limits_error:
             part.overdue = "" if part.overdue == part.limits_error else part.overdue
             part.limits_error, part.retry_at = "", 0.0
+
+    async def _rate(
+        self, module: api.ModuleSpec, part: Part, budget: api.Budget, *, must: bool
+    ) -> None:
+        """Limit what it sends and receives; `must`: also where nothing is asked (any more)."""
+        host = self._book.budgets.of(Subject("host", module.host))
+        pid = part.instance.pid if part.instance is not None else None
+        if must or rates.of(budget) or rates.of(host):
+            await self._steps.rate(module, pid, budget, host)
 
     async def _go_on(self, name: str, part: Part) -> None:
         """What is held up can't end in its own way."""
@@ -174,8 +186,9 @@ class Actions:
         memory = self._book.memory[module.name]
         self._book.remember(module.name, replace(memory, artifact=part.artifact.digest))
         budget = self._book.budget_of(module.name)
-        host = self._book.budgets.of(Subject("host", module.host))
-        threads = threads_of(budget.cpu, host.cpu)
+        asked = self._book.budgets.of
+        host, own = asked(Subject("host", module.host)), asked(Subject("module", module.name))
+        threads = threads_of(own.cpu, host.cpu)
         part.now_is(await self._steps.create(module, part.artifact, budget, threads))
         part.budget = budget
         part.host = module.host
@@ -191,18 +204,28 @@ class Actions:
         if not self._book.memory[module.name].armed:  # started by somebody else, or adopted
             self._arm(module.name)
         cut = self._book.links.needs_cutting
+        adopted = part.instance.phase is Phase.RUNNING
         part.now_is(await self._steps.connect(spec, module, part.instance, cut=cut))
+        try:
+            await self._rate(module, part, self._book.budget_of(module.name), must=adopted)
+        except OtterError as error:
+            if not spec.allow_degraded:
+                raise
+            part.overdue = part.limits_error = str(error)
         part.connected = part.instance is not None and part.instance.phase is Phase.RUNNING
 
     async def _account(self, module: api.ModuleSpec, part: Part) -> None:
         instance, book = part.instance, self._book
         before = book.memory[module.name]
+        oom = ""
+        if instance is not None and instance.oom_killed:
+            oom = await asyncio.to_thread(book.budgets.memory_text, module.name)
         memory = supervision.account(
             module,
             before,
             instance.exit_code if instance else None,
             time.time(),
-            oom=instance is not None and instance.oom_killed,
+            oom=oom,
             gone=instance is None,
             patience=book.patience,
         )

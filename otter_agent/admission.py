@@ -5,16 +5,20 @@ What counts is what hosts ask for; a host without a budget holds nothing, it tak
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from net.units import format_size
 from otter_agent import api
+from otter_agent.budgets.asking import Asked
 from otter_agent.errors import AgentError
 from otter_agent.users import user_name
 
 _ROUNDING = 1e-6
 """Cores: sums of decimal fractions are never exact."""
+
+_ANY = api.Hardness()
+"""Cores as they are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,11 @@ class Holding:
     overcommit: bool = False
 
     @classmethod
-    def of(cls, spec: api.MeshSpec, owner: int | None = None) -> Holding:
-        """Of a mesh."""
-        cpu = sum(host.cpu or 0.0 for host in spec.hosts)
+    def of(
+        cls, spec: api.MeshSpec, owner: int | None = None, machine: api.Hardness = _ANY
+    ) -> Holding:
+        """Of a mesh; `machine`: what its cores are worth."""
+        cpu = sum((host.cpu or 0.0) * machine.scale(host.speed) for host in spec.hosts)
         memory = sum(host.memory_bytes or 0 for host in spec.hosts)
         return cls(spec.name, owner, cpu, memory, spec.overcommit)
 
@@ -118,6 +124,51 @@ def admit_gpus(spec: api.MeshSpec, gpus: Sequence[api.GpuFact], why: str) -> Non
     """
     if problem := api.no_gpus(spec, gpus, why):
         raise AgentError(problem.code, problem.message, hint=problem.hint)
+
+
+def admit_scarcity(spec: api.MeshSpec, machine: api.Hardness, no_disks: Callable[[], str]) -> None:
+    """Refuse cores that are faster than the machine's, and limits of disks that it hasn't got.
+
+    Args:
+        spec: What is asked for.
+        machine: What its cores are worth, measured if anybody wants to know.
+        no_disks: Says why disks can't be limited; asked only if somebody wants that.
+
+    Raises:
+        AgentError: `unsupported-budget`.
+    """
+    problem = api.too_slow(spec, machine)
+    if (
+        machine.speed is None
+        and not spec.allow_degraded
+        and (asking := next(api.speeds(spec), None))
+    ):
+        who = f"mesh {spec.name}: {asking[0]} asks for cores of speed {asking[1]:g}"
+        why = f"{who}: how fast this machine's are can't be measured"
+        raise AgentError("unsupported-budget", why, hint="allow_degraded = true has these")
+    if problem is None and (
+        any(map(_asks_disks, spec.hosts)) or any(map(_asks_disks, spec.modules))
+    ):
+        why = no_disks()
+        problem = api.no_disks(spec, why) if why else None
+    if problem is not None:
+        raise AgentError(problem.code, problem.message, hint=problem.hint)
+
+
+def admit_disks(spec: api.MeshSpec, changes: Iterable[Asked], no_disks: Callable[[], str]) -> None:
+    """Refuse limits of disks by hand where they can't be had; arguments and errors as above."""
+    asking = [
+        subject
+        for asked in changes
+        if any(asked.change.values.get(name) is not None for name in api.DISKS)
+        for subject in asked.subjects
+    ]
+    if asking and not spec.allow_degraded and (why := no_disks()):
+        raise AgentError("unsupported-budget", f"{asking[0]} can't have the io asked: {why}")
+
+
+def _asks_disks(item: api.HostSpec | api.ModuleSpec) -> bool:
+    return api.asks_disks(api.asked_of(item))
 
 
 def _holds(holding: Holding) -> str:

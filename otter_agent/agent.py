@@ -21,10 +21,10 @@ from collections.abc import (
 from typing import Any
 
 from otter_agent import api, dev, folders, mounts
-from otter_agent.admission import Holding, admit, admit_gpus, admit_without_budgets
-from otter_agent.budgets.asking import resolve as resolve_budgets
+from otter_agent.admission import Holding, admit, admit_gpus, admit_scarcity, admit_without_budgets
 from otter_agent.budgets.book import BudgetBook
-from otter_agent.budgets.subjects import with_hosts, with_shares
+from otter_agent.budgets.byhand import Hands
+from otter_agent.budgets.subjects import with_shares
 from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
 from otter_agent.fidelity.watch import Watch
@@ -177,9 +177,10 @@ class Agent:
         mounts.check(machine.layout, spec, machine.settings(), machine.config.mount_roots)
         admit_without_budgets(spec, machine.no_budgets)
         admit_gpus(spec, machine.grants.facts, machine.grants.why)
+        admit_scarcity(spec, machine.hardness, lambda: machine.no_disks)
         admit(
-            Holding.of(spec),
-            Holding.of(before.spec) if before else None,
+            self._holding(spec),
+            self._holding(before.spec) if before else None,
             [h for h in self.holdings() if h.mesh != spec.name],
             machine.room,
         )
@@ -190,7 +191,15 @@ class Agent:
     def holdings(self) -> list[Holding]:
         """What each mesh holds of the machine; those that go make room already."""
         meshes = [d for d in self._state_meshes() if not d.destroying]
-        return [Holding.of(d.spec, d.owner) for d in meshes]
+        return [self._holding(d.spec, d.owner) for d in meshes]
+
+    def _holding(self, spec: api.MeshSpec, owner: int | None = None) -> Holding:
+        return Holding.of(spec, owner, self.machine.hardness)
+
+    async def measure_for(self, spec: api.MeshSpec) -> None:
+        """Find out how fast this machine's cores are, if a mesh wants to know."""
+        if any(api.speeds(spec)):
+            await asyncio.to_thread(self.machine.speed.value)
 
     def put_source(
         self, mesh: str, module: str, change: api.SourceChange, by: int | None
@@ -285,19 +294,9 @@ class Agent:
             AgentError: `not-found`, `bad-request`, `overcommit`, `destroying`: nothing was changed.
         """
         keeper = self._lasting(mesh)
-        spec, book = keeper.desired.spec, keeper.budgets
-
-        def admitted(hosts: Mapping[str, api.Budget]) -> None:
-            others = [h for h in self.holdings() if h.mesh != mesh]
-            now = book.hosts()
-            wanted, had = with_hosts(spec, {**now, **hosts}), with_hosts(spec, now)
-            admit(Holding.of(wanted), Holding.of(had), others, self.machine.room)
-
-        asked = resolve_budgets(changes, book.all(), mesh)
-        if check:
-            return [book.status(subject) for subject in book.shaped(asked, admitted)]
-        named = await book.shape(asked, user_name(by), admitted)
-        return [book.status(subject, error) for subject, error in named.items()]
+        others = [h for h in self.holdings() if h.mesh != mesh]
+        hands = Hands(self.machine, keeper.budgets, keeper.desired.spec, others)
+        return await (hands.check(changes) if check else hands.shape(changes, user_name(by)))
 
     def owner_of(self, mesh: str) -> int | None:
         """The uid of who made a mesh; None: unknown, or there is no such mesh."""

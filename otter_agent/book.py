@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from otter_agent import api, states
+from otter_agent import api, states, storage
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.budgets.subjects import Subject
 from otter_agent.fidelity.watch import Watch as FidelityWatch
 from otter_agent.links.book import LinkBook
 from otter_agent.links.ways import Way
 from otter_agent.machine import Machine
+from otter_agent.network import names, rates
 from otter_agent.part import Part
 from otter_agent.reconcile import Observed, Seen, Wanted
 from otter_agent.routing import Down, Routing
@@ -116,7 +117,16 @@ class Book:
         self._emit = emit
         choice = machine.links_of(desired.spec)
         self.links = LinkBook(choice, machine.agent_id, desired.spec, state, self.tell)
-        self.budgets = BudgetBook(machine.cgroups, desired.spec, state, self.tell)
+        self.budgets = BudgetBook(
+            machine.cgroups,
+            desired.spec,
+            state,
+            self.tell,
+            worth=machine.worth,
+            no_disks=lambda: machine.no_disks,
+            rates=self._rates,
+            space=lambda module: storage.held(machine.layout.module(self.name, module)),
+        )
         self.budgets.turns = lambda module: machine.leases.weight(f"{desired.spec.name}/{module}")
         self.routing = Routing(
             lambda: self.desired.spec, self._down, self.links.settle, self.tell, self._reroute
@@ -162,6 +172,20 @@ class Book:
     def _turned(self) -> None:
         self.routing.turned()
         self.talk.poke()
+
+    def _rates(self, subject: Subject) -> tuple[float | None, float | None]:
+        """What a host or a module may receive and send, read back."""
+        agent_id = self.machine.agent_id
+        if subject.kind == "host":
+            router = names.namespace(agent_id, self.name, subject.name)
+            found = rates.read_host(router, f"{self.name}/{subject.name}")
+        else:
+            part, module = self.parts.get(subject.name), self.wanted.modules.get(subject.name)
+            pid = part.instance.pid if part is not None and part.instance is not None else None
+            if pid is None or module is None or module.runtime == "fake":
+                return None, None
+            found = rates.plugged(agent_id, self.name, module, pid).read()
+        return found.in_bps, found.out_bps
 
     def _around_player(self, machine: Machine, state: State) -> Around:
         blobs = machine.layout.blobs
@@ -315,8 +339,8 @@ class Book:
         )
 
     def budget_of(self, module: str) -> api.Budget:
-        """The limits that are asked of a module now."""
-        return self.budgets.of(Subject("module", module))
+        """The limits that a module is to have now, in this machine's cores."""
+        return self.budgets.granted(Subject("module", module))
 
     def _observed(self, name: str) -> Seen:
         seen = self.seen(self.parts[name])

@@ -8,6 +8,7 @@ ContainerError
 ImageError          carries the last lines of the build
 NetworkError
 CgroupError
+StorageError
 """
 
 from __future__ import annotations
@@ -71,6 +72,18 @@ class NetworkError(DriverError):
 
 class CgroupError(DriverError):
     """A budget could not be set or read back."""
+
+
+class StorageError(DriverError):
+    """A work folder that holds so much and no more could not be made.
+
+    Args:
+        path: Which.
+        why: What failed.
+    """
+
+    def __init__(self, path: object, why: str) -> None:
+        super().__init__("storage", "make", str(path), why)
 
 
 def explained(error: Exception) -> OtterError:

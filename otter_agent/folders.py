@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from otter_agent import api
+from otter_agent import api, storage
 from otter_agent.errors import AgentError
 from otter_agent.layout import Layout, ModulePaths
 from otter_agent.network.outside import resolver
@@ -63,12 +63,17 @@ def fill(layout: Layout, mesh: str, module: api.ModuleSpec, wiring: api.Wiring) 
 
     Raises:
         AgentError: A file's upload is gone (`code` is `missing-blobs`).
+        StorageError: A work folder that holds so much and no more can't be had.
     """
     paths = layout.module(mesh, module.name)
+    storage.unmount(paths.work)
+    paths.volume.unlink(missing_ok=True)
     for folder in (paths.work, paths.state):
         remove_tree(folder)
         folder.mkdir(parents=True)
         folder.chmod(0o777)
+    if module.storage_bytes is not None and module.runtime != "fake":
+        storage.make(paths, module.storage_bytes, contained=module.runtime == "docker")
     for file in module.files:
         source = layout.blobs / file.blob
         if not source.exists():
@@ -101,4 +106,7 @@ def clear_ready(paths: ModulePaths) -> None:
 def remove(layout: Layout, mesh: str, module: str | None = None) -> None:
     """Remove a module's folders, or all of a mesh."""
     target = layout.meshes / mesh
-    remove_tree(target / module if module else target)
+    target = target / module if module else target
+    for work in [target / "work"] if module else target.glob("*/work"):
+        storage.unmount(work)
+    remove_tree(target)

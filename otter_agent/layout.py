@@ -30,6 +30,11 @@ class ModulePaths:
         return self.base / "wiring"
 
     @property
+    def volume(self) -> Path:
+        """The file that holds `work` where that may hold so much and no more."""
+        return self.base / "work.img"
+
+    @property
     def state(self) -> Path:
         """`/run/otter-state` in a container: `ready`, `streams.json`, `messages.csv`.
 
@@ -130,6 +135,11 @@ class Layout:
     def database(self) -> Path:
         """Desired and supervised state (sqlite)."""
         return self.lib / "state.sqlite"
+
+    @property
+    def speed(self) -> Path:
+        """How fast this machine's cores are (JSON)."""
+        return self.lib / "speed.json"
 
     @property
     def turns(self) -> Path:

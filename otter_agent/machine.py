@@ -37,6 +37,7 @@ from otter_agent.network import Network
 from otter_agent.network.probe import addresses, tunnels_problem, udp_tunnels_problem
 from otter_agent.reach import reach
 from otter_agent.runtimes.base import Closes, Runtime, Versioned
+from otter_agent.speed import Speed
 from otter_agent.supervision import PATIENCE, Patience
 from otter_agent.underlay import take_part
 from otter_agent.users import machine_uid
@@ -110,6 +111,7 @@ class Machine:
     limiter: Callable[[str, str, int], Awaitable[None]] = _no_limits
     _leases: Leases | None = None
     _grants: Grants | None = None
+    _speed: Speed | None = None
 
     @property
     def leases(self) -> Leases:
@@ -189,6 +191,29 @@ class Machine:
         return self.problems.get("cgroups", "no control groups") if self.cgroups is None else ""
 
     @property
+    def speed(self) -> Speed:
+        """How fast a core of it is."""
+        if self._speed is None:
+            self._speed = Speed(self.layout.speed)
+        return self._speed
+
+    @property
+    def hardness(self) -> api.Hardness:
+        """What its cores are worth, as far as is known."""
+        return api.Hardness(speed=self.speed.known, cpus=self.room.cpus)
+
+    def worth(self, asked: float | None = None) -> api.Hardness:
+        """The same for who asks for cores of a speed: measured if it has to be, blocking."""
+        if asked is not None:
+            self.speed.value()
+        return self.hardness
+
+    @property
+    def no_disks(self) -> str:
+        """Why what is read from and written to disks can't be limited; "" if it can."""
+        return self.no_budgets or (self.cgroups.no_disks() if self.cgroups is not None else "")
+
+    @property
     def room(self) -> Room:
         """What there is to be shared out."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -207,6 +232,7 @@ class Machine:
             engine=engine.version if isinstance(engine, Versioned) else "",
             features=self.features,
             devices=devices(),
+            speed=self.speed.known,
         )
 
     def info(self, held: Iterable[Holding] = ()) -> api.Info:
@@ -242,6 +268,8 @@ class Machine:
             devices=devices(),
             congestion=congestion(),
             held=tuple(api.Held(mesh=h.mesh, cpu=h.cpu, memory_bytes=h.memory_bytes) for h in held),
+            speed=self.speed.known,
+            disks_why=self.no_disks,
             udp_tunnels=self.problems.get("network") or self.problems.get("udp tunnels", ""),
             udp_port=self.udp_port,
             gpu_facts=self.grants.facts,

@@ -19,6 +19,7 @@ import msgspec
 
 from net.links.spec import LinkSpec
 from otter_agent import api
+from otter_agent.budgets.subjects import FIELDS
 from otter_agent.runtimes.base import Instance, Phase
 from otter_agent.supervision import Supervision
 
@@ -183,7 +184,7 @@ class Decision:
 
 
 def _folders_digest(spec: api.MeshSpec) -> str:
-    hosts = [(h.name, h.cpu, h.memory_bytes, h.reaches_out) for h in spec.hosts]
+    hosts = [(h.name, api.asked_of(h), h.reaches_out) for h in spec.hosts]
     modules = [(m.name, m.host) for m in spec.modules]
     shared = {end.stream for m in spec.modules for end in m.streams_in if end.transport == "shm"}
     names = spec.directory or sorted(spec.names.items())
@@ -193,7 +194,8 @@ def _folders_digest(spec: api.MeshSpec) -> str:
 
 def _network_digest(spec: api.MeshSpec) -> str:
     """Of all that the network is made from: budgets are the folders' affair."""
-    hosts = [msgspec.structs.replace(h, cpu=None, memory_bytes=None) for h in spec.hosts]
+    nothing = dict.fromkeys(FIELDS)
+    hosts = [msgspec.structs.replace(h, **nothing) for h in spec.hosts]
     changed = spec.timeline.links()
     links = [
         (x.name, x.a, x.b, _is_asked(x.forward), _is_asked(x.reverse), x.name in changed, x.tunnel)
@@ -220,7 +222,7 @@ def _outside_digest(spec: api.MeshSpec) -> str:
 
 def budget_of(module: api.ModuleSpec) -> api.Budget:
     """The limits a module asks for."""
-    return api.Budget(cpu=module.cpu, memory_bytes=module.memory_bytes, gpu_share=module.gpu_share)
+    return api.asked_of(module)
 
 
 def reconcile(

@@ -86,7 +86,7 @@ def module_statuses(view: MeshView) -> tuple[api.ModuleStatus, ...]:
 def mesh_summary(view: MeshView, excess: str, asker: int | None) -> api.MeshSummary:
     """One line of `ls`, for the user who asks."""
     spec, owner = view.desired.spec, view.desired.owner
-    held = Holding.of(spec)
+    held = Holding.of(spec, machine=view.budgets.machine)
     ready = sum(state in ("ready", "done") for state, _ in view.states.values())
     return api.MeshSummary(
         mesh=spec.name,
@@ -121,6 +121,7 @@ def _host(machine: str, budgets: BudgetBook, host: api.HostSpec) -> api.HostStat
         layers=told.layers,
         reverts_in_s=told.reverts_in_s,
         error=told.error,
+        note=told.note,
     )
 
 
@@ -157,6 +158,7 @@ def _module(
         in_force=in_force,
         layers=view.budgets.layers(subject),
         reverts_in_s=view.budgets.reverts_in_s(subject),
+        note=view.budgets.note(subject),
         log_tail=(part.error_tail or kept.log_tail) if troubled else (),
         image=part.artifact.digest if part.artifact else kept.artifact,
         gpu=gpu,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from net.errors import DriverError, OtterError
-from otter_agent import api, dev, directory, folders, mounts, shared
+from otter_agent import api, dev, directory, folders, mounts, shared, storage
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.errors import NetworkError
 from otter_agent.images import weights
@@ -27,7 +27,7 @@ from otter_agent.leasing.members import member
 from otter_agent.links.book import LinkBook
 from otter_agent.links.netem import segments
 from otter_agent.machine import Machine
-from otter_agent.network import names
+from otter_agent.network import names, rates
 from otter_agent.runtimes.base import (
     Artifact,
     GivesGpus,
@@ -215,7 +215,10 @@ class Steps:
 
     async def start(self, module: api.ModuleSpec) -> Instance:
         """A new life, held before its first instruction."""
-        folders.clear_ready(self.machine.layout.module(self.mesh, module.name))
+        paths = self.machine.layout.module(self.mesh, module.name)
+        folders.clear_ready(paths)
+        if module.storage_bytes is not None and module.runtime != "fake":
+            await asyncio.to_thread(storage.again, paths)
         return await self.machine.runtimes[module.runtime].start(self.key(module.name))
 
     async def halt(self, module: api.ModuleSpec) -> Instance:
@@ -291,6 +294,14 @@ class Steps:
                 target = f"{self.mesh}/{module.name}"
                 await asyncio.to_thread(segments.limit_module, instance.pid, target, shaped=True)
         return await self.machine.runtimes[module.runtime].release(self.key(module.name))
+
+    async def rate(
+        self, module: api.ModuleSpec, pid: int | None, own: api.Budget, host: api.Budget
+    ) -> None:
+        """What a plugged module sends and receives, and all of its host's together."""
+        if module.runtime != "fake" and pid is not None:
+            plugged = rates.plugged(self.machine.agent_id, self.mesh, module, pid)
+            await asyncio.to_thread(plugged.limit, rates.of(own), rates.of(host))
 
     async def update(self, module: api.ModuleSpec, budget: api.Budget) -> None:
         """New limits for a running instance."""

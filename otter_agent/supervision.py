@@ -125,7 +125,7 @@ def account(
     exit_code: int | None,
     now: float,
     *,
-    oom: bool = False,
+    oom: str = "",
     gone: bool = False,
     patience: Patience = PATIENCE,
 ) -> Supervision:
@@ -136,7 +136,7 @@ def account(
         memory: Before the exit.
         exit_code: None: it can't be known.
         now: Unix seconds.
-        oom: It was killed for memory.
+        oom: It was killed for memory: what was asked and used; "": it wasn't.
         gone: There is nothing left of it: somebody else removed it.
         patience: The policy's times.
     """
@@ -148,7 +148,7 @@ def account(
         return replace(base, outcome="done", reason="", streak=0)
     healthy = memory.started_at and now - memory.started_at >= patience.healthy_s
     streak = 1 if healthy else memory.streak + 1
-    reason = "removed from outside" if gone else _exit_reason(exit_code, oom, module)
+    reason = "removed from outside" if gone else _exit_reason(exit_code, oom)
     if module.restart == "no":
         return replace(base, outcome="failed", reason=reason, streak=streak)
     if streak >= patience.failures and module.restart != "always":
@@ -189,9 +189,9 @@ def again(
     )
 
 
-def _exit_reason(exit_code: int | None, oom: bool, module: api.ModuleSpec) -> str:
+def _exit_reason(exit_code: int | None, oom: str) -> str:
     if oom:
-        return f"killed: out of memory (limit {module.memory_bytes or 'of its host'} bytes)"
+        return f"killed: out of memory ({oom})"
     if exit_code is None:
         return "ended, exit status unknown"
     if exit_code > 128:

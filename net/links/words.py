@@ -71,18 +71,35 @@ def name_of(field: str) -> str:
     return _FORMS[field][0] or field if field in _FORMS else field
 
 
+_BUDGET: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "cpu": ("cpu", lambda cores: f"{cores:.4g}"),
+    "speed": ("speed", lambda speed: f"{speed:.3g}"),
+    "memory_bytes": ("memory", format_size),
+    "read_bytes_per_s": ("read", lambda size: f"{format_size(size)}/s"),
+    "write_bytes_per_s": ("write", lambda size: f"{format_size(size)}/s"),
+    "read_iops": ("reads", lambda count: f"{count}/s"),
+    "write_iops": ("writes", lambda count: f"{count}/s"),
+    "in_bps": ("in", format_rate),
+    "out_bps": ("out", format_rate),
+    "storage_bytes": ("storage", format_size),
+    "gpu_share": ("gpu share", lambda share: f"{share * 100:.3g}%"),
+}
+_ALWAYS = ("cpu", "memory_bytes")
+"""Of a whole budget: that these have no limit is said, of the others not."""
+
+
 def host_text(budget: Mapping[str, Any]) -> str:
     """`cpu 0.5, memory 512MiB`, `cpu unlimited`; "" for none."""
-    forms: dict[str, tuple[str, Callable[[Any], str]]] = {
-        "cpu": ("cpu", lambda cores: f"{cores:g}"),
-        "memory_bytes": ("memory", format_size),
-        "gpu_share": ("gpu share", lambda share: f"{share * 100:.3g}%"),
-    }
     return ", ".join(
         f"{name} {'unlimited' if budget[field] is None else form(budget[field])}"
-        for field, (name, form) in forms.items()
+        for field, (name, form) in _BUDGET.items()
         if field in budget
     )
+
+
+def budget_text(budget: Mapping[str, Any]) -> str:
+    """A whole budget: `cpu 0.5, memory unlimited`, and of the rest what is limited."""
+    return host_text({n: v for n, v in budget.items() if v is not None or n in _ALWAYS})
 
 
 _VALUES: Mapping[str, Callable[[Any], str]] = {

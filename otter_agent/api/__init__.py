@@ -28,6 +28,7 @@ from otter_agent.api.checks import (
     check,
     check_names,
     no_budgets,
+    no_disks,
 )
 from otter_agent.api.digests import (
     LIVE_FIELDS,
@@ -38,6 +39,7 @@ from otter_agent.api.facts import (
     Accelerator,
     Feature,
     GpuFact,
+    Hardness,
     Held,
     MachineFacts,
 )
@@ -126,6 +128,15 @@ from otter_agent.api.spec import (
     Weights,
     Wiring,
 )
+from otter_agent.api.speeds import (
+    DISKS,
+    MAX_SPEED,
+    asked_of,
+    asks_disks,
+    speed_text,
+    speeds,
+    too_slow,
+)
 from otter_agent.api.status import (
     PARTS,
     Budget,
@@ -169,9 +180,11 @@ from otter_agent.api.verify import (
 
 __all__ = [
     "API_VERSION",
+    "DISKS",
     "GPUS",
     "LIVE_FIELDS",
     "MAX_CORES",
+    "MAX_SPEED",
     "MOST_GPUS",
     "MOST_WEIGHT",
     "MTU_BYTES",
@@ -213,6 +226,7 @@ __all__ = [
     "GpuStates",
     "GpuStatus",
     "GpuWay",
+    "Hardness",
     "Held",
     "HostSpec",
     "HostStatus",
@@ -289,6 +303,8 @@ __all__ = [
     "Weights",
     "Wiring",
     "all_hosts",
+    "asked_of",
+    "asks_disks",
     "check",
     "check_names",
     "decode",
@@ -298,8 +314,12 @@ __all__ = [
     "gpus_of",
     "instance_digest",
     "no_budgets",
+    "no_disks",
     "no_gpus",
     "sees",
+    "speed_text",
+    "speeds",
     "to_builtins",
+    "too_slow",
     "without_gpus",
 ]

@@ -17,8 +17,9 @@ class BudgetChange(Data, frozen=True, omit_defaults=True):
     name: str = "*"
     """Name or glob."""
     set: dict[str, Any] = msgspec.field(default_factory=dict)
-    """`cpu` (cores), `memory_bytes`; None: unlimited. Of modules also `gpu_share`, above 0: 1 is
-    100 %, and more is a weight. What isn't named stays."""
+    """`cpu` (cores), `speed` (of hosts), `memory_bytes`, `read_bytes_per_s`, `write_bytes_per_s`,
+    `read_iops`, `write_iops`, `in_bps`, `out_bps`; None: unlimited. Of modules also `gpu_share`,
+    above 0: 1 is 100 %, and more is a weight. What isn't named stays."""
     for_s: float | None = None
     """After so long it is as if it had never been; None: it lasts."""
     reset: bool = False
@@ -56,3 +57,5 @@ class BudgetStatus(Data, frozen=True):
     """When the next change by hand ends by itself; None: none does."""
     error: str = ""
     """Why it isn't as asked."""
+    note: str = ""
+    """What isn't limited as well as one may think: v1 throttles no buffered writes."""

@@ -18,7 +18,9 @@ from otter_agent.api.gpus import MOST_GPUS, MOST_WEIGHT
 from otter_agent.api.machine import Problem
 from otter_agent.api.many import Away, Tunnel
 from otter_agent.api.seeing import all_hosts, sees
-from otter_agent.api.spec import Cell, Link, MeshSpec, ModuleSpec
+from otter_agent.api.spec import Cell, HostSpec, Link, MeshSpec, ModuleSpec
+from otter_agent.api.speeds import DISKS, MAX_SPEED, asked_of, asks_disks
+from otter_agent.api.status import Budget
 from otter_agent.api.timeline import TimelineEvent
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -69,7 +71,7 @@ def check(spec: MeshSpec) -> None:
     _need(len({*modules}) == len(modules), "two modules have one name")
     for host in spec.hosts:
         _address(host.address)
-        _budget(f"host {host.name}", host.cpu, host.memory_bytes)
+        _budget(f"host {host.name}", asked_of(host))
     for module in spec.modules:
         _need(module.host in hosts, f"module {module.name}: no host {module.host[:80]!r}")
         _module(module)
@@ -149,8 +151,15 @@ def _routes(spec: MeshSpec) -> None:
 
 class _LimitChange(msgspec.Struct, forbid_unknown_fields=True):
     cpu: float | None = None
+    speed: float | None = None
     memory_bytes: int | None = None
     gpu_share: float | None = None
+    read_bytes_per_s: int | None = None
+    write_bytes_per_s: int | None = None
+    read_iops: int | None = None
+    write_iops: int | None = None
+    in_bps: float | None = None
+    out_bps: float | None = None
     run: Run | None = None
 
 
@@ -175,8 +184,13 @@ def _timeline(spec: MeshSpec) -> None:
     there = {"stream": streams, "module": modules, "link": links, "host": hosts}
     for trace in spec.timeline.traces:
         link, where = links.get(trace.link), f"trace {trace.name[:80]!r}"
-        asked = link and (link.forward if trace.way == "forward" else link.reverse)
-        _need(asked is not None, f"{where}: no link {trace.link[:80]!r} that way")
+        if trace.host or trace.module:
+            mine = not (trace.link or trace.opportunities or (trace.host and trace.module))
+            there_is = trace.host in hosts if trace.host else trace.module in modules
+            _need(mine and there_is, f"{where}: no {trace.subject[:80]!r}")
+        else:
+            asked = link and (link.forward if trace.way == "forward" else link.reverse)
+            _need(asked is not None, f"{where}: no link {trace.link[:80]!r} that way")
         _need(_SHA256.fullmatch(trace.blob), f"{where}: blob {trace.blob[:80]!r}")
         _need(0 <= trace.offset_s < 1e9, f"{where}: an offset of {trace.offset_s} s")
         good = all(0 <= factor < 1e9 for factor in trace.scale.values())
@@ -211,7 +225,8 @@ def _changed(event: TimelineEvent, where: str) -> None:
     """What an event sets, of the types that it is for."""
     if event.hosts or event.modules:
         change = msgspec.convert(event.change, _LimitChange)
-        _budget(where, change.cpu, change.memory_bytes)
+        _budget(where, change)
+        _need(event.hosts or change.speed is None, f"{where}: a speed is a host's")
         only = "only modules can be made to run, or not"
         _need(event.modules or (change.run is None and not event.action), f"{where}: {only}")
         share = change.gpu_share
@@ -247,12 +262,14 @@ def _count_events(spec: MeshSpec) -> None:
 def _module(module: ModuleSpec) -> None:
     where = f"module {module.name}"
     _address(module.address)
-    _budget(where, module.cpu, module.memory_bytes)
+    _budget(where, asked_of(module))
+    space = module.storage_bytes
+    _need(space is None or 1 << 22 <= space < 1 << 60, f"{where}: a storage of {space} bytes")
     share = module.gpu_share
     _need(share is None or 0 < share <= 1, f"{where}: a GPU share of {share}")
     if module.gpu is not None:
         _need(0 < module.gpu.count <= MOST_GPUS, f"{where}: {module.gpu.count} GPUs")
-        _budget(f"{where}: gpu", None, module.gpu.memory_bytes)
+        _budget(f"{where}: gpu", Budget(memory_bytes=module.gpu.memory_bytes))
     ready = module.ready
     _need(ready.tcp is None or 0 < ready.tcp < 65536, f"{where}: port {ready.tcp}")
     _need(0 < ready.within_s < 1e7, f"{where}: ready within {ready.within_s} s")
@@ -350,10 +367,17 @@ def _is_path(text: str) -> bool:
     return text.startswith("/") and text.isprintable() and not {"", ".", ".."} & {*parts}
 
 
-def _budget(where: str, cpu: float | None, memory_bytes: int | None) -> None:
+def _budget(where: str, asked: Budget | _LimitChange) -> None:
+    cpu, speed, memory_bytes = asked.cpu, asked.speed, asked.memory_bytes
     _need(cpu is None or 0 < cpu <= MAX_CORES, f"{where}: {cpu} cores")
+    _need(speed is None or 0 < speed <= MAX_SPEED, f"{where}: a speed of {speed}")
     good = memory_bytes is None or 0 < memory_bytes < 1 << 60
     _need(good, f"{where}: {str(memory_bytes)[:40]} bytes of memory")
+    for name in DISKS:
+        value = getattr(asked, name)
+        _need(value is None or 0 < value < 1 << 60, f"{where}: {name} of {str(value)[:40]}")
+    for bps in (asked.in_bps, asked.out_bps):
+        _need(bps is None or 8 <= bps <= 1e13, f"{where}: a rate of {bps} bit/s")
 
 
 def _address(text: str) -> None:
@@ -378,8 +402,8 @@ def no_budgets(spec: MeshSpec, why: str) -> Problem | None:
     real = [module for module in spec.modules if module.runtime != "fake"]
     hosts = {module.host for module in real}
     asking = [
-        *(f"host {h.name}" for h in spec.hosts if h.name in hosts and (h.cpu or h.memory_bytes)),
-        *(f"module {m.name}" for m in real if m.cpu or m.memory_bytes),
+        *(f"host {h.name}" for h in spec.hosts if h.name in hosts and _limits(h)),
+        *(f"module {m.name}" for m in real if _limits(m)),
     ]
     if spec.allow_degraded or not asking:
         return None
@@ -387,5 +411,26 @@ def no_budgets(spec: MeshSpec, why: str) -> Problem | None:
     return Problem(
         code="unsupported-budget",
         message=f"mesh {spec.name}: {asking[0]}{others} can't have the cpu or memory asked: {why}",
+        hint="ask for none, or say `allow_degraded = true` in the topology to run it without",
+    )
+
+
+def _limits(item: HostSpec | ModuleSpec) -> bool:
+    """Whether it asks for what needs control groups."""
+    asked = asked_of(item)
+    return bool(asked.cpu or asked.speed or asked.memory_bytes or asks_disks(asked))
+
+
+def no_disks(spec: MeshSpec, why: str) -> Problem | None:
+    """What to say of a mesh on a machine that can't limit its disks; None: it may run without."""
+    asking = [
+        *(f"host {h.name}" for h in spec.hosts if asks_disks(asked_of(h))),
+        *(f"module {m.name}" for m in spec.modules if asks_disks(asked_of(m))),
+    ]
+    if spec.allow_degraded or not asking or all(m.runtime == "fake" for m in spec.modules):
+        return None
+    return Problem(
+        code="unsupported-budget",
+        message=f"mesh {spec.name}: {asking[0]} can't have the io asked: {why}",
         hint="ask for none, or say `allow_degraded = true` in the topology to run it without",
     )

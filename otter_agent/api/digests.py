@@ -10,7 +10,11 @@ from otter_agent.api.base import digest, to_builtins
 from otter_agent.api.spec import ModuleSpec
 
 LIVE_FIELDS = frozenset(
-    {"cpu", "memory_bytes", "restart", "outputs", "ready", "publish", "gpu_share"}
+    {
+        *("cpu", "memory_bytes", "restart", "outputs", "ready", "publish", "gpu_share"),
+        *("read_bytes_per_s", "write_bytes_per_s", "read_iops", "write_iops"),
+        *("in_bps", "out_bps"),
+    }
 )
 """Of a module: these change without a restart."""
 _REQUIRED = msgspec.NODEFAULT

@@ -6,6 +6,8 @@ from otter_agent.api.base import Data
 
 GPUS = frozenset({"nvidia", "jetson", "amd"})
 """Kinds of accelerators that are GPUs which modules compute on."""
+_SLACK = 1.03
+"""A machine this much slower than asked is as fast as asked: no benchmark is surer than that."""
 
 
 class Feature(Data, frozen=True):
@@ -62,3 +64,37 @@ class MachineFacts(Data, frozen=True):
     """Version of its Docker engine; empty: none that can be used."""
     features: tuple[Feature, ...]
     devices: tuple[Accelerator, ...] = ()
+    speed: float | None = None
+    """Of one core; None: nobody has needed it yet, and so it wasn't measured."""
+
+
+class Hardness(Data, frozen=True):
+    """What cores of a machine are worth.
+
+    Attributes:
+        speed: Of one, 1: a core that Geekbench 6 scores with 2500 points; None: not measured.
+        cpus: How many there are.
+    """
+
+    speed: float | None = None
+    cpus: int = 0
+
+    def scale(self, asked: float | None) -> float:
+        """How many of its cores are one of the speed asked; never more than 1."""
+        if asked is None or self.speed is None:
+            return 1.0
+        return min(1.0, asked / self.speed)
+
+    def cores(self, cpu: float | None, asked: float | None) -> float | None:
+        """Its cores that `cpu` of the speed asked are; None: unlimited.
+
+        Who asks for a speed alone gets as many cores as there are, of that speed.
+        """
+        scale = self.scale(asked)
+        if cpu is not None:
+            return cpu * scale
+        return self.cpus * scale if scale < 1.0 and self.cpus else None
+
+    def too_slow(self, asked: float | None) -> bool:
+        """Whether its cores are slower than asked, as far as is known."""
+        return asked is not None and self.speed is not None and asked > self.speed * _SLACK

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from otter_agent.api.base import Data
-from otter_agent.api.facts import GPUS, Accelerator, Feature, GpuFact, Held
+from otter_agent.api.facts import GPUS, Accelerator, Feature, GpuFact, Hardness, Held
 from otter_agent.api.many import UDP_PORT, NetworkFact
 
 
@@ -88,6 +88,15 @@ class Info(Data, frozen=True, forbid_unknown_fields=False):
     """GPUs that NVIDIA's driver tells of."""
     gpu_why: str = ""
     """Why it tells of none."""
+    speed: float | None = None
+    """Of one of its cores; None: nobody has needed it yet, and so it wasn't measured."""
+    disks_why: str = ""
+    """Why what is read from and written to disks can't be limited here; empty: it can."""
+
+    @property
+    def hardness(self) -> Hardness:
+        """What its cores are worth."""
+        return Hardness(speed=self.speed, cpus=self.cpus)
 
     @property
     def engine(self) -> str:

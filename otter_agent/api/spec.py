@@ -39,6 +39,14 @@ class HostSpec(Data, frozen=True):
     cpu: float | None = None
     """Cores for all modules together; None: unlimited."""
     memory_bytes: int | None = None
+    speed: float | None = None
+    """Of one core; 1: the core that Geekbench 6 scores with 2500 points. None: as the machine's."""
+    read_bytes_per_s: int | None = None
+    write_bytes_per_s: int | None = None
+    read_iops: int | None = None
+    write_iops: int | None = None
+    in_bps: float | None = None
+    out_bps: float | None = None
     gateway: bool = False
     """The way to and from the outside world for the whole mesh: its router has the machine's
     network behind it (NAT), and the default routes of all hosts lead to it across the links."""
@@ -253,6 +261,14 @@ class ModuleSpec(Data, frozen=True):
     """Instead of the image's or the build's own."""
     cpu: float | None = None
     memory_bytes: int | None = None
+    read_bytes_per_s: int | None = None
+    write_bytes_per_s: int | None = None
+    read_iops: int | None = None
+    write_iops: int | None = None
+    in_bps: float | None = None
+    out_bps: float | None = None
+    storage_bytes: int | None = None
+    """What its work folder may hold; None: what the machine has room for."""
     env: dict[str, str] = msgspec.field(default_factory=dict)
     files: tuple[File, ...] = ()
     outputs: tuple[str, ...] = ()

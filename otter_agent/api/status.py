@@ -24,6 +24,18 @@ class Budget(Data, frozen=True):
     """CFS period; only meaningful for what is in force."""
     gpu_share: float | None = None
     """Of a module: its weight among all that take turns of a GPU (`net.lease()`)."""
+    speed: float | None = None
+    """Of one core of a host, where one is asked; of what is in force: of the machine's cores."""
+    read_bytes_per_s: int | None = None
+    """From each disk of the machine, as the three below."""
+    write_bytes_per_s: int | None = None
+    read_iops: int | None = None
+    write_iops: int | None = None
+    in_bps: float | None = None
+    """What modules receive, bit/s of packets; of a host all its modules together."""
+    out_bps: float | None = None
+    storage_bytes: int | None = None
+    """Of modules: what the work folder may hold."""
 
 
 class HostStatus(Data, frozen=True):
@@ -43,6 +55,8 @@ class HostStatus(Data, frozen=True):
     """When the next change by hand ends by itself."""
     error: str = ""
     """Why its budget isn't as asked."""
+    note: str = ""
+    """What isn't limited as well as one may think."""
 
 
 class ModuleStatus(Data, frozen=True):
@@ -70,6 +84,8 @@ class ModuleStatus(Data, frozen=True):
     """Who asks for which limits, as in `BudgetStatus`."""
     reverts_in_s: float | None = None
     """When the next change of them by hand ends by itself."""
+    note: str = ""
+    """What isn't limited as well as one may think."""
     log_tail: tuple[str, ...] = ()
     """Last lines of its log; filled when it failed or restarts."""
     image: str = ""

@@ -19,9 +19,13 @@ TimelineOrder = Literal["start", "pause", "reset"]
 
 
 class TraceUse(Data, frozen=True):
-    """A trace that one direction of a link plays; the fields of `net.links.traces.trace.Manner`."""
+    """A trace that one direction of a link plays, or a host or module as its cores.
+
+    With the fields of `net.links.traces.trace.Manner`.
+    """
 
     link: str
+    """Empty: it is of a host or a module."""
     way: Literal["forward", "reverse"]
     name: str
     """As people know it."""
@@ -33,6 +37,15 @@ class TraceUse(Data, frozen=True):
     without: tuple[str, ...] = ()
     opportunities: bool = False
     """Whether its delivery opportunities are to be had one by one; else what they are as rates."""
+    host: str = ""
+    module: str = ""
+
+    @property
+    def subject(self) -> str:
+        """`radio.forward`, `host.phone`: who plays it."""
+        if self.host or self.module:
+            return f"host.{self.host}" if self.host else f"module.{self.module}"
+        return f"{self.link}.{self.way}"
 
     def manner(self) -> Manner:
         """How it is played."""
@@ -68,8 +81,8 @@ class TimelineEvent(Data, frozen=True):
     when: Condition | None = None
     """It happens when that becomes so, and `at_s` is 0."""
     change: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Fields of `LinkSpec`; None: no longer asked for. Of hosts and modules `cpu`, `memory_bytes`,
-    and of modules `run`: those of `net.links.limits.Limits`."""
+    """Fields of `LinkSpec`; None: no longer asked for. Of hosts and modules `cpu`, `memory_bytes`
+    and what disks do, of hosts `speed`, of modules `run`: those of `net.links.limits.Limits`."""
     reset: bool = False
     for_s: float | None = None
     every_s: float | None = None
@@ -136,7 +149,7 @@ class TimelineSpec(Data, frozen=True):
 
     def links(self) -> set[str]:
         """Links that may be changed by it."""
-        found = {use.link for use in self.traces}
+        found = {use.link for use in self.traces if use.link}
         for event in self.events:
             found.update(event.both, event.forward, event.reverse)
         return found

@@ -13,7 +13,7 @@ from typing import Any
 
 from net.links.changes import Change
 from otter_agent import api
-from otter_agent.budgets.subjects import Subject, fields_of, problem
+from otter_agent.budgets.subjects import FRACTIONS, Subject, fields_of, problem
 from otter_agent.errors import AgentError
 from otter_agent.links.asking import LONGEST_S, MOST_GLOBS
 
@@ -98,13 +98,13 @@ def _values(change: api.BudgetChange) -> dict[str, Any]:
         if name not in fields:
             text = f"a {change.kind} has no budget of {name[:80]!r}"
             raise AgentError("bad-request", text, hint=f"it has {', '.join(fields)}")
-        if value is not None and not _is_number(value, whole=name == "memory_bytes"):
+        if value is not None and not _is_number(value, whole=name not in FRACTIONS):
             raise AgentError("bad-request", f"{name} must be a number, or null")
     values = dict(change.set)
-    for name in ("cpu", "gpu_share"):
+    for name in FRACTIONS:
         if values.get(name) is not None:
             values[name] = float(values[name])
-    if why := problem(values):
+    if why := problem(values, change.kind):
         raise AgentError("bad-request", f"{change.kind} {change.name[:80]}: {why}")
     return values
 

@@ -12,7 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from functools import reduce
 from typing import Any, Protocol
@@ -25,7 +33,8 @@ from net.links.words import host_text
 from otter_agent import api
 from otter_agent.budgets import subjects
 from otter_agent.budgets.asking import Asked
-from otter_agent.budgets.subjects import FIELDS, OF_MODULES, Subject, fields_of
+from otter_agent.budgets.giving import Giving, as_they_are, no_rates, no_space
+from otter_agent.budgets.subjects import FIELDS, Subject, fields_of
 from otter_agent.cgroups import Cgroups
 from otter_agent.errors import AgentError
 from otter_agent.links import clock, leases
@@ -35,9 +44,13 @@ from otter_agent.links.telling import LAYERS, Layer, Tell
 NO_GROUPS = "this machine has no cgroups to limit it by"
 AGAIN_S = 1.0
 """Between two tries at what the kernel has refused."""
+KILLS_S = 2.0
+"""Between two looks at who was killed for memory, where there is a limit."""
 _LOOK_AGAIN_S = 60.0
 """The loop's clock stands still in suspend."""
 _NOTHING = Change()
+_OF_MODULES_TOO = ("speed", *subjects.DISKS, *subjects.RATES)
+"""Of a host's budget, what its modules' own limits follow from."""
 
 
 class Keep(Protocol):
@@ -61,6 +74,10 @@ class BudgetBook:
         keep: Where changes by hand are kept.
         tell: Records events.
         now: The clocks.
+        worth: Tells what the machine's cores are worth to who asks for a speed.
+        no_disks: Why disks can't be limited; "" if they can.
+        space: Module -> what its work folder may hold.
+        rates: What a host or a module may receive and send, in force; raises `NetworkError`.
 
     Attributes:
         limit: Brings what is asked of a module into force if it runs; why it isn't, or "".
@@ -74,14 +91,21 @@ class BudgetBook:
         keep: Keep,
         tell: Tell,
         now: Callable[[], Moment] = clock.now,
+        *,
+        worth: Callable[[float | None], api.Hardness] = as_they_are,
+        no_disks: Callable[[], str] = str,
+        space: Callable[[str], int | None] = no_space,
+        rates: Callable[[Subject], tuple[float | None, float | None]] = no_rates,
     ) -> None:
         self._mesh = spec.name
         self._cgroups = cgroups
         self._keep = keep
         self._tell = tell
         self._now = now
+        self._giving = Giving(cgroups, self.of, worth, no_disks, space, rates)
+        self._given: dict[Subject, object] = {}
+        self._stale = False
         self._base: dict[Subject, api.Budget] = {}
-        self._groups: dict[Subject, str] = {}
         self._layers: dict[Layer, dict[Subject, Change]] = {"timeline": {}, "shape": {}}
         kept = keep.budgets(self._mesh)
         self._shapes = {Subject(*key): leases.decode(v) for key, v in kept.items()}  # type: ignore[arg-type]  # of ours
@@ -98,10 +122,7 @@ class BudgetBook:
     def take(self, spec: api.MeshSpec) -> None:
         """Another topology holds. What was changed by hand stays, where its subject does."""
         self._base = subjects.asked(spec)
-        self._groups = {s: f"{self._mesh}/{s.name}" for s in self._base if s.kind == "host"}
-        for module in spec.modules:
-            group = f"{self._mesh}/{module.host}/{module.name}"
-            self._groups[Subject("module", module.name)] = group
+        self._giving.take(spec)
         gone = self._shapes.keys() - self._base.keys()
         with suppress(AgentError):  # a full disk: nobody asks for them any more
             self._keep.put_budgets(self._mesh, dict.fromkeys(gone))
@@ -111,6 +132,10 @@ class BudgetBook:
         now = self._now()
         self._layers["shape"] = {s: shape.at(now).change() for s, shape in self._shapes.items()}
         self._refused = {s: why for s, why in self._refused.items() if s in self._base}
+        modules = [s for s in self._base if s.kind == "module"]
+        self._given = {s: self._given[s] if s in self._given else self._whole(s) for s in modules}
+        self._stale = True
+        self._news.set()
 
     def all(self) -> list[Subject]:
         """Hosts, then modules, in the topology's order."""
@@ -119,6 +144,22 @@ class BudgetBook:
     def of(self, subject: Subject) -> api.Budget:
         """What is asked now, all layers together."""
         return _over(self._base.get(subject, api.Budget()), self._change(subject))
+
+    @property
+    def machine(self) -> api.Hardness:
+        """What the machine's cores are worth, as far as is known."""
+        return self._giving.worth(None)
+
+    def granted(self, subject: Subject) -> api.Budget:
+        """What is asked now, as the kernel is to have it: in cores of this machine."""
+        return self._giving.granted(subject)
+
+    def _whole(self, subject: Subject) -> tuple[object, ...]:
+        """All that a module is to have by itself and by its host; () if it is its own alone."""
+        host = self.of(self._giving.host_of(subject))
+        if not any(getattr(host, name) for name in _OF_MODULES_TOO):
+            return ()
+        return self.granted(subject), host.in_bps, host.out_bps
 
     def hosts(self) -> dict[str, api.Budget]:
         """What is asked of each host now."""
@@ -232,6 +273,9 @@ class BudgetBook:
         while True:
             self._news.clear()
             await self._end_leases()
+            await self._look_for_kills()
+            if self._stale:
+                await self._follow()
             if self._refused:
                 await self._bring_into_force(list(self._refused))
             now = self._now()
@@ -244,7 +288,24 @@ class BudgetBook:
                 continue
 
     def _patience(self) -> float:
-        return AGAIN_S if self._refused else _LOOK_AGAIN_S
+        if self._refused:
+            return AGAIN_S
+        return KILLS_S if self._giving.limits_memory() else _LOOK_AGAIN_S
+
+    async def _follow(self) -> None:
+        """Modules whose hosts are asked something else by a new topology have that, too."""
+        self._stale = False
+        hosts = {subject for subject in self._base if subject.kind == "host"}
+        for subject in list(self._followers(hosts, ())):
+            self._given[subject] = self._whole(subject)
+            await self.limit(subject.name)  # what fails is its keeper's to try again
+
+    async def _look_for_kills(self) -> None:
+        """Tell of processes that were killed for memory, also of those whose module goes on."""
+        if self._giving.limits_memory():
+            for module in await asyncio.to_thread(self._giving.killed):
+                text = await asyncio.to_thread(self.memory_text, module)
+                self._tell("module", module, f"out of memory: a process was killed ({text})")
 
     async def _end_leases(self) -> None:
         async with self._turn:
@@ -267,7 +328,7 @@ class BudgetBook:
 
     # --- in force ----------------------------------------------------------------------------
 
-    async def _bring_into_force(self, wanted: Iterable[Subject]) -> dict[Subject, str]:
+    async def _bring_into_force(self, wanted: Collection[Subject]) -> dict[Subject, str]:
         """Returns what couldn't be, and why."""
         if self._cgroups is not None and self._cgroups.version == "none":
             groups = {s for s in wanted if self.is_changed(s) and not self._is_of_turns(s)}
@@ -276,9 +337,14 @@ class BudgetBook:
             return {**dict.fromkeys(groups, NO_GROUPS), **failed}
         hosts = [subject for subject in wanted if subject.kind == "host"]
         failed = await asyncio.to_thread(self._write, hosts) if hosts else {}
-        for subject in wanted:
-            if subject.kind == "module" and (error := await self.limit(subject.name)):
-                failed[subject] = error
+        followers = list(self._followers(hosts, wanted))
+        for subject in (*wanted, *followers):
+            if subject.kind == "module":
+                self._given[subject] = self._whole(subject)
+                if error := await self.limit(subject.name):
+                    failed[self._giving.host_of(subject) if subject in followers else subject] = (
+                        error
+                    )
         for subject in hosts:
             self._note(subject, failed.get(subject, ""))
         return failed
@@ -286,6 +352,18 @@ class BudgetBook:
     def _is_of_turns(self, subject: Subject) -> bool:
         """Whether nothing but its share of a GPU was changed, which needs no group."""
         return set(self._change(subject).values) == {"gpu_share"}
+
+    def _followers(
+        self, hosts: Collection[Subject], wanted: Collection[Subject]
+    ) -> Iterator[Subject]:
+        """Modules of hosts whose own limits follow from their host's, and are others by it."""
+        if not hosts:
+            return
+        for subject, given in list(self._given.items()):
+            if self._giving.host_of(subject) not in hosts or subject in wanted:
+                continue
+            if self._whole(subject) != given:
+                yield subject
 
     def _note(self, subject: Subject, error: str) -> None:
         """Modules that are refused something are their keeper's to try again."""
@@ -308,7 +386,7 @@ class BudgetBook:
 
     def _ensure(self, subject: Subject, cgroups: Cgroups) -> None:
         with self._writing:  # what is read here is newer than all that was written before
-            cgroups.ensure(f"{self._mesh}/{subject.name}", self.of(subject))
+            cgroups.ensure(f"{self._mesh}/{subject.name}", self.granted(subject))
 
     def ensure(self, host: api.HostSpec) -> None:
         """Make a host's group, with what is asked of it now; blocking.
@@ -350,12 +428,17 @@ class BudgetBook:
 
     def in_force(self, subject: Subject) -> api.Budget:
         """Read back; nothing where there is no group (yet, or any more)."""
-        found = api.Budget()
-        if self._cgroups is not None and subject in self._groups:
-            with suppress(OtterError):
-                found = self._cgroups.read(self._groups[subject])
+        found = self._giving.in_force(subject)
         share = self.turns(subject.name) if subject.kind == "module" else None
         return found if share is None else msgspec.structs.replace(found, gpu_share=share)
+
+    def note(self, subject: Subject) -> str:
+        """What isn't limited as well as one may think; "" if nothing."""
+        return self._giving.note(subject)
+
+    def memory_text(self, module: str) -> str:
+        """What a module and its host may use of memory, and used at most; blocking."""
+        return self._giving.memory_text(module)
 
     def layers(self, subject: Subject) -> dict[str, dict[str, Any]]:
         """Who asks what, without those who ask nothing."""
@@ -386,6 +469,7 @@ class BudgetBook:
             layers=self.layers(subject),
             reverts_in_s=self.reverts_in_s(subject),
             error=error or self.error(subject),
+            note=self.note(subject),
         )
 
 
@@ -398,7 +482,7 @@ def _no_turns(module: str) -> float | None:
 
 
 def _over(base: api.Budget, change: Change) -> api.Budget:
-    values = {name: value for name, value in change.values.items() if name in OF_MODULES}
+    values = {name: value for name, value in change.values.items() if name in subjects.ALL}
     return msgspec.structs.replace(base, **values) if values else base
 
 

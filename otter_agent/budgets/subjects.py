@@ -8,10 +8,15 @@ from typing import Any, Literal, NamedTuple
 from otter_agent import api
 
 Kind = Literal["host", "module"]
-FIELDS = ("cpu", "memory_bytes")
-"""Of `api.Budget`, those that can be changed."""
-OF_MODULES = (*FIELDS, "gpu_share")
+DISKS = api.DISKS
+RATES = ("in_bps", "out_bps")
+FIELDS = ("cpu", "speed", "memory_bytes", *DISKS, *RATES)
+"""Of `api.Budget`, those of hosts that can be changed."""
+OF_MODULES = ("cpu", "memory_bytes", *DISKS, *RATES, "gpu_share")
 """The same of modules."""
+ALL = tuple(dict.fromkeys((*FIELDS, *OF_MODULES)))
+FRACTIONS = ("cpu", "speed", *RATES, "gpu_share")
+"""Of these, those that are no whole numbers."""
 LEAST_CORES = 0.001
 """A quota is at least 1 ms, a period at most 1 s: otter_agent/cgroups/quota.py."""
 LEAST_SHARE = 0.001
@@ -29,10 +34,8 @@ class Subject(NamedTuple):
 
 def asked(spec: api.MeshSpec) -> dict[Subject, api.Budget]:
     """What the topology asks of each; in its order."""
-    found = {Subject("host", h.name): _budget(h.cpu, h.memory_bytes) for h in spec.hosts}
-    return found | {
-        Subject("module", m.name): _budget(m.cpu, m.memory_bytes, m.gpu_share) for m in spec.modules
-    }
+    found = {Subject("host", h.name): api.asked_of(h) for h in spec.hosts}
+    return found | {Subject("module", m.name): api.asked_of(m) for m in spec.modules}
 
 
 def fields_of(kind: Kind) -> tuple[str, ...]:
@@ -58,7 +61,7 @@ def with_hosts(spec: api.MeshSpec, budgets: Mapping[str, api.Budget]) -> api.Mes
     from msgspec.structs import replace
 
     hosts = (
-        replace(host, cpu=b.cpu, memory_bytes=b.memory_bytes)
+        replace(host, **{name: getattr(b, name) for name in FIELDS})
         if (b := budgets.get(host.name)) is not None
         else host
         for host in spec.hosts
@@ -66,21 +69,27 @@ def with_hosts(spec: api.MeshSpec, budgets: Mapping[str, api.Budget]) -> api.Mes
     return replace(spec, hosts=tuple(hosts))
 
 
-def problem(values: Mapping[str, Any]) -> str:
+def problem(values: Mapping[str, Any], kind: str = "host") -> str:
     """Why what is asked makes no sense; "" if it does."""
-    cpu, memory = values.get("cpu"), values.get("memory_bytes")
+    cpu, memory, speed = (values.get(name) for name in ("cpu", "memory_bytes", "speed"))
     if cpu is not None and not LEAST_CORES <= cpu <= api.MAX_CORES:
         return f"{cpu:g} cores: from {LEAST_CORES:g} to {api.MAX_CORES:g} can be asked for"
+    if speed is not None and not LEAST_CORES <= speed <= api.MAX_SPEED:
+        return f"a speed of {speed:g}: from {LEAST_CORES:g} to {api.MAX_SPEED:g} can be asked for"
+    if speed is not None and kind != "host":
+        return "its cores are as fast as its host's: a speed is a host's"
     if memory is not None and not 1 <= memory < 1 << 60:
         return f"{memory} bytes of memory: at least 1 can be asked for"
     share = values.get("gpu_share", 1)
     if share is None or not LEAST_SHARE <= share <= api.MOST_WEIGHT:
         most = f"{api.MOST_WEIGHT:g}"
         return f"a share of {share}: from {LEAST_SHARE:g} to {most} can be asked for (1 is 100%)"
+    for name in RATES:
+        value = values.get(name)
+        if value is not None and not 8 <= value <= 1e13:
+            return f"{value:g} bit/s: from 8bit to 10tbit can be asked for"
+    for name in DISKS:
+        value = values.get(name)
+        if value is not None and not 1 <= value < 1 << 60:
+            return f"{name} of {value}: at least 1 can be asked for"
     return ""
-
-
-def _budget(
-    cpu: float | None, memory_bytes: int | None, gpu_share: float | None = None
-) -> api.Budget:
-    return api.Budget(cpu=cpu, memory_bytes=memory_bytes, gpu_share=gpu_share)

@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 
 from otter_agent.api import Budget
 from otter_agent.cgroups import members, systemd
+from otter_agent.cgroups.disks import disks
 from otter_agent.cgroups.quota import Quota
 from otter_agent.errors import CgroupError
 
@@ -64,11 +65,27 @@ class Cgroups(ABC):
                 self._set_cpu(group, quota)
                 self._set_memory(group, budget.memory_bytes)
                 self._set_pids(group, budget.pids)
+                self._set_disks(group, budget)
                 in_force = self.read(group)
             except OSError as exc:
                 raise self._error("ensure", group, exc) from exc
         systemd.follow(self._slice(group), budget, quota)
         return in_force
+
+    def no_disks(self) -> str:
+        """Why what is read from and written to disks can't be limited; "" if it can."""
+        try:
+            return self._no_disks() or ("" if disks() else "no file system here is on a disk")
+        except OSError as exc:
+            return str(exc)
+
+    def spread(self, group: str) -> None:
+        """Give groups that were made below this one the limits that don't hold below by themselves.
+
+        Raises:
+            CgroupError: The kernel refused.
+        """
+        del group  # all of them do
 
     @abstractmethod
     def read(self, group: str) -> Budget:
@@ -131,6 +148,13 @@ class Cgroups(ABC):
             OSError: No such group.
         """
 
+    def memory_peak(self, group: str) -> int | None:
+        """The most that was ever in use in the group, page cache counted; None: nobody knows."""
+        try:
+            return int(self._peak_file(group).read_text())
+        except (OSError, ValueError):
+            return None
+
     def group_of(self, pid: int) -> str | None:
         """The group of this agent's that a process is in; None: in none of them, or it has ended.
 
@@ -174,7 +198,7 @@ class Cgroups(ABC):
         found: set[str] = set()
         for base in self._trees():
             top = base / self.root
-            for path in _below(top):
+            for path in below(top):
                 found.add(str(path.relative_to(top)))
         return sorted(found - {"."})
 
@@ -189,7 +213,7 @@ class Cgroups(ABC):
         relative = self._relative(group)
         with self._lock:
             for base in self._trees():
-                for path in reversed(_below(base / relative)):
+                for path in reversed(below(base / relative)):
                     self._rmdir(group, path)
                 self._prune(base, relative)
         systemd.drop(self._slice(group))
@@ -234,6 +258,15 @@ class Cgroups(ABC):
 
     @abstractmethod
     def _set_pids(self, group: str, limit: int | None) -> None: ...
+
+    @abstractmethod
+    def _peak_file(self, group: str) -> Path: ...
+
+    @abstractmethod
+    def _set_disks(self, group: str, budget: Budget) -> None: ...
+
+    @abstractmethod
+    def _no_disks(self) -> str: ...
 
     def _relative(self, group: str) -> str:
         """The path below a mount point; refuses what would lead elsewhere."""
@@ -282,7 +315,7 @@ def _name(part: str, group: str) -> str:
     return part
 
 
-def _below(top: Path) -> list[Path]:
+def below(top: Path) -> list[Path]:
     """`top` and all groups below it, parents first; empty if there is no `top`."""
     if not top.is_dir():
         return []

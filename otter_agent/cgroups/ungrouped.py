@@ -78,3 +78,12 @@ class Ungrouped(Cgroups):
 
     def _set_pids(self, group: str, limit: int | None) -> None:
         pass
+
+    def _peak_file(self, group: str) -> Path:
+        return _NOWHERE
+
+    def _set_disks(self, group: str, budget: Budget) -> None:
+        pass
+
+    def _no_disks(self) -> str:
+        return "there are no control groups"

@@ -1,7 +1,8 @@
 """cgroup v1: one tree per controller.
 
 Containers leave their parents behind in controllers that we never asked for (devices, blkio, …),
-so removal goes through every hierarchy that is mounted; budgets need cpu, memory and pids only.
+so removal goes through every hierarchy that is mounted; budgets need cpu, memory and pids, and
+blkio where disks are limited. That one knows no levels: each group is limited by itself.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import os
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from otter_agent.api import Budget
+from otter_agent.api import Budget, asks_disks
+from otter_agent.cgroups import members
 from otter_agent.cgroups import quota as cfs
-from otter_agent.cgroups.base import Cgroups, too_small, write
+from otter_agent.cgroups.base import Cgroups, below, too_small, write
+from otter_agent.cgroups.disks import THROTTLES, disks, limited, parse_throttles
 from otter_agent.cgroups.quota import Node, Quota, Write
 
 NEEDED = ("cpu", "memory", "pids")
-_USED = (*NEEDED, "cpuacct")
+_USED = (*NEEDED, "cpuacct", "blkio")
 _ASKED = "trusted.otter.cpu"
 """What a group asked for while its parents allow less: it lives as long as the group, so also
 through a restart of the agent. Holds `want_quota want_period set_quota set_period`."""
+_OF_MODULE = 2
+"""Slashes in the name of a module's group."""
 _UNLIMITED_BYTES = 1 << 60
 """v1 says "unlimited" as the largest page count: anything this big."""
 
@@ -38,6 +43,8 @@ class CgroupsV1(Cgroups):
 
     def __init__(self, agent_id: str, controllers: dict[str, Path], trees: list[Path]) -> None:
         super().__init__(agent_id)
+        if not os.access(controllers.get("blkio", "/"), os.W_OK):  # budgets do without
+            controllers = {name: path for name, path in controllers.items() if name != "blkio"}
         self._controllers = controllers
         self._all = trees
         used = (controllers[name] for name in _USED if name in controllers)
@@ -49,6 +56,7 @@ class CgroupsV1(Cgroups):
             limit = int(self._file("memory", group, "memory.limit_in_bytes").read_text())
             pids = self._file("pids", group, "pids.max").read_text().strip()
             cpu = _read_quota(self._path("cpu", group))
+            throttles = self._throttles(group)
         except OSError as exc:
             raise self._error("read", group, exc) from exc
         return Budget(
@@ -56,6 +64,7 @@ class CgroupsV1(Cgroups):
             period_s=None if cpu is None else cpu.period_us / 1e6,
             memory_bytes=None if limit >= _UNLIMITED_BYTES else limit,
             pids=None if pids == "max" else int(pids),
+            **parse_throttles(throttles),
         )
 
     def procs_files(self, group: str) -> list[Path]:
@@ -70,6 +79,11 @@ class CgroupsV1(Cgroups):
     def oom_file(self, group: str) -> Path:
         """See base."""
         return self._file("memory", group, "memory.oom_control")
+
+    def oom_kills(self, group: str) -> int:
+        """See base: v1 counts each group by itself, containers' below a module's, too."""
+        paths = below(self._path("memory", group))
+        return sum(members.oom_kills(str(path / "memory.oom_control")) for path in paths)
 
     def usage_file(self, group: str) -> Path | None:
         """See base; None where no tree accounts for CPU time."""
@@ -141,6 +155,66 @@ class CgroupsV1(Cgroups):
 
     def _set_pids(self, group: str, limit: int | None) -> None:
         write(self._file("pids", group, "pids.max"), "max" if limit is None else str(limit))
+
+    def _peak_file(self, group: str) -> Path:
+        return self._file("memory", group, "memory.max_usage_in_bytes")
+
+    # --- disks -----------------------------------------------------------------------------
+
+    def spread(self, group: str) -> None:
+        """See base: a container's group is made by its engine when it starts."""
+        with self._lock:
+            try:
+                budget = self.read(group)
+                if asks_disks(budget):
+                    self._set_disks(group, budget)
+            except OSError as exc:
+                raise self._error("limit disks", group, exc) from exc
+
+    def _throttles(self, group: str) -> dict[str, str]:
+        if "blkio" not in self._controllers:
+            return {}
+        path = self._path("blkio", group)
+        files = {field: path / f"blkio.throttle.{name}" for field, name in THROTTLES.items()}
+        return {field: file.read_text() for field, file in files.items() if file.exists()}
+
+    def _set_disks(self, group: str, budget: Budget) -> None:
+        """A module's group and all below it, which v1 takes as groups beside it.
+
+        A host's is written down, and limits nobody: its modules are to be given it as their own.
+        """
+        now = self._throttles(group)
+        if not asks_disks(budget) and not any(text.strip() for text in now.values()):
+            return
+        here = disks()
+        own = self._path("blkio", group)
+        for path in below(own) if group.count("/") >= _OF_MODULE else [own]:
+            for field, name in THROTTLES.items():
+                file = path / f"blkio.throttle.{name}"
+                value = getattr(budget, field) or 0  # 0 takes a limit away
+                try:
+                    for disk in dict.fromkeys((*here, *limited(file.read_text()))):
+                        _throttle(file, f"{disk} {value}")
+                except FileNotFoundError:
+                    continue  # a container that has just ended
+
+    def _no_disks(self) -> str:
+        if "blkio" not in self._controllers:
+            return "cgroup v1 has no blkio controller here"
+        if not self._throttle_there():
+            return "the kernel throttles no disks (CONFIG_BLK_DEV_THROTTLING)"
+        return ""
+
+    def _throttle_there(self) -> bool:
+        return (self._controllers["blkio"] / "blkio.throttle.read_bps_device").exists()
+
+
+def _throttle(file: Path, line: str) -> None:
+    try:
+        write(file, line)
+    except OSError as exc:
+        if exc.errno not in (errno.ENODEV, errno.ENXIO):  # the disk has just gone
+            raise
 
 
 def _same_bytes(current: int, asked: int | None) -> bool:

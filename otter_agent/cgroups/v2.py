@@ -8,15 +8,18 @@ leaf, where processes may be.
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from otter_agent.api import Budget
+from otter_agent.api import Budget, asks_disks
 from otter_agent.cgroups.base import Cgroups, too_small, write
+from otter_agent.cgroups.disks import disks, io_max, limited, parse_io_max
 from otter_agent.cgroups.quota import Quota
 from otter_agent.errors import CgroupError
 
 NEEDED = ("cpu", "memory", "pids")
+IO = "io.max"
 
 
 class CgroupsV2(Cgroups):
@@ -42,6 +45,7 @@ class CgroupsV2(Cgroups):
             cpu = parse_cpu_max((path / "cpu.max").read_text())
             memory = (path / "memory.max").read_text().strip()
             pids = (path / "pids.max").read_text().strip()
+            disks_now = _text(path / IO)
         except OSError as exc:
             raise self._error("read", group, exc) from exc
         return Budget(
@@ -49,6 +53,7 @@ class CgroupsV2(Cgroups):
             period_s=None if cpu is None else cpu.period_us / 1e6,
             memory_bytes=None if memory == "max" else int(memory),
             pids=None if pids == "max" else int(pids),
+            **parse_io_max(disks_now),
         )
 
     def procs_files(self, group: str) -> list[Path]:
@@ -81,17 +86,17 @@ class CgroupsV2(Cgroups):
     def _path(self, group: str) -> Path:
         return self._mount / self._relative(group)
 
-    def _make(self, group: str) -> None:
+    def _make(self, group: str, needed: Sequence[str] = NEEDED) -> None:
         path = self._mount
         for name in self._relative(group).split("/"):
-            self._hand_on(path, group)
+            self._hand_on(path, group, needed)
             path /= name
             path.mkdir(exist_ok=True)
 
-    def _hand_on(self, path: Path, group: str) -> None:
+    def _hand_on(self, path: Path, group: str, needed: Sequence[str]) -> None:
         """Give the children of `path` the controllers that we need."""
         control = path / "cgroup.subtree_control"
-        missing = [c for c in NEEDED if c not in control.read_text().split()]
+        missing = [c for c in needed if c not in control.read_text().split()]
         if not missing:
             return
         try:
@@ -125,6 +130,36 @@ class CgroupsV2(Cgroups):
 
     def _set_pids(self, group: str, limit: int | None) -> None:
         write(self._path(group) / "pids.max", "max" if limit is None else str(limit))
+
+    def _peak_file(self, group: str) -> Path:
+        return self._path(group) / "memory.peak"  # since Linux 5.19
+
+    def _set_disks(self, group: str, budget: Budget) -> None:
+        """Of all disks; the controller is handed on only once somebody asks."""
+        path = self._path(group) / IO
+        now = _text(path)
+        if asks_disks(budget):
+            self._make(group, ("io",))
+        elif not now.strip():
+            return
+        for disk in dict.fromkeys((*disks(), *limited(now))):
+            try:
+                write(path, io_max(disk, budget))
+            except OSError as exc:
+                if exc.errno not in (errno.ENODEV, errno.ENXIO):  # it has just gone
+                    raise
+
+    def _no_disks(self) -> str:
+        has = (self._mount / "cgroup.controllers").read_text().split()
+        return "" if "io" in has else "cgroup v2 has no io controller here"
+
+
+def _text(path: Path) -> str:
+    """Of a file that there may not be."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def parse_cpu_max(text: str) -> Quota | None:

@@ -103,9 +103,14 @@ def private_mounts() -> None:
     """
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
-    for point in linux.mount_points("nsfs"):
+    for point in (*linux.mount_points("nsfs"), *filter(_is_volume, linux.mount_points("ext4"))):
         with contextlib.suppress(OSError):
             linux.detach(point)
+
+
+def _is_volume(point: str) -> bool:
+    """Whether it is a module's work folder: a copy would keep it after its end."""
+    return point.endswith("/work") and os.path.exists(f"{point}.img")
 
 
 def _guard(report: int, set_up: Callable[[], None]) -> None:
@@ -144,10 +149,22 @@ def _mounts(work: Work) -> None:
         ours, theirs = f"{os.path.dirname(work['hosts'])}/{name}", f"/etc/{name}"
         if os.path.exists(ours) and os.path.exists(theirs):
             linux.mount(ours, theirs, None, linux.MS_BIND)
+    if "volume" in work:
+        flags = linux.MS_NOSUID | linux.MS_NODEV
+        linux.mount(_loop_of(work["volume"]), work["cwd"], "ext4", flags)
     for path in work["readonly"]:
         linux.mount(path, path, None, linux.MS_BIND | linux.MS_REC)
         linux.restrict(path, linux.MS_RDONLY)
     _own_sys()
+
+
+def _loop_of(image: str) -> str:
+    """The loop device of a file. Mounted anew: what the agent mounts isn't seen from here."""
+    for name in os.listdir("/sys/block"):
+        with contextlib.suppress(OSError), open(f"/sys/block/{name}/loop/backing_file") as file:
+            if file.read().rstrip("\n") == image:
+                return f"/dev/{name}"
+    raise RuntimeError(f"no loop device has {image}")
 
 
 def _own_sys() -> None:

@@ -52,6 +52,8 @@ class Work(TypedDict):
     """Directory of the control group."""
     oom: str
     """File with the group's counter `oom_kill`."""
+    volume: NotRequired[str]
+    """File that holds the file system of the work folder, on a loop device of the agent's."""
     binds: NotRequired[list[Shown]]
     secrets: NotRequired[str]
     """Folder in memory; the agent reads it and hands over what it holds at each start."""

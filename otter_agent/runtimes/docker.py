@@ -112,9 +112,17 @@ class DockerRuntime:
                 fresh = await self._containers.start(found.id)
                 found = await self._inspect(found)
         if fresh:
+            if found.pid is not None:
+                await asyncio.to_thread(self._spread, found.pid)
             found = await self._arrived(found)
             await self._see_mounts(found)
         return found
+
+    def _spread(self, pid: int) -> None:
+        """What its module's group may, the container's own may: v1 takes disks' limits for one."""
+        group = self._cgroups.group_of(pid)
+        if group:
+            self._cgroups.spread(group.rpartition("/")[0])
 
     async def release(self, key: Key) -> Instance:
         """See `Runtime`."""

@@ -16,6 +16,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from net.handover import read_in_thread, write_in_thread
 from otter_agent.api import Budget, Copied, GpuWay, LogLine, PathInfo, to_builtins
 from otter_agent.cgroups import members
@@ -331,6 +333,8 @@ class ProcessRuntime:
         )  # fmt: skip
         if work.secrets is not None:
             described["secrets"] = str(work.secrets)
+        if work.budget.storage_bytes is not None:
+            described["volume"] = str(work.paths.volume)
         return described
 
     def _write(self, key: Key, work: Work) -> None:
@@ -387,7 +391,7 @@ def _begin(log: LogFile, tail: int | None, since: float | None, place: LogPlace)
 def with_pids_limit(budget: Budget) -> Budget:
     """The budget with the default limit of processes where it has none."""
     pids = PIDS_LIMIT if budget.pids is None else budget.pids
-    return Budget(cpu=budget.cpu, memory_bytes=budget.memory_bytes, pids=pids)
+    return msgspec.structs.replace(budget, pids=pids)
 
 
 def in_memory(folder: Path) -> int:

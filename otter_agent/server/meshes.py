@@ -46,6 +46,7 @@ async def _put_mesh(request: web.Request) -> web.Response:
         return problem(409, "missing-blobs", text, "", tuple(missing))
     await agent.devices.known()
     made_for = None if forced(request) else number(request, "generation")
+    await agent.measure_for(spec)
     author = caller(request)
     return answer(agent.put_mesh(spec, author=author, made_for=made_for, spared=spared))
 
@@ -55,6 +56,7 @@ async def _check_mesh(request: web.Request) -> web.Response:
     if spec.name != request.match_info["mesh"]:
         raise AgentError("bad-request", f"the path names another mesh than the body ({spec.name})")
     await request.app[AGENT].devices.known()
+    await request.app[AGENT].measure_for(spec)
     try:
         request.app[AGENT].check_mesh(spec)
     except AgentError as error:

@@ -12,9 +12,9 @@ from net.links.delivery import Schedule
 from net.links.limits import Limits
 from net.links.timeline import Course, Event, Timeline
 from net.links.traces.codec import decode
-from net.links.traces.trace import OneByOne, Played, Trace
+from net.links.traces.trace import Cores, OneByOne, Played, Trace
 from otter_agent import api
-from otter_agent.budgets.subjects import Subject, asked
+from otter_agent.budgets.subjects import ALL, Subject, asked
 from otter_agent.links.ways import Way, ways
 
 Key = Way | Subject
@@ -55,18 +55,24 @@ def compile_spec(
     problems: list[str] = []
     played: dict[Way, Played] = {}
     one_by_one: dict[Way, OneByOne] = {}
+    cores: dict[Subject, Cores] = {}
     wanted = {use.blob for use in spec.timeline.traces}
     for digest in known.keys() - wanted:
         del known[digest]
     links = {link.name: link for link in spec.links}
     for use in spec.timeline.traces:
-        link = links[use.link]
         try:
             trace = known.get(use.blob) or decode(read(use.blob))
         except (OSError, ValueError) as error:
-            problems.append(f"trace {use.name} of link {use.link} can't be played: {error}")
+            of = f"link {use.link}" if use.link else use.subject.replace(".", " ", 1)
+            problems.append(f"trace {use.name} of {of} can't be played: {error}")
             continue
         known[use.blob] = trace
+        if use.host or use.module:
+            subject = Subject("host" if use.host else "module", use.host or use.module)
+            cores[subject] = Cores(Played(trace, use.manner()))
+            continue
+        link = links[use.link]
         ends = (link.a, link.b) if use.way == "forward" else (link.b, link.a)
         way = Way(link.name, *ends)
         played[way] = Played(trace, use.manner())
@@ -84,19 +90,19 @@ def compile_spec(
     courses: dict[Key, Course] = {
         way: Course(base[way], of_way[way], played.get(way), one_by_one.get(way)) for way in touched
     }
-    of_subject: dict[Subject, list[Event]] = defaultdict(list)
+    of_subject: dict[Subject, list[Event]] = defaultdict(list, {s: [] for s in cores})
     for event, written in zip(events, spec.timeline.events, strict=True):
         for subject in _subjects(written):
             of_subject[subject].append(event)
     budgets = asked(spec)
     for subject, its in of_subject.items():
         has = budgets[subject]
-        courses[subject] = Course(_limits(has), its)
+        courses[subject] = Course(_limits(has), its, cores.get(subject))
     return Compiled(Timeline(courses), events, "; ".join(dict.fromkeys(problems)))
 
 
 def _limits(has: api.Budget) -> Limits:
-    return Limits(cpu=has.cpu, memory_bytes=has.memory_bytes, gpu_share=has.gpu_share)
+    return Limits(**{name: getattr(has, name) for name in ALL})
 
 
 def _subjects(event: api.TimelineEvent) -> Iterator[Subject]:

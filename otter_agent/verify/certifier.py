@@ -50,7 +50,9 @@ async def certify(
     status = await look()
     spec = status.spec
     directions = _directions(machine, status, request)
-    hosts = [h for h in spec.hosts if h.cpu is not None or _any_module(spec, h.name)]
+    hosts = [h for h in spec.hosts if h.cpu or h.speed or _any_module(spec, h.name)]
+    granted = {h.name: machine.worth(h.asked.speed).cores(h.asked.cpu, h.asked.speed)
+               for h in status.hosts}  # fmt: skip
     measured = [h.name for h in hosts] if request.cpu and not request.links else []
     off = less(spec)
     now = await asyncio.to_thread(_underlay_now, machine, spec, off)
@@ -58,7 +60,11 @@ async def certify(
         job = Job(
             effort=request.effort,
             directions=tuple(directions),
-            hosts=tuple(_host(machine, spec.name, h) for h in hosts if h.name in measured),
+            hosts=tuple(
+                _host(machine, spec.name, h.name, granted[h.name])
+                for h in hosts
+                if h.name in measured
+            ),
             tolerances=request.tolerances,
             seed=spec.seed,
         )
@@ -148,14 +154,14 @@ def _any_module(spec: api.MeshSpec, host: str) -> bool:
     return any(module.host == host and module.runtime != "fake" for module in spec.modules)
 
 
-def _host(machine: Machine, mesh: str, host: api.HostSpec) -> HostJob:
+def _host(machine: Machine, mesh: str, host: str, cores: float | None) -> HostJob:
     cgroups = machine.cgroups
     assert cgroups is not None
-    usage = cgroups.usage_file(f"{mesh}/{host.name}")
+    usage = cgroups.usage_file(f"{mesh}/{host}")
     return HostJob(
-        name=host.name,
-        cores=host.cpu,
-        procs_files=tuple(map(str, cgroups.procs_files(f"{mesh}/{host.name}/{_GROUP}"))),
+        name=host,
+        cores=cores,
+        procs_files=tuple(map(str, cgroups.procs_files(f"{mesh}/{host}/{_GROUP}"))),
         usage_file=str(usage or ""),
     )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import click
 
 from net import units
-from net.links.words import host_text
+from net.links.words import budget_text, host_text
 from net.units import UnitError, format_duration
 from otter_agent import api
 from otter_ctl.cli import Session
@@ -39,12 +39,21 @@ _share = click.option(
     "--gpu-share", metavar="SHARE",
     help="Of a GPU's time, where others want it, too: 75%, or a weight such as 3.",
 )  # fmt: skip
+_SPEED = click.option(
+    "--speed", metavar="NUMBER", help="Of one core, such as 0.3; `none`: as the machine's."
+)
 
 
 def _with_options(wrapped: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--cpu", metavar="CORES", help="Cores; `none`: as many as there are."),
         click.option("--memory", metavar="SIZE", help="Such as 512MiB; `none`: no limit."),
+        click.option("--read", metavar="SIZE", help="From disks, a second: 20MB/s; `none`."),
+        click.option("--write", metavar="SIZE", help="To disks, a second: 5MB/s; `none`."),
+        click.option("--read-iops", metavar="COUNT", help="Reads from disks, a second; `none`."),
+        click.option("--write-iops", metavar="COUNT", help="Writes to disks, a second; `none`."),
+        click.option("--in", metavar="RATE", help="What is received: 20mbit; `none`: no limit."),
+        click.option("--out", metavar="RATE", help="What is sent: 5mbit; `none`: no limit."),
         click.option("--for", "for_", metavar="TIME", help="Revert by itself after so long."),
         mesh_option,
         force_option,
@@ -63,9 +72,12 @@ Examples:
   otterctl shape host phone --cpu 0.5                  # memory stays as it is
   otterctl shape host 'client-*' --cpu 0.25 --for 30s  # reverts by itself
   otterctl shape host edge --memory none
+  otterctl shape host pi --speed 0.12                  # cores of a Raspberry Pi 4
+  otterctl shape host pi --read 90MB/s --write 25MB/s
 """,
 )
 @click.argument("names", nargs=-1, metavar="[HOST]...", shell_complete=complete_host)
+@_SPEED
 @_with_options
 def host(session: Session, /, names: tuple[str, ...], **given: Any) -> int:
     """Change what hosts may use, all their modules together; of all hosts if none is named.
@@ -102,20 +114,15 @@ def _shape(
     kind: Literal["host", "module"],
     names: Sequence[str],
     *,
-    cpu: str | None,
-    memory: str | None,
     for_: str | None,
     mesh: str | None,
     force: bool,
     as_json: bool,
-    gpu_share: str | None = None,
+    **given: str | None,
 ) -> int:
-    values = _values(cpu, memory)
-    if gpu_share is not None:
-        values["gpu_share"] = _weight(gpu_share)
+    values = _values(given)
     if not values:
-        some = "--cpu, --memory or both" if kind == "host" else "--cpu, --memory, --gpu-share"
-        raise click.UsageError(f"say what to change: {some}")
+        raise click.UsageError("say what to change: --cpu, --memory, --read, …: see --help")
     for_s = None if for_ is None else duration("--for", for_)
 
     async def work() -> tuple[str, list[api.BudgetStatus]]:
@@ -138,26 +145,26 @@ def _shape(
     return EXIT_FAILED if any(budget.error for budget in budgets) else 0
 
 
-def _values(cpu: str | None, memory: str | None) -> dict[str, Any]:
+def _values(given: Mapping[str, str | None]) -> dict[str, Any]:
     """Field of `api.Budget` -> value."""
-    values: dict[str, Any] = {}
-    if cpu is not None:
-        values["cpu"] = None if cpu == NONE else _cores(cpu)
-    if memory is not None:
-        values["memory_bytes"] = None if memory == NONE else _bytes(memory)
-    return values
+    return {
+        field: None if text == NONE else read(option, text)
+        for option, (field, read) in _READ.items()
+        if (text := given.get(option)) is not None
+    }
 
 
-def _bytes(text: str) -> int:
+def _bytes(option: str, text: str) -> int:
+    name = option.replace("_", "-")
     try:
-        if (found := units.size(text)) > 0:
+        if (found := units.size(text.removesuffix("/s"))) > 0:
             return found
     except UnitError as error:
-        raise click.UsageError(f"--memory: {error.message}") from None
-    raise click.UsageError(f"--memory {text}: more than nothing, such as 512MiB, or none")
+        raise click.UsageError(f"--{name}: {error.message}") from None
+    raise click.UsageError(f"--{name} {text}: more than nothing, such as 512MiB, or none")
 
 
-def _weight(text: str) -> float:
+def _weight(option: str, text: str) -> float:
     """A part of all, or a weight: 3 is three times one of 100 %."""
     number = text.removesuffix("%").strip()
     try:
@@ -169,14 +176,46 @@ def _weight(text: str) -> float:
     return weight
 
 
-def _cores(text: str) -> float:
+def _number(option: str, text: str) -> float:
     """A number that is one: JSON has `nan` and `inf` as null, which takes the limit away."""
     try:
-        if math.isfinite(cores := float(text)) and cores > 0:
-            return cores
+        if math.isfinite(number := float(text)) and number > 0:
+            return number
     except ValueError:
         pass
-    raise click.UsageError(f"--cpu {text}: cores, such as 0.5, or none")
+    what = "cores, such as 0.5, or none" if option == "cpu" else "a number, such as 0.3, or none"
+    raise click.UsageError(f"--{option} {text}: {what}")
+
+
+def _rate(option: str, text: str) -> float:
+    try:
+        if (found := units.rate(text)) > 0:
+            return found
+    except UnitError as error:
+        raise click.UsageError(f"--{option}: {error.message}") from None
+    raise click.UsageError(f"--{option} {text}: more than nothing, such as 5mbit, or none")
+
+
+def _count(option: str, text: str) -> int:
+    if text.isascii() and text.isdecimal() and 0 < int(text) < 1 << 60:
+        return int(text)
+    name = option.replace("_", "-")
+    raise click.UsageError(f"--{name} {text}: a whole number, such as 500, or none")
+
+
+_READ: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
+    "cpu": ("cpu", _number),
+    "speed": ("speed", _number),
+    "memory": ("memory_bytes", _bytes),
+    "read": ("read_bytes_per_s", _bytes),
+    "write": ("write_bytes_per_s", _bytes),
+    "read_iops": ("read_iops", _count),
+    "write_iops": ("write_iops", _count),
+    "in": ("in_bps", _rate),
+    "out": ("out_bps", _rate),
+    "gpu_share": ("gpu_share", _weight),
+}
+"""Option -> the field of `api.Budget`, and what reads it."""
 
 
 def duration(option: str, text: str) -> float:
@@ -207,6 +246,8 @@ def show_budgets(budgets: Sequence[api.BudgetStatus]) -> None:
     for budget in budgets:
         if budget.error:
             click.secho(f"  {budget.kind} {budget.name}: {budget.error}", fg="red")
+        if budget.note:
+            click.secho(f"  {budget.kind} {budget.name}: {budget.note}", fg="yellow")
 
 
 def budgets_by_hand(status: api.MeshStatus) -> list[str]:
@@ -230,7 +271,5 @@ def _by_hand(told: api.BudgetStatus | api.HostStatus | api.ModuleStatus) -> str:
 
 
 def _text(budget: api.Budget) -> str:
-    values: dict[str, Any] = {"cpu": budget.cpu, "memory_bytes": budget.memory_bytes}
-    if budget.gpu_share is not None:
-        values["gpu_share"] = budget.gpu_share
-    return host_text(values)
+    told = api.to_builtins(budget)
+    return budget_text({name: v for name, v in told.items() if name not in ("pids", "period_s")})

@@ -154,6 +154,11 @@ def without_agent(spec: api.MeshSpec, facts: api.Info | None) -> list[AgentFault
         return []  # it has no network to shape
     if facts.cgroup == "none" and (lack := api.no_budgets(spec, facts.cgroup_why)):
         return [AgentFault(facts.machine, lack)]
+    scarce = api.too_slow(spec, facts.hardness)
+    if scarce is None and facts.disks_why:
+        scarce = api.no_disks(spec, facts.disks_why)
+    if scarce is not None:
+        return [AgentFault(facts.machine, scarce)]
     if facts.link_driver != "none":
         return []
     for link in spec.links:
@@ -189,7 +194,7 @@ def show(prepared: Prepared) -> None:
         click.secho(line, fg="yellow", err=True)
     for line in expansion_lines(prepared.plan.expansion):
         click.echo(line)
-    for line in placed_lines(prepared.plan):
+    for line in (*placed_lines(prepared.plan), *prepared.plan.speeds):
         click.echo(line)
     if not prepared.changes:
         click.echo(f"mesh {spec.name}: nothing to change")
@@ -268,6 +273,7 @@ def _document(prepared: Prepared) -> dict[str, object]:
         "unsupported": prepared.plan.unsupported,
         "expansion": prepared.plan.expansion,
         "machines": prepared.plan.machines,
+        "speeds": prepared.plan.speeds,
         "forecast": _forecast(prepared.plan.forecast),
         "spec": prepared.plan.spec,
         "tunnels": [

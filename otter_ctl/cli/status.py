@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from net.links.words import host_text
 from net.units import format_size
 from otter_agent import api
 from otter_ctl.cli import Session
@@ -63,7 +64,7 @@ def _show(status: api.MeshStatus) -> None:
                 h.name,
                 h.machine,
                 h.address,
-                _both(h.in_force.cpu, h.asked.cpu),
+                _cores(h),
                 _both(_size(h.in_force.memory_bytes), _size(h.asked.memory_bytes)),
             )
             for h in status.hosts
@@ -72,6 +73,10 @@ def _show(status: api.MeshStatus) -> None:
     for told in status.hosts:
         if told.error:
             click.secho(f"  host {told.name}: {told.error}", fg="red")
+        if more := _more(told.asked, told.in_force):
+            click.echo(f"  host {told.name}: {more}")
+        if told.note:
+            click.secho(f"  host {told.name}: {told.note}", fg="yellow")
     click.echo()
     print_table(
         ("MODULE", "HOST", "ADDRESS", "RUNTIME", *_LIMITS, "STATE", "RESTARTS", "PID", "WHY"),
@@ -85,6 +90,11 @@ def _show(status: api.MeshStatus) -> None:
             for m in status.modules
         ],
     )
+    for module in status.modules:
+        if more := _more(module.asked, module.in_force):
+            click.echo(f"  module {module.name}: {more}")
+        if module.note:
+            click.secho(f"  module {module.name}: {module.note}", fg="yellow")
     for line in budgets_by_hand(status):
         click.secho(f"  {line}", fg="yellow")
     for module in status.modules:
@@ -99,6 +109,36 @@ def _show(status: api.MeshStatus) -> None:
     _show_streams(status.streams)
     show_doubts(status.fidelity)
     show_failures(status)
+
+
+def _cores(host: api.HostStatus) -> str:
+    """`0.48 (1 of 0.3)`: the machine's cores, and those asked where they are of another speed."""
+    asked = host.asked
+    if asked.speed is None:
+        return _both(host.in_force.cpu, asked.cpu)
+    cores = "all" if asked.cpu is None else f"{asked.cpu:g}"
+    got = "-" if host.in_force.cpu is None else f"{host.in_force.cpu:.4g}"
+    return f"{got} ({cores} of speed {asked.speed:g})"
+
+
+_IN_TABLE = ("cpu", "speed", "memory_bytes")
+
+
+def _more(asked: api.Budget, in_force: api.Budget) -> str:
+    """`read 20MB/s (asked 25MB/s)`: what the table has no room for; "" if nothing was asked."""
+    wanted, got = api.to_builtins(asked), api.to_builtins(in_force)
+    words = []
+    for name, value in wanted.items():
+        if value is None or name in _IN_TABLE:
+            continue
+        now = got[name]
+        text = host_text({name: value if now is None else now})
+        if now is None:
+            text += " asked"
+        elif now != value:
+            text += f" (asked {host_text({name: value})})"
+        words.append(text)
+    return ", ".join(words)
 
 
 def _show_rootless(machine: api.MachineStatus) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from net.units import format_duration, format_rate, format_ratio, format_size
 
 _UNITS: dict[str, Callable[[Any], str]] = {
+    "_bytes_per_s": lambda size: f"{format_size(size)}/s",
     "_s": format_duration, "_bps": format_rate, "_ratio": format_ratio, "_bytes": format_size,
 }  # fmt: skip
 

@@ -160,12 +160,12 @@ def timeline_changes(old: api.TimelineSpec, new: api.TimelineSpec) -> Iterable[F
                 was["text"] if was and texts else was,
                 now["text"] if now and texts else now,
             )
-    uses = [{(t.link, t.way): t for t in side.traces} for side in (old, new)]
+    uses = [{t.subject: t for t in side.traces} for side in (old, new)]
     for key in sorted(uses[0].keys() | uses[1].keys()):
         pair = [side.get(key) for side in uses]
         if pair[0] != pair[1]:
             was, now = (None if use is None else _trace_text(use) for use in pair)
-            yield FieldChange(f"traces.{key[0]}.{key[1]}", was, now)
+            yield FieldChange(f"traces.{key}", was, now)
 
 
 def _trace_text(use: api.TraceUse) -> str:

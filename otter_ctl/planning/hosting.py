@@ -177,13 +177,20 @@ def overfull(
         info, host = infos.get(machine), asked[name]
         if info is None:
             continue
-        for kind, budget in (("cpu", host.cpu), ("memory", host.memory_bytes)):
+        for kind, budget in (("cpu", _cores(host, info)), ("memory", host.memory_bytes)):
             before = used.get((machine, kind), 0.0)
             has = _most(info, topology.name, kind)
             used[machine, kind] = before + (budget or 0.0)
             if budget and used[machine, kind] > has + SLACK:
                 free = amounts(kind, max(0.0, has - before), float(budget))
                 raise PlacementError(name, {machine: f"has {free} free"}, kind="host")
+
+
+def _cores(host: Host, info: api.Info) -> float | None:
+    """Of the machine; none while nobody knows how fast these are: its agent refuses them."""
+    if host.speed is not None and info.speed is None:
+        return None
+    return host.cpu and host.cpu * info.hardness.scale(host.speed)
 
 
 def _most(info: api.Info, mesh: str, kind: str) -> float:
@@ -266,7 +273,9 @@ class _Needs:
         )
 
     def _amounts(self, host: Host) -> dict[str, float]:
-        asked: dict[str, float | None] = {"cpu": host.cpu, "memory": host.memory_bytes}
+        # In cores of the reference where it asks for a speed: which machine's, isn't known yet.
+        cores = host.cpu and host.cpu * min(1.0, host.speed or 1.0)
+        asked: dict[str, float | None] = {"cpu": cores, "memory": host.memory_bytes}
         if self.gpus and host.gpu is not None:
             count = host.gpu.count or 1
             asked["gpu"] = count * (host.gpu.share or 0.0)
@@ -288,7 +297,8 @@ class _Needs:
             yield "gateways"
         if host.name in self.shaped and not lenient and not self.fake:
             yield "link driver"
-        if (host.cpu or host.memory_bytes) and not lenient and not self.fake:
+        asks = host.cpu or host.memory_bytes or host.speed or host.io
+        if asks and not lenient and not self.fake:
             yield "budgets"
         if self.gpus and (host.gpu is not None or any(m.gpu for m in inside)):
             yield "gpu"

@@ -48,6 +48,7 @@ class Plan:
         hosting: The same, to be asked why; None: nobody was asked.
         placement: Where modules are, to be asked why.
         forecast: What streams and links are expected to see.
+        speeds: Hosts with cores of a speed, a line each: what these are of their machines'.
     """
 
     spec: MeshSpec
@@ -58,3 +59,4 @@ class Plan:
     hosting: Hosting | None = None
     placement: Placement | None = None
     forecast: Forecast = field(default_factory=Forecast)
+    speeds: tuple[str, ...] = ()

@@ -365,9 +365,15 @@ def _timeline(
 ) -> api.TimelineSpec:
     """What of it concerns directions that are made scarce here, and hosts that are here."""
     events = [_event(event, part, ways, of, seats) for event in whole.timeline.events]
+
+    def plays(use: api.TraceUse) -> bool:
+        if use.host or use.module:
+            return (of.get(use.host) if use.host else seats.get(use.module)) == part.machine
+        return (use.link, use.way) in ways
+
     return replace(
         whole.timeline,
-        traces=tuple(t for t in whole.timeline.traces if (t.link, t.way) in ways),
+        traces=tuple(filter(plays, whole.timeline.traces)),
         events=tuple(event for event in events if event is not None),
     )
 

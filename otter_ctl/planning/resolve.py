@@ -6,12 +6,14 @@ the placement of modules that name no host. Must not know: sockets, files, the c
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from net.routing.blocks import dotted
 from net.routing.routes import Routes, compute
@@ -28,9 +30,10 @@ from otter_ctl.planning.model import Blob, Plan, Upload
 from otter_ctl.planning.outside import outside
 from otter_ctl.planning.placement import ANYWHERE, Placement, offered, place
 from otter_ctl.planning.prediction import forecast
+from otter_ctl.planning.speeds import speed_lines
 from otter_ctl.planning.timeline import timeline, trace_notes
-from otter_ctl.planning.unbuilt import unapplied, unreachable, waiting_for_ever
-from otter_ctl.topology.model import LOCAL, Cell, Link, Module, Ready, Stream, Topology
+from otter_ctl.planning.unbuilt import unreachable, waiting_for_ever
+from otter_ctl.topology.model import LOCAL, Cell, Host, Link, Module, Ready, Stream, Topology
 from otter_ctl.topology.words import fill
 
 STREAM_PORT = 7070
@@ -140,7 +143,6 @@ def plan(
         warnings=(
             *trace_notes(topology),
             *waiting_for_ever(topology),
-            *unapplied(topology),
             *gpus.oversubscribed(topology, seats),
             *unreachable(topology.streams, seats, routes.reach),
             *expected.warnings(),
@@ -154,6 +156,7 @@ def plan(
         hosting=hosting,
         placement=placement,
         forecast=expected,
+        speeds=speed_lines(topology, machines, infos),
     )
 
 
@@ -275,9 +278,16 @@ def _hosts(topology: Topology, addresses: Addresses, routes: Routes) -> Iterable
             block=str(block),
             cpu=host.cpu,
             memory_bytes=host.memory_bytes,
+            speed=host.speed,
+            **_limits(host),
             gateway=host.gateway,
             routes=tuple(api.Route(**way._asdict()) for way in routes.tables[host.name]),
         )
+
+
+def _limits(item: Host | Module) -> dict[str, Any]:
+    """Of disks and of the network."""
+    return {k: v for of in (item.io, item.net) if of for k, v in dataclasses.asdict(of).items()}
 
 
 def _module(
@@ -311,6 +321,8 @@ def _module(
         command=None if module.command is None else tuple(map(filled, module.command)),
         cpu=module.cpu,
         memory_bytes=module.memory_bytes,
+        **_limits(module),
+        storage_bytes=module.storage_bytes,
         gpu_share=gpu_share,
         gpu=gpu,
         env={name: filled(value) for name, value in module.env.items()},

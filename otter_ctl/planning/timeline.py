@@ -19,6 +19,8 @@ def timeline(topology: Topology, blobs: Mapping[Upload, Blob]) -> api.TimelineSp
             traces.append(_trace(link, "forward", link.forward_trace, blobs))
         if link.reverse_trace is not None:
             traces.append(_trace(link, "reverse", link.reverse_trace, blobs))
+    traces += [_cores(h.trace, blobs, host=h.name) for h in topology.hosts if h.trace]
+    traces += [_cores(m.trace, blobs, module=m.name) for m in topology.modules if m.trace]
     moves = (
         api.Move(at_s=move.at_s, host=move.host, link=move.link, every_s=move.every_s)
         for move in topology.moves
@@ -31,10 +33,9 @@ def timeline(topology: Topology, blobs: Mapping[Upload, Blob]) -> api.TimelineSp
 def trace_notes(topology: Topology) -> Iterator[str]:
     """What is odd about traces, each file once: gaps."""
     found: dict[str, None] = {}
-    for link in topology.links:
-        for use in (link.forward_trace, link.reverse_trace):
-            if use is not None and isinstance(use.trace, Trace):
-                found |= dict.fromkeys(use.trace.notes)
+    for use in topology.trace_uses():
+        if isinstance(use.trace, Trace):
+            found |= dict.fromkeys(use.trace.notes)
     yield from found
 
 
@@ -59,6 +60,23 @@ def _trace(
         scale=dict(manner.scale),
         without=tuple(manner.without),
         opportunities=one_by_one and not shared and "rate_bps" not in manner.without,
+    )
+
+
+def _cores(
+    use: TraceUse, blobs: Mapping[Upload, Blob], *, host: str = "", module: str = ""
+) -> api.TraceUse:
+    manner = use.manner
+    return api.TraceUse(
+        link="",
+        way="forward",
+        name=use.name,
+        blob=blobs[use.trace].digest,
+        loop=manner.loop,
+        offset_s=manner.offset_s,
+        scale=dict(manner.scale),
+        host=host,
+        module=module,
     )
 
 

@@ -6,28 +6,17 @@ mean something else if it were left out is unsupported: `apply` refuses it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TypeVar
 
 from otter_ctl.errors import PlanError
 from otter_ctl.planning.model import Plan
-from otter_ctl.topology.model import Host, Module, Stream, Topology
-
-T = TypeVar("T", Host, Module)
-Groups = dict[tuple[str, bool], tuple[tuple[str, ...], int]]
-"""Table (and whether it made several) -> keys that nothing acts on, and how many it made."""
+from otter_ctl.topology.model import Stream, Topology
 
 OF_RATE = ("queue_delay_above", "use_above", "use_below")
 """Tests of conditions that only a link with a rate can pass."""
 MOST = 8
 """Lines of one sort; then they are counted."""
-
-
-def unapplied(topology: Topology) -> Iterator[str]:
-    """Storage bandwidth and speeds: nothing acts on them yet."""
-    yield from _lines("host", _grouped(topology.hosts, _host_keys))
-    yield from _lines("module", _grouped(topology.modules, _module_keys))
 
 
 def refuse_unsupported(plan: Plan) -> None:
@@ -80,35 +69,6 @@ def waiting_for_ever(topology: Topology) -> Iterator[str]:
             why = f"`{when.test}` of link {link.name}, which has no rate"
             lines.append(f"event {event.text}: waits for {why}: it won't happen")
     yield from _bounded(lines, "events")
-
-
-def _host_keys(host: Host) -> tuple[str, ...]:
-    held = {"speed": host.speed, "io": host.io}
-    return tuple(key for key, value in held.items() if value is not None)
-
-
-def _module_keys(module: Module) -> tuple[str, ...]:
-    held = {"io": module.io}
-    return tuple(key for key, value in held.items() if value is not None)
-
-
-def _grouped(items: Iterable[T], keys: Callable[[T], tuple[str, ...]]) -> Groups:
-    found: Groups = {}
-    for item in items:
-        asked = keys(item)
-        if asked:
-            table = (item.made_from or item.name, bool(item.made_from))
-            found[table] = (asked, found.get(table, (asked, 0))[1] + 1)
-    return found
-
-
-def _lines(what: str, groups: Groups) -> Iterator[str]:
-    lines = []
-    for (name, several), (keys, count) in groups.items():
-        subject = f"{what}s {name} ({count})" if several else f"{what} {name}"
-        verb = "are" if len(keys) > 1 else "is"
-        lines.append(f"{subject}: {', '.join(keys)} {verb} not applied in this version")
-    yield from _bounded(lines, f"{what}s")
 
 
 def _bounded(lines: Sequence[str], what: str) -> Iterator[str]:

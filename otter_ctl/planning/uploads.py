@@ -49,10 +49,9 @@ def collect(topology: Topology) -> dict[Upload, Blob]:
         for file in module.files:
             if file.source not in blobs:
                 blobs[file.source] = _guarded(where, file.source, _file_blob)
-    for link in topology.links:
-        for use in (link.forward_trace, link.reverse_trace):
-            if use is not None and use.trace not in blobs:
-                blobs[use.trace] = _trace_blob(use.trace)
+    for use in topology.trace_uses():
+        if use.trace not in blobs:
+            blobs[use.trace] = _trace_blob(use.trace)
     return blobs
 
 

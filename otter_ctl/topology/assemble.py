@@ -53,14 +53,14 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
     check_brought_along(top.get("machines", {}))
     own = read_machines(top.get("machines", {}), around.path.parent)
     machines = Machines(own, around.machines)
+    traces = Traces(around.folder, top.get("seed", 0))
     hosts = None
     if "hosts" in top:
-        hosts = read_hosts(top["hosts"], defaults.get("host"), machines, expansion)
+        hosts = read_hosts(top["hosts"], defaults.get("host"), machines, expansion, traces)
     names = None
     if hosts is not None:
         names = Names("host", hosts, (host.made_from for host in hosts.values()))
         read_host_neighbours(top["hosts"], defaults.get("host"), hosts, names)
-    traces = Traces(around.folder, top.get("seed", 0))
     links = read_links(top.get("links", []), defaults.get("link"), names, expansion, traces)
     written = top.get("events", [])
     coming = visits(written, names)
@@ -68,7 +68,13 @@ def assemble(tables: dict[str, Any], root: Place, around: Surroundings) -> Topol
     links += of_cells
     moves, of_moves = read_moves(written, names, hosts or {}, cells, links)
     modules = read_modules(
-        top.get("modules", {}), defaults.get("module"), hosts, names, around.folder, expansion
+        top.get("modules", {}),
+        defaults.get("module"),
+        hosts,
+        names,
+        around.folder,
+        expansion,
+        traces,
     )
     read_neighbours(top.get("modules", {}), modules, names)
     unread = "modules" in top.given and "modules" not in top

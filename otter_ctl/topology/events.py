@@ -35,8 +35,14 @@ from otter_ctl.topology.reader import Fields, Place, shown
 TARGETS_LIMIT = 1_000_000
 """Links times events: more is a slip of a glob."""
 _KEYS = {"at_s": "at", "change": "set", "for_s": "for", "every_s": "every", "ramp_s": "ramp"}
-_OF_HOSTS = {"cpu": "cpu", "memory": "memory_bytes", "gpu_share": "gpu_share"}
+_OF_HOSTS = {
+    "cpu": "cpu", "memory": "memory_bytes", "speed": "speed", "gpu_share": "gpu_share",
+}  # fmt: skip
 _OF_MODULES_ONLY = ("gpu_share",)
+_OF_DISKS = {
+    "read": "read_bytes_per_s", "write": "write_bytes_per_s",
+    "read_iops": "read_iops", "write_iops": "write_iops",
+}  # fmt: skip
 _TARGETS = ("link", "cell", "host", "module")
 _RUNS = {"start": "running", "stop": "stopped", "pause": "paused"}
 """Actions that are states, and so last; the others are over at once."""
@@ -232,11 +238,13 @@ def _change(own: Fields) -> Change | None:
     if not is_sound(written):
         return None
     limited = "host" in own or "module" in own
-    wrong = sorted(written.given & (_OF_HOSTS.keys() | CAPACITY.keys()))
+    ours = _OF_HOSTS.keys() | {"io", "network"}
+    wrong = sorted(written.given & (ours | CAPACITY.keys()))
     if limited:
-        wrong = sorted(written.given - _OF_HOSTS.keys())
+        wrong = sorted(written.given - (ours - {"speed"} if "module" in own else ours))
     for key in wrong:
         other = "cells" if key in CAPACITY else "links" if limited else "hosts and modules"
+        other = "hosts" if key == "speed" else other
         written.place.child(key).report(f"is of {other}")
     if wrong:
         return None
@@ -244,8 +252,19 @@ def _change(own: Fields) -> Change | None:
         written.place.child(key).report("is of modules", 'write module = "NAME"')
         return None
     if limited:
-        return Change({field: written[key] for key, field in _OF_HOSTS.items() if key in written})
+        return Change(_limits(written))
     return Change.of(**values_of(written))
+
+
+def _limits(written: Fields) -> dict[str, float]:
+    values = {field: written[key] for key, field in _OF_HOSTS.items() if key in written}
+    disks: Fields | None = written.get("io")
+    if disks is not None:
+        values |= {field: disks[key] for key, field in _OF_DISKS.items() if key in disks}
+    rates: Fields | None = written.get("network")
+    if rates is not None:
+        values |= {f"{key}_bps": rates[key] for key in ("in", "out") if key in rates}
+    return values
 
 
 def _ways(own: Fields, names: Names, links: dict[str, Link]) -> Ways:

@@ -10,11 +10,12 @@ from dataclasses import replace
 
 from otter_ctl.topology.kinds import checked_name
 from otter_ctl.topology.machines import Machines
-from otter_ctl.topology.model import HOSTS_LIMIT, Expansion, Gpu, Host, Io, On
+from otter_ctl.topology.model import HOSTS_LIMIT, Expansion, Gpu, Host, Io, Net, On
 from otter_ctl.topology.profiles import check_profile, over_profile
 from otter_ctl.topology.reader import Bad, Fields, shown
+from otter_ctl.topology.traces import Traces
 
-_BUDGET = ("profile", "cpu", "memory", "speed", "gpu", "io")
+_BUDGET = ("profile", "cpu", "memory", "speed", "gpu", "io", "network", "trace")
 
 
 def read_hosts(
@@ -22,6 +23,7 @@ def read_hosts(
     defaults: Fields | None,
     machines: Machines,
     expansion: list[Expansion],
+    traces: Traces,
 ) -> dict[str, Host]:
     """Hosts by name, in the order of the file."""
     check_profile(defaults, "hosts")
@@ -30,12 +32,16 @@ def read_hosts(
     wholes: dict[str, str] = {}
     for name, own in written.items():
         check_profile(own, "hosts")
-        host = _host(name, own, below, machines)
+        host = replace(_host(name, own, below, machines), trace=traces.cores(own.get("trace")))
         _check_whole(own, host, wholes)
+        made = len(hosts)
         if "count" in own:
             _repeat(own, host, hosts, expansion, written)
         elif name not in hosts:
             hosts[name] = host
+        if host.trace is not None:  # what is drawn is drawn for each by itself
+            for one in list(hosts)[made:]:
+                hosts[one] = replace(hosts[one], trace=traces.drawn(host.trace, one))
         if len(hosts) > HOSTS_LIMIT:
             own.place.report(f"makes more than {HOSTS_LIMIT} hosts")
             break
@@ -70,6 +76,7 @@ def _host(name: str, own: Fields, below: Fields | None, machines: Machines) -> H
         among=among,
         gpu=read_gpu(budget),
         io=read_io(budget),
+        net=read_net(budget),
         whole=whole,
         gateway=merged.get("gateway", False),
     )
@@ -171,3 +178,13 @@ def read_io(fields: Fields) -> Io | None:
         read_iops=io.get("read_iops"),
         write_iops=io.get("write_iops"),
     )
+
+
+def read_net(fields: Fields) -> Net | None:
+    """A `network` table."""
+    net: Fields | None = fields.get("network")
+    if net is None:
+        return None
+    if not net.given:
+        net.place.report("must say `in` or `out`")
+    return Net(in_bps=net.get("in"), out_bps=net.get("out"))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from otter_ctl.topology import access, kinds, values
 from otter_ctl.topology.keys_modules import MODULE, STREAM
 from otter_ctl.topology.keys_placing import OF_HOSTS, ON, PLACEMENT
-from otter_ctl.topology.keys_shared import GPU, IO, PAIR
-from otter_ctl.topology.keys_time import TRACE_KEY, event_table
+from otter_ctl.topology.keys_shared import GPU, IO, NET, PAIR
+from otter_ctl.topology.keys_time import CORES_TRACE, TRACE_KEY, event_table
 from otter_ctl.topology.model import DEFAULT_SOCKET, HOSTS_LIMIT, MESH_NAME_LIMIT, POOL
 from otter_ctl.topology.properties import PROPERTIES
 from otter_ctl.topology.reader import Key, Table
@@ -26,6 +26,8 @@ HOST = Table(
     Key("speed", kinds.number(0.001, 1000), "Speed of one core, where Geekbench 6's 2500 are 1."),
     Key("gpu", kinds.table(GPU), "Share of a GPU for all modules of the host together."),
     Key("io", kinds.table(IO), "Bandwidth of the host's storage."),
+    Key("network", kinds.table(NET), "What all modules of the host receive and send together."),
+    CORES_TRACE,
     Key("count", kinds.integer(1, HOSTS_LIMIT), "Makes so many hosts: NAME-1, NAME-2, …"),
     Key("machine", kinds.NAME, "The machine that carries the host; `local` is this one."),
     Key("on", kinds.table(ON), "What the machine that carries the host must have."),
@@ -73,6 +75,9 @@ SET = Table(
     Key("cpu", values.CORES, "Of hosts, all their modules together, and of modules: cores."),
     Key("memory", values.MEMORY, "Of hosts, all their modules together, and of modules: memory."),
     Key("gpu_share", values.SHARE, "Of modules: their share of a GPU's time."),
+    Key("speed", kinds.number(0.001, 1000), "Of hosts: the speed of one core."),
+    Key("io", kinds.table(IO), "Of hosts and of modules: bandwidth of storage."),
+    Key("network", kinds.table(NET), "Of hosts and of modules: what they receive and send."),
 )
 
 EFFICIENCY = values.by_reference(values.number_or(values.PART, TRACE_KEY.kind))
@@ -129,7 +134,8 @@ DEFAULTS = Table(
         kinds.table(
             HOST.only(
                 "defaults.host",
-                *("profile", "cpu", "memory", "speed", "gpu", "io", "machine", "on"),
+                *("profile", "cpu", "memory", "speed", "gpu", "io", "network"),
+                *("machine", "on"),
                 *("among", "apart"),
             )
         ),
@@ -141,7 +147,7 @@ DEFAULTS = Table(
             MODULE.only(
                 "defaults.module",
                 *("base", "accelerator", "host", "runtime", "cpu", "memory", "gpu", "io"),
-                *("env", "mounts"),
+                *("network", "storage", "env", "mounts"),
                 *("devices", "secrets", "outputs", "ready", "restart"),
             )
         ),

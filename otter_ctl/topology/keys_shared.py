@@ -20,6 +20,12 @@ IO = Table(
     Key("write_iops", kinds.integer(1, 10**9), "Writes per second at most."),
 )
 
+NET = Table(
+    "rates",
+    Key("in", values.RATE, "What is received at most, over all links together."),
+    Key("out", values.RATE, "What is sent at most, over all links together."),
+)
+
 PAIR = Key(
     "pair",
     kinds.choice("index", "all"),

@@ -5,6 +5,7 @@ Nothing is placed or addressed yet: that is the plan's. Must not know: TOML, fil
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -100,6 +101,14 @@ class Io:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Net:
+    """Rates of what is received and sent, bit/s."""
+
+    in_bps: float | None = None
+    out_bps: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """An emulated host.
 
@@ -114,6 +123,7 @@ class Host:
             others of the topology.
         beside: Hosts on whose machine it must be.
         apart: Hosts on whose machine it must not be.
+        trace: What changes its cores over time; None: nothing.
         whole: It is the machine itself.
         gateway: The way to and from the outside world.
         made_from: The table with a `count` that made it; empty: its own.
@@ -131,6 +141,8 @@ class Host:
     apart: tuple[str, ...] = ()
     gpu: Gpu | None = None
     io: Io | None = None
+    net: Net | None = None
+    trace: TraceUse | None = None
     whole: bool = False
     gateway: bool = False
     made_from: str = ""
@@ -138,7 +150,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceUse:
-    """A trace as one direction of a link plays it.
+    """A trace as one direction of a link, a host or a module plays it.
 
     Attributes:
         name: Of the file as it is written, or of the model.
@@ -282,6 +294,8 @@ class Module:
         base: Shared base that `build` is built on.
         accelerator: What it is made for; its machine has to have it.
         runtime: None: the machine's default.
+        storage_bytes: What its work folder may hold; None: what the machine has room for.
+        trace: What changes its cores over time; None: nothing.
         secrets: Names of variables of the caller.
         ready: None: as the planner sees fit.
         among: Hosts that it may be placed on; None: any.
@@ -307,6 +321,9 @@ class Module:
     memory_bytes: int | None = None
     gpu: Gpu | None = None
     io: Io | None = None
+    net: Net | None = None
+    storage_bytes: int | None = None
+    trace: TraceUse | None = None
     env: dict[str, str] = field(default_factory=dict)
     files: tuple[File, ...] = ()
     mounts: tuple[Mount, ...] = ()
@@ -450,3 +467,10 @@ class Topology:
     events: tuple[TimedEvent, ...] = ()
     moves: tuple[HostMove, ...] = ()
     expansion: tuple[Expansion, ...] = ()
+
+    def trace_uses(self) -> Iterator[TraceUse]:
+        """All traces that are played: of links both ways, then of hosts and modules."""
+        for link in self.links:
+            yield from filter(None, (link.forward_trace, link.reverse_trace))
+        yield from (host.trace for host in self.hosts if host.trace is not None)
+        yield from (module.trace for module in self.modules if module.trace is not None)

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from otter_ctl.topology.globs import Names, is_glob
-from otter_ctl.topology.hosts import instance_names, read_gpu, read_io, read_on
+from otter_ctl.topology.hosts import instance_names, read_gpu, read_io, read_net, read_on
 from otter_ctl.topology.model import MODULES_LIMIT, Expansion, File, Host, Module, Ready, Weights
 from otter_ctl.topology.outside import Published, read_mounts, read_publish
 from otter_ctl.topology.reader import Fields, shown
 from otter_ctl.topology.reader import Path as KeyPath
+from otter_ctl.topology.traces import Traces
 from otter_ctl.topology.words import check_words
 
 _WAYS = ("build", "image", "command")
@@ -31,6 +32,7 @@ def read_modules(
     names: Names | None,
     folder: Folder,
     expansion: list[Expansion],
+    traces: Traces,
 ) -> dict[str, Module]:
     """All modules by name; `hosts` None: they couldn't be read, so none is looked up."""
     default_ready = _ready(defaults)
@@ -40,6 +42,7 @@ def read_modules(
         merged = own.over(defaults)
         ready = _ready(own) if "ready" in own.given else default_ready
         module = _module(name, own, merged, ready, folder)
+        trace = traces.cores(own.get("trace"))
         seats = _seats(name, own, merged, names, MODULES_LIMIT - len(modules))
         for instance, host in seats:
             if (instance != name and instance in written) or instance in modules:
@@ -52,7 +55,11 @@ def read_modules(
                 break
             several = instance != name
             modules[instance] = replace(
-                module, name=instance, host=host, made_from=name if several else ""
+                module,
+                name=instance,
+                host=host,
+                made_from=name if several else "",
+                trace=traces.drawn(trace, instance),
             )
             published.add(modules[instance], own)
         _check_hosts(own, merged, [host for _, host in seats if host is not None], hosts)
@@ -88,6 +95,8 @@ def _module(name: str, own: Fields, merged: Fields, ready: Ready | None, folder:
         on=read_on(own),
         gpu=read_gpu(merged),
         io=read_io(merged),
+        net=read_net(merged),
+        storage_bytes=merged.get("storage"),
         env=env,
         files=_files(own, folder),
         mounts=read_mounts(merged.get("mounts", {})),

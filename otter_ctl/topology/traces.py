@@ -1,4 +1,4 @@
-"""`trace` of links -> `TraceUse`: files read, models checked, what is played how.
+"""`trace` of links, hosts, modules -> `TraceUse`: files read, models checked, what is played how.
 
 Looks at the file system: what is wrong with a trace is best told together with the line that
 names it. Must not know: TOML, positions, agents.
@@ -56,16 +56,37 @@ class Traces:
 
         Back, the trace of the way forth is played as well, but for what `reverse` itself says.
         """
-        forward = self._use(merged.get("trace"))
+        forward = self._of_link(merged.get("trace"))
         differs: Fields | None = own.get("reverse")
         if differs is None:
             return forward, forward
         if "trace" in differs.given:
-            return forward, self._use(differs.get("trace"), back=True)
+            return forward, self._of_link(differs.get("trace"), back=True)
         own_words = tuple(f for key, f in _PROPERTIES.items() if key in differs.given)
         if forward is None or not own_words:
             return forward, forward
-        return forward, replace(forward, manner=replace(forward.manner, without=own_words))
+        without = (*forward.manner.without, *own_words)
+        return forward, replace(forward, manner=replace(forward.manner, without=without))
+
+    def _of_link(self, fields: Fields | None, *, back: bool = False) -> TraceUse | None:
+        """Without what isn't a link's; None after reporting that there is nothing else."""
+        use = self._use(fields, back=back)
+        if use is None or not isinstance(use.trace, Trace) or "cpu" not in use.trace.columns:
+            return use
+        if fields is not None and len(use.trace.columns) == 1:
+            fields.place.report("the trace has only `cpu`, which is of hosts and modules")
+            return None
+        return replace(use, manner=replace(use.manner, without=("cpu",)))
+
+    def cores(self, fields: Fields | None) -> TraceUse | None:
+        """A trace of a host's or a module's cores: `cpu`, or rates, 1 Mbit/s as one."""
+        use = self._use(fields)
+        if use is None or fields is None:
+            return None
+        if not _has_rates(use.trace) and not _has_cores(use.trace):
+            fields.place.report("the trace has neither `cpu` nor rates to be read as cores")
+            return None
+        return use
 
     def efficiency(self, fields: Fields) -> TraceUse | None:
         """A trace whose rates are read as efficiencies, 1 Mbit/s as 1; None after reporting."""
@@ -139,6 +160,10 @@ class Traces:
         if isinstance(found, TraceFileError):
             raise found
         return found
+
+
+def _has_cores(trace: Trace | Recipe) -> bool:
+    return isinstance(trace, Trace) and "cpu" in trace.columns
 
 
 def _has_rates(trace: Trace | Recipe) -> bool:

@@ -1,8 +1,8 @@
-"""CSV with a header: `time`, and any of `rate`, `delay`, `jitter`, `loss`, `up`, `rtt`.
+"""CSV with a header: `time`, and any of `rate`, `delay`, `jitter`, `loss`, `up`, `rtt`, `cpu`.
 
 Units stand in the header (`rate_mbit`, `delay [ms]`, `loss (%)`) or at each value (`20mbit`).
-Times without one are seconds, losses shares from 0 to 1; a rate, delay or jitter without a unit is
-refused. An empty cell: nothing new. Separated by commas, semicolons or tabs.
+Times without one are seconds, losses shares from 0 to 1, `cpu` is cores; a rate, delay or jitter
+without a unit is refused. An empty cell: nothing new. Separated by commas, semicolons or tabs.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _NAMES = {
     "time": "time", "t": "time", "seconds": "time", "timestamp": "time",
     "rate": "rate_bps", "bandwidth": "rate_bps", "throughput": "rate_bps",
     "delay": "delay_s", "latency": "delay_s", "jitter": "jitter_s", "loss": "loss_ratio",
-    "up": "up", "rtt": "rtt",
+    "up": "up", "rtt": "rtt", "cpu": "cpu", "cores": "cpu",
 }  # fmt: skip
-KNOWN = "time, rate, delay, jitter, loss, up, rtt"
+KNOWN = "time, rate, delay, jitter, loss, up, rtt, cpu"
 _KINDS: dict[str, Callable[[str], float]] = {
     "time": units.duration, "rate_bps": units.rate, "delay_s": units.duration,
     "jitter_s": units.duration, "loss_ratio": units.ratio, "rtt": units.duration,
@@ -75,6 +75,8 @@ class _Column:
         return value
 
     def _quantity(self, lines: Lines, text: str) -> float:
+        if self.field not in _KINDS:
+            raise lines.error(f"{self.name} {short(text)} must be a number")
         try:
             return _KINDS[self.field](text)
         except UnitError as exc:
@@ -83,7 +85,7 @@ class _Column:
 
 def _factor(field: str, unit: str) -> float | None:
     """What a number of the column is multiplied with; None: it needs a unit."""
-    if field == "up":
+    if field in ("up", "cpu"):
         return 1.0
     if unit:
         return _KINDS[field](f"1{unit}")
@@ -187,6 +189,8 @@ def _column(lines: Lines, text: str, *, optional: bool) -> _Column | None:
         raise lines.error(f"unknown column {short(text)}", hint)
     unit = said[2] or ""
     unit = _UNITS.get(unit.lower(), unit)
+    if unit and field == "cpu":
+        raise lines.error(f"column {short(text)}: cpu is in cores, without a unit")
     if unit and field in _KINDS:
         try:
             _KINDS[field](f"0{unit}")

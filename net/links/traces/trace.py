@@ -24,8 +24,8 @@ MTU_BYTES = 1500
 MAX_POINTS = 2_000_000
 """Of one trace: 23 days at one a second; 16 MB a column in an agent's memory."""
 
-FIELDS = ("rate_bps", "delay_s", "jitter_s", "loss_ratio", "up")
-"""What a trace can say, as `LinkSpec` calls it; of `up`: 1 or 0."""
+FIELDS = ("rate_bps", "delay_s", "jitter_s", "loss_ratio", "up", "cpu")
+"""What a trace can say, as `LinkSpec` calls it; of `up`: 1 or 0. `cpu`: of hosts and modules."""
 Values = dict[str, float]
 
 
@@ -93,7 +93,7 @@ class Trace:
 
 _ENDS = {
     "rate_bps": (0.0, 1e13), "delay_s": (0.0, 3600.0), "jitter_s": (0.0, 3600.0),
-    "loss_ratio": (0.0, 1.0), "up": (0.0, 1.0),
+    "loss_ratio": (0.0, 1.0), "up": (0.0, 1.0), "cpu": (0.0, 1e4),
 }  # fmt: skip
 LIMITS = _ENDS
 """Least and greatest value of each field."""
@@ -241,3 +241,31 @@ class OneByOne:
     def next_change(self, moment_s: float) -> float:
         """The first moment after this one at which it says something; infinite: never again."""
         return self._end_s if moment_s < self._end_s else math.inf
+
+
+CORE_BPS = 1e6
+"""A rate of so much is read as one core, where a trace of rates is played by a host or module."""
+LEAST_CORES = 0.01
+"""A host has no less, whatever its trace says: it could do nothing at all any more."""
+
+
+class Cores:
+    """A trace as the cores of a host or a module: its column `cpu`, or else its rates.
+
+    Args:
+        played: The trace.
+    """
+
+    def __init__(self, played: Played) -> None:
+        self._played = played
+
+    def values(self, moment_s: float) -> Mapping[str, float | Delivery]:
+        """What holds at a moment."""
+        said = self._played.values(moment_s)
+        rate = said.get("rate_bps")
+        cores = said.get("cpu", rate / CORE_BPS if isinstance(rate, float) else None)
+        return {"cpu": max(LEAST_CORES, cores)} if isinstance(cores, float) else {}
+
+    def next_change(self, moment_s: float) -> float:
+        """The first moment after this one at which it says something; infinite: never again."""
+        return self._played.next_change(moment_s)

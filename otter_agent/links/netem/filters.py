@@ -23,6 +23,9 @@ _TC = struct.Struct("=BxxxiIII")
 _U32, _U16 = struct.Struct("=I"), struct.Struct("=H")
 _GENERAL = struct.Struct("=5I")  # tc_gen: index, capab, action, refcnt, bindcnt
 _MIRRED = struct.Struct("=5IiI")  # tc_gen, eaction, ifindex
+_U32_SELECTOR = struct.Struct("=BBBxHHhhI")  # flags, offshift, nkeys, offmask, off, offoff, …
+_U32_KEY = struct.Struct("=IIii")  # mask, val, off, offmask: one that all packets have
+_U32_SEL, _U32_ACT, _U32_TERMINAL = 5, 7, 1
 _KIND, _OPTIONS = 1, 2
 _MATCHALL_ACT, _FW_ACT = 2, 4
 _ACT_KIND, _ACT_OPTIONS = 1, 2
@@ -96,6 +99,22 @@ class Filter:
         return _action(
             "mirred", attribute(_MIRRED_PARMS, _MIRRED.pack(0, 0, _STOLEN, 0, 0, way, self.to))
         )
+
+
+def put_plain(where: Where, to: int, op: object) -> Request:
+    """Send all packets on through another device, also where the kernel has no cls_matchall: u32.
+
+    There must be none at that place; the kernel names it.
+    """
+    redirect = Filter(where=where, to=to)._redirect()
+    selector = _U32_SELECTOR.pack(_U32_TERMINAL, 0, 1, 0, 0, 0, 0, 0) + _U32_KEY.pack(0, 0, 0, 0)
+    options = attribute(_U32_SEL, selector)
+    options += attribute(_U32_ACT | _NESTED, attribute(1 | _NESTED, redirect))
+    info = where.priority << 16 | _ALL_PROTOCOLS
+    body = _TC.pack(0, where.index, 0, where.parent, info) + attribute(_KIND, b"u32\0")
+    return Request(
+        RTM_NEWTFILTER, F_CREATE | F_EXCL, body + attribute(_OPTIONS | _NESTED, options), op
+    )
 
 
 def drop(where: Where, op: object) -> Request:

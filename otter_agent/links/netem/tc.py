@@ -118,6 +118,11 @@ def put_qdisc(
     return Request(RTM_NEWQDISC, flags, body, op)
 
 
+def drop_qdisc(index: int, handle: int, parent: int, op: object) -> Request:
+    """The end of a qdisc, with what waits in it."""
+    return Request(RTM_DELQDISC, 0, _TC.pack(0, index, handle, parent, 0), op)
+
+
 def put_overhead(index: int, handle: int, kind: str, overhead: int, op: object) -> Request:
     """Change what a device's qdisc counts on top of each packet, and nothing else."""
     body = _TC.pack(0, index, handle, ROOT, 0) + _kind(kind) + _sizes(overhead)

@@ -187,7 +187,8 @@ class TestAccount:
     def test_signals_and_memory_are_named(self):
         module = self.module("no")
         assert "signal 9" in account(module, Supervision(), 137, 0.0).reason
-        assert "out of memory" in account(module, Supervision(), 137, 0.0, oom=True).reason
+        told = account(module, Supervision(), 137, 0.0, oom="asked 20MiB").reason
+        assert told == "killed: out of memory (asked 20MiB)"
 
 
 @given(

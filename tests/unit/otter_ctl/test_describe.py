@@ -15,6 +15,7 @@ from otter_ctl.planning.describe import quantity_text
         ("forward.rate_bps", 2e7, "20mbit"),
         ("reverse.loss_ratio", 0.005, "0.5%"),
         ("ready.within_s", 300.0, "5min"),
+        ("read_bytes_per_s", 50_000_000, "50MB/s"),
         ("cpu", 0.5, ""),
         ("forward.queue_packets", 100, ""),
         ("memory_bytes", None, ""),

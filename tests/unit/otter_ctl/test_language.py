@@ -251,12 +251,13 @@ def test_scarcity_is_warned_of_by_name_and_runs(read):
         read_bytes_per_s=50_000_000, write_bytes_per_s=20_000_000, write_iops=100
     )
     made = planned(topology)
-    assert made.warnings == (
-        "host g: speed, io are not applied in this version",
-        "hosts many (30): speed is not applied in this version",
-    )
+    assert made.warnings == ()
     assert made.unsupported == ()
     refuse_unsupported(made)
+    (pi,) = [host for host in made.spec.hosts if host.name == "g"]
+    assert (pi.speed, pi.read_bytes_per_s, pi.write_iops) == (0.3, 50_000_000, 100)
+    assert made.speeds[0].startswith("host g: 4 cores of speed 0.3: how fast this machine's are")
+    assert len(made.speeds) == 2  # those of a count together
 
 
 def test_hundreds_of_warnings_are_counted(read):

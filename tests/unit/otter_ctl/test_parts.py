@@ -297,3 +297,27 @@ def info(name: str, arch: str) -> api.Info:
         agent=name, version="1", api_version=1, pid=1, root="/", machine=name, cpus=2,
         memory_bytes=1 << 30, arch=arch, kernel="6", cgroup="v2", runtimes=(),
     )  # fmt: skip
+
+
+def test_traces_of_cores_are_played_where_their_host_or_module_is():
+    hosts = tuple(
+        api.HostSpec(name=f"h{n}", address=f"100.64.{n}.1", block=f"100.64.{n}.0/24")
+        for n in (1, 2)
+    )
+    module = api.ModuleSpec(name="x", host="h2", address="100.64.2.2", runtime="fake")
+    uses = (
+        api.TraceUse(link="", way="forward", name="t", blob="0" * 64, host="h1"),
+        api.TraceUse(link="", way="forward", name="t", blob="0" * 64, module="x"),
+    )
+    spec = api.MeshSpec(
+        name="mesh", run="r", hosts=hosts, modules=(module,),
+        names={"h1": "100.64.1.1", "h2": "100.64.2.1", "x": "100.64.2.2"},
+        timeline=api.TimelineSpec(traces=uses),
+    )  # fmt: skip
+    parts = split(spec, {"h1": "m1", "h2": "m2"}, WIRES)
+    assert {name: p.timeline.traces for name, p in parts.items()} == {
+        "m1": uses[:1], "m2": uses[1:],
+    }  # fmt: skip
+    for part in parts.values():
+        api.check(part)
+    assert join(parts.values()).timeline.traces == uses

@@ -18,7 +18,7 @@ from otter_ctl.__main__ import run
         (["module", "a", "--memory", "0"], "--memory 0: more than nothing, such as 512MiB"),
         (["module", "a", "--cpu", "1", "--for", "0s"], "--for 0s: more than no time, such as"),
         (["link", "a", "--delay", "1ms", "--for", "0s"], "--for 0s: more than no time, such as"),
-        (["host", "a"], "say what to change: --cpu, --memory or both"),
+        (["host", "a"], "say what to change: --cpu, --memory, --read, …"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, said, capsys, tmp_path):

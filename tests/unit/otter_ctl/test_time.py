@@ -421,3 +421,42 @@ def test_the_agent_takes_no_traces_that_make_no_sense(read, traces, spoil):
     trace = msgspec.structs.replace(spec.timeline.traces[0], **spoil)
     with pytest.raises(msgspec.ValidationError):
         api.check(msgspec.structs.replace(spec, timeline=api.TimelineSpec(traces=(trace,))))
+
+
+CORES = """\
+name = "m"
+seed = 7
+[hosts.phone]
+cpu = 1
+trace = "traces/cores.csv"
+[hosts.edge]
+count = 2
+trace = { generate = "random-walk", rates = ["0.5mbit", "2mbit"], length = "10s", step = "1s" }
+[modules.asr]
+command = ["true"]
+host = "phone"
+runtime = "process"
+trace = { file = "traces/lte.csv", scale = 0.05, loop = false }
+"""
+
+
+def test_hosts_and_modules_play_traces_as_their_cores(read, traces):
+    (traces / "traces" / "cores.csv").write_text("time,cpu\n0,1\n5,0.25\n")
+    uses = {use.subject: use for use in planned(read(CORES))[0].spec.timeline.traces}
+    assert list(uses) == ["host.phone", "host.edge-1", "host.edge-2", "module.asr"]
+    assert uses["host.edge-1"].blob != uses["host.edge-2"].blob  # each drawn by itself
+    assert (uses["module.asr"].loop, uses["module.asr"].scale) == (False, {"rate_bps": 0.05})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (CORES.replace("cores.csv", "late.csv"), "the trace has neither `cpu` nor rates"),
+        (TOP + 'trace = "traces/cores.csv"\n', "the trace has only `cpu`, which is of hosts and"),
+    ],
+)
+def test_a_trace_that_says_nothing_of_its_subject_is_refused(problems, traces, text, said):
+    (traces / "traces" / "cores.csv").write_text("time,cpu\n0,1\n5,0.25\n")
+    (traces / "traces" / "late.csv").write_text("time,delay_ms\n0,1\n5,25\n")
+    (found,) = problems(text)
+    assert said in found.reason

@@ -36,6 +36,16 @@ def test_seconds_and_mbit(written):
     assert trace.notes == ()
 
 
+def test_cores(written):
+    trace = read(written("time_ms,cpu\n0,1\n500,0.25\n"))
+    assert columns(trace) == {"cpu": [1, 0.25]}
+    assert columns(decode(encode(trace))) == {"cpu": [1, 0.25]}
+    with pytest.raises(TraceFileError, match="cpu is in cores, without a unit"):
+        read(written("time,cpu_%\n0,1\n"))
+    with pytest.raises(TraceFileError, match="cpu 'half' must be a number"):
+        read(written("time,cpu\n0,half\n"))
+
+
 def test_times_since_1970_count_from_the_first(written):
     trace = read(written("1690848000.5 20\n1690848001.5 10\n"))
     assert list(trace.times_s) == [0, 1]

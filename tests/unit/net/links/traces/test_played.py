@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from net.links.traces.generate import MODELS, Chance, Recipe, generate
 from net.links.traces.mahimahi import binned
-from net.links.traces.trace import MTU_BYTES, Manner, Played, Trace
+from net.links.traces.trace import LEAST_CORES, MTU_BYTES, Cores, Manner, Played, Trace
 
 TRACE = Trace(
     array("d", [0.5, 1.0, 2.5]),
@@ -219,3 +219,15 @@ def test_recipes_that_make_no_sense_say_which_field(recipe, field):
     assert problem[0] == field
     with pytest.raises(ValueError, match=field):
         generate(recipe)
+
+
+def test_cores_are_its_own_column_or_its_rates_and_never_none_at_all():
+    def trace(**columns):
+        arrays = {name: array("d", values) for name, values in columns.items()}
+        return Cores(Played(Trace(array("d", [0.0, 1.0, 2.0]), arrays, 3.0)))
+
+    cores = trace(cpu=[1.0, 0.25, 0.0], rate_bps=[9e6, 9e6, 9e6])
+    assert [cores.values(t)["cpu"] for t in (0.0, 1.5, 2.5)] == [1.0, 0.25, LEAST_CORES]
+    assert trace(rate_bps=[2e6, 0.5e6, math.nan]).values(1.0) == {"cpu": 0.5}
+    assert trace(rate_bps=[2e6, 0.5e6, math.nan]).values(2.0) == {}
+    assert cores.next_change(0.5) == 1.0
