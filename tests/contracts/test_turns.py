@@ -175,10 +175,10 @@ def test_the_loop_can_be_stopped_from_a_message():
                     asked.append(number)
                     loop.stop()
 
-    task = loop.create_task(main())
-    loop.run_forever()
+    with pytest.raises(RuntimeError, match="stopped before"):
+        loop.run_until_complete(main())
     assert asked
-    assert not task.done()
+    (task,) = (each for each in asyncio.all_tasks(loop) if each.get_coro().__name__ == "main")
     loop.run_until_complete(task)
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
