@@ -33,6 +33,7 @@ BENCHMARKS = {
     "datagram": "benchmarks.datagram",
     "dev": "benchmarks.dev",
     "everyday": "benchmarks.everyday",
+    "floors": "benchmarks.floors",
     "handover": "benchmarks.handover",
     "images": "benchmarks.images",
     "joined": "benchmarks.joined",

@@ -1,21 +1,25 @@
-/* The way of a short message in C: what net/plain.py does in Python, to the letter.
+/* The way of a short message in C: what net/plain does in Python, to the letter.
  *
- *   Fields   what a message is made of: _short_fields.c
- *   Scratch  memory to receive into, and the short messages that lie in it
- *   encode   a short message as bytes
- *   Waiter   what a task waits for: _short_waiter.c
+ *   Fields    what a message is made of: _short_fields.c
+ *   Scratch   memory to receive into, and the short messages that lie in it
+ *   encode    a short message as bytes
+ *   Waiter    what a task waits for: _short_waiter.c
+ *   Desk      an input, and the next message of it: _short_desk.c
+ *   Link      a connection; Way: the whole sending of a short message: _short_sending.c
+ *   Arrivals  a connection's receiving end, from the socket to the task: _short_receiving.c
  *
  * Optional: without a compiler, or on another machine than it was built for, net/short.py takes
- * net/plain.py's. tests/unit/net/test_short.py holds both to the same. It knows the wire's layout of
- * a header (net/wire.py) and nothing else: no sockets but a descriptor to read from, no clock. Only
- * the stable ABI of CPython 3.11, so one build serves all later ones.
+ * net/plain's. tests/unit/net/test_short.py holds both to the same. It knows the wire's layout of
+ * a header (net/wire.py) and what is commonest: one short message, nothing in its way. Whatever else
+ * there is it leaves to the methods of Python's that its types' subclasses have. Only the stable ABI
+ * of CPython 3.11, so one build serves all later ones.
  */
 #include "_short.h"
 
 #include <errno.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 /* A header: net/wire.py. */
 enum {
@@ -30,7 +34,10 @@ enum {
 
 /* What every message begins with; net/short.py says it once, from net/wire.py. */
 static char start[6];
-PyObject *str_done, *empty, *zero, *nought, *no_tuple;
+PyObject *empty, *zero, *nought, *no_tuple;
+PyTypeObject *scratch_type;
+unsigned heard;
+static PyObject *system_clock;
 
 /* --- numbers as the network has them -------------------------------------------------------- */
 
@@ -76,15 +83,6 @@ static inline int is_time(double d) {
 }
 
 /* --- Scratch -------------------------------------------------------------------------------- */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *memory;  /* a bytearray, exported for as long as we live: it can't move */
-    PyObject *type;    /* of messages: a subclass of Fields */
-    PyObject *source, *stream, *carrier; /* what each message gets; never NULL */
-    Py_buffer view;
-    Py_ssize_t at, end, limit;
-} Scratch;
 
 static PyObject *Scratch_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     PyObject *memory, *message;
@@ -169,29 +167,38 @@ static void Scratch_dealloc(Scratch *self) {
 }
 
 /* Not without the lock: the descriptor never blocks, and to get the lock back may take long. */
+Py_ssize_t scratch_receive(Scratch *self, int fd) {
+    if (self->at == self->end) {
+        self->at = self->end = 0;
+    }
+    if (self->at < 0 || self->end < self->at || self->end > self->view.len) {
+        errno = EFAULT;
+        return -1;
+    }
+    Py_ssize_t count = recv(fd, (char *)self->view.buf + self->end,
+                            (size_t)(self->view.len - self->end), MSG_DONTWAIT);
+    if (count > 0) {
+        self->end += count;
+        heard++;
+    }
+    return count;
+}
+
 static PyObject *Scratch_receive(Scratch *self, PyObject *fd) {
     long number = PyLong_AsLong(fd);
     if (number == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    if (self->at == self->end) {
-        self->at = self->end = 0;
-    }
-    if (self->at < 0 || self->end < self->at || self->end > self->view.len) {
+    Py_ssize_t count = scratch_receive(self, (int)number);
+    if (count < 0 && errno == EFAULT) {
         PyErr_SetString(PyExc_ValueError, "at and end lie outside of the memory");
         return NULL;
     }
-    ssize_t count = recv((int)number, (char *)self->view.buf + self->end,
-                         (size_t)(self->view.len - self->end), MSG_DONTWAIT);
-    if (count < 0) {
-        return PyErr_SetFromErrno(PyExc_OSError);
-    }
-    self->end += count;
-    return PyLong_FromSsize_t(count);
+    return count < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromSsize_t(count);
 }
 
-/* All the checks that net/plain.py has, so that whatever is odd goes the long way. */
-static PyObject *Scratch_next(Scratch *self, PyObject *received) {
+/* All the checks that net/plain has, so that whatever is odd goes the long way. */
+PyObject *scratch_next(Scratch *self, PyObject *received) {
     Py_ssize_t have = self->end - self->at;
     if (self->at < 0 || have < HEADER_BYTES || self->end > self->view.len) {
         Py_RETURN_NONE;
@@ -256,7 +263,7 @@ static Py_ssize_t Scratch_length(Scratch *self) {
 
 static PyMethodDef scratch_methods[] = {
     {"receive", (PyCFunction)Scratch_receive, METH_O, "Receive what fits, from a descriptor."},
-    {"next", (PyCFunction)Scratch_next, METH_O, "The short message that comes next, or None."},
+    {"next", (PyCFunction)scratch_next, METH_O, "The short message that comes next, or None."},
     {"preset", (PyCFunction)Scratch_preset, METH_VARARGS, "What each message gets."},
     {NULL, NULL, 0, NULL},
 };
@@ -283,11 +290,57 @@ static PyType_Spec scratch_spec = {
 
 /* --- encode --------------------------------------------------------------------------------- */
 
+uint64_t record_says(const char *record) {
+    return get64(record + RECORD_KIND_BYTES);
+}
+
+PyObject *parts_joined(const Parts *parts, int form, int flags) {
+    if (parts->metadata_bytes > UINT32_MAX || parts->reply_bytes > MAX_REPLY_BYTES) {
+        PyErr_SetString(PyExc_ValueError, "that is no short message");
+        return NULL;
+    }
+    PyObject *data = PyBytes_FromStringAndSize(
+        NULL, parts->before_bytes + HEADER_BYTES + parts->reply_bytes + parts->metadata_bytes
+                  + parts->body_bytes);
+    if (data == NULL) {
+        return NULL;
+    }
+    char *at = PyBytes_AsString(data);
+    if (parts->before_bytes == RECORD_BYTES) {
+        memcpy(at, parts->before, RECORD_BYTES);
+        put64(at + RECORD_KIND_BYTES, (uint64_t)(PyBytes_Size(data) - RECORD_BYTES));
+        at += RECORD_BYTES;
+    }
+    uint32_t words = __builtin_bswap32((uint32_t)parts->metadata_bytes);
+    uint16_t letters = __builtin_bswap16((uint16_t)parts->reply_bytes);
+    memset(at, 0, HEADER_BYTES);
+    memcpy(at, start, sizeof start);
+    at[AT_FORM] = (char)form;
+    at[AT_FLAGS] = (char)flags;
+    memcpy(at + AT_METADATA, &words, 4);
+    put64(at + AT_BODY, (uint64_t)parts->body_bytes);
+    memcpy(at + AT_REPLY, &letters, 2);
+    for (int i = 0; i < 3; i++) {
+        put64(at + AT_SEQ + 8 * i, parts->number[i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        put_double(at + AT_MADE + 8 * i, parts->time[i]);
+    }
+    at += HEADER_BYTES;
+    if (parts->reply_bytes) {
+        memcpy(at, parts->reply, (size_t)parts->reply_bytes);
+    }
+    at += parts->reply_bytes;
+    if (parts->metadata_bytes) {
+        memcpy(at, parts->metadata, (size_t)parts->metadata_bytes);
+    }
+    memcpy(at + parts->metadata_bytes, parts->body, (size_t)parts->body_bytes);
+    return data;
+}
+
 /* encode(form, flags, metadata, body, reply_to, seq, run, number, made, queued, sent, expires) */
 static PyObject *encode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count) {
-    char *metadata, *body;
-    const char *reply = NULL;
-    Py_ssize_t metadata_bytes, body_bytes, reply_bytes = 0;
+    Parts parts = {NULL};
     if (count != 12) {
         PyErr_SetString(PyExc_TypeError, "encode takes 12 arguments");
         return NULL;
@@ -300,68 +353,78 @@ static PyObject *encode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_s
         PyErr_SetString(PyExc_OverflowError, "form and flags are a byte each");
         return NULL;
     }
-    if (PyBytes_AsStringAndSize(args[2], &metadata, &metadata_bytes) < 0
-        || PyBytes_AsStringAndSize(args[3], &body, &body_bytes) < 0) {
+    if (PyBytes_AsStringAndSize(args[2], (char **)&parts.metadata, &parts.metadata_bytes) < 0
+        || PyBytes_AsStringAndSize(args[3], (char **)&parts.body, &parts.body_bytes) < 0) {
         return NULL;
     }
     if (args[4] != Py_None) {
-        reply = PyUnicode_AsUTF8AndSize(args[4], &reply_bytes);
-        if (reply == NULL) {
+        parts.reply = PyUnicode_AsUTF8AndSize(args[4], &parts.reply_bytes);
+        if (parts.reply == NULL) {
             return NULL;
         }
     }
-    if (metadata_bytes > UINT32_MAX || reply_bytes > MAX_REPLY_BYTES) {
-        PyErr_SetString(PyExc_ValueError, "that is no short message");
-        return NULL;
-    }
-    uint64_t number[3];
-    double time[4];
     for (int i = 0; i < 3; i++) {
-        number[i] = PyLong_AsUnsignedLongLong(args[5 + i]);
+        parts.number[i] = PyLong_AsUnsignedLongLong(args[5 + i]);
     }
     for (int i = 0; i < 4; i++) {
-        time[i] = PyFloat_AsDouble(args[8 + i]);
+        parts.time[i] = PyFloat_AsDouble(args[8 + i]);
     }
-    if (PyErr_Occurred()) {
-        return NULL;
+    return PyErr_Occurred() ? NULL : parts_joined(&parts, (int)form, (int)flags);
+}
+
+/* --- digits: snprintf takes a thousand instructions ------------------------------------------ */
+
+Py_ssize_t digits_of(char *to, unsigned long long number, unsigned base, int least) {
+    char back[24];
+    int size = 0;
+    do {
+        back[size++] = "0123456789abcdef"[number % base];
+        number /= base;
+    } while (number || size < least);
+    for (int i = 0; i < size; i++) {
+        to[i] = back[size - 1 - i];
     }
-    PyObject *data = PyBytes_FromStringAndSize(
-        NULL, HEADER_BYTES + reply_bytes + metadata_bytes + body_bytes);
-    if (data == NULL) {
-        return NULL;
+    return size;
+}
+
+/* --- the clock ------------------------------------------------------------------------------ */
+
+int now_of(PyObject *clock, double *now) {
+    if (clock == system_clock) {
+        struct timespec time;
+        clock_gettime(CLOCK_REALTIME, &time);
+        *now = (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+        return 0;
     }
-    char *at = PyBytes_AsString(data);
-    uint32_t words = __builtin_bswap32((uint32_t)metadata_bytes);
-    uint16_t letters = __builtin_bswap16((uint16_t)reply_bytes);
-    memset(at, 0, HEADER_BYTES);
-    memcpy(at, start, sizeof start);
-    at[AT_FORM] = (char)form;
-    at[AT_FLAGS] = (char)flags;
-    memcpy(at + AT_METADATA, &words, 4);
-    put64(at + AT_BODY, (uint64_t)body_bytes);
-    memcpy(at + AT_REPLY, &letters, 2);
-    for (int i = 0; i < 3; i++) {
-        put64(at + AT_SEQ + 8 * i, number[i]);
+    PyObject *said = clock == NULL ? NULL : PyObject_CallNoArgs(clock);
+    if (said == NULL) {
+        if (clock == NULL) {
+            PyErr_SetString(PyExc_AttributeError, "_clock");
+        }
+        return -1;
     }
-    for (int i = 0; i < 4; i++) {
-        put_double(at + AT_MADE + 8 * i, time[i]);
-    }
-    at += HEADER_BYTES;
-    if (reply_bytes) {
-        memcpy(at, reply, (size_t)reply_bytes);
-    }
-    memcpy(at + reply_bytes, metadata, (size_t)metadata_bytes);
-    memcpy(at + reply_bytes + metadata_bytes, body, (size_t)body_bytes);
-    return data;
+    *now = PyFloat_AsDouble(said);
+    Py_DECREF(said);
+    return *now == -1.0 && PyErr_Occurred() ? -1 : 0;
 }
 
 /* --- the module ----------------------------------------------------------------------------- */
 
-int add_type(PyObject *module, const char *name, PyType_Spec *spec) {
-    PyObject *type = PyType_FromSpec(spec);
+PyTypeObject *add_type(PyObject *module, const char *name, PyType_Spec *spec, PyTypeObject *base) {
+    PyObject *type = PyType_FromSpecWithBases(spec, (PyObject *)base);
     int failed = type == NULL || PyModule_AddObjectRef(module, name, type) < 0;
     Py_XDECREF(type);
-    return failed;
+    return failed ? NULL : (PyTypeObject *)type;
+}
+
+static int add_scratch(PyObject *module) {
+    PyObject *time = PyImport_ImportModule("time");
+    if (time != NULL) {
+        system_clock = PyObject_GetAttrString(time, "time");
+        Py_DECREF(time);
+    }
+    scratch_type = system_clock == NULL ? NULL : add_type(module, "Scratch", &scratch_spec, NULL);
+    return scratch_type == NULL;
 }
 
 /* begin(first bytes of a message): once, before anything else. */
@@ -392,14 +455,13 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__short(void) {
     PyObject *module = PyModule_Create(&definition);
-    str_done = PyUnicode_InternFromString("done");
     empty = PyUnicode_InternFromString("");
     zero = PyLong_FromLong(0);
     nought = PyFloat_FromDouble(0.0);
     no_tuple = PyTuple_New(0);
-    if (module == NULL || str_done == NULL || empty == NULL || zero == NULL || nought == NULL
-        || no_tuple == NULL || add_fields(module)
-        || add_type(module, "Scratch", &scratch_spec) || add_waiter(module)) {
+    if (module == NULL || empty == NULL || zero == NULL || nought == NULL || no_tuple == NULL
+        || add_fields(module) || add_scratch(module) || add_waiter(module) || add_desk(module)
+        || add_sending(module) || add_receiving(module)) {
         Py_XDECREF(module);
         return NULL;
     }

@@ -5,6 +5,7 @@
 #define Py_LIMITED_API 0x030b0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdint.h>
 #include <structmember.h>
 
 #define HERE __attribute__((visibility("hidden"))) /* not for other libraries */
@@ -20,21 +21,107 @@ typedef struct {
     PyObject *field[COUNT];
 } Fields;
 
+/* Memory to receive into, and the short messages that lie in it. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *memory;  /* a bytearray, exported for as long as we live: it can't move */
+    PyObject *type;    /* of messages: a subclass of Fields */
+    PyObject *source, *stream, *carrier; /* what each message gets; never NULL */
+    Py_buffer view;
+    Py_ssize_t at, end, limit;
+} Scratch;
+
+/* What one task waits for; with a desk: for the desk's next message. */
+enum { PENDING, DONE, CANCELLED };
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *loop, *callback, *context;
+    PyObject *desk, *result;
+    char blocking, state, yielded, iterates;
+} Waiter;
+
+/* An input: net.inbox.Inbox is one. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *waiters, *items, *current, *on_message, *clock, *loop;
+    char by_hand, closed, ended, discarding;
+} Desk;
+
+/* A connection: net.tcp.connection.Connection is one. */
+typedef struct {
+    PyObject_HEAD
+    double last; /* when something was last said on it */
+    unsigned heard; /* how often something had been received by then */
+    int fd;
+    char free, joined; /* nothing is in front of what is said; something waits to be said together */
+} Link;
+
+/* Counts of one end of one stream: net.stats.EdgeStats is one. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *times;
+    long long messages, nbytes;
+    Py_ssize_t together;
+} Tally;
+
 /* A new one with what is so for every message; what is particular is the caller's to set. */
 HERE Fields *fields_new(PyTypeObject *type, PyObject *source, PyObject *stream, PyObject *received,
                         PyObject *carrier);
+HERE int fields_done(Fields *self); /* not 0: it raised */
 
-/* Make a type of `spec` and add it to the module; not 0: it failed. */
-HERE int add_type(PyObject *module, const char *name, PyType_Spec *spec);
+/* How often something was received, by all. What is said after that isn't one of many: it answers. */
+extern HERE unsigned heard;
+
+/* Receive what fits behind `end`; as recv says. */
+HERE Py_ssize_t scratch_receive(Scratch *self, int fd);
+/* The short message that comes next, or None: net/plain says when. */
+HERE PyObject *scratch_next(Scratch *self, PyObject *received);
+
+/* The head of a record in which a message goes, if it goes in one: net/shared/records.py. */
+enum { RECORD_KIND_BYTES = 8, RECORD_BYTES = 32 }; /* then the message's size */
+HERE uint64_t record_says(const char *record);
+
+/* A short message as bytes. */
+typedef struct {
+    const char *before, *metadata, *body, *reply;
+    Py_ssize_t before_bytes, metadata_bytes, body_bytes, reply_bytes;
+    uint64_t number[3]; /* seq, run, number */
+    double time[4];     /* made, queued, sent, expires */
+} Parts;
+HERE PyObject *parts_joined(const Parts *parts, int form, int flags);
+
+/* Let the task go on that waits: now, or in the loop's next turn. */
+HERE PyObject *waiter_tell(Waiter *self, int now);
+/* The next message, None: there is none; NULL: an error. */
+HERE PyObject *desk_take(Desk *self);
+
+/* Write a number in decimal, or in at least so many hexadecimal digits; how long that is. */
+HERE Py_ssize_t digits_of(char *to, unsigned long long number, unsigned base, int least);
+
+/* Seconds since 1970 by a clock, which is time.time mostly; not 0: it raised. */
+HERE int now_of(PyObject *clock, double *now);
+/* One more message, of so many bytes. */
+HERE int tally_took(Tally *self, Fields *message);
+
+/* Make a type of `spec` and add it to the module; NULL: it failed. Lent: the module keeps it. */
+HERE PyTypeObject *add_type(PyObject *module, const char *name, PyType_Spec *spec, PyTypeObject *base);
+
+/* The methods of objects without fields of Python's. */
+#define IS_SET(object) ((object) != NULL && (object) != Py_None)
+#define IS_A(object, type) ((object) != NULL && PyObject_TypeCheck(object, type))
+#define CALL(self, name) PyObject_CallMethodObjArgs((PyObject *)(self), name, NULL)
+#define TELL(self, name, what) PyObject_CallMethodObjArgs((PyObject *)(self), name, what, NULL)
 
 /* Constants, made once. */
-extern HERE PyObject *str_done, *empty, *zero, *nought, *no_tuple;
+extern HERE PyObject *empty, *zero, *nought, *no_tuple;
+extern HERE PyTypeObject *fields_type, *scratch_type, *waiter_type, *desk_type, *link_type, *tally_type;
 
-/* `Fields` itself, once it is added. */
-extern HERE PyTypeObject *fields_type;
-
-/* Add `Fields`, `Waiter`; not 0: it failed. */
+/* Add types; not 0: it failed. Each needs those before it. */
 HERE int add_fields(PyObject *module);
 HERE int add_waiter(PyObject *module);
+HERE int add_desk(PyObject *module);
+HERE int add_sending(PyObject *module);
+HERE int add_receiving(PyObject *module);
 
 #endif

@@ -1,5 +1,9 @@
-/* Fields: what a message is made of, without a dictionary. net/plain.py has the same in Python. */
+/* Fields: what a message is made of, without a dictionary. net/plain has the same in Python. */
 #include "_short.h"
+
+#define DERIVED (1ULL << 63) /* net/ids.py */
+
+static PyObject *str_done;
 
 #define FIELD(name, which) {name, T_OBJECT_EX, offsetof(Fields, field) + which * sizeof(void *), 0, NULL}
 
@@ -94,32 +98,74 @@ static int has(Fields *self, int first, int last) {
     return 1;
 }
 
-static PyObject *Fields_done(Fields *self, PyObject *Py_UNUSED(none)) {
+int fields_done(Fields *self) {
     PyObject **field = self->field;
     if (!has(self, FINISHED, FINISHED) || !has(self, CARRIER, CARRIER) || !has(self, HELD, HELD)) {
-        return NULL;
+        return -1;
     }
     if (field[FINISHED] == Py_False) {
         Py_INCREF(Py_True);
         Py_DECREF(field[FINISHED]); /* False: nothing runs at its end */
         field[FINISHED] = Py_True;
-        int held = PyObject_IsTrue(field[HELD]);
+        int held = field[HELD] == zero ? 0 : PyObject_IsTrue(field[HELD]);
         if (held < 0) {
-            return NULL;
+            return -1;
         }
         if (field[CARRIER] != Py_None && !held) {
             PyObject *carrier = field[CARRIER];
             Py_INCREF(carrier);
-            PyObject *told = PyObject_CallMethodObjArgs(carrier, str_done, (PyObject *)self, NULL);
+            PyObject *told = TELL(carrier, str_done, (PyObject *)self);
             Py_DECREF(carrier);
             if (told == NULL) {
-                return NULL;
+                return -1;
             }
             Py_DECREF(told);
         }
     }
+    return 0;
+}
+
+static PyObject *Fields_done(Fields *self, PyObject *Py_UNUSED(none)) {
+    if (fields_done(self)) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
+
+/* As net.ids.message_id. */
+static PyObject *Fields_id(Fields *self, void *Py_UNUSED(closure)) {
+    PyObject **field = self->field;
+    char tail[64];
+    if (!has(self, RUN, NUMBER) || !has(self, SOURCE, SOURCE)) {
+        return NULL;
+    }
+    unsigned long long run = PyLong_AsUnsignedLongLong(field[RUN]);
+    unsigned long long number = PyLong_AsUnsignedLongLong(field[NUMBER]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    Py_ssize_t size = 0;
+    tail[size++] = ':';
+    if (run & DERIVED) {
+        tail[size++] = '=';
+        size += digits_of(tail + size, run, 16, 16);
+        size += digits_of(tail + size, number, 16, 16);
+    } else {
+        size += digits_of(tail + size, run, 16, 8);
+        tail[size++] = ':';
+        size += digits_of(tail + size, number, 10, 1);
+    }
+    PyObject *end = PyUnicode_FromStringAndSize(tail, size);
+    PyObject *id = end == NULL ? NULL : PyUnicode_Concat(field[SOURCE], end);
+    Py_XDECREF(end);
+    return id;
+}
+
+static PyGetSetDef fields_computed[] = {
+    {"id", (getter)Fields_id, NULL,
+     "Unique among all messages of the mesh, also of former lives of its sender.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
 
 /* made, queued, sent, received, taken */
 static PyObject *Fields_moments(Fields *self, PyObject *Py_UNUSED(none)) {
@@ -142,6 +188,7 @@ static PyType_Slot fields_slots[] = {
     {Py_tp_new, Fields_new},
     {Py_tp_members, fields_members},
     {Py_tp_methods, fields_methods},
+    {Py_tp_getset, fields_computed},
     {Py_tp_traverse, Fields_traverse},
     {Py_tp_clear, Fields_clear},
     {Py_tp_dealloc, Fields_dealloc},
@@ -155,9 +202,7 @@ static PyType_Spec fields_spec = {
 PyTypeObject *fields_type;
 
 int add_fields(PyObject *module) {
-    if (add_type(module, "Fields", &fields_spec)) {
-        return 1;
-    }
-    fields_type = (PyTypeObject *)PyObject_GetAttrString(module, "Fields");
+    str_done = PyUnicode_InternFromString("done");
+    fields_type = str_done == NULL ? NULL : add_type(module, "Fields", &fields_spec, NULL);
     return fields_type == NULL;
 }

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 
 from net.entries import Entry
+from net.short import Debts, Seen
 
 DELIVERIES = ("at-most-once", "at-least-once", "exactly-once")
 POLICIES = ("block", "drop-oldest", "latest")
@@ -28,7 +29,7 @@ Written = tuple[int, int, Callable[[], None] | None, bytes | Entry]
 """seq, bytes, whom to tell once it is acknowledged, and all of it: an entry only where need be."""
 
 
-class Outstanding:
+class Outstanding(Debts):
     """A sender's messages, in order.
 
     Args:
@@ -45,6 +46,7 @@ class Outstanding:
         self.written: deque[Written] = deque()
         self._unwritten: deque[Entry] = deque()
         self.nbytes = 0
+        self.most_bytes, self.most_messages = MOST_BYTES, MOST_MESSAGES
         self.acknowledged = 0
 
     def __len__(self) -> int:
@@ -153,7 +155,7 @@ class Outstanding:
         return count
 
 
-class Progress:
+class Progress(Seen):
     """What a receiver has seen of one stream, over all its connections.
 
     Attributes:
@@ -168,8 +170,8 @@ class Progress:
         self.run = run
         self.received = 0
         self.done = 0
-        self.open: deque[int] = deque()
-        self.ahead: set[int] = set()
+        self.open = deque()
+        self.ahead = set()
 
     def is_new(self, seq: int) -> bool:
         """Whether a message that arrives has not come before. Numbers may be left out."""

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from net.delivery import Progress
 from net.errors import ConnectionClosed
 from net.messages import Carrier, Message
-from net.short import Waiter
-from net.stats import TOGETHER, EdgeStats
+from net.short import Arrivals, Desk, Waiter
+from net.stats import EdgeStats
 from net.wire import Hello
 
 DEFAULT_QUEUE = 16
@@ -59,7 +59,7 @@ class Edge:
             self.queue = 1
 
 
-class Inbox:
+class Inbox(Desk):
     """An input.
 
     Args:
@@ -95,10 +95,9 @@ class Inbox:
         self._queue, self._policy = queue, policy
         self._clock = clock
         self._items: deque[Message] = deque()
-        self.waiters: deque[Waiter] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = self._ended = False
-        self._discarding = False
+        self.waiters = deque()
+        self._loop = None
+        self._closed = self._ended = self._discarding = False
         self.by_hand = False
         self.on_message: Callable[[Message], object] | None = None
         self.on_lost: Callable[[Message, str], None] | None = None
@@ -116,14 +115,7 @@ class Inbox:
 
         Cancellation: no message is lost.
         """
-        while (message := self.take_now()) is None:
-            self.raise_if_ended()
-            waiter = self.waiting()
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                self.gave_up(waiter)
-                raise
+        message: Message = await self.next()
         return message
 
     def raise_if_ended(self) -> None:
@@ -131,18 +123,10 @@ class Inbox:
         if self._ended or self._closed:
             raise ConnectionClosed(f"input {self.name!r} has ended")
 
-    def waiting(self) -> Waiter:
-        """To be awaited: something has come by then, or the end; another may have taken it.
+    def _get_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
 
-        Who is cancelled meanwhile says so by `gave_up`.
-        """
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        waiter = Waiter(self._loop)
-        self.waiters.append(waiter)
-        return waiter
-
-    def gave_up(self, waiter: Waiter) -> None:
+    def _gave_up(self, waiter: Waiter) -> None:
         """Its task was cancelled; if it had been woken already, somebody else is instead."""
         if not waiter.cancelled():
             self._wake(1)
@@ -168,13 +152,7 @@ class Inbox:
                 edge.stats.expired += 1
                 self._lose(message, "expired")
                 continue
-            stats = edge.stats  # as `took`
-            stats.messages += 1
-            stats.nbytes += message.size_bytes
-            times = stats.times
-            times += message.moments()
-            if len(times) >= TOGETHER:
-                stats.add_up()
+            edge.stats.took(message)
             if not self.by_hand:
                 self._current = message
             return message
@@ -189,21 +167,6 @@ class Inbox:
     def abandon(self) -> None:
         """The message that was taken last is not done with: its sender shall send it again."""
         self._current = None
-
-    def __aiter__(self) -> Inbox:
-        return self
-
-    async def __anext__(self) -> Message:
-        while (message := self.take_now()) is None:
-            if self._ended or self._closed:
-                raise StopAsyncIteration
-            waiter = self.waiting()
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                self.gave_up(waiter)
-                raise
-        return message
 
     @property
     def ended(self) -> bool:
@@ -263,6 +226,8 @@ class Inbox:
             edge = Edge(hello.stream, self._queue, self._policy)
             self.edges[hello.stream] = edge
         former, edge.live = edge.live, carrier
+        if isinstance(former, Arrivals):
+            former._quick = False
         edge.ended = self._ended = False
         if edge.progress.run != hello.run:
             edge.progress = Progress(hello.run)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import select
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -20,3 +21,16 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
         else:
             return loop
     return asyncio.new_event_loop()
+
+
+def epoll_of(loop: asyncio.AbstractEventLoop) -> int:
+    """By what asyncio's own loop waits, if that is epoll; -1: it is another, or is in debug mode.
+
+    Whoever waits by it takes care of what the loop has to do: `net/_short_receiving.c`.
+    """
+    inner = getattr(getattr(loop, "_selector", None), "_selector", None)
+    known = type(loop) is asyncio.SelectorEventLoop and not loop.get_debug()
+    inside = all(hasattr(loop, name) for name in ("_ready", "_scheduled", "_stopping"))
+    if known and inside and hasattr(select, "epoll") and isinstance(inner, select.epoll):
+        return inner.fileno()
+    return -1

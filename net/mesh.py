@@ -26,8 +26,9 @@ from typing import Any
 
 from net.errors import OtterError, TransportError
 from net.freed import give_back
+from net.ids import message_id
 from net.inbox import Edge, Inbox
-from net.messages import Hold, Message, message_id
+from net.messages import Hold, Message
 from net.outlets import Lost, Outlet, Receiver, Tells
 from net.ports import Input, Output
 from net.records import Records, say, say_ready

@@ -11,9 +11,6 @@ from typing import Protocol
 from net.short import Fields
 from net.values import Packed
 
-DERIVED = 1 << 63
-"""Set in `run` where an id follows from another message's."""
-
 
 class Carrier(Protocol):
     """Who brought a message, and hears what becomes of it."""
@@ -50,6 +47,7 @@ class Message(Fields):
     """One message as the receiving module sees it.
 
     Attributes:
+        id: Unique among all messages of the mesh, also of former lives of its sender.
         value: What was sent. Arrays are writable, start at a multiple of 64 and own their memory.
         reply_to: Id of the message that this one answers, or None.
         source: Name of the module that sent it.
@@ -66,11 +64,6 @@ class Message(Fields):
     """
 
     __slots__ = ()
-
-    @property
-    def id(self) -> str:
-        """Unique among all messages of the mesh, also of former lives of its sender."""
-        return message_id(self.source, self.run, self.number)
 
     def hold(self) -> Hold:
         """It isn't done with before that lets go: an answer to it is on its way."""
@@ -99,10 +92,3 @@ class Hold:
         message, self._message = self._message, None
         if message is not None:
             message._let_go()
-
-
-def message_id(source: str, run: int, number: int) -> str:
-    """An id in words: `asr:1f9a03cc:17`, or `asr:=…` where it follows from another's."""
-    if run & DERIVED:
-        return f"{source}:={run:016x}{number:016x}"
-    return f"{source}:{run:08x}:{number}"

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from net.errors import TransportError
+from net.ids import DERIVED, message_id
 from net.inbox import Inbox
-from net.messages import DERIVED, Message, Parcel, message_id
+from net.messages import Message, Parcel
 from net.outlets import Lends, Outlet, Quick, Shape
 from net.values import pack
 
@@ -61,45 +62,36 @@ class Input:
 
         Cancellation: no message is lost.
         """
-        while (message := self.receive_now()) is None:
-            self._inbox.raise_if_ended()
-            waiter = self._inbox.waiting()
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                self._inbox.gave_up(waiter)
-                raise
+        self._begin()
+        message: Message = await self._inbox.next()
+        self._current = message
         return message
 
     def receive_now(self) -> Message | None:
         """The next message, if there is one."""
+        self._begin()
+        self._current = message = self._inbox.take_now()
+        return message
+
+    def _begin(self) -> None:
+        """The module asks for the next one: what it took before, it is done with."""
         mesh = self._mesh
         if mesh.reporter.asleep or mesh.unanswered or not mesh.said_ready:
             mesh.use()
-        inbox, former = self._inbox, self._current
-        if former is not None:
-            if not former.recorded:
-                if inbox.by_hand:
-                    self._settle(former)
-                else:
-                    mesh.record(former, mesh.clock())
-            inbox.finish()
-        self._current = message = inbox.take_now()
-        return message
+        former, self._current = self._current, None
+        if former is not None and not former.recorded:
+            if self._inbox.by_hand:
+                self._settle(former)
+            else:
+                mesh.record(former, mesh.clock())
 
     def __aiter__(self) -> Input:
         return self
 
     async def __anext__(self) -> Message:
-        while (message := self.receive_now()) is None:
-            if self._inbox.ended:
-                raise StopAsyncIteration
-            waiter = self._inbox.waiting()
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                self._inbox.gave_up(waiter)
-                raise
+        self._begin()
+        message: Message = await self._inbox.__anext__()
+        self._current = message
         return message
 
     def _settle(self, former: Message) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from net.messages import DERIVED, Message, message_id
+from net.ids import DERIVED, message_id
+from net.messages import Message
 from net.outlets import Lost
 from net.stamps import stamps
 from net.traces import COLUMNS, MAX_RECORDS_BYTES

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from net.messages import Parcel, message_id
+from net.ids import message_id
+from net.messages import Parcel
 from net.values import pack
 
 
@@ -31,17 +32,11 @@ class Sends(ABC):
         self._name, self._clock = name, clock
         self.run = secrets.randbits(32)
         self._numbers = itertools.count(1)
-        self._id = message_id(name, self.run, 0)[:-1]
+        self._quickly: Callable[[Any, str | None], str | None] = _not_quickly
 
     @abstractmethod
     async def open(self) -> None:
         """Wait until the other side is there."""
-
-    def at_once(
-        self, value: bytes, run: int, number: int, reply_to: str | None, made: float
-    ) -> bool:
-        """Send bytes without waiting, if that can be done in few steps; whether it was done."""
-        return False
 
     @abstractmethod
     async def deliver(self, parcel: Parcel, on_settled: Callable[[], None] | None = None) -> None:
@@ -73,14 +68,10 @@ class Sends(ABC):
 
         Cancellation: the message goes out, or it doesn't; never a part of it.
         """
+        if within_s is None and (said := self._quickly(value, reply_to)) is not None:
+            return said
         made = self._clock()
         number = next(self._numbers)
-        if (
-            type(value) is bytes
-            and within_s is None
-            and self.at_once(value, self.run, number, reply_to, made)
-        ):
-            return f"{self._id}{number}"
         expires = made + within_s if within_s is not None else 0.0
         await self.deliver(Parcel(pack(value), self.run, number, reply_to, made, expires))
         return message_id(self._name, self.run, number)
@@ -103,3 +94,8 @@ class Sends(ABC):
         if error is not None:
             self.abort()
         await self.aclose()
+
+
+def _not_quickly(value: Any, reply_to: str | None) -> str | None:
+    """There is no shorter way for short messages."""
+    return None

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 from net import plain
 
 if TYPE_CHECKING:  # they are the same to whoever uses them
-    from net.plain import Fields, Scratch, Waiter, encode
+    from net.plain import (
+        Arrivals,
+        Debts,
+        Desk,
+        Fields,
+        Link,
+        Scratch,
+        Seen,
+        Tally,
+        Waiter,
+        Way,
+        encode,
+    )
 
     COMPILED: bool
 else:
@@ -26,7 +38,22 @@ else:
 
         _chosen.begin(MESSAGE_START)
     COMPILED = _chosen is not plain
-    Fields, Scratch, Waiter = _chosen.Fields, _chosen.Scratch, _chosen.Waiter
-    encode = _chosen.encode
+    Fields, Scratch, encode = _chosen.Fields, _chosen.Scratch, _chosen.encode
+    Waiter, Desk = _chosen.Waiter, _chosen.Desk
+    Tally, Link, Debts, Way = _chosen.Tally, _chosen.Link, _chosen.Debts, _chosen.Way
+    Seen, Arrivals = _chosen.Seen, _chosen.Arrivals
 
-__all__ = ["COMPILED", "Fields", "Scratch", "Waiter", "encode"]
+__all__ = [
+    "COMPILED",
+    "Arrivals",
+    "Debts",
+    "Desk",
+    "Fields",
+    "Link",
+    "Scratch",
+    "Seen",
+    "Tally",
+    "Waiter",
+    "Way",
+    "encode",
+]

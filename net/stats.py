@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from net.messages import Message
+from net.short import Tally
 
 BUCKETS = 40
 """Up to 2^39 µs, six days."""
@@ -64,7 +64,7 @@ class Latencies:
         }
 
 
-class EdgeStats:
+class EdgeStats(Tally):
     """One end of one stream.
 
     Attributes:
@@ -84,11 +84,12 @@ class EdgeStats:
     def __init__(self, stream: str, transport: str) -> None:
         self.stream, self.transport = stream, transport
         self.messages = self.nbytes = 0
+        self.together = TOGETHER
         self.dropped = self.expired = self.duplicates = self.resent = self.reconnects = 0
         self.waiting = 0
         self.extra: dict[str, float] = {}
         self.latencies = {part: Latencies() for part in PARTS}
-        self.times: list[float] = []
+        self.times = []
         self._since = (0.0, 0, 0)
         self._rates = (0.0, 0.0)
 
@@ -96,15 +97,6 @@ class EdgeStats:
         """A message went out."""
         self.messages += 1
         self.nbytes += nbytes
-
-    def took(self, message: Message) -> None:
-        """The module took a message."""
-        self.messages += 1
-        self.nbytes += message.size_bytes
-        times = self.times
-        times += (message.made, message.queued, message.sent, message.received, message.taken)
-        if len(times) >= TOGETHER:
-            self.add_up()
 
     def add_up(self) -> None:
         """Add up the times of those that were taken."""

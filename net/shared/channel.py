@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import array
 import asyncio
+import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from net.errors import RemoteWireError, TransportError
 from net.shared import records
+from net.short import Link
 
 _MOST_AT_ONCE = 64
 """Records read before others have their turn in the loop."""
@@ -49,22 +51,33 @@ class Handler(Protocol):
         ...
 
 
-class Channel:
+class Channel(Link):
     """Records over a connected socket, which it owns.
 
     Args:
         sock: Connected, not blocking.
         handler: Whom to tell.
         reading: Whether to begin to read at once.
+        readable: Called when there is something to read, instead of `read`.
     """
 
-    def __init__(self, sock: socket.socket, handler: Handler, *, reading: bool = True) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        handler: Handler,
+        *,
+        reading: bool = True,
+        readable: Callable[[], None] | None = None,
+    ) -> None:
         self._sock = sock
         self._fd = sock.fileno()
+        self.free, self.joined, self.last, self.heard = True, False, 0.0, 0
+        self._readable = readable or self.read
         self._handler = handler
         self._loop = asyncio.get_running_loop()
         # One byte more than any record has: one that fills it is too long.
-        self._into = memoryview(bytearray(records.HEAD_BYTES + records.MAX_PAYLOAD + 1))
+        self.memory = bytearray(records.HEAD_BYTES + records.MAX_PAYLOAD + 1)
+        self._into = memoryview(self.memory)
         self._memory_next = False
         self._eager = 1
         self._skip = self._skipped = 0
@@ -95,7 +108,8 @@ class Channel:
             self._reading = True
             self._loop.add_reader(self._fd, self._readable)
 
-    def _readable(self) -> None:
+    def read(self) -> None:
+        """Take what is there, or some of it."""
         self._read_some()
         # Nobody may tell us again of a peer that is gone (uvloop doesn't): all of it, now.
         while self._reset and self._reading and self._read_one():
@@ -140,12 +154,29 @@ class Channel:
         if not length:
             self._lose(None)
             return False
+        self.take(length)
+        return True
+
+    def take(self, length: int) -> None:
+        """A record of so many bytes lies in `memory`."""
         try:
             head = records.read_head(self._into, length)
             self._handler.on_record(head, self._into[records.HEAD_BYTES : length])
         except TransportError as exc:
             self._fail(exc)
-        return True
+
+    def not_read(self, error: int) -> None:
+        """Nothing could be read: it is the end, or an error."""
+        if error == errno.ECONNRESET:
+            self._reset = True  # said once, before what the peer sent while it lived
+            self.read()
+        else:
+            self._lose(OSError(error, os.strerror(error)) if error else None)
+
+    @property
+    def expects_memory(self) -> bool:
+        """Whether the next record brings a descriptor."""
+        return self._memory_next
 
     def _read_memory(self) -> bool:
         self._memory_next = False
@@ -195,9 +226,21 @@ class Channel:
                 return True
             if self._broken:
                 return False
-            self._loop.add_writer(self._fd, self._writable)
-        self._unsent.append((b"".join(parts), fd))
+        self._keep(b"".join(parts), fd)
         return False
+
+    def _keep(self, data: bytes, fd: int | None) -> None:
+        if not self._unsent:
+            self._loop.add_writer(self._fd, self._writable)
+        self._unsent.append((data, fd))
+        self.free = False
+
+    def unsent(self, data: bytes, sent: int, error: int) -> None:
+        """A record that was sent past us the socket didn't take."""
+        if error:
+            self._break(OSError(error, os.strerror(error)))
+        elif self.alive:
+            self._keep(data, None)
 
     def _send(self, parts: Sequence[bytes | memoryview], fd: int | None) -> bool:
         try:
@@ -211,12 +254,15 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as exc:
-            # What the peer said before it went is still to be read: reading finds the end.
-            self._note(exc)
-            self._broken = True
-            self._unsent.clear()
+            self._break(exc)
             return False
         return True
+
+    def _break(self, exc: OSError) -> None:
+        """What the peer said before it went is still to be read: reading finds the end."""
+        self._note(exc)
+        self._broken, self.free = True, False
+        self._unsent.clear()
 
     def _writable(self) -> None:
         while self._unsent:
@@ -227,17 +273,13 @@ class Channel:
                 return
         self._loop.remove_writer(self._fd)
         if not self._broken:
+            self.free = True
             self._handler.on_drained()
 
     @property
     def alive(self) -> bool:
         """Whether it makes sense to push."""
         return not self.closed and not self._broken
-
-    @property
-    def clear(self) -> bool:
-        """Whether what is pushed goes out at once, mostly."""
-        return not self._unsent and not self._broken and not self.closed
 
     @property
     def clogged(self) -> bool:
@@ -265,7 +307,7 @@ class Channel:
             return
         self._note(cause)
         self.pause()
-        self.closed = True
+        self.closed, self.free = True, False
         if self._unsent:
             self._loop.remove_writer(self._fd)
             self._unsent.clear()

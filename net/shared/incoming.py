@@ -138,6 +138,11 @@ class Incoming:
         return [self.to_release.popleft() for _ in range(count)]
 
     @property
+    def in_pieces(self) -> bool:
+        """Whether a message has come in part."""
+        return self._whole is not None
+
+    @property
     def lent(self) -> int:
         """Slots that arrays here show."""
         return self._lender.lent

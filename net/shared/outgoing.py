@@ -15,6 +15,7 @@ from net.messages import Parcel
 from net.shared import records
 from net.shared.regions import Regions, Slot
 from net.shared.unsettled import Placed
+from net.short import Way
 from net.values import Buffer
 from net.wire import encode
 
@@ -28,15 +29,15 @@ class Outgoing:
     Args:
         regions: Its shared memory.
         clock: Seconds since 1970.
+        way: Of short ones, which counts them all.
     """
 
-    def __init__(self, regions: Regions, clock: Callable[[], float]) -> None:
-        self.regions = regions
+    def __init__(self, regions: Regions, clock: Callable[[], float], way: Way) -> None:
+        self.regions, self.way = regions, way
         self._clock = clock
         self._lent: dict[tuple[int, int], Slot] = {}
         self.taken = 0
         """The last number that the receiver's module has taken."""
-        self.seq = 0
 
     def place(
         self,
@@ -58,11 +59,11 @@ class Outgoing:
             slot = self._filled_in_place(buffers) or self._copied_in(buffers, size)
             if slot is None and wait and size <= self.regions.bound_bytes and self._room_soon():
                 return None
-        self.seq += 1
+        self.way.seq += 1
         if slot is None:
             return self._in_bytes(parcel, buffers, size, on_settled)
-        slot.seq = self.seq
-        return Placed(self.seq, size, b"", slot, parcel.expires, on_settled)
+        slot.seq = self.way.seq
+        return Placed(slot.seq, size, b"", slot, parcel.expires, on_settled)
 
     def in_bytes(
         self, parcel: Parcel, on_settled: Callable[[], None] | None, limit_bytes: int
@@ -73,7 +74,7 @@ class Outgoing:
             MessageTooLarge: It is over the limit.
         """
         buffers = self._encoded(parcel, limit_bytes)
-        self.seq += 1
+        self.way.seq += 1
         size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
         return self._in_bytes(parcel, buffers, size, on_settled)
 
@@ -85,11 +86,11 @@ class Outgoing:
         on_settled: Callable[[], None] | None,
     ) -> Placed:
         record = b"".join((records.head(records.PIECE, size), *buffers))
-        return Placed(self.seq, size, record, None, parcel.expires, on_settled)
+        return Placed(self.way.seq, size, record, None, parcel.expires, on_settled)
 
     def _encoded(self, parcel: Parcel, limit_bytes: int) -> list[Buffer]:
         now = self._clock()
-        return encode(parcel, seq=self.seq + 1, queued=now, sent=now, limit_bytes=limit_bytes)
+        return encode(parcel, seq=self.way.seq + 1, queued=now, sent=now, limit_bytes=limit_bytes)
 
     def _filled_in_place(self, buffers: list[Buffer]) -> Slot | None:
         """The slot of an array of `empty`, with the message's head before it."""

@@ -17,10 +17,12 @@ from net import OTTER_WIRE_VERSION
 from net.delivery import DELIVERIES, Progress
 from net.errors import RemoteWireError, TransportError
 from net.inbox import Edge, Inbox, listed
+from net.loops import epoll_of
 from net.messages import Message
 from net.shared import records
 from net.shared.channel import Channel
 from net.shared.incoming import Incoming
+from net.short import Arrivals, Scratch
 from net.wire import LAST_WORD, End, Hello, accept, refuse
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ _AT_ONCE_PART = 8
 """And of this part of all: the sender may be waiting for it."""
 
 
-class SharedReceiver:
+class SharedReceiver(Arrivals):
     """One connection from a sender: a hello, messages, an end.
 
     Args:
@@ -49,12 +51,17 @@ class SharedReceiver:
         self._thread = threading.get_ident()
         self._inbox: Inbox | None = None
         self._edge = Edge("")
+        self._tally = self._edge.stats
         self._progress = Progress()
+        self._quick, self._before = False, records.head(records.PIECE)
+        self._clock = listener.clock
+        self._epoll = epoll_of(self._loop)
         self._sender = ""
         self._acks = self._exactly_once = self._ended = False
         self._bound = 1
         self._waiting = self._taken = 0
-        self._unsaid = 0
+        self._unsaid = self._unsaid_bytes = 0
+        self._most_unsaid, self._most_unsaid_bytes = ACK_EVERY, _AT_ONCE_BYTES
         self._ack_timer: asyncio.Handle | None = None
         self._ack_at_once = False
         self._successor: SharedReceiver | None = None
@@ -63,7 +70,9 @@ class SharedReceiver:
         self._incoming = Incoming(
             listener.limit_bytes, listener.memory_bytes, copies=door.copies, released=self._released
         )
-        self._channel = Channel(sock, self)
+        self._channel = Channel(sock, self, readable=self.readable)
+        self._fd = sock.fileno()
+        self._scratch = Scratch(self._channel.memory, Message, listener.limit_bytes)
         # Closed without a REFUSE: an honest sender whose hello was held up shall try again.
         self._patience: asyncio.TimerHandle | None = self._loop.call_later(
             listener.timing.hello_s, self._channel.close
@@ -86,6 +95,42 @@ class SharedReceiver:
         self._channel.close()
 
     # --- what the channel says ---------------------------------------------------------------
+
+    def _readable(self) -> None:
+        """There is something to read."""
+        self._channel.read()
+        self._have_read()
+
+    def _record(self, length: int) -> None:
+        """What was read isn't a short message that somebody waits for: look more closely."""
+        self._channel.take(length)
+        if self._channel.reading:
+            self._channel.read()
+        self._have_read()
+
+    def _unread(self, error: int) -> None:
+        """Nothing could be read: it is the end, or an error."""
+        self._channel.not_read(error)
+        self._have_read()
+
+    def _have_read(self) -> None:
+        """Whoever waits for what has come goes on at once, as the last thing that is done here."""
+        self._judge()
+        if self._inbox is not None:
+            self._inbox.tell()
+
+    def _judge(self) -> None:
+        """Whether all is as always, so that a short message may take its shortest way (in C)."""
+        channel, edge = self._channel, self._edge
+        self._quick = (
+            self._inbox is not None
+            and channel.reading
+            and not (channel.closed or channel.expects_memory or self._incoming.in_pieces)
+            and not (self._exactly_once or self._ended)
+            and self._successor is None
+            and edge.live is self
+            and edge.progress is self._progress
+        )
 
     def on_record(self, head: records.Head, payload: memoryview) -> None:
         """The sender says something."""
@@ -146,6 +191,8 @@ class SharedReceiver:
         self._acks = hello.delivery != "at-most-once"
         self._exactly_once = hello.delivery == "exactly-once"
         self._edge, former = inbox.attach(hello, self)
+        self._tally = self._edge.stats
+        self._scratch.preset(self._sender, self._edge.name, self)
         self._progress = self._edge.progress
         self._bound = max(1, self._edge.queue) if self._edge.policy == "block" else 2**62
         words = accept(self._listener.limit_bytes, self._progress.done)
@@ -168,7 +215,8 @@ class SharedReceiver:
             if not inbox.is_new(message):
                 edge.stats.duplicates += 1
                 return
-        if inbox.put(message, edge, self, self._listener.clock()):
+        message.received = self._listener.clock()
+        if inbox.queue_up(message, edge):
             self._waiting += 1
             if len(edge.waiting) >= self._bound:
                 self._channel.pause()
@@ -181,6 +229,8 @@ class SharedReceiver:
     def on_closed(self) -> None:
         """A cut; the sender comes back by itself. What arrays show stays theirs."""
         self._hurry_no_more()
+        self._quick = False
+        self._scratch.preset("", "", None)  # no circle that keeps its memory
         if self._ack_timer is not None:
             self._ack_timer.cancel()
         self._incoming.close()
@@ -202,6 +252,7 @@ class SharedReceiver:
             former._successor, successor._former = successor, former
             self._channel.close()
             return
+        self._quick = False
         self._successor, successor._former = successor, self
         self._look_for_the_end()
 
@@ -210,6 +261,8 @@ class SharedReceiver:
         if not self._channel.closed:
             if self._channel.reading:
                 self._channel.read_out()
+                if self._inbox is not None:  # from within a task, maybe: who waits goes on later
+                    self._loop.call_soon(self._inbox.tell)
             else:
                 self._loop.call_later(self._listener.timing.hello_s, self._look_for_the_end)
 
@@ -250,7 +303,7 @@ class SharedReceiver:
         if self._ended:
             self._say_farewell()
 
-    def done(self, message: Message) -> None:
+    def _done(self, message: Message) -> None:
         """The module is done with one of its messages: the sender may forget it."""
         if message.exactly_once and self._inbox is not None:
             self._inbox.remember(message)
@@ -291,7 +344,7 @@ class SharedReceiver:
             return
         while self._channel.alive and not self._channel.clogged:
             released = self._incoming.releases(records.MAX_RELEASED)
-            self._unsaid = 0
+            self._unsaid = self._unsaid_bytes = 0
             self._channel.push(records.ack(self._progress.done, self._taken, released))
             if not self._incoming.to_release:
                 return

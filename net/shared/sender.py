@@ -23,13 +23,17 @@ from numpy.typing import NDArray
 
 from net.bell import Bell
 from net.errors import ConnectionClosed, RemoteWireError, StreamRefused, TransportError
+from net.header import HEADER, MAX_REPLY_BYTES
+from net.ids import message_id
 from net.messages import Parcel
 from net.outlets import Lost, Shape
 from net.shared import places, records
 from net.shared.channel import Channel
 from net.shared.outgoing import INLINE_BYTES, Outgoing
-from net.shared.regions import MEMORY_BYTES, Region, Regions, Slot
+from net.shared.regions import MEMORY_BYTES, Regions
 from net.shared.unsettled import Placed, Unsettled
+from net.shared.writing import Writing
+from net.short import Way
 from net.stats import EdgeStats
 from net.timing import Timing
 from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, Accept, End, Refuse, hello, identity
@@ -91,10 +95,15 @@ class SharedSender:
         self._unsettled = Unsettled(kept=self._kept)
         self._most_bytes = memory_bytes
         self._regions = Regions(memory_bytes, self._array_gone)
-        self._outgoing = Outgoing(self._regions, clock)
-        self._known: set[int] = set()
-        self._begun: Placed | None = None
-        self._piece_at = 0
+        self._stats = EdgeStats(stream, self.transport)
+        self._way = Way(
+            message_id(sender, self.run, 0)[:-1], self.run, iter(()), clock, self._unsettled,
+            self._stats, self._kept, 0.0, records.head(records.PIECE),
+        )  # fmt: skip
+        self.at_once = self._way.at_once
+        self._outgoing = Outgoing(self._regions, clock, self._way)
+        self._queued = 0
+        self._writing = Writing(self._outgoing)
         self._lock = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = Bell()
@@ -104,7 +113,6 @@ class SharedSender:
         self._delay_s = self.timing.first_retry_s
         self._refused: TransportError | None = None
         self._ending = self._said_end = self._confirmed = self._closed = False
-        self._stats = EdgeStats(stream, self.transport)
 
     # --- what modules use --------------------------------------------------------------------
 
@@ -142,8 +150,8 @@ class SharedSender:
             and not self._ending
             and not self._deadline_s
             and not parcel.expires
-            and not self._lock.locked()
-            and channel.clear
+            and not self._queued
+            and channel.free
         ):
             self._at_once(channel, parcel, on_settled)
             return
@@ -155,13 +163,26 @@ class SharedSender:
         if self._drops:
             self._deliver_or_drop(parcel, on_settled)
             return
-        async with self._lock:
-            while not self._up() or self._unsettled.full:
-                await self._change()
-            entry = await self._placed(parcel, on_settled)
-            self._admit(entry)
-            while self._is_unwritten(entry):
-                await self._change()
+        self._queued += 1
+        self._look_whether_clear()
+        try:
+            async with self._lock:
+                while not self._up() or self._unsettled.full:
+                    await self._change()
+                entry = await self._placed(parcel, on_settled)
+                self._admit(entry)
+                while self._is_unwritten(entry):
+                    await self._change()
+        finally:
+            self._queued -= 1
+            self._look_whether_clear()
+
+    def _look_whether_clear(self) -> None:
+        """From now on short messages go at once, if nothing is in front of them."""
+        clear = not (
+            self._queued or self._ending or self._deadline_s or self._unsettled.unwritten
+        ) and bool(self._limit_bytes)
+        self._way.link = self._way.burst = self._channel if clear else None
 
     def empty(self, shape: Shape, dtype: Any = np.float64) -> NDArray[Any] | None:
         """An array in shared memory, to fill and send without a copy; None: there is no room now.
@@ -194,6 +215,7 @@ class SharedSender:
             Whether the receiver confirmed it; False if it isn't there.
         """
         self._ending = True
+        self._look_whether_clear()
         try:
             if not self._closed and self._refused is None:
                 self._start()
@@ -218,6 +240,7 @@ class SharedSender:
     def abort(self) -> None:
         """Cut the connection; what is not yet received may be lost. Idempotent."""
         self._closed = self._ending = True
+        self._look_whether_clear()
         if self._timer is not None:
             self._timer.cancel()
         if self._channel is not None:
@@ -246,6 +269,7 @@ class SharedSender:
         channel.push(message.record)
         if not channel.alive:
             self._unsettled.admit(message)
+            self._look_whether_clear()
             return
         self._stats.sent(message.size)
         if self._kept:
@@ -271,9 +295,9 @@ class SharedSender:
             parcel, on_settled, self._limit_bytes or MAX_MESSAGE_BYTES, wait=False
         )
         assert entry is not None
-        begun = self._begun is not None
-        while self._unsettled.unwritten >= self._most_waiting + begun:
-            dropped = self._unsettled.drop_oldest(but=self._begun)
+        begun = self._writing.begun
+        while self._unsettled.unwritten >= self._most_waiting + (begun is not None):
+            dropped = self._unsettled.drop_oldest(but=begun)
             if dropped is None:
                 break
             self._stats.dropped += 1
@@ -290,6 +314,7 @@ class SharedSender:
 
     def _admit(self, entry: Placed) -> None:
         self._unsettled.admit(entry)
+        self._look_whether_clear()
         self._pump()
 
     def _is_unwritten(self, entry: Placed) -> bool:
@@ -305,13 +330,13 @@ class SharedSender:
             return
         before = self._unsettled.unwritten
         while channel.alive and not channel.clogged:
-            entry = self._begun or self._unsettled.first()
+            entry = self._writing.begun or self._unsettled.first()
             if entry is None:
                 break
-            if entry.expires and self._begun is None and self._clock() >= entry.expires:
+            if entry.expires and self._writing.begun is None and self._clock() >= entry.expires:
                 self._stats.expired += 1
                 self._lose(self._unsettled.drop_first(), "expired")
-            elif self._write(channel, entry):
+            elif self._writing.write(channel, entry):
                 self._delay_s = self.timing.first_retry_s
                 self._stats.sent(entry.size)
                 if self._unsettled.wrote(entry):
@@ -320,48 +345,7 @@ class SharedSender:
             self._said_end = channel.push(records.control(LAST_WORD)) or channel.clogged
         if self._unsettled.unwritten != before:
             self._changed.ring()
-
-    def _write(self, channel: Channel, entry: Placed) -> bool:
-        """Whether the socket has it, or the channel keeps the rest."""
-        if entry.slot is not None:
-            self._write_slot(channel, entry.slot, entry.size)
-            return channel.alive
-        record = entry.record
-        if entry.size <= records.MAX_PAYLOAD:
-            channel.push(record)
-            return channel.alive
-        data = memoryview(record)[records.HEAD_BYTES :]
-        self._begun = entry
-        while self._piece_at < entry.size and channel.alive:
-            if channel.clogged:
-                return False
-            part = data[self._piece_at : self._piece_at + records.MAX_PAYLOAD]
-            channel.push(records.head(records.PIECE, entry.size), part)
-            self._piece_at += len(part)
-        if channel.alive:
-            self._begun, self._piece_at = None, 0
-        return channel.alive
-
-    def _write_slot(self, channel: Channel, slot: Slot, size: int) -> None:
-        self._tell_forgotten(channel)
-        region = slot.region
-        if region.number not in self._known:
-            self._known.add(region.number)
-            self._introduce(channel, region)
-        number, at = slot.place
-        self._outgoing.lend(slot)
-        channel.push(records.head(records.SLOT, number, at, size))
-
-    def _introduce(self, channel: Channel, region: Region) -> None:
-        channel.push(records.head(records.REGION, region.number, region.size))
-        channel.push(records.head(records.MEMORY), fd=region.fd)
-
-    def _tell_forgotten(self, channel: Channel) -> None:
-        while self._regions.forgotten:
-            number = self._regions.forgotten.pop()
-            if number in self._known:
-                self._known.remove(number)
-                channel.push(records.head(records.FORGET, number))
+        self._look_whether_clear()
 
     # --- what the channel says ---------------------------------------------------------------
 
@@ -383,6 +367,8 @@ class SharedSender:
         if isinstance(event, Accept) and not self._limit_bytes:
             self._cancel_timer()
             self._limit_bytes = event.limit_bytes
+            most = event.limit_bytes - HEADER.size - MAX_REPLY_BYTES
+            self._way.most = max(0, min(INLINE_BYTES, most))
             self._regions.bound_bytes = min(self._most_bytes, memory_bytes)
             self._done_to(event.done)
             self._pump()
@@ -407,7 +393,7 @@ class SharedSender:
         self._changed.ring()
 
     def _done_to(self, seq: int) -> None:
-        for entry in self._unsettled.acknowledge(min(seq, self._outgoing.seq)):
+        for entry in self._unsettled.acknowledge(min(seq, self._way.seq)):
             self._outgoing.settle(entry)
 
     def on_fault(self, error: TransportError) -> None:
@@ -422,12 +408,11 @@ class SharedSender:
         """A cut: what isn't acknowledged is sent again, from where it lies."""
         self._channel = None
         was_up, self._limit_bytes = bool(self._limit_bytes), 0
+        self._look_whether_clear()
         self._cancel_timer()
-        self._begun, self._piece_at = None, 0
         self._said_end = False
         self._outgoing.cut_off()
-        self._known.clear()
-        self._regions.forgotten.clear()
+        self._writing.cut_off()
         if self._kept:
             self._stats.resent += self._unsettled.again()
         if not self._closed and self._refused is None:

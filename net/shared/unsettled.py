@@ -17,6 +17,7 @@ from net.delivery import MOST_BYTES, MOST_MESSAGES
 from net.header import HEADER, MAX_REPLY_BYTES
 from net.shared.records import HEAD_BYTES
 from net.shared.regions import Slot
+from net.short import Debts
 
 _BEGINNING_BYTES = HEADER.size + MAX_REPLY_BYTES
 
@@ -49,7 +50,11 @@ class Placed:
         return self.slot.region.memory[self.slot.at : self.slot.at + _BEGINNING_BYTES]
 
 
-class Unsettled:
+Short = tuple[int, int, None, bytes]
+"""What `net.short.Way` leaves of a message: seq, bytes of the record, and the record."""
+
+
+class Unsettled(Debts):
     """A sender's messages, in order.
 
     Args:
@@ -62,13 +67,14 @@ class Unsettled:
 
     def __init__(self, *, kept: bool) -> None:
         self._kept = kept
-        self._written: deque[Placed] = deque()
+        self.written: deque[Placed | Short] = deque()
         self._unwritten: deque[Placed] = deque()
-        self._bytes = 0
+        self.nbytes = 0
         self.full = False
+        self.most_bytes, self.most_messages = MOST_BYTES, MOST_MESSAGES
 
     def __len__(self) -> int:
-        return len(self._written) + len(self._unwritten)
+        return len(self.written) + len(self._unwritten)
 
     @property
     def busy(self) -> bool:
@@ -87,10 +93,8 @@ class Unsettled:
 
     def wrote_at_once(self, message: Placed) -> None:
         """A message that was written past the queue, which was empty, and is kept."""
-        self._written.append(message)
-        self._bytes += len(message.record)
-        if self._bytes >= MOST_BYTES or len(self._written) >= MOST_MESSAGES:
-            self.full = True
+        self.written.append(message)
+        self._count(len(message.record))
 
     def first(self) -> Placed | None:
         """The one that is to be written next."""
@@ -103,7 +107,7 @@ class Unsettled:
         if not self._kept:
             self.drop_first()
             return True
-        self._written.append(self._unwritten.popleft())
+        self.written.append(self._unwritten.popleft())
         return False
 
     def drop_first(self) -> Placed:
@@ -126,22 +130,37 @@ class Unsettled:
     def acknowledge(self, seq: int) -> list[Placed]:
         """All up to `seq` are acknowledged; those that are so now."""
         settled = []
-        for waiting in (self._written, self._unwritten):
-            while waiting and waiting[0].seq <= seq:
-                message = waiting.popleft()
-                self._count(-len(message.record))
+        written, unwritten = self.written, self._unwritten
+        while written:
+            message = written[0]
+            if isinstance(message, tuple):
+                if message[0] > seq:
+                    break
+                self.nbytes -= message[1]
+            elif message.seq > seq:
+                break
+            else:
+                self.nbytes -= len(message.record)
                 settled.append(message)
+            written.popleft()
+        while unwritten and unwritten[0].seq <= seq:
+            self.nbytes -= len(unwritten[0].record)
+            settled.append(unwritten.popleft())
+        self._count(0)
         return settled
 
     def again(self) -> int:
         """The connection is lost: all that isn't acknowledged is to be written again; how many."""
-        count = len(self._written)
-        while self._written:
-            self._unwritten.appendleft(self._written.pop())
+        count = len(self.written)
+        while self.written:
+            message = self.written.pop()
+            if isinstance(message, tuple):
+                message = Placed(message[0], message[1] - HEAD_BYTES, message[3])
+            self._unwritten.appendleft(message)
         return count
 
     def _count(self, nbytes: int) -> None:
-        self._bytes += nbytes
+        self.nbytes += nbytes
         self.full = self._kept and (
-            self._bytes >= MOST_BYTES or len(self._written) + len(self._unwritten) >= MOST_MESSAGES
+            self.nbytes >= MOST_BYTES or len(self.written) + len(self._unwritten) >= MOST_MESSAGES
         )

@@ -22,7 +22,6 @@ class Burst:
     def __init__(self, connection: Connection) -> None:
         self.connection, self.post = connection, connection.post
         self.parts: list[bytes] = []
-        self.last = 0.0
         self._nbytes = 0
 
     @property
@@ -41,7 +40,8 @@ class Burst:
 
     def add(self, data: bytes, now: float) -> None:
         """Say `data`, now or with others."""
-        last, self.last = self.last, now
+        link = self.connection
+        last, link.last = link.last, now
         if self.parts or 0.0 <= now - last < CLOSE_S:  # a clock may step back
             self.join(data)
         else:
@@ -50,6 +50,7 @@ class Burst:
     def join(self, data: bytes) -> None:
         """Say `data` with others."""
         if not self.parts:
+            self.connection.joined = True
             self.connection.loop.call_soon(self.flush)
         self.parts.append(data)
         self._nbytes += len(data)
@@ -61,5 +62,6 @@ class Burst:
         if self.parts:
             data = b"".join(self.parts)
             self.parts.clear()
+            self.connection.joined = False
             self._nbytes = 0
             self.post(data)

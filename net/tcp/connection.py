@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from net.errors import ConnectionClosed, TransportError
+from net.short import Link, Scratch
 from net.tcp.reader import Reader
 from net.timing import Timing
 from net.values import Buffer
@@ -38,7 +39,7 @@ _LAST_ACK_AT = 56  # struct tcp_info of linux/tcp.h: 8 bytes, then u32s; tcpi_la
 _FRESH_BYTES = 128 * 1024
 
 
-class Connection(asyncio.BufferedProtocol, ABC):
+class Connection(Link, asyncio.BufferedProtocol, ABC):
     """Feeds a `Reader` from a socket; `on_event` and `on_lost` are the subclass's.
 
     Args:
@@ -62,9 +63,10 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self.timing = timing or Timing()
         self.loop = asyncio.get_running_loop()
         self._reader = Reader(limit_bytes, messages=messages)
-        self._scratch = self._reader.scratch
+        self._scratch: Scratch = self._reader.scratch
         self._receive = self._scratch.receive
         self._clock = clock
+        self.joined, self.last, self.heard = False, 0.0, 0
         self._now = 0.0  # when what is being looked at has arrived
         self._after_reading: Callable[[], None] | None = None
         self._transport: asyncio.Transport | None = None
@@ -121,10 +123,20 @@ class Connection(asyncio.BufferedProtocol, ABC):
             if sent == len(data):
                 return True
             data = data[sent:]
+        self._keep(data)
+        return False
+
+    def unsent(self, data: bytes, sent: int, error: int) -> None:
+        """What was written past us the kernel took no more than `sent` bytes of."""
+        if error:
+            self._broken(OSError(error, os.strerror(error)))
+        else:
+            self._keep(data[sent:])
+
+    def _keep(self, data: bytes) -> None:
         self._rest.append(memoryview(data))
         self.free = False
         self._watch()
-        return False
 
     async def write(self, buffers: Sequence[Buffer]) -> None:
         """Write one message; returns when the kernel has all of it, so arrays may change again.
@@ -238,7 +250,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self._pump()
         if self._held and self._reading and self.alive:
             self._held = False
-            self.loop.add_reader(self._fd, self._readable)
+            self.loop.add_reader(self._fd, self.readable)
         if self._after_reading is not None:
             self._after_reading()
 
@@ -364,7 +376,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
         """From now on nothing comes by way of the transport."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
-            self.loop.add_reader(self._fd, self._readable)
+            self.loop.add_reader(self._fd, self.readable)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """For what the transport has read before."""
@@ -375,8 +387,11 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self._reader.buffer_updated(nbytes)
         self._arrived()
 
-    def _readable(self) -> None:
+    def readable(self) -> None:
         """Something has arrived, or the end."""
+        self._readable()
+
+    def _readable(self) -> None:
         if not self._reading:
             self._held = True
             self.loop.remove_reader(self._fd)

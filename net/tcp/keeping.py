@@ -15,10 +15,12 @@ from net.delivery import Outstanding
 from net.entries import JOIN_BYTES, Entry
 from net.errors import ConnectionClosed, StreamRefused, TransportError
 from net.header import HEADER, MAX_REPLY_BYTES
+from net.ids import message_id
 from net.outlets import Lost
 from net.sends import Sends
+from net.short import Way
 from net.stats import EdgeStats
-from net.tcp.burst import Burst
+from net.tcp.burst import CLOSE_S, Burst
 from net.tcp.dialing import NOT_THERE_YET, SendingConnection, dial
 from net.timing import Timing
 from net.wire import LAST_WORD, Refuse, hello, identity, stamped
@@ -58,23 +60,38 @@ class Keeping(Sends):
         self._drops = policy != "block"
         self._most_waiting = 1 if policy == "latest" else queue
         self._outstanding = Outstanding(kept=self._kept)
-        self._seq = 0
         self._lock = asyncio.Lock()
         self._changed, self._work = Bell(), Bell()
         self._connection: SendingConnection | None = None
-        self._limit_bytes = self._at_once_bytes = 0
+        self._limit_bytes = 0
         self._refused: TransportError | None = None
         self._delay_s = self.timing.first_retry_s
         self._writing = False
         self._queued = 0
         self._burst: Burst | None = None
-        self._clear: Burst | None = None  # the burst, while nothing is in front of a message
         self._closed = False
         self._ending = False
         self._received = False
         self._confirmed: bool | None = None
         self._group: asyncio.TaskGroup | None = None
         self._stats = EdgeStats(stream, self.transport)
+        self._way = Way(
+            message_id(sender, self.run, 0)[:-1], self.run, self._numbers, clock,
+            self._outstanding, self._stats, self._kept, CLOSE_S, b"",
+        )  # fmt: skip
+        self._quickly = self._way.send
+        self.at_once = self._way.at_once
+
+    @property
+    def _clear(self) -> Burst | None:
+        """The burst, while nothing is in front of a message."""
+        burst: Burst | None = self._way.burst
+        return burst
+
+    @_clear.setter
+    def _clear(self, burst: Burst | None) -> None:
+        self._way.burst = burst
+        self._way.link = burst.connection if burst is not None else None
 
     def abort(self) -> None:
         """Cut the connection; what is not yet received may be lost. Idempotent."""
@@ -209,7 +226,7 @@ class Keeping(Sends):
         self._burst = Burst(connection)
         self._limit_bytes = answer.limit_bytes
         most = answer.limit_bytes - HEADER.size - MAX_REPLY_BYTES
-        self._at_once_bytes = 0 if self._deadline_s else min(JOIN_BYTES, most)
+        self._way.most = 0 if self._deadline_s else max(0, min(JOIN_BYTES, most))
         self._say_changed()
         return connection
 

@@ -10,6 +10,7 @@ event loop's callbacks: no tasks. Must not know: modules, files, wiring.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterable
 
@@ -18,7 +19,9 @@ from net.delivery import DELIVERIES, Progress
 from net.errors import RemoteWireError, TransportError
 from net.hears import Hears
 from net.inbox import DEFAULT_QUEUE, Edge, Inbox, listed
+from net.loops import epoll_of
 from net.messages import Message
+from net.short import Arrivals
 from net.tcp.connection import Connection
 from net.timing import Timing
 from net.wire import (
@@ -41,7 +44,7 @@ MOST_STRANGERS = 128
 the oldest is closed: who is honest says hello at once."""
 
 
-class ReceivingConnection(Connection):
+class ReceivingConnection(Arrivals, Connection):
     """One connection from a sender: a hello, messages, an end."""
 
     def __init__(self, listener: Listener) -> None:
@@ -53,13 +56,16 @@ class ReceivingConnection(Connection):
         self._patience: asyncio.TimerHandle | None = None
         self._inbox: Inbox | None = None
         self._edge = Edge("")
+        self._tally = self._edge.stats
         self._sender = ""
         self._progress = Progress()
+        self._quick, self._before, self._epoll = False, None, epoll_of(self.loop)
         self._acks = False
         self._exactly_once = False
         self._bound = 1
         self._waiting = 0
         self._unsaid = self._unsaid_bytes = 0
+        self._most_unsaid, self._most_unsaid_bytes = ACK_EVERY, ACK_BYTES
         self._ack_timer: asyncio.TimerHandle | None = None
         self._ended = False
         self._successor: ReceivingConnection | None = None
@@ -98,7 +104,8 @@ class ReceivingConnection(Connection):
             or self._reader.large is not None
             or self._after_reading is not None
         ):
-            super()._readable()
+            Connection._readable(self)
+            self._judge()
             return
         try:
             count = self._receive(self._fd)
@@ -108,24 +115,61 @@ class ReceivingConnection(Connection):
         if not count:
             self._hear_no_more()
             return
-        now = self._now = self._clock()
+        now = self._clock()
+        message = self._next_short(now)
+        if message is not None:
+            self._take_all(message, now)
+        else:
+            self._arrived()
+
+    def _take_all(self, message: Message | None, now: float) -> None:
+        """Take it in, and what lies behind it."""
+        self._now = now
         next_short = self._next_short
-        while self._reading and (message := next_short(now)) is not None:
+        while message is not None:
             self._take_in(message)
+            message = next_short(now) if self._reading else None
         if self._scratch:
             self._arrived()
-        elif inbox.waiters:
-            inbox.tell()
+        elif self._inbox is not None and self._inbox.waiters:
+            self._inbox.tell()
+
+    def _unread(self, error: int) -> None:
+        """Nothing could be read: it is the end, or an error."""
+        if error:
+            self._not_received(OSError(error, os.strerror(error)))
+        else:
+            self._hear_no_more()
+
+    def _judge(self) -> None:
+        """Whether all is as always, so that a short message may take its shortest way (in C)."""
+        edge = self._edge
+        self._quick = (
+            self._inbox is not None
+            and self._reading
+            and self._after_reading is None
+            and self._reader.large is None
+            and not (self._exactly_once or self._ended or self._over)
+            and edge.live is self
+            and edge.progress is self._progress
+        )
 
     def _arrived(self) -> None:
         """Whoever waits for what has come goes on at once, as the last thing that is done here."""
         super()._arrived()
+        self._judge()
         if self._inbox is not None:
             self._inbox.tell()
+
+    def pause(self) -> None:
+        """Take no more events."""
+        self._quick = False
+        super().pause()
 
     def resume(self) -> None:
         """Take events again; this is said from within a task, so who waits goes on later."""
         super().resume()
+        self._judge()
         if self._inbox is not None and not self._inbox.empty:
             self.loop.call_soon(self._inbox.tell)
 
@@ -169,6 +213,7 @@ class ReceivingConnection(Connection):
         self._acks = hello.delivery != "at-most-once"
         self._exactly_once = hello.delivery == "exactly-once"
         self._edge, former = inbox.attach(hello, self)
+        self._tally = self._edge.stats
         self._scratch.preset(self._sender, self._edge.name, self)
         # The edge gets another with the sender's next life, while this one's may still be read.
         self._progress = self._edge.progress
@@ -191,6 +236,7 @@ class ReceivingConnection(Connection):
     def replace_by(self, successor: ReceivingConnection) -> None:
         """The sender has connected anew: take what it left here, then let the new one go on."""
         successor.pause()
+        self._quick = False
         if self._former is not None:  # nothing of this one has been read: it is sent again
             former, self._former = self._former, None
             former._successor, successor._former = successor, former
@@ -225,7 +271,7 @@ class ReceivingConnection(Connection):
         if room and not self._reading and self._former is None:
             self.resume()
 
-    def done(self, message: Message) -> None:
+    def _done(self, message: Message) -> None:
         """The module is done with one of its messages: the sender may forget it."""
         if message.exactly_once and self._inbox is not None:
             self._inbox.remember(message)
@@ -287,6 +333,7 @@ class ReceivingConnection(Connection):
 
     def on_lost(self, error: Exception | None) -> None:
         """A cut; the sender comes back by itself."""
+        self._quick = False
         self._hurry_no_more()
         self._scratch.preset("", "", None)  # no circle that keeps its memory
         if self._ack_timer is not None:

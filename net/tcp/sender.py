@@ -13,20 +13,16 @@ from dataclasses import replace
 from typing import Any
 
 from net.bell import Bell
-from net.delivery import MOST_BYTES, MOST_MESSAGES
 from net.entries import JOIN_BYTES, Entry, entry_of
 from net.errors import ConnectionClosed, WouldWait
-from net.header import MAX_REPLY_BYTES
-from net.messages import Parcel, message_id
-from net.short import encode as encode_short
+from net.ids import message_id
+from net.messages import Parcel
 from net.stats import EdgeStats
-from net.tcp.burst import CLOSE_S, Burst
+from net.tcp.burst import Burst
 from net.tcp.keeping import Keeping
-from net.values import BYTES, pack
+from net.values import pack
 from net.wire import MAX_MESSAGE_BYTES, encode
 
-_SURE_REPLY = MAX_REPLY_BYTES // 4
-"""An id of so many characters is short enough, whatever they are."""
 COPY_BYTES_PER_S = 4e9
 """What copying a message costs: as long as that, its acknowledgement is waited for instead."""
 
@@ -83,38 +79,6 @@ class Sender(Keeping):
         number = next(self._numbers)
         self._at_once(burst, Parcel(packed, self.run, number, reply_to, self._clock()), None)
         return message_id(self._name, self.run, number)
-
-    def at_once(
-        self, value: bytes, run: int, number: int, reply_to: str | None, made: float
-    ) -> bool:
-        """Send bytes in as few steps as may be, if nothing is in the way; whether it was done."""
-        burst, outstanding = self._clear, self._outstanding
-        if (
-            burst is None
-            or not burst.connection.free
-            or outstanding.full
-            or len(value) >= self._at_once_bytes
-            or (reply_to is not None and len(reply_to) > _SURE_REPLY)
-        ):
-            return False
-        now = self._clock()
-        self._seq = seq = self._seq + 1
-        data = encode_short(BYTES, 0, b"", value, reply_to, seq, run, number, made, now, now, 0.0)
-        size = len(data)
-        if self._kept:
-            outstanding.written.append((seq, size, None, data))
-            outstanding.nbytes += size
-            if outstanding.nbytes >= MOST_BYTES or len(outstanding.written) >= MOST_MESSAGES:
-                outstanding.full = True
-        stats = self._stats
-        stats.messages += 1
-        stats.nbytes += size
-        last, burst.last = burst.last, now
-        if burst.parts or 0.0 <= now - last < CLOSE_S:
-            burst.join(data)
-        else:
-            burst.post(data)
-        return True
 
     async def deliver(self, parcel: Parcel, on_settled: Callable[[], None] | None = None) -> None:
         """`send` for a value that is packed already, so that many streams can share it.
@@ -211,12 +175,12 @@ class Sender(Keeping):
         """The short way: nothing is in front of it, and the kernel takes it, mostly."""
         now = self._clock()
         buffers = encode(
-            parcel, seq=self._seq + 1, queued=now, sent=now, limit_bytes=self._limit_bytes
+            parcel, seq=self._way.seq + 1, queued=now, sent=now, limit_bytes=self._limit_bytes
         )
-        self._seq += 1
+        self._way.seq += 1
         data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
         assert isinstance(data, bytes)
-        self._outstanding.wrote_at_once(self._seq, data, on_settled)
+        self._outstanding.wrote_at_once(self._way.seq, data, on_settled)
         self._stats.messages += 1
         self._stats.nbytes += len(data)
         burst.add(data, now)
@@ -226,9 +190,9 @@ class Sender(Keeping):
     ) -> Entry:
         limit = self._limit_bytes or MAX_MESSAGE_BYTES
         urgent = self._kept and not own
-        entry = entry_of(parcel, self._seq + 1, self._clock(), limit, own=own, urgent=urgent)
+        entry = entry_of(parcel, self._way.seq + 1, self._clock(), limit, own=own, urgent=urgent)
         entry.on_settled = on_settled
-        self._seq += 1
+        self._way.seq += 1
         return entry
 
     async def _hand(self, entry: Entry) -> None:

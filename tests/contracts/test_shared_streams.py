@@ -220,7 +220,7 @@ async def test_what_is_acknowledged_while_it_is_sent_again_in_pieces_goes_on_who
         group.create_task(pair.send(HUGE))
         first = await pair.box.take()
         pair.receiver.close()
-        await until(lambda: pair.edge.live is not None and pair.sender._begun is not None)
+        await until(lambda: pair.edge.live is not None and pair.sender._writing.begun is not None)
         first.done()
         pair.receiver._acknowledge()
         await until(lambda: not len(pair.sender._unsettled))

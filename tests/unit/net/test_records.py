@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from net import records as under_test
-from net.messages import DERIVED, Message
+from net.ids import DERIVED
+from net.messages import Message
 from net.outlets import Lost
 from net.records import Records, say_ready
 from net.stamps import stamps

@@ -15,13 +15,17 @@ from net.errors import RemoteWireError
 from net.messages import Parcel
 from net.shared.outgoing import INLINE_BYTES, Outgoing
 from net.shared.regions import Regions
+from net.shared.unsettled import Unsettled
+from net.short import Way
+from net.stats import EdgeStats
 from net.values import pack
 
 MIB = 2**20
 
 
 def outgoing(bound=4 * MIB):
-    return Outgoing(Regions(bound), lambda: 5.0)
+    way = Way("", 0, iter(()), float, Unsettled(kept=True), EdgeStats("s", "shm"), True, 0.0, b"")
+    return Outgoing(Regions(bound), lambda: 5.0, way)
 
 
 def parcel(value):

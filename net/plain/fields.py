@@ -1,21 +1,21 @@
-"""The way of a short message, in Python: what `net/_short` does in C where that could be built.
+"""What a message is made of, and its bytes. What `net/_short.c` and `_short_fields.c` do in C.
 
-Both hold the same contract, tests/unit/net/test_short.py; `net.short` takes one of them. It is
-apart from the rest for that reason alone. Must not know: connections, inputs, the clock.
+Must not know: connections, inputs, the clock.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable, Generator
-from contextvars import Context
+from collections.abc import Callable
 from typing import Any
 
 from net.header import FLAGS, HEADER, MAX_REPLY_BYTES, MAX_TIME, MESSAGE_START
+from net.ids import message_id
 from net.values import BYTES
 
 SIZE = HEADER.size
+heard = [0]
+"""How often something was received, by all. What is said after that is an answer."""
 
 
 class Fields:
@@ -55,6 +55,11 @@ class Fields:
         self.recorded = self.finished = self.exactly_once = False
         self.twins = ()
         self.answers = self._held = 0
+
+    @property
+    def id(self) -> str:
+        """Unique among all messages of the mesh, also of former lives of its sender."""
+        return message_id(self.source, self.run, self.number)
 
     def moments(self) -> tuple[float, float, float, float, float]:
         """When it was made, queued, sent, received and taken."""
@@ -112,6 +117,8 @@ class Scratch:
             self.at = self.end = 0
         count = os.readv(fd, (self._view[self.end :],))
         self.end += count
+        if count:
+            heard[0] += 1
         return count
 
     def next(self, received: float) -> Any:
@@ -191,84 +198,3 @@ def encode(
         made, queued, sent, expires,
     )  # fmt: skip
     return b"".join((head, reply, metadata, body))
-
-
-class Waiter:
-    """What one task waits for, once: it can let the task go on before `wake` returns.
-
-    A future's callbacks run in the loop's next turn, which costs another look at all sockets. It
-    is to asyncio's tasks what a future is, and to nobody else.
-
-    Args:
-        loop: The task's.
-    """
-
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_loop", "_state")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._asyncio_future_blocking = False
-        self._callback: Callable[[Any], object] | None = None
-        self._context: Context | None = None
-        self._state = _PENDING
-
-    def __await__(self) -> Generator[Any, None, None]:
-        if self._state == _PENDING:
-            self._asyncio_future_blocking = True
-            yield self
-
-    def wake(self) -> None:
-        """Let the task go on, before this returns. Not from within a task. Idempotent."""
-        if self._state == _PENDING:
-            self._state = _DONE
-            callback, self._callback = self._callback, None
-            if callback is not None:
-                assert self._context is not None
-                self._context.run(callback, self)
-
-    def wake_soon(self) -> None:
-        """Let it go on in the loop's next turn. Idempotent."""
-        if self._state == _PENDING:
-            self._state = _DONE
-            self._tell_soon()
-
-    def _tell_soon(self) -> None:
-        callback, self._callback = self._callback, None
-        if callback is not None:
-            self._loop.call_soon(callback, self, context=self._context)
-
-    # what a task says to a future
-
-    def add_done_callback(
-        self, callback: Callable[[Any], object], *, context: Context | None = None
-    ) -> None:
-        """The task waits."""
-        self._callback, self._context = callback, context
-
-    def cancel(self, msg: object = None) -> bool:
-        """The task is cancelled; whether it waited."""
-        if self._state != _PENDING:
-            return False
-        self._state = _CANCELLED
-        self._tell_soon()
-        return True
-
-    def result(self) -> None:
-        """Nothing; raises `CancelledError` if it was cancelled."""
-        if self._state == _CANCELLED:
-            raise asyncio.CancelledError
-
-    def done(self) -> bool:
-        """Whether it was woken, or cancelled."""
-        return self._state != _PENDING
-
-    def cancelled(self) -> bool:
-        """Whether it was cancelled."""
-        return self._state == _CANCELLED
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The task's."""
-        return self._loop
-
-
-_PENDING, _DONE, _CANCELLED = range(3)
