@@ -63,6 +63,7 @@ def test_no_library_is_a_plain_fact(otter, asked):
     assert asked.state() == {
         "driver": "none", "why": "no NVIDIA driver here (libnvidia-ml.so.1)",
         "driver_version": "", "cuda": "", "gpus": [], "shares": [],
+        "grants": [], "levels": [],
     }  # fmt: skip
     assert asked.readers() == []
 
