@@ -46,6 +46,10 @@ class Blocking:
     def wait(self) -> None:
         """Until there is something to read."""
 
+    def close(self) -> None:
+        """Nothing more is asked."""
+        self._sock.close()
+
     def ask(self, count: int) -> list[float]:
         """Seconds of each round trip."""
         found = []
@@ -77,6 +81,11 @@ class Polling(Blocking):
         """By epoll."""
         self._epoll.poll(-1)
 
+    def close(self) -> None:
+        """The poll, too."""
+        self._epoll.close()
+        super().close()
+
 
 class Calling(Blocking):
     """A loop's callback does all."""
@@ -85,6 +94,11 @@ class Calling(Blocking):
         """A loop of its own."""
         self._sock.setblocking(False)
         self._loop = asyncio.new_event_loop()
+
+    def close(self) -> None:
+        """The loop, too."""
+        self._loop.close()
+        super().close()
 
     def ask(self, count: int) -> list[float]:
         """As often as there was an answer."""
@@ -180,6 +194,16 @@ class Ours(Calling):
         self._out = stream.connect(HERE, port, input="in", sender="end")
         await self._out.open()
 
+    def close(self) -> None:
+        """Both streams, too."""
+        self._loop.run_until_complete(self._end())
+        super().close()
+
+    async def _end(self) -> None:
+        self._out.abort()
+        await self._out.aclose()
+        await self._listener.aclose()
+
     async def _turn(self, count: int, *, asks: bool) -> list[float]:
         found: list[float] = []
         inbox, out = self._listener.inputs["in"], self._out
@@ -232,6 +256,7 @@ def _pair(kind: type[Blocking]) -> Iterator[Answer]:
     yield ask
     os.close(said)
     os.waitpid(child, 0)
+    end.close()
 
 
 def rows() -> list[Row]:
