@@ -260,15 +260,6 @@ def test_scarcity_is_warned_of_by_name_and_runs(read):
     assert len(made.speeds) == 2  # those of a count together
 
 
-def test_hundreds_of_warnings_are_counted(read):
-    text = TOP + "".join(
-        f'[modules.m{i}]\nbuild = "asr"\nio = {{ read = "1MB" }}\n' for i in range(300)
-    )
-    warnings = planned(read(text)).warnings
-    assert len(warnings) == 9
-    assert warnings[-1] == "and 292 more modules likewise"
-
-
 STREAM = SCARCE + '[[streams]]\nfrom = "m.x"\nto = "n.y"\n'
 
 
