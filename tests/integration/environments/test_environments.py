@@ -324,7 +324,7 @@ async def test_a_full_disk_is_recognised(
 ) -> None:
     require("netns", can_mount(), "mounting needs root")
     fill = "open(__import__('os').environ['OTTER_MODELS'] + '/w', 'wb').write(bytes(64 << 20))"
-    with small_disk(tmp_path / "small", 8) as disk:
+    with small_disk(tmp_path / "small", 11) as disk:  # 3 for the packages, 5 for the upload
         small = Bench(disk / "root")
         small.folders = tmp_path / "folders"
         with pytest.raises(ImageError, match=r"disk is full.*image prune"):
