@@ -72,5 +72,6 @@ def described(machine: Description) -> str:
     load = " ".join(f"{value:g}" for value in machine["load"])
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {memory:.0f} GiB; Linux {machine['kernel']}, "
-        f"{machine['os']}; Python {machine['python']}; load before {load}"
+        f"{machine['os']}; Python {machine['python']}; load before {load}, "
+        f"{machine['used']:g} cores used by others"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.fidelity.case import Result
-from benchmarks.machine import Description
+from benchmarks.machine import Description, is_busy
 from benchmarks.plots import svg
 from benchmarks.row import Row, meets_goal
 
@@ -41,7 +41,7 @@ def write(docs: Path, driver: str, machine: Description, taken: Mapping[str, Res
 def text(driver: str, machine: Description, taken: Mapping[str, Result]) -> str:
     """The page."""
     parts = [_INTRODUCTION.format(driver=driver, machine=report.described(machine))]
-    if machine["load"][0] > machine["cores"] / 2:
+    if is_busy(machine):
         parts.append(_BUSY)
     parts += ["\n".join(_case(driver, name, result)) for name, result in taken.items()]
     return "\n".join(parts)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.machine import Description
+from benchmarks.machine import Description, is_busy
 from benchmarks.row import Row, meets_goal
 from benchmarks.transport import picture
 from benchmarks.transport.cases import CASES, Case
@@ -40,7 +40,7 @@ def write(docs: Path, machine: Description, taken: Mapping[str, Results], rows: 
 def text(machine: Description, taken: Mapping[str, Results], rows: Sequence[Row]) -> str:
     """The page."""
     parts = [_INTRODUCTION.format(machine=report.described(machine))]
-    if machine["load"][0] > machine["cores"] / 2:
+    if is_busy(machine):
         parts.append(_BUSY)
     for name, results in taken.items():
         parts.append("\n".join(_case(CASES[name], results)))

@@ -25,7 +25,7 @@ def test_json_is_one_document() -> None:
     done = benchmarks("cli", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert {"cpu", "cores", "kernel", "python", "load"} <= set(document["machine"])
+    assert {"cpu", "cores", "kernel", "python", "load", "used"} <= set(document["machine"])
     (row,) = document["rows"]
     assert set(row) >= KEYS
     assert row["limit"] > 0
