@@ -41,6 +41,7 @@ class LauncherClient:
         self.root = root
         self._idle_s = idle_s
         self._sock: socket.socket | None = None
+        self._greeted = False
         self._connecting = asyncio.Lock()
         self._sending = asyncio.Lock()
         self._room: asyncio.Future[None] | None = None
@@ -137,6 +138,7 @@ class LauncherClient:
             await self._answer(number, answer)
         except Lost:
             return False
+        self._greeted = True
         return True
 
     async def _answer(self, number: int, answer: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
@@ -262,8 +264,10 @@ class LauncherClient:
         for answer in self._pending.values():
             if not answer.done():
                 answer.set_exception(Lost())
-        for queue in self._watchers:
-            _put(queue, None)
+        if self._greeted:  # one that ended instead of an answer to `hello` was never there
+            self._greeted = False
+            for queue in self._watchers:
+                _put(queue, None)
 
 
 def _put(queue: asyncio.Queue[dict[str, Any] | None], item: dict[str, Any] | None) -> None:
