@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import re
 from collections import deque
@@ -223,8 +224,8 @@ class Builder:
 
     async def _put(self, container: str, path: str, data: bytes) -> None:
         target = f"/containers/{container}/archive"
-        params = {"path": path}
-        async with self.engine.stream("PUT", target, params=params, data=data, content_type=_TAR):
+        params, body = {"path": path}, io.BytesIO(data)  # in pieces: the loop isn't held up
+        async with self.engine.stream("PUT", target, params=params, data=body, content_type=_TAR):
             pass
 
     async def _delete(self, container: str) -> None:

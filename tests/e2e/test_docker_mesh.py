@@ -11,9 +11,7 @@ from helpers.otter import Otter, kill_within, wait_for
 from otter_agent.cgroups import open_cgroups
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [
-    pytest.mark.docker, pytest.mark.netns, pytest.mark.aside, pytest.mark.timeout(600),
-]  # fmt: skip
+pytestmark = [pytest.mark.docker, pytest.mark.netns, pytest.mark.timeout(600)]
 
 PAIR = """
 name = "pair"
