@@ -103,6 +103,8 @@ HERE Py_ssize_t digits_of(char *to, unsigned long long number, unsigned base, in
 HERE int now_of(PyObject *clock, double *now);
 /* One more message, of so many bytes. */
 HERE int tally_took(Tally *self, Fields *message);
+/* Whether one more has all added up, which is Python's, and may run anything. */
+HERE int tally_adds_up(Tally *self);
 
 /* Make a type of `spec` and add it to the module; NULL: it failed. Lent: the module keeps it. */
 HERE PyTypeObject *add_type(PyObject *module, const char *name, PyType_Spec *spec, PyTypeObject *base);

@@ -17,8 +17,7 @@
 
 enum { MOST_AT_ONCE = 64, MOST_SKIPPED = 32, MOST_STAYS = 256 };
 static PyObject *str_readable, *str_record, *str_arrived, *str_take_all, *str_done, *str_unread, *str_popleft;
-static PyObject *str_append, *str_live, *str_progress, *str_ready, *str_stopping, *str_scheduled;
-static PyObject *str_when;
+static PyObject *str_append, *str_live, *str_progress, *str_ready, *str_stopping, *str_scheduled, *str_when;
 
 /* --- Seen ----------------------------------------------------------------------------------- */
 
@@ -136,14 +135,15 @@ static void Arrivals_dealloc(Arrivals *self) {
 }
 
 /* The task that waits for this very message, which needs no queue; NULL: there is none, or an error.
- * Its own: one. */
+ * What another task has taken is done with when this one takes: `take_now` says so. Its own: one. */
 static Waiter *one_who_waits(Arrivals *self, Fields *message) {
     Desk *desk = (Desk *)self->inbox;
     Seen *seen = (Seen *)self->progress;
     PyObject **field = message->field;
-    if (desk->closed || desk->discarding || IS_SET(desk->on_message) || desk->items == NULL
-        || desk->waiters == NULL || seen->open == NULL || !seen->received
-        || PyObject_Size(desk->items) != 0 || PyObject_Size(desk->waiters) < 1
+    if (desk->closed || desk->discarding || IS_SET(desk->on_message) || IS_SET(desk->current)
+        || tally_adds_up((Tally *)self->tally) || desk->items == NULL || desk->waiters == NULL
+        || seen->open == NULL || !seen->received || PyObject_Size(desk->items) != 0
+        || PyObject_Size(desk->waiters) < 1
         || PyLong_AsUnsignedLongLong(field[SEQ]) != seen->received + 1
         || PyFloat_AsDouble(field[EXPIRES]) != 0.0) {
         return NULL;
@@ -161,14 +161,10 @@ static Waiter *one_who_waits(Arrivals *self, Fields *message) {
 }
 
 /* What a queue would say of it on its way to the task. */
-static int account(Arrivals *self, Fields *message) {
+static int account(Arrivals *self, Fields *message, double now) {
     Desk *desk = (Desk *)self->inbox;
     Seen *seen = (Seen *)self->progress;
     PyObject **field = message->field;
-    double now;
-    if (now_of(desk->clock, &now)) {
-        return -1;
-    }
     PyObject *taken = PyFloat_FromDouble(now);
     PyObject *said = taken == NULL ? NULL : TELL(seen->open, str_append, field[SEQ]);
     if (said == NULL) {
@@ -191,15 +187,19 @@ static int account(Arrivals *self, Fields *message) {
     return 0;
 }
 
-/* Straight to the task: 1: done; 0: it has to be queued; -1: an error. */
+/* Straight to the task: 1: done; 0: it has to be queued; -1: an error. The clock first: it may be in
+ * Python, where a signal's handler may cancel who waits. From then on nothing runs but the task. */
 static int hand_over(Arrivals *self, Fields *message) {
+    double now;
+    if (now_of(((Desk *)self->inbox)->clock, &now)) {
+        return -1;
+    }
     Waiter *waiter = one_who_waits(self, message);
     if (waiter == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *popped = CALL(((Desk *)self->inbox)->waiters, str_popleft);
-    PyObject *told = NULL;
-    if (popped != NULL && account(self, message) == 0) {
+    PyObject *popped = CALL(((Desk *)self->inbox)->waiters, str_popleft), *told = NULL;
+    if (popped != NULL && account(self, message, now) == 0) {
         Py_INCREF((PyObject *)message);
         waiter->result = (PyObject *)message;
         waiter->state = DONE;

@@ -42,8 +42,15 @@ static void Tally_dealloc(Tally *self) {
     Py_DECREF(type);
 }
 
+static const int moments[] = {MADE, QUEUED, SENT, RECEIVED, TAKEN};
+enum { MOMENTS = sizeof moments / sizeof *moments };
+
+int tally_adds_up(Tally *self) {
+    PyObject *times = self->times;
+    return times == NULL || !PyList_Check(times) || PyList_Size(times) + MOMENTS >= self->together;
+}
+
 int tally_took(Tally *self, Fields *message) {
-    static const int moments[] = {MADE, QUEUED, SENT, RECEIVED, TAKEN};
     PyObject **field = message->field, *times = self->times;
     Py_ssize_t size = field[SIZE] == NULL ? -1 : PyLong_AsSsize_t(field[SIZE]);
     if (size < 0 || times == NULL || !PyList_Check(times)) {
@@ -52,7 +59,7 @@ int tally_took(Tally *self, Fields *message) {
         }
         return -1;
     }
-    for (size_t i = 0; i < sizeof moments / sizeof *moments; i++) {
+    for (int i = 0; i < MOMENTS; i++) {
         PyObject *moment = field[moments[i]];
         if (moment == NULL || PyList_Append(times, moment) < 0) {
             if (moment == NULL) {

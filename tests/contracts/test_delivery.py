@@ -136,6 +136,20 @@ async def test_by_hand_a_message_is_done_when_it_says_so():
         assert out.stats().waiting == 0
 
 
+async def test_of_tasks_that_share_an_input_each_one_s_message_is_done_with():
+    async with listen() as listener, connect(listener.port) as out:
+        inbox = listener.inputs["y"]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(inbox.take()) for _ in range(4)]
+            await asyncio.sleep(0)
+            for number, task in enumerate(tasks):
+                await out.send(b"%d" % number)
+                assert (await task).value == b"%d" % number
+        inbox.finish()
+        async with asyncio.timeout(10):
+            await out.flush()
+
+
 async def test_at_most_once_loses_what_a_cut_takes_and_repeats_nothing():
     async with listen(queue=1) as listener, connect(listener.port, delivery="at-most-once") as out:
         for number in range(100):

@@ -89,17 +89,20 @@ def into(sockets):
     end.end._edge.live = None
 
 
+async def called(call):
+    """As the loop calls it, from within no task."""
+    heard = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: heard.set_result(call()))
+    return await heard
+
+
 async def received(into, *seqs, **how):
     """The message that a task gets while it waits, in the turn that brings it; None: none."""
     async with asyncio.TaskGroup() as group:
         task = group.create_task(taking(into.desk))
         await asyncio.sleep(0)
         into.say(*seqs, **how)
-        called = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(
-            lambda: called.set_result((into.end.readable(), task.done())[1])
-        )
-        at_once = await called
+        at_once = await called(lambda: (into.end.readable(), task.done())[1])
         if not at_once:
             task.cancel()
     return task.result() if at_once else None
@@ -132,6 +135,7 @@ async def test_a_message_goes_straight_to_who_waits(into):
         ("two", ("take_all", 7, 10.0)), ("queued", ("take_all", 7, 10.0)),
         ("closed", ("take_all", 7, 10.0)), ("discarding", ("take_all", 7, 10.0)),
         ("on_message", ("take_all", 7, 10.0)), ("nobody", ("take_all", 7, 10.0)),
+        ("adds up", ("take_all", 7, 10.0)),
         ("half", ("arrived",)), ("text", ("arrived",)), ("not quick", ("readable",)),
         ("rest", ("readable",)), ("no inbox", ("readable",)), ("end", ("unread", 0)),
     ],
@@ -146,6 +150,8 @@ async def test_what_is_not_as_always_is_left_to_python(into, odd, left):
         setattr(into.desk, f"_{odd}", True)
     elif odd == "on_message":
         into.desk.on_message = print
+    elif odd == "adds up":
+        into.tally.together = 5
     elif odd == "not quick":
         into.end._quick = False
     elif odd == "rest":
@@ -167,6 +173,36 @@ async def test_what_is_not_as_always_is_left_to_python(into, odd, left):
     assert into.left == [left]
     assert into.tally.messages == 0
     assert not into.seen.open
+
+
+@COMPILED
+async def test_what_another_task_is_at_is_not_forgotten(into):
+    """It is done with when this one takes: by way of the queue."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(taking(into.desk)) for _ in range(2)]
+        await asyncio.sleep(0)
+        into.say(7)
+        await called(into.end.readable)
+        first = await tasks[0]
+        assert (into.desk._current, first.finished, into.left) == (first, False, [])
+        into.say(8)
+        await called(into.end.readable)
+        assert (into.desk._current, into.left) == (first, [("take_all", 8, 11.0)])
+        tasks[1].cancel()
+
+
+@COMPILED
+async def test_who_is_cancelled_while_it_comes_has_not_got_it(into):
+    """A clock may be Python's, and a signal's handler run in it."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(taking(into.desk))
+        await asyncio.sleep(0)
+        into.desk._clock = lambda: 50.0 + task.cancel()
+        into.say(7)
+        await called(into.end.readable)
+    assert task.cancelled()
+    assert into.left == [("take_all", 7, 10.0)]
+    assert (into.desk._current, into.tally.messages) == (None, 0)
 
 
 @pytest.fixture
@@ -274,7 +310,7 @@ def test_nothing_is_left_of_many_that_came_and_went(into):
             assert (await received(into, seq)).seq == seq
 
     into.end._ack_timer, into.end._most_unsaid = "set", 10_000
-    into.end._most_unsaid_bytes = 10**9
+    into.end._most_unsaid_bytes, into.tally.together = 10**9, 10**9
     before = [sys.getrefcount(each) for each in (None, True, False, into.end, into.desk, into.seen)]
     asyncio.run(many())
     after = [sys.getrefcount(each) for each in (None, True, False, into.end, into.desk, into.seen)]
