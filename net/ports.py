@@ -64,6 +64,8 @@ class Input:
         """
         self._begin()
         message: Message = await self._inbox.next()
+        if self._current is not None:
+            self._leave()
         self._current = message
         return message
 
@@ -78,12 +80,17 @@ class Input:
         mesh = self._mesh
         if mesh.reporter.asleep or mesh.unanswered or not mesh.said_ready:
             mesh.use()
+        if self._current is not None:
+            self._leave()
+
+    def _leave(self) -> None:
+        """The next one is taken, or asked for: by this task or, meanwhile, by another."""
         former, self._current = self._current, None
         if former is not None and not former.recorded:
             if self._inbox.by_hand:
                 self._settle(former)
             else:
-                mesh.record(former, mesh.clock())
+                self._mesh.record(former, self._mesh.clock())
 
     def __aiter__(self) -> Input:
         return self
@@ -91,6 +98,8 @@ class Input:
     async def __anext__(self) -> Message:
         self._begin()
         message: Message = await self._inbox.__anext__()
+        if self._current is not None:
+            self._leave()
         self._current = message
         return message
 

@@ -357,3 +357,23 @@ async def test_messages_at_work_together_are_recorded_when_each_is_done(pair, tm
     assert set(lines) == {1, 2, 3, 4}
     assert {line["outcome"] for line in lines.values()} == {"done"}
     assert done[1] < done[2] <= done[3] <= done[4]
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+async def test_tasks_that_share_an_input_have_all_they_took_recorded(pair, tmp_path, by_hand):
+    """Each waits before the one before it has its message."""
+    asker, answerer = pair
+    async with asker, answerer:
+        question = answerer.input("question")
+        question.by_hand = by_hand
+        taken = []
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(question.receive()) for _ in range(3)]
+            await asyncio.sleep(0)
+            for number, task in enumerate(tasks):
+                await asker.output("question").send(number)
+                taken.append(await task)
+        for message in taken[: 2 if by_hand else 0]:
+            message.done()
+    outcomes = [line["outcome"] for line in records(tmp_path, "answerer")]
+    assert sorted(outcomes) == ["done", "done", "failed" if by_hand else "done"]
