@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -105,7 +104,7 @@ TELL: Mapping[str, Callable[[Any, Part], str]] = {
 
 
 class _Waiting(MetaPathFinder):
-    """Waits until a package is imported, once."""
+    """Waits until a package is imported, once. Others may ask meanwhile whether it is there."""
 
     def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
         self._name = name
@@ -117,11 +116,17 @@ class _Waiting(MetaPathFinder):
         """See `MetaPathFinder`: it is found by the others, and told when it has been loaded."""
         if fullname != self._name:
             return None
-        sys.meta_path.remove(self)
-        found = find_spec(fullname)
+        others = [each for each in sys.meta_path if each is not self and hasattr(each, "find_spec")]
+        asked = (each.find_spec(fullname, path, target) for each in others)
+        found = next((spec for spec in asked if spec is not None), None)
         if found is not None and found.loader is not None:
-            found.loader = _Told(found.loader, self._then)
+            found.loader = _Told(found.loader, self._loaded)
         return found
+
+    def _loaded(self, module: ModuleType) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+            self._then(module)
 
 
 class _Told(Loader):

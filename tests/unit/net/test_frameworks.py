@@ -13,12 +13,14 @@ from net.frameworks import Part, part, variables
 
 GIB = 1 << 30
 EARLY = """
-import sys
+import importlib.util, sys
 from net import frameworks
 told = []
 frameworks.TELL = {"late": lambda module, part: told.append((module.VALUE, part)) or "told"}
 frameworks.prepare()
 assert told == []
+assert importlib.util.find_spec("late")  # as transformers asks for torch
+assert told == [] and "late" not in sys.modules
 import late
 assert told == [(7, frameworks.Part(1024, 0.25))], told
 assert type(late.__spec__.loader).__name__ == "SourceFileLoader", late.__spec__
