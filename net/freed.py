@@ -10,9 +10,9 @@ from __future__ import annotations
 
 def give_back() -> None:
     """All that is free, at once; some 10 ms per 100 MB. Nothing where the library can't (musl)."""
-    import ctypes  # not loaded by who has nothing to give back
-
     try:
+        import ctypes  # not loaded by who has nothing to give back
+
         ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError):  # another C library, another system
+    except (ImportError, OSError, AttributeError, TypeError):  # another C library, another system
         return

@@ -59,3 +59,10 @@ def test_a_library_that_cannot_is_no_error(monkeypatch):
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     give_back()
+
+
+def test_a_python_without_ctypes_is_no_error(monkeypatch):
+    from net.freed import give_back
+
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    give_back()
