@@ -31,6 +31,9 @@ def epoll_of(loop: asyncio.AbstractEventLoop) -> int:
     inner = getattr(getattr(loop, "_selector", None), "_selector", None)
     known = type(loop) is asyncio.SelectorEventLoop and not loop.get_debug()
     inside = all(hasattr(loop, name) for name in ("_ready", "_scheduled", "_stopping"))
-    if known and inside and hasattr(select, "epoll") and isinstance(inner, select.epoll):
+    # nest_asyncio goes around in a way of its own, and looks each time whether that is to end.
+    around = getattr(asyncio.BaseEventLoop, "_run_once", None)
+    usual = getattr(asyncio.SelectorEventLoop, "_run_once", around) is around
+    if known and inside and usual and hasattr(select, "epoll") and isinstance(inner, select.epoll):
         return inner.fileno()
     return -1

@@ -16,6 +16,7 @@ import time
 import pytest
 
 from net import stream
+from net.loops import epoll_of
 from net.short import COMPILED
 
 HERE = "127.0.0.1"
@@ -103,6 +104,19 @@ def test_the_next_message_is_waited_for_where_the_last_was_read(run):
             return turns[0]
 
     assert run(main()) < 250  # twice as many otherwise
+
+
+@pytest.mark.skipif(not EPOLL, reason="it is done with epoll")
+def test_a_loop_that_goes_around_in_another_way_is_left_to_it(run, monkeypatch):
+    """As nest_asyncio's does, which ends when a future is done that nobody waits for."""
+
+    async def main():
+        return epoll_of(asyncio.get_running_loop())
+
+    assert run(main()) >= 0
+    once = asyncio.BaseEventLoop._run_once
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "_run_once", lambda self: once(self))
+    assert run(main()) == -1
 
 
 @pytest.mark.parametrize("what", ["timer", "thread", "socket", "signal", "task"])
