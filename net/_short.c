@@ -41,6 +41,10 @@ static PyObject *system_clock;
 
 /* --- numbers as the network has them -------------------------------------------------------- */
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "net/plain does it here"
+#endif
+
 static inline uint64_t get64(const char *at) {
     uint64_t v;
     memcpy(&v, at, 8);

@@ -406,6 +406,9 @@ static PyObject *Way_send(Way *self, PyObject *const *args, Py_ssize_t count) {
     }
     PyObject *number = PyIter_Next(self->numbers);
     if (number == NULL) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetNone(PyExc_StopIteration);
+        }
         return NULL;
     }
     parts.number[1] = self->run;

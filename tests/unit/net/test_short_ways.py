@@ -139,6 +139,17 @@ def test_an_id_that_is_no_text_is_said_so(made, sockets):
         Out(made, sockets).way.send(b"x", "\ud800")
 
 
+def test_without_a_number_nothing_is_sent(made, sockets):
+    out = Out(made, sockets)
+    out.way = made.Way(
+        "a:", 42, iter(()), out.clock.__next__, out.debts, out.tally, True, 0.5, b""
+    )  # fmt: skip
+    out.way.link, out.way.burst, out.way.most = out.link, object(), 200
+    with pytest.raises(StopIteration):
+        out.way.send(b"x", None)
+    out.heard_nothing()
+
+
 def test_what_follows_closely_or_joins_what_waits_goes_together(made, sockets):
     out = Out(made, sockets, times=[5.0, 5.4, 5.9, 7.0, 3.0, 9.0])
     out.debts.most_messages = 10
