@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -275,7 +275,13 @@ class Steps:
         return problems
 
     async def connect(
-        self, spec: api.MeshSpec, module: api.ModuleSpec, instance: Instance, *, cut: bool = False
+        self,
+        spec: api.MeshSpec,
+        module: api.ModuleSpec,
+        instance: Instance,
+        limit: Callable[[], Awaitable[None]],
+        *,
+        cut: bool = False,
     ) -> Instance:
         """Plug the network into a held instance and let it run; check one that runs.
 
@@ -283,6 +289,7 @@ class Steps:
             spec: The mesh.
             module: Which.
             instance: It.
+            limit: Limits what it sends and receives; called once it is plugged, before it runs.
             cut: Whether what it sends has to be cut into packets.
         """
         if instance.pid is not None and module.runtime != "fake":
@@ -300,6 +307,7 @@ class Steps:
             if cut:
                 target = f"{self.mesh}/{module.name}"
                 await asyncio.to_thread(segments.limit_module, instance.pid, target, shaped=True)
+            await limit()
         return await self.machine.runtimes[module.runtime].release(self.key(module.name))
 
     async def rate(
