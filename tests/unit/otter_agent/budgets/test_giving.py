@@ -1,0 +1,40 @@
+"""Who was killed for memory is looked for while topologies come and go."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from otter_agent import api
+from otter_agent.budgets.giving import Giving, as_they_are, no_rates, no_space
+from otter_agent.budgets.subjects import Subject, asked
+
+
+def spec(*modules: str) -> api.MeshSpec:
+    host = api.HostSpec(name="h", address="100.64.0.1", block="100.64.0.0/24", memory_bytes=1 << 30)
+    made = (
+        api.ModuleSpec(name=name, host="h", address="100.64.0.2", runtime="process")
+        for name in modules
+    )
+    return api.MeshSpec(name="m", run="r", hosts=(host,), modules=tuple(made))
+
+
+def test_a_topology_that_comes_in_the_middle_of_it_ends_nothing():
+    known = asked(spec("a", "b"))
+    groups: Any = SimpleNamespace(version="v2", looked=[])
+
+    def kills(group: str) -> int:  # in a thread: meanwhile the loop takes another topology
+        groups.looked.append(group)
+        giving.take(spec("a"))
+        return len(groups.looked) - 1
+
+    groups.oom_kills = kills
+
+    def of(subject: Subject) -> api.Budget:
+        return known.get(subject, api.Budget())
+
+    giving = Giving(groups, of, as_they_are, str, no_space, no_rates)
+    giving.take(spec("a", "b"))
+    assert giving.killed() == []
+    assert groups.looked == ["m/h/a"]
+    assert giving.killed() == ["a"]
