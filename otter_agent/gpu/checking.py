@@ -84,7 +84,7 @@ def group_folder(pid: int, proc: Path = Path("/proc"), unified: Path = UNIFIED) 
     if not (unified / "cgroup.controllers").exists():
         return ""
     with suppress(OSError):
-        for line in (proc / str(pid) / "cgroup").read_text().splitlines():
+        for line in (proc / str(pid) / "cgroup").read_text(errors="replace").splitlines():
             if line.startswith("0::/"):
                 return f"{unified}{line[3:]}".rstrip("/")
     return ""
