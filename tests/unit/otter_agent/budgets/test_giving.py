@@ -1,13 +1,19 @@
-"""Who was killed for memory is looked for while topologies come and go."""
+"""What is asked of budgets, and looked for, while topologies come and go."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from net.links.changes import Change
 from otter_agent import api
+from otter_agent.budgets.asking import Asked
+from otter_agent.budgets.book import BudgetBook
 from otter_agent.budgets.giving import Giving, as_they_are, no_rates, no_space
 from otter_agent.budgets.subjects import Subject, asked
+from otter_agent.errors import AgentError
 
 
 def spec(*modules: str) -> api.MeshSpec:
@@ -38,3 +44,14 @@ def test_a_topology_that_comes_in_the_middle_of_it_ends_nothing():
     assert giving.killed() == []
     assert groups.looked == ["m/h/a"]
     assert giving.killed() == ["a"]
+
+
+@pytest.mark.parametrize("gone", [Subject("host", "old"), Subject("module", "b")])
+async def test_what_another_topology_has_taken_meanwhile_is_changed_no_more(gone: Subject):
+    kept: Any = SimpleNamespace(budgets=lambda mesh: {}, put_budgets=lambda mesh, budgets: None)
+    book = BudgetBook(None, spec("a"), kept, lambda *told: None)
+    one = Asked(subjects=(gone,), change=Change({"cpu": 1.0}), reset=False, for_s=None)
+    with pytest.raises(AgentError, match=f"mesh m has no {gone} any more") as caught:
+        await book.shape([one])
+    assert caught.value.code == "not-found"
+    assert not book.is_changed(gone)
