@@ -205,13 +205,20 @@ class Actions:
             self._arm(module.name)
         cut = self._book.links.needs_cutting
         adopted = part.instance.phase is Phase.RUNNING
-        part.now_is(await self._steps.connect(spec, module, part.instance, cut=cut))
-        try:
-            await self._rate(module, part, self._book.budget_of(module.name), must=adopted)
-        except OtterError as error:
-            if not spec.allow_degraded:
-                raise
-            part.overdue = part.limits_error = str(error)
+        unlimited = ""
+
+        async def limit() -> None:  # before its first packet
+            nonlocal unlimited
+            try:
+                await self._rate(module, part, self._book.budget_of(module.name), must=adopted)
+            except OtterError as error:
+                if not spec.allow_degraded:
+                    raise
+                unlimited = str(error)
+
+        part.now_is(await self._steps.connect(spec, module, part.instance, limit, cut=cut))
+        if unlimited:
+            part.overdue = part.limits_error = unlimited
         part.connected = part.instance is not None and part.instance.phase is Phase.RUNNING
 
     async def _account(self, module: api.ModuleSpec, part: Part) -> None:

@@ -80,10 +80,11 @@ class StorageError(DriverError):
     Args:
         path: Which.
         why: What failed.
+        hint: What to try.
     """
 
-    def __init__(self, path: object, why: str) -> None:
-        super().__init__("storage", "make", str(path), why)
+    def __init__(self, path: object, why: str, *, hint: str = "") -> None:
+        super().__init__("storage", "make", str(path), why, hint=hint)
 
 
 def explained(error: Exception) -> OtterError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from otter_agent.images import weights
 from otter_agent.images.base import BuildLog
 from otter_agent.images.hub import TOKEN_VARIABLE
 from otter_agent.images.weights import WeightCache
+from otter_agent.layout import ModulePaths
 from otter_agent.leasing.members import member
 from otter_agent.links.book import LinkBook
 from otter_agent.links.netem import segments
@@ -218,8 +219,14 @@ class Steps:
         paths = self.machine.layout.module(self.mesh, module.name)
         folders.clear_ready(paths)
         if module.storage_bytes is not None and module.runtime != "fake":
-            await asyncio.to_thread(storage.again, paths)
+            await asyncio.to_thread(self._store_again, module, paths)
         return await self.machine.runtimes[module.runtime].start(self.key(module.name))
+
+    def _store_again(self, module: api.ModuleSpec, paths: ModulePaths) -> None:
+        """Its work folder as it was; where that went with the machine's memory, as at first."""
+        if not storage.again(paths):
+            layout = self.machine.layout
+            folders.fill(layout, self.mesh, module, shared.wiring(layout, self.mesh, module))
 
     async def halt(self, module: api.ModuleSpec) -> Instance:
         """Ask a module to end, and see that it does; its folders stay."""
@@ -268,7 +275,13 @@ class Steps:
         return problems
 
     async def connect(
-        self, spec: api.MeshSpec, module: api.ModuleSpec, instance: Instance, *, cut: bool = False
+        self,
+        spec: api.MeshSpec,
+        module: api.ModuleSpec,
+        instance: Instance,
+        limit: Callable[[], Awaitable[None]],
+        *,
+        cut: bool = False,
     ) -> Instance:
         """Plug the network into a held instance and let it run; check one that runs.
 
@@ -276,6 +289,7 @@ class Steps:
             spec: The mesh.
             module: Which.
             instance: It.
+            limit: Limits what it sends and receives; called once it is plugged, before it runs.
             cut: Whether what it sends has to be cut into packets.
         """
         if instance.pid is not None and module.runtime != "fake":
@@ -293,6 +307,7 @@ class Steps:
             if cut:
                 target = f"{self.mesh}/{module.name}"
                 await asyncio.to_thread(segments.limit_module, instance.pid, target, shaped=True)
+            await limit()
         return await self.machine.runtimes[module.runtime].release(self.key(module.name))
 
     async def rate(

@@ -44,20 +44,28 @@ def make(paths: ModulePaths, size_bytes: int, *, contained: bool) -> None:
             (paths.work / "lost+found").rmdir()
     elif not contained:
         why = "no loop device, or no mkfs.ext4, or no root: a process can't have `storage` here"
-        raise StorageError(paths.work, why)
+        hint = "install e2fsprogs, run the agent as root, or ask for no storage"
+        raise StorageError(paths.work, why, hint=hint)
     else:
         _mount(paths.work, "-o", f"nosuid,nodev,size={size_bytes}", "-t", "tmpfs", "otter")
     paths.work.chmod(0o777)  # as the folder below: an image's own user must be able to write
 
 
-def again(paths: ModulePaths) -> None:
+def again(paths: ModulePaths) -> bool:
     """Mount what was made before if it isn't: after a reboot.
+
+    Returns:
+        Whether it is there: one in memory is gone then, with all that was in it.
 
     Raises:
         StorageError: It can't be had.
     """
-    if paths.volume.exists() and not is_mounted(paths.work):
-        _mount(paths.work, "-o", "loop,nosuid,nodev", "-t", "ext4", str(paths.volume))
+    if is_mounted(paths.work):
+        return True
+    if not paths.volume.exists():
+        return False
+    _mount(paths.work, "-o", "loop,nosuid,nodev", "-t", "ext4", str(paths.volume))
+    return True
 
 
 def loops() -> bool:

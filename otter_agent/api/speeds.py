@@ -49,7 +49,7 @@ def speeds(spec: MeshSpec) -> Iterator[tuple[str, float]]:
             yield f"host {host.name}", host.speed
     for event in spec.timeline.events:
         speed = event.change.get("speed") if event.hosts else None
-        if speed is not None:
+        if isinstance(speed, int | float):  # others are refused for what they are
             yield f"event {event.text}", float(speed)
 
 

@@ -209,7 +209,7 @@ class BudgetBook:
             The subjects that were named, each with why it was refused: that one is as before.
 
         Raises:
-            AgentError: The disk is full, or `admit` refuses: nothing was changed.
+            AgentError: The disk is full, `admit` refuses, or one is gone: nothing was changed.
         """
         async with self._turn:  # what is refused is taken back before anybody builds on it
             return await self._shape(all_asked, by, admit)
@@ -242,6 +242,8 @@ class BudgetBook:
         for asked in all_asked:
             end = None if asked.for_s is None else now.after(asked.for_s)
             for subject in asked.subjects:
+                if subject not in self._base:  # another topology came after it was looked up
+                    raise AgentError("not-found", f"mesh {self._mesh} has no {subject} any more")
                 so_far = Shape() if asked.reset else shapes.get(subject, before.get(subject))
                 shapes[subject] = (so_far or Shape()).asked(asked.change, end, now)
                 if len(shapes[subject].leases) > leases.MOST:

@@ -148,9 +148,9 @@ class Giving:
         return "; its host: ".join(words)
 
     def _memory(self, subject: Subject) -> str:
-        asked, peak = self._of(subject).memory_bytes, None
-        if self._cgroups is not None and subject in self._groups:
-            peak = self._cgroups.memory_peak(self._groups[subject])
+        asked, peak, group = self._of(subject).memory_bytes, None, self._groups.get(subject)
+        if self._cgroups is not None and group is not None:
+            peak = self._cgroups.memory_peak(group)
         used = "" if peak is None else f", used {format_size(peak)} at most"
         return f"asked {'unlimited' if asked is None else format_size(asked)}{used}"
 
@@ -166,9 +166,10 @@ class Giving:
         for name, host in self._hosts.items():
             of = Subject("module", name)
             limited = (self._of(of).memory_bytes, self._of(host).memory_bytes) != (None, None)
-            if self._cgroups is None or not limited:
+            group = self._groups.get(of)  # None: another topology has just come, without it
+            if self._cgroups is None or group is None or not limited:
                 continue
-            now = self._cgroups.oom_kills(self._groups[of])
+            now = self._cgroups.oom_kills(group)
             before = self._kills.get(name, now)  # of a former agent's time, told then
             self._kills[name] = now
             if now > before:

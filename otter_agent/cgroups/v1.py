@@ -24,6 +24,9 @@ _USED = (*NEEDED, "cpuacct", "blkio")
 _ASKED = "trusted.otter.cpu"
 """What a group asked for while its parents allow less: it lives as long as the group, so also
 through a restart of the agent. Holds `want_quota want_period set_quota set_period`."""
+_MOST = {field: (1 << 32) - 1 if field.endswith("iops") else (1 << 64) - 1 for field in THROTTLES}
+"""Larger ones v1 cuts to their last bits, which can be next to nothing; v2 takes this instead.
+Source: the kernel's block/blk-throttle.c, tg_set_conf and tg_set_limit."""
 _OF_MODULE = 2
 """Slashes in the name of a module's group."""
 _UNLIMITED_BYTES = 1 << 60
@@ -191,7 +194,7 @@ class CgroupsV1(Cgroups):
         for path in below(own) if group.count("/") >= _OF_MODULE else [own]:
             for field, name in THROTTLES.items():
                 file = path / f"blkio.throttle.{name}"
-                value = getattr(budget, field) or 0  # 0 takes a limit away
+                value = min(getattr(budget, field) or 0, _MOST[field])  # 0 takes a limit away
                 try:
                     for disk in dict.fromkeys((*here, *limited(file.read_text()))):
                         _throttle(file, f"{disk} {value}")

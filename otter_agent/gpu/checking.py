@@ -29,7 +29,7 @@ NO_V2 = f"needs cgroup v2 at {UNIFIED}"
 PROBE_BYTES = 1 << 30
 ROUNDED = 0.05
 """A driver may round what is asked to whole pieces of memory."""
-_PROBE = "gpu+probe"
+PROBE = "_gpu-probe"
 """A group, and a member that shares; no mesh can be called so."""
 _TURN_S = 5.0
 _TRIES = 3
@@ -84,7 +84,7 @@ def group_folder(pid: int, proc: Path = Path("/proc"), unified: Path = UNIFIED) 
     if not (unified / "cgroup.controllers").exists():
         return ""
     with suppress(OSError):
-        for line in (proc / str(pid) / "cgroup").read_text().splitlines():
+        for line in (proc / str(pid) / "cgroup").read_text(errors="replace").splitlines():
             if line.startswith("0::/"):
                 return f"{unified}{line[3:]}".rstrip("/")
     return ""
@@ -132,14 +132,14 @@ class Probe:
         if self._cgroups is None or self._cgroups.version != "v2":
             return [_fact(gpu, NO_V2) for gpu in gpus]
         try:
-            await asyncio.to_thread(self._cgroups.ensure, _PROBE, api.Budget())
-            folder = str(self._cgroups.kill_directory(_PROBE))
+            await asyncio.to_thread(self._cgroups.ensure, PROBE, api.Budget())
+            folder = str(self._cgroups.kill_directory(PROBE))
             return [_fact(gpu, await self._tried(gpu.uuid, folder)) for gpu in gpus]
         except OtterError as error:
             return [_fact(gpu, str(error)) for gpu in gpus]
         finally:
             with suppress(OtterError):
-                await asyncio.to_thread(self._cgroups.remove, _PROBE)
+                await asyncio.to_thread(self._cgroups.remove, PROBE)
 
     async def _tried(self, uuid: str, folder: str) -> str:
         order = LimitOrder(uuid=uuid, folder=folder, change=True, hard_bytes=PROBE_BYTES)
@@ -165,20 +165,20 @@ class Probe:
         with tempfile.TemporaryDirectory(dir=self._folder, prefix="turns-") as folder:
             path = f"{folder}/s"
             try:
-                self._leases.put(Member(name=_PROBE, socket=path, weight=1.0))
+                self._leases.put(Member(name=PROBE, socket=path, weight=1.0))
                 return _turn(path)
             except OSError as error:
                 return str(error)
             finally:
                 with suppress(OSError):
-                    self._leases.drop(_PROBE)
+                    self._leases.drop(PROBE)
 
 
 def _turn(path: str) -> str:
     had = threading.Event()
 
     def take() -> None:
-        with Lease(_PROBE, path) as turn:
+        with Lease(PROBE, path) as turn:
             if turn.shared:
                 had.set()
 

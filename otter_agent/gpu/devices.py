@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec.structs import replace
@@ -63,6 +64,7 @@ class Devices:
             machine.grants, machine.leases, machine.cgroups, self._gpus.limit, machine.layout.run
         )
         self._news = asyncio.Event()
+        self._verifying = asyncio.Lock()
         self._limitable: dict[str, str] = {}
         self._cut_off: dict[Name, int] = {}
         """Modules whose MPS was ended -> their pids then."""
@@ -76,7 +78,7 @@ class Devices:
                 group.create_task(self._turns.run(), name="turns")
                 group.create_task(self._look_after(), name="grants of GPUs")
         finally:
-            self._tidy()  # MPS lives on, where modules do that need it
+            self._tidying()()  # MPS lives on, where modules do that need it
 
     async def state(self) -> api.GpuState:
         """All GPUs now, which modules use them, and what of their time each had."""
@@ -92,9 +94,10 @@ class Devices:
     async def verify(self) -> api.GpuState:
         """Try each level of the ladder, and look whether those in force hold."""
         state = await self.state()
-        levels = await self._probe.levels(state)
+        async with self._verifying:
+            levels = await self._probe.levels(state)
         await self._check(state)
-        await asyncio.to_thread(self._tidy)
+        await asyncio.to_thread(self._tidying())
         return replace(state, levels=tuple(levels), grants=self._grants.all())
 
     async def hold(self, mesh: str, module: str, pid: int) -> None:
@@ -123,7 +126,7 @@ class Devices:
             if self._grants.all():
                 owned = await asyncio.to_thread(with_owners, state, list(self._running()))
                 await self._check(owned)
-            await asyncio.to_thread(self._tidy)
+            await asyncio.to_thread(self._tidying())
             wait_s = LOOK_S if self._grants.all() else IDLE_LOOK_S
             try:
                 async with asyncio.timeout(wait_s):
@@ -131,9 +134,15 @@ class Devices:
             except TimeoutError:
                 continue
 
-    def _tidy(self) -> None:
-        if not self._grants.empty:
-            self._grants.keep(self._names())
+    def _tidying(self) -> Callable[[], None]:
+        """What takes away the grants of modules that have gone: blocking, in any thread.
+
+        Who has gone is looked up here: what meshes there are is the event loop's own.
+        """
+        if self._grants.empty:
+            return lambda: None
+        had = self._grants.snapshot()
+        return partial(self._grants.keep, self._names(), had)
 
     def _names(self) -> set[Name]:
         """Modules that may have grants: those that are wanted, and those that still run."""
@@ -171,12 +180,12 @@ class Devices:
                 there, frozenset(kinds.get(name, ())),
                 mps or ("it was ended while the module ran" if cut_off else ""), limits,
             )  # fmt: skip
-            self._judge(grant, *trouble(grant, seen))
+            await self._judge(grant, *trouble(grant, seen))
 
-    def _judge(self, grant: api.GpuGrant, why: str, state: str) -> None:
+    async def _judge(self, grant: api.GpuGrant, why: str, state: str) -> None:
         if why == grant.trouble:
             return
-        self._grants.trouble((grant.mesh, grant.module), why)
+        await asyncio.to_thread(self._grants.trouble, (grant.mesh, grant.module), why)
         text = f"its GPU: {why}" if why else "its GPU: it is held to its part again"
         data = {"uuids": list(grant.uuids), "memory": grant.memory, "time": grant.time}
         self._emit(grant.mesh, "gpu", grant.module, text, state or "held", data)

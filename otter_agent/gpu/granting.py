@@ -173,23 +173,34 @@ class Grants:
         """A module's."""
         return self._given.get((mesh, module))
 
+    def snapshot(self) -> Mapping[Name, api.GpuGrant]:
+        """What is given now; for `keep`."""
+        return dict(self._given)
+
     def trouble(self, name: Name, why: str) -> None:
         """What should hold a module doesn't; "": it does."""
         with self._guard:
             if (grant := self._given.get(name)) is not None and grant.trouble != why:
-                self._keep(replace(grant, trouble=why))
+                with suppress(OSError):  # a full disk: whoever asks the agent is told
+                    self._keep(replace(grant, trouble=why))
 
-    def keep(self, modules: Collection[Name]) -> None:
-        """Those that aren't among them have gone. Without any that need it, MPS ends."""
+    def keep(self, modules: Collection[Name], had: Mapping[Name, api.GpuGrant]) -> None:
+        """Those that aren't among them have gone. Without any that need it, MPS ends.
+
+        Args:
+            modules: That there are.
+            had: `snapshot` of when that was looked up: what was given since is left alone.
+        """
         with self._guard:
-            for name in self._given.keys() - set(modules):
-                self._drop(name)
+            for name in had.keys() - set(modules):
+                if self._given.get(name) is had[name]:
+                    self._drop(name)
             if not self.uses_mps() and self.mps.pipe.parent.exists():
                 self.mps.end()
 
     def uses_mps(self) -> bool:
         """Whether any module was made for it."""
-        return any("mps" in (grant.memory, grant.time) for grant in self._given.values())
+        return any("mps" in (grant.memory, grant.time) for grant in list(self._given.values()))
 
     def _forget(self, name: Name) -> None:
         with self._guard:
@@ -214,5 +225,6 @@ def _load(meshes: Path) -> dict[Name, api.GpuGrant]:
     for path in meshes.glob(f"*/*/wiring/{FILE}"):
         with suppress(OSError, msgspec.DecodeError):
             grant = api.decode(path.read_bytes(), api.GpuGrant)
-            found[grant.mesh, grant.module] = grant
+            if path.parts[-4:-2] == (grant.mesh, grant.module):
+                found[grant.mesh, grant.module] = grant
     return found

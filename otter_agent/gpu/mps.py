@@ -13,7 +13,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,6 +30,7 @@ _ANSWER_S = 5.0
 _START_S = 5.0
 _END_S = 10.0
 _LOOK_S = 0.02
+_PID_BYTES = 32
 _WSL = Path("/dev/dxg")
 
 
@@ -42,7 +45,11 @@ class Mps:
     def __init__(self, folder: Path, path: str | None = None) -> None:
         self.pipe = folder / "pipe"
         self._log = folder / "log"
+        self._begun = folder / "pid"
+        """Where no module writes, as they may where the pipes are."""
         self._path = path
+        self._turn = threading.RLock()
+        """Of who starts or ends it: two beside each other would end what the other has begun."""
 
     def lack(self) -> str:
         """Why it can't be had here; "" if it may be."""
@@ -56,9 +63,13 @@ class Mps:
         """See that it runs; why it doesn't, or ""."""
         if why := self.lack():
             return why
-        if not self.trouble():
-            return ""
-        self.end()
+        with self._turn:
+            if not self.trouble():
+                return ""
+            self.end()
+            return self._begin()
+
+    def _begin(self) -> str:
         for folder in (self.pipe, self._log):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         try:
@@ -72,6 +83,8 @@ class Mps:
             if time.monotonic() - began > _START_S:
                 return why
             time.sleep(_LOOK_S)
+        with suppress(OSError):  # a full disk: it is known by its own file
+            self._begun.write_text(str(self.pid()))
         return ""
 
     def trouble(self) -> str:
@@ -90,11 +103,12 @@ class Mps:
 
     def pid(self) -> int | None:
         """The daemon's; None: it doesn't run."""
-        with suppress(OSError, ValueError):
-            pid = int((self.pipe / PID_FILE).read_text())
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if any(word.endswith(PROGRAM.encode()) for word in words) and self._is_ours(pid):
-                return pid
+        for file in (self._begun, self.pipe / PID_FILE):
+            with suppress(OSError, ValueError):
+                pid = int(_small(file))
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if any(word.endswith(PROGRAM.encode()) for word in words) and self._is_ours(pid):
+                    return pid
         return None
 
     def _is_ours(self, pid: int) -> bool:
@@ -104,17 +118,17 @@ class Mps:
 
     def end(self) -> None:
         """Tell it to end, with its servers; kill it if it doesn't. Its folders go."""
-        pid = self.pid()
-        if (watched := open_pid(pid)) is not None:
-            try:
-                with suppress(OSError, subprocess.SubprocessError):
-                    self._run([], "quit\n")
-                if not ended(watched, _END_S):
-                    signal.pidfd_send_signal(watched, signal.SIGKILL)
-                    ended(watched, _END_S)
-            finally:
-                os.close(watched)
-        shutil.rmtree(self.pipe.parent, ignore_errors=True)
+        with self._turn:
+            if (watched := open_pid(self.pid())) is not None:
+                try:
+                    with suppress(OSError, subprocess.SubprocessError):
+                        self._run([], "quit\n")
+                    if not ended(watched, _END_S):
+                        signal.pidfd_send_signal(watched, signal.SIGKILL)
+                        ended(watched, _END_S)
+                finally:
+                    os.close(watched)
+            shutil.rmtree(self.pipe.parent, ignore_errors=True)
 
     def _program(self) -> str | None:
         return shutil.which(PROGRAM, path=self._path)
@@ -134,6 +148,22 @@ class Mps:
             "CUDA_MPS_PIPE_DIRECTORY": str(self.pipe),
             "CUDA_MPS_LOG_DIRECTORY": str(self._log),
         }
+
+
+def _small(path: Path) -> bytes:
+    """The beginning of a file that a module may have put there: a pipe, or one without an end.
+
+    Raises:
+        OSError: It is none, or a link.
+        ValueError: It is no plain file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError(f"{path} is no plain file")
+        return os.read(fd, _PID_BYTES)
+    finally:
+        os.close(fd)
 
 
 def _last(text: str) -> str:

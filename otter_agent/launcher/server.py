@@ -4,7 +4,8 @@ A request is one SOCK_SEQPACKET message, JSON: `{"id": 7, "op": "start", "mesh":
 The answer carries the id: `{"id": 7, "ok": …}` or `{"id": 7, "error": …, "recoverable": …}`. Each
 exit of a module is told to every connection: `{"event": "exit", "mesh", "module", "life"}`.
 
-    hello                     → {}: from now on all exits are told; or it ends: see `_hello`
+    hello                     → {volumes: whether it mounts them}: from now on all exits are
+                                told; or it ends: see `_hello`
     start (+ 1 fd: secrets)   → life, once held      release → life, once its own code runs
     stop {grace_s}            → life, once over
     exec {argv …} + 3 fds     → {"exit": N} once it ended; it dies with the connection
@@ -196,7 +197,7 @@ class Server:
             self._loop.stop()
             return
         self._greeted = True
-        reply({"ok": {}})
+        reply({"ok": {"volumes": True}})
 
     def _start(self, key: tuple[str, str], reply: Reply, secrets: int) -> None:
         """Start a module; `secrets` (-1: none) is closed."""

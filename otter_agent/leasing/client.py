@@ -56,8 +56,8 @@ class Leases:
         Raises:
             OSError: There is no arbiter to be had.
         """
-        others = {key: member for key, member in self._members.items() if key != name}
-        self.keep(others)
+        with self._guard:  # who comes meanwhile stays
+            self._keep({key: member for key, member in self._members.items() if key != name})
 
     def keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
         """Exactly these share from now on; what each had.
@@ -66,14 +66,17 @@ class Leases:
             OSError: There is no arbiter to be had, or it can't serve all of them.
         """
         with self._guard:
-            self._members, self._ended = dict(members), False
-            if not members:
-                self._end()
-                self._ended = True
-                return ()
-            report = self._say()
-            _check(report.failed)
-            return report.held
+            return self._keep(members)
+
+    def _keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
+        self._members, self._ended = dict(members), False
+        if not members:
+            self._end()
+            self._ended = True
+            return ()
+        report = self._say()
+        _check(report.failed)
+        return report.held
 
     def _say(self, *, more: bool = False) -> Report:
         told = Told(members=tuple(self._members.values()), more=more)

@@ -104,6 +104,8 @@ class ProcessRuntime:
             work = await asyncio.to_thread(self._work, key)
             if work is None:
                 raise ContainerError("process", "start", str(key), "it was never created")
+            if "volume" in work:
+                await self._see_that_volumes_are_mounted(key)
             budget = Budget(**work["budget"])
             await self._blocking("start", key, self._cgroups.ensure, work["group"], budget)
             life = await self._ask("start", key, secrets=work.get("secrets"))
@@ -289,6 +291,17 @@ class ProcessRuntime:
                 return life
         why = "the launcher went away"
         raise ContainerError("process", op, str(key), why, recoverable=True)
+
+    async def _see_that_volumes_are_mounted(self, key: Key) -> None:
+        """A launcher of before there were any would start it without its files, and unlimited."""
+        await self._launcher.connect(start=True)
+        if not self._launcher.volumes:
+            raise ContainerError(
+                "process", "start", str(key),
+                "the launcher is an earlier agent's, which can't give it its `storage`",
+                hint="it ends with the last process module: destroy their meshes, apply them again",
+                recoverable=True,
+            )  # fmt: skip
 
     async def _stop(self, key: Key, grace_s: float) -> Instance:
         there = await asyncio.to_thread(self._look, key)

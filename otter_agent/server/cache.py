@@ -25,7 +25,7 @@ async def _remove(request: web.Request) -> web.Response:
     agent = request.app[AGENT]
     asked = api.decode(await request.read(), api.CacheRemoval)
     with agent.needed():
-        return answer(await cache.remove(agent.machine, agent.users(_used), asked))
+        return answer(await cache.remove(agent.machine, lambda: agent.users(_used), asked))
 
 
 ROUTES = (

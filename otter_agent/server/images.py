@@ -78,6 +78,7 @@ async def spared(machine: Machine, spec: api.MeshSpec, missing: Collection[str])
             here = module.runtime == "docker" and await _is_here(store, module)
             (built if here else needed).add(module.build.context)
         needed.update(file.blob for file in module.files)
+        needed.update(weights.blob for weights in module.weights)
     return frozenset(built - needed)
 
 

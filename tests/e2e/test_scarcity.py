@@ -216,7 +216,7 @@ while True:
 [modules.source]
 host = "a"
 network = { out = "8mbit" }
-command = ["sleep", "1000"]
+command = ["sh", "-c", "PATH=$PATH:/sbin:/usr/sbin tc qdisc show dev eth0; exec sleep 1000"]
 """
 SEND = """
 import socket
@@ -239,6 +239,7 @@ def test_what_is_sent_and_received_is_limited_at_modules_and_at_hosts(shared_ott
         return float(found[-1].split()[-1])
 
     assert otter.modules("rates")["source"]["in_force"]["out_bps"] == 8e6
+    wait_for(lambda: "qdisc htb" in otter("logs", "source").stdout, "it ran before its limit")
     assert took() > 0.3  # 4 Mbit at 8 Mbit/s, less the queue's 128 KiB: 0.37 s
     (told,) = otter.json("shape", "host", "b", "--in", "4mbit")["hosts"]
     assert (told["in_force"]["in_bps"], told["in_force"]["out_bps"]) == (4e6, None)

@@ -8,7 +8,7 @@ from helpers.otter import Otter, wait_for
 
 pytestmark = pytest.mark.aside
 SCRIPT = """
-cd $OTTER_WEIGHTS/tiny; cat config.json; stat -c "inode %i" config.json; ls -m
+cd $OTTER_WEIGHTS/tiny; cat config.json; stat -c "inode %i" config.json; ls
 echo "offline $HF_HUB_OFFLINE"; echo x > new; exec sleep 1000
 """
 TOPOLOGY = f"""

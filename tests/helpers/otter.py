@@ -215,7 +215,16 @@ class Otter:
                 assert left == []
                 assert f"{self.root}/" not in Path("/proc/self/mountinfo").read_text()
         finally:
+            self._kill_what_is_left()
             shutil.rmtree(self.root, ignore_errors=True)
+
+    def _kill_what_is_left(self) -> None:
+        """Whatever went wrong, nothing of this root's outlives its test."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for child in self._agents:
+            child.wait(DEADLINE_S)
 
 
 def kill_within(otter: Otter, seconds: float, *arguments: object) -> None:

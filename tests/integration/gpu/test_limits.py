@@ -62,3 +62,15 @@ async def test_where_there_are_none_the_reason_is_told(gpus, machine, scenario, 
     await _state(gpus)
     order = LimitOrder(uuid=uuid, folder=folder, change=True, hard_bytes=MIB)
     assert why in (await gpus.limit(order)).error
+
+
+async def test_who_does_not_wait_for_an_answer_leaves_it_to_no_other(gpus, machine, tmp_path):
+    machine.tell(NEW)
+    await _state(gpus)
+    async with asyncio.TaskGroup() as group:
+        impatient = group.create_task(gpus.state())
+        await asyncio.sleep(0)  # it has asked
+        impatient.cancel()
+    found = await gpus.limit(LimitOrder(uuid="GPU-1", folder=str(tmp_path)))
+    assert found == Limit(used_bytes=0)
+    assert (await gpus.state()).gpus

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,28 @@ def test_without_its_program_that_is_a_plain_fact(tmp_path: Path):
     nowhere = Mps(tmp_path / "mps", str(tmp_path))
     assert nowhere.lack() == nowhere.start() == "nvidia-cuda-mps-control isn't installed"
     nowhere.end()
+
+
+@pytest.mark.parametrize("replaced", ["fifo", "endless", "gone"])
+def test_what_a_module_does_to_its_files_hides_no_daemon_and_holds_nobody_up(mps: Mps, replaced):
+    """Modules may write where the pipes are."""
+    assert mps.start() == ""
+    pid = mps.pid()
+    assert pid is not None
+    file = mps.pipe / PID_FILE
+    file.unlink()
+    if replaced == "fifo":
+        os.mkfifo(file)
+    elif replaced == "endless":
+        file.symlink_to("/dev/zero")
+    assert mps.pid() == pid
+    (mps.pipe.parent / "pid").unlink()  # of an agent that was killed before it had written it
+    assert mps.pid() is None
+    (mps.pipe.parent / "pid").write_text(str(pid))
+
+
+def test_two_that_start_it_at_once_start_one(mps: Mps):
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: mps.start(), range(4))) == [""] * 4
+    assert mps.pid() is not None
+    assert mps.trouble() == ""

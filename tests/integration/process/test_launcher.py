@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -184,19 +186,18 @@ async def test_modules_of_a_new_agent_see_what_was_mounted_before_it(
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "none", disk], check=True)
     second = ProcessRuntime(layout, agent_id, cgroups, launcher_idle_s=0.1)
-    watched = second.watch()
-    exits = asyncio.create_task(anext(watched))  # finds the idle one, which ends
     try:
-        await until_gone(pid)
-        (disk / "file").write_text("there")
-        await second.remove(work.key)
-        work = make_workload(layout, "", ("test", "-e", str(disk / "file")))
-        await run(second, work)
-        assert (await until_exit(second, work.key)).exit_code == 0
-        assert (await asyncio.wait_for(exits, DEADLINE_S)).key == work.key
-        await second.remove(work.key)
+        async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
+            exits = group.create_task(anext(second.watch()))  # finds the idle one, which ends
+            await until_gone(pid)
+            (disk / "file").write_text("there")
+            await second.remove(work.key)
+            work = make_workload(layout, "", ("test", "-e", str(disk / "file")))
+            await run(second, work)
+            assert (await until_exit(second, work.key)).exit_code == 0
+            assert (await exits).key == work.key
+            await second.remove(work.key)
     finally:
-        exits.cancel()
         await second.aclose()
         subprocess.run(["umount", disk], check=True)
 
@@ -275,3 +276,29 @@ async def test_a_hundred_modules_start_quickly_and_cost_the_launcher_nothing(lay
 def resident_bytes(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) << 10 for line in status.splitlines() if "VmRSS" in line)
+
+
+async def test_a_launcher_that_mounts_no_volumes_starts_nobody_who_has_one(
+    layout, agent_id, cgroups
+):
+    """One of before there were any runs on while modules do: it would pass over the volume."""
+    layout.launcher.mkdir(parents=True)
+    work = make_workload(layout, "", ("true",), budget=Budget(storage_bytes=8 << 20))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(layout.launcher / records.SOCKET))
+        listener.listen(1)
+
+        def answer() -> None:
+            there, _ = listener.accept()
+            with there:
+                asked = json.loads(there.recv(records.MESSAGE_LIMIT))
+                there.send(json.dumps({"id": asked["id"], "ok": {}}).encode())
+                there.recv(1)
+
+        runtime = ProcessRuntime(layout, agent_id, cgroups)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(answer))
+            await runtime.create(work)
+            with pytest.raises(ContainerError, match="an earlier agent's, which can't give it its"):
+                await runtime.start(work.key)
+            await runtime.aclose()

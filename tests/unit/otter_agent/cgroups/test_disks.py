@@ -111,3 +111,15 @@ def test_v1_gives_a_module_s_limits_to_its_containers_and_a_host_s_to_nobody(tmp
     of = {g: (tmp_path / "blkio" / "otter-a1" / g / file).read_text()
           for g in ("m/h", "m/h/a", "m/h/a/0123")}  # fmt: skip
     assert of == {"m/h": "254:0 0", "m/h/a": "254:0 77", "m/h/a/0123": "254:0 77"}
+
+
+def test_v1_gets_no_more_operations_than_its_number_can_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr("otter_agent.cgroups.v1.disks", lambda: ["254:0"])
+    folder = tmp_path / "blkio" / "otter-a1" / "m" / "h" / "a"
+    folder.mkdir(parents=True)
+    for name in ("read_bps", "write_bps", "read_iops", "write_iops"):
+        (folder / f"blkio.throttle.{name}_device").write_text("")
+    cgroups = CgroupsV1("a1", {"blkio": tmp_path / "blkio"}, [])
+    cgroups._set_disks("m/h/a", Budget(read_iops=1 << 32, read_bytes_per_s=1 << 40))
+    assert (folder / "blkio.throttle.read_iops_device").read_text() == f"254:0 {(1 << 32) - 1}"
+    assert (folder / "blkio.throttle.read_bps_device").read_text() == f"254:0 {1 << 40}"

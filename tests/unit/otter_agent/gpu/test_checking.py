@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from otter_agent import api
-from otter_agent.gpu.checking import Seen, group_folder, trouble
+from otter_agent.cgroups.v2 import CgroupsV2
+from otter_agent.gpu.checking import PROBE, Seen, group_folder, trouble
 from otter_agent.gpu.words import Limit
 
 GIB = 1 << 30
@@ -62,3 +63,9 @@ def test_the_group_that_the_driver_is_told(groups, version2, folder, tmp_path: P
     if version2:
         (tmp_path / "cgroup.controllers").write_text("memory\n")
     assert group_folder(7, tmp_path, tmp_path) == folder.format(tmp_path)
+
+
+def test_limits_are_tried_on_a_group_that_can_be_and_is_no_meshs(tmp_path: Path):
+    assert CgroupsV2("a1", tmp_path).docker_parent(PROBE, "cgroupfs") == f"/otter-a1/{PROBE}"
+    with pytest.raises(ValueError, match="is not a valid name"):
+        api.check_names({PROBE: "100.64.0.1"})

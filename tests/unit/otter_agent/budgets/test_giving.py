@@ -1,0 +1,57 @@
+"""What is asked of budgets, and looked for, while topologies come and go."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from net.links.changes import Change
+from otter_agent import api
+from otter_agent.budgets.asking import Asked
+from otter_agent.budgets.book import BudgetBook
+from otter_agent.budgets.giving import Giving, as_they_are, no_rates, no_space
+from otter_agent.budgets.subjects import Subject, asked
+from otter_agent.errors import AgentError
+
+
+def spec(*modules: str) -> api.MeshSpec:
+    host = api.HostSpec(name="h", address="100.64.0.1", block="100.64.0.0/24", memory_bytes=1 << 30)
+    made = (
+        api.ModuleSpec(name=name, host="h", address="100.64.0.2", runtime="process")
+        for name in modules
+    )
+    return api.MeshSpec(name="m", run="r", hosts=(host,), modules=tuple(made))
+
+
+def test_a_topology_that_comes_in_the_middle_of_it_ends_nothing():
+    known = asked(spec("a", "b"))
+    groups: Any = SimpleNamespace(version="v2", looked=[])
+
+    def kills(group: str) -> int:  # in a thread: meanwhile the loop takes another topology
+        groups.looked.append(group)
+        giving.take(spec("a"))
+        return len(groups.looked) - 1
+
+    groups.oom_kills = kills
+
+    def of(subject: Subject) -> api.Budget:
+        return known.get(subject, api.Budget())
+
+    giving = Giving(groups, of, as_they_are, str, no_space, no_rates)
+    giving.take(spec("a", "b"))
+    assert giving.killed() == []
+    assert groups.looked == ["m/h/a"]
+    assert giving.killed() == ["a"]
+
+
+@pytest.mark.parametrize("gone", [Subject("host", "old"), Subject("module", "b")])
+async def test_what_another_topology_has_taken_meanwhile_is_changed_no_more(gone: Subject):
+    kept: Any = SimpleNamespace(budgets=lambda mesh: {}, put_budgets=lambda mesh, budgets: None)
+    book = BudgetBook(None, spec("a"), kept, lambda *told: None)
+    one = Asked(subjects=(gone,), change=Change({"cpu": 1.0}), reset=False, for_s=None)
+    with pytest.raises(AgentError, match=f"mesh m has no {gone} any more") as caught:
+        await book.shape([one])
+    assert caught.value.code == "not-found"
+    assert not book.is_changed(gone)
