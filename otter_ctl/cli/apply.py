@@ -106,7 +106,7 @@ def command(
         _start_agent(session)
 
     async def work() -> tuple[Prepared, api.MeshStatus]:
-        async with reaching(session, written, force=force) as client:
+        async with reaching(session, written, force=force, without=without) as client:
             which: Measuring = "all" if measure else "new"
 
             async def planned() -> Prepared:
