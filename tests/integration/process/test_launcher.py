@@ -185,18 +185,18 @@ async def test_modules_of_a_new_agent_see_what_was_mounted_before_it(
     subprocess.run(["mount", "-t", "tmpfs", "none", disk], check=True)
     second = ProcessRuntime(layout, agent_id, cgroups, launcher_idle_s=0.1)
     watched = second.watch()
-    exits = asyncio.create_task(anext(watched))  # finds the idle one, which ends
     try:
-        await until_gone(pid)
-        (disk / "file").write_text("there")
-        await second.remove(work.key)
-        work = make_workload(layout, "", ("test", "-e", str(disk / "file")))
-        await run(second, work)
-        assert (await until_exit(second, work.key)).exit_code == 0
-        assert (await asyncio.wait_for(exits, DEADLINE_S)).key == work.key
+        async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
+            exits = group.create_task(anext(watched))  # finds the idle one, which ends
+            await until_gone(pid)
+            (disk / "file").write_text("there")
+            await second.remove(work.key)
+            work = make_workload(layout, "", ("test", "-e", str(disk / "file")))
+            await run(second, work)
+            assert (await until_exit(second, work.key)).exit_code == 0
+        assert exits.result().key == work.key
         await second.remove(work.key)
     finally:
-        exits.cancel()
         await second.aclose()
         subprocess.run(["umount", disk], check=True)
 
