@@ -38,7 +38,7 @@ hosts and modules share one list of names. A *path* is relative to the file it s
 
 KINDS = (
     (values.DURATION, "time"), (values.WAIT, "time, from 1ms"), (values.RATE, "rate"),
-    (values.RATIO, "share"), (values.SHARE, "share, from 0.1%"),
+    (values.OWN_RATE, "rate"), (values.RATIO, "share"), (values.SHARE, "share, from 0.1%"),
     (values.MEMORY, "size, from 4MiB"), (values.THROUGHPUT, "throughput"),
     (values.QUEUE, "time, size, or packets"), (values.PORT, "port"), (values.CORES, "cores"),
     (values.PATH, "path"), (values.RELATIVE, "relative path"), (values.IMAGE, "image reference"),

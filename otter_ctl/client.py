@@ -16,7 +16,7 @@ import msgspec
 
 from otter_agent import api
 from otter_ctl.connection import Body, Open, limit, unix
-from otter_ctl.errors import AgentFault, AgentUnreachable
+from otter_ctl.errors import AgentFault, AgentUnreachable, RemoteError
 from otter_ctl.http import ANSWER_S, CONNECT_S, HttpClient, Response
 from otter_ctl.meshes import Meshes
 
@@ -128,8 +128,12 @@ class AgentClient(Meshes):
         """The same of each machine that a mesh is on."""
         return [await self.info()]
 
-    async def gpus(self, mesh: str | None = None, *, verify: bool = False) -> api.GpuStates:
+    async def gpus(
+        self, mesh: str | None = None, *, verify: bool = False, machine: str | None = None
+    ) -> api.GpuStates:
         """Of this machine alone."""
+        if machine is not None and machine != self.machine:
+            raise RemoteError(machine, "no site file knows such a machine", hint="otterctl gpu ls")
         path, verb = ("/v1/gpus/verify", "POST") if verify else ("/v1/gpus", "GET")
         return {self.machine: await self._get(path, api.GpuState, verb)}
 

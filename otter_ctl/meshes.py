@@ -67,10 +67,15 @@ class Meshes(Protocol):
     async def infos(self, mesh: str) -> list[api.Info]:
         """Facts about each machine that a mesh is on."""
 
-    async def gpus(self, mesh: str | None = None, *, verify: bool = False) -> api.GpuStates:
-        """Machine -> its GPUs, of all that answer, or of those of a mesh that do.
+    async def gpus(
+        self, mesh: str | None = None, *, verify: bool = False, machine: str | None = None
+    ) -> api.GpuStates:
+        """Machine -> its GPUs, of all that answer, or of those of a mesh that do, or of one.
 
         With `verify` what can hold modules to their parts of them is tried.
+
+        Raises:
+            RemoteError: The one is not known, or doesn't answer.
         """
 
     async def modules(self, mesh: str) -> list[api.ModuleStatus]:

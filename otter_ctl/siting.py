@@ -98,11 +98,13 @@ async def survey(
     may = candidates(topology)
     infos, silent = await _asked(fleet, may, facts)
     there = [name for name in infos if name != LOCAL or facts is None]
+    there += [name for name in without if name not in there]  # perhaps all of it is there
     found = await fleet.places.look(topology.name, there) if there else Found()
     lost = {n: e for n, e in found.lost.items() if not isinstance(e, PartMissing)}  # it gets one
     if needed := {n: _last_known(n, e, found) for n, e in lost.items() if n not in without}:
         raise together(needed)
-    gone = tuple(sorted({*lost, *found.absent}))
+    had = {name for name in lost if name in found.aways or not found.parts}
+    gone = tuple(sorted({*had, *found.absent}))
     current = {host.name: n for n, part in found.parts.items() for host in part.spec.hosts}
     blobs = await asyncio.to_thread(collect, topology) if _placed(topology, may) else None
     near, deaf = await _distances(fleet, infos) if choices(may) else ({}, frozenset[Pair]())

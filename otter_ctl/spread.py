@@ -105,8 +105,12 @@ class Fleet(Meshes):
             for name in sorted(answers.good)
         ]
 
-    async def gpus(self, mesh: str | None = None, *, verify: bool = False) -> api.GpuStates:
-        """Machine -> its GPUs, of all that answer, or of those of a mesh that do."""
+    async def gpus(
+        self, mesh: str | None = None, *, verify: bool = False, machine: str | None = None
+    ) -> api.GpuStates:
+        """Machine -> its GPUs, of all that answer, or of those of a mesh that do, or of one."""
+        if machine is not None:
+            return await (await self.agents.get(machine)).gpus(verify=verify)
         if mesh is None:
             answers = await self._all(lambda agent: agent.gpus(verify=verify))
         else:

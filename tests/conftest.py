@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from helpers.scheduling import unchanged
 
 pytest_plugins = ["helpers.elsewhere", "helpers.fixtures_docker", "helpers.fixtures_otter"]
 
@@ -22,6 +24,13 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("otter")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def scheduled_as_before() -> Iterator[None]:
+    """After a test this process is as urgent and as nice as before, and on as many processors."""
+    with unchanged():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ Examples:
   otterctl apply topology.toml
   otterctl apply topology.toml --set modules.asr.cpu=0.5
   otterctl apply topology.toml --no-wait && otterctl wait --all
+  otterctl apply topology.toml --without lab2   # lab2 gives no answer: go on elsewhere
 """
 )
 @click.argument("file", type=click.Path(path_type=Path))
@@ -106,7 +107,7 @@ def command(
         _start_agent(session)
 
     async def work() -> tuple[Prepared, api.MeshStatus]:
-        async with reaching(session, written, force=force) as client:
+        async with reaching(session, written, force=force, without=without) as client:
             which: Measuring = "all" if measure else "new"
 
             async def planned() -> Prepared:

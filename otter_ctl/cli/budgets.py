@@ -148,16 +148,21 @@ def _shape(
 def _values(given: Mapping[str, str | None]) -> dict[str, Any]:
     """Field of `api.Budget` -> value."""
     return {
-        field: None if text == NONE else read(option, text)
+        field: None if text == NONE and option not in _ALWAYS else read(option, text)
         for option, (field, read) in _READ.items()
         if (text := given.get(option)) is not None
     }
 
 
+def _per_s(option: str, text: str) -> int:
+    """`20MB/s`, or `20MB`: what else should be meant."""
+    return _bytes(option, text.removesuffix("/s"))
+
+
 def _bytes(option: str, text: str) -> int:
     name = option.replace("_", "-")
     try:
-        if (found := units.size(text.removesuffix("/s"))) > 0:
+        if (found := units.size(text)) > 0:
             return found
     except UnitError as error:
         raise click.UsageError(f"--{name}: {error.message}") from None
@@ -207,8 +212,8 @@ _READ: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
     "cpu": ("cpu", _number),
     "speed": ("speed", _number),
     "memory": ("memory_bytes", _bytes),
-    "read": ("read_bytes_per_s", _bytes),
-    "write": ("write_bytes_per_s", _bytes),
+    "read": ("read_bytes_per_s", _per_s),
+    "write": ("write_bytes_per_s", _per_s),
     "read_iops": ("read_iops", _count),
     "write_iops": ("write_iops", _count),
     "in": ("in_bps", _rate),
@@ -216,6 +221,8 @@ _READ: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
     "gpu_share": ("gpu_share", _weight),
 }
 """Option -> the field of `api.Budget`, and what reads it."""
+_ALWAYS = ("gpu_share",)
+"""What can be another and not none: who takes turns has a share."""
 
 
 def duration(option: str, text: str) -> float:

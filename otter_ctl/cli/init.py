@@ -127,7 +127,7 @@ def _name_of(model: str) -> str:
 
 
 def _check_weights(given: str) -> None:
-    """A model's folder, no larger than what a build takes, or a package that has them."""
+    """A model's folder, no larger than what is uploaded, or a package that has them."""
     from otter_ctl.planning.uploads import CONTEXT_LIMIT  # `--help` shouldn't pay for it
 
     source = Path(given).expanduser()
@@ -140,7 +140,7 @@ def _check_weights(given: str) -> None:
     size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
     if size > CONTEXT_LIMIT:
         raise OtterError(
-            f"{source}: {size >> 20} MiB, a build takes {CONTEXT_LIMIT >> 20}",
+            f"{source}: {size >> 20} MiB, a folder may have {CONTEXT_LIMIT >> 20}",
             hint="leave out what isn't needed, name a package, or leave it to the hub",
         )
 

@@ -128,7 +128,7 @@ async def _planned(
         facts = session.agent.facts()
         prepared = prepare(file, overrides, None, facts, topology=topology)
         return prepared, without_agent(prepared.plan.spec, facts)
-    async with reaching(session, written) as client:
+    async with reaching(session, written, without=without) as client:
         prepared = await prepared_for(session, client, file, overrides, topology, without=without)
         if not prepared.parts and not session.agent.answers():
             return prepared, without_agent(prepared.plan.spec, session.agent.facts())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,14 +48,20 @@ def located(topology: Topology) -> Iterator[None]:
         raise
 
 
-def reaching(session: Session, topology: Topology, *, force: bool = False) -> Fleet:
-    """Who is asked about a topology; use with `async with`."""
+def reaching(
+    session: Session, topology: Topology, *, force: bool = False, without: Collection[str] = ()
+) -> Fleet:
+    """Who is asked about a topology; use with `async with`.
+
+    Machines that are left out are known, as one that answers is emptied; but they build nothing.
+    """
     known: dict[str, Machine] = {}
     if site_paths():
         from otter_ctl.topology.site import known_machines
 
         known = known_machines(None)
     known |= {machine.name: machine for machine in topology.machines}
+    known |= {n: replace(known[n], builder=False) for n in without if n in known}
     return reach(session, known, force=force)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from net.units import format_size
 from otter_agent import api
 from otter_ctl.errors import PlanError
 from otter_ctl.topology.model import Gpu, Host, Module, Topology
 
+Size = tuple[int, int]
+"""So many GPUs, with so many bytes of memory each."""
 NONE = Gpu()
 _ALL = 1.0 + 1e-9
 
@@ -60,6 +62,30 @@ def offers(count: int) -> frozenset[str]:
 def several(count: int) -> str:
     """As placement says it."""
     return f"{count} GPUs"
+
+
+def sizes(host: Host, inside: Iterable[Module]) -> frozenset[Size]:
+    """What a host and its modules ask for, as far as they say how much memory."""
+    above = host.gpu or NONE
+    asked = [(above.count, above.memory_bytes)]
+    asked += [(own.count, memory_of(own, above)) for m in inside if (own := m.gpu) is not None]
+    return frozenset((count or 1, memory) for count, memory in asked if memory)
+
+
+def held(asked: Iterable[Size], gpus: Sequence[api.GpuFact]) -> frozenset[str]:
+    """Those that a machine has, in words; a GPU that tells no memory may have enough."""
+    tells = [gpu.memory_bytes for gpu in gpus]
+    return frozenset(
+        of_size((count, memory))
+        for count, memory in asked
+        if not tells or sum(has is None or has >= memory for has in tells) >= count
+    )
+
+
+def of_size(size: Size) -> str:
+    """As placement says it: `2 GPUs of 8GiB`."""
+    count, memory = size
+    return f"{several(count) if count > 1 else 'a GPU'} of {format_size(memory)}"
 
 
 def refuse_too_much(topology: Topology, seats: Mapping[str, str]) -> None:

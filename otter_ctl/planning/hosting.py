@@ -216,8 +216,9 @@ def _request(
     gpus = any(info.gpus for info in grounds.infos.values())
     fake = bool(topology.modules) and all(m.runtime == "fake" for m in topology.modules)
     needs = _Needs(topology, _shaped(topology), grounds.images, gpus=gpus, fake=fake)
+    sizes = frozenset(s for h in topology.hosts for s in of_gpus.sizes(h, inside[h.name]))
     return Request(
-        rooms=tuple(_rooms(topology, grounds, may, gpus=gpus)),
+        rooms=tuple(_rooms(topology, grounds, may, sizes if gpus else None)),
         items=tuple(
             needs.item(host, may[host.name], inside[host.name], grounds.current)
             for host in topology.hosts
@@ -304,12 +305,19 @@ class _Needs:
             yield "gpu"
             asked = (host.gpu, *(module.gpu for module in inside))
             yield from of_gpus.wants(gpu.count for gpu in asked if gpu is not None)
+            yield from map(of_gpus.of_size, of_gpus.sizes(host, inside))
 
 
 def _rooms(
-    topology: Topology, grounds: Grounds, may: Mapping[str, Sequence[str]], *, gpus: bool
+    topology: Topology,
+    grounds: Grounds,
+    may: Mapping[str, Sequence[str]],
+    gpus: frozenset[of_gpus.Size] | None,
 ) -> Iterable[Room]:
-    """The machines that hosts may be on, `local` first, then in the order of the file."""
+    """The machines that hosts may be on, `local` first, then in the order of the file.
+
+    `gpus`: those that somebody asks for; None: no machine has any.
+    """
     known = {machine.name: machine for machine in topology.machines}
     used = {name for names in may.values() for name in names}
     for name in (LOCAL, *(m for m in known if m != LOCAL)):
@@ -320,17 +328,21 @@ def _rooms(
             why = grounds.silent.get(name, "doesn't answer")
             yield Room(name=name, closed=why)
         else:
-            yield _room(name, known.get(name), info, topology, gpus=gpus)
+            yield _room(name, known.get(name), info, topology, gpus)
 
 
 def _room(
-    name: str, machine: Machine | None, info: api.Info, topology: Topology, *, gpus: bool
+    name: str,
+    machine: Machine | None,
+    info: api.Info,
+    topology: Topology,
+    gpus: frozenset[of_gpus.Size] | None,
 ) -> Room:
     has = {kind: _free(info, topology.name, kind) for kind in ("cpu", "memory")}
     if topology.overcommit:
         has = {kind: OVERCOMMIT * amount for kind, amount in has.items()}
     has[WHOLE] = 1.0
-    if gpus:
+    if gpus is not None:
         has["gpu"] = float(info.gpus)
         told = [gpu.memory_bytes for gpu in info.gpu_facts]
         if not info.gpus or (told and None not in told):  # one that tells nothing may have enough
@@ -345,6 +357,7 @@ def _room(
     offers |= {f"accelerator {name}" for name in info.accelerators}
     if info.gpus:
         offers |= {"gpu", *of_gpus.offers(info.gpus)}
+        offers |= of_gpus.held(gpus or (), info.gpu_facts)
     lacks = {what: lack for what, lack in why.items() if lack}
     lacks |= {f"arch {kind}": f"it is {info.arch}" for kind in ("x86_64", "aarch64")}
     return Room(name=name, has=has, offers=offered(machine, info.arch) | offers, lacks=lacks)

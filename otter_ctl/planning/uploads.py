@@ -29,6 +29,7 @@ MAX_DEPTH = 64
 """Folders in folders; the agent unpacks no more."""
 
 _SMALLER = "name in .dockerignore what isn't needed, or fetch large files in the build"
+_ELSEWHERE = 'weights may come from "hub:OWNER/NAME" or "package:NAME==VERSION" instead'
 _SKIPPED = frozenset({"__pycache__", ".git"})
 
 
@@ -45,7 +46,7 @@ def collect(topology: Topology) -> dict[Upload, Blob]:
             blobs[module.build] = _guarded(where, module.build, _context_blob)
         for folder in (Path(weights.folder) for weights in module.weights if weights.folder):
             if folder not in blobs:
-                blobs[folder] = _guarded(where, folder, _context_blob)
+                blobs[folder] = _weights_blob(where, folder)
         for file in module.files:
             if file.source not in blobs:
                 blobs[file.source] = _guarded(where, file.source, _file_blob)
@@ -99,6 +100,16 @@ def _trace_blob(trace: Trace | Recipe) -> Blob:
 def _context_blob(folder: Path) -> Blob:
     data = context(folder)
     return Blob(hashlib.sha256(data).hexdigest(), len(data), lambda: data)
+
+
+def _weights_blob(where: str, folder: Path) -> Blob:
+    try:
+        return _guarded(where, folder, _context_blob)
+    except PlanError as error:
+        if error.where == where:
+            raise
+        hint = _ELSEWHERE if error.hint == _SMALLER else error.hint
+        raise PlanError(where, f"weights: {error.where}: {error.reason}", hint=hint) from error
 
 
 def _file_blob(path: Path) -> Blob:

@@ -25,6 +25,9 @@ _OF_OTHERS = {
     "rate": ("is of a link, not of a cell", "write `uplink`, `downlink` or both"),
     "cpu": ("is of hosts", ""),
     "memory": ("is of hosts", ""),
+    "speed": ("is of hosts", ""),
+    "io": ("is of hosts and modules", ""),
+    "network": ("is of hosts and modules", ""),
     "gpu_share": ("is of modules", ""),
 }
 

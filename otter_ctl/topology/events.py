@@ -251,6 +251,10 @@ def _change(own: Fields) -> Change | None:
     for key in written.given & {*_OF_MODULES_ONLY} if "host" in own else ():
         written.place.child(key).report("is of modules", 'write module = "NAME"')
         return None
+    for key in ("io", "network"):
+        if key in written and not written[key].given:
+            written.place.child(key).report("must say what it changes")
+            return None
     if limited:
         return Change(_limits(written))
     return Change.of(**values_of(written))

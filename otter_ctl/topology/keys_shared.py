@@ -22,8 +22,8 @@ IO = Table(
 
 NET = Table(
     "rates",
-    Key("in", values.RATE, "What is received at most, over all links together."),
-    Key("out", values.RATE, "What is sent at most, over all links together."),
+    Key("in", values.OWN_RATE, "What is received at most, over all links together."),
+    Key("out", values.OWN_RATE, "What is sent at most, over all links together."),
 )
 
 PAIR = Key(

@@ -291,6 +291,9 @@ WAIT = quantity(
     limit="at least 1ms",
 )
 RATE = quantity(units.rate, units.RATE_ACCEPTS, units.RATE_PATTERN)
+OWN_RATE = quantity(
+    units.rate, units.RATE_ACCEPTS, units.RATE_PATTERN, least=8, limit="at least 8bit"
+)
 RATIO = quantity(
     units.ratio,
     units.RATIO_ACCEPTS,

@@ -34,6 +34,17 @@ host = "*"
 command = ["sleep"]
 """
 
+ALONE = """
+name = "alone"
+[defaults.module]
+runtime = "fake"
+[hosts.free]
+among = ["fake2", "fake3"]
+[modules.m]
+host = "free"
+command = ["sleep"]
+"""
+
 
 class World:
     """Three machines, and `otterctl` that knows of them."""
@@ -131,6 +142,22 @@ def test_one_that_answers_is_emptied_and_what_was_left_is_destroyed_with_the_mes
         assert "stays what is there" in said
     world.run("destroy", "--yes", "--no-fetch")
     assert [world.parts(f"fake{n}") for n in (1, 2, 3)] == [[], [], []]
+
+
+def test_a_mesh_that_is_on_it_alone_is_known_too(world):
+    (world.folder / "alone.toml").write_text(ALONE)
+    world.run("apply", "alone.toml")
+    world.run("apply", "alone.toml", "--without", "fake2")
+    assert [len(world.parts(f"fake{n}")) for n in (2, 3)] == [0, 1]
+    with world.cut("fake3"):
+        world.run("apply", "alone.toml", "--without", "fake3")
+    assert [len(world.parts(f"fake{n}")) for n in (2, 3)] == [1, 1]
+    assert "fake3: was left out of mesh alone and still has a part" in world.run("status").stderr
+    world.run("apply", "alone.toml")
+    assert [len(world.parts(f"fake{n}")) for n in (2, 3)] == [1, 0]
+    with world.cut("fake1"):  # which never had anything
+        world.run("apply", "alone.toml", "--without", "fake1")
+        world.run("destroy", "--yes", "--no-fetch")
 
 
 def test_what_has_to_be_there_is_refused_with_its_line(world):

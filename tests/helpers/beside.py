@@ -56,8 +56,8 @@ class Job:
     def trouble(self) -> str:
         """Why it has told nothing of a test."""
         said = self.read("output") or self.read("../lanes") or "nothing was said"
-        kind = self.read("kind")
-        return said if self.no_guest else f"the pytest of kind {kind} ended early:\n{said}"
+        how = f"status {self.read('status') or 'unknown'}"
+        return said if self.no_guest else f"the {self.read('kind')}'s pytest ended, {how}:\n{said}"
 
 
 class Lanes:

@@ -21,6 +21,7 @@ import json
 import os
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from helpers import beside
@@ -106,6 +107,8 @@ def begin(session: pytest.Session) -> None:
     processors = os.sched_getaffinity(0)
     if len(processors) < 2 or places != sorted(places):  # sorted anew by an option of pytest's
         return
+    if not {GUEST, ASIDE} & {*places}:  # nobody would give this process its processors back
+        return
     make_jobs(session, GUEST, ASIDE)
     session.stash[lanes].open([max(processors)])
     session.stash[all_of_them] = processors
@@ -131,15 +134,33 @@ def collect(session: pytest.Session) -> None:
     running.open(sorted(session.stash.get(here, os.sched_getaffinity(0))))
     running.join()
     session.stash[told] = {}
-    for line in (line for job in running.jobs for line in job.read("reports").splitlines()):
+    for job in running.jobs:
+        take(session, job)
+    if all_of_them in session.stash:
+        os.sched_setaffinity(0, session.stash[all_of_them])
+
+
+def take(session: pytest.Session, job: Job) -> None:
+    """A job's reports; a failure of which none of them tells is its last test's."""
+    asked = dict.fromkeys(job.read("tests").splitlines(), False)  # whether it came to its end
+    failed = False
+    for line in job.read("reports").splitlines():
+        try:
+            data = json.loads(line)
+        except ValueError:  # it was ended while it wrote that: so this test didn't come to its end
+            continue
         report = session.config.hook.pytest_report_from_serializable(
-            config=session.config, data=json.loads(line)
+            config=session.config, data=data
         )
         if isinstance(report.longrepr, list):  # where it was skipped: JSON knows no tuples
             report.longrepr = tuple(report.longrepr)
-        session.stash[told].setdefault(report.nodeid, []).append(report)
-    if all_of_them in session.stash:
-        os.sched_setaffinity(0, session.stash[all_of_them])
+        if report.nodeid in asked:
+            failed |= report.failed
+            asked[report.nodeid] |= report.when == "teardown"
+            session.stash[told].setdefault(report.nodeid, []).append(report)
+    if all(asked.values()) and not failed and job.read("status") != "0":
+        last = next(item for item in session.items if item.nodeid == [*asked][-1])
+        session.stash[told][last.nodeid].append(not_finished(last, "teardown"))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -148,7 +169,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.stash[lanes].close()
 
 
-def not_finished(item: pytest.Item) -> pytest.TestReport:
+def not_finished(
+    item: pytest.Item, when: Literal["setup", "teardown"] = "setup"
+) -> pytest.TestReport:
     """The report of a test of which nothing was told, or not the end."""
     job = item.session.stash[job_of][item.nodeid]
     required = "kernel" in os.environ.get("OTTER_REQUIRE", "").split(",")
@@ -161,7 +184,7 @@ def not_finished(item: pytest.Item) -> pytest.TestReport:
         keywords={},
         outcome="skipped" if skip else "failed",
         longrepr=(str(path), line, why) if skip else job.trouble,
-        when="setup",
+        when=when,
     )
 
 

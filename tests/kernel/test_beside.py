@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from helpers.otter import command_line, wait_for
 
 ROOT = Path(__file__).parents[2]
 OF_THE_GUEST = "tests/kernel/test_guest.py::test_cgroup_v2_has_the_controllers"
-SESSIONS = [f"tests/helpers/sessions/{name}.py" for name in ("timed", "aside", "untimed")]
+FOLDER = "tests/helpers/sessions"
+SESSIONS = [f"{FOLDER}/{name}.py" for name in ("timed", "aside", "untimed")]
 pytestmark = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="on one processor nothing runs beside"
 )
@@ -29,12 +31,14 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def session(folder: Path, *words: str, until: str, end: str) -> subprocess.CompletedProcess[str]:
+def session(
+    folder: Path, *words: str, until: str, end: str, files: Sequence[str] = SESSIONS
+) -> subprocess.CompletedProcess[str]:
     """Its first test waits for a file that what is beside makes, and then ends so."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "--beside"]
     more = {"TMPDIR": str(folder), "OTTER_SESSION_UNTIL": until, "OTTER_SESSION_END": end}
     return subprocess.run(
-        [*command, *words, *SESSIONS], cwd=ROOT, env={**os.environ, **more}, text=True,
+        [*command, *words, *files], cwd=ROOT, env={**os.environ, **more}, text=True,
         stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=120,
     )  # fmt: skip
 
@@ -57,6 +61,18 @@ def test_what_judges_no_time_runs_beside_the_guest_and_all_else_after_it(folder:
     assert "4 passed" in done.stdout.splitlines()[-1]
     assert processes(folder) == []
     assert list(folder.iterdir()) == []
+
+
+def test_a_process_beside_that_fails_by_itself_fails_the_session(folder: Path) -> None:
+    done = session(folder, until="otter-beside-*/000/reports", end="passed badly")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert "the aside's pytest ended, status 7" in done.stdout
+    assert "3 passed, 1 error" in done.stdout.splitlines()[-1]
+
+
+def test_what_judges_time_has_all_processors_also_where_nothing_runs_beside(folder: Path) -> None:
+    done = session(folder, until="", end="passed", files=[f"{FOLDER}/alone.py"])
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from collections.abc import Iterator
@@ -21,7 +22,10 @@ def made() -> Iterator[None]:
 
 @pytest.mark.aside
 def test_aside(made: None) -> None:
-    if os.environ["OTTER_SESSION_END"] != "passed":
+    end = os.environ["OTTER_SESSION_END"]
+    if end == "passed badly":
+        atexit.register(os._exit, 7)  # after all reports
+    elif end != "passed":
         signal.pause()
     processors = ",".join(map(str, os.sched_getaffinity(0)))
     (FOLDER / "aside").write_text(f"{os.getpid()} {processors}")

@@ -19,5 +19,5 @@ def test_untimed() -> None:
     assert os.sched_getaffinity(0) == PROCESSORS - {max(PROCESSORS)}
     end = os.environ["OTTER_SESSION_END"]
     assert end != "failed"
-    if end != "passed":
+    if not end.startswith("passed"):
         os.kill(os.getpid(), {"interrupted": signal.SIGINT, "killed": signal.SIGKILL}[end])

@@ -109,6 +109,8 @@ def _variables(otter, module: str, last: str) -> dict[str, str]:
 
 def _verified(asked) -> None:
     (there,) = asked.otter.json("gpu", "verify", "local", code=1).values()  # b isn't held
+    said = asked.otter("gpu", "verify", "elsewhere", code=1).stderr
+    assert "elsewhere: no site file knows such a machine" in said
     levels = {(fact["level"], fact["gpu"]): fact for fact in there["levels"]}
     assert levels["mps", None]["there"]
     assert levels["lease", None]["there"], levels

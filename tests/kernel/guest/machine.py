@@ -95,11 +95,6 @@ def _fill(control: Path, job: Job, parts: Parts) -> None:
     _write(control / "run", lines)
 
 
-def _handed_on() -> dict[str, str]:
-    names = (n for n in os.environ if n in HANDED_ON or n.startswith(HANDED_ON_PREFIXES))
-    return {name: os.environ[name] for name in names}
-
-
 def _boot(
     job: Job, parts: Parts, control: Path, processor: int, stdout: BinaryIO, stderr: BinaryIO
 ) -> bool:

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from otter_agent import api
 from otter_ctl.client import AgentClient
-from otter_ctl.errors import AgentUnreachable
+from otter_ctl.errors import AgentUnreachable, RemoteError
 from otter_ctl.spread import Fleet
 from otter_ctl.topology.model import Machine
 
@@ -78,7 +80,7 @@ async def test_of_a_mesh_only_its_machines_are_asked_for_gpus() -> None:
     """Others of a site file may be off, and take a minute to say nothing."""
 
     class Gpus(Agent):
-        async def gpus(self, mesh: str | None = None, *, verify: bool = False) -> api.GpuStates:
+        async def gpus(self, mesh: str | None = None, **_: Any) -> api.GpuStates:
             asked.append(self.machine)
             return {self.machine: api.GpuState(why="none")}
 
@@ -89,3 +91,7 @@ async def test_of_a_mesh_only_its_machines_are_asked_for_gpus() -> None:
     fleet.places._where["m"] = NAMES
     assert sorted(await fleet.gpus("m")) == sorted(asked) == ["m1", "m2"]
     assert sorted(await fleet.gpus()) == ["local", "m1", "m2", "m3"]
+    asked.clear()
+    assert [*await fleet.gpus(verify=True, machine="m3")] == asked == ["m3"]
+    with pytest.raises(RemoteError, match="your site file knows no such machine"):
+        await fleet.gpus(verify=True, machine="m4")

@@ -115,7 +115,9 @@ def info(name: str, *sizes: int | None) -> api.Info:
         ('gpu = { share = "50%" }', "two"),
         ("gpu = { count = 2 }", "two"),
         ('gpu = { memory = "8GiB" }', "two"),
-        ('gpu = { count = 2, memory = "16GiB" }', "lacks|has 24GiB of 32GiB"),
+        ('gpu = { memory = "12GiB" }', "two"),
+        ('gpu = { memory = "24GiB" }', "two lacks a GPU of 24GiB"),  # not two that add up to that
+        ('gpu = { count = 2, memory = "16GiB" }', "lacks 2 GPUs of 16GiB"),
         ("gpu = { count = 3 }", "two lacks 3 GPUs"),
     ],
 )
@@ -131,6 +133,15 @@ def test_hosts_go_where_there_are_enough_gpus_with_enough_memory(read, gpu, wher
     else:
         with pytest.raises(PlacementError, match=where):
             house(topology, Grounds(infos))
+
+
+def test_a_module_brings_its_host_to_a_gpu_that_has_enough_memory_by_itself(read):
+    machines = MACHINES + '[hosts.h]\namong = ["one", "two"]\n'
+    topology = read(TOP + machines + module_on_h("m", 'memory = "12GiB"'))
+    infos = {"one": info("one", 8 * GIB, 8 * GIB), "two": info("two", 16 * GIB)}
+    assert house(topology, Grounds(infos)).machines == {"h": "two"}
+    infos["two"] = info("two", None)  # it may have as much
+    assert house(topology, Grounds(infos)).machines == {"h": "two"}
 
 
 FACTS = (

@@ -101,7 +101,7 @@ def test_weights_that_no_build_takes_are_told_at_once(tmp_path: Path) -> None:
     more = ("--huggingface", "a/b", "--task", "fill-mask", "--weights", weights)
     code, said = init("x", "--into", tmp_path / "x", *more)
     assert code == 1
-    assert "257 MiB, a build takes 256" in said
+    assert "257 MiB, a folder may have 256" in said
     assert not (tmp_path / "x").exists()
 
 

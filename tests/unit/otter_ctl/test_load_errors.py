@@ -96,6 +96,7 @@ CASES = [
         "`jitter` must not be above the delay",
     ),
     # modules
+    (f'{MODULE}network = {{ in = "0bit" }} # <-\n', "modules.m1.network.in", "at least 8bit"),
     (f"{TOP}[modules.m1] # <-\n", "modules.m1", "missing key `build`, `image` or `command`"),
     (f'{MODULE}image = "x" # <-\n', "modules.m1.image", "goes not together with `build`"),
     (f'{TOP}[modules.m1]\nbuild = "nope" # <-\n', "modules.m1.build", "there is no folder"),

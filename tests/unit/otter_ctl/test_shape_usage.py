@@ -16,6 +16,8 @@ from otter_ctl.__main__ import run
         (["host", "a", "--cpu", "0"], "--cpu 0: cores, such as 0.5, or none"),
         (["host", "a", "--cpu", "-1"], "--cpu -1: cores, such as 0.5, or none"),
         (["module", "a", "--memory", "0"], "--memory 0: more than nothing, such as 512MiB"),
+        (["module", "a", "--memory", "5MB/s"], "--memory: "),
+        (["module", "a", "--gpu-share", "none"], "--gpu-share none: a part such as 75%"),
         (["module", "a", "--cpu", "1", "--for", "0s"], "--for 0s: more than no time, such as"),
         (["link", "a", "--delay", "1ms", "--for", "0s"], "--for 0s: more than no time, such as"),
         (["host", "a"], "say what to change: --cpu, --memory, --read, …"),

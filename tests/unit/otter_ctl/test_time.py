@@ -328,6 +328,7 @@ CASES = [
     (f'{HOST}set = {{ cpu = 0 }} # <-\n', "events[0].set.cpu", "must be between"),
     (f'{HOST}set = {{ rate = "1mbit" }} # <-\n', "events[0].set.rate", "is of links"),
     (f'{EVENT}set = {{ cpu = 0.5 }} # <-\n', "events[0].set.cpu", "is of hosts"),
+    (f'{HOST}set = {{ io = {{}} }} # <-\n', "events[0].set.io", "must say what it changes"),
     (
         f'{HOST}set = {{ cpu = 0.5 }}\nramp = "1s" # <-\n', "events[0].ramp",
         "host `edge` has no cpu",

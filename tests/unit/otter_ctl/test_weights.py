@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from otter_agent import api
+from otter_ctl.errors import PlanError
 from otter_ctl.planning.resolve import plan
-from otter_ctl.planning.uploads import collect, context
+from otter_ctl.planning.uploads import CONTEXT_LIMIT, collect, context
+from otter_ctl.topology.locate import locate
 
 TOP = 'name = "m"\n[hosts.a]\n[modules.x]\nruntime = "process"\ncommand = ["true"]\n'
 
@@ -64,6 +66,17 @@ def test_each_source_of_weights(read, folder):
 def test_what_makes_no_sense_is_told(problems, written, why):
     (problem,) = problems(f"{TOP}{written}\n")
     assert why in problem.reason
+
+
+def test_a_folder_that_is_too_large_is_told_with_its_module_and_what_else_there_is(read, folder):
+    (folder / "mine").mkdir()
+    with (folder / "mine" / "model.safetensors").open("wb") as file:
+        file.truncate(CONTEXT_LIMIT + 1)  # sparse: takes no disk
+    topology = read(f'{TOP}weights = {{ mine = "mine" }}\n')
+    with pytest.raises(PlanError, match=r"module x: weights: .*mine: .*larger than 256") as caught:
+        collect(topology)
+    assert "hub:OWNER/NAME" in caught.value.hint
+    assert locate(caught.value, topology).at.endswith("mesh.toml:3")
 
 
 @pytest.mark.parametrize(

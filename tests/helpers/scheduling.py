@@ -1,0 +1,40 @@
+"""Sees to it that a test leaves this process as it was in the eyes of the kernel's scheduler.
+
+One that is left before all others (SCHED_FIFO), nicer, or on fewer processors, and all that it
+starts from then on, would judge time wrongly, in tests that have nothing to do with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+
+def standing() -> dict[str, object]:
+    """Of the thread that asks."""
+    return {
+        "policy": os.sched_getscheduler(0),
+        "priority": os.sched_getparam(0).sched_priority,
+        "niceness": os.getpriority(os.PRIO_PROCESS, 0),
+        "processors": os.sched_getaffinity(0),
+    }
+
+
+@contextlib.contextmanager
+def unchanged() -> Iterator[None]:
+    """Fails if the block has changed it, and puts it back, as far as this user may."""
+    policy, param = os.sched_getscheduler(0), os.sched_getparam(0)
+    nice, processors = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
+    before = standing()
+    yield
+    if (after := standing()) == before:
+        return
+    with contextlib.suppress(PermissionError):
+        os.sched_setaffinity(0, processors)
+        os.sched_setscheduler(0, policy, param)
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    told = [
+        f"{name}: {before[name]} to {now}" for name, now in after.items() if before[name] != now
+    ]
+    raise AssertionError(f"this process is scheduled in another way than before: {', '.join(told)}")
