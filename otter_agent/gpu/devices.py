@@ -83,7 +83,7 @@ class Devices:
     async def state(self) -> api.GpuState:
         """All GPUs now, which modules use them, and what of their time each had."""
         state = await self._gpus.state()
-        self._grants.take(state, self._limitable)  # who was told of a loss plans without it
+        self._grants.take(state)  # who was told of a loss plans without it
         state = await asyncio.to_thread(with_owners, state, list(self._running()))
         return replace(state, shares=await self._turns.look(), grants=self._grants.all())
 

@@ -57,8 +57,16 @@ class Grants:
 
     # --- what there is ---------------------------------------------------------------------------
 
-    def take(self, state: api.GpuState, limits: Mapping[str, str]) -> None:
-        """What the driver tells now."""
+    def take(self, state: api.GpuState, limits: Mapping[str, str] | None = None) -> None:
+        """What the driver tells now.
+
+        Args:
+            state: It.
+            limits: GPU -> why the driver can't limit its memory; None: as before, and nothing is
+                known until that is.
+        """
+        if limits is None and not self._known.is_set():
+            return
         self.facts = tuple(
             api.GpuFact(
                 index=gpu.index, uuid=gpu.uuid, name=gpu.name, memory_bytes=gpu.memory_bytes,
@@ -67,7 +75,9 @@ class Grants:
             for gpu in state.gpus
             if gpu.uuid and not gpu.error
         )  # fmt: skip
-        self.why, self.limits = state.why, dict(limits)
+        self.why = state.why
+        if limits is not None:
+            self.limits = dict(limits)
         self._known.set()
 
     async def known(self) -> None:

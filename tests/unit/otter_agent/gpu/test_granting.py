@@ -66,3 +66,15 @@ def test_the_next_agent_knows_it_and_believes_no_file_of_another_module(layout: 
     data = (layout.module("m", "a").wiring / FILE).read_bytes()
     (layout.module("m", "b").wiring / FILE).write_bytes(data.replace(b'"a"', b'"../x"'))
     assert [(g.mesh, g.module) for g in grants(layout).all()] == [("m", "a")]
+
+
+def test_what_is_told_before_limits_are_known_decides_nothing(layout: Layout):
+    made = Grants(layout, Mps(layout.run / "mps"), lambda: False)
+    here = api.GpuState(driver="nvml", gpus=(api.GpuStatus(index=0, uuid="GPU-a"),))
+    made.take(here)
+    assert made.facts == ()
+    made.take(here, {"GPU-a": ""})
+    made.take(here)
+    assert ([fact.uuid for fact in made.facts], made.limits) == (["GPU-a"], {"GPU-a": ""})
+    made.take(api.GpuState(why="lost"))
+    assert (made.facts, made.why) == ((), "lost")
