@@ -90,18 +90,23 @@ async def test_the_end_is_said_and_heard():
 
 
 async def test_many_streams_into_one_input():
+    """It ends when all have that have come: so none ends before each has sent."""
+    all_sent = asyncio.Barrier(10)
     async with listen() as endpoint:
         async with asyncio.TaskGroup() as group:
             for i in range(10):
-                group.create_task(send_all(connect(endpoint.port, sender=f"s{i}"), [i] * 10))
+                sender = connect(endpoint.port, sender=f"s{i}")
+                group.create_task(send_all(sender, [i] * 10, all_sent.wait))
             seen = [m.value async for m in endpoint.inputs["y"]]
         assert sorted(seen) == sorted([i for i in range(10) for _ in range(10)])
 
 
-async def send_all(sender, values):
+async def send_all(sender, values, before_the_end=None):
     async with sender:
         for value in values:
             await sender.send(value)
+        if before_the_end is not None:
+            await before_the_end()
 
 
 async def test_an_array_is_the_senders_again_at_once():
