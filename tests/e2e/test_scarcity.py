@@ -95,11 +95,11 @@ sleep 1000
 """
 
 
-def test_disks_are_limited_and_what_v1_cannot_do_is_said(shared_otter):
+def test_disks_are_limited_and_what_v1_cannot_do_is_said(shared_otter, require):
     otter = shared_otter
     cgroups = open_cgroups("probe")
-    if why := cgroups.no_disks():
-        pytest.skip(f"disks can't be limited here: {why}")
+    why = cgroups.no_disks()
+    require("netns", not why, f"disks can't be limited: {why}")
     otter("apply", otter.topology(DISKS))
     told = otter.modules("disks")["reader"]
     assert told["asked"]["write_iops"] == told["in_force"]["write_iops"] == 5000
