@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -33,6 +33,7 @@ MOST = 8
 NONE = "none"
 """What takes a limit away, as for links."""
 _KINDS = ("host", "module")
+Amount = TypeVar("Amount", int, float)
 
 
 _share = click.option(
@@ -160,13 +161,21 @@ def _per_s(option: str, text: str) -> int:
 
 
 def _bytes(option: str, text: str) -> int:
+    return _positive(option, text, units.size, "512MiB")
+
+
+def _rate(option: str, text: str) -> float:
+    return _positive(option, text, units.rate, "5mbit")
+
+
+def _positive(option: str, text: str, read: Callable[[str], Amount], example: str) -> Amount:
     name = option.replace("_", "-")
     try:
-        if (found := units.size(text)) > 0:
+        if (found := read(text)) > 0:
             return found
     except UnitError as error:
         raise click.UsageError(f"--{name}: {error.message}") from None
-    raise click.UsageError(f"--{name} {text}: more than nothing, such as 512MiB, or none")
+    raise click.UsageError(f"--{name} {text}: more than nothing, such as {example}, or none")
 
 
 def _weight(option: str, text: str) -> float:
@@ -190,15 +199,6 @@ def _number(option: str, text: str) -> float:
         pass
     what = "cores, such as 0.5, or none" if option == "cpu" else "a number, such as 0.3, or none"
     raise click.UsageError(f"--{option} {text}: {what}")
-
-
-def _rate(option: str, text: str) -> float:
-    try:
-        if (found := units.rate(text)) > 0:
-            return found
-    except UnitError as error:
-        raise click.UsageError(f"--{option}: {error.message}") from None
-    raise click.UsageError(f"--{option} {text}: more than nothing, such as 5mbit, or none")
 
 
 def _count(option: str, text: str) -> int:
