@@ -35,9 +35,12 @@ from otter_ctl.system import no_agent, where_instead
 from otter_ctl.topology import Topology, load
 from otter_ctl.topology.model import LOCAL
 
+EXIT_FAILED = 1
 EXIT_CHANGES = 2
 DEGRADED = "degraded"
 """What the agent says of a property that the topology allows to be lacking."""
+NOWHERE = "no-agent-here"
+"""Of a system that no agent runs on: what was planned may be right all the same."""
 
 
 @click.command(
@@ -46,7 +49,7 @@ Examples:
   otterctl plan topology.toml
   otterctl plan topology.toml --set hosts.edge.cpu=0.5
   otterctl plan topology.toml --explain             # why modules are where they are
-  otterctl plan topology.toml --detailed-exitcode   # 0 nothing to do, 1 error, 2 changes
+  otterctl plan topology.toml --detailed-exitcode   # 0 nothing to do, 1 error or refused, 2 changes
   otterctl plan topology.toml --graph plan.svg      # a picture, with what changes in colour
 """
 )
@@ -78,12 +81,14 @@ def command(
     graph: str | None,
     as_json: bool,
 ) -> int:
-    """Show what apply would change, field by field. Changes nothing and starts nothing."""
+    """Show what apply would change, field by field. Changes nothing and starts nothing.
+
+    Exits with 1 if apply would be refused.
+    """
     try:
         prepared, refused = run(_prepare(session, file, overrides, without))
     except Exception as error:
         if detailed_exitcode:
-            from otter_ctl.__main__ import EXIT_FAILED
             from otter_ctl.__main__ import explain as say
 
             say(error)
@@ -104,6 +109,8 @@ def command(
             click.secho(f"warning: {fault.problem.message}", fg="yellow", err=True)
         else:
             click.secho(f"apply will be refused: {fault}", fg="red", err=True)
+    if any(fault.code not in (DEGRADED, NOWHERE) for fault in refused):
+        return EXIT_FAILED
     return EXIT_CHANGES if detailed_exitcode and prepared.changes else 0
 
 
@@ -144,7 +151,7 @@ async def _planned(
 def without_agent(spec: api.MeshSpec, facts: api.Info | None) -> list[AgentFault]:
     """Why an agent that `apply` starts here would refuse a mesh, as far as that is known before."""
     if why := no_agent():
-        elsewhere = api.Problem(code="failed", message=why, hint=where_instead())
+        elsewhere = api.Problem(code=NOWHERE, message=why, hint=where_instead())
         return [AgentFault(LOCAL, elsewhere)]
     if facts is not None and (lack := api.no_gpus(spec, facts.gpu_facts, facts.gpu_why)):
         return [AgentFault(facts.machine, lack)]

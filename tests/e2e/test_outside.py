@@ -126,8 +126,8 @@ def test_a_taken_port_is_told_by_plan_and_apply_with_who_has_it(shared_otter) ->
     otter("apply", otter.topology(mesh("first", at_cloud(port), "false")))
     second = otter.topology(mesh("second", at_cloud(port), "false"), "second.toml")
     who = f"tcp port {port} of 127.0.0.1 is taken by mesh first (module web)"
-    assert who in otter("plan", second).stderr
-    assert who in otter.json("plan", second)["refused"][0]
+    assert who in otter("plan", second, code=1).stderr
+    assert who in otter.json("plan", second, code=1)["refused"][0]
     assert who in otter("apply", second, code=1).stderr
     assert [m["mesh"] for m in otter.json("ls")] == ["first"]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from otter_agent.abilities import accelerators, can_emulate
@@ -9,6 +12,8 @@ from otter_agent.errors import ImageError
 from otter_agent.images.bases import base_of_processes, find_base, kinds
 from otter_agent.images.kinds import image_arch, kind_of
 from otter_agent.images.wheelhouse import TORCH_INDEX_VARIABLE, torch_index
+
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize(
@@ -28,11 +33,13 @@ def test_kinds_have_names(arch, accelerator, kind):
 
 def test_the_data_file_has_a_root_for_each_kind():
     assert kinds() == ("cpu-amd64", "cpu-arm64", "cuda", "l4t")
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    lowest = tuple(map(int, needed.removeprefix(">=").split(".")))
     for kind in kinds():
         base = find_base("torch", kind)
         assert base.kind == kind
         assert base.root
-        assert base.python.startswith("3.")
+        assert tuple(map(int, base.python.split("."))) >= lowest, "modules couldn't import net"
     assert find_base("python").kind == kind_of(image_arch())
     assert find_base("python", "cuda").env["NVIDIA_VISIBLE_DEVICES"] == "all"
 
