@@ -29,6 +29,18 @@ def matching(modules: Sequence[str], part: api.MeshStatus) -> list[str] | None:
     return mine or None
 
 
+def things(hosts: Sequence[str], modules: Sequence[str]) -> str:
+    """`host edge, modules asr, vqa, tts and 3 more`; empty: there are none."""
+    return ", ".join(_things("host", hosts) + _things("module", modules))
+
+
+def _things(kind: str, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - 3} more" if names[3:] else ""
+    return [f"{kind}{'s' if names[1:] else ''} {', '.join(names[:3])}{more}"]
+
+
 def told(machine: str, mesh: str | None, text: str, state: str) -> api.Event:
     """An event that this controller makes."""
     return api.Event(

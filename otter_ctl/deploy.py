@@ -27,6 +27,7 @@ from otter_ctl.planning.parts import join, listing, split
 from otter_ctl.planning.placement import able
 from otter_ctl.planning.resolve import plan
 from otter_ctl.planning.tunnels import Wires
+from otter_ctl.planning.unheard import Unheard
 from otter_ctl.planning.uploads import collect, contents
 from otter_ctl.topology import Topology, load
 from otter_ctl.topology.model import LOCAL
@@ -48,6 +49,8 @@ class Prepared:
         parts: Machine -> its part, where the mesh has several or one that isn't this one.
         currents: Machine -> the part that it has now.
         infos: Machine -> what its agent said of it.
+        unheard: Machines that give no answer: what would change there isn't known, so the plan
+            is of the others, and can't be brought.
     """
 
     topology: Topology
@@ -58,6 +61,7 @@ class Prepared:
     parts: Mapping[str, api.MeshSpec] = field(default_factory=dict)
     currents: Mapping[str, api.MeshStatus] = field(default_factory=dict)
     infos: Mapping[str, api.Info] = field(default_factory=dict)
+    unheard: Mapping[str, Unheard] = field(default_factory=dict)
 
     def part(self, machine: str) -> Prepared:
         """What one machine is to be brought."""
@@ -100,6 +104,7 @@ def prepare(
     hosting: Hosting | None = None,
     blobs: Mapping[Upload, Blob] | None = None,
     left: tuple[str, ...] = (),
+    unheard: Mapping[str, Unheard] = MappingProxyType({}),
 ) -> Prepared:
     """Load and plan. Contacts nobody: what is there now is passed in.
 
@@ -115,6 +120,7 @@ def prepare(
         hosting: Where hosts are; None: all here.
         blobs: What the topology would upload, if it has been collected.
         left: Machines that are left out, and may still have a part of the mesh.
+        unheard: Machines that give no answer; `current` is without what they have.
 
     Raises:
         TopologyErrors: The file is wrong.
@@ -126,9 +132,10 @@ def prepare(
     if hosting is None and info is not None:
         overfull(topology, assign(topology, None), here)
     blobs = collect(topology) if blobs is None else blobs
+    before, supposed = current.spec if current else None, [u.part for u in unheard.values()]
     planned = plan(
         topology,
-        current=current.spec if current else None,
+        current=join(filter(None, (before, *supposed))) if any(supposed) else before,
         runtime_default=_runtime_default(info),
         runtimes={name: _runtime_default(one) for name, one in infos.items()},
         reached=None if wires is None else frozenset(infos),
@@ -138,16 +145,17 @@ def prepare(
         able={name: able(one) for name, one in infos.items()} if several else {},
         hosting=hosting,
         infos=infos or here,
-        run=current.spec.run if current else time.strftime("%Y%m%d-%H%M%S"),
+        run=before.run if before else time.strftime("%Y%m%d-%H%M%S"),
     )
     planned = replace(planned, spec=msgspec.structs.replace(planned.spec, left=left))
     if info is not None:
         slow = too_much(topology, info.link_driver, info.cpus)
         planned = replace(planned, warnings=(*planned.warnings, *slow))
-    before, after, parts = current.spec if current else None, planned.spec, {}
+    after, parts = planned.spec, {}
     uploads = contents(blobs)
     if wires is not None:
         parts = split(planned.spec, planned.machines, wires)
+        parts = {name: part for name, part in parts.items() if name not in unheard}
         # As `before` is: what stands in several parts in one order.
         after = join(parts.values(), planned.spec.names)
         if listed := listing(planned.spec, planned.machines):
@@ -156,7 +164,7 @@ def prepare(
     changes = diff(before, after, stopped)
     if {n: p.spec for n, p in found.items()} != parts and not changes and parts and found:
         changes = moved(found, parts)
-    return Prepared(topology, planned, current, changes, uploads, parts, found, infos)
+    return Prepared(topology, planned, current, changes, uploads, parts, found, infos, unheard)
 
 
 def moved(found: Mapping[str, api.MeshStatus], parts: Mapping[str, api.MeshSpec]) -> list[Change]:

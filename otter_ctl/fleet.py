@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from net.errors import OtterError
 from otter_agent import api
 from otter_ctl.client import AgentClient
+from otter_ctl.concerns import things
 from otter_ctl.errors import AgentFault, PartMissing, RemoteError
 from otter_ctl.many import Answers, each, together
 from otter_ctl.system import allow_connections
@@ -75,7 +76,7 @@ class Found:
         """What a machine that gives no answer had, as others tell: `host edge, module asr`."""
         away = self.aways.get(machine)
         hosts, modules = (away.hosts, tuple(away.modules)) if away is not None else ((), ())
-        return ", ".join(_named("host", hosts) + _named("module", modules)) or "nothing is known"
+        return things(hosts, modules) or "nothing is known"
 
     @property
     def why(self) -> dict[str, str]:
@@ -327,14 +328,6 @@ class Places:
             if name != LOCAL:
                 left = f"; it was left out of mesh {mesh}, and may still have a part of it"
                 self.on_trouble(name, f"{error}{left if name in found.left else ''}")
-
-
-def _named(kind: str, names: Sequence[str]) -> list[str]:
-    """`hosts a, b and 3 more`, if there are any."""
-    if not names:
-        return []
-    more = f" and {len(names) - 3} more" if names[3:] else ""
-    return [f"{kind}{'s' if names[1:] else ''} {', '.join(names[:3])}{more}"]
 
 
 def _one_mesh(mesh: str, found: Found) -> None:

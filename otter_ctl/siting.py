@@ -30,6 +30,7 @@ from otter_ctl.planning.hosting import Grounds, Hosting, candidates, choices
 from otter_ctl.planning.model import Blob, Upload
 from otter_ctl.planning.parts import join, kept_clock, kept_opens, kept_tunnels, kept_underlay
 from otter_ctl.planning.tunnels import Measuring, Pair, Wires, unjoinable
+from otter_ctl.planning.unheard import NOWHERE, Unheard, address_of, kept_there, supposed_part
 from otter_ctl.planning.uploads import collect
 from otter_ctl.sounding import sounded
 from otter_ctl.spread import Fleet
@@ -53,6 +54,8 @@ class Site:
         wires: What the machines are to each other.
         blobs: What would be uploaded, where that had to be known; None: nobody has looked.
         left: Machines that are left out, and may still have a part of it.
+        unheard: Machines that give no answer and have a part of it, or should.
+        topology: With what is there kept there.
     """
 
     hosting: Hosting
@@ -62,6 +65,8 @@ class Site:
     warnings: tuple[str, ...] = ()
     blobs: Mapping[Upload, Blob] | None = None
     left: tuple[str, ...] = ()
+    unheard: Mapping[str, Unheard] = field(default_factory=dict)
+    topology: Topology | None = None
 
     @property
     def machines(self) -> Mapping[str, str]:
@@ -73,6 +78,11 @@ class Site:
         """The machines that it is to be on."""
         return sorted(set(self.machines.values()))
 
+    @property
+    def heard(self) -> list[str]:
+        """Those of them that answer."""
+        return [name for name in self.names if name not in self.unheard]
+
 
 async def survey(
     fleet: Fleet,
@@ -81,6 +91,7 @@ async def survey(
     *,
     measure: Measuring = "not",
     without: Collection[str] = (),
+    partly: bool = False,
 ) -> Site:
     """Ask all machines that hosts may be on, and those that they are on; place the hosts.
 
@@ -91,47 +102,100 @@ async def survey(
         measure: What the network between machines carries: of those of which it isn't known yet,
             or of all; it takes some megabytes.
         without: Machines that are left out; that they give no answer is no matter.
+        partly: For a plan that is shown and not brought: it is made for those that answer, as if
+            what is on the others stayed as it is there.
 
     Raises:
-        OtterError: Not all of them answer that must: nothing is planned on half of what is known.
+        OtterError: Not all of them answer that must: nothing is decided on half of what is known.
     """
     may = candidates(topology)
-    infos, silent = await _asked(fleet, may, facts)
+    infos, silent, lacking = await _asked(fleet, may, facts)
+    if lacking and not (partly and infos):
+        raise together(lacking)
     there = [name for name in infos if name != LOCAL or facts is None]
     there += [name for name in without if name not in there]  # perhaps all of it is there
     found = await fleet.places.look(topology.name, there) if there else Found()
     lost = {n: e for n, e in found.lost.items() if not isinstance(e, PartMissing)}  # it gets one
-    if needed := {n: _last_known(n, e, found) for n, e in lost.items() if n not in without}:
+    lost = lacking | lost
+    needed = {n: _last_known(n, e, found) for n, e in lost.items() if n not in without}
+    if needed and not (partly and found.parts.keys() | infos.keys() - needed.keys()):
+        raise together(needed)
+    unheard = {n: _unheard(n, error, lost[n], found, fleet) for n, error in needed.items()}
+    topology = kept_there(topology, unheard.values())
+    site = await _sited(fleet, topology, found, _Told(infos, silent, unheard))
+    if not site.heard:
         raise together(needed)
     had = {name for name in lost if name in found.aways or not found.parts}
-    gone = tuple(sorted({*had, *found.absent}))
-    current = {host.name: n for n, part in found.parts.items() for host in part.spec.hosts}
+    gone = tuple(sorted({*had, *found.absent} - unheard.keys()))
+    left = tuple(f"machine {n} is left out: {why}" for n, why in sorted(silent.items()))
+    site = replace(site, left=gone, warnings=left)
+    return await _wired(fleet, site, measure) if site.names[1:] else site
+
+
+@dataclass(slots=True)
+class _Told:
+    """What machines said: of themselves; or nothing, and why; of whom that matters apart."""
+
+    infos: dict[str, api.Info]
+    silent: dict[str, str]
+    unheard: dict[str, Unheard]
+
+    def __post_init__(self) -> None:
+        for name in self.unheard:
+            self.infos.pop(name, None)  # it was lost in between
+            self.silent.pop(name, None)
+
+
+async def _sited(fleet: Fleet, topology: Topology, found: Found, told: _Told) -> Site:
+    """Hosts on machines, as far as machines answer."""
+    may, infos = candidates(topology), told.infos
+    parts = [part.spec for part in found.parts.values()]
+    parts += [one.part for one in told.unheard.values() if one.part is not None]
     blobs = await asyncio.to_thread(collect, topology) if _placed(topology, may) else None
     near, deaf = await _distances(fleet, infos) if choices(may) else ({}, frozenset[Pair]())
     grounds = Grounds(
         infos,
-        silent,
+        told.silent | {name: one.why for name, one in told.unheard.items()},
         near | {pair: DEAF_S for pair in deaf if pair[::-1] in deaf},
-        current,
+        {host.name: n for n, part in found.parts.items() for host in part.spec.hosts},
         await _images(fleet, topology, infos, blobs) if blobs is not None else NO_IMAGES,
         _barred(infos, deaf) if choices(may) else None,
     )
-    specs = [part.spec for part in found.parts.values()]
-    hosting = arrange(topology, grounds, join(specs) if specs else None)
-    hosting = replace(hosting, images=grounds.images)
-    machines = hosting.machines
+    hosting = arrange(topology, grounds, join(parts) if parts else None)
+    hosting = replace(hosting, images=grounds.images, ways_s=near)
     for host in topology.hosts:
-        _fits(host, machines[host.name], infos[machines[host.name]])
-    left = tuple(f"machine {n} is left out: {why}" for n, why in sorted(silent.items()))
-    names = sorted(set(machines.values()))
-    if not names[1:]:
-        return Site(hosting, infos, found, warnings=left, blobs=blobs, left=gone)
-    wires = await _wires(fleet, names, infos, found)
-    wires, warnings = await sounded(fleet, wires, _ways(topology, machines), measure)
-    near |= {pair: underlay.delay_s for pair, underlay in wires.underlay.items()}
+        if (machine := hosting.machines[host.name]) in infos:
+            _fits(host, machine, infos[machine])
+    return Site(hosting, infos, found, blobs=blobs, unheard=told.unheard, topology=topology)
+
+
+async def _wired(fleet: Fleet, site: Site, measure: Measuring) -> Site:
+    """The same, with what its machines are to each other."""
+    topology, machines = site.topology, site.machines
+    assert topology is not None
+    wires = await _wires(fleet, site)
+    ways = [way for way in _ways(topology, machines) if not site.unheard.keys() & {*way[2]}]
+    wires, warnings = await sounded(fleet, wires, ways, measure)
+    between = {pair: underlay.delay_s for pair, underlay in wires.underlay.items()}
     rates = {pair: one.rate_bps for pair, one in wires.underlay.items() if one.rate_bps}
-    hosting = replace(hosting, ways_s=near, ways_bps=rates)
-    return Site(hosting, infos, found, wires, (*warnings, *left), blobs, gone)
+    ways_s = {**site.hosting.ways_s, **between}
+    hosting = replace(site.hosting, ways_s=ways_s, ways_bps=rates)
+    return replace(site, hosting=hosting, wires=wires, warnings=(*warnings, *site.warnings))
+
+
+def _unheard(name: str, error: OtterError, lost: OtterError, found: Found, fleet: Fleet) -> Unheard:
+    """A machine that gives no answer, with what the others know of it."""
+    away, parts = found.aways.get(name), {n: part.spec for n, part in found.parts.items()}
+    part, address = None, ""
+    if away is not None and parts:
+        known = next(iter(parts.values()))
+        names = found.directory.names if found.directory is not None else known.names
+        part = supposed_part(away, known, names)
+        address = address_of(name, away.hosts, parts)
+    machine = fleet.agents.machines.get(name)
+    written = (machine.data or "") if machine is not None else ""
+    address = address or (written if _is_address(written) else NOWHERE)
+    return Unheard(name, error, lost.message.removeprefix(f"{name}: "), part, address)
 
 
 def _last_known(name: str, error: OtterError, found: Found) -> OtterError:
@@ -144,8 +208,12 @@ def _last_known(name: str, error: OtterError, found: Found) -> OtterError:
 
 async def _asked(
     fleet: Fleet, may: Mapping[str, tuple[str, ...]], facts: api.Info | None
-) -> tuple[dict[str, api.Info], dict[str, str]]:
-    """What the machines say that hosts may be on; and why some don't, without which it can go."""
+) -> tuple[dict[str, api.Info], dict[str, str], dict[str, OtterError]]:
+    """What the machines say that hosts may be on.
+
+    Returns:
+        What they say; why some don't, without which it can go; why others don't.
+    """
     names = sorted({name for machines in may.values() for name in machines})
     needed = {machines[0] for machines in may.values() if len(machines) == 1}
     agents = await fleet.agents.of(names)
@@ -158,10 +226,9 @@ async def _asked(
     for name, info in infos.items():
         _same_version(name, info)
     lacking = {name: error for name, error in answers.failed.items() if name in needed}
-    if lacking:
-        raise together(lacking)
-    silent = {n: error.message.removeprefix(f"{n}: ") for n, error in answers.failed.items()}
-    return infos, silent
+    failed = {name: error for name, error in answers.failed.items() if name not in needed}
+    silent = {n: error.message.removeprefix(f"{n}: ") for n, error in failed.items()}
+    return infos, silent, lacking
 
 
 def _placed(topology: Topology, may: Mapping[str, tuple[str, ...]]) -> bool:
@@ -261,27 +328,30 @@ def _same_version(name: str, info: api.Info) -> None:
         raise RemoteError(name, text, hint=hint)
 
 
-async def _wires(
-    fleet: Fleet, names: list[str], infos: Mapping[str, api.Info], found: Found
-) -> Wires:
+async def _wires(fleet: Fleet, site: Site) -> Wires:
+    names, infos = site.heard, site.infos
     reached = {name: m for name, m in fleet.agents.machines.items() if name in names}
     answers = await each(reached, lambda name, m: _address(fleet, m, infos[name]))
     addresses = answers.all()
+    beyond = {name: one.address for name, one in site.unheard.items()}
     if LOCAL in names and LOCAL not in addresses:
-        addresses[LOCAL] = _towards(next(iter(addresses.values())), infos[LOCAL])
+        others = [a for a in {**addresses, **beyond}.values() if a != NOWHERE]
+        own = [network.address for network in infos[LOCAL].networks]
+        addresses[LOCAL] = _towards(others[0], infos[LOCAL]) if others else (*own, NOWHERE)[0]
     mtu = min(_network(infos[name], addresses[name], name).mtu for name in names)
-    parts = {name: part.spec for name, part in found.parts.items()}
+    parts = {name: part.spec for name, part in site.found.parts.items()}
+    kept_mtu = min((p.mtu + api.TUNNEL_BYTES for p in parts.values() if p.away), default=0)
     return Wires(
-        addresses,
+        addresses | beyond,
         secrets.token_hex(16),
-        mtu,
+        min(mtu, kept_mtu or mtu) if beyond else mtu,  # what isn't known now was so before
         kept_tunnels(parts, addresses),
-        min((p.mtu + api.TUNNEL_BYTES for p in parts.values() if p.away), default=0),
+        kept_mtu,
         no_vxlan={name: infos[name].tunnels for name in names},
         no_udp={name: infos[name].udp_tunnels for name in names},
         ports={name: infos[name].udp_port for name in names},
         kept_opens=kept_opens(parts),
-        underlay=kept_underlay(parts, addresses),
+        underlay=kept_underlay(parts, addresses | beyond),
         clock=kept_clock(parts),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -22,6 +23,7 @@ from otter_ctl.cli.links import by_hand, network
 from otter_ctl.cli.preparing import located, machines_of, prepared_for, reaching, refusals
 from otter_ctl.cli.reasons import placed_lines, reasons_document, show_reasons
 from otter_ctl.cli.words import causes
+from otter_ctl.concerns import things
 from otter_ctl.deploy import Prepared, prepare, with_secrets
 from otter_ctl.errors import AgentFault
 from otter_ctl.planning.describe import quantity_text
@@ -83,7 +85,8 @@ def command(
 ) -> int:
     """Show what apply would change, field by field. Changes nothing and starts nothing.
 
-    Exits with 1 if apply would be refused.
+    Exits with 1 if apply would be refused. So it does where a machine gives no answer: the plan
+    is of the others then, with what was last known of that one.
     """
     try:
         prepared, refused = run(_prepare(session, file, overrides, without))
@@ -109,6 +112,10 @@ def command(
             click.secho(f"warning: {fault.problem.message}", fg="yellow", err=True)
         else:
             click.secho(f"apply will be refused: {fault}", fg="red", err=True)
+    if prepared.unheard:
+        from otter_ctl.many import together
+
+        raise together({name: one.error for name, one in prepared.unheard.items()})
     if any(fault.code not in (DEGRADED, NOWHERE) for fault in refused):
         return EXIT_FAILED
     return EXIT_CHANGES if detailed_exitcode and prepared.changes else 0
@@ -136,7 +143,9 @@ async def _planned(
         prepared = prepare(file, overrides, None, facts, topology=topology)
         return prepared, without_agent(prepared.plan.spec, facts)
     async with reaching(session, written, without=without) as client:
-        prepared = await prepared_for(session, client, file, overrides, topology, without=without)
+        prepared = await prepared_for(
+            session, client, file, overrides, topology, without=without, partly=True
+        )
         if not prepared.parts and not session.agent.answers():
             return prepared, without_agent(prepared.plan.spec, session.agent.facts())
         refused = await refusals(client, prepared)
@@ -204,9 +213,12 @@ def show(prepared: Prepared) -> None:
     for line in (*placed_lines(prepared.plan), *prepared.plan.speeds):
         click.echo(line)
     if not prepared.changes:
-        click.echo(f"mesh {spec.name}: nothing to change")
+        where = " on the machines that answer" if prepared.unheard else ""
+        click.echo(f"mesh {spec.name}: nothing to change{where}")
+        _show_unheard(prepared)
         return
     click.echo(f"mesh {spec.name}:")
+    _show_unheard(prepared)
     _show_tunnels(prepared)
     # At once: a call for each of 100,000 lines takes a second.
     click.echo("\n".join(line for change in prepared.changes for line in _change_lines(change)))
@@ -220,6 +232,46 @@ def show(prepared: Prepared) -> None:
     ended = [c.name for c in prepared.changes if c.restart and c.name in running]
     if running:
         click.echo(f"of {len(running)} running modules {len(ended)} will be restarted")
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A machine that gives no answer, so that nobody knows what would change there.
+
+    Attributes:
+        hosts: Those that it had, as the others tell.
+        asked_hosts: Those that it shall have.
+    """
+
+    machine: str
+    why: str
+    hosts: tuple[str, ...]
+    modules: tuple[str, ...]
+    asked_hosts: tuple[str, ...]
+    asked_modules: tuple[str, ...]
+
+
+def unknown(prepared: Prepared) -> Iterator[Unknown]:
+    """What is known of machines that give no answer."""
+    plan = prepared.plan
+    for name, one in sorted(prepared.unheard.items()):
+        asked = tuple(host for host, machine in plan.machines.items() if machine == name)
+        yield Unknown(
+            machine=name,
+            why=one.why,
+            hosts=tuple(host.name for host in one.part.hosts) if one.part else (),
+            modules=tuple(module.name for module in one.part.modules) if one.part else (),
+            asked_hosts=asked,
+            asked_modules=tuple(m.name for m in plan.spec.modules if m.host in asked),
+        )
+
+
+def _show_unheard(prepared: Prepared) -> None:
+    for one in unknown(prepared):
+        text = f"  ? machine {one.machine} gives no answer: what would change there isn't known"
+        click.secho(text, fg="yellow")
+        click.echo(f"      last known there: {things(one.hosts, one.modules) or 'nothing'}")
+        click.echo(f"      asked of it: {things(one.asked_hosts, one.asked_modules) or 'nothing'}")
 
 
 def tunnels(prepared: Prepared) -> list[tuple[str, str, api.Tunnel]]:
@@ -294,6 +346,7 @@ def _document(prepared: Prepared) -> dict[str, object]:
             }
             for name, machine, tunnel in tunnels(prepared)
         ],
+        "unknown": list(unknown(prepared)),
     }
 
 

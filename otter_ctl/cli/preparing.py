@@ -73,10 +73,12 @@ async def prepared_for(
     topology: Topology,
     measure: Measuring = "not",
     without: Sequence[str] = (),
+    *,
+    partly: bool = False,
 ) -> Prepared:
     """What is to be changed, on one machine or several. Changes nothing.
 
-    `measure`, `without`: as of `siting.survey`; `topology` lacks the latter by now.
+    `measure`, `without`, `partly`: as of `siting.survey`; `topology` lacks the second by now.
 
     Raises:
         OtterError: It can't be planned, or machines that it names don't answer.
@@ -86,7 +88,7 @@ async def prepared_for(
             known = ", ".join(fleet.agents.machines) or "none"
             why = "neither the topology nor the site file knows such a machine"
             raise PlanError(f"--without {name}", why, hint=f"there are: {known}")
-    site = await _surveyed(session, fleet, topology, measure, without)
+    site = await _surveyed(session, fleet, topology, measure, without, partly=partly)
     if site is None or _is_here(fleet, site):
         # No other machine has to answer for what is here alone.
         here = await fleet.agents.get(LOCAL)
@@ -107,19 +109,20 @@ async def prepared_for(
         return _warned(prepared, site.warnings) if site is not None else prepared
     from otter_ctl.merging import merged
 
-    parts = site.found.parts
+    parts, lost = site.found.parts, {name: one.why for name, one in site.unheard.items()}
     prepared = prepare(
         file,
         overrides,
-        merged(parts, {}, site.found.directory) if parts else None,
-        site.infos[LOCAL if LOCAL in site.names else site.names[0]],
+        merged(parts, lost, site.found.directory) if parts else None,
+        site.infos[LOCAL if LOCAL in site.heard else site.heard[0]],
         hosting=site.hosting,
-        topology=topology,
+        topology=site.topology,
         infos=site.infos,
         found=parts,
         wires=site.wires,
         blobs=site.blobs,
         left=site.left,
+        unheard=site.unheard,
     )
     return _warned(prepared, site.warnings)
 
@@ -133,7 +136,7 @@ def _is_here(fleet: Fleet, site: Site) -> bool:
     """Whether all of a mesh is, and was, on this machine."""
     found = site.found
     alone = site.names == [LOCAL] and set(found.parts) <= {LOCAL}
-    alone = alone and not (site.left or found.left or found.stale)
+    alone = alone and not (site.left or site.unheard or found.left or found.stale)
     return alone and LOCAL not in fleet.agents.machines
 
 
@@ -143,6 +146,8 @@ async def _surveyed(
     topology: Topology,
     measure: Measuring,
     without: Sequence[str],
+    *,
+    partly: bool,
 ) -> Site | None:
     """What is known of the machines; None: there are no others than this one."""
     if fleet.is_alone:
@@ -152,7 +157,7 @@ async def _surveyed(
     facts = None
     if LOCAL in machines_of(topology) and not session.agent.answers():
         facts = await asyncio.to_thread(session.agent.facts)
-    return await survey(fleet, topology, facts, measure=measure, without=without)
+    return await survey(fleet, topology, facts, measure=measure, without=without, partly=partly)
 
 
 async def check_all(fleet: Fleet, prepared: Prepared) -> None:

@@ -57,8 +57,8 @@ def allocate(
     return Addresses(blocks, modules)
 
 
-def _needed(modules: int) -> int:
-    """The smallest block size that holds so many modules."""
+def needed(modules: int) -> int:
+    """The smallest size of a block that holds so many modules."""
     return max(UNIT, 1 << (modules + _RESERVED - 1).bit_length())
 
 
@@ -72,7 +72,7 @@ def _kept_blocks(
     return {
         h: b
         for h, b in blocks.items()
-        if b.size >= _needed(len(placed[h])) and pool.base <= b.base < pool.base + pool.size
+        if b.size >= needed(len(placed[h])) and pool.base <= b.base < pool.base + pool.size
     }
 
 
@@ -86,7 +86,7 @@ def _with_new_blocks(
     cursors: dict[int, int] = {}
     blocks = {}
     for host, modules in placed.items():
-        blocks[host] = kept.get(host) or _free(_needed(len(modules)), used, cursors, pool)
+        blocks[host] = kept.get(host) or _free(needed(len(modules)), used, cursors, pool)
     return blocks
 
 

@@ -130,6 +130,43 @@ def test_what_may_be_elsewhere_goes_on_elsewhere(world):
     assert "left out" not in world.run("status").stderr
 
 
+def test_a_plan_shows_the_others_and_an_apply_decides_nothing(world):
+    world.run("apply", "mesh.toml")
+    changed = ("--set", "modules.m.env.COLOUR=red")
+    with world.cut("fake2"):
+        planned = world.run("plan", "mesh.toml", code=1)
+        assert "mesh left: nothing to change on the machines that answer" in planned.stdout
+        assert "? machine fake2 gives no answer" in planned.stdout
+        assert "last known there: host free, module m-free" in planned.stdout
+        assert "asked of it: host free, module m-free" in planned.stdout
+
+        planned = world.run("plan", "mesh.toml", *changed, "--json", "--detailed-exitcode", code=1)
+        document = json.loads(planned.stdout)
+        assert [change["name"] for change in document["changes"]] == ["m-desk"]
+        (unknown,) = document["unknown"]
+        assert (unknown["machine"], unknown["hosts"]) == ("fake2", ["free"])
+        assert document["machines"] == {"desk": "fake1", "free": "fake2"}
+        assert "--without fake2" in planned.stderr
+
+        world.run("apply", "mesh.toml", *changed, code=1)
+    with world.cut("fake1"):  # where a host has to be, and all that is known is on another
+        planned = world.run("plan", "mesh.toml", code=1)
+        assert "last known there: host desk, module m-desk" in planned.stdout
+        assert "- " not in planned.stdout
+    planned = json.loads(world.run("plan", "mesh.toml", *changed, "--json").stdout)
+    assert [change["name"] for change in planned["changes"]] == ["m-desk", "m-free"]
+
+
+def test_a_plan_of_a_mesh_that_isnt_there_shows_what_can_be_made(world):
+    with world.cut("fake1"):
+        planned = world.run("plan", "mesh.toml", code=1)
+        assert "+ host free" in planned.stdout
+        assert "+ host desk" not in planned.stdout
+        assert "asked of it: host desk, module m-desk" in planned.stdout
+        world.run("apply", "mesh.toml", code=1)
+    assert [world.parts(f"fake{n}") for n in (1, 2, 3)] == [[], [], []]
+
+
 def test_one_that_answers_is_emptied_and_what_was_left_is_destroyed_with_the_mesh(world):
     world.run("apply", "mesh.toml")
     world.run("apply", "mesh.toml", "--without", "fake2")
