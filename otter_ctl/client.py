@@ -1,128 +1,33 @@
-"""Talks to one agent: its HTTP API over a Unix socket, as typed calls.
+"""What one agent can be asked about machine and meshes: its API, as typed calls.
 
-Errors are `AgentFault` (the agent refused), `AgentUnreachable` (nobody answers).
-Must not know: topology, how output looks, how an agent is started.
+Must not know: HTTP (`api_client.py`), topology, how output looks, how an agent is started.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import msgspec
-
 from otter_agent import api
-from otter_ctl.connection import Body, Open, limit, unix
-from otter_ctl.errors import AgentFault, AgentUnreachable, RemoteError
-from otter_ctl.http import ANSWER_S, CONNECT_S, HttpClient, Response
+from otter_ctl.api_client import ApiClient
+from otter_ctl.errors import AgentFault, RemoteError
+from otter_ctl.http import ANSWER_S
 from otter_ctl.meshes import Meshes
 
 if TYPE_CHECKING:
     from otter_ctl.duplex import Duplex
 
-T = TypeVar("T")
-_HOST = "agent"
 
-
-class AgentClient(Meshes):
-    """One agent: its part of meshes, and what only it can say; use with `async with`.
-
-    Args:
-        socket: Its Unix socket.
-        machine: How to call it in errors.
-        open_: Makes the connections to it; None: by the socket, on this machine.
-        force: Act on meshes of others as well, and on ones that have changed (`--force`).
-        connect_s: How long a connection may take.
-    """
-
-    def __init__(
-        self,
-        socket: Path,
-        machine: str = "local",
-        open_: Open | None = None,
-        *,
-        force: bool = False,
-        connect_s: float = CONNECT_S,
-    ) -> None:
-        self.socket = socket
-        self.machine = machine
-        self.force = force
-        self.holder = ""
-        """Whose turn to change meshes it is: see `lease`."""
-        self._http = HttpClient(open_ or unix(socket), self._unreachable, _HOST, connect_s)
-
-    async def __aenter__(self) -> AgentClient:
-        return self
-
-    async def __aexit__(self, *raised: object) -> None:
-        self._http.close()
-
-    @contextlib.asynccontextmanager
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Sequence[tuple[str, str]] = (),
-        body: Body = b"",
-        answer_s: float | None = ANSWER_S,
-    ) -> AsyncIterator[Response]:
-        async with self._http.request(
-            method, path, query=[*query, *self._always()], body=body, answer_s=answer_s
-        ) as response:
-            if response.status >= 400:
-                raise self._fault(response.reason, await response.read())
-            yield response
-
-    def _always(self) -> list[tuple[str, str]]:
-        said = {"force": "1" if self.force else "", "lease": self.holder}
-        return [(name, value) for name, value in said.items() if value]
-
-    def _unreachable(self, why: str) -> AgentUnreachable:
-        return AgentUnreachable(self.machine, str(self.socket), why)
-
-    def _fault(self, reason: str, body: bytes) -> AgentFault:
-        try:
-            problem = api.decode(body, api.Problem)
-        except msgspec.DecodeError:
-            text = body[:200].decode(errors="replace") or reason or "no reason given"
-            problem = api.Problem(code="failed", message=text)
-        return AgentFault(self.machine, problem)
-
-    def _decoded(self, data: bytes, kind: type[T]) -> T:
-        try:
-            return api.decode(data, kind)
-        except msgspec.DecodeError as error:
-            hint = "are otterctl and otter-agent of the same version? see `otterctl doctor`"
-            why = f"answer not understood: {error}"
-            problem = api.Problem(code="version", message=why, hint=hint)
-            raise AgentFault(self.machine, problem) from error
-
-    async def _get(
-        self,
-        path: str,
-        kind: type[T],
-        method: str = "GET",
-        *,
-        query: Sequence[tuple[str, str]] = (),
-        body: Body = b"",
-        answer_s: float | None = ANSWER_S,
-    ) -> T:
-        async with self._request(method, path, query=query, body=body, answer_s=answer_s) as got:
-            return self._decoded(await got.read(), kind)
-
-    async def _lines(self, response: Response, kind: type[T]) -> AsyncIterator[T]:
-        async for line in response.lines():
-            yield self._decoded(line, kind)
+class AgentClient(ApiClient, Meshes):
+    """One agent: its part of meshes, and what only it can say; use with `async with`."""
 
     # --- calls -------------------------------------------------------------------------------
 
     async def info(self) -> api.Info:
         """Facts about the agent and its machine."""
-        return await self._get("/v1/info", api.Info)
+        return await self.ask("/v1/info", api.Info)
 
     async def infos(self, mesh: str) -> list[api.Info]:
         """The same of each machine that a mesh is on."""
@@ -135,15 +40,15 @@ class AgentClient(Meshes):
         if machine is not None and machine != self.machine:
             raise RemoteError(machine, "no site file knows such a machine", hint="otterctl gpu ls")
         path, verb = ("/v1/gpus/verify", "POST") if verify else ("/v1/gpus", "GET")
-        return {self.machine: await self._get(path, api.GpuState, verb)}
+        return {self.machine: await self.ask(path, api.GpuState, verb)}
 
     async def meshes(self) -> list[api.MeshSummary]:
         """All meshes there."""
-        return await self._get("/v1/meshes", list[api.MeshSummary])
+        return await self.ask("/v1/meshes", list[api.MeshSummary])
 
     async def mesh(self, name: str) -> api.MeshStatus:
         """One mesh. Raises `AgentFault` with code `not-found`."""
-        return await self._get(_mesh(name), api.MeshStatus)
+        return await self.ask(_mesh(name), api.MeshStatus)
 
     async def status(self, name: str) -> api.MeshStatus:
         """The same, with what takes a little longer to find out: clocks of several machines."""
@@ -168,31 +73,32 @@ class AgentClient(Meshes):
         body = api.encode(spec)
         query = [] if generation is None else [("generation", str(generation))]
         try:
-            return await self._get(path, api.MeshStatus, "PUT", query=query, body=body)
+            return await self.ask(path, api.MeshStatus, "PUT", query=query, body=body)
         except AgentFault as fault:
             if fault.code != "missing-blobs" or not uploads.keys() >= set(fault.problem.missing):
                 raise
             for digest in fault.problem.missing:
-                async with self._request("PUT", f"/v1/blobs/{digest}", body=uploads[digest]()):
+                async with self.request("PUT", f"/v1/blobs/{digest}", body=uploads[digest]()):
                     pass
-        return await self._get(path, api.MeshStatus, "PUT", query=query, body=body)
+        return await self.ask(path, api.MeshStatus, "PUT", query=query, body=body)
 
     async def directory(self, mesh: str) -> api.Directory:
         """What all parts of a mesh on many machines say alike."""
-        return await self._get(_mesh(mesh, "directory"), api.Directory)
+        return await self.ask(_mesh(mesh, "directory"), api.Directory)
 
     async def upload(self, some: Iterable[str], uploads: Mapping[str, Callable[[], bytes]]) -> None:
         """Bring what the agent lacks of some uploads, by their digests."""
-        await self._bring({d: uploads[d] for d in sorted(some) if d in uploads})
+        await self.bring({d: uploads[d] for d in sorted(some) if d in uploads})
 
-    async def _bring(self, uploads: Mapping[str, Callable[[], bytes]]) -> None:
+    async def bring(self, uploads: Mapping[str, Callable[[], bytes]]) -> None:
+        """Bring what the agent lacks of these."""
         for digest, content in uploads.items():
             path = f"/v1/blobs/{digest}"
             try:
-                async with self._request("HEAD", path):
+                async with self.request("HEAD", path):
                     pass
             except AgentFault:
-                async with self._request("PUT", path, body=content()):
+                async with self.request("PUT", path, body=content()):
                     pass
 
     async def lease(self, mesh: str, lease: api.Lease) -> None:
@@ -201,50 +107,50 @@ class AgentClient(Meshes):
         Raises:
             AgentFault: `locked`: somebody else has it.
         """
-        await self._get(_mesh(mesh, "lease"), api.Lease, "PUT", body=api.encode(lease))
+        await self.ask(_mesh(mesh, "lease"), api.Lease, "PUT", body=api.encode(lease))
         self.holder = lease.holder if lease.for_s else ""
 
     async def reach(self, local: str, remote: str, mtu: int) -> api.Reach:
         """How the machine reaches another one's address for data."""
         query = [("from", local), ("to", remote), ("mtu", str(mtu))]
-        return await self._get("/v1/reach", api.Reach, query=query)
+        return await self.ask("/v1/reach", api.Reach, query=query)
 
     async def underlay(self, asked: api.Probing) -> api.Measured:
         """Have the machine measure the network to another, or answer one that does."""
-        return await self._get("/v1/underlay", api.Measured, "POST", body=api.encode(asked))
+        return await self.ask("/v1/underlay", api.Measured, "POST", body=api.encode(asked))
 
     async def clock(self) -> api.ClockReading:
         """What the machine's clocks say."""
-        return await self._get("/v1/clock", api.ClockReading)
+        return await self.ask("/v1/clock", api.ClockReading)
 
     async def check_mesh(self, spec: api.MeshSpec) -> tuple[api.Problem, ...]:
         """Why the agent would refuse `spec`: room, mounts, ports; changes nothing."""
         path = _mesh(spec.name, "check")
-        return await self._get(path, tuple[api.Problem, ...], "POST", body=api.encode(spec))
+        return await self.ask(path, tuple[api.Problem, ...], "POST", body=api.encode(spec))
 
     async def put_secrets(self, mesh: str, values: Mapping[str, str]) -> api.MeshStatus:
         """Send the values of a mesh's secrets; modules that run with others start anew."""
         body = api.encode(dict(values))
-        return await self._get(_mesh(mesh, "secrets"), api.MeshStatus, "PUT", body=body)
+        return await self.ask(_mesh(mesh, "secrets"), api.MeshStatus, "PUT", body=body)
 
     async def check_secrets(self, mesh: str, values: Mapping[str, str]) -> dict[str, list[str]]:
         """Modules -> those of their secrets that they run with other values of; changes nothing."""
         body = api.encode(dict(values))
-        return await self._get(
+        return await self.ask(
             _mesh(mesh, "secrets", "check"), dict[str, list[str]], "POST", body=body
         )
 
     async def modules(self, mesh: str) -> list[api.ModuleStatus]:
         """The modules of a mesh. Raises `AgentFault` with code `not-found`."""
-        return await self._get(_mesh(mesh, "modules"), list[api.ModuleStatus])
+        return await self.ask(_mesh(mesh, "modules"), list[api.ModuleStatus])
 
     async def order(self, mesh: str, module: str, order: api.Order) -> api.ModuleStatus:
         """Ask for a module to be started, stopped or restarted; its state right after that."""
-        return await self._get(_mesh(mesh, "modules", module, order), api.ModuleStatus, "POST")
+        return await self.ask(_mesh(mesh, "modules", module, order), api.ModuleStatus, "POST")
 
     async def links(self, mesh: str) -> list[api.LinkStatus]:
         """The directions of a mesh's links. Raises `AgentFault` with code `not-found`."""
-        return await self._get(_mesh(mesh, "links"), list[api.LinkStatus])
+        return await self.ask(_mesh(mesh, "links"), list[api.LinkStatus])
 
     async def shape(
         self, mesh: str, changes: Sequence[api.LinkChange], *, check: bool = False
@@ -257,29 +163,29 @@ class AgentClient(Meshes):
             AgentFault: `not-found`, `bad-request`, `unsupported-link`: nothing was changed.
         """
         path = _mesh(mesh, "links") + "?check=1" * check
-        return await self._get(path, list[api.LinkStatus], "PATCH", body=api.encode(list(changes)))
+        return await self.ask(path, list[api.LinkStatus], "PATCH", body=api.encode(list(changes)))
 
     async def budgets(self, mesh: str) -> list[api.BudgetStatus]:
         """The hosts, then the modules of a mesh. Raises `AgentFault` with code `not-found`."""
-        return await self._get(_mesh(mesh, "budgets"), list[api.BudgetStatus])
+        return await self.ask(_mesh(mesh, "budgets"), list[api.BudgetStatus])
 
     async def usage(self, mesh: str) -> list[api.Usage]:
         """What the hosts and the modules that run use."""
-        return await self._get(_mesh(mesh, "usage"), list[api.Usage])
+        return await self.ask(_mesh(mesh, "usage"), list[api.Usage])
 
     async def shape_budgets(
         self, mesh: str, changes: Sequence[api.BudgetChange], *, check: bool = False
     ) -> list[api.BudgetStatus]:
         """Change hosts and modules by hand, as `shape`. Raises `AgentFault`, also `overcommit`."""
         path, body = _mesh(mesh, "budgets") + "?check=1" * check, api.encode(list(changes))
-        return await self._get(path, list[api.BudgetStatus], "PATCH", body=body)
+        return await self.ask(path, list[api.BudgetStatus], "PATCH", body=body)
 
     async def timeline(
         self, mesh: str, *, last: int = 20, following: int = 20
     ) -> api.TimelineStatus:
         """Where a mesh's timeline stands, with the last and the next changes."""
         query = [("last", str(last)), ("next", str(following))]
-        return await self._get(_mesh(mesh, "timeline"), api.TimelineStatus, query=query)
+        return await self.ask(_mesh(mesh, "timeline"), api.TimelineStatus, query=query)
 
     async def order_timeline(
         self, mesh: str, order: api.TimelineOrder, at: float | None = None
@@ -291,14 +197,13 @@ class AgentClient(Meshes):
         """
         query = [] if at is None else [("at", repr(at))]
         where = _mesh(mesh, "timeline", order)
-        return await self._get(where, api.TimelineStatus, "POST", query=query)
+        return await self.ask(where, api.TimelineStatus, "POST", query=query)
 
     async def timeline_changes(self, mesh: str) -> AsyncIterator[bytes]:
         """CSV of all that it requested, and when that was in force; nothing: nothing yet."""
         path = _mesh(mesh, "timeline", "changes")
-        async with self._request("GET", path) as response:
-            async for chunk in response.chunks():
-                yield chunk
+        async for chunk in self.chunks(path, answer_s=ANSWER_S):
+            yield chunk
 
     async def put_source(
         self,
@@ -312,23 +217,23 @@ class AgentClient(Meshes):
         Raises:
             AgentFault: `changed`: the module isn't as `change.before` says any more.
         """
-        await self._bring(uploads)
+        await self.bring(uploads)
         path = _mesh(mesh, "modules", module, "source")
-        return await self._get(path, api.ModuleStatus, "PUT", body=api.encode(change))
+        return await self.ask(path, api.ModuleStatus, "PUT", body=api.encode(change))
 
     async def destroy(self, name: str) -> None:
         """Ask for removal; follow `events` until `destroyed`."""
-        async with self._request("DELETE", _mesh(name)):
+        async with self.request("DELETE", _mesh(name)):
             pass
 
     async def images(self) -> list[api.ImageInfo]:
         """Images and environments that OTTER made there."""
-        return await self._get("/v1/images", list[api.ImageInfo])
+        return await self.ask("/v1/images", list[api.ImageInfo])
 
     async def prune(self, *, dry_run: bool = False) -> api.Pruned:
         """Remove those that nothing uses, or say which these are."""
         query = [("dry_run", "1")] if dry_run else []
-        return await self._get("/v1/images/prune", api.Pruned, "POST", query=query, answer_s=None)
+        return await self.ask("/v1/images/prune", api.Pruned, "POST", query=query, answer_s=None)
 
     # --- streams -----------------------------------------------------------------------------
 
@@ -342,8 +247,8 @@ class AgentClient(Meshes):
             query.append(("mesh", mesh))
         if since is not None:
             query.append(("since", str(since)))
-        async with self._request("GET", "/v1/events", query=query) as response:
-            yield self._lines(response, api.Event)
+        async with self.request("GET", "/v1/events", query=query) as response:
+            yield self.lines(response, api.Event)
 
     async def logs(
         self,
@@ -368,26 +273,26 @@ class AgentClient(Meshes):
         query = [("module", m) for m in modules] + [("follow", "1" if follow else "0")]
         wanted = {"tail": tail, "since": since, "until": until}
         query += [(name, str(value)) for name, value in wanted.items() if value is not None]
-        async with self._request("GET", _mesh(mesh, "logs"), query=query) as response:
-            async for line in self._lines(response, api.LogLine):
+        async with self.request("GET", _mesh(mesh, "logs"), query=query) as response:
+            async for line in self.lines(response, api.LogLine):
                 yield line
 
     async def records(self, mesh: str, ids: Sequence[str]) -> AsyncIterator[api.RecordLine]:
         """Lines of all modules' message records that hold one of the ids (100 at the most)."""
         query = [("id", one) for one in ids]
         where = _mesh(mesh, "messages")
-        async with self._request("GET", where, query=query, answer_s=None) as response:
-            async for line in self._lines(response, api.RecordLine):
+        async with self.request("GET", where, query=query, answer_s=None) as response:
+            async for line in self.lines(response, api.RecordLine):
                 yield line
 
     async def verify(
         self, mesh: str, request: api.VerifyRequest
     ) -> AsyncGenerator[api.VerifyLine, None]:
         """Measure a mesh; lines as they come. Raises `AgentFault` where it can't be."""
-        async with self._request(
+        async with self.request(
             "POST", _mesh(mesh, "verify"), body=api.encode(request), answer_s=None
         ) as response:
-            async for line in self._lines(response, api.VerifyLine):
+            async for line in self.lines(response, api.VerifyLine):
                 if line.problem is not None:
                     raise AgentFault(self.machine, line.problem)
                 yield line
@@ -398,24 +303,20 @@ class AgentClient(Meshes):
         """The packets of a link as a pcapng file, as they come; None in `query` is left out."""
         asked = [(name, str(value)) for name, value in query.items() if value is not None]
         path = _mesh(mesh, "links", link, "capture")
-        async with self._request("GET", path, query=asked, answer_s=None) as response:
-            async for chunk in response.chunks():
-                yield chunk
+        async for chunk in self.chunks(path, query=asked):
+            yield chunk
 
     async def files(self, mesh: str, module: str) -> AsyncIterator[bytes]:
         """The tar of a module's logs, records and outputs, as it comes."""
         path = _mesh(mesh, "modules", module, "files")
-        async with self._request("GET", path, answer_s=None) as response:  # it looks at all first
-            async for chunk in response.chunks():
-                yield chunk
+        async for chunk in self.chunks(path):  # it looks at all first
+            yield chunk
 
     async def stat(self, mesh: str, module: str, path: str) -> api.PathInfo | None:
         """What is at a path inside a module; None: nothing."""
         query = [("path", path)]
         try:
-            return await self._get(
-                _mesh(mesh, "modules", module, "stat"), api.PathInfo, query=query
-            )
+            return await self.ask(_mesh(mesh, "modules", module, "stat"), api.PathInfo, query=query)
         except AgentFault as fault:
             if fault.code == "no-such-path":
                 return None
@@ -424,35 +325,17 @@ class AgentClient(Meshes):
     async def pack(self, mesh: str, module: str, path: str) -> AsyncIterator[bytes]:
         """The tar of a file or folder inside a module; names begin with the path's last step."""
         where = _mesh(mesh, "modules", module, "archive")
-        query = [("path", path)]
-        async with self._request("GET", where, query=query, answer_s=None) as response:
-            async for chunk in response.chunks():
-                yield chunk
+        async for chunk in self.chunks(where, query=[("path", path)]):
+            yield chunk
 
     async def unpack(
         self, mesh: str, module: str, path: str, chunks: AsyncIterator[bytes]
     ) -> api.Copied:
         """Write a tar below a folder inside a module."""
-        return await self._get(
+        return await self.ask(
             _mesh(mesh, "modules", module, "archive"), api.Copied, "PUT",
             query=[("path", path)], body=chunks, answer_s=None,
         )  # fmt: skip
-
-    @contextlib.asynccontextmanager
-    async def duplex(self, path: str) -> AsyncIterator[Duplex]:
-        """Messages both ways, at a path of the API where the agent talks so (a WebSocket)."""
-        from otter_ctl.duplex import Duplex, Refused  # few verbs need it
-
-        duplex = Duplex(await self._http.connect(), self._unreachable)
-        try:
-            forced = "?force=1" if self.force else ""
-            async with limit(self._unreachable, ANSWER_S):
-                await duplex.open(path + forced, _HOST)
-            yield duplex
-        except Refused as refused:
-            raise self._fault(str(refused), refused.body) from None
-        finally:
-            await duplex.aclose()
 
     @contextlib.asynccontextmanager
     async def exec(self, mesh: str, module: str, request: api.ExecRequest) -> AsyncIterator[Duplex]:
@@ -482,9 +365,9 @@ class AgentClient(Meshes):
             await duplex.send(api.encode(request).decode())
             refusal = await duplex.receive()
             if refusal is None or isinstance(refusal, bytes):
-                raise self._unreachable("it talks otherwise than expected")
+                raise self.unreachable("it talks otherwise than expected")
             if refusal:
-                raise self._fault("forward", refusal.encode())
+                raise self.fault("forward", refusal.encode())
             yield duplex
 
 

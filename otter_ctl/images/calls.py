@@ -27,7 +27,7 @@ class ImageCalls:
         """What it calls their images, and which of them it has."""
         body = api.encode(list(modules))
         path = "/v1/images/look"
-        return await self._client._get(path, list[api.ImageLook], "POST", body=body)
+        return await self._client.ask(path, list[api.ImageLook], "POST", body=body)
 
     async def make(
         self,
@@ -41,11 +41,11 @@ class ImageCalls:
             OtterError: It can't be made.
         """
         wanted = {d: uploads[d] for d in module.blobs() if d in uploads}
-        await self._client._bring(wanted)
-        async with self._client._request(
+        await self._client.bring(wanted)
+        async with self._client.request(
             "POST", "/v1/images/make", body=api.encode(module), answer_s=None
         ) as response:
-            async for line in self._client._lines(response, api.MakeLine):
+            async for line in self._client.lines(response, api.MakeLine):
                 if line.problem is not None:
                     raise AgentFault(self.machine, line.problem)
                 if line.reference:
@@ -57,20 +57,19 @@ class ImageCalls:
         """What an image is made of. Raises `AgentFault`: `not-found`."""
         query = [("reference", reference)]
         path = "/v1/images/offer"
-        return await self._client._get(path, api.ImageOffer, query=query, answer_s=None)
+        return await self._client.ask(path, api.ImageOffer, query=query, answer_s=None)
 
     async def release(self, offer: api.ImageOffer) -> None:
         """It is sent to nobody any more."""
-        async with self._client._request("DELETE", f"/v1/images/offers/{quote(offer.id)}"):
+        async with self._client.request("DELETE", f"/v1/images/offers/{quote(offer.id)}"):
             pass
 
     async def layer(self, offer: api.ImageOffer, need: api.LayerNeed) -> AsyncIterator[bytes]:
         """What is lacking of a layer, in parcels, as it comes."""
         path = f"/v1/images/{quote(offer.id)}/layers/{quote(need.diff_id)}"
         query = [("start", str(need.start))]
-        async with self._client._request("GET", path, query=query, answer_s=None) as response:
-            async for chunk in response.chunks():
-                yield chunk
+        async for chunk in self._client.chunks(path, query=query):
+            yield chunk
 
     async def needs(self, offer: api.ImageOffer) -> api.ImageNeeds:
         """What it lacks of an image.
@@ -79,7 +78,7 @@ class ImageCalls:
             AgentFault: `wrong-kind`, `no-space`.
         """
         body = api.encode(offer)
-        return await self._client._get(
+        return await self._client.ask(
             "/v1/images/needs", api.ImageNeeds, "POST", body=body, answer_s=None
         )
 
@@ -90,13 +89,13 @@ class ImageCalls:
             AgentFault: `changed`, `cut`: it stands elsewhere by now; `corrupt`, `no-space`.
         """
         path, query = f"/v1/images/layers/{quote(need.diff_id)}", [("start", str(need.start))]
-        request = self._client._request("PUT", path, query=query, body=chunks, answer_s=None)
+        request = self._client.request("PUT", path, query=query, body=chunks, answer_s=None)
         async with aclosing(chunks), request:  # type: ignore[type-var]  # an async generator
             pass
 
     async def load(self, offer: api.ImageOffer) -> None:
         """Have it take an image whose layers it has. Raises `AgentFault`: `missing-layers`."""
-        async with self._client._request(
+        async with self._client.request(
             "POST", "/v1/images/load", body=api.encode(offer), answer_s=None
         ):
             pass

@@ -220,7 +220,7 @@ async def test_an_upload_that_is_refused_half_way_says_why(peer, hear):
 
     async with peer.serving(handle), AgentClient(peer.socket) as client:
         with pytest.raises(AgentFault, match="No space left on device"):
-            async with client._request("PUT", "/v1/blobs/x", body=endless()):
+            async with client.request("PUT", "/v1/blobs/x", body=endless()):
                 pass
         left.set()
 
@@ -232,7 +232,7 @@ async def test_an_upload_to_a_server_that_hangs_up_ends(peer, hear):
 
     async with says(peer, hear), AgentClient(peer.socket) as client:
         with pytest.raises(AgentUnreachable):
-            async with client._request("PUT", "/v1/blobs/x", body=endless()):
+            async with client.request("PUT", "/v1/blobs/x", body=endless()):
                 pass
 
 
@@ -248,7 +248,7 @@ async def test_a_file_that_shrinks_while_it_is_sent(peer, hear, tmp_path):
 
     async with peer.serving(handle), AgentClient(peer.socket) as client:
         with pytest.raises(AgentUnreachable, match="changed meanwhile"):
-            async with client._request("PUT", "/v1/blobs/x", body=file):
+            async with client.request("PUT", "/v1/blobs/x", body=file):
                 pass
 
 
@@ -263,7 +263,7 @@ async def test_a_body_that_fails_ends_the_request_with_its_own_error(peer, hear)
 
     async with peer.serving(handle), AgentClient(peer.socket) as client:
         with pytest.raises(LookupError, match="no more"):
-            async with client._request("PUT", "/v1/blobs/x", body=failing()):
+            async with client.request("PUT", "/v1/blobs/x", body=failing()):
                 pass
         await asyncio.wait_for(peer.gone.wait(), 5)
 

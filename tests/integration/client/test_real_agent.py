@@ -44,9 +44,9 @@ async def test_uploads_arrive_whole(client, shared_otter, tmp_path, kind):
     body = {"file": tmp_path / "content", "iterator": pieces(content)}.get(kind, content)
     digest = hashlib.sha256(content).hexdigest()
     async with client:
-        async with client._request("PUT", f"/v1/blobs/{digest}", body=body) as answer:
+        async with client.request("PUT", f"/v1/blobs/{digest}", body=body) as answer:
             assert answer.status == 201
-        async with client._request("HEAD", f"/v1/blobs/{digest}") as answer:
+        async with client.request("HEAD", f"/v1/blobs/{digest}") as answer:
             assert answer.status == 200
             assert await answer.read() == b""
 
@@ -54,7 +54,7 @@ async def test_uploads_arrive_whole(client, shared_otter, tmp_path, kind):
 async def test_a_refused_upload_says_why(client):
     async with client:
         with pytest.raises(AgentFault, match="another digest"):
-            async with client._request("PUT", f"/v1/blobs/{'0' * 64}", body=b"x" * (3 << 20)):
+            async with client.request("PUT", f"/v1/blobs/{'0' * 64}", body=b"x" * (3 << 20)):
                 pass
         assert (await client.info()).machine
 

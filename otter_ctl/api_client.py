@@ -1,0 +1,164 @@
+"""Requests to one agent's API, with typed answers: HTTP over a Unix socket, or what leads to one.
+
+    AgentClient, ImageCalls, …   what can be asked: paths, types
+    ApiClient                    here: how; errors of the agent and of the way to it
+    HttpClient                   connections, bytes
+
+Must not know: which requests there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import msgspec
+
+from otter_agent import api
+from otter_ctl.connection import Body, Open, limit, unix
+from otter_ctl.errors import AgentFault, AgentUnreachable
+from otter_ctl.http import ANSWER_S, CONNECT_S, HttpClient, Response
+
+if TYPE_CHECKING:
+    from otter_ctl.duplex import Duplex
+
+T = TypeVar("T")
+Query = Sequence[tuple[str, str]]
+_HOST = "agent"
+
+
+class ApiClient:
+    """One agent; use with `async with`.
+
+    Requests raise `AgentFault` where the agent refuses, `AgentUnreachable` where nobody answers.
+
+    Args:
+        socket: Its Unix socket.
+        machine: How to call it in errors.
+        open_: Makes the connections to it; None: by the socket, on this machine.
+        force: Act on meshes of others as well, and on ones that have changed (`--force`).
+        connect_s: How long a connection may take.
+
+    Attributes:
+        holder: Whose turn to change meshes it is, said with each request; empty: nobody's.
+    """
+
+    def __init__(
+        self,
+        socket: Path,
+        machine: str = "local",
+        open_: Open | None = None,
+        *,
+        force: bool = False,
+        connect_s: float = CONNECT_S,
+    ) -> None:
+        self.socket = socket
+        self.machine = machine
+        self.force = force
+        self.holder = ""
+        self._http = HttpClient(open_ or unix(socket), self.unreachable, _HOST, connect_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._http.close()
+
+    @contextlib.asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: Body = b"",
+        answer_s: float | None = ANSWER_S,
+    ) -> AsyncIterator[Response]:
+        """The answer, once its head is there.
+
+        Args:
+            method: Of HTTP.
+            path: With what is in it quoted.
+            query: What is to be added to it.
+            body: What is sent.
+            answer_s: How long the agent may be silent; None: as long as it likes.
+        """
+        async with self._http.request(
+            method, path, query=[*query, *self._always()], body=body, answer_s=answer_s
+        ) as response:
+            if response.status >= 400:
+                raise self.fault(response.reason, await response.read())
+            yield response
+
+    def _always(self) -> list[tuple[str, str]]:
+        said = {"force": "1" if self.force else "", "lease": self.holder}
+        return [(name, value) for name, value in said.items() if value]
+
+    async def ask(
+        self,
+        path: str,
+        kind: type[T],
+        method: str = "GET",
+        *,
+        query: Query = (),
+        body: Body = b"",
+        answer_s: float | None = ANSWER_S,
+    ) -> T:
+        """A whole answer, as a value of `kind`."""
+        async with self.request(method, path, query=query, body=body, answer_s=answer_s) as got:
+            return self._decoded(await got.read(), kind)
+
+    async def lines(self, response: Response, kind: type[T]) -> AsyncIterator[T]:
+        """An answer of NDJSON, line by line as it comes."""
+        async for line in response.lines():
+            yield self._decoded(line, kind)
+
+    async def chunks(
+        self, path: str, *, query: Query = (), answer_s: float | None = None
+    ) -> AsyncIterator[bytes]:
+        """An answer of bytes, as it comes."""
+        async with self.request("GET", path, query=query, answer_s=answer_s) as response:
+            async for chunk in response.chunks():
+                yield chunk
+
+    @contextlib.asynccontextmanager
+    async def duplex(self, path: str) -> AsyncIterator[Duplex]:
+        """Messages both ways, at a path of the API where the agent talks so (a WebSocket)."""
+        from otter_ctl.duplex import Duplex, Refused  # few verbs need it
+
+        duplex = Duplex(await self._http.connect(), self.unreachable)
+        try:
+            forced = "?force=1" if self.force else ""
+            async with limit(self.unreachable, ANSWER_S):
+                await duplex.open(path + forced, _HOST)
+            yield duplex
+        except Refused as refused:
+            raise self.fault(str(refused), refused.body) from None
+        finally:
+            await duplex.aclose()
+
+    # --- errors ------------------------------------------------------------------------------
+
+    def unreachable(self, why: str) -> AgentUnreachable:
+        """The error of a way to it that fails."""
+        return AgentUnreachable(self.machine, str(self.socket), why)
+
+    def fault(self, reason: str, body: bytes) -> AgentFault:
+        """The error of an answer that is one."""
+        try:
+            problem = api.decode(body, api.Problem)
+        except msgspec.DecodeError:
+            text = body[:200].decode(errors="replace") or reason or "no reason given"
+            problem = api.Problem(code="failed", message=text)
+        return AgentFault(self.machine, problem)
+
+    def _decoded(self, data: bytes, kind: type[T]) -> T:
+        try:
+            return api.decode(data, kind)
+        except msgspec.DecodeError as error:
+            hint = "are otterctl and otter-agent of the same version? see `otterctl doctor`"
+            why = f"answer not understood: {error}"
+            problem = api.Problem(code="version", message=why, hint=hint)
+            raise AgentFault(self.machine, problem) from error
