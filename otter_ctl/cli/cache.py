@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 from click.shell_completion import CompletionItem
 
@@ -15,11 +13,10 @@ from otter_ctl.cli.common import (
     complete_names,
     json_option,
     pass_session,
-    print_json,
     with_agent,
 )
+from otter_ctl.cli.kept import show_kept, show_removed
 from otter_ctl.client import AgentClient
-from otter_ctl.fetching import about
 
 
 @click.group(
@@ -41,17 +38,8 @@ def command() -> None:
 def list_cache(session: Session, as_json: bool) -> None:
     """List it, with sizes and who uses it."""
     items = ask_here(with_agent(session), caching.items)
-    if as_json:
-        print_json(items)
-        return
-    from otter_ctl.cli.tables import print_table
-
-    rows = [
-        (i.name, i.title, about(i.size_bytes),
-         time.strftime("%Y-%m-%d %H:%M", time.localtime(i.created)), ", ".join(i.used_by) or "-")
-        for i in items
-    ]  # fmt: skip
-    print_table(("NAME", "WHAT", "SIZE", "MADE", "USED BY"), rows)
+    columns = {"NAME": lambda item: item.name, "WHAT": lambda item: item.title}
+    show_kept(items, columns, as_json=as_json)
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -86,12 +74,4 @@ def rm(
     async def question(client: AgentClient) -> api.Pruned:
         return await caching.remove(client, names, dry_run=dry_run)
 
-    pruned = ask_here(with_agent(session), question)
-    if as_json:
-        print_json(pruned)
-        return
-    would = "would remove" if dry_run else "removed"
-    for item in pruned.items:
-        click.echo(f"{would} {item.reference} ({about(item.size_bytes)})")
-    done = "would be freed" if dry_run else "freed"
-    click.echo(f"about {about(pruned.freed_bytes)} {done}", err=True)
+    show_removed(ask_here(with_agent(session), question), as_json=as_json)

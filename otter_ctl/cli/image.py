@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 
 from otter_agent import api
@@ -18,10 +16,9 @@ from otter_ctl.cli.common import (
     site_option,
     with_agent,
 )
-from otter_ctl.cli.tables import print_table
+from otter_ctl.cli.kept import show_kept, show_removed
 from otter_ctl.cli.transfers import ByteProgress
 from otter_ctl.client import AgentClient
-from otter_ctl.fetching import about
 from otter_ctl.sites import site_paths
 from otter_ctl.topology.model import LOCAL
 
@@ -41,16 +38,9 @@ def list_images(session: Session, as_json: bool) -> None:
         return await client.images()
 
     images = ask_here(with_agent(session), question)
-    if as_json:
-        print_json(images)
-        return
-    rows = [
-        (i.reference, i.kind, about(i.size_bytes),
-         time.strftime("%Y-%m-%d %H:%M", time.localtime(i.created)), ", ".join(i.used_by) or "-")
-        for i in images
-    ]  # fmt: skip
-    print_table(("NAME", "KIND", "SIZE", "MADE", "USED BY"), rows)
-    if not all(i.used_by for i in images):
+    columns = {"NAME": lambda image: image.reference, "KIND": lambda image: image.kind}
+    show_kept(images, columns, as_json=as_json)
+    if not (as_json or all(image.used_by for image in images)):
         click.echo("what unused ones hold: otterctl image prune --dry-run", err=True)
 
 
@@ -73,16 +63,7 @@ def prune(session: Session, dry_run: bool, as_json: bool) -> None:
     async def question(client: AgentClient) -> api.Pruned:
         return await client.prune(dry_run=dry_run)
 
-    pruned = ask_here(with_agent(session), question)
-    if as_json:
-        print_json(pruned)
-        return
-    would = "would remove" if dry_run else "removed"
-    for item in pruned.items:
-        click.echo(f"{would} {item.reference} ({item.kind}, {about(item.size_bytes)})")
-    total = about(pruned.freed_bytes)
-    done = f"would be removed, about {total} freed" if dry_run else f"removed, {total} freed"
-    click.echo(f"{len(pruned.items)} {done}", err=True)
+    show_removed(ask_here(with_agent(session), question), as_json=as_json)
 
 
 @command.command(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 from click.shell_completion import CompletionItem
 
@@ -17,8 +15,8 @@ from otter_ctl.cli.common import (
     print_json,
     with_agent,
 )
+from otter_ctl.cli.kept import show_kept
 from otter_ctl.client import AgentClient
-from otter_ctl.fetching import about
 
 
 @click.group(
@@ -40,23 +38,7 @@ def command() -> None:
 def list_volumes(session: Session, as_json: bool) -> None:
     """List them, with their sizes and who uses them."""
     volumes = ask_here(with_agent(session), caching.volumes)
-    if as_json:
-        print_json(volumes)
-        return
-    from otter_ctl.cli.tables import print_table
-
-    print_table(
-        ("NAME", "SIZE", "MADE", "USED BY"),
-        [
-            (
-                v.name,
-                about(v.size_bytes),
-                time.strftime("%Y-%m-%d %H:%M", time.localtime(v.created)),
-                ", ".join(v.used_by),
-            )
-            for v in volumes
-        ],
-    )
+    show_kept(volumes, {"NAME": lambda volume: volume.name}, as_json=as_json)
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
