@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from net.units import format_size
 from otter_agent import api
-from otter_agent.budgets.asking import Asked
+from otter_agent.budgets.subjects import Subject
 from otter_agent.errors import AgentError
+from otter_agent.links.shapes import Asked
 from otter_agent.users import user_name
 
 _ROUNDING = 1e-6
@@ -155,13 +156,15 @@ def admit_scarcity(spec: api.MeshSpec, machine: api.Hardness, no_disks: Callable
         raise AgentError(problem.code, problem.message, hint=problem.hint)
 
 
-def admit_disks(spec: api.MeshSpec, changes: Iterable[Asked], no_disks: Callable[[], str]) -> None:
+def admit_disks(
+    spec: api.MeshSpec, changes: Iterable[Asked[Subject]], no_disks: Callable[[], str]
+) -> None:
     """Refuse limits of disks by hand where they can't be had; arguments and errors as above."""
     asking = [
         subject
         for asked in changes
         if any(asked.change.values.get(name) is not None for name in api.DISKS)
-        for subject in asked.subjects
+        for subject in asked.of
     ]
     if asking and not spec.allow_degraded and (why := no_disks()):
         raise AgentError("unsupported-budget", f"{asking[0]} can't have the io asked: {why}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from net.links.changes import Change
@@ -16,6 +15,7 @@ from otter_agent import api
 from otter_agent.budgets.subjects import FRACTIONS, Subject, fields_of, problem
 from otter_agent.errors import AgentError
 from otter_agent.links.asking import LONGEST_S, MOST_GLOBS
+from otter_agent.links.shapes import Asked
 
 MOST = 20_000
 """Hosts and modules changed by one request."""
@@ -23,24 +23,9 @@ MOST_CHANGES = 10_000
 _LONGEST_GLOB = 300
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One change, of some hosts or modules.
-
-    Attributes:
-        reset: Whether all that was changed by hand before is undone first.
-        for_s: Then it ends; None: it lasts.
-    """
-
-    subjects: tuple[Subject, ...]
-    change: Change
-    reset: bool
-    for_s: float | None
-
-
 def resolve(
     changes: Sequence[api.BudgetChange], known: Iterable[Subject], mesh: str
-) -> list[Asked]:
+) -> list[Asked[Subject]]:
     """Look up what each change is about.
 
     Raises:
@@ -58,19 +43,19 @@ def resolve(
     found, count = [], 0
     for change in changes:
         found.append(_resolved(change, there[change.kind], mesh))
-        count += len(found[-1].subjects)
+        count += len(found[-1].of)
         if count > MOST:
             text = f"more than {MOST} hosts and modules changed at once"
             raise AgentError("bad-request", text, hint="ask for less at a time")
     return found
 
 
-def _resolved(change: api.BudgetChange, known: Mapping[str, Subject], mesh: str) -> Asked:
+def _resolved(change: api.BudgetChange, known: Mapping[str, Subject], mesh: str) -> Asked[Subject]:
     if change.for_s is not None and not 0 < change.for_s <= LONGEST_S:
         why = f"{change.for_s:g} s is no time after which a change can end"
         raise AgentError("bad-request", why, hint="more than 0, at most 30 days")
     return Asked(
-        subjects=tuple(_subjects(change, known, mesh)),
+        of=tuple(_subjects(change, known, mesh)),
         change=Change(_values(change)),
         reset=change.reset,
         for_s=change.for_s,

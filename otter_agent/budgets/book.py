@@ -21,8 +21,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import suppress
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, Protocol
 
 import msgspec
@@ -32,13 +31,13 @@ from net.links.changes import Change
 from net.links.words import host_text
 from otter_agent import api
 from otter_agent.budgets import subjects
-from otter_agent.budgets.asking import Asked
 from otter_agent.budgets.giving import Giving, as_they_are, no_rates, no_space
 from otter_agent.budgets.subjects import FIELDS, Subject, fields_of
 from otter_agent.cgroups import Cgroups
 from otter_agent.errors import AgentError
-from otter_agent.links import clock, leases
+from otter_agent.links import clock
 from otter_agent.links.leases import Moment, Shape
+from otter_agent.links.shapes import Asked, Shapes
 from otter_agent.links.telling import LAYERS, Layer, Tell
 
 NO_GROUPS = "this machine has no cgroups to limit it by"
@@ -99,16 +98,14 @@ class BudgetBook:
     ) -> None:
         self._mesh = spec.name
         self._cgroups = cgroups
-        self._keep = keep
         self._tell = tell
-        self._now = now
         self._giving = Giving(cgroups, self.of, worth, no_disks, space, rates)
         self._given: dict[Subject, object] = {}
         self._stale = False
         self._base: dict[Subject, api.Budget] = {}
         self._layers: dict[Layer, dict[Subject, Change]] = {"timeline": {}, "shape": {}}
-        kept = keep.budgets(self._mesh)
-        self._shapes = {Subject(*key): leases.decode(v) for key, v in kept.items()}  # type: ignore[arg-type]  # of ours
+        kept = {Subject(*key): data for key, data in keep.budgets(self._mesh).items()}  # type: ignore[arg-type]  # of ours
+        self._shapes = Shapes(kept, partial(keep.put_budgets, self._mesh), now)
         self._refused: dict[Subject, str] = {}
         self._writing = threading.Lock()
         self._turn = asyncio.Lock()
@@ -123,14 +120,10 @@ class BudgetBook:
         """Another topology holds. What was changed by hand stays, where its subject does."""
         self._base = subjects.asked(spec)
         self._giving.take(spec)
-        gone = self._shapes.keys() - self._base.keys()
-        with suppress(AgentError):  # a full disk: nobody asks for them any more
-            self._keep.put_budgets(self._mesh, dict.fromkeys(gone))
-        self._shapes = {s: shape for s, shape in self._shapes.items() if s in self._base}
+        self._shapes.keep_only(self._base)
         of_timeline = self._layers["timeline"]
         self._layers["timeline"] = {s: c for s, c in of_timeline.items() if s in self._base}
-        now = self._now()
-        self._layers["shape"] = {s: shape.at(now).change() for s, shape in self._shapes.items()}
+        self._layers["shape"] = self._shapes.changes()
         self._refused = {s: why for s, why in self._refused.items() if s in self._base}
         modules = [s for s in self._base if s.kind == "module"]
         self._given = {s: self._given[s] if s in self._given else self._whole(s) for s in modules}
@@ -194,7 +187,7 @@ class BudgetBook:
 
     async def shape(
         self,
-        all_asked: Sequence[Asked],
+        all_asked: Sequence[Asked[Subject]],
         by: str = "",
         admit: Callable[[Mapping[str, api.Budget]], None] = lambda hosts: None,
     ) -> dict[Subject, str]:
@@ -216,59 +209,47 @@ class BudgetBook:
 
     async def _shape(
         self,
-        all_asked: Sequence[Asked],
+        all_asked: Sequence[Asked[Subject]],
         by: str,
         admit: Callable[[Mapping[str, api.Budget]], None],
     ) -> dict[Subject, str]:
-        before = dict(self._shapes)
         shapes = self.shaped(all_asked, admit)
+        before = {subject: self._shapes.of(subject) for subject in shapes}
         self._take_shapes(shapes)
         failed = await self._bring_into_force(shapes)
         if failed:
-            self._take_shapes({s: before.get(s, Shape()) for s in failed})
+            self._take_shapes({s: before.get(s, self._shapes.of(s)) for s in failed})
             await self._bring_into_force(failed)
         self._news.set()
         for asked in all_asked:
-            for subject in asked.subjects:
+            for subject in asked.of:
                 self._tell_change(subject, asked, failed.get(subject, ""), by)
         return {subject: failed.get(subject, "") for subject in self._base if subject in shapes}
 
     def shaped(
-        self, all_asked: Sequence[Asked], admit: Callable[[Mapping[str, api.Budget]], None]
+        self, all_asked: Sequence[Asked[Subject]], admit: Callable[[Mapping[str, api.Budget]], None]
     ) -> dict[Subject, Shape]:
         """What they would be changed to by hand; changes nothing. Raises as `shape`."""
-        now, before = self._now(), self._shapes
-        shapes: dict[Subject, Shape] = {}
-        for asked in all_asked:
-            end = None if asked.for_s is None else now.after(asked.for_s)
-            for subject in asked.subjects:
-                if subject not in self._base:  # another topology came after it was looked up
-                    raise AgentError("not-found", f"mesh {self._mesh} has no {subject} any more")
-                so_far = Shape() if asked.reset else shapes.get(subject, before.get(subject))
-                shapes[subject] = (so_far or Shape()).asked(asked.change, end, now)
-                if len(shapes[subject].leases) > leases.MOST:
-                    text = f"{subject}: {leases.MOST} changes wait for their end already"
-                    raise AgentError("bad-request", text, hint="otterctl shape reset undoes them")
+        shapes = self._shapes.asked(all_asked, self._check, str)
         admit({s.name: self._with(s, shape) for s, shape in shapes.items() if s.kind == "host"})
         return shapes
+
+    def _check(self, subject: Subject, so_far: Change, change: Change) -> None:
+        """All else was checked when it was looked up; meanwhile another topology may have come."""
+        if subject not in self._base:
+            raise AgentError("not-found", f"mesh {self._mesh} has no {subject} any more")
 
     def _with(self, subject: Subject, shape: Shape) -> api.Budget:
         change = self._layers["timeline"].get(subject, _NOTHING).then(shape.change())
         return _over(self._base[subject], change)
 
     def _take_shapes(self, shapes: Mapping[Subject, Shape]) -> None:
-        kept: dict[tuple[str, str], bytes | None] = {
-            subject: leases.encode(shape) if shape else None for subject, shape in shapes.items()
-        }
-        self._keep.put_budgets(self._mesh, kept)
-        self._hold(shapes)
+        self._shapes.put(shapes)
+        self._ask_by_hand(shapes)
 
-    def _hold(self, shapes: Mapping[Subject, Shape]) -> None:
-        for subject, shape in shapes.items():
-            self._shapes[subject] = shape
-            self._layers["shape"][subject] = shape.change()
-            if not shape:
-                del self._shapes[subject]
+    def _ask_by_hand(self, subjects: Iterable[Subject]) -> None:
+        for subject in subjects:
+            self._layers["shape"][subject] = self._shapes.of(subject).change()
 
     async def run(self) -> None:
         """End changes whose time is over, try again what was refused; until cancelled."""
@@ -280,9 +261,8 @@ class BudgetBook:
                 await self._follow()
             if self._refused:
                 await self._bring_into_force(list(self._refused))
-            now = self._now()
-            ends = [shape.next_end(now) for shape in self._shapes.values()]
-            wait = min((end for end in ends if end is not None), default=_LOOK_AGAIN_S)
+            end = self._shapes.next_end()
+            wait = _LOOK_AGAIN_S if end is None else end
             try:
                 async with asyncio.timeout(min(max(wait, 0.0), self._patience())):
                     await self._news.wait()
@@ -311,22 +291,14 @@ class BudgetBook:
 
     async def _end_leases(self) -> None:
         async with self._turn:
-            await self._end_those_that_are_over()
-
-    async def _end_those_that_are_over(self) -> None:
-        now = self._now()
-        over = {s: shape.at(now) for s, shape in self._shapes.items() if shape.at(now) != shape}
-        if not over:
-            return
-        ended = {subject: self._shapes[subject].ended(now) for subject in over}
-        try:
-            self._take_shapes(over)
-        except OtterError:  # a full disk: the memory of it ends by itself, too, when it is read
-            self._hold(over)
-        failed = await self._bring_into_force(over)
-        for subject, was in ended.items():
-            words = f"shape: {_text(was)} is over"
-            self._say(subject, words, was, failed.get(subject, ""), "ended")
+            ended = self._shapes.end()
+            if not ended:
+                return
+            self._ask_by_hand(ended)
+            failed = await self._bring_into_force(ended)
+            for subject, was in ended.items():
+                words = f"shape: {_text(was)} is over"
+                self._say(subject, words, was, failed.get(subject, ""), "ended")
 
     # --- in force ----------------------------------------------------------------------------
 
@@ -407,7 +379,7 @@ class BudgetBook:
 
     # --- telling -----------------------------------------------------------------------------
 
-    def _tell_change(self, subject: Subject, asked: Asked, error: str, by: str) -> None:
+    def _tell_change(self, subject: Subject, asked: Asked[Subject], error: str, by: str) -> None:
         words = ["shape:", "reset" if asked.reset else "", _text(asked.change)]
         words += [f"for {asked.for_s:g}s" if asked.for_s is not None else ""]
         words += [f"(by {by})" if by else ""]
@@ -454,8 +426,7 @@ class BudgetBook:
 
     def reverts_in_s(self, subject: Subject) -> float | None:
         """When the next change by hand ends; None: none does by itself."""
-        end = self._shapes.get(subject, Shape()).next_end(self._now())
-        return None if end is None else max(0.0, end)
+        return self._shapes.reverts_in_s(subject)
 
     def error(self, subject: Subject) -> str:
         """Why a host isn't as asked."""

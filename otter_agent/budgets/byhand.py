@@ -13,9 +13,10 @@ import msgspec
 
 from otter_agent import api
 from otter_agent.admission import Holding, admit, admit_disks, admit_scarcity
-from otter_agent.budgets.asking import Asked, resolve
+from otter_agent.budgets.asking import resolve
 from otter_agent.budgets.book import BudgetBook
-from otter_agent.budgets.subjects import with_hosts
+from otter_agent.budgets.subjects import Subject, with_hosts
+from otter_agent.links.shapes import Asked
 from otter_agent.machine import Machine
 
 
@@ -48,7 +49,7 @@ class Hands:
         named = await self.book.shape(asked, by, self._admit)
         return [self.book.status(subject, error) for subject, error in named.items()]
 
-    async def _asked(self, changes: Sequence[api.BudgetChange]) -> list[Asked]:
+    async def _asked(self, changes: Sequence[api.BudgetChange]) -> list[Asked[Subject]]:
         asked = resolve(changes, self.book.all(), self.spec.name)
         admit_disks(self.spec, asked, lambda: self.machine.no_disks)
         if any(one.change.values.get("speed") is not None for one in asked):

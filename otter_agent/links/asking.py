@@ -8,7 +8,6 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from net.links.spec import LinkSpec
 from net.links.words import name_of
 from otter_agent import api
 from otter_agent.errors import AgentError
+from otter_agent.links.shapes import Asked
 from otter_agent.links.ways import Way
 
 LONGEST_S = 30 * 86400.0
@@ -29,22 +29,7 @@ _LONGEST_GLOB = 300
 """A link's name has 200 characters at most; a long pattern takes long to be read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One change, of some directions.
-
-    Attributes:
-        reset: Whether all that was changed by hand before is undone first.
-        for_s: Then it ends; None: it lasts.
-    """
-
-    ways: tuple[Way, ...]
-    change: Change
-    reset: bool
-    for_s: float | None
-
-
-def resolve(changes: Sequence[api.LinkChange], ways: Iterable[Way], mesh: str) -> list[Asked]:
+def resolve(changes: Sequence[api.LinkChange], ways: Iterable[Way], mesh: str) -> list[Asked[Way]]:
     """Look up what each change is about.
 
     Raises:
@@ -54,7 +39,7 @@ def resolve(changes: Sequence[api.LinkChange], ways: Iterable[Way], mesh: str) -
     found, count = [], 0
     for change in changes:
         found.append(_resolved(change, index))
-        count += len(found[-1].ways)
+        count += len(found[-1].of)
         if count > MOST_DIRECTIONS:
             text = f"more than {MOST_DIRECTIONS} directions changed at once"
             raise AgentError("bad-request", text, hint="ask for less at a time")
@@ -93,7 +78,7 @@ class _Index:
         return [way for link in links for way in self._by_link[link]]
 
 
-def _resolved(change: api.LinkChange, index: _Index) -> Asked:
+def _resolved(change: api.LinkChange, index: _Index) -> Asked[Way]:
     found = index.ways(change.link)
     if change.direction:
         found = _one_way(change, found)
@@ -101,7 +86,7 @@ def _resolved(change: api.LinkChange, index: _Index) -> Asked:
         why = f"{change.for_s:g} s is no time after which a change can end"
         raise AgentError("bad-request", why, hint="more than 0, at most 30 days")
     return Asked(
-        ways=tuple(found),
+        of=tuple(found),
         change=Change.of(**_values(change.set)),
         reset=change.reset,
         for_s=change.for_s,

@@ -12,24 +12,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from net.errors import OtterError
 from net.links.changes import Change, in_force, problems
 from net.links.spec import LinkSpec
 from net.links.words import name_of
 from net.units import format_duration
 from otter_agent import api
 from otter_agent.errors import AgentError, NetworkError
-from otter_agent.links import clock, leases
-from otter_agent.links.asking import Asked
+from otter_agent.links import clock
 from otter_agent.links.base import Counters, DeviceKind, Health, Outcome
 from otter_agent.links.choose import MEND, NONE, Choice
 from otter_agent.links.driving import Driving
 from otter_agent.links.layers import Layers
 from otter_agent.links.leases import Moment, Shape
+from otter_agent.links.shapes import Asked, Shapes
 from otter_agent.links.telling import Keep, Layer, Tell, told
 from otter_agent.links.ways import Way, ways
 
@@ -87,13 +86,12 @@ class LinkBook:
         now: Callable[[], Moment] = clock.now,
     ) -> None:
         self._mesh = spec.name
-        self._keep = keep
         self._tell = tell
-        self._now = now
         self._layers = Layers()
         self._layers.turned = lambda: self.turned()
         self._driving = Driving(choice, agent_id, self._layers, self._mesh)
-        self._shapes = {Way(*k): leases.decode(v) for k, v in keep.shapes(self._mesh).items()}
+        kept = {Way(*key): data for key, data in keep.shapes(self._mesh).items()}
+        self._shapes = Shapes(kept, partial(keep.put_shapes, self._mesh), now)
         self._numbers = itertools.count(time.time_ns())  # another life's are others
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
@@ -117,12 +115,8 @@ class LinkBook:
         """
         self._allow_degraded = spec.allow_degraded
         base = ways(spec)
-        gone = self._shapes.keys() - base.keys()
-        with suppress(AgentError):  # a full disk: nobody asks for them any more
-            self._keep.put_shapes(self._mesh, dict.fromkeys(gone))
-        self._shapes = {w: s for w, s in self._shapes.items() if w in base}
-        now = self._now()
-        self._layers.take(base, {w: s.at(now).change() for w, s in self._shapes.items()})
+        self._shapes.keep_only(base)
+        self._layers.take(base, self._shapes.changes())
         self._driving.take(spec, choice)
 
     def expect(self, links: Collection[str]) -> None:
@@ -149,7 +143,7 @@ class LinkBook:
 
     def shape_of(self, way: Way) -> Shape:
         """What was changed by hand."""
-        return self._shapes.get(way, Shape())
+        return self._shapes.of(way)
 
     def outcome(self, way: Way) -> Outcome:
         """What came of it, as far as is known."""
@@ -188,7 +182,7 @@ class LinkBook:
                 self._tell(*told(way, layer, change, self.outcome(way)))
         return outcomes
 
-    async def shape(self, all_asked: Sequence[Asked], by: str = "") -> list[Way]:
+    async def shape(self, all_asked: Sequence[Asked[Way]], by: str = "") -> list[Way]:
         """Change directions by hand, all or nothing; kept until reset, or until its time is over.
 
         Returns:
@@ -198,13 +192,13 @@ class LinkBook:
             AgentError: Something makes no sense there, or can't be done here; the disk is full.
                 Nothing was changed.
         """
-        now = self._now()
-        shapes = self.shaped(all_asked, now)
-        self._take_shapes(shapes, now)
+        shapes = self.shaped(all_asked)
+        self._shapes.put(shapes)
+        self._ask_by_hand(shapes)
         self._news.set()
         await self.settle()
         for asked in all_asked:
-            for way in asked.ways:
+            for way in asked.of:
                 event = told(
                     way, "shape", asked.change, self.outcome(way),
                     reset=asked.reset, for_s=asked.for_s, by=by,
@@ -212,20 +206,9 @@ class LinkBook:
                 self._tell(*event)
         return [way for way in self._layers.base if way in shapes]
 
-    def shaped(self, all_asked: Sequence[Asked], now: Moment | None = None) -> dict[Way, Shape]:
+    def shaped(self, all_asked: Sequence[Asked[Way]]) -> dict[Way, Shape]:
         """What directions would be changed to by hand; changes nothing. Raises as `shape`."""
-        now = now or self._now()
-        shapes: dict[Way, Shape] = {}
-        for asked in all_asked:
-            end = None if asked.for_s is None else now.after(asked.for_s)
-            for way in asked.ways:
-                before = Shape() if asked.reset else shapes.get(way, self.shape_of(way))
-                self._check(way, before.at(now).change(), asked.change)
-                shapes[way] = before.asked(asked.change, end, now)
-                if len(shapes[way].leases) > leases.MOST:
-                    text = f"link {way}: {leases.MOST} changes wait for their end already"
-                    raise AgentError("bad-request", text, hint="otterctl shape reset undoes them")
-        return shapes
+        return self._shapes.asked(all_asked, self._check, "link {}".format)
 
     def _check(self, way: Way, so_far: Change, change: Change) -> None:
         """Raise `AgentError` if a change makes no sense, or can't be had here."""
@@ -241,25 +224,17 @@ class LinkBook:
                 text = f"link {way}: {name_of(name)}: {why}"
                 raise AgentError("unsupported-link", text, hint=MEND)
 
-    def _take_shapes(self, shapes: Mapping[Way, Shape], now: Moment) -> None:
-        kept: dict[tuple[str, str, str], bytes | None] = {
-            way: leases.encode(shape) if shape else None for way, shape in shapes.items()
-        }
-        self._keep.put_shapes(self._mesh, kept)
-        for way, shape in shapes.items():
-            if shape:
-                self._shapes[way] = shape
-            else:
-                self._shapes.pop(way, None)
-            self._layers.change("shape", way, shape.at(now).change())
+    def _ask_by_hand(self, ways: Iterable[Way]) -> None:
+        for way in ways:
+            self._layers.change("shape", way, self._shapes.of(way).change())
 
     async def run(self) -> None:
         """End leases when their time has come, see that all is in force still; until cancelled."""
         while True:
             self._news.clear()
             await self._end_leases()
-            ends = [shape.next_end(self._now()) for shape in self._shapes.values()]
-            wait = min((end for end in ends if end is not None), default=_LOOK_AGAIN_S)
+            end = self._shapes.next_end()
+            wait = _LOOK_AGAIN_S if end is None else end
             try:
                 async with asyncio.timeout(min(max(wait, 0.0), _LOOK_AGAIN_S)):
                     await self._news.wait()
@@ -268,17 +243,10 @@ class LinkBook:
                     await self.look_again()
 
     async def _end_leases(self) -> None:
-        now = self._now()
-        over = {way: shape.at(now) for way, shape in self._shapes.items() if shape.at(now) != shape}
-        if not over:
+        ended = self._shapes.end()
+        if not ended:
             return
-        ended = {way: self._shapes[way].ended(now) for way in over}
-        try:
-            self._take_shapes(over, now)
-        except OtterError:  # a full disk: the memory of it ends by itself, too, when it is read
-            for way, shape in over.items():
-                self._shapes[way] = shape
-                self._layers.change("shape", way, shape.change())
+        self._ask_by_hand(ended)
         await self.settle()
         for way, was in ended.items():
             self._tell(*told(way, "shape", was, self.outcome(way), ended=True))
@@ -425,12 +393,10 @@ class LinkBook:
 
     def statuses(self) -> tuple[api.LinkStatus, ...]:
         """What `status` shows."""
-        now = self._now()
-        return tuple(self.status(way, now) for way in self._layers.base)
+        return tuple(map(self.status, self._layers.base))
 
-    def status(self, way: Way, now: Moment | None = None) -> api.LinkStatus:
+    def status(self, way: Way) -> api.LinkStatus:
         """Of one direction."""
-        now = now or self._now()
         made, choice = self._driving.made, self._driving.choice
         asked, outcome = self._layers.asked[way], self.outcome(way)
         applied = outcome.applied
@@ -439,7 +405,6 @@ class LinkBook:
             applied = _PLAIN
         kind = choice.driver.device_kind if choice.driver else "veth"
         by_driver = driven and (kind != "veth" or bool(asked.asked()))
-        end = self.shape_of(way).next_end(now)
         return api.LinkStatus(
             name=way.link,
             from_=way.source,
@@ -448,7 +413,7 @@ class LinkBook:
             asked=asked.asked(),
             applied=None if applied is None else applied.asked(),
             layers=self._layers.told(way),
-            reverts_in_s=None if end is None else max(0.0, end),
+            reverts_in_s=self._shapes.reverts_in_s(way),
             lacks=choice.refusals(asked),
             error="" if outcome.error is None else str(outcome.error),
         )

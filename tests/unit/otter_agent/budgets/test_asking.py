@@ -22,8 +22,8 @@ def ask(kind: Any, name: str, **more: Any) -> api.BudgetChange:
 def test_names_and_globs_are_looked_up_by_kind():
     changes = [ask("host", "*", set={"cpu": 1}), ask("module", "asr", set={"memory_bytes": None})]
     hosts, modules = resolve(changes, KNOWN, "m")
-    assert (hosts.subjects, hosts.change.values) == ((PHONE, EDGE), {"cpu": 1.0})
-    assert (modules.subjects, modules.change.values) == ((ASR,), {"memory_bytes": None})
+    assert (hosts.of, hosts.change.values) == ((PHONE, EDGE), {"cpu": 1.0})
+    assert (modules.of, modules.change.values) == ((ASR,), {"memory_bytes": None})
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import pytest
 
 from net.links.changes import Change
 from otter_agent import api
-from otter_agent.budgets.asking import Asked
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.budgets.giving import Giving, as_they_are, no_rates, no_space
 from otter_agent.budgets.subjects import Subject, asked
 from otter_agent.errors import AgentError
+from otter_agent.links.shapes import Asked
 
 
 def spec(*modules: str) -> api.MeshSpec:
@@ -50,7 +50,7 @@ def test_a_topology_that_comes_in_the_middle_of_it_ends_nothing():
 async def test_what_another_topology_has_taken_meanwhile_is_changed_no_more(gone: Subject):
     kept: Any = SimpleNamespace(budgets=lambda mesh: {}, put_budgets=lambda mesh, budgets: None)
     book = BudgetBook(None, spec("a"), kept, lambda *told: None)
-    one = Asked(subjects=(gone,), change=Change({"cpu": 1.0}), reset=False, for_s=None)
+    one = Asked(of=(gone,), change=Change({"cpu": 1.0}), reset=False, for_s=None)
     with pytest.raises(AgentError, match=f"mesh m has no {gone} any more") as caught:
         await book.shape([one])
     assert caught.value.code == "not-found"

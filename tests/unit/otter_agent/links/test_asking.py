@@ -16,7 +16,7 @@ WAYS = [Way(name, *ends) for name in ("b1", "a2", "a1", "[x]") for ends in ("pq"
 
 def asked(*patterns: str, **more: Any) -> list[list[str]]:
     changes = [api.LinkChange(link=pattern, set={"delay_s": 0.01}, **more) for pattern in patterns]
-    return [[way.link for way in one.ways] for one in resolve(changes, WAYS, "m")]
+    return [[way.link for way in one.of] for one in resolve(changes, WAYS, "m")]
 
 
 def test_a_name_is_a_name_first_and_a_glob_keeps_the_order() -> None:

@@ -205,14 +205,12 @@ async def test_a_lease_that_ended_while_no_agent_ran(world: World) -> None:
 
 async def test_a_lease_reverts_by_itself(tmp_path: Path) -> None:
     world = World(tmp_path / "state.db")
-    now_s = 100.0
-    world.book._now = lambda: Moment(boot="b", boot_s=now_s, wall_s=now_s)
     world.make()
     async with running(world):
         await world.shape(change("radio", loss_ratio=0.5))
         await world.shape(api.LinkChange(link="radio", set={"delay_s": 0.3}, for_s=0.05))
         assert world.done()["radio:a>b"] == replace(RADIO, delay_s=0.3, loss_ratio=0.5)
-        now_s += 0.06
+        world.wall += 0.06
         await told(world, "ended")
         assert world.done()["radio:a>b"] == replace(RADIO, loss_ratio=0.5)
     assert any("delay 300ms is over; in force: delay 20ms" in e[2] for e in world.events)
