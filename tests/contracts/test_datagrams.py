@@ -8,7 +8,6 @@ import random
 import socket
 import struct
 import tracemalloc
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -118,17 +117,14 @@ async def test_an_array_is_the_senders_again_at_once():
 
 
 async def test_it_waits_for_a_receiver_that_comes_later():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((HERE, 0))
-        port = probe.getsockname()[1]
-    sender = connect(port)
     async with asyncio.TaskGroup() as group:
-        group.create_task(send_all(sender, ["late"]))
-        await asyncio.sleep(0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as before:
+            before.bind((HERE, 0))
+            port = before.getsockname()[1]
+            group.create_task(send_all(connect(port), ["late"]))
+            await answer_to(before)  # it has said hello, to nobody who listens
         async with datagram.listen(HERE, port, ["y"]) as endpoint:
-            assert (await endpoint.inputs["y"].take()).value == "late"
-            while not endpoint.inputs["y"].ended:
-                await asyncio.sleep(0)
+            assert [message.value async for message in endpoint.inputs["y"]] == ["late"]
 
 
 async def test_a_receiver_that_starts_anew_gets_what_is_sent_from_then_on():
@@ -138,12 +134,13 @@ async def test_a_receiver_that_starts_anew_gets_what_is_sent_from_then_on():
         await sender.open()
         await sender.send(1)
         assert (await first.inputs["y"].take()).value == 1
-    async with datagram.listen(HERE, port, ["y"]) as second:
+    async with datagram.listen(HERE, port, ["y"]) as second, asyncio.TaskGroup() as group:
+        heard = group.create_task(second.inputs["y"].take())
         async with asyncio.timeout(10):
-            while second.inputs["y"].empty:
+            while not heard.done():
                 await sender.send(2)
-                await asyncio.sleep(0)
-        assert (await second.inputs["y"].take()).value == 2
+                await asyncio.wait([heard], timeout=0.02)
+        assert heard.result().value == 2
         second.inputs["y"].discard()
         assert await sender.aclose()
     assert sender.stats().reconnects >= 1
@@ -326,10 +323,7 @@ def say_hello(sock, port, session, stream="h>y", **changed):
 async def answer_to(sock):
     """The next datagram for a socket by hand."""
     sock.setblocking(False)
-    while True:
-        with suppress(BlockingIOError):
-            return sock.recv(2000)
-        await asyncio.sleep(0)
+    return await asyncio.get_running_loop().sock_recv(sock, 2000)
 
 
 async def greet(sock, port, session, **changed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import uuid
 
@@ -66,39 +67,37 @@ def test_completion_knows_the_volumes_that_can_go(place, volume):
 
 
 @pytest.fixture
-def device():
-    """Like /dev/zero."""
+def node():
+    """Makes a file in /dev: its type and rights, and the numbers of its device."""
     path = f"/dev/otter-test-{uuid.uuid4().hex[:8]}"
-    os.mknod(path, 0o20666, os.makedev(1, 5))
-    yield path
-    os.unlink(path)
+
+    def make(mode: int, major: int = 0, minor: int = 0) -> str:
+        os.mknod(path, mode, os.makedev(major, minor))
+        return path
+
+    yield make
+    if os.path.exists(path):
+        os.unlink(path)
 
 
-def test_a_device_is_there(place, device):
-    script = f"head -c 3 {device} | od -An -tx1; exec sleep 1000"
-    place.otter("apply", place.topology(place.module(script, devices=f'["{device}"]')))
+def test_a_device_is_there(place, node):
+    zero = node(stat.S_IFCHR | 0o666, 1, 5)
+    script = f"head -c 3 {zero} | od -An -tx1; exec sleep 1000"
+    place.otter("apply", place.topology(place.module(script, devices=f'["{zero}"]')))
     assert "00 00 00" in place.say()
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("mode", "said"),
     [
-        ("/dev/otter-none", "/dev/otter-none: No such file or directory"),
-        ("/dev/loop0", "is a block device"),
-        ("/dev/otter-file", "is no device file"),
+        (None, "/dev/otter-none: No such file or directory"),
+        (stat.S_IFBLK, "is a block device"),
+        (stat.S_IFREG, "is no device file"),
     ],
 )
-def test_what_is_no_device_is_refused(place, path, said):
-    if path == "/dev/otter-file":
-        open(path, "w").close()
-    if path == "/dev/loop0" and not os.path.exists(path):
-        pytest.skip("no block device here")
-    try:
-        file = place.topology(place.module(devices=f'["{path}"]'))
-        done = place.otter("apply", file, code=1)
-    finally:
-        if path == "/dev/otter-file":
-            os.unlink(path)
+def test_what_is_no_device_is_refused(place, node, mode, said):
+    path = "/dev/otter-none" if mode is None else node(mode | 0o600)  # of a disk that isn't there
+    done = place.otter("apply", place.topology(place.module(devices=f'["{path}"]')), code=1)
     assert f"module m: devices: {path}" in done.stderr
     assert said in done.stderr
     assert place.otter.json("ls") == []
