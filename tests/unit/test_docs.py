@@ -31,6 +31,7 @@ def generate(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_is_made_from_the_code_is_current():
     done = generate(ROOT, "--check")
     assert done.returncode == 0, done.stdout + done.stderr

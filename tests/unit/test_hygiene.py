@@ -96,6 +96,7 @@ def test_every_task_belongs_to_a_group() -> None:
 # --- tests -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_tests_start_hears_ctrl_c() -> None:
     show = "import signal; print(signal.getsignal(signal.SIGINT) is not signal.SIG_IGN)"
     done = subprocess.run([sys.executable, "-c", show], stdout=subprocess.PIPE, check=True)

@@ -97,6 +97,7 @@ def test_nomad_knows_every_key():
     assert problems(job(), SPECIFICATION, "job") == []
 
 
+@pytest.mark.slow
 def test_a_wrong_key_of_a_job_would_be_found():
     text = JOB.read_text().replace("pid_mode", "pid_mod")
     (wrong,) = hcl2.loads(text)["job"]

@@ -96,6 +96,7 @@ def test_what_is_no_recording_is_refused(data: bytes, why: str, tmp_path: Path) 
     assert str(caught.value).startswith("question.wav: ")
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.data())
 def test_hostile_bytes_never_do_more_than_be_refused(data: st.DataObject) -> None:
@@ -133,6 +134,7 @@ def test_the_question_is_short_and_in_the_models_format() -> None:
     assert file.stat().st_size < 100_000
 
 
+@pytest.mark.slow
 def test_an_hour_is_too_long_for_a_question_and_refused_at_once(tmp_path: Path) -> None:
     file = tmp_path / "hour.wav"
     head = wav(1, 16, b"", size=2 * 8000 * 3600)
@@ -146,6 +148,7 @@ def test_an_hour_is_too_long_for_a_question_and_refused_at_once(tmp_path: Path) 
         load_wav(file, 300)
 
 
+@pytest.mark.slow
 def test_a_large_recording_takes_little_more_than_itself() -> None:
     data = wav(1, 8, bytes(64 * 500_000), channels=64)
     integers = np.zeros((500_000, 64), np.int8)

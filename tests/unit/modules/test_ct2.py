@@ -72,6 +72,7 @@ def test_a_shape_that_lies_about_its_size_is_refused() -> None:
         read_ct2(head + huge)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.data())
 def test_hostile_bytes_never_do_more_than_be_refused(data: st.DataObject) -> None:

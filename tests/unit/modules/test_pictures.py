@@ -118,6 +118,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "photo.png")
 
 
+@pytest.mark.slow
 def test_100_megapixels_are_refused_before_they_are_decoded() -> None:
     data = encoded(Image.new("1", (10_000, 10_000)))
     began = time.process_time()
@@ -126,6 +127,7 @@ def test_100_megapixels_are_refused_before_they_are_decoded() -> None:
     assert time.process_time() - began < 0.1
 
 
+@pytest.mark.slow
 def test_pictures_within_others_are_refused_before_they_are_decoded() -> None:
     """An icon says that it is small, and holds a PNG of another size."""
     inner = encoded(Image.new("1", (10_000, 10_000)))
@@ -134,6 +136,7 @@ def test_pictures_within_others_are_refused_before_they_are_decoded() -> None:
         load(struct.pack("<HHH", 0, 1, 1) + entry + inner)
 
 
+@pytest.mark.slow
 def test_grey_pictures_of_16_bits_take_little_memory() -> None:
     data = encoded(Image.new("I;16", (2000, 2000)))
     tracemalloc.start()
@@ -157,6 +160,7 @@ def test_a_large_photo_is_decoded_smaller() -> None:
     assert np.abs(np.subtract(middle(found), RED)).max() <= 10
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"]), st.data())
 def test_damaged_files_never_do_worse_than_being_refused(kind: str, data: st.DataObject) -> None:

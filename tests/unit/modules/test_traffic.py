@@ -115,6 +115,7 @@ def test_what_is_no_capture_is_refused(data):
         recorded.packets(data)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=200), st.integers(0, 250))
 def test_damaged_captures_never_do_worse_than_being_refused(junk, at):
     for whole in (ours(), pcap(WRITTEN)):

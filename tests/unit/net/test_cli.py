@@ -61,6 +61,7 @@ def test_help_has_examples(capsys, verb):
     assert f"\n  python -m net {verb}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_help_needs_no_numpy():
     code = "import sys, net.cli.main as m; m.parser(); sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

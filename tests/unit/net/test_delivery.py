@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,6 +132,7 @@ def test_numbers_that_were_left_out_hold_nothing_up():
     assert progress.done == 60
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(["send", "cut", "ack", "done", "lose"]), max_size=60))
 def test_whatever_happens_nothing_is_lost_and_nothing_comes_twice(steps):
     """A wire that may be cut at any time, with what was on it; a receiver that takes its time."""

@@ -50,6 +50,7 @@ def test_tensorflow_is_left_to_grow_unless_it_is_limited():
     assert variables(Part(GIB, 0.5), {}) == {}
 
 
+@pytest.mark.slow
 def test_a_framework_is_told_when_it_is_imported_and_is_whole_then(tmp_path: Path):
     (tmp_path / "late.py").write_text("VALUE = 7\n")
     subprocess.run(
@@ -58,6 +59,7 @@ def test_a_framework_is_told_when_it_is_imported_and_is_whole_then(tmp_path: Pat
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_told_runs_all_the_same(tmp_path: Path):
     (tmp_path / "late.py").write_text("VALUE = 7\n")
     refuses = EARLY.split("frameworks.TELL")[0] + (

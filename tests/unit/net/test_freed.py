@@ -41,6 +41,7 @@ print(kept - before, resident() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library isn't glibc")
 def test_what_was_freed_is_given_back(tmp_path):
     """80 MB, in a process of its own."""

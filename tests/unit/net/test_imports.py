@@ -8,6 +8,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["net", "net.errors", "net.units", "net.links.spec"])
 def test_neither_numpy_nor_asyncio(name):
     code = f"import sys, {name}; print(*sorted({{'numpy', 'asyncio'}} & set(sys.modules)))"

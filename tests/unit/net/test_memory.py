@@ -22,6 +22,7 @@ def test_it_is_aligned_flat_and_writable(nbytes):
     block[:] = 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "view",
     [
@@ -66,6 +67,7 @@ def test_what_waits_is_bounded_and_the_longest_unused_go_first():
     assert pool.spare_bytes == waiting
 
 
+@pytest.mark.slow
 def test_views_may_end_in_any_thread(monkeypatch):
     pool, wrong = Pool(8 * LARGE), []
     monkeypatch.setattr(sys, "unraisablehook", lambda what: wrong.append(what.exc_value))

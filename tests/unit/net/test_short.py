@@ -120,6 +120,7 @@ def test_messages_are_made_of_nothing_else(kind):
         _short.Scratch(bytearray(8), kind, LIMIT)
 
 
+@pytest.mark.slow
 def test_a_message_in_a_circle_is_collected(made):
     message = message_of(made)(b"x", 1, 2, 3, None, 4.0, 5.0, 6.0, 0.0, 99)
     message.carrier = [message]
@@ -132,6 +133,7 @@ def test_a_message_in_a_circle_is_collected(made):
 # --- there and back --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(
     st.binary(max_size=200),
     st.none() | st.text(max_size=40),
@@ -160,6 +162,7 @@ def test_what_either_writes_both_read(body, reply_to, run, number, times, urgent
         assert len(scratch) == len(data) - 1
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=200), st.integers(0, 83), st.integers(0, 255))
 def test_both_think_the_same_of_damaged_bytes(body, at, byte):
     data = bytearray(short(plain, body, "b:1:2"))

@@ -84,6 +84,7 @@ def test_hostile_text_is_refused_shortly(parse, text):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=80) | st.integers() | st.floats() | st.none() | st.lists(st.integers()))
 def test_never_anything_but_a_unit_error(value):
     for parse in PARSERS:

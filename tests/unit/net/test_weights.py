@@ -131,6 +131,7 @@ def test_shapes_that_lie_about_their_size_are_damaged(folder: Path) -> None:
     assert "a.weight of shape [2, 9] in 24 bytes" in problem(folder)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=40), st.integers(0, 260))
 def test_damaged_files_never_do_worse_than_being_refused(junk: bytes, at: int) -> None:
     import tempfile

@@ -90,6 +90,7 @@ def in_memory(data):
     return block
 
 
+@pytest.mark.slow
 @given(st.lists(values, min_size=1, max_size=3), st.data())
 @settings(deadline=None)
 def test_round_trip_under_any_chunking(sent, data):
@@ -251,6 +252,7 @@ def test_what_the_protocol_forbids(data):
             wire.decode(in_memory(data))
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=400), st.data())
 @settings(deadline=None, max_examples=300)
 def test_hostile_bytes_give_nothing_but_wire_errors(noise, data):
@@ -311,6 +313,7 @@ def test_lengths_over_the_limit_are_refused_before_memory_is_taken():
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_the_sender_keeps_the_limits_too():
     with pytest.raises(MessageTooLarge):
         encode(np.zeros(1000), limit_bytes=8000)

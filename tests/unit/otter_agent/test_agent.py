@@ -48,6 +48,7 @@ async def test_only_what_changed_is_replaced_and_budgets_change_live(tmp_path):
         assert after["b"] != before["b"]
 
 
+@pytest.mark.slow
 async def test_a_module_that_is_gone_from_the_spec_is_removed(tmp_path):
     world = World(tmp_path)
     async with world.agent() as agent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+import pytest
 from helpers.world import BrokenImages, World, module, settled, spec, states, until, until_text
 
 from otter_agent import api
@@ -30,6 +31,7 @@ async def test_a_bug_in_a_step_fails_that_module_only(tmp_path, capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 async def test_folders_deeper_than_pythons_recursion_are_removed(tmp_path):
     import os
 
@@ -161,6 +163,7 @@ async def test_a_module_that_moves_to_another_runtime_is_followed_there(tmp_path
         assert await other.list() == []
 
 
+@pytest.mark.slow
 async def test_a_full_disk_does_not_end_the_agent(tmp_path, monkeypatch):
     world = World(tmp_path)
     async with world.agent() as agent:

@@ -58,6 +58,7 @@ def held(world: World, name: str, *, whole: bool = True) -> None:
         (folder / FACTS).write_text(json.dumps(facts))
 
 
+@pytest.mark.slow
 async def test_what_a_mesh_begins_to_use_meanwhile_stays(tmp_path) -> None:
     world = World(tmp_path)
     held(world, "hub/a")

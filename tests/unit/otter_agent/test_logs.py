@@ -35,6 +35,7 @@ async def merged(sources: dict[str, list[float]]) -> list[tuple[str, float]]:
     return found
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(0, 50), max_size=30)))
 def test_what_is_there_comes_in_order(times):
     sources = {name: sorted(map(float, moments)) for name, moments in times.items()}

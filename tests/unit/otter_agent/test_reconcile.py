@@ -191,6 +191,7 @@ class TestAccount:
         assert told == "killed: out of memory (asked 20MiB)"
 
 
+@pytest.mark.slow
 @given(
     phase=st.sampled_from([None, *Phase]), artifact=st.booleans(), connected=st.booleans(),
     armed=st.booleans(), outcome=st.sampled_from(["", "done", "failed"]),

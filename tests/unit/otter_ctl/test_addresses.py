@@ -75,6 +75,7 @@ def test_a_full_pool_is_an_error():
         allocate({f"h{i}": [] for i in range(16385)}, None)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1))
 def test_text_of_an_address(address):
     assert dotted(address) == str(ipaddress.ip_address(address))
@@ -87,6 +88,7 @@ PLACED = st.dictionaries(
 ).map(lambda sizes: {h: [f"{h}{i}" for i in range(n)] for h, n in sizes.items()})
 
 
+@pytest.mark.slow
 @given(st.lists(PLACED, min_size=1, max_size=4))
 def test_whatever_follows_on_whatever(history: list[Placed]):
     mesh = None

@@ -13,6 +13,7 @@ from otter_ctl import controllers
 SAY = "from otter_ctl import controllers; print(controllers.own(), flush=True); input()"
 
 
+@pytest.mark.slow
 def test_one_that_has_ended_is_gone_and_one_that_lives_is_not() -> None:
     assert not controllers.is_gone(controllers.own())
     child = subprocess.Popen(
@@ -36,6 +37,7 @@ def test_another_process_of_the_same_pid_is_another_one() -> None:
     assert controllers.is_gone(f"{controllers.own()}9")
 
 
+@pytest.mark.slow
 def test_where_others_processes_are_not_shown_one_that_lives_is_not_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

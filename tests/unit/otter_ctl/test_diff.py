@@ -205,12 +205,14 @@ MESHES = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(MESHES)
 def test_the_same_has_no_changes(mesh):
     assert diff(mesh, mesh) == []
     assert diff(mesh, api.decode(api.encode(mesh), api.MeshSpec)) == []
 
 
+@pytest.mark.slow
 @given(MESHES, MESHES)
 def test_what_differs_shows_and_restarts_are_the_agents(old, new):
     changes = {(c.subject, c.name): c for c in diff(old, new)}

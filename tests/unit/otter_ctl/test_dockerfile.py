@@ -56,6 +56,7 @@ def test_the_shipped_modules_can_be_shown(file):
     assert read(file.read_text()).target == "/opt/otter/module"
 
 
+@pytest.mark.slow
 @given(st.text('FROMCPY. /[]"\\\n-=$<abADRUN', max_size=80))
 def test_any_text_is_read(text):
     placed = read(text)

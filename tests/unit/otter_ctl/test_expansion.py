@@ -195,6 +195,7 @@ def test_a_new_instance_moves_and_restarts_no_other(read):
 NAMES = st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(NAMES, NAMES, st.sampled_from([None, "all", "index"]), st.booleans())
 def test_pairs_join_no_one_with_itself_nor_two_twice(left, right, how, both_ways):
@@ -217,6 +218,7 @@ def test_pairs_join_no_one_with_itself_nor_two_twice(left, right, how, both_ways
         assert len(pairs) == len(left) * (len(left) - 1) // (2 if both_ways else 1)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(NAMES, NAMES, st.booleans())
 def test_many_pairs_are_refused_before_they_are_made(left, right, both_ways):

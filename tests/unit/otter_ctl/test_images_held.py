@@ -89,6 +89,7 @@ class TestWhere:
         assert placed(asked, placer)["x"] in ("a", "b")
 
 
+@pytest.mark.slow
 def test_greedy_finds_the_one_that_has_it_among_very_many():
     names = [f"r{n}" for n in range(300)]
     sends = {(name, "i"): GB for name in names if name != "r271"}

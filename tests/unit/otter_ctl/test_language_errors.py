@@ -187,6 +187,7 @@ def test_one_problem(one_problem, text, key, reason):
     one_problem(text, key.split('"')[0], reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -227,6 +228,7 @@ def test_very_many_different_globs(problems):
     assert time.perf_counter() - started < 10
 
 
+@pytest.mark.slow
 def test_near_misses_among_thousands(problems):
     text = 'name = "m"\n[hosts.a]\n[hosts.client]\ncount = 5000\n'
     (error,) = problems(f'{text}[[links]]\nbetween = ["clinet-17", "a"]\n')

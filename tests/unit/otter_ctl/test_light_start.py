@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from otter_ctl.cli import VERBS
 
 SLOW = {"aiohttp", "rich", "numpy", "asyncssh", "pydoc"}
@@ -21,10 +23,12 @@ def imported_by(code: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
+@pytest.mark.slow
 def test_help_imports_no_verb():
     assert not imported_by("import otter_ctl.__main__, click") & NOT_FOR_HELP
 
 
+@pytest.mark.slow
 def test_verbs_import_nothing_slow():
     found = imported_by(f"import {', '.join(f'otter_ctl.cli.{verb}' for verb in VERBS)}")
     assert not found & SLOW

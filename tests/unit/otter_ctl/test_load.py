@@ -96,6 +96,7 @@ def test_paths_start_at_the_file_not_at_the_caller(read, full, folder, monkeypat
     assert read(full).modules[0].build == folder / "asr"
 
 
+@pytest.mark.slow
 def test_a_sound_file_needs_no_syntax_tree():
     """Nor pydantic, msgspec, asyncio: `otterctl` starts in 0.15 s."""
     code = (

@@ -42,6 +42,7 @@ def questions_of_kind(path: Path) -> list[int]:
     ]
 
 
+@pytest.mark.slow
 def test_nobody_asks_which_of_both_it_is():
     found = {str(p): questions_of_kind(p) for p in CONTROLLER.rglob("*.py")}
     assert {path: lines for path, lines in found.items() if lines} == {}

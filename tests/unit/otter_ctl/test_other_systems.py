@@ -40,6 +40,7 @@ def module_of(path: Path) -> str:
     return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
+@pytest.mark.slow
 def test_every_module_of_the_controller_is_imported():
     names = [module_of(path) for path in CONTROLLER if path.name != "__main__.py"]
     assert len(names) > 150
@@ -47,6 +48,7 @@ def test_every_module_of_the_controller_is_imported():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fcntl", "pwd", "termios"])
 def test_the_stage_has_no_unix(name):
     """Else the tests here would prove nothing."""
@@ -66,6 +68,7 @@ def test_help_and_the_verbs_that_contact_nobody():
     assert '"$schema"' in as_windows("otterctl", "schema").stdout
 
 
+@pytest.mark.slow
 def test_a_project_is_made_and_planned(tmp_path):
     made = as_windows("otterctl", "init", "first", folder=tmp_path)
     assert made.returncode == 0, made.stderr
@@ -76,6 +79,7 @@ def test_a_project_is_made_and_planned(tmp_path):
     assert "WSL2" in planned.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "verb",
     [["apply", "t.toml"], ["status"], ["lab", "up", "3"], ["volume", "ls"]],
@@ -91,12 +95,14 @@ def test_what_needs_an_agent_on_this_system_names_wsl2(tmp_path, verb):
     assert "WSL2" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_doctor_finds_a_controller_in_good_health(tmp_path):
     done = as_windows("otterctl", "doctor", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "agents run on Linux, this is Windows" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_its_help(verb, everything_helps):
     assert f"Usage: otterctl {verb}" in everything_helps
@@ -116,6 +122,7 @@ def everything_helps():
     return done.stdout
 
 
+@pytest.mark.slow
 def test_output_that_a_code_page_lacks_is_no_error(tmp_path):
     environment = {**os.environ, "PYTHONIOENCODING": "cp437"}
     command = [sys.executable, "-m", "otter_ctl", "validate", str(tmp_path / "Ω≠.toml")]
@@ -149,6 +156,7 @@ def texts_without_encoding(path: Path) -> Iterator[str]:
                 yield f"{path}:{node.lineno}"
 
 
+@pytest.mark.slow
 def test_texts_are_utf_8_wherever_they_are_read():
     """The lab runs on Linux alone; in `wheel.py` it is a method of distributions."""
     portable = [p for p in CONTROLLER if p.parts[1] != "lab" and p.name != "wheel.py"]

@@ -86,6 +86,7 @@ def _conditions(rng: random.Random, names: list[str], links: list[api.Link]) -> 
     return found
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**9))
 def test_parts_hold_everything_once_and_are_sound(seed: int) -> None:
     spec, of = whole(random.Random(seed))
@@ -137,6 +138,7 @@ def test_parts_hold_everything_once_and_are_sound(seed: int) -> None:
     assert len({part.mtu for part in parts.values()}) == 1
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**9))
 def test_what_tunnels_have_is_kept(seed: int) -> None:
     """Another plan of the same mesh, with other links, changes no tunnel that stays."""
@@ -151,6 +153,7 @@ def test_what_tunnels_have_is_kept(seed: int) -> None:
             assert link.tunnel.key == before[link.name].key  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**9))
 def test_routes_of_a_part_are_those_of_the_whole_whichever_links_are_down(seed: int) -> None:
     """Each machine works out those of its hosts, of what it knows."""
@@ -169,6 +172,7 @@ def test_routes_of_a_part_are_those_of_the_whole_whichever_links_are_down(seed: 
             assert host.routes == routes[host.name]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**9))
 def test_ways_to_hosts_that_move_are_those_of_the_whole(seed: int) -> None:
     rng = random.Random(seed)

@@ -262,6 +262,7 @@ def puzzle(seed: int, rooms: int = 4, items: int = 5) -> Request:
     return request({name: dice.choice((1.5, 2.0, 3.0)) for name in names}, made, flows, far)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(25))
 def test_greedy_is_near_the_best_and_optimal_is_it(seed):
     pytest.importorskip("highspy")
@@ -278,6 +279,7 @@ def test_greedy_is_near_the_best_and_optimal_is_it(seed):
     assert total_s(asked, greedy) <= least * 1.5
 
 
+@pytest.mark.slow
 def test_greedy_is_within_a_tenth_of_the_best_on_the_whole():
     ratios = []
     for seed in range(100, 150):
@@ -303,6 +305,7 @@ def assert_sound(asked: Request, seats) -> None:
         state.take(group, room)
 
 
+@pytest.mark.slow
 def test_many_are_placed_without_trying_everything():
     """Ten thousand modules on a thousand hosts: not ten million pairs looked at."""
     looks = 0

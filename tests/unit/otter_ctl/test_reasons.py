@@ -54,6 +54,7 @@ def plan(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_for_people(plan):
     said = plan("--explain")
     assert "module camera: on phone: named in the file" in said

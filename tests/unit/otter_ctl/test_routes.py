@@ -98,6 +98,7 @@ def test_covers(written, merged):
     assert list(ranges.cover(range(len(written)))) == merged
 
 
+@pytest.mark.slow
 @given(st.sets(st.integers(0, 60), min_size=1), st.data())
 def test_covers_as_ipaddress_does(units, data):
     """Of any hosts among all: those in between that aren't reached stay out."""
@@ -137,6 +138,7 @@ def distances(names, links) -> dict[tuple[str, str], float]:
     return far
 
 
+@pytest.mark.slow
 @given(GRAPH)
 def test_following_routes_takes_the_least_delay_and_ends(edges):
     names = [f"h{i}" for i in range(8)]
@@ -167,6 +169,7 @@ def test_following_routes_takes_the_least_delay_and_ends(edges):
             assert delay == pytest.approx(far[source, target])
 
 
+@pytest.mark.slow
 @given(GRAPH, st.randoms(use_true_random=False))
 def test_the_order_of_the_file_plays_no_part(edges, chance: random.Random):
     table = blocks([f"h{i}" for i in range(8)])

@@ -92,6 +92,7 @@ QUANTITIES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @given(NUMBERS, st.sampled_from(["", " "]), UNITS)
 def test_quantities(number, between, unit):
     text = f"{number}{between}{unit}"

@@ -88,11 +88,13 @@ def test_editors_find_slips(wrong, path):
     assert [list(error.absolute_path)[: len(path)] for error in errors] == [path]
 
 
+@pytest.mark.slow
 def test_editors_take_what_the_loader_takes(full, wide):
     for text in (full, wide, 'include = ["base.toml"]\nseed = 1\n'):
         jsonschema.validate(tomllib.loads(text), json_schema())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "topologies").rglob("*.toml")), ids=lambda path: path.name
 )

@@ -116,6 +116,7 @@ def test_lines_that_make_no_sense_are_no_records(text):
     assert parse(text) is None
 
 
+@pytest.mark.slow
 def test_lines_are_found_in_files_of_any_size(tmp_path):
     path = tmp_path / "messages.csv"
     wanted = line("camera:1:1")

@@ -87,6 +87,7 @@ class Held:
         return self.process.returncode, out.decode(), err.decode()
 
 
+@pytest.mark.slow
 def test_waits_for_one_byte_then_becomes_the_program(gate, fifo):
     held = Held(gate, fifo, ["sh", "-c", "echo $$ $0 $1", "a", "b c"])
     assert held.process.poll() is None
@@ -95,6 +96,7 @@ def test_waits_for_one_byte_then_becomes_the_program(gate, fifo):
     assert out == f"{held.process.pid} a b c\n"  # the same pid
 
 
+@pytest.mark.slow
 def test_who_only_looks_does_not_release_it(gate, fifo):
     held = Held(gate, fifo, ["echo", "ran"])
     for _ in range(3):
@@ -103,6 +105,7 @@ def test_who_only_looks_does_not_release_it(gate, fifo):
     assert held.release() == (0, "ran\n", "")
 
 
+@pytest.mark.slow
 def test_environment_passes_through_untouched(gate, fifo):
     env = {"PATH": "/usr/bin:/bin", "A": "1", "EMPTY": ""}
     code, out, _ = Held(gate, fifo, ["env"], env=env).release()
@@ -110,6 +113,7 @@ def test_environment_passes_through_untouched(gate, fifo):
     assert dict(line.split("=", 1) for line in out.splitlines()) == env
 
 
+@pytest.mark.slow
 def test_searches_path_as_execvp_does(gate, fifo, tmp_path):
     folders = [tmp_path / name for name in ("absent", "denied", "good")]
     for folder in folders[1:]:
@@ -120,10 +124,12 @@ def test_searches_path_as_execvp_does(gate, fifo, tmp_path):
     assert Held(gate, fifo, ["tool"], env={"PATH": path}).release() == (0, "found\n", "")
 
 
+@pytest.mark.slow
 def test_without_path_the_usual_folders_are_searched(gate, fifo):
     assert Held(gate, fifo, ["true"], env={}).release()[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["no-such-program", "/no/such/program", "./no", ""])
 def test_not_found_is_127(gate, fifo, name):
     code, out, err = Held(gate, fifo, [name]).release()
@@ -131,11 +137,13 @@ def test_not_found_is_127(gate, fifo, name):
     assert err.startswith(f"otter gate: cannot run {name}: it (or its interpreter) is not")
 
 
+@pytest.mark.slow
 def test_not_executable_is_126(gate, fifo, tmp_path):
     (tmp_path / "plain").write_text("x")
     assert Held(gate, fifo, [str(tmp_path / "plain")]).release()[0] == 126
 
 
+@pytest.mark.slow
 def test_no_interpreter_line_is_126_and_no_shell_runs_it(gate, fifo, tmp_path):
     script = tmp_path / "script"
     script.write_text("echo ran\n")
@@ -145,17 +153,20 @@ def test_no_interpreter_line_is_126_and_no_shell_runs_it(gate, fifo, tmp_path):
     assert "not a program for this machine" in err
 
 
+@pytest.mark.slow
 def test_path_entry_too_long_is_passed_over(gate, fifo):
     env = {"PATH": "/" + "x" * 5000 + ":/bin:/usr/bin"}
     assert Held(gate, fifo, ["true"], env=env).release()[0] == 0
 
 
+@pytest.mark.slow
 def test_no_fifo_is_125(gate, tmp_path):
     code, _, err = Held(gate, tmp_path / "absent", ["true"]).result()
     assert code == 125
     assert "cannot open" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHES)
 def test_committed_bytes_are_what_the_source_gives(arch, require):
     cc = compiler(arch)

@@ -27,6 +27,7 @@ tokens = st.one_of(st.just(b""), st.binary(min_size=8, max_size=8))
 u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 
 
+@pytest.mark.slow
 @given(names, names, names, st.floats(0.001, 60), st.booleans(), st.booleans(), u64, tokens)
 def test_hello(stream, name, sender, deadline_s, partial, retransmit, session, token):
     greeting = control.Greeting(2, stream, name, sender, deadline_s, partial, retransmit, token)
@@ -60,6 +61,7 @@ reports = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(reports)
 def test_report(report):
     assert control.read_report(control.report(1, report)) == report
@@ -70,6 +72,7 @@ def test_probe_and_end():
     assert control.read_end(control.end(1, 2**40)) == 2**40
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300), st.sampled_from(sorted(READERS)))
 def test_whatever_comes_is_read_or_refused(data, kind):
     for candidate in (data, PREFIX.pack(b"OD", 1, kind, 7) + data):
@@ -80,6 +83,7 @@ def test_whatever_comes_is_read_or_refused(data, kind):
             continue
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_a_report_that_was_damaged_is_read_or_refused(data):
     report = control.Report(1, 2, 2, 3, 4, 5, 6, 7, 8, b"\x0f", [control.Missing(9, 3, b"\x80")])

@@ -34,6 +34,7 @@ def test_products_are_those_of_the_field():
     assert (gf256.multiply(units, gf256.reciprocal(units)) == 1).all()
 
 
+@pytest.mark.slow
 @given(st.integers(1, 12), st.integers(1, 17), st.integers(0, 2**32))
 def test_combine_is_the_matrix_product(outputs, inputs, seed):
     rng = np.random.default_rng(seed)
@@ -60,6 +61,7 @@ def test_every_square_part_of_the_codes_matrix_has_an_inverse():
         assert np.array_equal(identity.view(np.uint8)[:, ::8], np.eye(size, dtype=np.uint8))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 60_000), st.floats(0.05, 1.0), st.integers(0, 2**32))
 def test_any_k_of_a_block_give_it_back(length, ratio, seed):

@@ -47,6 +47,7 @@ def add(into: Reassembler, datagram: bytes, now: float = 0.0, flags: int = 0) ->
     return into.add(head[5], head[7:11], head[11] | flags, head[13], payload, now)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.binary(min_size=1, max_size=5000),
@@ -66,6 +67,7 @@ def test_any_order_with_repetitions_gives_the_message(data, cuts, fec, seed):
     assert into.floor == 1
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(1, 20_000), st.floats(0.1, 1.0), st.integers(0, 2**32))
 def test_as_many_losses_as_parity_are_mended(length, fec, seed):

@@ -70,6 +70,7 @@ def test_a_member_of_half_the_rate_needs_twice_the_time_and_gets_half_the_bytes(
     assert volume(slow) == pytest.approx(60 * RATE / 2 / 8 / 2, rel=0.03)
 
 
+@pytest.mark.slow
 def test_an_idle_members_share_goes_to_the_others_and_comes_back_at_once():
     cell = Cell(spec(), spec())
     cell.fill(0, 10_000)
@@ -208,12 +209,14 @@ def all_arrivals(steps, looks=()) -> list[list[tuple[float, bytes]]]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(offers, st.lists(st.tuples(st.floats(0.0, 3.0), st.integers(0, 2)), max_size=30))
 def test_what_arrives_does_not_depend_on_when_one_looks(steps, looks):
     assert all_arrivals(steps) == all_arrivals(steps, sorted(looks))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(offers)
 def test_the_sum_never_exceeds_the_capacity_and_none_of_it_is_wasted(steps):
@@ -234,6 +237,7 @@ def test_the_sum_never_exceeds_the_capacity_and_none_of_it_is_wasted(steps):
         assert arrived[-1][0] == pytest.approx(busy_until)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(offers)
 def test_one_who_looks_when_told_to_is_never_late(steps):

@@ -30,6 +30,7 @@ def numbered(size: int, number: int) -> bytes:
     return number.to_bytes(4, "big") + bytes(size - 4)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(0, 60), min_size=1, max_size=12).map(sorted).filter(lambda t: t[-1] > 0),
     st.lists(st.tuples(st.integers(0, 200), st.integers(20, 1500)), max_size=40).map(
@@ -91,6 +92,7 @@ def test_one_at_the_very_beginning_counts():
     assert Opportunities(schedule(0, 10, 20), offset).next_s == pytest.approx(12345.678)
 
 
+@pytest.mark.slow
 @given(st.floats(0, 1e5), st.floats(0.5, 2.0), st.integers(0, 10**6))
 def test_passing_over_many_is_the_same_as_one_by_one(zero, stretch, ahead_ms):
     delivery = Delivery(trace=TRACE, zero_s=zero, stretch=stretch)

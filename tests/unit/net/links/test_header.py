@@ -18,6 +18,7 @@ def ipv4(tos: int, length: int = 40) -> bytes:
     return struct.pack(">BBHHHBBHII", *parts) + bytes(length - 20)
 
 
+@pytest.mark.slow
 @given(tos=st.integers(0, 255), start=st.sampled_from([0, 10]))
 def test_a_mark_is_what_the_sender_would_have_computed(tos, start):
     before = bytes(start) + ipv4(tos)

@@ -57,6 +57,7 @@ def test_pareto_has_a_tail_on_one_side_and_normal_on_none():
     assert jitter.table("pareto")[0] > -1.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("correlation", [None, 0.5])
 def test_what_is_drawn_is_distributed_as_the_table_says(name, correlation):
@@ -77,6 +78,7 @@ def test_a_users_table_is_drawn_from_evenly():
         assert sum(abs(v - entry) < 1e-9 for v in values) == pytest.approx(COUNT / 3, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [0.2, 0.9])
 def test_delays_are_as_correlated_as_asked(asked):
     values = drawn(LinkSpec(delay_s=1.0, jitter_s=0.01, jitter_correlation=asked))

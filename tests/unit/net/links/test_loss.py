@@ -81,6 +81,7 @@ def test_four_states_without_a_burst_lose_single_packets_only():
     assert burst_mean(flags(LinkSpec(loss_markov=(0.0, 1.0, 0.0, 0.0, 0.1)))) == 1.0
 
 
+@pytest.mark.slow
 @given(
     spec=st.one_of(
         st.builds(LinkSpec, loss_ratio=st.floats(0, 1), loss_correlation=st.floats(0, 1)),

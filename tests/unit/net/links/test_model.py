@@ -143,6 +143,7 @@ def test_slots_come_whether_or_not_anything_waits():
     assert at == pytest.approx(3600.01, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_slots_differ_in_length_as_asked():
     spec = LinkSpec(slot_s=(0.01, 0.03))
     _, arrived = run(spec, every(0.0005, 20_000))
@@ -160,6 +161,7 @@ def test_a_direction_holds_no_more_than_its_room():
     assert model.tally.dropped == {"room": 40}
 
 
+@pytest.mark.slow
 def test_what_it_says_a_packet_takes_is_what_it_takes_of_memory():
     model = Model(LinkSpec(delay_s=10.0), chances(1))
     count = 20_000

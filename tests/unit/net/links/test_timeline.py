@@ -221,6 +221,7 @@ def test_between_two_changes_nothing_changes(course, since):
         now, held = following, course.change(following)
 
 
+@pytest.mark.slow
 @given(
     found=st.lists(courses(), min_size=1, max_size=4),
     stops=st.lists(st.floats(0, 60), min_size=1, max_size=8).map(sorted),
@@ -249,6 +250,7 @@ def test_a_walk_that_was_held_up_tells_what_it_passed_over():
     assert walk.next_s == 21.0
 
 
+@pytest.mark.slow
 def test_the_next_changes_of_all_directions_by_time():
     timeline = Timeline(
         {

@@ -31,6 +31,7 @@ def both(steps):
     return paths._by_dijkstra(steps), paths._by_sweeps(steps, scaled)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(EDGES)
 def test_they_agree(edges):
@@ -38,6 +39,7 @@ def test_they_agree(edges):
     assert quick == slow
 
 
+@pytest.mark.slow
 def test_they_agree_in_turns_and_in_pieces(monkeypatch):
     """More targets than fit at a time, a hub with more neighbours than are looked at at once."""
     chance = random.Random(7)
@@ -59,6 +61,7 @@ def test_they_agree_on_rings(count):
     assert quick == slow
 
 
+@pytest.mark.slow
 def test_delays_too_unlike_for_whole_numbers_fall_back():
     """An hour and a nanosecond together, over many steps: no 64-bit sum holds both."""
     count = 400
@@ -73,6 +76,7 @@ def test_everything_divides_by_the_common_divisor():
     assert paths._scaled(steps_of(3001, edges)) == (3600 * 10**9, 12)
 
 
+@pytest.mark.slow
 def test_a_star_of_thousands_stays_small():
     """Who reaches whom is nodes times nodes: 10,000 hosts took 4 GB in lists of ints."""
     count = 1200

@@ -87,6 +87,7 @@ def test_a_view_may_be_dropped_in_any_thread(peer):
     assert peer.incoming.releases(10) == [(1, 0)]
 
 
+@pytest.mark.slow
 def test_values_without_arrays_give_their_slot_back_at_once(peer):
     assert peer.take({"a": b"x" * 5000, "t": "y" * 50_000}).value["a"] == b"x" * 5000
     gc.collect()

@@ -88,6 +88,7 @@ def test_it_waits_for_what_the_receiver_has_not_taken_and_only_for_that():
     out.close()
 
 
+@pytest.mark.slow
 def test_memory_grows_by_regions_up_to_its_bound(descriptors):
     out = outgoing(bound=100 * MIB)
     entries = [place(out, np.zeros(30 * MIB, "u1")) for _ in range(3)]
@@ -100,6 +101,7 @@ def test_memory_grows_by_regions_up_to_its_bound(descriptors):
     out.close()
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 3 * MIB) | st.just(0), max_size=30), st.randoms())
 @settings(max_examples=50)
 def test_memory_is_bounded_and_no_two_slots_overlap(plan, random):
@@ -182,6 +184,7 @@ def test_the_senders_own_array_keeps_its_slot_from_being_used_again():
     out.close()
 
 
+@pytest.mark.slow
 def test_after_a_cut_nothing_new_goes_where_the_receivers_arrays_look(descriptors):
     out = outgoing(bound=8 * MIB)
     seen = place(out, np.full(MIB, 1, "u1"))

@@ -16,6 +16,7 @@ from net.shared.incoming import Incoming, decode_small
 u64 = st.integers(0, 2**64 - 1)
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from([records.REGION, records.FORGET, records.SLOT, records.PIECE]), u64, u64, u64
 )
@@ -24,6 +25,7 @@ def test_heads_come_back(kind, a, b, c):
     assert records.read_head(data, len(data)) == (kind, a, b, c)
 
 
+@pytest.mark.slow
 @given(u64, u64, st.lists(st.tuples(u64, u64), max_size=records.MAX_RELEASED))
 def test_acks_come_back(done, taken, released):
     data = records.ack(done, taken, released)

@@ -13,6 +13,7 @@ steps = st.lists(st.integers(1, 20 * GRAIN) | st.integers(-40, -1), max_size=80)
 """Take so many bytes, or give the n-th of those that are taken."""
 
 
+@pytest.mark.slow
 @given(steps)
 def test_slots_never_overlap_and_all_comes_back(plan):
     slots, taken = Slots(SIZE), {}

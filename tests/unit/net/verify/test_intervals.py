@@ -91,6 +91,7 @@ def test_no_observation_is_no_proportion():
     assert intervals.proportion(0, 0) is None
 
 
+@pytest.mark.slow
 def test_means_of_dependent_values_are_where_their_interval_says():
     def walk(generator):  # each value remembers the last
         steps = generator.normal(size=4000)
@@ -112,6 +113,7 @@ def test_one_distribution_is_told_from_another():
     assert intervals.same_distribution(2 * normal, model)[1] < 0.01
 
 
+@pytest.mark.slow
 def test_the_same_distribution_is_seldom_told_to_be_another():
     wrong = 0
     for seed in range(200):

@@ -54,6 +54,7 @@ def twice(asked, real, seed):
     return confirmed(first, findings(asked, real, seed + 500))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LINKS)
 def test_links_that_do_as_asked_pass_measured_twice_at_most(name):
     for seed in range(5):
@@ -61,6 +62,7 @@ def test_links_that_do_as_asked_pass_measured_twice_at_most(name):
         assert wrong(found) == set(), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "real", "out"),
     [
@@ -90,6 +92,7 @@ def test_a_dead_link_is_never_right():
     assert all(f.note for f in found if f.estimate is None and f.asked is not None)
 
 
+@pytest.mark.slow
 def test_bursts_of_gilbert_and_elliott():
     asked = LinkSpec(loss_gilbert=(0.02, 0.25, 1.0, 0.0))
     single = LinkSpec(loss_ratio=chain(asked).ratio)
@@ -102,6 +105,7 @@ def test_bursts_of_gilbert_and_elliott():
     assert "loss-burst" in wrong(findings(asked, single, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "chances", [(0.02, 0.25, 1.0, 0.0), (0.05, 0.3, 0.6, 0.01), (0.3, 0.9, 0.5, 0.1)]
 )

@@ -22,6 +22,7 @@ links = st.builds(
 efforts = st.sampled_from(sorted(EFFORTS)).map(EFFORTS.__getitem__)
 
 
+@pytest.mark.slow
 @given(links, efforts, st.integers(0, 1 << 30))
 def test_probes_that_are_not_to_wait_take_a_share_of_the_rate(link, effort, seed):
     for make, limit_s in ((schedule.base, effort.base_s), (schedule.many, effort.many_s)):
@@ -33,6 +34,7 @@ def test_probes_that_are_not_to_wait_take_a_share_of_the_rate(link, effort, seed
             assert train.bytes * 8 / took <= 2 * LOAD * link.rate_bps
 
 
+@pytest.mark.slow
 @given(links, efforts)
 def test_a_rate_is_tried_for_a_bounded_time(link, effort):
     train = schedule.rate(link, effort)

@@ -96,6 +96,7 @@ def settle(kernel: KernelV1, top: Node, limit: Quota | None) -> None:
         kernel.check()
 
 
+@pytest.mark.slow
 @given(trees(), cores, st.lists(cores, max_size=4))
 def test_any_change_of_a_host_is_accepted_and_modules_get_their_own_back(top, limit, changes):
     kernel = KernelV1(top, limit)

@@ -66,6 +66,7 @@ def test_time_is_shared_by_weights():
     assert shares(fair)["a"] == pytest.approx(0.75, abs=0.005)
 
 
+@pytest.mark.slow
 def test_it_is_time_that_is_shared_and_not_turns():
     fair = sharing(a=1, b=1)
     played(fair, [Client("a", 0.001), Client("b", 0.05)], 20)
@@ -73,6 +74,7 @@ def test_it_is_time_that_is_shared_and_not_turns():
     assert fair.members["a"].turns > 40 * fair.members["b"].turns
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     weights=st.lists(st.floats(0.1, 10), min_size=2, max_size=6),

@@ -266,6 +266,7 @@ async def test_any_calls_end_in_exactly_what_was_asked_last(world: World) -> Non
     assert world.done() == expected
 
 
+@pytest.mark.slow
 async def test_calls_at_once_end_in_what_was_asked_last(world: World) -> None:
     async with asyncio.TaskGroup() as group:
         for n in range(1, 200):

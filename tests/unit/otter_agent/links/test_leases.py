@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,6 +74,7 @@ CHANGES = st.fixed_dictionaries(
 CALLS = st.lists(st.tuples(CHANGES, st.none() | st.integers(1, 20), st.integers(0, 4)))
 
 
+@pytest.mark.slow
 @given(CALLS, st.integers(0, 30))
 @settings(max_examples=400, deadline=None)
 def test_any_calls_end_in_what_all_that_was_asked_makes(

@@ -215,6 +215,7 @@ def _random_host(rng: random.Random, i: int, count: int, links: Sequence[api.Lin
 SEEDS = st.integers(0, 10**9)
 
 
+@pytest.mark.slow
 @given(st.lists(SEEDS, min_size=1, max_size=4))
 @settings(max_examples=200, deadline=None)
 def test_any_spec_is_reached_from_any_other(seeds: list[int]) -> None:
@@ -226,6 +227,7 @@ def test_any_spec_is_reached_from_any_other(seeds: list[int]) -> None:
         assert kernel.converge(want) == 0
 
 
+@pytest.mark.slow
 @given(SEEDS, SEEDS, st.integers(0, 40), st.integers(0, 40))
 @settings(max_examples=200, deadline=None)
 def test_any_spec_is_reached_from_where_others_were_cut_off(
@@ -239,6 +241,7 @@ def test_any_spec_is_reached_from_where_others_were_cut_off(
     assert contents(kernel) == anew(want)
 
 
+@pytest.mark.slow
 @given(SEEDS, SEEDS, SEEDS)
 @settings(max_examples=200, deadline=None)
 def test_links_that_become_of_another_kind_lose_no_route(spec: int, one: int, other: int) -> None:

@@ -79,6 +79,7 @@ def test_long_lines_and_bad_bytes(path, log):
     assert "".join(lines[1:-1]) == "é" * CHUNK
 
 
+@pytest.mark.slow
 @given(st.text(st.sampled_from("aé€😀")), st.integers(0, 3))
 def test_cuts_fall_between_characters(text, shift):
     line = b"a" * (LINE_LIMIT - shift) + text.encode() * (LINE_LIMIT // 8)

@@ -69,6 +69,7 @@ def test_a_write_is_marked_soon_and_with_its_time(path):
     assert len(set(times)) == 5
 
 
+@pytest.mark.slow
 def test_a_writer_without_end_costs_few_marks(path):
     running = Running()
     running.watch.add(str(path))
@@ -82,6 +83,7 @@ def test_a_writer_without_end_costs_few_marks(path):
     assert marks <= 4 + 0.5 / PAUSE_S * 2
 
 
+@pytest.mark.slow
 def test_a_log_is_cut_from_the_front_and_a_follower_that_keeps_up_loses_nothing(path):
     running = Running(log_bytes=1 << 20, slack_bytes=1 << 20)
     running.watch.add(str(path))

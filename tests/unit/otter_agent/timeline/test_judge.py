@@ -70,6 +70,7 @@ def test_what_is_kept_is_all_there_is_to_know():
     assert fires(Judge(first.condition, kept), [199.0, 205.0]) == [1]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.one_of(st.none(), st.floats(0, 100)), max_size=40), st.floats(0, 100), st.booleans()
 )

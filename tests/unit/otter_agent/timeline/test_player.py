@@ -367,6 +367,7 @@ async def test_an_order_that_can_t_be_kept_is_refused(tmp_path, monkeypatch):
         assert player.status().state == "running"
 
 
+@pytest.mark.slow
 async def test_a_thousand_directions_change_together(tmp_path):
     world = World(tmp_path)
     links = tuple(
@@ -465,6 +466,7 @@ async def test_devices_that_are_made_meanwhile_lose_nothing_of_what_is_to_come(t
         await until(lambda: player.status().lateness.changes == 2)
 
 
+@pytest.mark.slow
 async def test_a_thousand_events_a_millisecond_leave_the_loop_to_others(tmp_path):
     """They are passed over; before there was an end to it the loop did nothing else."""
     world = World(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +57,7 @@ def is_right(body: bytes) -> bool:
     return ones(body[:20]) == 0xFFFF and ones(pseudo + body[20:]) == 0xFFFF
 
 
+@pytest.mark.slow
 @given(
     st.binary(min_size=1, max_size=6000),
     st.integers(100, 1400),
@@ -105,6 +107,7 @@ def test_only_the_first_part_says_that_the_sender_has_slowed_down() -> None:
     assert bytes(rest[0])[1] == 0x81
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 65535), st.binary(max_size=80))))
 def test_nonsense_of_who_has_the_key_does_no_harm(told: list[tuple[int, int, bytes]]) -> None:
     found = [pieces.Piece(n, f, o, memoryview(body)) for n, (f, o, body) in enumerate(told)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -161,6 +162,7 @@ def test_an_end_that_is_silent_is_greeted_as_at_first_and_comes_back() -> None:
     assert net.hand(A, B, net.packet(A))
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 3 * WINDOW), max_size=200))
 def test_a_count_is_new_once(counts: list[int]) -> None:
     window, seen, top = Window(), set(), -1

@@ -69,6 +69,7 @@ def test_tolerances_that_make_no_sense_are_refused(name, tolerance, said):
         checked(api.VerifyRequest(tolerances={name: tolerance}))
 
 
+@pytest.mark.slow
 def test_the_agent_starts_without_the_statistics():
     """numpy takes a tenth of a second, which every `apply` that starts an agent would wait for."""
     show = "import sys, otter_agent.server.app; print('numpy' in sys.modules)"

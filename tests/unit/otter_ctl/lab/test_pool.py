@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def test_none_is_found_where_all_is_taken() -> None:
     assert pool.choose([pool.POOL]) is None
 
 
+@pytest.mark.slow
 @given(st.lists(networks, max_size=20))
 def test_what_is_chosen_overlaps_nothing(taken: list[IPv4Network]) -> None:
     found = pool.choose(taken)

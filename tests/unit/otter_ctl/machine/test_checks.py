@@ -118,6 +118,7 @@ def test_lines_that_are_no_probe_are_told_apart() -> None:
     assert parse("This account is not available.\n") is None
 
 
+@pytest.mark.slow
 @given(st.text(max_size=200))
 def test_whatever_a_machine_prints_is_read_without_an_error(text: str) -> None:
     parse(text)

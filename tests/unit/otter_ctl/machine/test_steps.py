@@ -21,6 +21,7 @@ def facts(**changes: object) -> Facts:
     return replace(found, **changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("systemd", [True, False])
 def test_all_scripts_are_shell(systemd: bool) -> None:
     own = facts(systemd=systemd)

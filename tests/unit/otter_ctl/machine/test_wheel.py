@@ -12,6 +12,7 @@ import pytest
 from otter_ctl.machine.wheel import own_wheel, requirements
 
 
+@pytest.mark.slow
 def test_it_holds_the_packages_and_their_data(tmp_path: Path) -> None:
     path = tmp_path / own_wheel().file_name
     path.write_bytes(own_wheel().content)

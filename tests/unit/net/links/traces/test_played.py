@@ -95,6 +95,7 @@ def moments(played: Played, start: float, end: float) -> list[float]:
 steps = st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=20)
 
 
+@pytest.mark.slow
 @given(
     steps=steps,
     start=st.floats(0, 10),
@@ -129,6 +130,7 @@ def test_every_change_is_where_it_is_said_and_nowhere_else(
         now, before = following, after
 
 
+@pytest.mark.slow
 @given(
     moments_ms=st.lists(st.integers(0, 3000), min_size=1).filter(lambda m: max(m) > 0),
     bin_ms=st.integers(1, 1000),

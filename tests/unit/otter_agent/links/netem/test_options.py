@@ -50,11 +50,13 @@ def fields(data: bytes, start: int) -> dict[int, bytes]:
     return found
 
 
+@pytest.mark.slow
 @given(netems)
 def test_netem_is_what_it_was(netem: Netem) -> None:
     assert Netem.decode(netem.encode()) == netem
 
 
+@pytest.mark.slow
 @given(st.tuples(u32, u32, u32, u32, u32))
 def test_four_states_are_what_they_were(markov: tuple[int, ...]) -> None:
     assert Netem.decode(Netem(markov=markov).encode()).markov == markov
@@ -84,6 +86,7 @@ def test_rates_of_64_bits_have_a_field_of_their_own(rate: int, low: int, high: i
     assert found.get(8) == (None if high is None else struct.pack("=Q", high))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 2**64 - 1), st.integers(1, 2**32 - 1).map(lambda n: n * 64))
 def test_a_share_is_what_it_was(rate: int, burst_ns: int) -> None:
     share = Share(rate=rate, burst_ns=burst_ns)
@@ -110,6 +113,7 @@ def test_codels_times_are_those_from_before_the_kernel_rounded_them(us: int) -> 
     assert Codel.decode(bytes(data)).target_us == us
 
 
+@pytest.mark.slow
 @given(
     st.builds(
         Red,

@@ -102,6 +102,7 @@ def test_what_is_there_stays_without_effect() -> None:
     assert spec_of(want) == LinkSpec()
 
 
+@pytest.mark.slow
 @given(specs)
 def test_what_is_there_stays_whatever_is_asked(spec: LinkSpec) -> None:
     have = wanted(LinkSpec(rate_bps=1e6, delay_s=0.02, loss_ratio=0.1))
@@ -112,6 +113,7 @@ def test_what_is_there_stays_whatever_is_asked(spec: LinkSpec) -> None:
         assert getattr(alone, part) in (None, getattr(want, part))
 
 
+@pytest.mark.slow
 @given(specs)
 def test_qdiscs_mean_what_was_asked(spec: LinkSpec) -> None:
     meant = spec_of(wanted(spec))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def test_the_checksum_of_rfc_1071() -> None:
     assert packets.checksum(b"\xff") == 0x00FF
 
 
+@pytest.mark.slow
 @given(ADDRESSES, PORTS, ADDRESSES, PORTS, st.integers(0, 2**32 - 1))
 def test_a_syn_is_handed_back_whole_and_refused_rightly(
     source: bytes, source_port: int, target: bytes, target_port: int, sequence: int
@@ -54,6 +56,7 @@ def test_a_syn_is_handed_back_whole_and_refused_rightly(
     assert flags == 0x14
 
 
+@pytest.mark.slow
 @given(ADDRESSES, ADDRESSES, st.sampled_from([1, 3, 13]))
 def test_unreachable_quotes_what_was_sent(source: bytes, target: bytes, code: int) -> None:
     sent = packets.datagram_head(packets.Ends(source, 5, target, 6))
@@ -65,6 +68,7 @@ def test_unreachable_quotes_what_was_sent(source: bytes, target: bytes, code: in
     assert message[8:] == sent
 
 
+@pytest.mark.slow
 @given(st.integers(0, 65535), st.binary(min_size=2, max_size=60))
 def test_echo(identifier: int, rest: bytes) -> None:
     message = packets.echo(packets.ECHO_REPLY, identifier, rest)
