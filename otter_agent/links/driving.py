@@ -296,3 +296,5 @@ class Driving:
         self.made = self._making if self.choice.driver else frozenset()
         self.era += 1
         self.bring_into_force()
+        if self._planner is not None and self._expected & self.made:
+            self._planner.expect()

@@ -26,6 +26,9 @@ REFILL_S = 0.1
 """Between two times that it is told, and asks what came."""
 _FIRST_S = 0.2
 """So far ahead at first, twice as far the next time: what is due soon has no time to lose."""
+_LEAD_S, _LEAD_EACH_S = 0.1, 0.003
+"""Before an epoch, and more per direction: so long it takes at most to have all told that is due in
+the first moments. Most of that is for virtual machines; elsewhere it is a tenth."""
 _SOON_S = 0.01
 _LEAP_S = 0.005
 """By so much the clocks may go apart: more is a suspended machine."""
@@ -90,11 +93,19 @@ class Ahead:
         self._step_s = 0.0
         self._era = -1
 
-    def begin(self, courses: Mapping[Way, Course], moment_s: float) -> None:
-        """Go on from a moment, with all that is planned taken back by then. Blocking."""
+    def begin(
+        self, courses: Mapping[Way, Course], moment_s: float | None, lead_s: float = 0.0
+    ) -> None:
+        """Go on from a moment, with all that is planned taken back by then. Blocking.
+
+        Args:
+            courses: What becomes of each direction.
+            moment_s: What holds there is known; None: from the epoch on.
+            lead_s: How long it is until then.
+        """
         self._walk = Walk(Timeline(courses), moment_s)
         self._last_s = -math.inf
-        self._far_s = _FIRST_S
+        self._far_s = _FIRST_S + lead_s
 
     def plans(self, way: Way) -> bool:
         """Whether a direction's changes are told ahead."""
@@ -166,6 +177,15 @@ class Ahead:
         elif share < _LEISURE:
             self._step_s = self._step_s / 2 if self._step_s > _STEP_LEAST_S else 0.0
         return found
+
+
+def lead_s(directions: int) -> float:
+    """How long before its epoch it should be known when that will be.
+
+    Args:
+        directions: How many change.
+    """
+    return min(HORIZON_S, _LEAD_S + directions * _LEAD_EACH_S) if directions else 0.0
 
 
 def _offset(position: Callable[[], float]) -> float:
