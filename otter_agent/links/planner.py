@@ -78,6 +78,11 @@ class Planner(ABC):
         """
         return
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can take in changes at once."""
+        return True
+
     @abstractmethod
     def play(
         self, mesh: str, parts: Mapping[Direction, Part]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,6 +29,9 @@ _FIRST_S = 0.2
 _LEAD_S, _LEAD_EACH_S = 0.1, 0.003
 """Before an epoch, and more per direction: so long it takes at most to have all told that is due in
 the first moments. Most of that is for virtual machines; elsewhere it is a tenth."""
+_START_S = 1.0
+"""More, where who makes changes is still being started: where a system call takes some µs, and all
+runs on one processor."""
 _SOON_S = 0.01
 _LEAP_S = 0.005
 """By so much the clocks may go apart: more is a suspended machine."""
@@ -50,6 +53,11 @@ class Links(Protocol):
 
     def plans(self, way: Way) -> bool:
         """Whether changes of a direction can be planned."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether changes to come can be taken in at once."""
         ...
 
     def planned(self) -> set[Way]:
@@ -110,6 +118,17 @@ class Ahead:
     def plans(self, way: Way) -> bool:
         """Whether a direction's changes are told ahead."""
         return self._links.plans(way)
+
+    def lead_s(self, ways: Iterable[Way]) -> float:
+        """How long before an epoch it has to be known, for links to be told what is due then.
+
+        Args:
+            ways: That change.
+        """
+        count = sum(map(self.plans, ways))
+        if not count:
+            return 0.0
+        return min(HORIZON_S, _LEAD_S + count * _LEAD_EACH_S) + _START_S * (not self._links.ready)
 
     def sets_out(self, position: Callable[[], float]) -> None:
         """Take note of how clocks stand to each other, and of who plans."""
@@ -177,15 +196,6 @@ class Ahead:
         elif share < _LEISURE:
             self._step_s = self._step_s / 2 if self._step_s > _STEP_LEAST_S else 0.0
         return found
-
-
-def lead_s(directions: int) -> float:
-    """How long before its epoch it should be known when that will be.
-
-    Args:
-        directions: How many change.
-    """
-    return min(HORIZON_S, _LEAD_S + directions * _LEAD_EACH_S) if directions else 0.0
 
 
 def _offset(position: Callable[[], float]) -> float:

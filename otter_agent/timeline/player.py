@@ -22,7 +22,7 @@ from otter_agent.budgets.subjects import Subject
 from otter_agent.errors import AgentError, explained
 from otter_agent.links.ways import Way
 from otter_agent.timeline import moves
-from otter_agent.timeline.ahead import Ahead, Made, lead_s
+from otter_agent.timeline.ahead import Ahead, Made
 from otter_agent.timeline.around import Around
 from otter_agent.timeline.compile import Compiled, Key, compile_spec
 from otter_agent.timeline.happenings import Happening, Happenings
@@ -130,7 +130,7 @@ class Player:
         if self._compiled is None:
             return 0.0
         keys = [key for key, _ in self._compiled.timeline.items()]
-        return lead_s(sum(isinstance(key, Way) and self._ahead.plans(key) for key in keys))
+        return self._ahead.lead_s(key for key in keys if isinstance(key, Way))
 
     def order(self, order: api.TimelineOrder, by: str = "", at: float | None = None) -> None:
         """Start, pause or reset it.
@@ -138,18 +138,21 @@ class Player:
         Args:
             order: What to do.
             by: Who asks.
-            at: Of `start`: the moment (seconds since 1970), past or to come; None: now.
+            at: Of `start`: the moment (seconds since 1970), past or to come; None: as soon as all
+                is in time from there on.
 
         Raises:
             AgentError: The disk is full: nothing was changed.
         """
         now = self._around.now()
-        after = self._kept.ordered(order, now if at is None else now.after(at - now.wall_s))
+        if order == "start":
+            now = now.after(self._lead_s() if at is None else at - now.wall_s)
+        after = self._kept.ordered(order, now)
         if after != self._kept:
             self._become(after, f"{order} was asked for" + (f" by {by}" if by else ""), must=True)
 
     def _become(self, after: Kept, why: str, *, must: bool = False) -> None:
-        before = self._kept
+        before, position = self._kept, after.position(self._around.now())
         try:
             self._around.keep.put_timeline(self._mesh, encode(after))
         except AgentError:  # a full disk
@@ -163,7 +166,6 @@ class Player:
         if after.state == "held":
             self.began_again()
             self.look_again()
-        position = after.position(self._around.now())
         self._news.set()
         if not must and not (self._spec.timeline.traces or self._spec.timeline.events):
             return  # nobody waits for the epoch of a mesh in which nothing changes
@@ -431,6 +433,7 @@ class Player:
             state=kept.state,
             position_s=position,
             epoch=now.wall_s - kept.reached(now) if kept.begun else None,
+            lead_s=0.0 if kept.begun else self._lead_s(),
             traces=len(spec.traces),
             events=len(spec.events),
             lateness=self.record.lateness(),

@@ -14,7 +14,7 @@ from otter_agent import beside
 from otter_agent.links.netem import NetemDriver
 
 
-def test_it_is_there_soon_where_changes_are_expected_and_nobody_waits_for_it(tmp_path: Path):
+def test_it_is_there_soon_where_changes_are_expected_and_nobody_waits(tmp_path: Path) -> None:
     driver = NetemDriver(tmp_path)
     try:
         planner = driver.planner()
@@ -30,7 +30,7 @@ def test_it_is_there_soon_where_changes_are_expected_and_nobody_waits_for_it(tmp
     assert not (tmp_path / "netem.s").exists()
 
 
-def test_none_is_started_after_the_end(tmp_path: Path):
+def test_none_is_started_after_the_end(tmp_path: Path) -> None:
     driver = NetemDriver(tmp_path)
     planner = driver.planner()
     with driver._players._guard:  # type: ignore[union-attr]

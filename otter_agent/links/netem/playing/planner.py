@@ -166,6 +166,11 @@ class NetemPlanner(Planner):
         """See `Planner`."""
         self._players.be_ready()
 
+    @property
+    def ready(self) -> bool:
+        """See `Planner`."""
+        return self._players.pid != 0
+
     def play(
         self, mesh: str, parts: Mapping[Direction, Part]
     ) -> tuple[dict[Direction, Outcome], list[Played]]:

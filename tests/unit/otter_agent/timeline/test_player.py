@@ -202,6 +202,25 @@ async def test_what_is_due_at_the_epoch_is_told_before_it(tmp_path, plans):
             assert [(c.at_s, c.applied_s >= 0) for c in player.record.last] == [(0.0, True)] * 2
 
 
+async def test_whoever_starts_it_is_told_how_long_before_the_epoch_that_has_to_be_known(
+    tmp_path, plans
+):
+    class Starting(PlanningThread):
+        ready = False
+
+    leads = []
+    for number in range(2):
+        (folder := tmp_path / str(number)).mkdir()
+        world = World(folder)
+        if plans and number:
+            world.driver._planner = Starting(world.driver)
+        async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
+            leads.append(player.status().lead_s)
+            player.order("start")
+            assert player.status().lead_s == 0.0
+    assert (0 < leads[0] < leads[1]) if plans else leads == [0.0, 0.0]
+
+
 async def test_what_goes_on_in_a_moment_is_as_it_was_until_then(tmp_path):
     world = World(tmp_path)
     async with world.playing(spec(event(0.0, rate_bps=1e6), event(50.0, up=False))) as player:
