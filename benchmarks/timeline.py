@@ -99,11 +99,11 @@ def measure(seconds: float) -> Found:
 
 
 def _changes(folder: Path, until_s: float) -> list[tuple[float, float]]:
-    """When each change was due, and when it was in force, from the epoch."""
+    """When each change was due, and when it was in force, from the epoch; at it nothing changes."""
     (record,) = folder.rglob("timeline.csv")
     with record.open() as file:
         found = [(float(r["at_s"]), float(r["applied_s"] or "inf")) for r in DictReader(file)]
-    return [(at, applied) for at, applied in found if at < until_s]
+    return [(at, applied) for at, applied in found if 0 < at < until_s]
 
 
 def _shown(folder: Path) -> dict[str, Any]:
@@ -176,8 +176,9 @@ def trace() -> str:
 
 
 def topology() -> str:
-    """A star; each link begins elsewhere in the trace."""
-    text = 'name = "many"\n[hosts.hub]\n[hosts.leaf]\n'
+    """A star; each link is what the trace begins with, and goes on from elsewhere in it."""
+    text = 'name = "many"\n[defaults.link]\ndelay = "10ms"\nrate = "10mbit"\n'  # as it begins
+    text += "[hosts.hub]\n[hosts.leaf]\n"
     text += f'count = {LINKS}\n[modules.m]\nhost = "hub"\nruntime = "process"\n'
     text += 'command = ["sleep", "1000000"]\n'
     for number in range(1, LINKS + 1):
