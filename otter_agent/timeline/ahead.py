@@ -26,7 +26,7 @@ REFILL_S = 0.1
 """Between two times that it is told, and asks what came."""
 _FIRST_S = 0.2
 """So far ahead at first, twice as far the next time: what is due soon has no time to lose."""
-_LEAD_S, _LEAD_EACH_S = 0.1, 0.003
+_LEAD_S, _LEAD_EACH_S = 0.1, 0.005
 """Before an epoch, and more per direction: so long it takes at most to have all told that is due in
 the first moments. Most of that is for virtual machines; elsewhere it is a tenth."""
 _START_S = 1.0
