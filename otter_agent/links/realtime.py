@@ -4,7 +4,8 @@ Memory is locked, the garbage collector off, and the process runs before all ord
 (SCHED_FIFO) as long as it uses less than most of a core; when it is busier than that, twice in a
 row, it becomes an ordinary one until it has caught up, and the kernel says (RLIMIT_RTTIME) if it
 hasn't waited for anything for long. Once tells nothing: what a virtual machine's processor was
-taken away for is charged to whoever ran there. Source: sched(7), mlockall(2), getrlimit(2), timerfd_create(2).
+taken away for is charged to whoever ran there. Source: sched(7), mlockall(2), getrlimit(2),
+timerfd_create(2).
 """
 
 from __future__ import annotations

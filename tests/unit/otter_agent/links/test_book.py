@@ -21,11 +21,10 @@ from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_agent.errors import AgentError, NetworkError
 from otter_agent.links.asking import resolve
-from otter_agent.links.book import LinkBook, Planned
+from otter_agent.links.book import LinkBook
 from otter_agent.links.choose import Choice
 from otter_agent.links.fake import FakeLinks
 from otter_agent.links.leases import Moment
-from otter_agent.links.planning import PlanningThread
 from otter_agent.links.ways import Way
 from otter_agent.state import State
 
@@ -428,45 +427,6 @@ async def test_links_that_will_be_changed_have_their_devices_before(tmp_path: Pa
     await world.book.change("timeline", {Way("wire", "b", "c"): Change.of(delay_s=0.1)})
     assert world.remade == 0
     assert world.done()["wire:b>c"] == LinkSpec(delay_s=0.1)
-
-
-async def test_who_makes_changes_is_ready_before_the_first_where_some_will_come(
-    tmp_path: Path,
-) -> None:
-    said: list[str] = []
-
-    class Noting(PlanningThread):
-        def expect(self) -> None:
-            said.append(f"with {len(self._driver.done)} made")  # type: ignore[attr-defined]
-
-    driver = FakeLinks(plans=True)
-    driver._planner = Noting(driver)
-    world = World(tmp_path / "state.db", driver)
-    world.make()
-    assert said == []
-    world.book.expect(["wire", "unknown"])
-    world.make()
-    assert said == ["with 5 made"]
-
-
-async def test_what_is_told_ahead_isn_t_taken_back_by_what_was_asked_before(tmp_path: Path) -> None:
-    """All that is asked counts as changed at first, though devices were made as asked."""
-    said: list[str] = []
-
-    class Noting(PlanningThread):
-        def play(self, mesh: str, parts: Any) -> Any:
-            said.extend("later" if part.now is None else "now" for part in parts.values())
-            return super().play(mesh, parts)
-
-    driver = FakeLinks(plans=True)
-    driver._planner = Noting(driver)
-    world = World(tmp_path / "state.db", driver)
-    world.make()
-    step = Planned(AB, time.monotonic() + 60.0, Change.of(delay_s=0.1))
-    await world.book.plan([step])
-    assert world.book.planned() == {AB}
-    assert said[-1] == "later"
-    assert said.count("later") == 1
 
 
 async def test_no_device_is_made_for_a_mesh_that_goes(tmp_path: Path) -> None:
