@@ -177,6 +177,7 @@ def timeline(parts: Sequence[api.TimelineStatus], last: int, following: int) -> 
     changes = sum(one.changes for one in late)
     return replace(
         first,
+        lead_s=max(part.lead_s for part in parts),
         traces=sum(part.traces for part in parts),
         events=max(part.events for part in parts),
         lateness=api.Lateness(

@@ -37,7 +37,7 @@ T = TypeVar("T")
 AGAIN_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Pauses before a machine that was lost while it was listened to is tried again."""
 LEAD_S = 0.3
-"""How long before an epoch all machines are told of it, besides the way there."""
+"""How long before an epoch all machines are told of it at least, besides the way there."""
 
 
 class Fleet(Meshes):
@@ -214,13 +214,19 @@ class Fleet(Meshes):
             tries = clocks.TRIES if self.places.is_played(mesh) else clocks.FEW_TRIES
             offsets = (await clocks.measure_all(agents, tries)).all()
             slowest = max(offset.error_s for offset in offsets.values())
-            at = time.time() + LEAD_S + 4 * slowest if at is None else at
+            lead_s = await self._lead_s(mesh) if at is None else 0.0
+            at = time.time() + lead_s + 4 * slowest if at is None else at
 
         async def tell(name: str, agent: AgentClient) -> api.TimelineStatus:
             moment = offsets[name].there(at) if at is not None and offsets else None
             return await agent.order_timeline(mesh, order, moment)
 
         return timeline(list((await each(agents, tell)).all().values()), 20, 20)
+
+    async def _lead_s(self, mesh: str) -> float:
+        """How long before an epoch all machines have to know of it, besides the way there."""
+        told = await self._each(mesh, lambda agent: agent.timeline(mesh, last=0, following=0))
+        return max(LEAD_S, *(status.lead_s for status in told.all().values()))
 
     async def timeline_changes(self, mesh: str) -> AsyncIterator[bytes]:
         """CSV of all that was requested, machine after machine under one head."""

@@ -39,6 +39,8 @@ _MOST_PASSED_LOOKS = 4000
 _DEEPEST = 8
 """Ramps that begin while another one is under way, counted back; older ones count as done."""
 
+_NOTHING = Change()
+
 K = TypeVar("K", bound=Hashable)
 
 
@@ -314,9 +316,6 @@ class Timeline(Generic[K]):
     def upcoming(self, moment_s: float | None, most: int) -> list[Due[K]]:
         """The next changes after a moment (None: from the epoch on), by time, then by direction."""
         found: list[Due[K]] = []
-        if moment_s is None:
-            moment_s = 0.0
-            found = [Due(key, 0.0, change) for key, change in self.state(0.0).items() if change]
         events = max((course.events for course in self._courses.values()), default=0)
         walk, left = Walk(self, moment_s), min(_MOST_STEPS, _MOST_LOOKS // max(1, events))
         while walk.next_s < math.inf and len(found) < most and left > 0:
@@ -334,12 +333,17 @@ class Walk(Generic[K]):
 
     Args:
         timeline: Along which.
-        moment_s: After which: what holds there is known.
+        moment_s: After which: what holds there is known. None: from the epoch on, with what holds
+            at it; nothing does before.
     """
 
-    def __init__(self, timeline: Timeline[K], moment_s: float) -> None:
+    def __init__(self, timeline: Timeline[K], moment_s: float | None) -> None:
         self._courses = list(timeline.items())
         self._heap: list[tuple[float, int]] = []
+        if moment_s is None:
+            self._held = [_NOTHING] * len(self._courses)
+            self._heap = [(0.0, number) for number in range(len(self._courses))]
+            return
         self._held = [course.change(moment_s) for _, course in self._courses]
         for number, (_, course) in enumerate(self._courses):
             following = course.next_change(moment_s)

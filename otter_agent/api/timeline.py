@@ -217,6 +217,8 @@ class TimelineStatus(Data, frozen=True):
     """Seconds since the epoch; where it is held."""
     epoch: float | None = None
     """The epoch, seconds since 1970; what was spent in pauses is not counted. None: not yet."""
+    lead_s: float = 0.0
+    """How long before its epoch this has to be known, for links to be told what is due then."""
     traces: int = 0
     events: int = 0
     lateness: Lateness = Lateness()

@@ -262,6 +262,11 @@ class LinkBook:
         """Whether changes of a direction can be planned, or have to be made when they are due."""
         return self._driving.plans(way)
 
+    @property
+    def ready(self) -> bool:
+        """Whether changes to come can be taken in at once."""
+        return self._driving.ready
+
     def planned(self) -> set[Way]:
         """Directions of which changes are to come."""
         return set(self._layers.later)
@@ -277,6 +282,8 @@ class LinkBook:
             A number for each; and what has come since this was last asked. What isn't told of
             didn't come: something else was asked of the timeline's layer before.
         """
+        if self._layers.dirty:  # what is told now would be taken back by it
+            await self.settle()
         steps = [self._layers.plan(next(self._numbers), *one) for one in changes]
         played = await asyncio.to_thread(self._driving.plan, steps)
         came = []

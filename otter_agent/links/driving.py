@@ -187,6 +187,11 @@ class Driving:
         made = self.made or frozenset()
         return self._planner is not None and way.link in made and way in self._directions
 
+    @property
+    def ready(self) -> bool:
+        """Whether changes to come can be taken in at once."""
+        return self._planner is None or self._planner.ready
+
     def plan(self, steps: Collection[Step]) -> list[Played]:
         """Have steps made at their time; all that was played since last asked. Blocking."""
         with self._driving:
@@ -296,3 +301,5 @@ class Driving:
         self.made = self._making if self.choice.driver else frozenset()
         self.era += 1
         self.bring_into_force()
+        if self._planner is not None and self._expected & self.made:
+            self._planner.expect()

@@ -71,6 +71,18 @@ class Played:
 class Planner(ABC):
     """Makes changes at their time. Synchronous and thread-safe, as drivers are."""
 
+    def expect(self) -> None:
+        """Changes are to come, nobody knows when: be ready to take them in. Doesn't wait for that.
+
+        What has to be started first would make the first ones late.
+        """
+        return
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can take in changes at once."""
+        return True
+
     @abstractmethod
     def play(
         self, mesh: str, parts: Mapping[Direction, Part]

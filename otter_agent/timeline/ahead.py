@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +26,12 @@ REFILL_S = 0.1
 """Between two times that it is told, and asks what came."""
 _FIRST_S = 0.2
 """So far ahead at first, twice as far the next time: what is due soon has no time to lose."""
+_LEAD_S, _LEAD_EACH_S = 0.1, 0.005
+"""Before an epoch, and more per direction: so long it takes at most to have all told that is due in
+the first moments. Most of that is for virtual machines; elsewhere it is a tenth."""
+_START_S = 1.0
+"""More, where who makes changes is still being started: where a system call takes some µs, and all
+runs on one processor."""
 _SOON_S = 0.01
 _LEAP_S = 0.005
 """By so much the clocks may go apart: more is a suspended machine."""
@@ -47,6 +53,11 @@ class Links(Protocol):
 
     def plans(self, way: Way) -> bool:
         """Whether changes of a direction can be planned."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether changes to come can be taken in at once."""
         ...
 
     def planned(self) -> set[Way]:
@@ -90,15 +101,34 @@ class Ahead:
         self._step_s = 0.0
         self._era = -1
 
-    def begin(self, courses: Mapping[Way, Course], moment_s: float) -> None:
-        """Go on from a moment, with all that is planned taken back by then. Blocking."""
+    def begin(
+        self, courses: Mapping[Way, Course], moment_s: float | None, lead_s: float = 0.0
+    ) -> None:
+        """Go on from a moment, with all that is planned taken back by then. Blocking.
+
+        Args:
+            courses: What becomes of each direction.
+            moment_s: What holds there is known; None: from the epoch on.
+            lead_s: How long it is until then.
+        """
         self._walk = Walk(Timeline(courses), moment_s)
         self._last_s = -math.inf
-        self._far_s = _FIRST_S
+        self._far_s = _FIRST_S + lead_s
 
     def plans(self, way: Way) -> bool:
         """Whether a direction's changes are told ahead."""
         return self._links.plans(way)
+
+    def lead_s(self, ways: Iterable[Way]) -> float:
+        """How long before an epoch it has to be known, for links to be told what is due then.
+
+        Args:
+            ways: That change.
+        """
+        count = sum(map(self.plans, ways))
+        if not count:
+            return 0.0
+        return min(HORIZON_S, _LEAD_S + count * _LEAD_EACH_S) + _START_S * (not self._links.ready)
 
     def sets_out(self, position: Callable[[], float]) -> None:
         """Take note of how clocks stand to each other, and of who plans."""

@@ -5,7 +5,8 @@
        └──────────reset──────► held ◄──reset             (start leads from waiting and held, too)
 
 While it runs, the moment of its zero is kept by two clocks: seconds since boot hold whatever is
-done to the wall clock; the wall clock holds over a reboot. While it doesn't, its position is.
+done to the wall clock; the wall clock holds over a reboot. While it doesn't, its position is. That
+moment may be to come, so that whoever makes changes can be told before it what is due then.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Kept:
 
     Attributes:
         zero: While it runs: when its position was 0, pauses left out.
-        position_s: While it doesn't: where it stands.
+        position_s: While it doesn't: where it stands. While it does: from where it goes on.
     """
 
     state: TimelineState = "waiting"
@@ -33,26 +34,35 @@ class Kept:
 
     def position(self, now: Moment) -> float:
         """Seconds since the epoch, pauses left out; never negative."""
-        return self.position_s if self.zero is None else max(0.0, -now.until(self.zero))
+        return max(self.position_s, self.reached(now))
+
+    def reached(self, now: Moment) -> float:
+        """The same; less than that as long as the moment at which it goes on is to come."""
+        return self.position_s if self.zero is None else -now.until(self.zero)
 
     @property
     def begun(self) -> bool:
-        """Whether anything of it holds: before its epoch nothing does, not even what is at 0."""
+        """Whether its epoch is known."""
         return self.state in ("running", "paused")
+
+    def holds(self, now: Moment) -> bool:
+        """Whether anything of it holds: before its epoch nothing does, not even what is at 0."""
+        return self.begun and (self.position_s > 0 or self.reached(now) >= 0)
 
     def ordered(self, order: TimelineOrder, now: Moment) -> Kept:
         """After an order; the same if it is so already."""
         if order == "start" and self.state != "running":
-            return Kept(state="running", zero=now.after(-self.position_s))
-        if order == "pause" and self.state == "running":
+            zero = now.after(-self.position_s)
+            return Kept(state="running", zero=zero, position_s=self.position_s)
+        if order == "pause" and self.state in ("waiting", "running"):
+            if not self.holds(now):
+                return Kept(state="held")
             return Kept(state="paused", position_s=self.position(now))
-        if order == "pause" and self.state == "waiting":
-            return Kept(state="held")
         return Kept(state="held") if order == "reset" else self
 
-    def all_ready(self, now: Moment) -> Kept:
-        """All modules are ready: that is the epoch, unless it was or is held."""
-        return self.ordered("start", now) if self.state == "waiting" else self
+    def all_ready(self, epoch: Moment) -> Kept:
+        """All modules are ready: this is the epoch, unless it was or is held."""
+        return self.ordered("start", epoch) if self.state == "waiting" else self
 
     def anchored(self, now: Moment) -> Kept:
         """The same position by the clocks of this boot."""

@@ -107,7 +107,12 @@ class Player:
 
     def position(self) -> float | None:
         """Seconds since the epoch while it plays."""
-        return self._position() if self._kept.state == "running" else None
+        return self._moment() if self._kept.state == "running" and self.begun else None
+
+    @property
+    def begun(self) -> bool:
+        """Whether its epoch has come."""
+        return self._kept.holds(self._around.now())
 
     @property
     def waits(self) -> bool:
@@ -115,9 +120,17 @@ class Player:
         return self._kept.state == "waiting"
 
     def all_ready(self) -> None:
-        """All modules are ready: that is the epoch, if there was none yet."""
+        """All modules are ready: that is the epoch, or in a moment, if there was none yet."""
         if self.waits:
-            self._become(self._kept.all_ready(self._around.now()), "all modules are ready")
+            epoch = self._around.now().after(self._lead_s())
+            self._become(self._kept.all_ready(epoch), "all modules are ready")
+
+    def _lead_s(self) -> float:
+        """How long before its epoch links have to be told: what is due then would be late."""
+        if self._compiled is None:
+            return 0.0
+        keys = [key for key, _ in self._compiled.timeline.items()]
+        return self._ahead.lead_s(key for key in keys if isinstance(key, Way))
 
     def order(self, order: api.TimelineOrder, by: str = "", at: float | None = None) -> None:
         """Start, pause or reset it.
@@ -125,18 +138,21 @@ class Player:
         Args:
             order: What to do.
             by: Who asks.
-            at: Of `start`: the moment (seconds since 1970), past or to come; None: now.
+            at: Of `start`: the moment (seconds since 1970), past or to come; None: as soon as all
+                is in time from there on.
 
         Raises:
             AgentError: The disk is full: nothing was changed.
         """
         now = self._around.now()
-        after = self._kept.ordered(order, now if at is None else now.after(at - now.wall_s))
+        if order == "start":
+            now = now.after(self._lead_s() if at is None else at - now.wall_s)
+        after = self._kept.ordered(order, now)
         if after != self._kept:
             self._become(after, f"{order} was asked for" + (f" by {by}" if by else ""), must=True)
 
     def _become(self, after: Kept, why: str, *, must: bool = False) -> None:
-        before = self._kept
+        before, position = self._kept, after.position(self._around.now())
         try:
             self._around.keep.put_timeline(self._mesh, encode(after))
         except AgentError:  # a full disk
@@ -150,7 +166,6 @@ class Player:
         if after.state == "held":
             self.began_again()
             self.look_again()
-        position = after.position(self._around.now())
         self._news.set()
         if not must and not (self._spec.timeline.traces or self._spec.timeline.events):
             return  # nobody waits for the epoch of a mesh in which nothing changes
@@ -205,15 +220,17 @@ class Player:
         self._note(came, counted=not self._anew)
         self._anew = False
         planned = self._around.links.planned()
-        self._ahead.sets_out(self._position)
-        position = self._position()
-        begun, timeline = self._kept.begun, self._clocked(compiled.timeline)
+        self._ahead.sets_out(self._reached)
+        kept, now = self._kept, self._around.now()
+        position, holds = kept.position(now), kept.holds(now)
+        since, lead = position if holds else None, max(0.0, position - kept.reached(now))
+        timeline = self._clocked(compiled.timeline)
         told_ahead = self._told_ahead(timeline)
         others: Timeline[Key] = Timeline({k: c for k, c in timeline.items() if k not in told_ahead})
 
         def prepare() -> tuple[dict[Key, Change], Walk[Key]]:
-            self._ahead.begin(told_ahead, position)
-            return timeline.state(position) if begun else {}, Walk(others, position)
+            self._ahead.begin(told_ahead, since, lead)
+            return timeline.state(position) if holds else {}, Walk(others, since)
 
         # For thousands of directions that takes a while; the loop has others to serve.
         state, walk = await asyncio.to_thread(prepare)
@@ -227,14 +244,15 @@ class Player:
         self._held = state
         self._walk = walk
         # What begins at 0 begins with the epoch; what has begun before the agent did isn't told.
-        since = position if self._told_to is None else self._told_to
-        self._happenings = Happenings(compiled.events, since)
-        self._strikes = Strikes(compiled.events, since)
-        if begun:
-            self._told_to = since
+        from_s = position if holds else -1.0
+        told_to = from_s if self._told_to is None else self._told_to
+        self._happenings = Happenings(compiled.events, told_to)
+        self._strikes = Strikes(compiled.events, told_to)
+        if kept.begun:
+            self._told_to = told_to
         await self._ask([Due(w, position, c) for w, c in changes.items()])
         self._ahead.forget()
-        await self._move(position)
+        await self._move()
 
     def _told_ahead(self, timeline: Timeline[Key]) -> dict[Way, Course]:
         """The directions whose changes are planned, where it plays."""
@@ -254,8 +272,13 @@ class Player:
             return timeline
         return timeline.clocked(zero.boot_s)
 
-    def _position(self) -> float:
-        return self._kept.position(self._around.now())
+    def _reached(self) -> float:
+        return self._kept.reached(self._around.now())
+
+    def _moment(self) -> float:
+        """Where it stands; negative before its epoch."""
+        kept, now = self._kept, self._around.now()
+        return kept.position(now) if kept.holds(now) else kept.reached(now)
 
     async def _compile(self) -> Compiled:
         spec = self._spec
@@ -274,7 +297,7 @@ class Player:
         """Until something is due, or there is news."""
         wait = math.inf
         if self._kept.state == "running":
-            wait = max(TICK_S, self._pause_s, self._next_s() - self._position())
+            wait = max(TICK_S, self._pause_s, self._next_s() - self._reached())
         if wait > 1.0:
             await asyncio.to_thread(self.record.write)
         try:
@@ -294,10 +317,10 @@ class Player:
         """Do what is due."""
         if self._kept.state != "running":
             return
-        if self._ahead.is_off(self._position):
+        if self._ahead.is_off(self._reached):
             self._news.set()
             return
-        position, begun = self._position(), time.perf_counter()
+        position, begun = self._reached(), time.perf_counter()
         due = self._walk.to(position, AT_ONCE)
         self._pause_s = (time.perf_counter() - begun) * _BREAK
         for one in due:
@@ -307,7 +330,7 @@ class Player:
         if happens or position >= self._ahead.next_s:
             self._looked_s = position
             failed = self._note(await self._ahead.go(position)) or failed
-        await self._move(position)
+        await self._move()
         struck = await self._strike(position)
         if happens:
             self._told_to = position
@@ -344,14 +367,15 @@ class Player:
         if made and counted and self._kept.begun:
             now = self._around.now()
             told = [_told(one.due, None if one.error else one.applied_s, one.error) for one in made]
-            epoch = now.wall_s - self._kept.position(now)
+            epoch = now.wall_s - self._kept.reached(now)
             self.record.add(epoch, told, sum(one.passed for one in made))
         return next((one.error for one in made if one.error), "")
 
-    async def _move(self, position: float) -> None:
+    async def _move(self) -> None:
         """Have ways lead where hosts are now."""
-        self._moves_s = moves.next_s(self._spec, position)  # the links may be elsewhere
-        now = moves.places(self._spec, position) if self._kept.begun else {}
+        moment = self._moment()
+        self._moves_s = moves.next_s(self._spec, moment)  # the links may be elsewhere
+        now = moves.places(self._spec, moment) if self._kept.begun else {}
         if now != self.places:
             hosts = moves.rerouted(self._spec, self.places, now)
             self.places = now
@@ -364,8 +388,7 @@ class Player:
             return ""
         failed = await self._change({one.key: one.change for one in due})
         now = self._around.now()
-        position = self._kept.position(now)
-        epoch = now.wall_s - position
+        position, epoch = self._kept.position(now), now.wall_s - self._kept.reached(now)
         made = []
         for one in due:
             error = failed.get(one.key, "")
@@ -394,7 +417,7 @@ class Player:
         compiled, kept = self._compiled, self._kept
         if compiled is None or not most:
             return ()
-        since = kept.position(self._around.now()) if kept.begun else None
+        since = kept.position(self._around.now()) if self.begun else None
         timeline = self._clocked(compiled.timeline)
         return tuple(map(_told, await asyncio.to_thread(timeline.upcoming, since, most)))
 
@@ -409,7 +432,8 @@ class Player:
             mesh=self._mesh,
             state=kept.state,
             position_s=position,
-            epoch=now.wall_s - position if kept.begun else None,
+            epoch=now.wall_s - kept.reached(now) if kept.begun else None,
+            lead_s=0.0 if kept.begun else self._lead_s(),
             traces=len(spec.traces),
             events=len(spec.events),
             lateness=self.record.lateness(),

@@ -27,7 +27,8 @@ MAX_FILE_BYTES = 16 << 20
 LATE_S = 0.005
 """What is promised of each."""
 FIRST_S = 0.2
-"""From the epoch on: nobody can be told ahead of it what is due then."""
+"""From the epoch on: of what begins with it, budgets and cells in the kernel are changed when the
+agent gets to it."""
 _BUFFER = 256
 _STEP = 1.1
 _LEAST_S = 1e-5

@@ -452,6 +452,29 @@ def test_a_process_that_never_waits_stands_back(words: list[str], require):
     assert done.stdout in ("stands back False\n", "not allowed\n")
 
 
+CHARGED = """
+from otter_agent.links.realtime import Guard
+guard = Guard(0.0, 0.0)
+if not guard.first:
+    print("not allowed")
+    raise SystemExit
+used = 0.0
+for number, share in enumerate((0.2, 0.95, 0.6, 0.9, 0.2, 0.9, 0.9), 1):
+    used += share / 10
+    guard.look(number / 10, used)
+    print(share, guard.first)
+"""
+
+
+def test_a_process_that_was_charged_with_others_time_stays_where_it_is(require):
+    require("netns", os.geteuid() == 0, "not root")
+    argv = [sys.executable, "-c", CHARGED]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    if done.stdout != "not allowed\n":
+        said = [line.split()[1] for line in done.stdout.splitlines()]
+        assert said == ["True"] * 6 + ["False"]
+
+
 @pytest.mark.slow
 def test_a_thousand_links_are_carried(bench: Bench):
     """All between two namespaces: what is many is links, not namespaces."""

@@ -16,7 +16,7 @@ from otter_agent.links.realtime import Guard
 Ready = Callable[[int], None]
 """Called with the events of a descriptor."""
 _LONGEST_S = 1.0
-_TOGETHER_S = 0.0025
+_TOGETHER_S = 0.002
 """How long it sleeps at least where waking costs much: what comes due by then is done together."""
 _DEAR_S = 3e-6
 """Of a system call: as in a virtual machine that does them for its programs."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -54,11 +55,22 @@ class Players:
         self._guard = threading.RLock()
         self._lent: set[Direction] = set()
         self._met = False
+        self._closed = False
 
     @property
     def pid(self) -> int:
         """The helper's; 0: there is none."""
         return self._helper.pid
+
+    def be_ready(self) -> None:
+        """Have a helper soon; whoever asks it for something waits for that, nobody else does."""
+        if not self._helper.pid:
+            threading.Thread(target=self._start, name="otter-links-start", daemon=True).start()
+
+    def _start(self) -> None:
+        with self._guard, suppress(Lost, NetworkError):  # who asks it for something is told
+            if not self._closed:
+                self._helper.start()
 
     def has(self, direction: Direction) -> bool:
         """Whether it is lent."""
@@ -121,12 +133,14 @@ class Players:
     def close(self) -> None:
         """Speak to it no more; it goes on."""
         with self._guard:
+            self._closed = True
             self._helper.hang_up()
             self._lent.clear()
 
     def end(self) -> None:
         """End it; links stay as they are."""
         with self._guard:
+            self._closed = True
             self._lent.clear()
             self._helper.end()
 
@@ -147,6 +161,15 @@ class NetemPlanner(Planner):
         self._shared: set[Direction] = set()
         self._guard = threading.Lock()
         self._later: dict[int, tuple[Direction, LinkSpec]] = {}
+
+    def expect(self) -> None:
+        """See `Planner`."""
+        self._players.be_ready()
+
+    @property
+    def ready(self) -> bool:
+        """See `Planner`."""
+        return self._players.pid != 0
 
     def play(
         self, mesh: str, parts: Mapping[Direction, Part]

@@ -14,7 +14,7 @@ from otter_agent.links.talk import Reply
 
 MARK = "--netem"
 """Stands in a helper's command line."""
-LATER_A_REQUEST = 200
+LATER_A_REQUEST = 128
 """Changes to come told at once: reading more would keep others waiting."""
 
 Kind = Literal["read", "plan", "drop", "forget", "health", "end"]

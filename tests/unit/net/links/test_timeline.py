@@ -241,6 +241,21 @@ def test_whoever_walks_is_where_whoever_jumps_is(found, stops):
         before = stop
 
 
+def test_a_walk_from_the_epoch_on_begins_with_what_holds_at_it():
+    trace = Trace(array("d", [0.0, 1.0]), {"rate_bps": array("d", [1e6, 2e6])}, 2.0)
+    timeline = Timeline(
+        {
+            "traced": Course(BASE, played=Played(trace, Manner(offset_s=1.5))),
+            "down": Course(BASE, [event(0, 0, up=False, for_s=1.0)]),
+            "later": Course(BASE, [event(0, 3, up=False)]),
+        }
+    )
+    walk = Walk(timeline, None)
+    assert walk.to(-0.001) == []
+    assert [(due.at_s, due.key) for due in walk.to(0.0)] == [(0, "traced"), (0, "down")]
+    assert [(due.at_s, due.key) for due in walk.to(1.0)] == [(0.5, "traced"), (1, "down")]
+
+
 def test_a_walk_that_was_held_up_tells_what_it_passed_over():
     course = Course(BASE, [event(0, 0, up=False, for_s=0.5, every_s=1.0)])
     walk = Walk(Timeline({"radio": course}), 0.0)

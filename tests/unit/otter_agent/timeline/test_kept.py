@@ -44,6 +44,25 @@ def test_what_is_paused_before_its_epoch_does_not_start_by_itself():
     assert kept.all_ready(START.after(1.0)).state == "held"
 
 
+def test_nothing_holds_before_an_epoch_that_is_to_come():
+    kept = Kept().all_ready(START.after(0.5))
+    assert (kept.state, kept.begun, kept.holds(START)) == ("running", True, False)
+    assert (kept.position(START), kept.reached(START)) == (0.0, -0.5)
+    assert kept.holds(START.after(0.5))
+    assert kept.position(START.after(2.0)) == 1.5
+    assert kept.ordered("pause", START).state == "held"
+    assert kept.ordered("pause", START.after(0.6)).state == "paused"
+
+
+def test_what_goes_on_in_a_moment_stays_where_it_is_until_then():
+    kept = Kept().all_ready(START).ordered("pause", START.after(0.2))
+    kept = kept.ordered("start", START.after(10.5))
+    assert kept.holds(START.after(10.0))
+    assert kept.position(START.after(10.0)) == pytest.approx(0.2)
+    assert kept.reached(START.after(10.0)) == pytest.approx(-0.3)
+    assert kept.position(START.after(11.5)) == pytest.approx(1.2)
+
+
 def test_start_does_not_wait_for_modules():
     assert Kept().ordered("start", START).position(START.after(1.0)) == 1.0
 
