@@ -1,15 +1,20 @@
-"""Turns of a device that modules share (`net.lease()`): by weight, another weight, what one costs.
+"""Turns of a device that modules share (`net.lease()`): by weight, what one costs, a killed holder.
 
 The device is a processor: each turn computes for STEP_S. Each module notes when its turns began and
-ended, so that what it had isn't what the arbiter says it had.
+ended, so that what it had isn't what the arbiter says it had. What a turn costs is all the time
+between turns, by the number of turns: also where they change hands, and what noting takes; the
+limit is the same without turns.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +33,11 @@ SHARE, ANOTHER = 0.75, 0.25
 WITHIN = 0.03
 IN_FORCE_GOAL_S = 1.0
 COST_GOAL = 0.01
+FREED_GOAL_S = 1.0
+STOPPED_S = 0.2
+"""Nobody has a turn for so long only if its holder was stopped in it."""
+TRIES = 50
+BARE_STEPS = 100
 STEPS = f"""
 import struct, time
 import net
@@ -66,12 +76,15 @@ def rows() -> list[Row]:
         took = run(otterctl, "apply", str(file), *(w for one in others for w in ("--set", one)))
         time.sleep(2 * WINDOW_S + SETTLE_S)
         one, other = (_steps(otterctl, folder, module) for module in "ab")
-    return _rows(one, other, began, changed, took)
+        killed = _kill_holder(otterctl, holder="b", other="a")
+        time.sleep(SETTLE_S)
+        freed = first_after(_steps(otterctl, folder, "a"), killed)
+    return [*_rows(one, other, began, changed, took), _freed_row(freed)]
 
 
 def _rows(one: Steps, other: Steps, began: float, changed: float, took: float) -> list[Row]:
-    part = share(one, other, began, began + SHARED_S)
-    alone, both = cost(one[one[:, 1] < other[0, 0]]), cost(within(one, other, began, changed))
+    part, limit = share(one, other, began, began + SHARED_S), cost(_bare())
+    alone, both = one[one[:, 1] < other[0, 0]], within(one, other, began, changed)
     return [
         Row(
             name=f"turns, weights 3:1 over {SHARED_S:.0f} s: error of the larger share", unit="1",
@@ -84,14 +97,26 @@ def _rows(one: Steps, other: Steps, began: float, changed: float, took: float) -
             goal=IN_FORCE_GOAL_S, n=1, note=f"the command took {took:.2f} s",
         ),
         Row(
-            name="… a turn's cost, by a step of 10 ms, alone", unit="1", better="lower", ours=alone,
-            peers={}, limit=0.0, goal=COST_GOAL, n=1,
+            name="… a turn's cost, by a step of 10 ms, alone", unit="1", better="lower",
+            ours=cost(alone), peers={}, limit=limit, goal=COST_GOAL, n=len(alone),
+            note=_median(alone),
         ),
         Row(
-            name="… with another that wants turns", unit="1", better="lower", ours=both, peers={},
-            limit=0.0, goal=COST_GOAL, n=1,
+            name="… with another that wants turns", unit="1", better="lower", ours=cost(both),
+            peers={}, limit=limit, goal=COST_GOAL, n=len(both), note=_median(both),
         ),
     ]  # fmt: skip
+
+
+def _freed_row(freed_s: float) -> Row:
+    return Row(
+        name="… a holder killed -9: until the other's turn", unit="s", better="lower",
+        ours=freed_s, peers={}, limit=None, goal=FREED_GOAL_S, n=1,
+    )  # fmt: skip
+
+
+def _median(steps: Steps) -> str:
+    return f"the median {np.median(between(steps)) * 1e6:.0f} us"
 
 
 def topology(*modules: str) -> str:
@@ -140,6 +165,56 @@ def within(one: Steps, other: Steps, begin: float, end: float) -> Steps:
     return both[both[:, 0].argsort()]
 
 
+def between(steps: Steps) -> NDArray[np.float64]:
+    """The time between one turn and the next."""
+    return steps[1:, 0] - steps[:-1, 1]
+
+
 def cost(steps: Steps) -> float:
-    """The time between two turns, by that of a step: the median."""
-    return float(np.median(steps[1:, 0] - steps[:-1, 1])) / STEP_S
+    """The time between two turns, by that of a step: the mean."""
+    return float(between(steps).mean()) / STEP_S
+
+
+def first_after(steps: Steps, moment: float) -> float:
+    """How long it took until the next turn began; infinite: none did."""
+    return float(min(steps[steps[:, 0] > moment, 0] - moment, default=float("inf")))
+
+
+def _bare() -> Steps:
+    """The same loop, without turns."""
+    turn, clock, times = nullcontext(), time.monotonic, []
+    with open(os.devnull, "ab", 0) as out:
+        for _ in range(BARE_STEPS):
+            with turn:
+                began = now = clock()
+                while now - began < STEP_S:
+                    now = clock()
+            out.write(bytes(16))
+            times.append((began, now))
+    return np.array(times, np.float64)
+
+
+def _kill_holder(otterctl: list[str], holder: str, other: str) -> float:
+    """Kill a module in its turn; when that was.
+
+    Raises:
+        RuntimeError: It never had one.
+    """
+    status = [*otterctl, "status", "-m", "turns", "--json"]
+    told = subprocess.run(status, capture_output=True, text=True, check=True).stdout
+    pids = {module["name"]: module["pid"] for module in json.loads(told)["modules"]}
+    noted = Path(f"/proc/{pids[other]}/cwd/steps")
+    for _ in range(TRIES):
+        os.kill(pids[holder], signal.SIGSTOP)
+        time.sleep(2 * STEP_S)  # the other's own turn has ended, if it had one
+        before = noted.stat().st_size
+        time.sleep(STOPPED_S)
+        if noted.stat().st_size == before:
+            break
+        os.kill(pids[holder], signal.SIGCONT)
+        time.sleep(STEP_S)
+    else:
+        raise RuntimeError(f"module {holder} was never stopped in a turn of its own")
+    moment = time.monotonic()
+    os.kill(pids[holder], signal.SIGKILL)
+    return moment

@@ -21,7 +21,7 @@ class Limits:
         write_iops: Writes per second.
         in_bps: What it receives, bits per second of IP packets.
         out_bps: What it sends.
-        gpu_share: Of modules: their weight among all that take turns.
+        gpu_share: Weight among all that take turns.
         run: Of modules.
     """
 

@@ -18,8 +18,8 @@ class BudgetChange(Data, frozen=True, omit_defaults=True):
     """Name or glob."""
     set: dict[str, Any] = msgspec.field(default_factory=dict)
     """`cpu` (cores), `speed` (of hosts), `memory_bytes`, `read_bytes_per_s`, `write_bytes_per_s`,
-    `read_iops`, `write_iops`, `in_bps`, `out_bps`; None: unlimited. Of modules also `gpu_share`,
-    above 0: 1 is 100 %, and more is a weight. What isn't named stays."""
+    `read_iops`, `write_iops`, `in_bps`, `out_bps`; None: unlimited. `gpu_share`, above 0: 1 is
+    100 %, and more is a weight. What isn't named stays."""
     for_s: float | None = None
     """After so long it is as if it had never been; None: it lasts."""
     reset: bool = False

@@ -72,6 +72,8 @@ def check(spec: MeshSpec) -> None:
     for host in spec.hosts:
         _address(host.address)
         _budget(f"host {host.name}", asked_of(host))
+        share = host.gpu_share
+        _need(share is None or 0 < share <= 1, f"host {host.name}: a GPU share of {share}")
     for module in spec.modules:
         _need(module.host in hosts, f"module {module.name}: no host {module.host[:80]!r}")
         _module(module)
@@ -230,7 +232,6 @@ def _changed(event: TimelineEvent, where: str) -> None:
         only = "only modules can be made to run, or not"
         _need(event.modules or (change.run is None and not event.action), f"{where}: {only}")
         share = change.gpu_share
-        _need(share is None or event.modules, f"{where}: only modules have turns of a GPU")
         _need(share is None or 0 < share <= MOST_WEIGHT, f"{where}: a GPU share of {share}")
         return
     _need(not event.action, f"{where}: {event.action} of a link")

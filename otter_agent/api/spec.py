@@ -47,6 +47,8 @@ class HostSpec(Data, frozen=True):
     write_iops: int | None = None
     in_bps: float | None = None
     out_bps: float | None = None
+    gpu_share: float | None = None
+    """Of the machine's turns of a GPU; what modules have says it already. None: all of them."""
     gateway: bool = False
     """The way to and from the outside world for the whole mesh: its router has the machine's
     network behind it (NAT), and the default routes of all hosts lead to it across the links."""

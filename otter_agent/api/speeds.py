@@ -32,7 +32,7 @@ def asked_of(item: HostSpec | ModuleSpec) -> Budget:
         in_bps=item.in_bps,
         out_bps=item.out_bps,
         storage_bytes=item.storage_bytes if isinstance(item, ModuleSpec) else None,
-        gpu_share=item.gpu_share if isinstance(item, ModuleSpec) else None,
+        gpu_share=item.gpu_share,
     )
 
 

@@ -48,7 +48,7 @@ KILLS_S = 2.0
 _LOOK_AGAIN_S = 60.0
 """The loop's clock stands still in suspend."""
 _NOTHING = Change()
-_OF_MODULES_TOO = ("speed", *subjects.DISKS, *subjects.RATES)
+_OF_MODULES_TOO = ("speed", *subjects.DISKS, *subjects.RATES, "gpu_share")
 """Of a host's budget, what its modules' own limits follow from."""
 
 
@@ -160,7 +160,7 @@ class BudgetBook:
 
     def shares(self) -> dict[str, float | None]:
         """Share of a GPU that is asked of each module now."""
-        return {s.name: self.of(s).gpu_share for s in self._base if s.kind == "module"}
+        return {s.name: self._giving.share(s) for s in self._base if s.kind == "module"}
 
     def is_changed(self, subject: Subject) -> bool:
         """Whether anything but the topology asks something of it."""
@@ -279,8 +279,7 @@ class BudgetBook:
         self._stale = False
         hosts = {subject for subject in self._base if subject.kind == "host"}
         for subject in list(self._followers(hosts, ())):
-            self._given[subject] = self._whole(subject)
-            await self.limit(subject.name)  # what fails is its keeper's to try again
+            await self._give(subject)  # what fails is its keeper's to try again
 
     async def _look_for_kills(self) -> None:
         """Tell of processes that were killed for memory, also of those whose module goes on."""
@@ -304,28 +303,32 @@ class BudgetBook:
 
     async def _bring_into_force(self, wanted: Collection[Subject]) -> dict[Subject, str]:
         """Returns what couldn't be, and why."""
-        if self._cgroups is not None and self._cgroups.version == "none":
-            groups = {s for s in wanted if self.is_changed(s) and not self._is_of_turns(s)}
-            of_turns = [s for s in wanted if self._is_of_turns(s)]
-            failed = {s: error for s in of_turns if (error := await self.limit(s.name))}
-            return {**dict.fromkeys(groups, NO_GROUPS), **failed}
         hosts = [subject for subject in wanted if subject.kind == "host"]
+        if self._cgroups is not None and self._cgroups.version == "none":
+            groups = {s for s in wanted if self._needs_group(s)}
+            of_turns = [s for s in wanted if s not in groups and self._takes_turns(s)]
+            of_turns += self._followers([s for s in hosts if s not in groups], wanted)
+            failed = {s: error for s in of_turns if (error := await self._give(s))}
+            return {**dict.fromkeys(groups, NO_GROUPS), **failed}
         failed = await asyncio.to_thread(self._write, hosts) if hosts else {}
         followers = list(self._followers(hosts, wanted))
         for subject in (*wanted, *followers):
-            if subject.kind == "module":
-                self._given[subject] = self._whole(subject)
-                if error := await self.limit(subject.name):
-                    failed[self._giving.host_of(subject) if subject in followers else subject] = (
-                        error
-                    )
+            if subject.kind == "module" and (error := await self._give(subject)):
+                failed[self._giving.host_of(subject) if subject in followers else subject] = error
         for subject in hosts:
             self._note(subject, failed.get(subject, ""))
         return failed
 
-    def _is_of_turns(self, subject: Subject) -> bool:
-        """Whether nothing but its share of a GPU was changed, which needs no group."""
-        return set(self._change(subject).values) == {"gpu_share"}
+    def _takes_turns(self, subject: Subject) -> bool:
+        return subject.kind == "module" and self.of(subject).gpu_share is not None
+
+    async def _give(self, module: Subject) -> str:
+        self._given[module] = self._whole(module)
+        return await self.limit(module.name)
+
+    def _needs_group(self, subject: Subject) -> bool:
+        """Whether more than its share of a GPU was changed."""
+        return bool(self._change(subject).values.keys() - {"gpu_share"})
 
     def _followers(
         self, hosts: Collection[Subject], wanted: Collection[Subject]
@@ -350,10 +353,10 @@ class BudgetBook:
         failed = {}
         for subject in hosts:
             try:
-                if self._cgroups is None:
-                    failed[subject] = NO_GROUPS
-                else:
+                if self._cgroups is not None:
                     self._ensure(subject, self._cgroups)
+                elif self._needs_group(subject):
+                    failed[subject] = NO_GROUPS
             except OtterError as error:
                 failed[subject] = str(error)
         return failed
@@ -388,9 +391,8 @@ class BudgetBook:
 
     def _say(self, subject: Subject, words: str, change: Change, error: str, state: str) -> None:
         in_force = self.in_force(subject)
-        applied = {name: getattr(in_force, name) for name in FIELDS}
-        if in_force.gpu_share is not None:
-            applied["gpu_share"] = in_force.gpu_share
+        told = (name for name in FIELDS if name != "gpu_share" or in_force.gpu_share is not None)
+        applied = {name: getattr(in_force, name) for name in told}
         now = _text(Change(applied))
         result = f"failed: {error}" if error else f"in force: {now}"
         data: dict[str, Any] = {
@@ -403,7 +405,7 @@ class BudgetBook:
     def in_force(self, subject: Subject) -> api.Budget:
         """Read back; nothing where there is no group (yet, or any more)."""
         found = self._giving.in_force(subject)
-        share = self.turns(subject.name) if subject.kind == "module" else None
+        share = self._giving.share_in_force(subject, self.turns)
         return found if share is None else msgspec.structs.replace(found, gpu_share=share)
 
     def note(self, subject: Subject) -> str:

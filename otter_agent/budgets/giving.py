@@ -70,10 +70,12 @@ class Giving:
         self._groups: dict[Subject, str] = {}
         self._hosts: dict[str, Subject] = {}
         self._kills: dict[str, int] = {}
+        self._shares: dict[Subject, float] = {}
 
     def take(self, spec: api.MeshSpec) -> None:
         """Another topology holds."""
         self._groups = {Subject("host", h.name): f"{spec.name}/{h.name}" for h in spec.hosts}
+        self._shares = {Subject("host", h.name): h.gpu_share or 1.0 for h in spec.hosts}
         self._hosts = {m.name: Subject("host", m.host) for m in spec.modules}
         for module in spec.modules:
             group = f"{spec.name}/{module.host}/{module.name}"
@@ -95,7 +97,41 @@ class Giving:
             values["cpu"] = None if alone else machine.cores(asked.cpu, host.speed)
         if any(getattr(host, name) or getattr(asked, name) for name in DISKS):
             values |= self._disks(asked, host)
+        if subject.kind == "module":
+            values["gpu_share"] = self.share(subject)
         return msgspec.structs.replace(asked, **values)
+
+    def share(self, subject: Subject) -> float | None:
+        """A module's weight among all that take turns; None: it takes none.
+
+        What the topology asks of its host is in it already: what differs from that counts.
+        """
+        own = self._of(subject).gpu_share
+        return None if own is None else own * self.of_turns(self.host_of(subject))
+
+    def of_turns(self, host: Subject) -> float:
+        """What a host has of turns, by what the topology gives it."""
+        share = self._of(host).gpu_share
+        return (1.0 if share is None else share) / self._shares.get(host, 1.0)
+
+    def share_in_force(
+        self, subject: Subject, turns: Callable[[str], float | None]
+    ) -> float | None:
+        """As the process that gives turns knows it: a host's by any of its modules that take some.
+
+        Args:
+            subject: Whose.
+            turns: Module -> its weight.
+        """
+        if subject.kind == "module":
+            return turns(subject.name)
+        if self._of(subject).gpu_share is None:
+            return None
+        for name, host in self._hosts.items():
+            own = self._of(Subject("module", name)).gpu_share
+            if host == subject and own and (weight := turns(name)) is not None:
+                return weight / own * self._shares.get(subject, 1.0)
+        return None
 
     def _disks(self, asked: api.Budget, host: api.Budget) -> dict[str, int | None]:
         """Limits of disks: none where there can be none; of v1, a host's are each module's."""

@@ -10,7 +10,7 @@ from otter_agent import api
 Kind = Literal["host", "module"]
 DISKS = api.DISKS
 RATES = ("in_bps", "out_bps")
-FIELDS = ("cpu", "speed", "memory_bytes", *DISKS, *RATES)
+FIELDS = ("cpu", "speed", "memory_bytes", *DISKS, *RATES, "gpu_share")
 """Of `api.Budget`, those of hosts that can be changed."""
 OF_MODULES = ("cpu", "memory_bytes", *DISKS, *RATES, "gpu_share")
 """The same of modules."""

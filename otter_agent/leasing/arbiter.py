@@ -1,8 +1,10 @@
 """Gives turns to those who ask at their sockets. One thread, epoll; nothing here waits but it.
 
 A message is a datagram of a SOCK_SEQPACKET connection: `a NAME` asks for a turn of a thing, `r`
-gives it back; `g` grants it, `v` says that it was taken away. A connection has one request at a
-time; its end gives back what it held. Must not know: asyncio, modules but by their sockets.
+gives it back; `g` grants it, `v` says that it was taken away. A holder keeps its turn
+(`net/turns.py`): while nobody else wants one, nothing is heard of it, and what it keeps is watched
+only while somebody does. A connection has one request at a time; its end gives back what it held.
+Must not know: asyncio, modules but by their sockets.
 """
 
 from __future__ import annotations
@@ -13,11 +15,10 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from otter_agent import api
-from otter_agent.beside import short
-from otter_agent.leasing.fair import Fair
+from otter_agent.leasing.doors import Asker, Door
+from otter_agent.leasing.fair import Fair, Had, Turn
 from otter_agent.leasing.words import Held, Member, Report, Told
 
 THINGS = 16
@@ -27,41 +28,6 @@ CONNECTIONS = 64
 _LONGEST_NAME = 32
 _WAITING = 8
 _LONGEST_LINE = 1 << 24
-
-
-class _Asker:
-    """A connection of a member."""
-
-    def __init__(self, link: socket.socket, member: str) -> None:
-        self.link = link
-        self.member = member
-        self.thing = ""
-        """What it waits for or holds; "": nothing."""
-
-
-class _Door:
-    """Where a member connects."""
-
-    def __init__(self, member: Member) -> None:
-        self.member = member
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        path = Path(member.socket)
-        with suppress(FileNotFoundError):
-            path.unlink()
-        try:
-            with short(path) as name:
-                self.listener.bind(name)
-            path.chmod(0o666)  # a module may run as any user; only its own folder leads there
-            self.listener.listen(CONNECTIONS)
-        except OSError:
-            self.listener.close()
-            raise
-
-    def close(self) -> None:
-        """And take the socket away, so that whoever comes finds nothing to share."""
-        self.listener.close()
-        with suppress(OSError):
-            Path(self.member.socket).unlink()
 
 
 class Arbiter:
@@ -75,10 +41,11 @@ class Arbiter:
     def __init__(self, control: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._things: dict[str, Fair] = {}
-        self._doors: dict[str, _Door] = {}
-        self._askers: dict[int, _Asker] = {}
+        self._doors: dict[str, Door] = {}
+        self._askers: dict[int, Asker] = {}
         self._work: dict[int, Callable[[], None]] = {}
         self._failed: dict[str, str] = {}
+        self._watched: dict[str, int] = {}
         self._epoll = select.epoll()
         self.ended = False
         control.setblocking(False)
@@ -105,20 +72,62 @@ class Arbiter:
 
     def _turn(self) -> None:
         now = self._clock()
-        for fair in self._things.values():
-            for what, request in fair.next(now):
-                self._say(request, b"g" if what == "granted" else b"v")
+        for what, fair in self._things.items():
+            for happened, request in fair.next(now):
+                self._say(request, happened)
+            self._look_at(what, fair)
 
-    def _say(self, request: int, data: bytes) -> None:
-        asker = self._askers.get(request)
-        if asker is None:
-            return
-        if data == b"v":
-            asker.thing = ""
+    def _say(self, request: int, happened: str) -> None:
+        asker = self._askers[request]
         try:
-            asker.link.send(data)
+            if happened == "granted":
+                asker.grant()
+            elif happened == "told":
+                asker.tell()
+            else:
+                self._look_away_from(request)
+                asker.revoke()
         except OSError:  # it reads nothing, or has gone
             self._leave(request)
+
+    def had(self, request: int, since: float, now: float) -> Had:
+        """What a holder had, for `Fair`."""
+        return self._askers[request].had(since, now)
+
+    def take(self, request: int) -> bool:
+        """Take a turn away that isn't made use of, for `Fair`."""
+        asker = self._askers[request]
+        if asker.kept is None or not asker.kept.take():
+            return False
+        asker.thing = ""
+        return True
+
+    def _look_at(self, what: str, fair: Fair) -> None:
+        """See when a holder leaves its turn, as long as others wait for it."""
+        turn, watched = fair.turn, self._watched.get(what)
+        request = turn.request if turn is not None and fair.others_wait() else None
+        if request == watched:
+            return
+        if watched is not None:
+            self._look_away(what)
+        asker = None if request is None else self._askers[request]
+        if request is None or asker is None or asker.kept is None:
+            return
+        token, left = asker.kept.token, request
+        self._epoll.register(token, select.EPOLLIN | select.EPOLLET)
+        self._work[token] = lambda: fair.left(left, self._clock())
+        self._watched[what] = request
+
+    def _look_away(self, what: str) -> None:
+        asker = self._askers[self._watched.pop(what)]
+        if asker.kept is not None:
+            self._work.pop(asker.kept.token, None)
+            with suppress(OSError, ValueError):
+                self._epoll.unregister(asker.kept.token)
+
+    def _look_away_from(self, request: int) -> None:
+        for what in [what for what, one in self._watched.items() if one == request]:
+            self._look_away(what)
 
     def _heard(self, request: int) -> None:
         asker = self._askers[request]
@@ -130,14 +139,18 @@ class Arbiter:
             data = b""
         if data == b"r":
             self._give_back(request, asker)
-        elif data.startswith(b"a ") and not asker.thing and (fair := self._fair(asker, data[2:])):
-            asker.thing = data[2:].decode()
-            fair.weigh(asker.member, self._doors[asker.member].member.weight)
-            fair.ask(asker.member, request, self._clock())
+        elif (
+            data.startswith(b"a ")
+            and (not asker.thing or self._has_left(request, asker))
+            and (fair := self._fair(asker, data[2:]))
+        ):
+            asker.thing, now = data[2:].decode(), self._clock()
+            fair.weigh(asker.member, self._doors[asker.member].member.weight, now)
+            fair.ask(asker.member, request, now)
         else:
             self._leave(request)  # its end, or nonsense
 
-    def _fair(self, asker: _Asker, name: bytes) -> Fair | None:
+    def _fair(self, asker: Asker, name: bytes) -> Fair | None:
         """What is shared under a name; None: that can't be one, or it has named too many."""
         text = name.decode("ascii", "replace")
         if not text.isprintable() or not 0 < len(text) <= _LONGEST_NAME:
@@ -145,9 +158,16 @@ class Arbiter:
         its = [thing for thing, fair in self._things.items() if asker.member in fair.members]
         if text not in its and len(its) >= THINGS:
             return None
-        return self._things.setdefault(text, Fair())
+        return self._things.setdefault(text, Fair(self))
 
-    def _give_back(self, request: int, asker: _Asker) -> None:
+    def _has_left(self, request: int, asker: Asker) -> bool:
+        """Whether it asks instead of going on with what it kept, and so gives that back."""
+        if asker.kept is None or not asker.kept.take():
+            return False
+        self._give_back(request, asker)
+        return True
+
+    def _give_back(self, request: int, asker: Asker) -> None:
         if asker.thing:
             self._things[asker.thing].withdraw(asker.member, request, self._clock())
             asker.thing = ""
@@ -175,12 +195,15 @@ class Arbiter:
             link.close()
             return
         request = link.fileno()
-        self._askers[request] = _Asker(link, name)
+        self._askers[request] = Asker(link, name)
         self._watch(link, lambda: self._heard(request))
 
     def _leave(self, request: int) -> None:
-        asker = self._askers.pop(request)
+        asker = self._askers[request]
         self._give_back(request, asker)
+        self._look_away_from(request)
+        asker.forget_kept()
+        del self._askers[request]
         self._forget(asker.link)
 
     # --- the agent -------------------------------------------------------------------------------
@@ -216,13 +239,13 @@ class Arbiter:
             door.member = member
             for fair in self._things.values():
                 if name in fair.members:
-                    fair.weigh(name, member.weight)
+                    fair.weigh(name, member.weight, self._clock())
 
     def _open(self, member: Member) -> None:
         if member.name in self._doors:  # its folder was made anew
             self._forget(self._doors.pop(member.name).listener)
         try:
-            door = _Door(member)
+            door = Door(member, CONNECTIONS)
         except OSError as error:
             self._failed[member.name] = error.strerror or str(error)
             return
@@ -240,10 +263,14 @@ class Arbiter:
         self._work.pop(door.listener.fileno(), None)
         door.close()
 
+    def _holds_s(self, turn: Turn | None, now: float) -> float | None:
+        return None if turn is None else self._askers[turn.request].holds_s(turn.since, now)
+
     def report(self) -> Report:
         """What each had."""
         now, held = self._clock(), []
         for what, fair in self._things.items():
+            fair.settle(now)
             for name, member in fair.members.items():
                 mine = fair.turn if fair.turn and fair.turn.member == name else None
                 held.append(
@@ -251,11 +278,11 @@ class Arbiter:
                         name=name,
                         what=what,
                         weight=member.weight,
-                        held_s=member.held_s + (now - mine.since if mine else 0.0),
+                        held_s=member.held_s,
                         turns=member.turns,
                         revoked=member.revoked,
                         waiting=len(member.waiting),
-                        holds_s=now - mine.since if mine else None,
+                        holds_s=self._holds_s(mine, now),
                     )
                 )
         return Report(held=tuple(held), failed=tuple(f"{n}: {w}" for n, w in self._failed.items()))

@@ -4,10 +4,11 @@ Each member has a virtual time, which grows by what it held, divided by its weig
 wait the one with the least is next (start-time fair queueing: Goyal, Vin, Cheng, SIGCOMM 1996).
 A member that had little is not given a turn's credit for when it asked for nothing.
 
-A member that gives a turn back asks again a moment later: for that moment (`grace_s`) nobody else
-is let in if it would still be first, or two that ask in turn would share evenly whatever their
-weights. It is waited for only as long as it is known to be quick about it (anticipatory
-scheduling: Iyer, Druschel, SOSP 2001).
+A holder keeps its turn and begins it again as it likes (`net/turns.py`) until others wait and it is
+ahead of them: then it is told so, and what it has is taken as soon as it lies there. One that
+leaves it there without being told is about to begin again: it is waited for that moment
+(`grace_s`), or two would share evenly whatever their weights. It is waited for only as long as it
+is known to be quick about it (anticipatory scheduling: Iyer, Druschel, SOSP 2001).
 """
 
 from __future__ import annotations
@@ -15,16 +16,43 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 GRACE_S = 0.002
 OWED_GRACE_S, OWED_S = 0.01, 0.1
 """… for one that is owed so much: a busy machine makes it slow to ask."""
 MOST_OWED_S = 1.0
 """What a member can be behind its share, and make up for."""
+SLICE_S = 0.02
+"""What a holder may have before others' shares end its turn: changing hands costs some 0.1 ms."""
 LONGEST_S = 10.0
 """A turn that lasts longer is taken away while others wait."""
 _LEAST_WEIGHT = 1e-6
 _SMOOTHING = 0.2
+_CLOSE_S = 0.0001
+"""Who is behind by less isn't."""
+
+
+class Had(NamedTuple):
+    """Since a request was granted: seconds held, and turns that have ended."""
+
+    held_s: float
+    turns: int
+
+
+_NOTHING = Had(0.0, 0)
+
+
+class Hands(Protocol):
+    """Who holds what, by requests."""
+
+    def had(self, request: int, since: float, now: float) -> Had:
+        """What it had of the turn that was granted then."""
+        ...
+
+    def take(self, request: int) -> bool:
+        """Take the turn away, unless it is made use of now."""
+        ...
 
 
 @dataclass(slots=True)
@@ -37,9 +65,9 @@ class Member:
         held_s: What it held in all.
         turns: How many it had.
         revoked: How many were taken away.
-        think_s: Between giving a turn back and asking again, smoothed.
+        think_s: Between the end of a turn and asking again, smoothed.
         waiting: Requests, the oldest first.
-        gave_back: When it last did.
+        ended: When its last turn did.
     """
 
     weight: float
@@ -49,113 +77,204 @@ class Member:
     revoked: int = 0
     think_s: float = 0.0
     waiting: deque[int] = field(default_factory=deque)
-    gave_back: float | None = None
+    ended: float | None = None
 
 
 @dataclass(slots=True)
 class Turn:
-    """What is held now."""
+    """What is held now.
+
+    Attributes:
+        busy_since: When it was last known to begin.
+        had: What has been charged of it.
+        seen: When that was.
+        idle_at: When it is taken if nobody has begun it again; None: it is made use of.
+        left: When it was seen to lie there.
+        told: Whether the holder knows that others wait.
+    """
 
     member: str
     request: int
     since: float
+    busy_since: float
+    seen: float
+    had: Had = _NOTHING
+    idle_at: float | None = None
+    left: float | None = None
+    told: bool = False
 
 
 class Fair:
     """Shares one thing.
 
     Args:
-        grace_s: How long a member is waited for that is about to ask again.
+        hands: What holders have to do with it.
+        grace_s: How long a member is waited for that is about to begin again.
         longest_s: Of a turn, while others wait.
+        slice_s: What a holder may have while others' shares are due.
     """
 
-    def __init__(self, grace_s: float = GRACE_S, longest_s: float = LONGEST_S) -> None:
+    def __init__(
+        self,
+        hands: Hands,
+        grace_s: float = GRACE_S,
+        longest_s: float = LONGEST_S,
+        slice_s: float = SLICE_S,
+    ) -> None:
+        self._hands = hands
         self._grace_s = grace_s
         self._longest_s = longest_s
-        self._now_s = 0.0  # virtual time of the newest turn's begin
-        self._expected: tuple[str, float] | None = None
+        self._slice_s = slice_s
+        self._now_s = 0.0  # virtual time that all who wait or hold have reached
         self.members: dict[str, Member] = {}
         self.turn: Turn | None = None
 
-    def weigh(self, name: str, weight: float) -> None:
+    def weigh(self, name: str, weight: float, now: float) -> None:
         """A member, new or with another weight; what it had until now counts by the former."""
         weight = max(weight, _LEAST_WEIGHT)
-        if name in self.members:
-            self.members[name].weight = weight
-        else:
+        member = self.members.get(name)
+        if member is None:
             self.members[name] = Member(weight, virtual_s=self._now_s)
+        elif member.weight != weight:
+            self.settle(now)
+            member.weight = weight
 
     def drop(self, name: str, now: float) -> None:
         """A member that shares no more; its turn ends."""
-        if self.turn is not None and self.turn.member == name:
-            self._charge(now)
+        if self._holds(name):
+            self._let_go(now)
         self.members.pop(name, None)
 
     def ask(self, name: str, request: int, now: float) -> None:
         """A request waits from now on."""
         member = self.members[name]
+        turn, alone = self.turn, not self.others_wait()
+        self.settle(now)
+        self._advance()
         if not member.waiting and not self._holds(name):
-            if member.gave_back is not None:
-                think = now - member.gave_back
-                member.think_s += _SMOOTHING * (min(think, 1.0) - member.think_s)
-            if member.gave_back is None or now - member.gave_back > OWED_GRACE_S:
-                member.virtual_s = max(member.virtual_s, self._now_s)
-            owed = self._now_s - MOST_OWED_S / member.weight
-            member.virtual_s = max(member.virtual_s, owed)
+            self._enter(member, now)
         member.waiting.append(request)
+        if turn is not None and alone:  # one that lies there now is taken at once
+            turn.busy_since = turn.idle_at = now
 
     def withdraw(self, name: str, request: int, now: float) -> None:
         """A request that is given back, or asked for no more."""
-        turn = self.turn
-        if turn is not None and turn.request == request:
-            self._charge(now)
+        if self.turn is not None and self.turn.request == request:
+            self._let_go(now)
             return
         member = self.members.get(name)
         if member is not None and request in member.waiting:
             member.waiting.remove(request)
 
-    def next(self, now: float) -> Iterator[tuple[str, int]]:
-        """What happens now: `revoked` and `granted`, each with its request."""
+    def left(self, request: int, now: float) -> None:
+        """The holder has ended its turn, and left it for who comes first."""
         turn = self.turn
-        if turn is not None and self._others_wait() and now - turn.since >= self._longest_s:
-            self.members[turn.member].revoked += 1
-            self._charge(now, expect=False)
-            yield "revoked", turn.request
-        if self.turn is None and (name := self._first(now)) is not None:
-            member = self.members[name]
-            request = member.waiting.popleft()
-            self.turn = Turn(name, request, now)
-            self._now_s, self._expected = member.virtual_s, None
-            member.turns += 1
+        if turn is None or turn.request != request:
+            return
+        self.settle(now)
+        member = self.members[turn.member]
+        grace_s = self._grace_of(member)
+        waited_for = not turn.told and member.think_s <= grace_s
+        turn.idle_at = now + grace_s if waited_for else now
+        turn.left = turn.busy_since = now
+
+    def next(self, now: float) -> Iterator[tuple[str, int]]:
+        """What happens now: `told`, `revoked` and `granted`, each with its request."""
+        if self.turn is not None and self.others_wait():
+            self.settle(now)
+            yield from self._end(self.turn, now)
+        if self.turn is None and (name := self._first()) is not None:
+            self._advance()
+            request = self.members[name].waiting.popleft()
+            self.turn = Turn(name, request, since=now, busy_since=now, seen=now)
             yield "granted", request
 
     def due(self) -> float | None:
         """When `next` has to be asked again if nothing happens meanwhile; None: never."""
-        if not self._others_wait():
+        turn = self.turn
+        if not self.others_wait():
             return None
-        if self.turn is not None:
-            return self.turn.since + self._longest_s
-        return self._expected[1] if self._expected is not None else None
+        if turn is None:  # who was first has gone since
+            return 0.0
+        times = [turn.busy_since + self._longest_s]
+        if not turn.told:
+            times.append(self._over_at(turn))
+        if turn.idle_at is not None:
+            times.append(turn.idle_at)
+        return min(times)
 
-    def _others_wait(self) -> bool:
+    def settle(self, now: float) -> None:
+        """Charge what is held for what it had until now."""
+        turn = self.turn
+        member = self.members.get(turn.member) if turn is not None else None
+        if turn is None or member is None:
+            return
+        had = self._hands.had(turn.request, turn.since, now)
+        held_s = min(max(had.held_s, turn.had.held_s), max(0.0, now - turn.since))
+        held_s = max(held_s, turn.had.held_s)
+        turns = max(had.turns, turn.had.turns)
+        member.held_s += held_s - turn.had.held_s
+        member.virtual_s += (held_s - turn.had.held_s) / member.weight
+        member.turns += turns - turn.had.turns
+        if turns > turn.had.turns and not turn.told:
+            turn.busy_since = max(turn.busy_since, turn.seen)
+        turn.had, turn.seen = Had(held_s, turns), now
+
+    def others_wait(self) -> bool:
+        """Whether anybody waits."""
         return any(member.waiting for member in self.members.values())
+
+    def _enter(self, member: Member, now: float) -> None:
+        """It begins to wait: with what it is owed, if it never ceased to want more."""
+        if member.ended is not None:
+            think_s = now - member.ended
+            member.think_s += _SMOOTHING * (min(think_s, 1.0) - member.think_s)
+        if member.ended is None or now - member.ended > OWED_GRACE_S:
+            member.virtual_s = max(member.virtual_s, self._now_s)
+        member.virtual_s = max(member.virtual_s, self._now_s - MOST_OWED_S / member.weight)
+
+    def _advance(self) -> None:
+        active = [m.virtual_s for name, m in self.members.items() if m.waiting or self._holds(name)]
+        self._now_s = max(self._now_s, min(active, default=self._now_s))
+
+    def _end(self, turn: Turn, now: float) -> Iterator[tuple[str, int]]:
+        """Take it, if others are to have it and nobody makes use of it."""
+        hangs = now - turn.busy_since >= self._longest_s
+        idle = turn.idle_at is not None and turn.idle_at <= now
+        over = not turn.told and self._over_at(turn) <= now
+        if not (hangs or idle or over):
+            return
+        if self._hands.take(turn.request):
+            self._let_go(now, turn.left if idle else None)
+        elif hangs:
+            self.members[turn.member].revoked += 1
+            self._let_go(now)
+            yield "revoked", turn.request
+        else:
+            turn.idle_at = turn.left = None
+            if over:
+                turn.told, turn.busy_since = True, now
+                yield "told", turn.request
+
+    def _over_at(self, turn: Turn) -> float:
+        """When it is ahead of who waits, if it makes use of all the time until then."""
+        member = self.members[turn.member]
+        first = min(m.virtual_s for m in self.members.values() if m.waiting)
+        ahead_in_s = (first - member.virtual_s) * member.weight
+        soon_s = ahead_in_s if ahead_in_s > _CLOSE_S else 0.0
+        return max(turn.since + self._slice_s, turn.seen + soon_s)
 
     def _holds(self, name: str) -> bool:
         return self.turn is not None and self.turn.member == name
 
-    def _charge(self, now: float, *, expect: bool = True) -> None:
-        turn, self.turn = self.turn, None
+    def _let_go(self, now: float, ended: float | None = None) -> None:
+        turn = self.turn
         assert turn is not None
+        self.settle(now)
+        self.turn = None
         member = self.members.get(turn.member)
-        if member is None:
-            return
-        held = max(0.0, now - turn.since)
-        member.held_s += held
-        member.virtual_s += held / member.weight
-        member.gave_back = now
-        grace_s = self._grace_of(member)
-        quick = member.think_s <= grace_s
-        self._expected = (turn.member, now + grace_s) if expect and quick else None
+        if member is not None:
+            member.ended = now if ended is None else ended
 
     def _grace_of(self, member: Member) -> float:
         """How long it may be waited for."""
@@ -163,16 +282,6 @@ class Fair:
         owed_s = (min(others, default=member.virtual_s) - member.virtual_s) * member.weight
         return OWED_GRACE_S if owed_s > OWED_S else self._grace_s
 
-    def _first(self, now: float) -> str | None:
+    def _first(self) -> str | None:
         waiting = [name for name, member in self.members.items() if member.waiting]
-        if not waiting:
-            return None
-        best = min(waiting, key=lambda name: self.members[name].virtual_s)
-        if self._expected is None:
-            return best
-        name, until = self._expected
-        member = self.members.get(name)
-        if member is not None and not member.waiting and now < until:
-            return None if member.virtual_s < self.members[best].virtual_s else best
-        self._expected = None
-        return best
+        return min(waiting, key=lambda name: self.members[name].virtual_s, default=None)

@@ -75,10 +75,12 @@ Examples:
   otterctl shape host edge --memory none
   otterctl shape host pi --speed 0.12                  # cores of a Raspberry Pi 4
   otterctl shape host pi --read 90MB/s --write 25MB/s
+  otterctl shape host phone --gpu-share 25%            # of the machine's GPU, all its modules
 """,
 )
 @click.argument("names", nargs=-1, metavar="[HOST]...", shell_complete=complete_host)
 @_SPEED
+@_share
 @_with_options
 def host(session: Session, /, names: tuple[str, ...], **given: Any) -> int:
     """Change what hosts may use, all their modules together; of all hosts if none is named.

@@ -280,6 +280,7 @@ def _hosts(topology: Topology, addresses: Addresses, routes: Routes) -> Iterable
             memory_bytes=host.memory_bytes,
             speed=host.speed,
             **_limits(host),
+            gpu_share=host.gpu.share if host.gpu is not None else None,
             gateway=host.gateway,
             routes=tuple(api.Route(**way._asdict()) for way in routes.tables[host.name]),
         )

@@ -28,7 +28,7 @@ _OF_OTHERS = {
     "speed": ("is of hosts", ""),
     "io": ("is of hosts and modules", ""),
     "network": ("is of hosts and modules", ""),
-    "gpu_share": ("is of modules", ""),
+    "gpu_share": ("is of hosts and modules", ""),
 }
 
 

@@ -38,7 +38,6 @@ _KEYS = {"at_s": "at", "change": "set", "for_s": "for", "every_s": "every", "ram
 _OF_HOSTS = {
     "cpu": "cpu", "memory": "memory_bytes", "speed": "speed", "gpu_share": "gpu_share",
 }  # fmt: skip
-_OF_MODULES_ONLY = ("gpu_share",)
 _OF_DISKS = {
     "read": "read_bytes_per_s", "write": "write_bytes_per_s",
     "read_iops": "read_iops", "write_iops": "write_iops",
@@ -247,9 +246,6 @@ def _change(own: Fields) -> Change | None:
         other = "hosts" if key == "speed" else other
         written.place.child(key).report(f"is of {other}")
     if wrong:
-        return None
-    for key in written.given & {*_OF_MODULES_ONLY} if "host" in own else ():
-        written.place.child(key).report("is of modules", 'write module = "NAME"')
         return None
     for key in ("io", "network"):
         if key in written and not written[key].given:

@@ -74,7 +74,11 @@ SET = Table(
     *_CAPACITY,
     Key("cpu", values.CORES, "Of hosts, all their modules together, and of modules: cores."),
     Key("memory", values.MEMORY, "Of hosts, all their modules together, and of modules: memory."),
-    Key("gpu_share", values.SHARE, "Of modules: their share of a GPU's time."),
+    Key(
+        "gpu_share",
+        values.SHARE,
+        "Of hosts and of modules: their share of a GPU's time.",
+    ),
     Key("speed", kinds.number(0.001, 1000), "Of hosts: the speed of one core."),
     Key("io", kinds.table(IO), "Of hosts and of modules: bandwidth of storage."),
     Key("network", kinds.table(NET), "Of hosts and of modules: what they receive and send."),

@@ -9,50 +9,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from helpers.arbiters import Arbiters
 from helpers.otter import command_line
 
 from otter_agent import api, beside
 from otter_agent.layout import Layout
-from otter_agent.leasing.arbiter import THINGS, Arbiter
+from otter_agent.leasing.arbiter import THINGS
 from otter_agent.leasing.client import Leases
 from otter_agent.leasing.keeping import Keeping
 from otter_agent.leasing.members import member
-from otter_agent.leasing.words import MARK, Held, Member, Report, Told
-
-ROUNDS = 8
-"""Of an arbiter: what was sent has been heard by then."""
-
-
-class Arbiters:
-    """One in this process, and its agent."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "turns.s"
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(self.path))
-        listener.listen()
-        self.listener = listener
-        self.arbiter = Arbiter(listener)
-
-    def work(self) -> None:
-        for _ in range(ROUNDS):
-            self.arbiter.serve(0.0)
-
-    def tell(self, *members: Member, more: bool = False) -> Report:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
-            agent.connect(str(self.path))
-            agent.sendall(api.encode(Told(members=members, more=more)) + b"\n")
-            self.work()
-            return api.decode(agent.recv(1 << 16), Report)
-
-    def ask(self, path: str, thing: str) -> bytes:
-        """What is answered, at once; nothing: it is hung up."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as module:
-            module.connect(path)
-            module.send(f"a {thing}".encode())
-            self.work()
-            module.settimeout(10)
-            return module.recv(8)
+from otter_agent.leasing.words import MARK, Held, Member
 
 
 @pytest.fixture

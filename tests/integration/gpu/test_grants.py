@@ -129,6 +129,10 @@ def _shared_live(asked) -> None:
     assert budget["in_force"]["gpu_share"] == budget["asked"]["gpu_share"] == 3.0
     assert {name: module["pid"] for name, module in otter.modules("gpus").items()} == before
     otter("shape", "reset", "b")
+    (host,) = otter.json("shape", "host", "edge", "--gpu-share", "50%")["hosts"]
+    assert host["in_force"]["gpu_share"] == host["asked"]["gpu_share"] == 0.5
+    assert otter.json("shape", "show", "b")["modules"][0]["in_force"]["gpu_share"] == 0.125
+    otter("shape", "reset", "edge")
     assert otter.json("shape", "show", "b")["modules"][0]["in_force"]["gpu_share"] == 0.25
 
 

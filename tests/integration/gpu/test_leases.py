@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 
 from helpers.otter import command_line, wait_for
 
@@ -88,10 +87,9 @@ def test_a_holder_that_is_killed_gives_way_at_once(asked):
         lambda state: any(s["module"] == "b" and s["waiting"] for s in state["shares"]), "a waiter"
     )
     assert "b" not in {m for m, seconds in held(asked).items() if seconds}
-    began = time.monotonic()
     os.kill(asked.otter.modules("turns")["a"]["pid"], signal.SIGKILL)
     asked.until(lambda _: held(asked).get("b"), "the other's turn")
-    assert time.monotonic() - began < 8  # long before a turn is taken away
+    assert not any(s["revoked"] for s in asked.state()["shares"])  # it was given back
 
 
 def test_a_holder_that_hangs_loses_its_turn_and_that_is_told(asked):

@@ -93,6 +93,14 @@ def test_a_turns_cost_is_the_time_between_two() -> None:
     one, other = steps((0, 0.01), (0.021, 0.031)), steps((0.0105, 0.0205), (0.0315, 0.0415))
     assert turns.cost(turns.within(one, other, 0, 1)) == pytest.approx(0.05)
     assert len(turns.within(one, other, 0.005, 0.035)) == 2
+    dear = steps((0, 0.01), (0.0101, 0.0201), (0.0204, 0.0304))  # where it changes hands counts
+    assert turns.cost(dear) == pytest.approx(0.02)
+
+
+def test_the_next_turn_after_a_moment() -> None:
+    one = steps((0, 0.01), (0.02, 0.03), (0.05, 0.06))
+    assert turns.first_after(one, 0.02) == pytest.approx(0.03)
+    assert turns.first_after(one, 0.05) == float("inf")
 
 
 def test_losses_are_worked_out_as_links_draw_them() -> None:

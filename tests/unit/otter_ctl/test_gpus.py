@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from otter_agent import api
+from otter_agent.api import checks
 from otter_ctl.errors import PlacementError, PlanError
 from otter_ctl.planning import gpus
 from otter_ctl.planning.hosting import Grounds, house
@@ -176,3 +177,14 @@ def test_a_module_without_gpus_is_the_instance_that_it_was_in_former_versions():
         name="x", host="h", address="10.0.0.1", runtime="process", gpu=api.GpuAsk(count=2)
     )
     assert api.instance_digest(one) != api.instance_digest(other)
+
+
+def test_a_hosts_share_is_told_and_changed_by_events(read):
+    event = '[[events]]\nat = "10s"\nhost = "h"\nset = { gpu_share = "25%" }\n'
+    shared = '[hosts.h]\ngpu = { share = "50%" }\n' + module_on_h("a", 'share = "50%"')
+    made = planned(read(f"{TOP}{shared}{event}"))
+    assert [h.gpu_share for h in made.spec.hosts] == [0.5]
+    assert [m.gpu_share for m in made.spec.modules] == [0.25]
+    (told,) = made.spec.timeline.events
+    assert (told.hosts, told.change) == (("h",), {"gpu_share": 0.25})
+    checks.check(made.spec)

@@ -9,42 +9,101 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otter_agent.leasing.fair import OWED_GRACE_S, Fair
+from otter_agent.leasing.fair import OWED_GRACE_S, SLICE_S, Fair, Had
+
+SEEN_S = 0.00005
+"""A turn that is left for less is begun again before anybody has looked."""
 
 
 @dataclass
 class Client:
-    """Holds for `hold_s`, then asks again after `think_s`; for ever."""
+    """Holds for `hold_s`, then begins again after `think_s`, or asks; for ever.
+
+    Attributes:
+        told: It is to ask.
+        began: When its turn did; None: it is left.
+        lies: Whether the turn is there to be begun again, or to be taken.
+    """
 
     name: str
     hold_s: float
     think_s: float = 0.0001
+    told: bool = False
+    began: float | None = None
+    lies: bool = False
+    held_s: float = 0.0
+    turns: int = 0
+
+
+class Table:
+    """Clients by their numbers, as `Fair` sees them; and who else holds something, for good."""
+
+    def __init__(self) -> None:
+        self.clients: list[Client] = []
+        self.granted: list[int] = []
+        """How often each was."""
+
+    def had(self, request: int, since: float, now: float) -> Had:
+        if request >= len(self.clients):
+            return Had(now - since, 1)
+        client = self.clients[request]
+        lasts = 0.0 if client.began is None else now - client.began
+        return Had(client.held_s + lasts, client.turns)
+
+    def take(self, request: int) -> bool:
+        if request >= len(self.clients):
+            return False
+        there, self.clients[request].lies = self.clients[request].lies, False
+        return there
 
 
 def played(fair: Fair, clients: list[Client], seconds: float, begin: float = 0.0) -> float:
     """The clock after so long."""
+    table = fair._hands
+    assert isinstance(table, Table)
+    table.clients = clients
+    table.granted = [0] * len(clients)
     now, order = begin, 0
     coming: list[tuple[float, int, str, int]] = []
-    for number in range(len(clients)):
-        heapq.heappush(coming, (now, order, "ask", number))
+
+    def later(after_s: float, what: str, number: int) -> None:
+        nonlocal order
+        heapq.heappush(coming, (now + after_s, order, what, number))
         order += 1
+
+    for number in range(len(clients)):
+        later(0, "ask", number)
     while now < begin + seconds:
-        for what, request in fair.next(now):
+        for what, number in fair.next(now):
             if what == "granted":
-                heapq.heappush(coming, (now + clients[request].hold_s, order, "back", request))
-                order += 1
+                client = clients[number]
+                client.began, client.held_s, client.turns, client.told = now, 0.0, 0, False
+                table.granted[number] += 1
+                later(client.hold_s, "leave", number)
+            clients[number].told = what == "told"
         due = fair.due()
         at = min([at for at in (coming[0][0] if coming else None, due) if at is not None])
         now = max(now, at)
         if coming and coming[0][0] <= now:
             _, _, what, number = heapq.heappop(coming)
             client = clients[number]
-            if what == "ask":
-                fair.ask(client.name, number, now)
+            if what == "leave":
+                assert client.began is not None
+                client.held_s += now - client.began
+                client.turns += 1
+                client.began, client.lies = None, True
+                if fair.others_wait() and (client.told or client.think_s > SEEN_S):
+                    fair.left(number, now)
+                later(client.think_s, "begin", number)
+            elif client.lies and not client.told:
+                client.lies, client.began = False, now
+                later(client.hold_s, "leave", number)
             else:
-                fair.withdraw(client.name, number, now)
-                heapq.heappush(coming, (now + client.think_s, order, "ask", number))
-                order += 1
+                if table.take(number):
+                    fair.withdraw(client.name, number, now)
+                fair.ask(client.name, number, now)
+    for number, client in enumerate(clients):
+        fair.withdraw(client.name, number, now)
     return now
 
 
@@ -54,9 +113,9 @@ def shares(fair: Fair) -> dict[str, float]:
 
 
 def sharing(**weights: float) -> Fair:
-    fair = Fair()
+    fair = Fair(Table())
     for name, weight in weights.items():
-        fair.weigh(name, weight)
+        fair.weigh(name, weight, 0.0)
     return fair
 
 
@@ -84,7 +143,7 @@ def test_any_weights_and_turns_share_by_weights(weights, holds):
     names = [f"m{number}" for number in range(len(weights))]
     fair = sharing(**dict(zip(names, weights, strict=True)))
     clients = [Client(name, hold) for name, hold in zip(names, holds, strict=False)]
-    played(fair, clients, 30)
+    played(fair, clients, 10)
     for name, weight in zip(names, weights, strict=True):
         assert shares(fair)[name] == pytest.approx(weight / sum(weights), abs=0.02)
 
@@ -113,7 +172,6 @@ def test_who_a_busy_machine_makes_slow_has_its_share_all_the_same():
 def test_who_asked_for_nothing_has_no_credit():
     fair = sharing(a=1, b=1)
     now = played(fair, [Client("a", 0.01)], 10)
-    fair.turn = None
     before = fair.members["a"].held_s
     played(fair, [Client("a", 0.01), Client("b", 0.01)], 2, begin=now)
     assert fair.members["a"].held_s - before == pytest.approx(1.0, abs=0.05)
@@ -123,27 +181,83 @@ def test_another_weight_holds_from_now_on():
     fair = sharing(a=3, b=1)
     clients = [Client("a", 0.01), Client("b", 0.01)]
     now = played(fair, clients, 10)
-    fair.weigh("a", 1)
-    fair.weigh("b", 3)
-    fair.turn = None
+    fair.weigh("a", 1, now)
+    fair.weigh("b", 3, now)
+    clients = [Client("a", 0.01), Client("b", 0.01)]
     before = {name: member.held_s for name, member in fair.members.items()}
     played(fair, clients, 10, begin=now)
     had = {name: member.held_s - before[name] for name, member in fair.members.items()}
     assert had["b"] / (had["a"] + had["b"]) == pytest.approx(0.75, abs=0.02)
 
 
-def test_a_turn_that_lasts_too_long_is_taken_away_if_others_wait():
-    fair = Fair(longest_s=1.0)
-    fair.weigh("a", 1)
-    fair.weigh("b", 1)
+def test_turns_change_hands_once_a_slice_at_most():
+    """Of 1 ms each, and equal shares: not after each of them."""
+    fair = sharing(a=1, b=1)
+    clients = [Client("a", 0.001, 0.00001), Client("b", 0.001, 0.00001)]
+    now = played(fair, clients, 10)
+    assert shares(fair)["a"] == pytest.approx(0.5, abs=0.01)
+    table = fair._hands
+    assert isinstance(table, Table)
+    assert sum(table.granted) <= now / SLICE_S + 1
+
+
+def test_one_that_keeps_its_turn_alone_hears_of_nobody():
+    fair = sharing(a=1)
+    clients = [Client("a", 0.01, think_s=0.001)]
+    played(fair, clients, 10)
+    table = fair._hands
+    assert isinstance(table, Table)
+    assert table.granted == [1]
+    assert fair.members["a"].held_s == pytest.approx(10 / 1.1, rel=0.01)
+    assert fair.members["a"].turns > 900
+
+
+def test_what_lies_there_is_had_at_once_and_what_is_used_when_it_is_left():
+    fair = sharing(a=1, b=1)
+    table = fair._hands
+    assert isinstance(table, Table)
+    table.clients = [Client("a", 0.01), Client("b", 0.01)]
+    fair.ask("a", 0, 0.0)
+    assert list(fair.next(0.0)) == [("granted", 0)]
+    table.clients[0].lies = True
+    assert fair.due() is None
+    fair.ask("b", 1, 60.0)
+    assert list(fair.next(60.0)) == [("granted", 1)]
+    fair.ask("a", 0, 60.001)
+    assert list(fair.next(60.001)) == []  # b makes use of it, and has its slice
+    assert fair.due() == pytest.approx(60.0 + SLICE_S)
+    table.clients[1].began = 60.0
+    assert list(fair.next(60.0 + SLICE_S)) == [("told", 1)]
+    assert list(fair.next(60.0 + 2 * SLICE_S)) == []
+    table.clients[1].lies, table.clients[1].began = True, None
+    fair.left(1, 60.05)
+    assert list(fair.next(60.05)) == [("granted", 0)]
+
+
+def test_a_turn_that_lasts_too_long_while_others_wait_is_taken_away():
+    fair = Fair(Table(), longest_s=1.0)
+    fair.weigh("a", 1, 0.0)
+    fair.weigh("b", 1, 0.0)
     fair.ask("a", 1, 0.0)
     assert list(fair.next(0.0)) == [("granted", 1)]
     assert list(fair.next(5.0)) == []  # nobody waits
     fair.ask("b", 2, 5.0)
-    assert list(fair.next(5.0)) == [("revoked", 1), ("granted", 2)]
-    fair.withdraw("a", 1, 5.5)  # too late, and of no effect
+    assert list(fair.next(5.0)) == [("told", 1)]
+    assert fair.due() == 6.0
+    assert list(fair.next(6.0)) == [("revoked", 1), ("granted", 2)]
+    fair.withdraw("a", 1, 6.5)  # too late, and of no effect
     assert fair.turn is not None
     assert fair.turn.request == 2
+
+
+def test_many_short_turns_are_no_long_one():
+    """Of one that is due far more than the longest turn."""
+    fair = Fair(Table(), longest_s=0.1)
+    fair.weigh("a", 1000, 0.0)
+    fair.weigh("b", 1, 0.0)
+    played(fair, [Client("a", 0.01, 0.00001), Client("b", 0.01, 0.00001)], 20)
+    assert fair.members["a"].revoked == 0
+    assert shares(fair)["b"] == pytest.approx(0.001, abs=0.002)
 
 
 def test_a_member_that_goes_gives_way_at_once():
@@ -157,16 +271,19 @@ def test_a_member_that_goes_gives_way_at_once():
 
 def test_one_that_is_waited_for_in_vain_costs_a_moment_only():
     fair = sharing(a=10, b=1)
-    fair.ask("a", 1, 0.0)
-    fair.ask("b", 2, 0.0)
+    table = fair._hands
+    assert isinstance(table, Table)
+    table.clients = [Client("a", 0.01), Client("b", 0.01)]
+    fair.ask("b", 1, 0.0)
     assert list(fair.next(0.0)) == [("granted", 1)]
-    fair.withdraw("a", 1, 0.001)
-    assert list(fair.next(0.001)) == [("granted", 2)]  # it had nothing yet
-    fair.ask("a", 1, 0.002)
-    fair.withdraw("b", 2, 0.1)
-    assert list(fair.next(0.1)) == [("granted", 1)]
-    fair.ask("b", 2, 0.1)
-    fair.withdraw("a", 1, 0.101)
+    fair.ask("a", 0, 0.0)
+    table.clients[1].held_s = 0.1
+    fair.withdraw("b", 1, 0.1)
+    assert list(fair.next(0.1)) == [("granted", 0)]
+    fair.ask("b", 1, 0.1)
+    assert list(fair.next(0.1)) == []
+    table.clients[0].held_s, table.clients[0].lies = 0.001, True
+    fair.left(0, 0.101)
     assert list(fair.next(0.101)) == []  # a would be first again
     assert fair.due() == pytest.approx(0.101 + OWED_GRACE_S)
-    assert list(fair.next(0.101 + OWED_GRACE_S)) == [("granted", 2)]
+    assert list(fair.next(0.101 + OWED_GRACE_S)) == [("granted", 1)]
