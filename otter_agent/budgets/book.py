@@ -22,7 +22,6 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import suppress
-from functools import reduce
 from typing import Any, Protocol
 
 import msgspec
@@ -49,6 +48,7 @@ KILLS_S = 2.0
 _LOOK_AGAIN_S = 60.0
 """The loop's clock stands still in suspend."""
 _NOTHING = Change()
+_NO_BUDGET = api.Budget()
 _OF_MODULES_TOO = ("speed", *subjects.DISKS, *subjects.RATES)
 """Of a host's budget, what its modules' own limits follow from."""
 
@@ -143,7 +143,8 @@ class BudgetBook:
 
     def of(self, subject: Subject) -> api.Budget:
         """What is asked now, all layers together."""
-        return _over(self._base.get(subject, api.Budget()), self._change(subject))
+        base, change = self._base.get(subject, _NO_BUDGET), self._change(subject)
+        return _over(base, change) if change else base
 
     @property
     def machine(self) -> api.Hardness:
@@ -174,8 +175,11 @@ class BudgetBook:
         return bool(self._change(subject))
 
     def _change(self, subject: Subject) -> Change:
-        changes = (self._layers[layer].get(subject, _NOTHING) for layer in LAYERS)
-        return reduce(lambda whole, change: whole.then(change), changes, _NOTHING)
+        whole = _NOTHING
+        for layer in LAYERS:  # asked for all subjects with each decision: most have no change
+            if (change := self._layers[layer].get(subject)) is not None:
+                whole = whole.then(change)
+        return whole
 
     # --- changing ----------------------------------------------------------------------------
 
