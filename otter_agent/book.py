@@ -423,6 +423,7 @@ class Book:
             links=self.links,
             budgets=self.budgets,
             fidelity=self.fidelity.verdict,
+            timeline=self.player.state,
         )
 
     def artifacts(self) -> dict[str, str]:

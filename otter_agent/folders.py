@@ -45,8 +45,8 @@ def make(layout: Layout, mesh: str, module: str, hosts: str, *, reaches_out: boo
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)
     for folder in (paths.work, paths.state):
-        os.chmod(folder, 0o777)  # an image's own user must be able to write; above it is ours alone
-    os.chmod(layout.meshes, 0o711)
+        folder.chmod(0o777)  # an image's own user must be able to write; above it is ours alone
+    layout.meshes.chmod(0o711)
     _write(paths.hosts, hosts)
     _write(paths.resolv_conf, resolver.resolv_conf(reaches_out=reaches_out))
     _write(paths.nsswitch, resolver.nsswitch())
@@ -87,7 +87,7 @@ def fill(layout: Layout, mesh: str, module: api.ModuleSpec, wiring: api.Wiring) 
     for folder in (paths.work, paths.state):
         _empty(folder)
         os.makedirs(folder)
-        os.chmod(folder, 0o777)
+        folder.chmod(0o777)
     if module.storage_bytes is not None and module.runtime != "fake":
         storage.make(paths, module.storage_bytes, contained=module.runtime == "docker")
     for file in module.files:

@@ -110,6 +110,11 @@ class Player:
         return self._position() if self._kept.state == "running" else None
 
     @property
+    def state(self) -> api.TimelineState:
+        """Where it stands."""
+        return self._kept.state
+
+    @property
     def waits(self) -> bool:
         """Whether it waits for all modules to be ready."""
         return self._kept.state == "waiting"
