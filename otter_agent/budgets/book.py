@@ -143,8 +143,10 @@ class BudgetBook:
 
     def of(self, subject: Subject) -> api.Budget:
         """What is asked now, all layers together."""
-        base, change = self._base.get(subject, _NO_BUDGET), self._change(subject)
-        return _over(base, change) if change else base
+        base = self._base.get(subject, _NO_BUDGET)
+        if not any(self._layers.values()):  # asked of all subjects with each decision
+            return base
+        return _over(base, self._change(subject))
 
     @property
     def machine(self) -> api.Hardness:
@@ -176,7 +178,7 @@ class BudgetBook:
 
     def _change(self, subject: Subject) -> Change:
         whole = _NOTHING
-        for layer in LAYERS:  # asked for all subjects with each decision: most have no change
+        for layer in LAYERS:
             if (change := self._layers[layer].get(subject)) is not None:
                 whole = whole.then(change)
         return whole
