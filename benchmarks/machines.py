@@ -1,7 +1,8 @@
 """Several machines: links between them, and bringing a mesh to them. On machines of a lab.
 
 - A link by VXLAN and over UDP between two of them, one TCP connection, beside a VXLAN made by hand
-  in the same two machines, turn by turn.
+  in the same two machines, turn by turn: from machine to machine, and from a namespace behind a
+  router's to another, as modules have it.
 - 80 process modules on 8 machines, applied, beside the same 80 on one; and applied again.
 - One mesh packed on one machine and spread over three: messages' latencies.
 
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -199,15 +200,16 @@ host = "c"
 command = ["{sys.executable}", "-c", '''{_SINK}''', "0.0.0.0"]
 ready = {{ tcp = 9000 }}
 """
-    rates: dict[str, list[float]] = {"vxlan": [], "udp": [], "by hand": []}
+    rates: dict[str, list[float]] = {"vxlan": [], "udp": [], "by hand": [], "routed": []}
     bench.otterctl("apply", bench.topology(text))
-    with _by_hand(bench) as hand:
+    with _by_hand(bench) as hand, _routed_by_hand(bench) as routed:
         for _ in range(TURNS):
             for to in ("vxlan", "udp"):
                 command = (sys.executable, "-c", _SOURCE, to, SECONDS)
                 said = bench.otterctl("exec", "source", "--", *command)
                 rates[to].append(float(said))
             rates["by hand"].append(hand())
+            rates["routed"].append(routed())
     bench.destroy()
     middle = {name: statistics.median(found) for name, found in rates.items()}
     note = "one TCP connection; both machines on this computer's cores"
@@ -216,6 +218,11 @@ ready = {{ tcp = 9000 }}
          "ours": _ratio(rates["vxlan"], rates["by hand"]), "limit": None, "n": TURNS,
          "note": note,
          "peers": {"ours_bps": middle["vxlan"], "by_hand_bps": middle["by hand"]}},
+        {"name": "machines.vxlan_of_routed_by_hand", "unit": "1", "better": "higher", "goal": None,
+         "ours": _ratio(rates["vxlan"], rates["routed"]), "limit": None, "n": TURNS,
+         "note": "by hand: namespace, veth, router's namespace, VXLAN",
+         "peers": {"routed_bps": middle["routed"],
+                   "routed_of_by_hand": _ratio(rates["routed"], rates["by hand"])}},
         {"name": "machines.udp", "unit": "bit/s", "better": "higher", "goal": 1e9,
          "ours": middle["udp"], "limit": None, "n": TURNS, "note": note,
          "peers": {"vxlan": middle["vxlan"]}},
@@ -236,24 +243,84 @@ def _by_hand(bench: _Bench) -> Iterator[Any]:
             f"link set hand mtu {_MTU} up",
         ):
             subprocess.run([*enter, "ip", *words.split()], check=True, capture_output=True)
-    sink = subprocess.Popen(
-        [*inside[1], sys.executable, "-c", _SINK, ends[1][2]], stdout=subprocess.PIPE
-    )
     try:
-        assert sink.stdout is not None
-        sink.stdout.readline()
+        with _connecting(inside[0], inside[1], ends[1][2]) as once:
+            yield once
+    finally:
+        for enter in inside:
+            subprocess.run([*enter, "ip", "link", "del", "hand"], check=False)
+
+
+@contextmanager
+def _connecting(source: list[str], sink: list[str], address: str) -> Iterator[Any]:
+    """Runs one connection at each call; both commands are what enters a namespace."""
+    child = subprocess.Popen([*sink, sys.executable, "-c", _SINK, address], stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        child.stdout.readline()
 
         def once() -> float:
-            words = [sys.executable, "-c", _SOURCE, ends[1][2], str(SECONDS)]
-            done = subprocess.run([*inside[0], *words], check=True, capture_output=True)
+            words = [sys.executable, "-c", _SOURCE, address, str(SECONDS)]
+            done = subprocess.run([*source, *words], check=True, capture_output=True)
             return float(done.stdout)
 
         yield once
     finally:
-        sink.kill()
-        sink.wait()
-        for enter in inside:
-            subprocess.run([*enter, "ip", "link", "del", "hand"], check=False)
+        child.kill()
+        child.wait()
+
+
+@contextmanager
+def _routed_by_hand(bench: _Bench) -> Iterator[Any]:
+    """The least that a mesh needs: what sends is in a namespace, behind one that routes.
+
+    The VXLAN is in the latter, its socket in the machine's; all goes with the namespaces.
+    """
+    data = {machine.name: str(machine.data) for machine in bench.lab.machines()}
+    with ExitStack() as stack:
+        insides = []
+        for n, (own, other) in enumerate((("lab1", "lab2"), ("lab2", "lab1")), 1):
+            machine = _enter(bench.lab.pid_of(own))
+            router, inside = (stack.enter_context(_namespace(machine)) for _ in range(2))
+            vxlan = f"link add routed netns {router} type vxlan id 78"
+            for enter, words in (
+                (machine, f"{vxlan} local {data[own]} remote {data[other]} dstport 4790"),
+                (_enter(router), f"address add 10.253.0.{n}/24 dev routed"),
+                (_enter(router), f"link set routed mtu {_MTU} up"),
+                (
+                    _enter(router),
+                    f"link add in mtu {_MTU} type veth peer out mtu {_MTU} netns {inside}",
+                ),
+                (_enter(router), f"address add 10.253.{n}.1/24 dev in"),
+                (_enter(router), "link set in up"),
+                (_enter(router), f"route add 10.253.{3 - n}.0/24 via 10.253.0.{3 - n}"),
+                (_enter(inside), f"address add 10.253.{n}.2/24 dev out"),
+                (_enter(inside), "link set out up"),
+                (_enter(inside), f"route add default via 10.253.{n}.1"),
+            ):
+                subprocess.run([*enter, "ip", *words.split()], check=True, capture_output=True)
+            forwards = "echo 1 > /proc/sys/net/ipv4/ip_forward"
+            subprocess.run([*_enter(router), "sh", "-c", forwards], check=True)
+            insides.append(_enter(inside))
+        yield stack.enter_context(_connecting(insides[0], insides[1], "10.253.2.2"))
+
+
+def _enter(pid: int) -> list[str]:
+    return ["nsenter", f"--net=/proc/{pid}/ns/net"]
+
+
+@contextmanager
+def _namespace(enter: list[str]) -> Iterator[int]:
+    """A network namespace of its own; gives the pid of a process in it."""
+    command = [*enter, "unshare", "--net", "sh", "-c", "echo in; exec sleep infinity"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        child.stdout.readline()
+        yield child.pid
+    finally:
+        child.kill()
+        child.wait()
 
 
 # --- bringing ---------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """How cost grows with machines: 10 to 1,000 fake ones with ten modules each, by whole commands.
 
-    agents      all in one process, `otter-agent fake N`: real but for their drivers
+    agents      `otter-agent fake N`: real but for their drivers, a process for each processor
     otterctl    plan, apply, status, apply again, destroy, each from start to exit
 
     python -m benchmarks.scale 10 100 [--write docs]   some sizes; --write draws the picture
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -150,8 +150,15 @@ def _cost(command: Sequence[str], agents: int, folder: Path) -> Cost:
 
 
 def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
+    """Of a process and those that it has started."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            name, _, rest = stat.read_text().rpartition(")")
+            fields = rest.split()
+            if int(name.split()[0]) == pid or int(fields[1]) == pid:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / float(os.sysconf("SC_CLK_TCK"))
 
 
 def topology(machines: int) -> str:

@@ -118,8 +118,6 @@ def _enter(given: argparse.Namespace) -> int:
 
 
 def _fake(given: argparse.Namespace) -> int:
-    import asyncio
-
     from net.errors import OtterError
     from otter_agent.fake import serve
 
@@ -127,7 +125,7 @@ def _fake(given: argparse.Namespace) -> int:
         print(f"{given.count} fake machines: otterctl VERB --site {site}", flush=True)
 
     try:
-        asyncio.run(serve(given.count, given.root, ready))
+        serve(given.count, given.root, ready)
     except (OtterError, OSError) as error:
         print(f"otter-agent: {error}", file=sys.stderr)
         return EXIT_FAILED

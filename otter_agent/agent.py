@@ -20,7 +20,7 @@ from collections.abc import (
 )
 from typing import Any
 
-from otter_agent import api, dev, folders, mounts
+from otter_agent import api, dev, mounts
 from otter_agent.admission import Holding, admit, admit_gpus, admit_scarcity, admit_without_budgets
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.budgets.byhand import Hands
@@ -41,6 +41,7 @@ from otter_agent.runtimes.base import Closes
 from otter_agent.secrets import Secrets
 from otter_agent.state import DesiredMesh, State
 from otter_agent.status import mesh_status, mesh_summary, module_statuses
+from otter_agent.sweeping import sweep
 from otter_agent.timeline.player import Player
 from otter_agent.users import user_name
 
@@ -85,7 +86,7 @@ class Agent:
             self._group = group
             for desired in self._state.meshes().values():
                 self._keepers[desired.spec.name] = self._keeper(desired)
-            await asyncio.to_thread(self._sweep)
+            await asyncio.to_thread(sweep, self.machine, set(self._keepers))
             for name, runtime in self.machine.runtimes.items():
                 following = Following(self.machine, name, runtime, self._keepers, self.emit)
                 await following.look()
@@ -147,8 +148,7 @@ class Agent:
         if keeper is not None and keeper.desired.destroying:
             text, hint = f"mesh {spec.name} is being destroyed", "wait until it is gone"
             raise AgentError("destroying", text, hint=hint)
-        check_unchanged(spec, before, made_for)
-        self.check_mesh(spec)
+        self.check_mesh(spec, made_for=made_for)
         desired = self._state.put_mesh(spec, author, time.time())
         if keeper is None:
             keeper = self._keepers[spec.name] = self._keeper(desired)
@@ -165,14 +165,16 @@ class Agent:
         Secrets(self.machine.layout).keep_only(spec)
         return self.mesh(spec.name)
 
-    def check_mesh(self, spec: api.MeshSpec) -> None:
-        """Whether this machine has what `spec` asks of it; changes nothing.
+    def check_mesh(self, spec: api.MeshSpec, *, made_for: int | None = None) -> None:
+        """Whether this machine has what `spec` asks of it; changes nothing. As `put_mesh`.
 
         Raises:
-            AgentError: A mount that isn't allowed, `overcommit`, `unsupported-link`, `port-taken`.
+            AgentError: `changed`, a mount that isn't allowed, `overcommit`, `unsupported-link`,
+                `port-taken`.
         """
         keeper = self._keepers.get(spec.name)
         before = keeper.desired if keeper is not None else None
+        check_unchanged(spec, before, made_for)
         machine = self.machine
         mounts.check(machine.layout, spec, machine.settings(), machine.config.mount_roots)
         admit_without_budgets(spec, machine.no_budgets)
@@ -315,6 +317,10 @@ class Agent:
         excess = self.machine.room.excess(self.holdings())
         return mesh_status(self.machine, self._require(name).view(), excess)
 
+    def spec(self, name: str) -> api.MeshSpec:
+        """What is asked of one mesh."""
+        return self._require(name).desired.spec
+
     def modules(self, name: str) -> tuple[api.ModuleStatus, ...]:
         """Status of the modules of one mesh."""
         return module_statuses(self._require(name).view())
@@ -448,25 +454,6 @@ class Agent:
                 await news.wait()
 
     # --- housekeeping ------------------------------------------------------------------------
-
-    def _sweep(self) -> None:
-        """Remove what a killed predecessor left of meshes that are gone."""
-        known = set(self._keepers)
-        if not self.machine.problems.get("network"):
-            for mesh in self.machine.network.meshes() - known:
-                self.machine.let_go(mesh)
-            self.machine.network.remove_others(known)
-        cgroups = self.machine.cgroups
-        if cgroups is not None:
-            for mesh in {group.partition("/")[0] for group in cgroups.groups()} - known:
-                cgroups.kill(mesh)
-                cgroups.remove(mesh)
-        folders.remove_tree(self.machine.layout.scratch)
-        Secrets(self.machine.layout).sweep(known)
-        folder = self.machine.layout.meshes
-        for path in folder.iterdir() if folder.exists() else ():
-            if path.name not in known:
-                folders.remove(self.machine.layout, path.name)
 
     async def _watch_outside(self) -> None:
         """A mesh whose relay or tunnels were ended gets others; of a helper of links it is told."""

@@ -343,14 +343,14 @@ class Book:
         return self.budgets.granted(Subject("module", module))
 
     def _observed(self, name: str) -> Seen:
-        seen = self.seen(self.parts[name])
-        return replace(seen, wants=self.budget_of(name)) if name in self.wanted.modules else seen
+        wants = self.budget_of(name) if name in self.wanted.modules else None
+        return self.seen(self.parts[name], wants)
 
-    def seen(self, part: Part) -> Seen:
+    def seen(self, part: Part, wants: api.Budget | None = None) -> Seen:
         """One module, as the policy sees it."""
         problem = self.machine.problem_of(part.runtime)
         lacks = "" if part.alive else part.lacks
-        return part.seen(f"runtime {part.runtime}: {problem}" if problem else lacks)
+        return part.seen(f"runtime {part.runtime}: {problem}" if problem else lacks, wants)
 
     def state_of(self, module: api.ModuleSpec) -> tuple[api.ModuleState, str]:
         """A module's state and why it isn't ready; what doesn't change from second to second."""
@@ -423,6 +423,7 @@ class Book:
             links=self.links,
             budgets=self.budgets,
             fidelity=self.fidelity.verdict,
+            timeline=self.player.state,
         )
 
     def artifacts(self) -> dict[str, str]:

@@ -4,19 +4,25 @@
 
 All that isn't a driver is real: the API on a Unix socket each, the state in sqlite, the keeper of
 each mesh, folders and events. So a mesh on a thousand machines can be planned, applied, watched and
-destroyed on a laptop, without root, to see what of that isn't as quick as it should be. Must not
-know: controllers, topologies.
+destroyed on a laptop, without root, to see what of that isn't as quick as it should be. Many are
+shared out over as many processes as there are processors: a Python computes on one at a time. Must
+not know: controllers, topologies.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from net.errors import OtterError
 from otter_agent import api
 from otter_agent.agent import Agent
 from otter_agent.api.places import Places
@@ -35,7 +41,10 @@ from otter_agent.state import State
 
 MOST = 4000
 """Machines: as many as have an address each."""
+FEW = 50
+"""Machines for which one more process isn't worth its start."""
 PREFIX = "fake"
+_ENDING_S = 10.0
 RTT_S = 0.0002
 """What they say of the way to each other: a switch's."""
 RATE_BPS = 10e9
@@ -123,7 +132,7 @@ def site(count: int, root: Path) -> str:
     )
 
 
-async def serve(count: int, root: Path, ready: Callable[[Path], None]) -> None:
+def serve(count: int, root: Path, ready: Callable[[Path], None]) -> None:
     """Have that many machines until SIGTERM or SIGINT.
 
     Args:
@@ -132,7 +141,7 @@ async def serve(count: int, root: Path, ready: Callable[[Path], None]) -> None:
         ready: Told of the site file once all of them answer.
 
     Raises:
-        AgentError: So many can't be had, or not there.
+        AgentError: So many can't be had, or not there; or a process with some of them ended.
         OSError: The folder can't be written.
     """
     root = root.absolute()
@@ -141,17 +150,83 @@ async def serve(count: int, root: Path, ready: Callable[[Path], None]) -> None:
         why = f"{count} machines" if count > MOST or count < 1 else f"{longest}: too long a path"
         raise AgentError("bad-request", why, hint=f"1 to {MOST}, in a folder with a shorter name")
     _room_for_files()
+    root.mkdir(parents=True, exist_ok=True)
+    asked, asking = os.pipe()  # not an event: whoever waits has to be woken
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os.write(asking, b"."))
+    with contextlib.ExitStack() as stack:
+        parts = [
+            stack.enter_context(_process(numbers, root))
+            for numbers in shares(count, len(os.sched_getaffinity(0)))
+        ]
+        ends = [part.sentinel for part, _ in parts]
+        for _, said in parts:
+            if asked in wait([said, asked, *ends]):
+                return
+            _hear(said)
+        path = root / "site.toml"
+        path.write_text(site(count, root))
+        ready(path)
+        if asked not in wait([asked, *ends]):
+            raise AgentError("failed", "a process with some of the machines ended")
+
+
+def shares(count: int, processors: int) -> list[range]:
+    """Numbers of the machines that each process has; one has all where they are few."""
+    processes = max(1, min(processors, count // FEW))
+    return [range(1 + n, count + 1, processes) for n in range(processes)]
+
+
+@contextlib.contextmanager
+def _process(numbers: range, root: Path) -> Iterator[tuple[BaseProcess, Connection]]:
+    """One with some of the machines, and what it says once they are there: "", or what is wrong."""
+    forks = get_context("fork")  # nothing runs here yet that a fork could break
+    said, saying = forks.Pipe(duplex=False)
+    made = forks.Process(target=_part, args=(numbers, root, saying), name=f"{PREFIX}{numbers[0]}")
+    made.start()
+    saying.close()
+    try:
+        yield made, said
+    finally:
+        made.terminate()
+        made.join(_ENDING_S)
+        made.kill()  # asked before it could listen
+        made.join()
+        said.close()
+
+
+def _hear(said: Connection) -> None:
+    """Raises `AgentError` if what it says isn't that all is well."""
+    try:
+        problem = said.recv_bytes().decode()
+    except EOFError:
+        problem = "a process with some of the machines ended"
+    if problem:
+        raise AgentError("failed", problem)
+
+
+def _part(numbers: range, root: Path, saying: Connection) -> None:
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked, signal.SIG_DFL)
+    try:
+        asyncio.run(_have(numbers, root, lambda: saying.send_bytes(b"")))
+    except (OtterError, OSError) as error:
+        saying.send_bytes(str(error).encode())
+
+
+async def _have(numbers: range, root: Path, there: Callable[[], None]) -> None:
+    """Some machines, until SIGTERM or SIGINT, or the process that has started this one is gone."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for asked in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(asked, stop.set)
+    if (above := parent_process()) is not None:
+        loop.add_reader(above.sentinel, stop.set)
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-        for number in range(1, count + 1):  # one by one: a socket's mode is set by the umask
+        for number in numbers:  # one by one: a socket's mode is set by the umask
             await stack.enter_async_context(_serving(number, root, group, stop))
-        path = root / "site.toml"
-        path.write_text(site(count, root))
         look_seldom_for_garbage()
-        ready(path)
+        there()
         await stop.wait()
 
 

@@ -61,8 +61,8 @@ class Part:
         now = self.instance
         return self.alive and now is not None and bool(ended.life) and now.life != ended.life
 
-    def seen(self, runtime_problem: str) -> Seen:
-        """As the policy sees it."""
+    def seen(self, runtime_problem: str, wants: api.Budget | None = None) -> Seen:
+        """As the policy sees it; `wants`: the limits that are asked of it now."""
         return Seen(
             instance=self.instance,
             artifact=self.artifact is not None,
@@ -70,6 +70,7 @@ class Part:
             connected=self.connected,
             ready=self.ready,
             budget=self.budget,
+            wants=wants,
             busy=self.busy,
             retry_at=self.retry_at,
             runtime_problem=runtime_problem,

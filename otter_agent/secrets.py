@@ -82,6 +82,8 @@ class Secrets:
 
     def missing(self, mesh: str, module: api.ModuleSpec) -> list[str]:
         """Names of those that a module needs and that aren't here."""
+        if not module.secrets:
+            return []
         folder = self.folder(mesh, module.name)
         return [name for name in module.secrets if not (folder / name).is_file()]
 

@@ -1,17 +1,22 @@
 """The agent's durable memory (sqlite): desired meshes, what became of modules, recent events.
 
 All calls are short (a row or two, WAL, no fsync per write) and run on the event loop's thread.
+Events of one turn of the loop are written together at its end: one that is killed tells a moment
+less, and followers read no file.
 Must not know: drivers, HTTP, how desired state is reached.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 import uuid
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +30,8 @@ from otter_agent.supervision import Supervision
 SCHEMA_VERSION = 3
 KEEP_EVENTS = 10_000
 """Older events are forgotten: a busy mesh writes about 10 a module, so this is days of history."""
+RECENT = 300
+"""Events that are told without asking the file for them."""
 
 _NO_DATA: Mapping[str, Any] = MappingProxyType({})
 _FULL = sqlite3.OperationalError
@@ -97,6 +104,10 @@ class State:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
         self._check_version(path)
+        self._last: int | None = None
+        """Number of the newest event, once that was asked."""
+        self._recent: deque[api.Event] = deque(maxlen=RECENT)
+        self._unwritten: list[api.Event] = []
 
     def _check_version(self, path: Path) -> None:
         row = self._db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
@@ -116,6 +127,8 @@ class State:
 
     def close(self) -> None:
         """Flush and close; idempotent."""
+        if self._unwritten:
+            self._write()
         self._db.close()
 
     @contextmanager
@@ -247,6 +260,8 @@ class State:
         Raises:
             AgentError: The disk is full.
         """
+        if not shapes:
+            return
         gone = [(mesh, *way) for way, body in shapes.items() if body is None]
         kept = [(mesh, *way, body) for way, body in shapes.items() if body is not None]
         with _full_disk("store the change"), self._transaction():
@@ -268,6 +283,8 @@ class State:
         Raises:
             AgentError: The disk is full.
         """
+        if not budgets:
+            return
         gone = [(mesh, *subject) for subject, body in budgets.items() if body is None]
         kept = [(mesh, *subject, body) for subject, body in budgets.items() if body is not None]
         with _full_disk("store the change"), self._transaction():
@@ -318,18 +335,8 @@ class State:
         data: Mapping[str, Any] = _NO_DATA,
     ) -> api.Event:
         """Append an event and return it with its number."""
-        seq = 0
-        with contextlib.suppress(_FULL):  # a full disk: work goes on untold
-            cursor = self._db.execute(
-                "INSERT INTO events (time, mesh, kind, subject, text, state, data)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (time, mesh, kind, subject, text, state, _json(data) if data else ""),
-            )
-            seq = cursor.lastrowid or 0
-        if seq and seq % 1000 == 0:
-            self._db.execute("DELETE FROM events WHERE seq <= ?", (seq - KEEP_EVENTS,))
-        return api.Event(
-            seq=seq,
+        event = api.Event(
+            seq=self.last_event() + 1,
             time=time,
             mesh=mesh,
             kind=kind,
@@ -338,9 +345,40 @@ class State:
             state=state,
             data=dict(data),
         )
+        self._last = event.seq
+        self._recent.append(event)
+        self._unwritten.append(event)
+        if len(self._unwritten) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self._write)
+            except RuntimeError:
+                self._write()
+        return event
+
+    def _write(self) -> None:
+        """Write the events of this turn of the loop; on a full disk they are told, not kept."""
+        events, self._unwritten = self._unwritten, []
+        rows = [
+            (e.seq, e.time, e.mesh, e.kind, e.subject, e.text, e.state,
+             _json(e.data) if e.data else "")
+            for e in events
+        ]  # fmt: skip
+        with contextlib.suppress(_FULL), self._transaction():
+            self._db.executemany(
+                "INSERT INTO events (seq, time, mesh, kind, subject, text, state, data)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+            if any(event.seq % 1000 == 0 for event in events):
+                oldest = events[-1].seq - KEEP_EVENTS
+                self._db.execute("DELETE FROM events WHERE seq <= ?", (oldest,))
 
     def events(self, *, mesh: str | None, since: int, limit: int = 1000) -> list[api.Event]:
         """Events numbered above `since`, oldest first; of one mesh or of all."""
+        if self._recent and since >= self._recent[0].seq - 1:
+            found = (e for e in self._recent if e.seq > since and mesh in (None, e.mesh))
+            return list(islice(found, limit))
+        self._write()
         rows = self._db.execute(
             "SELECT seq, time, mesh, kind, subject, text, state, data FROM events"
             " WHERE seq > ? AND (? IS NULL OR mesh = ?) ORDER BY seq LIMIT ?",
@@ -356,8 +394,10 @@ class State:
 
     def last_event(self) -> int:
         """Number of the newest event; 0 if there is none."""
-        row = self._db.execute("SELECT max(seq) FROM events").fetchone()
-        return int(row[0] or 0)
+        if self._last is None:
+            row = self._db.execute("SELECT max(seq) FROM events").fetchone()
+            self._last = int(row[0] or 0)
+        return self._last
 
 
 def _json(data: Mapping[str, Any]) -> str:

@@ -40,6 +40,7 @@ class MeshView:
     links: LinkBook
     budgets: BudgetBook
     fidelity: api.Fidelity
+    timeline: api.TimelineState
 
 
 def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus:
@@ -75,6 +76,7 @@ def mesh_status(machine: Machine, view: MeshView, excess: str) -> api.MeshStatus
         owner=user_name(view.desired.owner),
         changed_by=user_name(view.desired.author),
         overcommit=_overcommit(view, excess),
+        timeline=view.timeline,
     )
 
 

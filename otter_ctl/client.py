@@ -77,14 +77,18 @@ class AgentClient(ApiClient, Meshes):
         except AgentFault as fault:
             if fault.code != "missing-blobs" or not uploads.keys() >= set(fault.problem.missing):
                 raise
-            for digest in fault.problem.missing:
-                async with self.request("PUT", f"/v1/blobs/{digest}", body=uploads[digest]()):
-                    pass
+            await self.send(fault.problem.missing, uploads)
         return await self.ask(path, api.MeshStatus, "PUT", query=query, body=body)
 
     async def directory(self, mesh: str) -> api.Directory:
         """What all parts of a mesh on many machines say alike."""
         return await self.ask(_mesh(mesh, "directory"), api.Directory)
+
+    async def send(self, some: Iterable[str], uploads: Mapping[str, Callable[[], bytes]]) -> None:
+        """Bring uploads that the agent lacks."""
+        for digest in some:
+            async with self.request("PUT", f"/v1/blobs/{digest}", body=uploads[digest]()):
+                pass
 
     async def upload(self, some: Iterable[str], uploads: Mapping[str, Callable[[], bytes]]) -> None:
         """Bring what the agent lacks of some uploads, by their digests."""
@@ -93,13 +97,11 @@ class AgentClient(ApiClient, Meshes):
     async def bring(self, uploads: Mapping[str, Callable[[], bytes]]) -> None:
         """Bring what the agent lacks of these."""
         for digest, content in uploads.items():
-            path = f"/v1/blobs/{digest}"
             try:
-                async with self.request("HEAD", path):
+                async with self.request("HEAD", f"/v1/blobs/{digest}"):
                     pass
             except AgentFault:
-                async with self.request("PUT", path, body=content()):
-                    pass
+                await self.send([digest], {digest: content})
 
     async def lease(self, mesh: str, lease: api.Lease) -> None:
         """Take the turn to change a mesh, keep it, or give it back; requests then say so.
@@ -123,10 +125,16 @@ class AgentClient(ApiClient, Meshes):
         """What the machine's clocks say."""
         return await self.ask("/v1/clock", api.ClockReading)
 
-    async def check_mesh(self, spec: api.MeshSpec) -> tuple[api.Problem, ...]:
-        """Why the agent would refuse `spec`: room, mounts, ports; changes nothing."""
-        path = _mesh(spec.name, "check")
-        return await self.ask(path, tuple[api.Problem, ...], "POST", body=api.encode(spec))
+    async def check_mesh(
+        self, spec: api.MeshSpec, generation: int | None = None
+    ) -> tuple[api.Problem, ...]:
+        """Why the agent would refuse `spec`: room, mounts, ports; changes nothing.
+
+        With `generation` (see `put_mesh`) also what it lacks of uploads.
+        """
+        path, body = _mesh(spec.name, "check"), api.encode(spec)
+        query = [] if generation is None else [("generation", str(generation))]
+        return await self.ask(path, tuple[api.Problem, ...], "POST", query=query, body=body)
 
     async def put_secrets(self, mesh: str, values: Mapping[str, str]) -> api.MeshStatus:
         """Send the values of a mesh's secrets; modules that run with others start anew."""

@@ -190,6 +190,17 @@ class Places:
             todo = (found.aways.keys() | found.left) - asked - {self._self.get(mesh, LOCAL)}
             if not found.parts and not more:
                 todo = set(self.agents.names) - asked
+        return self._settled(mesh, found, more)
+
+    async def take(self, mesh: str, answers: Answers[api.MeshStatus]) -> Found:
+        """As `look`, of all parts of a mesh, as they have just been told."""
+        found = Found()
+        self._take(mesh, answers, found, answers.good)
+        await self._list(mesh, found)
+        return self._settled(mesh, found, answers.good)
+
+    def _settled(self, mesh: str, found: Found, more: Collection[str]) -> Found:
+        """The same, remembered, and without what is none of the mesh."""
         self._set_apart(mesh, found)
         named = found.aways.keys()
         found.absent = {n: e for n, e in found.lost.items() if n in found.left and n not in named}
@@ -310,7 +321,7 @@ class Places:
     def _take(
         self,
         mesh: str,
-        answers: Answers[api.MeshStatus | None],
+        answers: Answers[api.MeshStatus] | Answers[api.MeshStatus | None],
         found: Found,
         more: Collection[str],
     ) -> None:

@@ -71,6 +71,7 @@ def merged(
         changed_by=first.changed_by,
         overcommit=_overcommit(parts),
         streams=streams(part.streams for part in all_),
+        timeline=_least(part.timeline for part in all_),
         fidelity=api.Fidelity(
             run=first.fidelity.run,
             valid=all(part.fidelity.valid for part in all_),
@@ -86,6 +87,12 @@ def _leading(link: api.LinkStatus, here: str, seats: Mapping[str, str]) -> api.L
         return link
     ends = [seats[host] for host in (link.from_, link.to) if seats.get(host, here) != here]
     return replace(link, tunnel=replace(link.tunnel, machine=ends[0])) if ends else link
+
+
+def _least(states: Iterable[api.TimelineState]) -> api.TimelineState:
+    """It waits as long as one of the parts does."""
+    found = list(states)
+    return "waiting" if "waiting" in found else found[0]
 
 
 def worst(states: Iterable[api.MeshState]) -> api.MeshState:

@@ -25,6 +25,7 @@ from otter_ctl import controllers, deploy
 from otter_ctl.client import AgentClient
 from otter_ctl.deploy import NO_SECRETS, OnEvent, Prepared
 from otter_ctl.errors import AgentFault, PartMissing, RemoteError
+from otter_ctl.fleet import Found
 from otter_ctl.images.calls import ImageCalls
 from otter_ctl.images.delivering import deliver
 from otter_ctl.many import Answers, each, together
@@ -91,11 +92,9 @@ async def complete(fleet: Fleet, prepared: Prepared) -> None:
     if not prepared.parts:
         return
     mesh = prepared.plan.spec.name
-    agents = await fleet.places.clients(mesh)
-    told = (await each(agents, lambda name, agent: agent.timeline(mesh))).all()
-    if any(status.state == "waiting" for status in told.values()):
-        async with turn(agents, mesh):
-            await begin(fleet, mesh)
+    if any(part.timeline == "waiting" for part in prepared.currents.values()):
+        async with turn(await fleet.places.clients(mesh), mesh):
+            await begin(fleet, mesh, prepared.currents)
 
 
 @dataclass(slots=True)
@@ -146,14 +145,22 @@ async def apply(
         gone = {name: agents[name] for name in former}
         left = await each(gone, lambda name, agent: deploy.destroy(agent, mesh, on_event))
         failed = {**course.answers.failed, **left.failed}
-        found = await fleet.places.look(mesh, list(prepared.parts))
         if failed:
             raise _partial(mesh, failed, course)
+        found = await _made(fleet, prepared, course, wait=wait)
         status = merged(found.parts, found.why, found.directory)
         on_accepted(status)
         if wait and status.state == "ready":
-            await begin(fleet, mesh)
+            await begin(fleet, mesh, found.parts)
     return status
+
+
+async def _made(fleet: Fleet, prepared: Prepared, course: _Course, *, wait: bool) -> Found:
+    """All parts: as each was when it had settled, or as they are a moment after they were taken."""
+    places, mesh = fleet.places, prepared.plan.spec.name
+    if not wait:
+        return await places.look(mesh, list(prepared.parts))
+    return await places.take(mesh, course.answers)
 
 
 @contextlib.asynccontextmanager
@@ -201,20 +208,20 @@ async def _take(agent: AgentClient, mesh: str, lease: api.Lease) -> None:
         await agent.lease(mesh, replace(lease, instead=former))
 
 
-async def begin(fleet: Fleet, mesh: str) -> None:
+async def begin(fleet: Fleet, mesh: str, parts: Mapping[str, api.MeshStatus]) -> None:
     """Agree on the epoch, if all are waiting for one; who comes later takes the others'."""
-    agents = await fleet.places.clients(mesh)
-    told = (await each(agents, lambda name, agent: agent.timeline(mesh))).all()
-    waiting = {name for name, status in told.items() if status.state == "waiting"}
+    waiting = {name for name, part in parts.items() if part.timeline == "waiting"}
     if not waiting:
         return
-    if waiting == told.keys():
+    if waiting == parts.keys():
         await fleet.order_timeline(mesh, "start")
         return
-    running = next((n for n, status in told.items() if status.state == "running"), None)
+    running = next((n for n, part in parts.items() if part.timeline == "running"), None)
     if running is not None:
+        agents = await fleet.places.clients(mesh)
+        told = await agents[running].timeline(mesh)
         offsets = await fleet.clocks(mesh)
-        epoch = offsets[running].here(told[running].epoch or 0.0)
+        epoch = offsets[running].here(told.epoch or 0.0)
         await each(
             {name: agents[name] for name in waiting},
             lambda name, agent: agent.order_timeline(mesh, "start", offsets[name].there(epoch)),
@@ -234,17 +241,17 @@ async def _ask(agents: Mapping[str, AgentClient], prepared: Prepared) -> None:
         part = prepared.parts.get(name)
         if part is None:
             return
-        for problem in await agent.check_mesh(part):
-            if problem.code != "degraded":
-                raise AgentFault(name, problem)
-        current = await agent.find_mesh(part.name)
         before = prepared.currents.get(name)
-        if (current.generation if current else 0) != (before.generation if before else 0):
-            text = f"mesh {part.name} was changed since this was planned"
-            raise AgentFault(name, api.Problem(code="changed", message=text, hint="plan again"))
+        lacking: set[str] = set()
+        for problem in await agent.check_mesh(part, before.generation if before else 0):
+            if problem.code == "missing-blobs":
+                lacking.update(problem.missing)
+            elif problem.code != "degraded":
+                raise AgentFault(name, problem)
         later = {m.build.context for m in _built(part) if m.build}  # perhaps their images come
         sooner = {blob for m in part.modules if m.runtime != "docker" for blob in m.blobs()}
-        await agent.upload(part.blobs() - (later - sooner), prepared.uploads)
+        wanted = sorted(lacking - (later - sooner))
+        await agent.send([d for d in wanted if d in prepared.uploads], prepared.uploads)
 
     (await each(agents, one)).all()
 

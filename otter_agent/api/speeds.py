@@ -38,7 +38,13 @@ def asked_of(item: HostSpec | ModuleSpec) -> Budget:
 
 def asks_disks(budget: Budget) -> bool:
     """Whether it limits what is read from or written to disks."""
-    return any(getattr(budget, name) is not None for name in DISKS)
+    # Written out: it is asked of every module with each decision.
+    return (
+        budget.read_bytes_per_s is not None
+        or budget.write_bytes_per_s is not None
+        or budget.read_iops is not None
+        or budget.write_iops is not None
+    )
 
 
 def speeds(spec: MeshSpec) -> Iterator[tuple[str, float]]:

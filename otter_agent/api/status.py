@@ -11,6 +11,7 @@ from otter_agent.api.facts import MachineFacts
 from otter_agent.api.gpus import GpuGrant
 from otter_agent.api.many import TunnelState
 from otter_agent.api.spec import CellMember, MeshSpec, Publish
+from otter_agent.api.timeline import TimelineState
 
 
 class Budget(Data, frozen=True):
@@ -303,6 +304,8 @@ class MeshStatus(Data, frozen=True):
     """Why budgets may not be had in full (`3 of 2 cores`), or that the topology allows it."""
     streams: tuple[StreamStatus, ...] = ()
     """Only in the answer of `GET`."""
+    timeline: TimelineState = "waiting"
+    """Where its timeline stands; it waits until all modules are ready."""
 
 
 class MeshSummary(Data, frozen=True):

@@ -21,7 +21,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from functools import partial, reduce
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -48,6 +48,7 @@ KILLS_S = 2.0
 _LOOK_AGAIN_S = 60.0
 """The loop's clock stands still in suspend."""
 _NOTHING = Change()
+_NO_BUDGET = api.Budget()
 _OF_MODULES_TOO = ("speed", *subjects.DISKS, *subjects.RATES, "gpu_share")
 """Of a host's budget, what its modules' own limits follow from."""
 
@@ -136,7 +137,10 @@ class BudgetBook:
 
     def of(self, subject: Subject) -> api.Budget:
         """What is asked now, all layers together."""
-        return _over(self._base.get(subject, api.Budget()), self._change(subject))
+        base = self._base.get(subject, _NO_BUDGET)
+        if not any(self._layers.values()):  # asked of all subjects with each decision
+            return base
+        return _over(base, self._change(subject))
 
     @property
     def machine(self) -> api.Hardness:
@@ -167,8 +171,11 @@ class BudgetBook:
         return bool(self._change(subject))
 
     def _change(self, subject: Subject) -> Change:
-        changes = (self._layers[layer].get(subject, _NOTHING) for layer in LAYERS)
-        return reduce(lambda whole, change: whole.then(change), changes, _NOTHING)
+        whole = _NOTHING
+        for layer in LAYERS:
+            if (change := self._layers[layer].get(subject)) is not None:
+                whole = whole.then(change)
+        return whole
 
     # --- changing ----------------------------------------------------------------------------
 

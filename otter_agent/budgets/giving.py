@@ -90,12 +90,15 @@ class Giving:
         """What is asked now, as the kernel is to have it: in cores of this machine."""
         asked = self._of(subject)
         host = self._of(self.host_of(subject))
+        disks = api.asks_disks(asked) or api.asks_disks(host)
+        if host.speed is None and asked.speed is None and not disks:
+            return asked
         values: dict[str, Any] = {"speed": None}
         if host.speed is not None and self._cgroups is not None:
             machine = self.worth(host.speed)
             alone = subject.kind == "module" and asked.cpu is None
             values["cpu"] = None if alone else machine.cores(asked.cpu, host.speed)
-        if any(getattr(host, name) or getattr(asked, name) for name in DISKS):
+        if disks:
             values |= self._disks(asked, host)
         if subject.kind == "module":
             values["gpu_share"] = self.share(subject)

@@ -68,7 +68,6 @@ class Watch:
         self._fidelity = _kept(file, run)
         self._before: Sample | None = None
         self._told_at: dict[str, float] = {}
-        self._turn = asyncio.Lock()
 
     @property
     def verdict(self) -> api.Fidelity:
@@ -90,19 +89,21 @@ class Watch:
         """See how it went since the last look."""
         if not self._begun():
             return
-        async with self._turn:
-            sample = await asyncio.to_thread(self._sample)
-            before = self._before
-            if before is None or sample.at_s - before.at_s < _LEAST_S:
-                self._before = before or sample
-                return
-            found = doubts(before, sample)
-            if found or sample.at_s - before.at_s >= WINDOW_S:
-                self._before = sample
-                self._fidelity = msgspec.structs.replace(
-                    self._fidelity, checked_s=self._fidelity.checked_s + sample.at_s - before.at_s
-                )
-                self._take(found)
+        self.judge(await asyncio.to_thread(self.sample))
+
+    def judge(self, sample: Sample | None) -> None:
+        """Of what was seen just now, as long as nothing newer was."""
+        before = self._before
+        if sample is None or before is None or sample.at_s - before.at_s < _LEAST_S:
+            self._before = before or sample
+            return
+        found = doubts(before, sample)
+        if found or sample.at_s - before.at_s >= WINDOW_S:
+            self._before = sample
+            self._fidelity = msgspec.structs.replace(
+                self._fidelity, checked_s=self._fidelity.checked_s + sample.at_s - before.at_s
+            )
+            self._take(found)
 
     def lost(self, gap_s: float) -> None:
         """Nothing passed for so long, as what carries the links had ended or hung."""
@@ -128,7 +129,10 @@ class Watch:
                 text = f"this run isn't what was asked for: {doubt.text}"
                 self._tell("fidelity", "", text, "invalid", msgspec.to_builtins(doubt))
 
-    def _sample(self) -> Sample:
+    def sample(self) -> Sample | None:
+        """How it is now; None: its run hasn't begun. Blocking."""
+        if not self._begun():
+            return None
         health = self._links.health()
         throttled_s = 0.0 if health is None else processor.throttled_s(health.pid)
         changes, late_changes = self._changes()

@@ -12,7 +12,8 @@ class FakeImages:
 
     async def ensure(self, module: ModuleSpec, log: BuildLog) -> Artifact:
         """Answer at once with a name that is a function of what was asked."""
-        log(f"fake image for {module.name}")
+        if module.image or module.build:
+            log(f"fake image for {module.name}")
         wanted = module.image or (module.build.context if module.build else "command")
         return Artifact(reference=f"fake/{wanted}", argv=("fake",), digest=wanted)
 

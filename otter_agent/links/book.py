@@ -364,6 +364,10 @@ class LinkBook:
     async def look_again(self) -> None:
         """Read back what is in force; what somebody took away is asked for again."""
         await asyncio.to_thread(self._driving.look)
+        self.looked()
+
+    def looked(self) -> None:
+        """What was read back has come: what was lost is asked for again."""
         lost = self._driving.lost()
         if lost:
             text = "nothing is in force any more: made anew"

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from aiohttp import web
 from otter_agent.errors import AgentError
 from otter_agent.server.common import AGENT, answer
 
+BLOCK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -41,17 +43,32 @@ async def _put_blob(request: web.Request) -> web.Response:
     path.parent.mkdir(parents=True, exist_ok=True)
     total = hashlib.sha256()
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".upload-")
+
+    def take(data: bytes) -> None:
+        total.update(data)
+        file.write(data)
+
     try:
         with os.fdopen(descriptor, "wb") as file:
-            async for chunk in request.content.iter_chunked(1 << 20):
-                total.update(chunk)
-                await asyncio.to_thread(file.write, chunk)
+            async for block in _blocks(request):
+                await asyncio.to_thread(take, block)
         if total.hexdigest() != path.name:
             raise AgentError("bad-request", f"upload {path.name[:12]}…: content has another digest")
         Path(name).rename(path)
     finally:
         Path(name).unlink(missing_ok=True)
     return web.Response(status=201)
+
+
+async def _blocks(request: web.Request) -> AsyncIterator[bytes]:
+    """What comes in, in few pieces: each is a thread's."""
+    block = bytearray()
+    async for chunk in request.content.iter_any():
+        block += chunk
+        if len(block) >= BLOCK_BYTES:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
 
 
 ROUTES = (

@@ -21,7 +21,7 @@ async def _budgets(request: web.Request) -> web.Response:
 async def _usage(request: web.Request) -> web.Response:
     agent, mesh = request.app[AGENT], request.match_info["mesh"]
     modules = agent.modules(mesh)
-    hosts = [host.name for host in agent.mesh(mesh).spec.hosts]
+    hosts = [host.name for host in agent.spec(mesh).hosts]
     return answer(await asyncio.to_thread(usage, agent.machine.cgroups, mesh, hosts, modules))
 
 

@@ -36,7 +36,7 @@ async def _capture(request: web.Request) -> web.StreamResponse:
 
 
 async def _captured(request: web.Request, agent: Agent) -> web.StreamResponse:
-    spec = agent.mesh(request.match_info["mesh"]).spec
+    spec = agent.spec(request.match_info["mesh"])
     chunks = captured(agent.machine, spec, request.match_info["link"], _wanted(request))
     async with contextlib.aclosing(chunks):
         first = await anext(chunks)  # before the answer begins: what is wrong is told by its status

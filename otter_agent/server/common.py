@@ -74,7 +74,7 @@ async def ndjson(request: web.Request, batches: AsyncIterator[Sequence[Any]]) ->
 
 def module_of(agent: Agent, request: web.Request) -> api.ModuleSpec:
     """The module that a path names. Raises `AgentError` with code `not-found`."""
-    spec = agent.mesh(request.match_info["mesh"]).spec
+    spec = agent.spec(request.match_info["mesh"])
     name = request.match_info["module"]
     for module in spec.modules:
         if module.name == name:

@@ -26,7 +26,7 @@ _LARGEST_DATAGRAM = 65507
 async def _forward(request: web.Request) -> web.StreamResponse:
     agent = request.app[AGENT]
     module = module_of(agent, request)
-    spec = agent.mesh(request.match_info["mesh"]).spec
+    spec = agent.spec(request.match_info["mesh"])
     # Compressing what is read once costs more than it saves on one machine.
     channel = web.WebSocketResponse(max_msg_size=_MAX_MESSAGE_BYTES, compress=False)
     await channel.prepare(request)

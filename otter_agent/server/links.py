@@ -22,7 +22,7 @@ async def _links(request: web.Request) -> web.Response:
     book = agent.links(mesh)
     await book.look_again()
     counters = await asyncio.to_thread(book.count)
-    spec = agent.mesh(mesh).spec
+    spec = agent.spec(mesh)
     states = await asyncio.to_thread(agent.machine.network.tunnels, spec)
     return answer(told(counted(book.statuses(), counters), spec, states))
 

@@ -29,7 +29,7 @@ async def _events(request: web.Request) -> web.StreamResponse:
 
 async def _logs(request: web.Request) -> web.StreamResponse:
     agent = request.app[AGENT]
-    spec = agent.mesh(request.match_info["mesh"]).spec
+    spec = agent.spec(request.match_info["mesh"])
     modules = _chosen(spec, request.query.getall("module", []))
     wanted = logs.Wanted(
         tail=number(request, "tail"),
@@ -57,7 +57,7 @@ def _chosen(spec: api.MeshSpec, patterns: list[str]) -> list[api.ModuleSpec]:
 def _watch(agent: Agent, mesh: str) -> logs.Watch:
     def wanted(module: str) -> bool:
         try:
-            return any(m.name == module for m in agent.mesh(mesh).spec.modules)
+            return any(m.name == module for m in agent.spec(mesh).modules)
         except AgentError:
             return False
 

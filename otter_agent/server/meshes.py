@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -55,40 +56,55 @@ async def _check_mesh(request: web.Request) -> web.Response:
     spec = api.decode(await request.read(), api.MeshSpec)
     if spec.name != request.match_info["mesh"]:
         raise AgentError("bad-request", f"the path names another mesh than the body ({spec.name})")
-    await request.app[AGENT].devices.known()
-    await request.app[AGENT].measure_for(spec)
+    agent, made_for = request.app[AGENT], number(request, "generation")
+    await agent.devices.known()
+    await agent.measure_for(spec)
     try:
-        request.app[AGENT].check_mesh(spec)
+        agent.check_mesh(spec, made_for=None if forced(request) else made_for)
     except AgentError as error:
         return answer((api.Problem(code=error.code, message=error.message, hint=error.hint),))
-    if misfits := await images.misfits(request.app[AGENT].machine, spec):
+    if misfits := await images.misfits(agent.machine, spec):
         return answer(misfits)
-    machine = request.app[AGENT].machine
+    machine = agent.machine
     lacks = list(lacking(machine.links_of(spec), spec))
     lacks += api.without_gpus(spec, machine.grants.facts, machine.grants.why)
-    return answer(tuple(api.Problem(code="degraded", message=line) for line in lacks))
+    found = [api.Problem(code="degraded", message=line) for line in lacks]
+    if made_for is not None and (missing := agent.missing_blobs(spec)):
+        text = f"{len(missing)} uploads are missing"
+        found.append(api.Problem(code="missing-blobs", message=text, missing=tuple(missing)))
+    return answer(tuple(found))
 
 
 async def _mesh(request: web.Request) -> web.Response:
-    agent = request.app[AGENT]
-    book = agent.links(request.match_info["mesh"])
-    await book.look_again()
-    await agent.fidelity(request.match_info["mesh"]).look_if_begun()
-    status = agent.mesh(request.match_info["mesh"])
-    spec, machine = status.spec, agent.machine
+    agent, name = request.app[AGENT], request.match_info["mesh"]
+    book, watch, spec, machine = (
+        agent.links(name),
+        agent.fidelity(name),
+        agent.spec(name),
+        agent.machine,
+    )
 
-    def looked() -> api.MeshStatus:
-        links = counted(status.links, book.count())
-        links = told(links, spec, machine.network.tunnels(spec))
-        found = streams.stream_statuses(machine.layout, spec)
-        return msgspec.structs.replace(status, streams=found, links=links)
+    def look() -> tuple[Any, ...]:
+        """All that has to be asked for, at once: whoever has many machines asks them all."""
+        book.look()
+        return (
+            watch.sample(),
+            book.count(),
+            machine.network.tunnels(spec),
+            streams.stream_statuses(machine.layout, spec),
+        )
 
-    return answer(await asyncio.to_thread(looked))
+    sample, counts, tunnels, found = await asyncio.to_thread(look)
+    book.looked()
+    watch.judge(sample)
+    status = agent.mesh(name)
+    links = told(counted(status.links, counts), spec, tunnels)
+    return answer(msgspec.structs.replace(status, streams=found, links=links))
 
 
 async def _directory(request: web.Request) -> web.Response:
     agent = request.app[AGENT]
-    spec = agent.mesh(request.match_info["mesh"]).spec
+    spec = agent.spec(request.match_info["mesh"])
     if not spec.directory:
         raise AgentError("not-found", f"mesh {spec.name} has no directory")
     return answer(await asyncio.to_thread(directory.read, agent.machine.layout, spec))
@@ -96,7 +112,7 @@ async def _directory(request: web.Request) -> web.Response:
 
 async def _messages(request: web.Request) -> web.StreamResponse:
     agent = request.app[AGENT]
-    spec = agent.mesh(request.match_info["mesh"]).spec
+    spec = agent.spec(request.match_info["mesh"])
     ids = request.query.getall("id", [])[:MAX_IDS]
     lines = streams.record_lines(agent.machine.layout, spec.name, spec.modules, ids)
     return await ndjson(request, _in_thread(lines))

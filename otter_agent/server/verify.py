@@ -26,7 +26,7 @@ async def _verify(request: web.Request) -> web.StreamResponse:
     agent, running = request.app[AGENT], request.app[RUNNING]
     asked = checked(api.decode(await request.read(), api.VerifyRequest))
     mesh = request.match_info["mesh"]
-    chosen(agent.mesh(mesh).spec, asked.links)
+    chosen(agent.spec(mesh), asked.links)
     if running:
         text = f"mesh {next(iter(running))} is being verified already"
         raise AgentError("in-use", text, hint="two at a time would measure each other: wait")

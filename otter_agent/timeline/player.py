@@ -115,6 +115,11 @@ class Player:
         return self._kept.holds(self._around.now())
 
     @property
+    def state(self) -> api.TimelineState:
+        """Where it stands."""
+        return self._kept.state
+
+    @property
     def waits(self) -> bool:
         """Whether it waits for all modules to be ready."""
         return self._kept.state == "waiting"
@@ -233,7 +238,7 @@ class Player:
             return timeline.state(position) if holds else {}, Walk(others, since)
 
         # For thousands of directions that takes a while; the loop has others to serve.
-        state, walk = await asyncio.to_thread(prepare)
+        state, walk = await asyncio.to_thread(prepare) if timeline else prepare()
         left: set[Key] = set(self._around.workers.differing(state))  # what was over meanwhile, too
         wanted = {**dict.fromkeys((*self._held, *left), _NOTHING), **state}
         changes = {
@@ -285,9 +290,11 @@ class Player:
         if self._compiled is not None and self._compiled_of is spec and not self._stale:
             return self._compiled
         self._stale = False  # what becomes so from here on is for the next time
-        compiled = await asyncio.to_thread(
-            compile_spec, spec, self._around.read, self._traces, self.fired()
-        )
+        asked = spec, self._around.read, self._traces, self.fired()
+        if spec.timeline.traces or spec.timeline.events:
+            compiled = await asyncio.to_thread(compile_spec, *asked)
+        else:
+            compiled = Compiled(Timeline({}))
         if compiled.problem:
             self._around.tell("timeline", self._mesh, compiled.problem, "failed")
         self._compiled, self._compiled_of = compiled, spec
@@ -298,7 +305,7 @@ class Player:
         wait = math.inf
         if self._kept.state == "running":
             wait = max(TICK_S, self._pause_s, self._next_s() - self._reached())
-        if wait > 1.0:
+        if wait > 1.0 and self.record.gathered:
             await asyncio.to_thread(self.record.write)
         try:
             async with asyncio.timeout(min(wait, _LOOK_AGAIN_S)):

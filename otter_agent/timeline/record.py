@@ -87,6 +87,11 @@ class Record:
             self._bins[min(_BINS - 1, math.ceil(place))] += 1
 
     @property
+    def gathered(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._lines)
+
+    @property
     def full(self) -> bool:
         """Whether there is enough to write."""
         return len(self._lines) >= _BUFFER

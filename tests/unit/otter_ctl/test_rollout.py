@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -41,6 +42,9 @@ class Agent(AgentClient):
         self.late_for: asyncio.Event | None = None
         self.asked = asyncio.Event()
         self.puts: list[api.MeshSpec] = []
+        self.checked: list[int | None] = []
+        self.sent: list[str] = []
+        self.asked_for = 0
 
     async def put_mesh(self, spec: api.MeshSpec, *_: Any, **__: Any) -> api.MeshStatus:
         self.asked.set()
@@ -57,7 +61,8 @@ class Agent(AgentClient):
         return status(spec)
 
     async def find_mesh(self, name: str) -> api.MeshStatus | None:
-        return self.held
+        self.asked_for += 1
+        return self.held and replace(self.held, timeline=self.told.state)
 
     async def destroy(self, name: str) -> None:
         self.held = None
@@ -85,10 +90,16 @@ class Agent(AgentClient):
 
     async def lease(self, mesh: str, lease: api.Lease) -> None: ...
 
-    async def check_mesh(self, spec: api.MeshSpec) -> tuple[api.Problem, ...]:
-        return ()
+    async def check_mesh(
+        self, spec: api.MeshSpec, generation: int | None = None
+    ) -> tuple[api.Problem, ...]:
+        self.checked.append(generation)
+        missing = tuple(spec.blobs() - set(self.sent))
+        lacks = api.Problem(code="missing-blobs", message="some", missing=missing)
+        return (lacks,) if missing else ()
 
-    async def upload(self, *_: Any) -> None: ...
+    async def send(self, some: Iterable[str], uploads: Mapping[str, Any]) -> None:
+        self.sent += some
 
 
 def part(name: str) -> api.MeshSpec:
@@ -168,8 +179,45 @@ async def test_a_mesh_that_waits_for_its_epoch_gets_it_from_the_next_apply(
 ) -> None:
     for name, agent in agents.items():
         agent.held = status(part(name))
-    await rollout.complete(fleet, prepared())
+    await rollout.complete(fleet, prepared((await fleet.places.look("mesh")).parts))
     first = [agent.told for agent in agents.values()]
     assert {told.state for told in first} == {"running"}
-    await rollout.complete(fleet, prepared())
+    await rollout.complete(fleet, prepared((await fleet.places.look("mesh")).parts))
     assert [agent.told for agent in agents.values()] == first
+
+
+async def test_one_who_is_late_takes_the_epoch_of_the_others(
+    fleet: Fleet, agents: dict[str, Agent]
+) -> None:
+    epoch = time.time() - 60
+    agents["m1"].told = api.TimelineStatus(
+        mesh="mesh", state="running", position_s=60.0, epoch=epoch
+    )
+    for name, agent in agents.items():
+        agent.held = status(part(name))
+    await rollout.complete(fleet, prepared((await fleet.places.look("mesh")).parts))
+    assert agents["m2"].told.state == "running"
+    assert agents["m2"].told.epoch == pytest.approx(epoch, abs=1.0)
+
+
+async def test_nobody_is_asked_again_what_it_has_just_told(
+    fleet: Fleet, agents: dict[str, Agent]
+) -> None:
+    """Of a thousand machines each question is a thousand."""
+    made = await bring(fleet)
+    assert made.spec.name == "mesh"
+    assert [agent.asked_for for agent in agents.values()] == [0, 0]
+    assert [agent.checked for agent in agents.values()] == [[0], [0]]  # planned for no mesh there
+    assert set(fleet.places._where["mesh"]) == set(NAMES)
+
+
+async def test_what_a_machine_lacks_is_sent_to_it_alone(
+    fleet: Fleet, agents: dict[str, Agent]
+) -> None:
+    digest = "a" * 64
+    listed = {name: replace(part(name), directory=digest) for name in NAMES}
+    asked = dataclasses.replace(prepared(), parts=listed, uploads={digest: lambda: b""})
+    agents["m1"].sent.append(digest)  # of an earlier apply
+    fleet.places._directories[digest] = api.Directory(names={}, machines=())
+    await rollout.bring(fleet, asked, lambda event: None, wait=True)
+    assert [agent.sent for agent in agents.values()] == [[digest], [digest]]
