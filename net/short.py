@@ -16,7 +16,9 @@ if TYPE_CHECKING:  # they are the same to whoever uses them
         Debts,
         Desk,
         Fields,
+        Handing,
         Link,
+        Ready,
         Scratch,
         Seen,
         Tally,
@@ -42,6 +44,7 @@ else:
     Waiter, Desk = _chosen.Waiter, _chosen.Desk
     Tally, Link, Debts, Way = _chosen.Tally, _chosen.Link, _chosen.Debts, _chosen.Way
     Seen, Arrivals = _chosen.Seen, _chosen.Arrivals
+    Ready, Handing = _chosen.Ready, _chosen.Handing
 
 __all__ = [
     "COMPILED",
@@ -49,7 +52,9 @@ __all__ = [
     "Debts",
     "Desk",
     "Fields",
+    "Handing",
     "Link",
+    "Ready",
     "Scratch",
     "Seen",
     "Tally",
