@@ -8,6 +8,7 @@
  *   Link      a connection; Way: the whole sending of a short message: _short_sending.c
  *   Arrivals  a connection's receiving end, from the socket to the task: _short_receiving.c
  *   Handing   the way of arrays that lie in shared memory already: _short_arrays.c
+ *   copy_in   the copying of those that don't: _short_copy.c
  *
  * Optional: without a compiler, or on another machine than it was built for, net/short.py takes
  * net/plain's. tests/unit/net/test_short.py holds both to the same. It knows the wire's layout of
@@ -443,7 +444,8 @@ PyMODINIT_FUNC PyInit__short(void) {
     no_tuple = PyTuple_New(0);
     if (module == NULL || empty == NULL || zero == NULL || nought == NULL || no_tuple == NULL
         || add_fields(module) || add_scratch(module) || add_waiter(module) || add_desk(module)
-        || add_sending(module) || add_arrays(module) || add_receiving(module)) {
+        || add_sending(module) || add_arrays(module) || add_copying(module)
+        || add_receiving(module)) {
         Py_XDECREF(module);
         return NULL;
     }

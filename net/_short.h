@@ -182,6 +182,7 @@ HERE int add_waiter(PyObject *module);
 HERE int add_desk(PyObject *module);
 HERE int add_sending(PyObject *module);
 HERE int add_arrays(PyObject *module);
+HERE int add_copying(PyObject *module);
 HERE int add_receiving(PyObject *module);
 
 #endif

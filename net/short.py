@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # they are the same to whoever uses them
         Tally,
         Waiter,
         Way,
+        copy_in,
         encode,
     )
 
@@ -44,7 +45,7 @@ else:
     Waiter, Desk = _chosen.Waiter, _chosen.Desk
     Tally, Link, Debts, Way = _chosen.Tally, _chosen.Link, _chosen.Debts, _chosen.Way
     Seen, Arrivals = _chosen.Seen, _chosen.Arrivals
-    Ready, Handing = _chosen.Ready, _chosen.Handing
+    Ready, Handing, copy_in = _chosen.Ready, _chosen.Handing, _chosen.copy_in
 
 __all__ = [
     "COMPILED",
@@ -60,5 +61,6 @@ __all__ = [
     "Tally",
     "Waiter",
     "Way",
+    "copy_in",
     "encode",
 ]

@@ -8,6 +8,7 @@ the same with those in C. Must not know: what these are.
 from __future__ import annotations
 
 from net.plain.arrays import Handing, Ready
+from net.plain.copying import copy_in
 from net.plain.fields import Fields, Scratch, encode
 from net.plain.receiving import Arrivals, Seen
 from net.plain.sending import Debts, Link, Tally, Way
@@ -26,5 +27,6 @@ __all__ = [
     "Tally",
     "Waiter",
     "Way",
+    "copy_in",
     "encode",
 ]

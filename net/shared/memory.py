@@ -27,6 +27,7 @@ _NEEDED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 _COLLAPSE = 25
 """MADV_COLLAPSE, Linux 6.1, which Python's mmap doesn't name. Source: linux/mman.h."""
 _HUGE = 2 * 2**20
+_TRIES = 16
 _MOST_FOREIGN = _HUGE // 16
 """Bytes of a huge page that may be somebody else's."""
 
@@ -81,19 +82,21 @@ def _ask_for_huge_pages(memory: mmap.mmap) -> None:
 
 
 def _mapped(fd: int, size: int, protection: int) -> mmap.mmap:
-    """A mapping that begins where a huge page may, if that can be had by asking twice.
+    """A mapping that begins where a huge page may, if that can be had by asking again.
 
-    Mappings lie below each other: one that is too high by some bytes comes down by a placeholder
-    of so many above it.
+    Mappings lie below each other: one that is too high by some bytes comes down by a placeholder of
+    so many above it, once others have filled the gaps that are further up.
     """
     mapped = mmap.mmap(fd, size, prot=protection)
-    beyond = address(mapped) % _HUGE
-    if beyond and size >= _HUGE:
-        mapped.close()
-        placeholder = mmap.mmap(-1, beyond, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        try:
+    placeholders: list[mmap.mmap] = []
+    try:
+        while size >= _HUGE and len(placeholders) < _TRIES and (beyond := address(mapped) % _HUGE):
+            mapped.close()
+            private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            placeholders.append(mmap.mmap(-1, beyond, flags=private))
             mapped = mmap.mmap(fd, size, prot=protection)
-        finally:
+    finally:
+        for placeholder in placeholders:
             placeholder.close()
     return mapped
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from net.shared import memory
 from net.shared.slots import GRAIN, Slots, rounded
-from net.short import Ready
+from net.short import Ready, copy_in
 
 REGION_BYTES = 64 * 2**20
 """One region, unless a message needs a larger one. Pages count once they are written to."""
@@ -91,12 +91,9 @@ class Slot:
 
     def write(self, buffers: Sequence[bytes | memoryview]) -> None:
         """Put the message's buffers there, one after the other."""
-        target = memoryview(self.region.memory)
         at = self.at
         for buffer in buffers:
-            end = at + len(buffer)
-            target[at:end] = buffer
-            at = end
+            at = copy_in(self.region.memory, at, buffer)
 
 
 class Regions:
