@@ -7,6 +7,8 @@
  *   Desk      an input, and the next message of it: _short_desk.c
  *   Link      a connection; Way: the whole sending of a short message: _short_sending.c
  *   Arrivals  a connection's receiving end, from the socket to the task: _short_receiving.c
+ *   Handing   the way of arrays that lie in shared memory already: _short_arrays.c
+ *   copy_in   the copying of those that don't: _short_copy.c
  *
  * Optional: without a compiler, or on another machine than it was built for, net/short.py takes
  * net/plain's. tests/unit/net/test_short.py holds both to the same. It knows the wire's layout of
@@ -17,16 +19,8 @@
 #include "_short.h"
 
 #include <errno.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 
-/* A header: net/wire.py. */
-enum {
-    AT_FORM = 6, AT_FLAGS = 7, AT_METADATA = 8, AT_BODY = 12, AT_REPLY = 20, AT_SEQ = 28,
-    AT_RUN = 36, AT_NUMBER = 44, AT_MADE = 52, AT_QUEUED = 60, AT_SENT = 68, AT_EXPIRES = 76,
-    HEADER_BYTES = 84
-};
 #define MAX_REPLY_BYTES 1024
 #define MAX_TIME 1e15
 #define KNOWN_FLAGS 1
@@ -40,10 +34,6 @@ unsigned heard;
 static PyObject *system_clock;
 
 /* --- numbers as the network has them -------------------------------------------------------- */
-
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "net/plain does it here"
-#endif
 
 static inline uint64_t get64(const char *at) {
     uint64_t v;
@@ -68,17 +58,6 @@ static inline double get_double(const char *at) {
     double d;
     memcpy(&d, &v, 8);
     return d;
-}
-
-static inline void put64(char *at, uint64_t v) {
-    v = __builtin_bswap64(v);
-    memcpy(at, &v, 8);
-}
-
-static inline void put_double(char *at, double d) {
-    uint64_t v;
-    memcpy(&v, &d, 8);
-    put64(at, v);
 }
 
 /* False for nan as well. */
@@ -465,7 +444,8 @@ PyMODINIT_FUNC PyInit__short(void) {
     no_tuple = PyTuple_New(0);
     if (module == NULL || empty == NULL || zero == NULL || nought == NULL || no_tuple == NULL
         || add_fields(module) || add_scratch(module) || add_waiter(module) || add_desk(module)
-        || add_sending(module) || add_receiving(module)) {
+        || add_sending(module) || add_arrays(module) || add_copying(module)
+        || add_receiving(module)) {
         Py_XDECREF(module);
         return NULL;
     }

@@ -6,9 +6,38 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
+#include <string.h>
 #include <structmember.h>
+#include <sys/socket.h>
 
 #define HERE __attribute__((visibility("hidden"))) /* not for other libraries */
+
+/* A header: net/wire.py. */
+enum {
+    AT_FORM = 6, AT_FLAGS = 7, AT_METADATA = 8, AT_BODY = 12, AT_REPLY = 20, AT_SEQ = 28,
+    AT_RUN = 36, AT_NUMBER = 44, AT_MADE = 52, AT_QUEUED = 60, AT_SENT = 68, AT_EXPIRES = 76,
+    HEADER_BYTES = 84
+};
+
+/* Numbers as the network has them. */
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "net/plain does it here"
+#endif
+
+static inline void put64(char *at, uint64_t v) {
+    v = __builtin_bswap64(v);
+    memcpy(at, &v, 8);
+}
+
+static inline void put_double(char *at, double d) {
+    uint64_t v;
+    memcpy(&v, &d, 8);
+    put64(at, v);
+}
+
+#ifndef MSG_NOSIGNAL /* macOS has none: Python ignores SIGPIPE anyway */
+#define MSG_NOSIGNAL 0
+#endif
 
 /* What a message is made of; the rest of it is net.messages.Message, in Python. */
 enum {
@@ -65,6 +94,26 @@ typedef struct {
     Py_ssize_t together;
 } Tally;
 
+/* What the receiver hasn't acknowledged: net.delivery.Outstanding is one. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *written;
+    Py_ssize_t nbytes, most_bytes, most_messages;
+    char full;
+} Debts;
+
+/* The way of short messages that leave, of one sending end. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *name, *numbers, *clock, *debts, *tally;
+    PyObject *before; /* bytes: empty, or the head of a record */
+    PyObject *burst, *link; /* None: something is in the way */
+    unsigned long long run, seq;
+    double close_s;
+    Py_ssize_t most;
+    char kept;
+} Way;
+
 /* A new one with what is so for every message; what is particular is the caller's to set. */
 HERE Fields *fields_new(PyTypeObject *type, PyObject *source, PyObject *stream, PyObject *received,
                         PyObject *carrier);
@@ -90,6 +139,13 @@ typedef struct {
     double time[4];     /* made, queued, sent, expires */
 } Parts;
 HERE PyObject *parts_joined(const Parts *parts, int form, int flags);
+
+/* Whether nothing is in front of what is sent. */
+HERE int way_is_free(Way *self);
+/* The kernel didn't take all of it, but so much (below 0: nothing): tell the link. */
+HERE PyObject *way_unsent(Link *link, PyObject *data, Py_ssize_t sent, int error);
+/* at_once(value, run, number, reply_to, made): whether it was sent. */
+HERE PyObject *way_at_once(Way *self, PyObject *const *args, Py_ssize_t count);
 
 /* Let the task go on that waits: now, or in the loop's next turn. */
 HERE PyObject *waiter_tell(Waiter *self, int now);
@@ -117,13 +173,16 @@ HERE PyTypeObject *add_type(PyObject *module, const char *name, PyType_Spec *spe
 
 /* Constants, made once. */
 extern HERE PyObject *empty, *zero, *nought, *no_tuple;
-extern HERE PyTypeObject *fields_type, *scratch_type, *waiter_type, *desk_type, *link_type, *tally_type;
+extern HERE PyTypeObject *fields_type, *scratch_type, *waiter_type, *desk_type, *link_type, *tally_type,
+    *way_type;
 
 /* Add types; not 0: it failed. Each needs those before it. */
 HERE int add_fields(PyObject *module);
 HERE int add_waiter(PyObject *module);
 HERE int add_desk(PyObject *module);
 HERE int add_sending(PyObject *module);
+HERE int add_arrays(PyObject *module);
+HERE int add_copying(PyObject *module);
 HERE int add_receiving(PyObject *module);
 
 #endif

@@ -10,16 +10,11 @@
 #include "_short.h"
 
 #include <errno.h>
-#include <sys/socket.h>
-
-#ifndef MSG_NOSIGNAL /* macOS has none: Python ignores SIGPIPE anyway */
-#define MSG_NOSIGNAL 0
-#endif
 
 #define SURE_REPLY 256 /* an id of so many characters is short enough, whatever they are */
 
 static PyObject *str_append, *str_unsent, *str_join, *str_add_up;
-PyTypeObject *link_type, *tally_type;
+PyTypeObject *link_type, *tally_type, *way_type;
 
 /* --- Tally ---------------------------------------------------------------------------------- */
 
@@ -150,13 +145,6 @@ static PyType_Spec link_spec = {
 
 /* --- Debts ---------------------------------------------------------------------------------- */
 
-typedef struct {
-    PyObject_HEAD
-    PyObject *written;
-    Py_ssize_t nbytes, most_bytes, most_messages;
-    char full;
-} Debts;
-
 static PyTypeObject *debts_type;
 
 static int Debts_traverse(Debts *self, visitproc visit, void *arg) {
@@ -221,17 +209,6 @@ static PyType_Spec debts_spec = {
 };
 
 /* --- Way ------------------------------------------------------------------------------------ */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *name, *numbers, *clock, *debts, *tally;
-    PyObject *before; /* bytes: empty, or the head of a record */
-    PyObject *burst, *link; /* None: something is in the way */
-    unsigned long long run, seq;
-    double close_s;
-    Py_ssize_t most;
-    char kept;
-} Way;
 
 static PyObject *Way_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"name", "run", "numbers", "clock", "debts", "tally", "kept", "close_s", "before", NULL};
@@ -310,18 +287,20 @@ static void Way_dealloc(Way *self) {
     Py_DECREF(type);
 }
 
+int way_is_free(Way *self) {
+    return IS_A(self->link, link_type) && ((Link *)self->link)->free && IS_SET(self->burst)
+        && self->debts != NULL && !((Debts *)self->debts)->full && self->tally != NULL;
+}
+
 /* Whether nothing is in the way of a value. */
 static int way_is_clear(Way *self, PyObject *value, PyObject *reply_to) {
-    return IS_A(self->link, link_type) && ((Link *)self->link)->free && IS_SET(self->burst)
-        && self->debts != NULL && !((Debts *)self->debts)->full && self->tally != NULL
-        && self->before != NULL
+    return way_is_free(self) && self->before != NULL
         && PyBytes_CheckExact(value) && PyBytes_Size(value) < self->most
         && (reply_to == Py_None
             || (PyUnicode_Check(reply_to) && PyUnicode_GetLength(reply_to) <= SURE_REPLY));
 }
 
-/* The kernel didn't take all of it. */
-static PyObject *way_unsent(Link *link, PyObject *data, Py_ssize_t sent, int error) {
+PyObject *way_unsent(Link *link, PyObject *data, Py_ssize_t sent, int error) {
     if (sent >= 0 || error == EAGAIN || error == EWOULDBLOCK || error == EINTR) {
         error = 0;
     }
@@ -427,7 +406,7 @@ static PyObject *Way_send(Way *self, PyObject *const *args, Py_ssize_t count) {
 }
 
 /* at_once(value, run, number, reply_to, made): whether it was sent. */
-static PyObject *Way_at_once(Way *self, PyObject *const *args, Py_ssize_t count) {
+PyObject *way_at_once(Way *self, PyObject *const *args, Py_ssize_t count) {
     if (count != 5) {
         PyErr_SetString(PyExc_TypeError, "at_once takes 5 arguments");
         return NULL;
@@ -449,7 +428,7 @@ static PyObject *Way_at_once(Way *self, PyObject *const *args, Py_ssize_t count)
 
 static PyMethodDef way_methods[] = {
     {"send", (PyCFunction)(void (*)(void))Way_send, METH_FASTCALL, "Send bytes; the id, or None."},
-    {"at_once", (PyCFunction)(void (*)(void))Way_at_once, METH_FASTCALL,
+    {"at_once", (PyCFunction)(void (*)(void))way_at_once, METH_FASTCALL,
      "Send bytes that have an id; whether it was done."},
     {NULL, NULL, 0, NULL},
 };
@@ -485,5 +464,6 @@ int add_sending(PyObject *module) {
     tally_type = add_type(module, "Tally", &tally_spec, NULL);
     link_type = tally_type == NULL ? NULL : add_type(module, "Link", &link_spec, NULL);
     debts_type = link_type == NULL ? NULL : add_type(module, "Debts", &debts_spec, NULL);
-    return debts_type == NULL || add_type(module, "Way", &way_spec, NULL) == NULL;
+    way_type = debts_type == NULL ? NULL : add_type(module, "Way", &way_spec, NULL);
+    return way_type == NULL;
 }

@@ -28,12 +28,10 @@ class Lends(Protocol):
 
 @runtime_checkable
 class Quick(Protocol):
-    """Outlets with a shorter way for bytes."""
+    """Outlets with a shorter way for bytes, or for arrays of theirs."""
 
-    def at_once(
-        self, value: bytes, run: int, number: int, reply_to: str | None, made: float
-    ) -> bool:
-        """Send bytes without waiting, if that can be done in few steps; whether it was done."""
+    def at_once(self, value: Any, run: int, number: int, reply_to: str | None, made: float) -> bool:
+        """Send a value without waiting, if that can be done in few steps; whether it was done."""
 
 
 class Outlet(Protocol):

@@ -24,6 +24,8 @@ from net.values import pack
 if TYPE_CHECKING:
     from net.mesh import Mesh
 
+_QUICK = (bytes, np.ndarray)
+"""Values for which a stream may have a shorter way."""
 _HALVES = struct.Struct("!QQ")
 
 
@@ -189,7 +191,7 @@ class Output:
         if isinstance(reply_to, Message):
             question, reply_to = reply_to, reply_to.id
         if (
-            type(value) is bytes
+            type(value) in _QUICK
             and key is None
             and within_s is None
             and not self._derives

@@ -16,12 +16,15 @@ if TYPE_CHECKING:  # they are the same to whoever uses them
         Debts,
         Desk,
         Fields,
+        Handing,
         Link,
+        Ready,
         Scratch,
         Seen,
         Tally,
         Waiter,
         Way,
+        copy_in,
         encode,
     )
 
@@ -42,6 +45,7 @@ else:
     Waiter, Desk = _chosen.Waiter, _chosen.Desk
     Tally, Link, Debts, Way = _chosen.Tally, _chosen.Link, _chosen.Debts, _chosen.Way
     Seen, Arrivals = _chosen.Seen, _chosen.Arrivals
+    Ready, Handing, copy_in = _chosen.Ready, _chosen.Handing, _chosen.copy_in
 
 __all__ = [
     "COMPILED",
@@ -49,11 +53,14 @@ __all__ = [
     "Debts",
     "Desk",
     "Fields",
+    "Handing",
     "Link",
+    "Ready",
     "Scratch",
     "Seen",
     "Tally",
     "Waiter",
     "Way",
+    "copy_in",
     "encode",
 ]

@@ -7,6 +7,8 @@ the same with those in C. Must not know: what these are.
 
 from __future__ import annotations
 
+from net.plain.arrays import Handing, Ready
+from net.plain.copying import copy_in
 from net.plain.fields import Fields, Scratch, encode
 from net.plain.receiving import Arrivals, Seen
 from net.plain.sending import Debts, Link, Tally, Way
@@ -17,11 +19,14 @@ __all__ = [
     "Debts",
     "Desk",
     "Fields",
+    "Handing",
     "Link",
+    "Ready",
     "Scratch",
     "Seen",
     "Tally",
     "Waiter",
     "Way",
+    "copy_in",
     "encode",
 ]

@@ -153,13 +153,16 @@ class Way:
 
     def _is_clear(self, value: Any, reply_to: str | None) -> bool:
         return (
-            self.link is not None
-            and self.link.free
-            and not self._debts.full
+            self.clear
             and type(value) is bytes
             and len(value) < self.most
             and (reply_to is None or len(reply_to) <= SURE_REPLY)
         )
+
+    @property
+    def clear(self) -> bool:
+        """Whether nothing is in front of what is sent."""
+        return self.link is not None and self.link.free and not self._debts.full
 
     def _go(
         self, value: bytes, run: int, number: int, reply_to: str | None, made: float, now: float
@@ -184,10 +187,11 @@ class Way:
         if link.joined or (not answers and 0.0 <= now - last < self._close_s):
             self.burst.join(data)
         else:
-            _post(link, data)
+            post(link, data)
 
 
-def _post(link: Link, data: bytes) -> None:
+def post(link: Link, data: bytes) -> None:
+    """Into the kernel; the link is told what didn't go."""
     try:
         sent = os.write(link._fd, data)
     except (BlockingIOError, InterruptedError):

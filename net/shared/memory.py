@@ -24,6 +24,12 @@ from net.errors import RemoteWireError
 _FUTURE_WRITE = 0x0010
 """F_SEAL_FUTURE_WRITE, which Python's fcntl doesn't name. Source: linux/fcntl.h."""
 _NEEDED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+_COLLAPSE = 25
+"""MADV_COLLAPSE, Linux 6.1, which Python's mmap doesn't name. Source: linux/mman.h."""
+_HUGE = 2 * 2**20
+_TRIES = 16
+_MOST_FOREIGN = _HUGE // 16
+"""Bytes of a huge page that may be somebody else's."""
 
 
 def create(size: int) -> tuple[int, mmap.mmap]:
@@ -35,7 +41,7 @@ def create(size: int) -> tuple[int, mmap.mmap]:
     fd = os.memfd_create("otter-stream", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(fd, size)
-        memory = mmap.mmap(fd, size)
+        memory = _mapped(fd, size, mmap.PROT_READ | mmap.PROT_WRITE)
         _ask_for_huge_pages(memory)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _NEEDED)
         with suppress(OSError):
@@ -57,7 +63,7 @@ def adopt(fd: int, size: int) -> mmap.mmap:
         seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
         if seals & _NEEDED != _NEEDED or os.fstat(fd).st_size != size:
             raise RemoteWireError("a region that isn't sealed, or not as large as announced")
-        mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ)
+        mapped = _mapped(fd, size, mmap.PROT_READ)
         _ask_for_huge_pages(mapped)
         return mapped
     except (OSError, ValueError, OverflowError) as exc:  # not a memfd at all; no memory to map it
@@ -73,6 +79,67 @@ def _ask_for_huge_pages(memory: mmap.mmap) -> None:
     """
     with suppress(OSError):
         memory.madvise(mmap.MADV_HUGEPAGE)
+
+
+def _mapped(fd: int, size: int, protection: int) -> mmap.mmap:
+    """A mapping that begins where a huge page may, if that can be had by asking again.
+
+    Mappings lie below each other: one that is too high by some bytes comes down by a placeholder of
+    so many above it, once others have filled the gaps that are further up.
+    """
+    mapped = mmap.mmap(fd, size, prot=protection)
+    placeholders: list[mmap.mmap] = []
+    try:
+        while size >= _HUGE and len(placeholders) < _TRIES and (beyond := address(mapped) % _HUGE):
+            mapped.close()
+            private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            placeholders.append(mmap.mmap(-1, beyond, flags=private))
+            mapped = mmap.mmap(fd, size, prot=protection)
+    finally:
+        for placeholder in placeholders:
+            placeholder.close()
+    return mapped
+
+
+class HugePages:
+    """Huge pages for parts of a mapping, when they are used first; small ones where there are none.
+
+    They are had whatever the machine's settings for shared memory are, unless those say `deny`.
+    Copying into small ones takes a third longer, and reading from them as well. Source:
+    madvise(2), MADV_COLLAPSE.
+
+    Args:
+        mapped: From `create`; not kept.
+    """
+
+    def __init__(self, mapped: mmap.mmap) -> None:
+        self._wanted = address(mapped) % _HUGE == 0
+        self._asked: set[int] = set()
+
+    def want(self, mapped: mmap.mmap, start: int, nbytes: int) -> None:
+        """So many bytes are about to be written. Only what they fill (nearly) becomes huge."""
+        if not self._wanted or nbytes < _HUGE:
+            return
+        first = (start - _MOST_FOREIGN + _HUGE - 1) // _HUGE
+        last = min(start + nbytes + _MOST_FOREIGN, len(mapped)) // _HUGE
+        for number in range(first, last):
+            if number not in self._asked and self._wanted:
+                self._asked.add(number)
+                self._make(mapped, number * _HUGE)
+
+    def _make(self, mapped: mmap.mmap, at: int) -> None:
+        # Where no page has been touched, the kernel finds nothing to put together.
+        mapped[at] = mapped[at]
+        try:
+            mapped.madvise(_COLLAPSE, at, _HUGE)
+        except OSError:  # an older kernel, or none left: another one would only take time, too
+            self._wanted = False
+
+
+def address(memory: mmap.mmap | memoryview, start: int = 0) -> int:
+    """Where a byte of it is."""
+    found: int = np.frombuffer(memory, np.uint8, 1, start).__array_interface__["data"][0]
+    return found
 
 
 def unmap(mapped: mmap.mmap) -> None:

@@ -9,14 +9,18 @@ Must not know: sockets, the event loop.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
-from net.errors import RemoteWireError
+from numpy.typing import NDArray
+
+from net.errors import LocalWireError, RemoteWireError
 from net.messages import Parcel
 from net.shared import records
 from net.shared.regions import Regions, Slot
 from net.shared.unsettled import Placed
-from net.short import Way
-from net.values import Buffer
+from net.short import Ready, Way
+from net.values import Buffer, pack
 from net.wire import encode
 
 INLINE_BYTES = 32 * 1024
@@ -100,6 +104,29 @@ class Outgoing:
         if slot is not None:
             slot.write(buffers[:1])
         return slot
+
+    def make_ready(self, array: NDArray[Any]) -> None:
+        """Say what can be said of an array of `empty` before it is filled: little is left then."""
+        with suppress(LocalWireError, ValueError):  # it can't be sent, or not in few steps
+            parcel = Parcel(pack(array), 0, 0)
+            buffers = encode(parcel, seq=1, queued=0.0, sent=0.0)
+            if parcel.packed.nbytes >= INLINE_BYTES and isinstance(buffers[-1], memoryview):
+                self._make_ready(array, bytes(buffers[0]), buffers[-1])
+
+    def _make_ready(self, array: NDArray[Any], head: bytes, body: memoryview) -> None:
+        slot, size = self.regions.to_fill(body, len(head)), len(head) + len(body)
+        if slot is not None:
+            record = records.head(records.SLOT, *slot.place, size)
+            self.regions.ready[slot.address] = Ready(
+                array, slot.address, head, record, slot.region.number, slot, size
+            )
+
+    def left(self, slot: Slot, seq: int, size: int) -> Placed:
+        """The receiver has been told of an array that was `ready`."""
+        slot.seq = seq
+        self.regions.leaves(slot)
+        self.lend(slot)
+        return Placed(seq, size, b"", slot)
 
     def _copied_in(self, buffers: list[Buffer], size: int) -> Slot | None:
         try:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from net.shared import memory
 from net.shared.slots import GRAIN, Slots, rounded
+from net.short import Ready, copy_in
 
 REGION_BYTES = 64 * 2**20
 """One region, unless a message needs a larger one. Pages count once they are written to."""
@@ -38,6 +39,7 @@ class Region:
     fd: int
     mapped: mmap.mmap | None
     slots: Slots
+    huge: memory.HugePages
     retired: bool = False
 
     @property
@@ -89,12 +91,9 @@ class Slot:
 
     def write(self, buffers: Sequence[bytes | memoryview]) -> None:
         """Put the message's buffers there, one after the other."""
-        target = memoryview(self.region.memory)
         at = self.at
         for buffer in buffers:
-            end = at + len(buffer)
-            target[at:end] = buffer
-            at = end
+            at = copy_in(self.region.memory, at, buffer)
 
 
 class Regions:
@@ -115,6 +114,8 @@ class Regions:
         self._lender = memory.Lender(self._gone)
         self._dropped: deque[Slot] = deque()
         self._filled_in_place: dict[int, Slot] = {}
+        self.ready: dict[int, Ready] = {}
+        """Of these, what can be said in few steps of those that are sent; by address, too."""
         self.forgotten: list[int] = []
         """Numbers of regions that were let go of; whoever tells the receiver empties it."""
 
@@ -143,7 +144,7 @@ class Regions:
             return None
         fd, mapped = memory.create(min(size, left - left % GRAIN))
         self._made += 1
-        region = Region(self._made, fd, mapped, Slots(len(mapped)))
+        region = Region(self._made, fd, mapped, Slots(len(mapped)), memory.HugePages(mapped))
         self._regions[region.number] = region
         return region
 
@@ -169,6 +170,7 @@ class Regions:
         for region in list(self._regions.values()):
             self._let_go(region)
         self._filled_in_place.clear()
+        self.ready.clear()
 
     def _let_go(self, region: Region) -> None:
         if self._regions.pop(region.number, None) is not None:
@@ -192,7 +194,7 @@ class Regions:
         flat = self._lender.lend(slot.region.memory, start, nbytes, slot)
         array = flat.view(dtype).reshape(shape)
         slot.array = weakref.ref(array)
-        slot.address = _address(flat)
+        slot.address = memory.address(slot.region.memory, start)
         self._filled_in_place[slot.address] = slot
         return array
 
@@ -203,19 +205,32 @@ class Regions:
             buffer: All the memory of the array.
             head_bytes: What has to go before it.
         """
+        slot = self.to_fill(buffer, head_bytes)
+        if slot is not None:
+            self.leaves(slot)
+        return slot
+
+    def to_fill(self, buffer: memoryview, head_bytes: int) -> Slot | None:
+        """The same, before it is sent: where the message will begin is known from now on."""
         if not self._filled_in_place or head_bytes > HEAD_ROOM:
             return None
-        address = _address(np.frombuffer(buffer, np.uint8, 1))
-        slot = self._filled_in_place.get(address)
+        slot = self._filled_in_place.get(memory.address(buffer))
         if slot is None or buffer.nbytes > slot.nbytes - HEAD_ROOM:
             return None
-        del self._filled_in_place[address]
-        slot.holds += 1
         slot.at = slot.start + HEAD_ROOM - head_bytes
+        return slot
+
+    def leaves(self, slot: Slot) -> None:
+        """What was filled in place is the receiver's from now on; the caller gets a hold."""
+        self._no_more_to_fill(slot)
+        slot.holds += 1
         array = slot.array() if slot.array is not None else None
         if array is not None:
-            array.flags.writeable = False  # it is the receiver's from now on
-        return slot
+            array.flags.writeable = False
+
+    def _no_more_to_fill(self, slot: Slot) -> None:
+        del self._filled_in_place[slot.address]
+        self.ready.pop(slot.address, None)
 
     def _gone(self, slot: Slot) -> None:
         self._dropped.append(slot)
@@ -226,19 +241,14 @@ class Regions:
         """Take note of arrays that are gone: they may go in any thread, at any time."""
         while self._dropped:
             slot = self._dropped.popleft()
-            address = (
-                _address(np.frombuffer(slot.region.memory, np.uint8, 1, slot.start)) + HEAD_ROOM
-            )
-            if self._filled_in_place.get(address) is slot:
-                del self._filled_in_place[address]
+            if self._filled_in_place.get(slot.address) is slot:
+                self._no_more_to_fill(slot)
             self.drop(slot)
 
 
 def _slot_in(region: Region, nbytes: int) -> Slot | None:
     start = region.slots.take(nbytes)
-    return None if start is None else Slot(region, start, nbytes, at=start)
-
-
-def _address(array: NDArray[Any]) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
+    if start is None:
+        return None
+    region.huge.want(region.memory, start, nbytes)
+    return Slot(region, start, nbytes, at=start)

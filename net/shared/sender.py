@@ -30,10 +30,10 @@ from net.outlets import Lost, Shape
 from net.shared import places, records
 from net.shared.channel import Channel
 from net.shared.outgoing import INLINE_BYTES, Outgoing
-from net.shared.regions import MEMORY_BYTES, Regions
+from net.shared.regions import MEMORY_BYTES, Regions, Slot
 from net.shared.unsettled import Placed, Unsettled
 from net.shared.writing import Writing
-from net.short import Way
+from net.short import Handing, Way
 from net.stats import EdgeStats
 from net.timing import Timing
 from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, Accept, End, Refuse, hello, identity
@@ -100,10 +100,14 @@ class SharedSender:
             message_id(sender, self.run, 0)[:-1], self.run, iter(()), clock, self._unsettled,
             self._stats, self._kept, 0.0, records.head(records.PIECE),
         )  # fmt: skip
-        self.at_once = self._way.at_once
         self._outgoing = Outgoing(self._regions, clock, self._way)
         self._queued = 0
         self._writing = Writing(self._outgoing)
+        self._handing = Handing(
+            self._way, self._regions.ready, self._writing.known, self._regions.forgotten,
+            np.ndarray, self._handed_over,
+        )  # fmt: skip
+        self.at_once = self._handing.at_once
         self._lock = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = Bell()
@@ -196,7 +200,10 @@ class SharedSender:
         kind = np.dtype(dtype)
         if kind.hasobject or not kind.itemsize or not all(sizes):
             return None
-        return self._regions.empty(sizes, kind)
+        array = self._regions.empty(sizes, kind)
+        if array is not None:
+            self._outgoing.make_ready(array)
+        return array
 
     async def flush(self) -> None:
         """Wait until the receiver has acknowledged all that was sent.
@@ -272,6 +279,14 @@ class SharedSender:
             self._look_whether_clear()
             return
         self._stats.sent(message.size)
+        if self._kept:
+            self._unsettled.wrote_at_once(message)
+        else:
+            self._outgoing.settle(message)
+
+    def _handed_over(self, slot: Slot, seq: int, size: int) -> None:
+        """The receiver knows of an array that was filled in place: the books are kept meanwhile."""
+        message = self._outgoing.left(slot, seq, size)
         if self._kept:
             self._unsettled.wrote_at_once(message)
         else:
@@ -369,6 +384,7 @@ class SharedSender:
             self._limit_bytes = event.limit_bytes
             most = event.limit_bytes - HEADER.size - MAX_REPLY_BYTES
             self._way.most = max(0, min(INLINE_BYTES, most))
+            self._handing.longest = event.limit_bytes
             self._regions.bound_bytes = min(self._most_bytes, memory_bytes)
             self._done_to(event.done)
             self._pump()

@@ -20,18 +20,19 @@ class Writing:
 
     Attributes:
         begun: A message that was written in part.
+        known: Numbers of the regions that the receiver has.
     """
 
     def __init__(self, outgoing: Outgoing) -> None:
         self._outgoing, self._regions = outgoing, outgoing.regions
-        self._known: set[int] = set()
+        self.known: set[int] = set()
         self.begun: Placed | None = None
         self._piece_at = 0
 
     def cut_off(self) -> None:
         """The receiver is gone: the next one knows nothing."""
         self.begun, self._piece_at = None, 0
-        self._known.clear()
+        self.known.clear()
         self._regions.forgotten.clear()
 
     def write(self, channel: Channel, entry: Placed) -> bool:
@@ -58,8 +59,8 @@ class Writing:
     def _write_slot(self, channel: Channel, slot: Slot, size: int) -> None:
         self._tell_forgotten(channel)
         region = slot.region
-        if region.number not in self._known:
-            self._known.add(region.number)
+        if region.number not in self.known:
+            self.known.add(region.number)
             self._introduce(channel, region)
         number, at = slot.place
         self._outgoing.lend(slot)
@@ -72,6 +73,6 @@ class Writing:
     def _tell_forgotten(self, channel: Channel) -> None:
         while self._regions.forgotten:
             number = self._regions.forgotten.pop()
-            if number in self._known:
-                self._known.remove(number)
+            if number in self.known:
+                self.known.remove(number)
                 channel.push(records.head(records.FORGET, number))

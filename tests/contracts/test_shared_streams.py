@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.shared_pair import BIG, FAST, HUGE, MIB, STREAM, Pair, descriptors, until
 
-from net.errors import ConnectionClosed, StreamRefused, TransportError
+from net.errors import ConnectionClosed, LocalWireError, StreamRefused, TransportError
 from net.messages import Parcel
 from net.shared.sender import SharedSender
 from net.values import pack
@@ -48,15 +48,67 @@ async def test_values_of_any_size_arrive_in_order_with_their_story(tmp_path):
 
 async def test_what_was_filled_in_place_is_not_copied(tmp_path):
     async with Pair(tmp_path) as pair:
+        await pair.pass_on(BIG)  # the memory is known from now on
         array = pair.sender.empty((256, 1024), "f4")
         array[:] = 3
         got = await pair.pass_on(array)
+        assert pair.in_few_steps == 1
         assert not got.flags.writeable
+        assert not array.flags.writeable
         assert (got == 3).all()
         array.flags.writeable = True  # only to see that it is the same memory
         array[1, 1] = 5
         assert got[1, 1] == 5
         del got, array
+
+
+@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+async def test_a_hundred_that_were_filled_in_place_go_through_few_slots(tmp_path, delivery):
+    async with Pair(tmp_path, memory_bytes=4 * MIB, delivery=delivery) as pair:
+        await pair.pass_on(BIG)
+        for i in range(100):
+            while (array := pair.sender.empty(MIB // 8)) is None:
+                await asyncio.sleep(0)
+            array[:] = i
+            got = await pair.pass_on(array)
+            del array
+            assert (got == i).all()
+            del got
+        assert pair.in_few_steps == 100
+        await pair.sender.flush()
+        await until(lambda: not pair.sender._outgoing.lent)
+        assert pair.sender.stats().messages == 101
+        assert not pair.sender._regions.ready
+
+
+async def test_what_was_filled_in_place_is_sent_again_after_a_cut(tmp_path):
+    async with Pair(tmp_path) as pair:
+        await pair.pass_on(BIG)
+        array = pair.sender.empty(BIG.shape, BIG.dtype)
+        array[:] = BIG
+        await pair.send(array)
+        assert pair.in_few_steps == 1
+        pair.receiver.close()  # it hasn't read it
+        message = await pair.box.take()
+        np.testing.assert_equal(message.value, BIG)
+        assert (message.seq, pair.sender.stats().resent) == (2, 1)
+        del message, array
+
+
+@pytest.mark.parametrize("dtype", ["f4", "M8[s]", "V9", [("x", "f4"), ("y", "u1")]])
+async def test_an_array_of_any_type_can_be_had_and_sent_or_is_refused(tmp_path, dtype):
+    async with Pair(tmp_path) as pair:
+        array = pair.sender.empty(MIB // 8, dtype)
+        array.view("u1")[:] = 3
+        if array.dtype.kind == "V" and not array.dtype.names:
+            with pytest.raises(LocalWireError):
+                await pair.pass_on(array)
+        else:
+            got = await pair.pass_on(array)
+            assert got.dtype == array.dtype
+            assert got.tobytes() == array.tobytes()
+            del got
+        del array
 
 
 async def test_an_array_may_change_once_it_is_sent(tmp_path):

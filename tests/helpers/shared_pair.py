@@ -41,6 +41,7 @@ class Pair:
         self.sender = SharedSender(self.path, stream=stream, input="y", sender="a", timing=FAST,
                                    **options)  # fmt: skip
         self.numbers = itertools.count(1)
+        self.in_few_steps = 0
 
     async def __aenter__(self):
         await self.listener.open()
@@ -61,8 +62,13 @@ class Pair:
         return found
 
     async def send(self, value, **options):
-        parcel = Parcel(pack(value), self.sender.run, next(self.numbers), **options)
-        await self.sender.deliver(parcel)
+        """Arrays as modules send them: in few steps, if that can be."""
+        number = next(self.numbers)
+        quick = isinstance(value, np.ndarray) and not options
+        if quick and self.sender.at_once(value, self.sender.run, number, None, 1.0):
+            self.in_few_steps += 1
+            return
+        await self.sender.deliver(Parcel(pack(value), self.sender.run, number, **options))
 
     async def pass_on(self, value):
         await self.send(value)
