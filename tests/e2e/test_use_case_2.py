@@ -24,12 +24,16 @@ MESH = "use-case-2"
 FULL = os.environ.get("OTTER_FULL_RECIPE") == "1"
 STEPS = 3000 if FULL else 300
 BUILT_WITHIN_S = 2400 if FULL else 800
+ROUNDS = 5
+"""Of 64 digits each, that are judged once all is learnt."""
 LEAST = (
-    {"accuracy": 0.96, "quality": 0.9, "classes": 10, "as_meant": 0.9}
+    {"accuracy": 0.96, "quality": 0.9, "classes": 10, "as_meant": 0.85}
     if FULL
-    else {"accuracy": 0.9, "quality": 0.3, "classes": 8, "as_meant": 0.3}
+    else {"accuracy": 0.9, "quality": 0.4, "classes": 8, "as_meant": 0.2}
 )
-"""Of the report; by chance a tenth of the digits would look like what they are meant to be."""
+"""Means. A classifier is sure of noise, too (0.7 to 0.98), but finds one class in it, and a tenth
+as meant; in what an untrained generator draws as well, of which it is sure by 0.3 to 0.37."""
+SCORE = re.compile(r"quality: ([\d.]+), (\d+) of 10 classes, (\d+)% as meant")
 pytestmark = [
     pytest.mark.docker, pytest.mark.netns, pytest.mark.slow,
     pytest.mark.timeout(BUILT_WITHIN_S + (1200 if FULL else 100)),
@@ -65,11 +69,15 @@ def test_use_case_2_in_containers(docker_otter, python_root, topology):
     assert {m["state"] for m in modules.values()} == {"ready"}
     assert {m["runtime"] for m in modules.values()} == {"docker"}
 
-    def judged() -> bool:  # by a classifier that has learnt all that it was to
+    def judged() -> list[tuple[str, ...]]:  # by a classifier that has learnt all that it was to
         log = otter("logs", "digit_classifier").stdout
-        return bool(re.search(rf"step {STEPS}: .*\n(.*\n)*.*quality: ", log))
+        _, learnt, then = log.partition(f"step {STEPS}: ")
+        scores = SCORE.findall(then) if learnt else []
+        return scores if len(scores) >= ROUNDS else []
 
-    wait_for(judged, "the classifier never judged at its end", within_s=1000 if FULL else 300)
+    scores = wait_for(
+        judged, "the classifier never judged at its end", within_s=1000 if FULL else 300
+    )
     wait_for(lambda: "quality: " in otter("logs", "digit_generator").stdout, "no score came back")
     folder = Path(otter.json("destroy", "--yes")["folder"])
     drawn = (folder / "logs" / "digit_generator.log").read_text()
@@ -78,4 +86,9 @@ def test_use_case_2_in_containers(docker_otter, python_root, topology):
     (file,) = folder.glob("outputs/digit_classifier/**/report.json")
     report = json.loads(file.read_text())
     assert report["steps"] == STEPS
-    assert {name: report[name] for name, least in LEAST.items() if report[name] < least} == {}
+    quality, classes, as_meant = (
+        sum(map(float, each)) / len(scores) for each in zip(*scores, strict=True)
+    )
+    found = {"accuracy": report["accuracy"], "quality": quality, "classes": classes,
+             "as_meant": as_meant / 100}  # fmt: skip
+    assert {name: found[name] for name, least in LEAST.items() if found[name] < least} == {}

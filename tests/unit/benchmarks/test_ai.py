@@ -126,11 +126,12 @@ def test_runs_are_told_by_their_medians_beside_what_the_models_alone_vary() -> N
 
 
 def test_only_what_was_judged_after_all_was_learnt_counts() -> None:
-    log = ["step 250: 97.0% right of those it never saw, 9.1 s", "quality: 0.500, 7 of 10 classes",
+    log = ["step 250: 97.0% right of those it never saw, 9.1 s",
+           "quality: 0.500, 7 of 10 classes, 30% as meant",
            "step 3000: 98.6% right of those it never saw, 90.0 s",
            "quality: 0.912, 10 of 10 classes, 97% as meant", "can't judge them: a str",
-           "quality: 0.934, 9 of 10 classes"]  # fmt: skip
-    assert digits.judged(log, 3000) == [(0.912, 10), (0.934, 9)]
+           "quality: 0.934, 9 of 10 classes, 100% as meant"]  # fmt: skip
+    assert digits.judged(log, 3000) == [(0.912, 10, 0.97), (0.934, 9, 1.0)]
     with pytest.raises(RuntimeError, match="judged nothing"):
         digits.judged(log[:3], 3000)
     with pytest.raises(RuntimeError, match="never learnt"):
