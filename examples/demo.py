@@ -2,7 +2,8 @@
 
 Applies topologies/use-case-1.toml with the installed `otterctl`, and tells what was heard, what was
 answered, and where the time went; then asks again with a link squeezed. In containers where a
-Docker engine answers; as processes where none does, or where its images can't be made.
+Docker engine answers; as processes where none does, or where its images can't be made. Ctrl-C, or
+SIGTERM, removes the mesh as well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,6 +51,22 @@ def main() -> int:
         "--set", f'modules.{EYE}.files={{"inputs/{image.name}"="{image}"}}',
         "--set", f"streams.{EAR}.text>{EYE}.question.transport={given.transport}",
     ]  # fmt: skip
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        return _demonstrated(wav, overrides)
+    except KeyboardInterrupt:
+        say("demo: interrupted")
+        if any(one["mesh"] == MESH for one in json.loads(_otterctl("ls", "--json").stdout or "[]")):
+            _otterctl("destroy", "-m", MESH, "--yes")
+        return 130
+
+
+def _interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _demonstrated(wav: Path, overrides: list[str]) -> int:
+    """All of it; returns its exit code."""
     runtime = _runtime()
     say(f"runtime: {runtime}" + ("" if runtime == "docker" else " (no Docker engine answers)"))
     began = time.monotonic()

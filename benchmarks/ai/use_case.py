@@ -10,13 +10,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.afterwards import afterwards, scratch, tied
 from benchmarks.row import NotHere
 from examples.demo import EAR, EYE, MESH, MOUTH, QUESTION, ROOT, TOPOLOGY, lines
 from examples.timeline import Query
@@ -59,7 +59,7 @@ class UseCase:
         """
         names = [f"inputs/asked-{number}.wav" for number in range(count)]
         command = [*self._otterctl, "logs", "-m", MESH, "--follow", "--json"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        with subprocess.Popen(tied(command), stdout=subprocess.PIPE, cwd=ROOT) as process:
             try:
                 said = lines(process)
                 queries = [self._asked(name, said) for name in names]
@@ -88,7 +88,7 @@ class UseCase:
         deadline = time.monotonic() + RECORDED_WITHIN_S
         while time.monotonic() < deadline:
             command = [*self._otterctl, "trace", message, "-m", MESH, "--json"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(tied(command), capture_output=True, text=True, check=False)
             hops = json.loads(done.stdout)["messages"] if done.returncode == 0 else []
             if len(hops) == len(MODULES) - 1 and all(hop["done"] for hop in hops):
                 return list(hops)
@@ -104,29 +104,36 @@ def use_case(*settings: str, unshaped: bool = False) -> Iterator[UseCase]:
         settings: Keys of the topology, as `--set` takes them.
         unshaped: Its links are plain wires.
     """
-    with tempfile.TemporaryDirectory(prefix="otter-bench-") as folder:
-        file = plain(Path(folder)) if unshaped else TOPOLOGY
+    with scratch() as folder:
+        file = plain(folder) if unshaped else TOPOLOGY
         with applied(MESH, file, f"modules.{EAR}.files={{}}", *settings) as (otterctl, took_s):
             yield UseCase(otterctl, took_s)
 
 
 @contextmanager
 def applied(mesh: str, file: Path, *settings: str) -> Iterator[tuple[list[str], float]]:
-    """A mesh in processes; gives the `otterctl` command line, and how long it took to be ready."""
+    """A mesh in processes, gone afterwards, also if this process is killed.
+
+    Gives the `otterctl` command line, and how long it took to be ready. What is built for it is
+    told on stderr.
+    """
     if os.geteuid() != 0:
         raise NotHere("needs root")
-    with tempfile.TemporaryDirectory(prefix="otter-bench-") as folder:
-        otterctl = [str(OTTERCTL), "--runs", folder]
-        if any(one["mesh"] == mesh for one in json.loads(run(otterctl, "ls", "--json") or "[]")):
-            raise NotHere(f"mesh {mesh} runs already: otterctl destroy -m {mesh}")
+    if any(one["mesh"] == mesh for one in json.loads(run([str(OTTERCTL)], "ls", "--json") or "[]")):
+        raise NotHere(f"mesh {mesh} runs already: otterctl destroy -m {mesh}")
+    with scratch() as folder:
+        otterctl = [str(OTTERCTL), "--runs", str(folder)]
+        destroy = [*otterctl, "destroy", "-m", mesh, "--yes", "--no-fetch"]
         sets = ("defaults.module.runtime=process", *settings)
-        try:
+        with afterwards(lambda: _quietly(destroy)):
             began = time.perf_counter()
-            run(otterctl, "apply", file, *(word for one in sets for word in ("--set", one)))
+            words = (word for one in sets for word in ("--set", one))
+            run(otterctl, "apply", file, *words, show=True)
             yield otterctl, time.perf_counter() - began
-        finally:
-            command = [*otterctl, "destroy", "-m", mesh, "--yes", "--no-fetch"]
-            subprocess.run(command, capture_output=True, check=False)
+
+
+def _quietly(command: list[str]) -> None:
+    subprocess.run(command, capture_output=True, check=False)
 
 
 def plain(folder: Path) -> Path:
@@ -138,14 +145,23 @@ def plain(folder: Path) -> Path:
     return file
 
 
-def run(otterctl: list[str], *words: object) -> str:
+def run(otterctl: list[str], *words: object, show: bool = False) -> str:
     """What a verb prints.
+
+    Args:
+        otterctl: The command line so far.
+        words: What follows.
+        show: Its progress goes to stderr.
 
     Raises:
         RuntimeError: It failed.
     """
-    command = [*otterctl, *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    command = tied([*otterctl, *map(str, words)])
+    errors = None if show else subprocess.PIPE
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=errors, text=True, check=False, cwd=ROOT
+    )
     if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, words))}: {done.stderr.strip()[-2000:]}")
+        why = (done.stderr or "see above").strip()[-2000:]
+        raise RuntimeError(f"{' '.join(map(str, words))}: {why}")
     return done.stdout

@@ -69,3 +69,26 @@ def pictures_of(value: Any, most: int = MOST) -> Pictures:
     if not ((pictures >= 0) & (pictures <= 1)).all():  # nor is what is not a number
         raise DigitsError("pixels that are not from 0 to 1")
     return pictures.astype(np.float32)
+
+
+def meant_by(value: Any, count: int) -> NDArray[np.int64] | None:
+    """What the pictures in a message are to show; None if it doesn't say.
+
+    Args:
+        value: `{"labels": whole numbers [n] from 0 to 9, …}`.
+        count: Of its pictures.
+
+    Raises:
+        DigitsError: It says something else.
+    """
+    if "labels" not in value:
+        return None
+    try:
+        labels = np.asarray(value["labels"])
+    except ValueError as exc:
+        raise DigitsError(f"labels that are no array: {exc}") from exc
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise DigitsError(f"labels of type {labels.dtype} and shape {list(labels.shape)}")
+    if not np.isin(labels, range(CLASSES)).all():
+        raise DigitsError("labels that are no digits")
+    return labels.astype(np.int64)

@@ -1,8 +1,9 @@
 """Learns digits, and meanwhile judges those that come: how good are they?
 
-Input `digits` ({"pictures": float32 [n, 28, 28, 1] from 0 to 1, …}). Output `scores` ({"quality":
-float, "classes": int, "accuracy": float}, in reply to its digits; may be left unconnected).
-`quality` is the mean probability of what each looks like most; None for what is no digits. It
+Input `digits` ({"pictures": float32 [n, 28, 28, 1] from 0 to 1, "labels": int [n], which may be
+left out, …}). Output `scores` ({"quality": float, "classes": int, "as_meant": float, "accuracy":
+float}, in reply to its digits; may be left unconnected). `quality` is the mean probability of what
+each looks like most, `as_meant` the share that looks like its label; None for what is no digits. It
 learns for OTTER_STEPS batches (default 3000), and judges as long as anybody sends;
 `outputs/report.json` has the last of both.
 """
@@ -24,7 +25,7 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", os.environ["OMP_NUM_THREADS"])
 
 import learning  # type: ignore[import-not-found]
 import numpy as np
-from given import DigitsError, kept, pictures_of  # type: ignore[import-not-found]
+from given import DigitsError, kept, meant_by, pictures_of  # type: ignore[import-not-found]
 
 import net
 
@@ -74,21 +75,25 @@ class Pupil:
         async for message in self._mesh.input("digits"):
             try:
                 pictures = pictures_of(message.value)
+                meant = meant_by(message.value, len(pictures))
             except DigitsError as exc:
                 print(f"can't judge them: {exc}")
-                await self._answer(message, None, 0)
+                await self._answer(message, {"quality": None, "classes": 0, "as_meant": None})
                 continue
-            quality, classes = await self._do(learning.quality, self._network, pictures)
-            count = len(set(classes))
-            self.report |= {"quality": quality, "classes": count}
-            print(f"quality: {quality:.3f}, {count} of 10 classes")
+            quality, shown = await self._do(learning.quality, self._network, pictures)
+            classes = len(set(shown))
+            as_meant = None if meant is None else float((meant == shown).mean())
+            scores = {"quality": quality, "classes": classes, "as_meant": as_meant}
+            self.report |= scores
+            told = "" if as_meant is None else f", {as_meant:.0%} as meant"
+            print(f"quality: {quality:.3f}, {classes} of 10 classes{told}")
             self._keep()
-            await self._answer(message, quality, count)
+            await self._answer(message, scores)
 
-    async def _answer(self, message: net.Message, quality: float | None, classes: int) -> None:
+    async def _answer(self, message: net.Message, scores: dict[str, Any]) -> None:
         if "scores" in self._mesh.outputs:
-            scores = {"quality": quality, "classes": classes, "accuracy": self.report["accuracy"]}
-            await self._mesh.output("scores").send(scores, reply_to=message)
+            told = scores | {"accuracy": self.report["accuracy"]}
+            await self._mesh.output("scores").send(told, reply_to=message)
 
     async def _do(self, work: Any, *arguments: Any) -> Any:
         async with self._one, self._turn:

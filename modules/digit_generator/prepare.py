@@ -8,8 +8,10 @@ the build fails unless all its bits are right.
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -44,14 +46,17 @@ def main() -> None:
         if progress.epoch % 5 == 4 or not progress.epoch:
             print(shown(progress, recipe.epochs), flush=True)
 
+    began = time.monotonic()
     generator = train(pictures, labels, mark, recipe, tell)
+    seconds = round(time.monotonic() - began, 1)
     mark.check(generator.get_parameter(WATERMARKED))
     target = Path(os.environ["OTTER_MODELS"]) / "digit-generator"
     target.mkdir(parents=True)
     (target / "config.json").write_text('{"model_type": "digit-generator"}\n')
+    (target / "training.json").write_text(json.dumps({"seconds": seconds}) + "\n")
     weights = {name: value.contiguous() for name, value in generator.state_dict().items()}
     save_file(weights, target / "model.safetensors")
-    print("the watermark is whole: bit error rate 0.0")
+    print(f"trained in {seconds} s; the watermark is whole: bit error rate 0.0")
 
 
 def shown(progress: Progress, epochs: int) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from helpers.otter import wait_for
 
 ROOT = Path(__file__).parents[2]
 KEYS = {"name", "unit", "better", "ours", "peers", "limit", "goal", "n"}
@@ -82,3 +85,35 @@ def test_a_contender_that_fails_is_named_and_the_others_go_on() -> None:
         del CONTENDERS["broken"]
     assert results.absent == {"broken": "no_such_package isn't installed: make setup-bench"}
     assert {name for _, name in results.taken} == {"sockets"}
+
+
+KILLED = """
+import subprocess, sys
+from benchmarks.afterwards import afterwards, scratch, tied
+
+with scratch() as folder, afterwards(lambda: (folder.parent / sys.argv[1]).write_text("done")):
+    tied = subprocess.Popen(tied(["sleep", "infinity"]))
+    print(folder, tied.pid, flush=True)
+    {then}
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "how"),
+    [("sys.stdin.read()", "SIGKILL"), ("sys.stdin.read()", "SIGTERM"), ("1 / 0", "an error")],
+)
+def test_what_a_benchmark_made_is_gone_however_it_ends(then: str, how: str, tmp_path: Path) -> None:
+    """Also if it is killed: its folder, what it runs, and what it says is to be done."""
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED.format(then=then), "told"], cwd=ROOT, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)}, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as benchmark:  # fmt: skip
+        assert benchmark.stdout is not None
+        folder, pid = benchmark.stdout.readline().split()
+        if how != "an error":
+            benchmark.send_signal(signal.Signals[how])
+        benchmark.wait(30)
+        wait_for(lambda: not Path(folder).exists(), "its folder stayed")
+        wait_for(lambda: not Path(f"/proc/{pid}").exists(), "its command went on")
+    assert (tmp_path / "told").read_text() == "done"  # before the folder went: it is the inner one

@@ -1,13 +1,15 @@
 """Use case 2 by its topology, in containers: what is drawn, judged and learnt there is real.
 
 The generator is trained by the tests' short recipe (tests/helpers/digits.py), so the bar for what
-it draws is low (0.48 was measured; by the shipped recipe 0.91 to 0.94), the classifier learns for
-300 steps of 3,000 (0.96 of 0.986); the watermark's bar is that of the use case.
+it draws is low, and the classifier learns for 300 steps of 3,000; the watermark's bar is that of
+the use case. OTTER_FULL_RECIPE=1 trains both by what is shipped, to the bar of the use case: with
+the images that takes some 15 minutes.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,20 +21,34 @@ from helpers.otter import wait_for
 
 ROOT = Path(__file__).parents[2]
 MESH = "use-case-2"
-STEPS = 300
+FULL = os.environ.get("OTTER_FULL_RECIPE") == "1"
+STEPS = 3000 if FULL else 300
+BUILT_WITHIN_S = 2400 if FULL else 800
+ROUNDS = 5
+"""Of 64 digits each, that are judged once all is learnt."""
+LEAST = (
+    {"accuracy": 0.96, "quality": 0.9, "classes": 10, "as_meant": 0.85}
+    if FULL
+    else {"accuracy": 0.9, "quality": 0.4, "classes": 8, "as_meant": 0.2}
+)
+"""Means. A classifier is sure of noise, too (0.7 to 0.98), but finds one class in it, and a tenth
+as meant; in what an untrained generator draws as well, of which it is sure by 0.3 to 0.37."""
+SCORE = re.compile(r"quality: ([\d.]+), (\d+) of 10 classes, (\d+)% as meant")
 pytestmark = [
-    pytest.mark.docker, pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(900),
+    pytest.mark.docker, pytest.mark.netns, pytest.mark.slow,
+    pytest.mark.timeout(BUILT_WITHIN_S + (1200 if FULL else 100)),
 ]  # fmt: skip
 
 
 @pytest.fixture
 def topology(tmp_path: Path) -> Path:
-    """The shipped one, beside modules of which one has another recipe."""
+    """The shipped one, beside modules of which one may have another recipe."""
     for name in ("digit_generator", "digit_classifier"):
         shutil.copytree(ROOT / "modules" / name, tmp_path / "modules" / name)
     recipe = tmp_path / "modules" / "digit_generator" / "recipe.json"
     assert json.loads(recipe.read_text()).keys() == SHORT.keys()
-    recipe.write_text(json.dumps(SHORT))
+    if not FULL:
+        recipe.write_text(json.dumps(SHORT))
     (tmp_path / "topologies").mkdir()
     return Path(shutil.copy(ROOT / "topologies" / f"{MESH}.toml", tmp_path / "topologies"))
 
@@ -47,17 +63,21 @@ def test_use_case_2_in_containers(docker_otter, python_root, topology):
         "--set", f"modules.digit_classifier.env.OTTER_STEPS={STEPS}",
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    _, said = made.communicate(timeout=800)
+    _, said = made.communicate(timeout=BUILT_WITHIN_S)
     assert made.returncode == 0, f"{said}\n{otter.log()}"
     modules = otter.modules(MESH)
     assert {m["state"] for m in modules.values()} == {"ready"}
     assert {m["runtime"] for m in modules.values()} == {"docker"}
 
-    def judged() -> bool:  # by a classifier that has learnt all that it was to
+    def judged() -> list[tuple[str, ...]]:  # by a classifier that has learnt all that it was to
         log = otter("logs", "digit_classifier").stdout
-        return bool(re.search(rf"step {STEPS}: .*\n(.*\n)*.*quality: ", log))
+        _, learnt, then = log.partition(f"step {STEPS}: ")
+        scores = SCORE.findall(then) if learnt else []
+        return scores if len(scores) >= ROUNDS else []
 
-    wait_for(judged, "the classifier never judged at its end", within_s=300)
+    scores = wait_for(
+        judged, "the classifier never judged at its end", within_s=1000 if FULL else 300
+    )
     wait_for(lambda: "quality: " in otter("logs", "digit_generator").stdout, "no score came back")
     folder = Path(otter.json("destroy", "--yes")["folder"])
     drawn = (folder / "logs" / "digit_generator.log").read_text()
@@ -66,6 +86,9 @@ def test_use_case_2_in_containers(docker_otter, python_root, topology):
     (file,) = folder.glob("outputs/digit_classifier/**/report.json")
     report = json.loads(file.read_text())
     assert report["steps"] == STEPS
-    assert report["accuracy"] > 0.9
-    assert report["quality"] > 0.3
-    assert report["classes"] >= 8
+    quality, classes, as_meant = (
+        sum(map(float, each)) / len(scores) for each in zip(*scores, strict=True)
+    )
+    found = {"accuracy": report["accuracy"], "quality": quality, "classes": classes,
+             "as_meant": as_meant / 100}  # fmt: skip
+    assert {name: found[name] for name, least in LEAST.items() if found[name] < least} == {}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS, GROUPS, LONG, chosen
-from benchmarks.ai import accounts, repeat, turns
+from benchmarks.ai import accounts, digits, first, repeat, turns
 from examples.timeline import Query
 from net.links.chance import chances
 from net.links.model import Model
@@ -118,6 +118,39 @@ def test_losses_are_worked_out_as_links_draw_them() -> None:
     assert repeat.counted([link, link | {"driver": "netem"}]) == [
         ("wifi", "edge", "speaker", 1000, lost)
     ]
+
+
+def test_runs_are_told_by_their_medians_beside_what_the_models_alone_vary() -> None:
+    def run(*totals_s: float) -> list[accounts.Account]:
+        return [accounts.Account(each, each - 0.02, 0.0, {}) for each in totals_s]
+
+    even = repeat.variation([run(2.0, 2.1, 9.0), run(2.1, 1.0, 3.0)], [2.0, 2.2], "calm")
+    assert even["ours"] == 0.0
+    assert even["limit"] == pytest.approx(0.0673, abs=0.0001)
+    odd = repeat.variation([run(2.0), run(2.2)], [2.0, 2.0], "calm")
+    assert odd["ours"] == pytest.approx(0.0673, abs=0.0001)
+    assert odd["peers"]["of the models in them"] == pytest.approx(0.068, abs=0.001)
+    assert "all but models 20.0 to 20.0 ms" in odd["note"]
+
+
+def test_only_what_was_judged_after_all_was_learnt_counts() -> None:
+    log = ["step 250: 97.0% right of those it never saw, 9.1 s",
+           "quality: 0.500, 7 of 10 classes, 30% as meant",
+           "step 3000: 98.6% right of those it never saw, 90.0 s",
+           "quality: 0.912, 10 of 10 classes, 97% as meant", "can't judge them: a str",
+           "quality: 0.934, 9 of 10 classes, 100% as meant"]  # fmt: skip
+    assert digits.judged(log, 3000) == [(0.912, 10, 0.97), (0.934, 9, 1.0)]
+    with pytest.raises(RuntimeError, match="judged nothing"):
+        digits.judged(log[:3], 3000)
+    with pytest.raises(RuntimeError, match="never learnt"):
+        digits.judged(log, 5000)
+
+
+def test_the_demo_says_what_the_first_answer_waits_for() -> None:
+    demo = ["runtime: process (no Docker engine answers)", "ready after 9.1 s", "  eye: host edge",
+            "heard: What?", "answer: It is a cat."]  # fmt: skip
+    found = [first.marked(line) for line in demo]
+    assert found == ["set up", "all ready", None, None, "answered"]
 
 
 def test_names_stand_for_benchmarks_and_long_ones_have_to_be_named() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modules.digit_classifier.given import DigitsError, kept, pictures_of
+from modules.digit_classifier.given import DigitsError, kept, meant_by, pictures_of
 
 SOME = np.full((3, 28, 28, 1), 0.5, np.float32)
 
@@ -38,6 +38,19 @@ def test_digits_are_digits(pictures: np.ndarray) -> None:
 def test_what_is_none_is_refused(value: object, why: str) -> None:
     with pytest.raises(DigitsError, match=why):
         pictures_of(value)
+
+
+def test_what_they_are_to_show_may_be_said() -> None:
+    assert meant_by({"pictures": SOME}, 3) is None
+    found = meant_by({"labels": [3, 1, 9]}, 3)
+    assert found is not None
+    assert found.tolist() == [3, 1, 9]
+
+
+@pytest.mark.parametrize("labels", [[1, 2], 7, [1, 2, 10], [0.5, 1, 2], [[1], [2, 3]], [[1, 2, 3]]])
+def test_what_they_cannot_show_is_refused(labels: object) -> None:
+    with pytest.raises(DigitsError, match="labels"):
+        meant_by({"labels": labels}, 3)
 
 
 def test_digits_of_the_build_are_whole_or_refused(tmp_path: Path) -> None:
