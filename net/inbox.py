@@ -169,6 +169,11 @@ class Inbox(Desk):
         self._current = None
 
     @property
+    def closed(self) -> bool:
+        """Whether it was ended here."""
+        return self._closed
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more will come (what is queued may still be taken)."""
         return self._closed or self._ended
