@@ -108,7 +108,7 @@ test-e2e: setup-tests  ## the installed commands, the examples and the README
 test-kills: setup-dev  ## each delivery's promise while every role is killed 100 times (some minutes)
 	@OTTER_KILLS=100 $(PYTEST) tests/contracts/test_kills.py tests/contracts/test_shared_kills.py $(ARGS)
 
-fuzz: setup-dev  ## a million damaged inputs for every decoder that reads what a peer wrote
+fuzz: setup-dev  ## a million damaged inputs for each decoder that reads what a peer wrote
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 chaos: setup-tests  ## fifty rounds of faults over three machines of a lab (root): ARGS='--rounds 100 --seed 7 --log FILE'

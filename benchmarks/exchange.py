@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=2**20)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--every", type=float, default=0.0, help="seconds from message to message")
+    parser.add_argument("--streams", type=int, default=1, help="that share the messages")
     parser.add_argument("--fec", type=float, default=0.0)
     parser.add_argument("--rate", type=float, default=0.0, help="bit/s")
     parser.add_argument("--mtu", type=int, default=0)
@@ -61,28 +62,42 @@ async def receive(args: argparse.Namespace) -> dict[str, object]:
 
 
 async def send(args: argparse.Namespace) -> dict[str, object]:
-    """All messages, and the end."""
-    address, _, port = args.to.rpartition(":")
+    """All messages, and the end: over several streams, which take turns, if asked for."""
     value = np.random.default_rng(1).integers(0, 256, args.bytes, np.uint8)
+    senders = [_sender(args, f"a{n or ''}") for n in range(args.streams)]
+    for sender in senders:
+        await sender.open()  # as a module does, whose first message shan't pay for it
+    async with asyncio.TaskGroup() as group:
+        for n, sender in enumerate(senders):
+            group.create_task(_send(sender, value, args, n * args.every / args.streams))
+    ended = [await sender.aclose() for sender in senders]
+    return {"ended": all(ended), "counters": senders[0].stats().extra}
+
+
+def _sender(args: argparse.Namespace, name: str) -> datagram.Sender | stream.Sender:
+    address, _, port = args.to.rpartition(":")
     if args.transport == "udp":
         options = datagram.Options(
             deadline_s=args.deadline, fec_ratio=args.fec, rate_bps=args.rate,
             mtu_bytes=args.mtu, batch=not args.single,
         )  # fmt: skip
-        sender: datagram.Sender | stream.Sender = datagram.connect(
-            address, int(port), input="x", sender="a", options=options
-        )
-    else:
-        sender = stream.connect(address, int(port), input="x", sender="a")
+        return datagram.connect(address, int(port), input="x", sender=name, options=options)
+    return stream.connect(address, int(port), input="x", sender=name)
+
+
+async def _send(
+    sender: datagram.Sender | stream.Sender,
+    value: np.ndarray,
+    args: argparse.Namespace,
+    wait: float,
+) -> None:
     loop = asyncio.get_running_loop()
-    async with sender:
-        due = loop.time()
-        for _ in range(args.count):
-            await sender.send(value)
-            due += args.every
-            if args.every:
-                await asyncio.sleep(max(0.0, due - loop.time()))
-    return {"ended": await sender.aclose(), "counters": sender.stats().extra}
+    due = loop.time() + wait
+    for _ in range(args.count // args.streams):
+        if args.every:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+        await sender.send(value)
+        due += args.every
 
 
 if __name__ == "__main__":

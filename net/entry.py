@@ -57,7 +57,7 @@ def run(main: Callable[[Mesh], Coroutine[Any, Any, None]], *, thread: bool = Fal
         main: The module.
         thread: Keep the transport in a thread of its own, for a `main` that computes without
             `await` for long: messages are received and acknowledged meanwhile. Costs some 100 µs
-            a message: docs/transport.md.
+            a message: docs/modules.md.
     """
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from net.inbox import Inbox
+from net.rubbish import Rubbish
 
 
 class Hears(ABC):
@@ -17,9 +18,11 @@ class Hears(ABC):
 
     Attributes:
         inputs: Name -> `Inbox`.
+        rubbish: What came and was refused.
     """
 
     inputs: dict[str, Inbox]
+    rubbish: Rubbish
 
     @abstractmethod
     async def open(self) -> None:

@@ -24,7 +24,9 @@ from net.wire import Hello
 DEFAULT_QUEUE = 16
 """Messages, per stream."""
 REMEMBERED = 100_000
-"""Ids of messages done with that an exactly-once stream remembers."""
+"""Ids of messages done with that an exactly-once stream remembers, some 200 bytes each."""
+REMEMBERED_OF_ALL = 1_000_000
+"""The same of all streams of an input that any may come to: peers invent names."""
 MOST_STREAMS = 1024
 """Streams that an input remembers which any may come to: peers invent names."""
 
@@ -40,6 +42,7 @@ class Edge:
         waiting: Its messages in the queue.
         live: Who carries it now.
         ended: Whether it has said its last word.
+        done_ids: What is done with of an exactly-once stream, the oldest first.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Edge:
     live: Carrier | None = None
     ended: bool = False
     progress: Progress = field(default_factory=Progress)
+    done_ids: dict[str, None] = field(default_factory=dict)
     stats: EdgeStats = field(init=False)
 
     def __post_init__(self) -> None:
@@ -102,8 +106,8 @@ class Inbox(Desk):
         self.on_message: Callable[[Message], object] | None = None
         self.on_lost: Callable[[Message, str], None] | None = None
         self._current: Message | None = None
-        self._done_ids: dict[str, None] = {}
         self._open_ids: dict[str, Message] = {}
+        self._remembered = 0
 
     # --- what modules use --------------------------------------------------------------------
 
@@ -169,6 +173,11 @@ class Inbox(Desk):
         self._current = None
 
     @property
+    def closed(self) -> bool:
+        """Whether it was ended here."""
+        return self._closed
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more will come (what is queued may still be taken)."""
         return self._closed or self._ended
@@ -223,6 +232,7 @@ class Inbox(Desk):
         if edge is None:
             if len(self.edges) >= MOST_STREAMS and (old := self._forgettable()) is not None:
                 del self.edges[old.name]
+                self._remembered -= len(old.done_ids)
             edge = Edge(hello.stream, self._queue, self._policy)
             self.edges[hello.stream] = edge
         former, edge.live = edge.live, carrier
@@ -297,7 +307,7 @@ class Inbox(Desk):
         One that has is done with when the first is.
         """
         name = message.id
-        if name in self._done_ids:
+        if name in self.edges[message.stream].done_ids:
             message.done()
             return False
         first = self._open_ids.get(name)
@@ -312,11 +322,20 @@ class Inbox(Desk):
         """An exactly-once stream's message is done with."""
         name = message.id
         self._open_ids.pop(name, None)
-        self._done_ids[name] = None
-        if len(self._done_ids) > REMEMBERED:
-            del self._done_ids[next(iter(self._done_ids))]
+        edge = self.edges.get(message.stream)
+        if edge is not None:  # else it was forgotten meanwhile, to let another in
+            edge.done_ids[name] = None
+            self._remembered += 1
+            if len(edge.done_ids) > REMEMBERED:
+                self._forget_one_of(edge)
+            elif self._open and self._remembered > REMEMBERED_OF_ALL:
+                self._forget_one_of(max(self.edges.values(), key=lambda e: len(e.done_ids)))
         for twin in message.twins:
             twin.done()
+
+    def _forget_one_of(self, edge: Edge) -> None:
+        del edge.done_ids[next(iter(edge.done_ids))]
+        self._remembered -= 1
 
     def end(self, edge: Edge, carrier: Carrier) -> None:
         """A stream has said its last word."""

@@ -187,7 +187,8 @@ class Mesh:
         `messages` (taken, or sent), `bytes`, `rate_per_s`, `bytes_per_s`, `waiting` (here),
         `dropped`, `expired`, `duplicates`, `resent`, `reconnects`, what only its transport counts
         (`extra`), and at inputs where the time went (`latency`), with how far the clocks of both
-        ends may be apart (`clock_error_s`): docs/transport.md.
+        ends may be apart (`clock_error_s`). `refused`: of what came and made no sense, or wasn't
+        wanted, how much per `transport`, the last `peer` and the `reason`: docs/transport.md.
         """
         told = self._carried()
         for each in told["inputs"]:
@@ -203,6 +204,7 @@ class Mesh:
         return {
             "inputs": [each for port in self._inputs.values() for each in port.stats(now)],
             "outputs": [each for port in self._outputs.values() for each in port.stats(now)],
+            "refused": [each.rubbish.summary() for each in self._receivers if each.rubbish.count],
         }
 
     async def __aenter__(self) -> Mesh:

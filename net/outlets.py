@@ -15,6 +15,8 @@ from net.stats import EdgeStats
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from net.rubbish import Rubbish
+
 Shape = int | Sequence[int]
 
 
@@ -84,7 +86,13 @@ class Outlet(Protocol):
 
 
 class Receiver(Protocol):
-    """What listens for streams of one transport, and feeds inputs."""
+    """What listens for streams of one transport, and feeds inputs.
+
+    Attributes:
+        rubbish: What came and was refused.
+    """
+
+    rubbish: Rubbish
 
     async def open(self) -> None:
         """Start to listen.

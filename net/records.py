@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 from net.ids import DERIVED, message_id
 from net.messages import Message
 from net.outlets import Lost
+from net.rubbish import to_the_log
 from net.stamps import stamps
 from net.traces import COLUMNS, MAX_RECORDS_BYTES
 
@@ -198,6 +198,4 @@ def write_whole(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def say(line: str) -> None:
-    """One line to the module's log."""
-    print(f"otter: {line}", file=sys.stderr, flush=True)
+say = to_the_log

@@ -98,6 +98,10 @@ class EdgeStats(Tally):
         self.messages += 1
         self.nbytes += nbytes
 
+    def refuse(self) -> None:
+        """What came on it made no sense."""
+        self.extra["refused"] = self.extra.get("refused", 0.0) + 1.0
+
     def add_up(self) -> None:
         """Add up the times of those that were taken."""
         if not self.times:

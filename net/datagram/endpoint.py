@@ -26,6 +26,7 @@ from net.datagram.tokens import Tokens
 from net.errors import RemoteWireError, TransportError
 from net.hears import Hears
 from net.inbox import DEFAULT_QUEUE, Inbox, listed
+from net.rubbish import Rubbish
 from net.wire import Hello
 
 MAX_SESSIONS = 1024
@@ -48,6 +49,7 @@ class Endpoint(Hears):
     Attributes:
         inputs: Name -> `Inbox`.
         ignored: Datagrams that belonged to no session, or made no sense.
+        rubbish: Of these and of what was refused, who it was and why.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Endpoint(Hears):
         self.limit_bytes = limit_bytes
         self.clock = clock
         self.ignored = 0
+        self.rubbish = Rubbish("udp")
         self._sockets: list[UdpSocket] = []
         self._sessions: dict[int, Incoming] = {}
         self._tokens = Tokens(secrets.token_bytes(32))
@@ -126,8 +129,9 @@ class Endpoint(Hears):
                 if kind == HELLO:
                     self._greet(opened, number, data[:segment].tobytes(), address, now)
                     continue
-            except RemoteWireError:
+            except RemoteWireError as exc:
                 self.ignored += 1
+                self.refused(opened, address, exc)
                 continue
             session = self._sessions.get(number)
             if session is None or session.address != address:
@@ -141,7 +145,9 @@ class Endpoint(Hears):
     def _unknown(self, opened: UdpSocket, number: int, address: Address, *, known: bool) -> None:
         """Nobody's datagram: an honest sender learns that its receiver has been started anew."""
         self.ignored += 1
-        if not known:
+        if known:
+            self.refused(opened, address, "a datagram of somebody else's session")
+        else:
             self.send(opened, control.gone(number), address)
 
     def _greet(
@@ -166,6 +172,8 @@ class Endpoint(Hears):
         inbox = self._find(greeting)
         why = self._why_not(greeting, inbox, address[0])
         if why or inbox is None:
+            if inbox is None or not inbox.closed:  # late for who leaves is nobody's fault
+                self.refused(opened, address, f"stream {greeting.stream!r}: {why}")
             return control.refuse(number, why)
         if not self._tokens.proves(greeting.token, address, number, now):
             token = self._tokens.give(address, number, now)
@@ -193,6 +201,10 @@ class Endpoint(Hears):
         return inbox.why_not(hello, address)
 
     # --- what sessions call ----------------------------------------------------------------------
+
+    def refused(self, opened: UdpSocket, address: Address, why: object) -> None:
+        """What a peer said makes no sense, or isn't wanted."""
+        self.rubbish.came(address[0], why, at=opened.name)
 
     def send(self, opened: UdpSocket, data: bytes, address: Address) -> None:
         """A datagram back; what the kernel doesn't take is lost, as datagrams may be."""

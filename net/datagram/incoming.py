@@ -75,6 +75,11 @@ class Incoming:
     def receive(self, data: NDArray[np.uint8], segment: int, now: float) -> None:
         """Datagrams of this session."""
         self._keep(self._core.receive(data, segment, now))
+        if (fault := self._core.fault) is not None:
+            self._refused(fault)
+
+    def _refused(self, why: TransportError) -> None:
+        self._endpoint.refused(self._socket, self.address, f"stream {self._edge.name!r}: {why}")
 
     def pump(self, now: float) -> None:
         """Give up what is overdue, report what there is to report, see when to come back."""
@@ -112,8 +117,9 @@ class Incoming:
                     message = decode_partial(each.memory, each.missing, self._endpoint.limit_bytes)
                 else:
                     message = decode(each.memory, self._endpoint.limit_bytes)
-            except TransportError:
+            except TransportError as exc:
                 self._core.counters.refused += 1
+                self._refused(exc)
                 continue
             self._put(message)
 

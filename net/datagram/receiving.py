@@ -40,6 +40,7 @@ class Receiving:
         counters: What came of what.
         heard: When something last came.
         blocked: Whether the sender shall begin no further message.
+        fault: What made no sense in what was received last, or None.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Receiving:
         self.counters = ReceivedCounters()
         self.heard = now
         self.blocked = False
+        self.fault: TransportError | None = None
         self._window = window_bytes
         self._messages = Reassembler(
             greeting.deadline_s, greeting.partial, limit_bytes, self.counters
@@ -71,7 +73,7 @@ class Receiving:
 
         What makes no sense is counted and passed over.
         """
-        self.heard = now
+        self.heard, self.fault = now, None
         finished: list[Finished] = []
         count = -(-len(memory) // segment)
         begin = 0
@@ -80,8 +82,9 @@ class Receiving:
         for start in range(begin, len(memory), segment):
             try:
                 finished += self._receive_one(memory[start : start + segment], now)
-            except TransportError:
+            except TransportError as exc:
                 self.counters.refused += 1
+                self.fault = exc
         if self._unreported_bytes >= self._window // 8:
             self._report_at = now
         elif self._report_at is None:

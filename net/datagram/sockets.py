@@ -91,6 +91,12 @@ class UdpSocket:
         return self._socket.fileno()
 
     @property
+    def name(self) -> str:
+        """`10.0.0.7:5000`: where it is, for messages to people."""
+        address, port = self._socket.getsockname()[:2]
+        return f"{address}:{port}"
+
+    @property
     def port(self) -> int:
         """Where it is bound."""
         port: int = self._socket.getsockname()[1]

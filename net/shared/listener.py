@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from net.errors import TransportError
 from net.hears import Hears
 from net.inbox import Inbox
+from net.rubbish import Rubbish
 from net.shared.places import Place
 from net.shared.receiver import SharedReceiver
 from net.shared.regions import MEMORY_BYTES
@@ -53,6 +54,9 @@ class SharedListener(Hears):
         memory_bytes: Most shared memory that is mapped, per stream.
         timing: Grace periods.
         clock: Seconds since 1970.
+
+    Attributes:
+        rubbish: What came and was refused.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class SharedListener(Hears):
         self.limit_bytes, self.memory_bytes = limit_bytes, memory_bytes
         self.timing = timing or Timing()
         self.clock = clock
+        self.rubbish = Rubbish("shm")
         self._open: dict[Door, Place] = {}
 
     async def open(self) -> None:

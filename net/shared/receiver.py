@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import threading
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ _AT_ONCE_BYTES = 2**20
 """So is the release of so much memory: what is used again soon is still in the caches."""
 _AT_ONCE_PART = 8
 """And of this part of all: the sender may be waiting for it."""
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
 
 class SharedReceiver(Arrivals):
@@ -71,11 +73,11 @@ class SharedReceiver(Arrivals):
             listener.limit_bytes, listener.memory_bytes, copies=door.copies, released=self._released
         )
         self._channel = Channel(sock, self, readable=self.readable)
-        self._fd = sock.fileno()
+        self._fd, self._peer = sock.fileno(), _peer_of(sock)
         self._scratch = Scratch(self._channel.memory, Message, listener.limit_bytes)
         # Closed without a REFUSE: an honest sender whose hello was held up shall try again.
         self._patience: asyncio.TimerHandle | None = self._loop.call_later(
-            listener.timing.hello_s, self._channel.close
+            listener.timing.hello_s, self._lose_patience
         )
 
     @property
@@ -159,7 +161,18 @@ class SharedReceiver(Arrivals):
 
     def on_fault(self, error: TransportError) -> None:
         """Say why before closing, else the sender would try the same again."""
+        self._refused(error)
+        if self._inbox is not None:
+            self._edge.stats.refuse()
         self._channel.push(records.control(refuse(str(error))))
+
+    def _lose_patience(self) -> None:
+        self._refused(f"no hello within {self._listener.timing.hello_s:g} s")
+        self._channel.close()
+
+    def _refused(self, why: object) -> None:
+        """What the peer said makes no sense, or isn't wanted."""
+        self._listener.rubbish.came(self._peer, why, at=self._door.path)
 
     def _on_control(self, payload: bytes) -> None:
         event = records.read_control(payload)
@@ -183,6 +196,8 @@ class SharedReceiver(Arrivals):
         else:
             why = inbox.why_not(hello, "")
         if why:
+            if not inbox.closed:  # late for who leaves is nobody's fault
+                self._refused(f"stream {hello.stream!r}: {why}")
             self._channel.push(records.control(refuse(why)))
             self._channel.close()
             return
@@ -361,3 +376,10 @@ class SharedReceiver(Arrivals):
                 self._acknowledge()
             self._channel.push(records.control(LAST_WORD))
             self._channel.close()
+
+
+def _peer_of(sock: socket.socket) -> str:
+    """Who connected, as the kernel says; a process that isn't seen from here is number 0."""
+    told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(told)
+    return f"process {pid} of user {uid}"

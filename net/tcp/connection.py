@@ -270,6 +270,12 @@ class Connection(Link, asyncio.BufferedProtocol, ABC):
         return str(name[0]) if isinstance(name, tuple) and name else ""
 
     @property
+    def local_name(self) -> str:
+        """`10.0.0.7:5000`: this end, for messages to people."""
+        name = self._transport.get_extra_info("sockname") if self._transport is not None else None
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) and len(name) >= 2 else ""
+
+    @property
     def is_itself(self) -> bool:
         """Whether both ends are the same socket (TCP's simultaneous open, on loopback)."""
         assert self._socket is not None

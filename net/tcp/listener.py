@@ -21,6 +21,7 @@ from net.hears import Hears
 from net.inbox import DEFAULT_QUEUE, Edge, Inbox, listed
 from net.loops import epoll_of
 from net.messages import Message
+from net.rubbish import Rubbish
 from net.short import Arrivals
 from net.tcp.connection import Connection
 from net.timing import Timing
@@ -76,8 +77,12 @@ class ReceivingConnection(Arrivals, Connection):
         """Somebody is there, and has a while to say who."""
         super().connection_made(transport)
         # Closed without a REFUSE: an honest sender whose hello was held up shall try again.
-        self._patience = self.loop.call_later(self.timing.hello_s, self.abort)
+        self._patience = self.loop.call_later(self.timing.hello_s, self._lose_patience)
         self._listener.let_in(self)
+
+    def _lose_patience(self) -> None:
+        self._listener.refused(self, f"no hello within {self.timing.hello_s:g} s")
+        self.abort()
 
     def on_event(self, event: Event) -> None:
         """Route what has arrived."""
@@ -204,6 +209,8 @@ class ReceivingConnection(Arrivals, Connection):
         else:
             why = inbox.why_not(hello, self.peer_address)
         if why or inbox is None:
+            if inbox is None or not inbox.closed:  # late for who leaves is nobody's fault
+                self._listener.refused(self, f"stream {hello.stream!r}: {why}")
             self.post(refuse(why))
             self.close()
             return
@@ -328,6 +335,10 @@ class ReceivingConnection(Arrivals, Connection):
 
     def fail(self, error: TransportError) -> None:
         """Say why before closing, else the sender would try the same again."""
+        if self.alive:
+            self._listener.refused(self, error)
+            if self._inbox is not None:
+                self._edge.stats.refuse()
         self.post(refuse(str(error)))
         super().fail(error)
 
@@ -353,6 +364,7 @@ class Listener(Hears):
         inputs: Name -> `Inbox`.
         connections: Those that are open.
         strangers: Of these, those that haven't said hello, the oldest first.
+        rubbish: What came and was refused.
         limit_bytes: Largest message that is accepted.
         timing: Grace periods.
         clock: Seconds since 1970.
@@ -373,6 +385,7 @@ class Listener(Hears):
         self.limit_bytes = limit_bytes
         self.timing = timing or Timing()
         self.clock = clock
+        self.rubbish = Rubbish("tcp")
         self._servers: list[asyncio.Server] = []
 
     def let_in(self, stranger: ReceivingConnection) -> None:
@@ -381,7 +394,12 @@ class Listener(Hears):
         if len(self.strangers) > MOST_STRANGERS:
             oldest = next(iter(self.strangers))
             del self.strangers[oldest]
+            self.refused(oldest, f"{MOST_STRANGERS} came after it and it has said no hello")
             oldest.abort()
+
+    def refused(self, connection: ReceivingConnection, why: object) -> None:
+        """What a peer said makes no sense, or isn't wanted."""
+        self.rubbish.came(connection.peer_address, why, at=connection.local_name)
 
     def find(self, hello: Hello) -> Inbox | None:
         """Where a stream goes: to the input that waits for it, else to the one it names."""

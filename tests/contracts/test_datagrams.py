@@ -27,6 +27,7 @@ from net.inbox import Edge, Inbox
 
 pytestmark = pytest.mark.timeout(60)
 FAST = datagram.Timing(close_s=0.3)
+ELSEWHERE = "127.0.0.2"
 MTU = datagram.Options(mtu_bytes=1500)
 
 
@@ -380,7 +381,29 @@ async def test_noise_and_claims_do_no_harm():
     assert most < 40 * 2**20
 
 
-async def test_a_session_is_its_own_addresss_only():
+async def test_rubbish_is_told_with_peer_and_reason_once(capsys):
+    async with listen() as endpoint:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((ELSEWHERE, 0))
+            await greet(sock, endpoint.port, 1)
+            nonsense = fragment(1, 1, 1, 256, 0, bytes(256), blocks=0)
+            for said in (b"GET / HTTP/1.1\r\n\r\n", nonsense, nonsense):
+                sock.sendto(said, (HERE, endpoint.port))
+            await works(endpoint)
+        told = endpoint.rubbish.summary()
+        start = f"otter: udp at {HERE}:{endpoint.port}: refused {ELSEWHERE}: "
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(start)
+        assert "a datagram that isn't OTTER's" in line
+        assert (told["refused"], told["peer"]) == (3, ELSEWHERE)
+        assert "stream 'h>y': " in told["reason"]
+        stats = endpoint.inputs["y"].edges["h>y"].stats
+        (session,) = (s for s in endpoint._sessions.values() if s.address[0] == ELSEWHERE)
+        session._count(0.0)
+        assert stats.extra["refused"] == 2
+
+
+async def test_a_session_is_its_own_addresss_only(capsys):
     async with listen() as endpoint:
         with (
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as owner,
@@ -392,6 +415,7 @@ async def test_a_session_is_its_own_addresss_only():
             say_hello(thief, endpoint.port, 5)
             await works(endpoint)
             assert endpoint.ignored == before + 2
+        assert f"refused {HERE}: a datagram of somebody else's session" in capsys.readouterr().err
 
 
 async def test_a_short_hello_gets_no_answer():

@@ -253,6 +253,39 @@ async def test_exactly_once_drops_what_another_life_of_the_sender_sent():
         assert inbox.edges["a>y"].stats.duplicates == 4 + 5
 
 
+async def replay(listener, sender, numbers):
+    """Of what a life of a sender sends, what the module gets to see."""
+    async with stream.connect(
+        HERE, listener.port, input="y", sender=sender, timing=FAST, delivery="exactly-once"
+    ) as out:
+        for number in numbers:
+            await out.deliver(stream.Parcel(stream.pack(number), 1 << 63, number))
+        async with asyncio.TaskGroup() as group:
+            closing = group.create_task(out.aclose())
+            got = []
+            while not closing.done():
+                if (message := listener.inputs["y"].take_now()) is not None:
+                    got.append(message.value)
+                await asyncio.sleep(0)
+    return got
+
+
+async def test_exactly_once_remembers_the_last_of_each_stream(monkeypatch):
+    """However many others there are: what is done with of one pushes nothing of another out."""
+    monkeypatch.setattr("net.inbox.REMEMBERED", 3)
+    async with listen() as listener:
+        for sender in "bca":
+            assert await replay(listener, sender, range(5)) == [0, 1, 2, 3, 4]
+        for sender in "bca":
+            assert await replay(listener, sender, [2, 3, 4, 5]) == [5]  # the bound, to the number
+        assert await replay(listener, "b", [2]) == [2]  # beyond it: docs/transport.md
+        monkeypatch.setattr("net.inbox.REMEMBERED_OF_ALL", 9)
+        assert await replay(listener, "d", [0, 1]) == [0, 1]
+        inbox = listener.inputs["y"]
+        assert sum(len(edge.done_ids) for edge in inbox.edges.values()) == 9
+        assert len(inbox.edges["d>y"].done_ids) == 2
+
+
 async def until_ending(out, closing):
     """The task has run up to its first wait: from now on the sender is closing."""
     while not out._ending:

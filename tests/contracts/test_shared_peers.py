@@ -78,17 +78,33 @@ def region_of(size=MIB):
         [HELLO, records.ack(1, 1, [(1, 1)])],
         [HELLO, records.control(wire.accept(10))],
         [HELLO, records.control(b"")],
-        [HELLO, records.control(wire.LAST_WORD), records.head(records.PIECE, 1) + b"x"],
     ],
     ids=str,
 )  # fmt: skip
-async def test_nonsense_ends_its_own_connection_only(tmp_path, said):
+async def test_nonsense_ends_its_own_connection_only(tmp_path, said, capsys):
     async with Pair(tmp_path) as pair:
         sock = raw(pair)
         for record in said:
             sock.send(record)
         await answers(sock)
         sock.close()
+        told = pair.listener.rubbish.summary()
+        peer = f"process {os.getpid()} of user {os.getuid()}"
+        line = f"otter: shm at {pair.path}: refused {peer}: {told['reason']}\n"
+        assert capsys.readouterr().err == line
+        assert (told["refused"], told["peer"], told["transport"]) == (1, peer, "shm")
+        assert pair.edge.stats.extra.get("refused", 0) == (said[0] == HELLO)
+        assert await pair.pass_on("still there") == "still there"
+
+
+async def test_what_comes_after_the_last_word_is_not_heard(tmp_path):
+    async with Pair(tmp_path) as pair:
+        sock = raw(pair)
+        for record in (HELLO, records.control(wire.LAST_WORD), records.head(records.PIECE, 1)):
+            sock.send(record)
+        await answers(sock)
+        sock.close()
+        assert not pair.listener.rubbish.count
         assert await pair.pass_on("still there") == "still there"
 
 

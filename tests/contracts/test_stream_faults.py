@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import subprocess
-import sys
-import textwrap
+from contextlib import asynccontextmanager
 
 import pytest
 
-from net import stream, wire
+from net import datagram, stream, wire
 from net.errors import TransportError
+from net.inbox import Edge
+from net.messages import Parcel
+from net.shared.listener import Door, SharedListener
+from net.shared.sender import SharedSender
 from net.tcp.connection import Connection
+from net.values import pack
 
 HERE = "127.0.0.1"
 FAST = stream.Timing(first_retry_s=0.005, longest_retry_s=0.02, close_s=0.3)
@@ -51,74 +54,51 @@ async def test_a_thousand_connects_and_drops_leave_nothing():
         assert descriptors() <= before
 
 
-SLOW = textwrap.dedent(
-    """
-    import asyncio, sys
-    from net import stream
-
-    def grown():
-        for line in open("/proc/self/status"):
-            if line.startswith("VmRSS"):
-                return int(line.split()[1]) * 1024
-
-    async def main():
-        nbytes, queue, count = map(int, sys.argv[1:])
-        async with stream.listen("127.0.0.1", 0, ["y"], queue=queue) as listener:
-            before = most = grown()
-            print(listener.port, flush=True)
-            for _ in range(count):
-                message = await listener.inputs["y"].take()
-                assert message.value.nbytes == nbytes
-                del message
-                most = max(most, grown())
-                await asyncio.sleep(0.01)
-            print(most - before, flush=True)
-
-    asyncio.run(main())
-    """
-)
+@asynccontextmanager
+async def both_ends(transport, folder, clock):
+    """An input and a sender to it, by a clock of their own."""
+    box = stream.Inbox("y", [Edge("a>y", transport=transport)], clock=clock)
+    more = {"stream": "a>y", "input": "y", "sender": "a", "timing": FAST, "clock": clock}
+    if transport == "shm":
+        door = Door(str(folder / "s.sock"), box, "a>y")
+        hears = SharedListener([door], timing=FAST, clock=clock)
+    elif transport == "udp":
+        hears = datagram.Endpoint([(HERE, 0)], [box], clock=clock)
+    else:
+        hears = stream.Listener([(HERE, 0)], [box], timing=FAST, clock=clock)
+    async with hears:
+        if transport == "shm":
+            out = SharedSender(door.path, **more)
+        elif transport == "udp":
+            out = datagram.Sender(HERE, hears.port, **more)
+        else:
+            out = stream.Sender(HERE, hears.port, **more)
+        try:
+            yield box, out
+        finally:
+            out.abort()
+            await out.aclose()
 
 
-@pytest.mark.parametrize(("nbytes", "queue"), [(2**20, 8), (4096, 16), (16 * 2**20, 2)])
-async def test_a_slow_reader_holds_no_more_than_its_queue(nbytes, queue):
-    """Ten times faster a sender than it is a reader."""
-    import numpy as np
-
-    count, array = 25, np.ones(nbytes, np.uint8)
-    argv = [sys.executable, "-c", SLOW, str(nbytes), str(queue), str(count)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as reader:
-        assert reader.stdout is not None
-        port = int(reader.stdout.readline())
-        async with stream.connect(
-            HERE, port, input="y", sender="a", delivery="at-most-once"
-        ) as out:
-            for _ in range(count):
-                await out.send(array)
-        grown = int(await asyncio.to_thread(reader.stdout.readline))
-        assert reader.wait(30) == 0
-    assert grown <= (queue + 1) * nbytes + 32 * 2**20
-
-
-async def test_a_clock_that_steps_loses_and_reorders_nothing():
+@pytest.mark.parametrize("transport", ["tcp", "udp", "shm"])
+async def test_a_clock_that_steps_loses_and_reorders_nothing(transport, tmp_path):
     now = [1.8e9]
-    box = stream.Inbox("y", clock=lambda: now[0])
-    async with stream.Listener([(HERE, 0)], [box], timing=FAST, clock=lambda: now[0]) as listener:
-        out = stream.Sender(
-            HERE, listener.port, stream="a>y", input="y", sender="a", timing=FAST,
-            clock=lambda: now[0],
-        )  # fmt: skip
-        async with out:
-            for number, step in enumerate((0, -900.0, 1e6, -1e6, 5.0) * 4):
-                now[0] += step
-                await out.send(number)
-                assert (await box.take()).value == number
-            await out.send("with a deadline", within_s=10.0)
-            now[0] -= 500.0
-            assert (await box.take()).value == "with a deadline"
-            summary = box.edges["a>y"].stats.summary(now[0])
-            assert summary["messages"] == 21
-            for latencies in summary["latency"].values():
-                assert min(latencies.values()) >= 0
+    async with both_ends(transport, tmp_path, lambda: now[0]) as (box, out):
+
+        async def send(number, value, expires=0.0):
+            await out.deliver(Parcel(pack(value), 7, number, made=now[0], expires=expires))
+
+        for number, step in enumerate((0, -900.0, 1e6, -1e6, 5.0) * 4):
+            now[0] += step
+            await send(number, number)
+            assert (await box.take()).value == number
+        await send(20, "with a deadline", now[0] + 10.0)
+        now[0] -= 500.0
+        assert (await box.take()).value == "with a deadline"
+        summary = box.edges["a>y"].stats.summary(now[0])
+        assert (summary["messages"], summary["transport"]) == (21, transport)
+        for latencies in summary["latency"].values():
+            assert min(latencies.values()) >= 0
         assert out.stats().messages == 21
 
 

@@ -86,6 +86,18 @@ async def raw_client(port, *said, source=HERE):
     return peer
 
 
+def damaged(message):
+    """With flags that there aren't."""
+    return message[:7] + bytes([99]) + message[8:]
+
+
+def rubbish(listener):
+    """What its counters say of the last one."""
+    told = listener.rubbish.summary()
+    assert (told["transport"], told["refused"], told["peer"]) == ("tcp", 1, HERE)
+    return told["reason"]
+
+
 def encoded(value, seq=1):
     parcel = Parcel(pack(value), 7, seq, made=1.0)
     return b"".join(wire.encode(parcel, seq=seq, queued=1.0, sent=2.0))
@@ -350,18 +362,23 @@ async def test_another_wire_version_is_told_so():
         await peer.close()
 
 
+HELLO = wire.hello("s", "y", "a")
+
+
 @pytest.mark.parametrize(
-    "said",
+    ("said", "why", "on_its_stream"),
     [
-        b"GET / HTTP/1.1\r\nHost: otter\r\n\r\n",
-        wire.LAST_WORD,
-        encoded("no hello"),
-        wire.hello("s", "y", "a") * 2,
-        wire.hello("s", "y", "a") + wire.accept(5),
-        wire.hello("s", "y", "a") + b"\0" * 100,
+        (b"GET / HTTP/1.1\r\nHost: otter\r\n\r\n", "what came is no OTTER message", 0),
+        (wire.LAST_WORD, "unexpected End from a sender", 0),
+        (encoded("no hello"), "a message where none may be yet", 0),
+        (HELLO * 2, "unexpected Hello from a sender", 1),
+        (HELLO + wire.accept(5), "unexpected Accept from a sender", 1),
+        (HELLO + b"\0" * 100, "what came is no OTTER message", 1),
+        (HELLO + damaged(encoded("a message")), "malformed header of a message", 1),
+        (wire.hello("s", "nobody", "a"), "stream 's': no input 'nobody' here (it has y)", 0),
     ],
 )
-async def test_a_hostile_peer_is_cut_off_and_harms_nobody(said):
+async def test_a_hostile_peer_is_cut_off_and_harms_nobody(said, why, on_its_stream, capsys):
     async with stream.listen(HERE, 0, ["y"]) as listener:
         out = sender(listener.port)
         await out.open()
@@ -369,13 +386,25 @@ async def test_a_hostile_peer_is_cut_off_and_harms_nobody(said):
         while (event := await peer.event()) is not None:
             assert isinstance(event, (wire.Accept, wire.Refuse))
         await peer.close()
+        where = f"otter: tcp at {HERE}:{listener.port}"
+        assert why in (reason := rubbish(listener))
+        assert capsys.readouterr().err == f"{where}: refused {HERE}: {reason}\n"
+        for _ in range(2):  # that peer is told of, for a minute
+            again = await raw_client(listener.port, said)
+            while await again.event() is not None:
+                pass
+            await again.close()
+        assert capsys.readouterr().err == ""
+        assert listener.rubbish.count == 3
+        edge = listener.inputs["y"].edges.get("s")
+        assert (edge.stats.extra.get("refused", 0) if edge else 0) == 3 * on_its_stream
         await out.send("still here")
         assert (await listener.inputs["y"].take()).value == "still here"
         out.abort()
         assert not await out.aclose()
 
 
-async def test_a_stream_is_taken_from_its_own_address_only():
+async def test_a_stream_is_taken_from_its_own_address_only(capsys):
     """An intruder that knows all names gets no word in, and cuts nobody off."""
     box = stream.Inbox("y", [Edge("a.x>b.y", 4, source=HERE)])
     async with stream.Listener([(HERE, 0)], [box]) as listener:
@@ -387,6 +416,7 @@ async def test_a_stream_is_taken_from_its_own_address_only():
         refusal = await intruder.event()
         assert isinstance(refusal, wire.Refuse)
         assert ELSEWHERE in refusal.reason
+        assert f"refused {ELSEWHERE}: stream 'a.x>b.y': this" in capsys.readouterr().err
         assert await intruder.eof()
         await intruder.close()
         await out.send("after")
@@ -431,7 +461,7 @@ async def test_a_message_before_hello_is_refused_by_its_preamble_alone():
 
 
 @pytest.mark.parametrize("said", [b"", wire.hello("s", "y", "a")[:-1]])
-async def test_who_does_not_say_hello_in_time_is_cut_off(said):
+async def test_who_does_not_say_hello_in_time_is_cut_off(said, capsys):
     """Without a word: an honest sender shall come back."""
     timing = stream.Timing(hello_s=0.05)
     async with stream.listen(HERE, 0, ["y"], timing=timing) as listener:
@@ -439,6 +469,7 @@ async def test_who_does_not_say_hello_in_time_is_cut_off(said):
         assert await peer.eof()
         assert not listener.connections
         await peer.close()
+        assert f"refused {HERE}: no hello within 0.05 s\n" in capsys.readouterr().err
 
 
 async def test_who_has_said_hello_may_be_silent():

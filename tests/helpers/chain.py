@@ -4,9 +4,9 @@
 
 Reads roles from stdin and forks one for each line:
 `source` sends numbers until `FOLDER/stop` is there, and writes down what was acknowledged;
-`middle` doubles them; `sink` writes down what it gets, with its id, and drops ids that it has.
-Without a middle (at-least-once is a promise per hop) the source sends to the sink. Through shared
-memory some of the numbers are large arrays, which lie there.
+`middle` doubles them, and writes down what it has taken; `sink` writes down what it gets, with its
+id, and drops ids that it has (exactly-once). `load` uses a processor as long as the nursery lives.
+Through shared memory some of the numbers are large arrays, which lie there.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Chain:
 
     def value(self, n: int) -> Any:
         """What a number is sent as."""
-        return np.full(20_000, n) if self.transport == "shm" and n % 3 == 0 else n
+        return np.full(20_000, n) if self.transport != "tcp" and n % 3 == 0 else n
 
 
 def number_of(value: Any) -> int:
@@ -100,9 +100,14 @@ async def source(chain: Chain) -> None:
 
 
 async def middle(chain: Chain) -> None:
+    """At least once is a promise per hop: it takes no other before the sink has acknowledged."""
+    taken = chain.folder / "taken"
     async with chain.mesh("middle", *chain.ports) as mesh:
         async for message in mesh.input("in"):
+            _append(taken, f"{message.id} {number_of(message.value)}\n")
             await mesh.output("out").send(2 * message.value, reply_to=message)
+            if chain.delivery == "at-least-once":
+                await mesh.output("out").flush()
 
 
 async def sink(chain: Chain) -> None:
@@ -116,6 +121,13 @@ async def sink(chain: Chain) -> None:
             _append(heard, f"{message.id} {number_of(message.value)}\n")
 
 
+async def load(chain: Chain) -> None:
+    """Another program that has work to do."""
+    nursery = os.getppid()
+    while os.getppid() == nursery:
+        sum(range(100_000))
+
+
 def main(folder: str, delivery: str, transport: str, first: str, second: str) -> None:
     """The nursery: modules are forked, so that starting one doesn't take an interpreter's start."""
     chain = Chain(Path(folder), delivery, transport, (int(first), int(second)))
@@ -125,7 +137,7 @@ def main(folder: str, delivery: str, transport: str, first: str, second: str) ->
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            work = {"source": source, "middle": middle, "sink": sink}[role]
+            work = {"source": source, "middle": middle, "sink": sink, "load": load}[role]
             try:
                 asyncio.run(work(chain))
             except BaseException:  # noqa: BLE001 - a fork must not go on as the nursery

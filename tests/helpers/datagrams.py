@@ -33,12 +33,13 @@ def datagrams(burst: Burst) -> Iterator[bytes]:
 
 @dataclass
 class Way:
-    """One direction. `lose` is asked for each datagram, in order."""
+    """One direction. `lose` is asked for each datagram, in order; `detour_s` by its number."""
 
     delay_s: float = 0.01
     rate_bps: float = float("inf")
     queue_s: float = 0.05
     lose: Callable[[bytes], bool] = lambda data: False
+    detour_s: Callable[[int], float] = lambda number: 0.0
     free_at: float = 0.0
     passed: int = 0
     dropped: int = 0
@@ -51,7 +52,7 @@ class Way:
             return None
         self.passed += 1
         self.free_at = now + wait_s + 8 * (len(data) + 28) / self.rate_bps
-        return self.free_at + self.delay_s
+        return self.free_at + self.delay_s + self.detour_s(self.passed)
 
 
 @dataclass

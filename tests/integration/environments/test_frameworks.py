@@ -18,6 +18,15 @@ import torch, tensorflow
 assert not any("Waiting" in type(finder).__name__ for finder in sys.meta_path)
 part = frameworks.Part(1 << 30, 0.25)
 print([repr(tell(sys.modules[name], part)) for name, tell in frameworks.TELL.items()])
+from net.messages import Parcel
+from net.tcp.reader import Reader
+from net.values import pack
+from net.wire import encode
+for there in (torch.arange(6.0).reshape(2, 3), tensorflow.reshape(tensorflow.range(6.0), (2, 3))):
+    data = encode(Parcel(pack({"tensor": there}), 1, 1), seq=1, queued=1.0, sent=1.0)
+    (message,) = Reader().feed(b"".join(data))
+    here = message.value["tensor"]
+    print(type(here).__name__, here.dtype, here.tolist(), here.flags.writeable)
 print(float(torch.ones(2).sum()) + float(tensorflow.reduce_sum(tensorflow.ones(2))))
 """
 
@@ -30,5 +39,6 @@ def test_without_a_gpu_there_is_nothing_to_tell_and_nothing_breaks(image_analysi
         capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-2:] == ["[\"''\", \"''\"]", "4.0"]
+    sent = "ndarray float32 [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]] True"  # torch's, TensorFlow's
+    assert done.stdout.splitlines()[-4:] == ["[\"''\", \"''\"]", sent, sent, "4.0"]
     assert "can't be told" not in done.stderr

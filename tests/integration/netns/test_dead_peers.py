@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
 
-DEAD_S = 2.0
+DEAD_S = 3.0
 _SETUP = """
 ip netns add {a}
 ip netns add {b}
@@ -100,7 +100,8 @@ async def test_a_peer_behind_a_dead_link_is_found(hosts, what):
         sender.stdin.flush()
         word, after, *_ = (await asyncio.to_thread(sender.stdout.readline)).split()
         assert word == "found"
-        assert DEAD_S / 2 < float(after) < 4 * DEAD_S + 2  # not at once, and not after minutes
+        # Not at once, and as docs/transport.md says; the rest is the machine's.
+        assert DEAD_S / 2 < float(after) < 1.25 * DEAD_S + 1.5
         assert (await asyncio.to_thread(receiver.stdout.readline)) == "found\n"
     finally:
         for process in filter(None, (receiver, sender)):
