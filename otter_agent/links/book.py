@@ -27,6 +27,7 @@ from otter_agent.links import clock, leases
 from otter_agent.links.asking import Asked
 from otter_agent.links.base import Counters, DeviceKind, Health, Outcome
 from otter_agent.links.choose import MEND, NONE, Choice
+from otter_agent.links.counting import Uses
 from otter_agent.links.driving import Driving
 from otter_agent.links.layers import Layers
 from otter_agent.links.leases import Moment, Shape
@@ -94,6 +95,7 @@ class LinkBook:
         self._layers.turned = lambda: self.turned()
         self._driving = Driving(choice, agent_id, self._layers, self._mesh)
         self._shapes = {Way(*k): leases.decode(v) for k, v in keep.shapes(self._mesh).items()}
+        self._uses = Uses()
         self._numbers = itertools.count(time.time_ns())  # another life's are others
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
@@ -401,7 +403,7 @@ class LinkBook:
 
     def count(self) -> dict[Way, Counters]:
         """What passed so far and what was dropped, where the driver can tell; blocking."""
-        return self._driving.count()
+        return self._uses.told(self._driving.count(), self._layers.asked, time.monotonic())
 
     def health(self) -> Health | None:
         """How well they are carried; None: by nothing that could be late. Blocking."""
