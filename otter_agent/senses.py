@@ -21,12 +21,10 @@ from otter_agent.cgroups import Cgroups
 from otter_agent.layout import Layout
 from otter_agent.links.base import Counters
 from otter_agent.links.book import LinkBook
+from otter_agent.links.counting import Meter
 from otter_agent.links.ways import Way
 from otter_agent.streams import stream_statuses
 from otter_agent.timeline.judge import Value
-
-WINDOW_S = 1.0
-"""Over which a use of cores or of a link is averaged."""
 
 
 class Modules(Protocol):
@@ -39,24 +37,6 @@ class Modules(Protocol):
     def restarts(self, module: str) -> int:
         """How often it was started again."""
         ...
-
-
-class Meter:
-    """How fast a counter grows, over the last second or so."""
-
-    def __init__(self) -> None:
-        self._seen: list[tuple[float, float]] = []
-
-    def rate(self, now: float, count: float) -> float | None:
-        """Per second; None: not known yet."""
-        seen = self._seen
-        if seen and count < seen[-1][1]:
-            seen.clear()  # it begins again
-        seen.append((now, count))
-        while len(seen) > 2 and now - seen[1][0] >= WINDOW_S:
-            del seen[0]
-        (then, before), span = seen[0], now - seen[0][0]
-        return (count - before) / span if span >= WINDOW_S / 2 and now > then else None
 
 
 class MeshSenses:
@@ -119,7 +99,7 @@ class MeshSenses:
         found = [
             value
             for way, told in counters.get(when.name, ())
-            if _meant(when, way) and (value := self._of_way(when.test, way, told)) is not None
+            if _meant(when, way) and (value := _of_way(when.test, told)) is not None
         ]
         if not found:
             return None
@@ -144,21 +124,6 @@ class MeshSenses:
         )
         part = msgspec.structs.replace(spec, modules=ends)
         return {stream.name: stream for stream in stream_statuses(self._layout, part)}
-
-    def _of_way(self, test: str, way: Way, told: Counters) -> float | None:
-        if test in ("packets", "bytes"):
-            return float(getattr(told, test))
-        if test == "dropped":
-            return float(sum(told.dropped.values()))
-        asked = self._links.asked(way)
-        if not asked.rate_bps:
-            return None  # it has no queue, and no measure of its use
-        if test == "queue_delay_above":
-            # What waits and what is under way: the latter is what the rate fills the delay with.
-            inside = told.waiting_bytes * 8 / asked.rate_bps
-            return max(0.0, inside - (asked.delay_s or 0.0))
-        rate = self._meter("link", str(way)).rate(time.monotonic(), told.bytes * 8)
-        return None if rate is None else rate / asked.rate_bps
 
     def _usage(self, hosts: set[str]) -> dict[str, tuple[float | None, float | None]]:
         """Host -> cores and bytes that it uses."""
@@ -185,6 +150,14 @@ def _by_link(counters: Mapping[Way, Counters]) -> dict[str, list[tuple[Way, Coun
     for way, told in counters.items():
         found.setdefault(way.link, []).append((way, told))
     return found
+
+
+def _of_way(test: str, told: Counters) -> float | None:
+    if test in ("packets", "bytes"):
+        return float(getattr(told, test))
+    if test == "dropped":
+        return float(sum(told.dropped.values()))
+    return told.queue_delay_s if test == "queue_delay_above" else told.use_ratio
 
 
 def _meant(when: Condition, way: Way) -> bool:

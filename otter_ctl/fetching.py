@@ -67,6 +67,7 @@ async def fetch(
         await _events(client, status.mesh, folder)
         await _timeline(client, status.spec, folder)
         folder.write("fidelity.json", api.encode(status.fidelity) + b"\n")
+        folder.write("links.json", api.encode(status.links) + b"\n")
     except OtterError as error:
         failed.append(error)
     for name in modules or known:

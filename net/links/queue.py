@@ -15,6 +15,9 @@ _DEFAULT_S = {"tail": 0.05, "red": 0.2, "codel": 0.5}
 """A queue that nobody asked for, as time at the link's rate. CoDel and RED keep theirs short
 themselves, so their limit only bounds a burst."""
 _RED_AVERAGE_BYTES = 1000
+_RED_BITS = 31
+"""Of the average queue with its weight: the kernel's RED keeps it in 32, and refuses more
+(red_check_params() of include/net/red.h). The same for all drivers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,14 @@ def limit(spec: LinkSpec) -> Limit:
     return Limit(bytes=max(least, round(longest_s * spec.rate_bps / 8)))
 
 
-def red(spec: LinkSpec) -> Red:
+def red(spec: LinkSpec, most_bytes: int | None = None) -> Red:
     """RED's parameters: it drops between a twelfth and a quarter of the queue's limit.
+
+    Where that is over 2 MB its average follows quicker than it would by the source.
+
+    Args:
+        spec: What is asked.
+        most_bytes: Longer than that no queue is, whatever is asked.
 
     Source: S. Floyd, V. Jacobson, "Random Early Detection Gateways for Congestion Avoidance", 1993
     (max at least twice min, at most a tenth dropped); tc-red(8) and tc_red_eval_ewma() of iproute2
@@ -71,10 +80,12 @@ def red(spec: LinkSpec) -> Red:
     """
     found = limit(spec)
     whole = found.bytes if found.bytes is not None else (found.packets or 0) * PACKET_BYTES
+    whole = whole if most_bytes is None else min(whole, most_bytes)
     least = max(PACKET_BYTES, whole // 12)
     most = max(2 * least, whole // 4)
     burst = max(1.0, (2 * least + most) / (3 * _RED_AVERAGE_BYTES))
-    return Red(least, most, 0.1, _weight_log2(burst, least / _RED_AVERAGE_BYTES))
+    slowest = max(1, _RED_BITS - most.bit_length())
+    return Red(least, most, 0.1, min(slowest, _weight_log2(burst, least / _RED_AVERAGE_BYTES)))
 
 
 def _weight_log2(burst: float, least_packets: float) -> int:

@@ -111,6 +111,10 @@ class LinkCounters(Data, frozen=True):
     waiting_packets: int = 0
     """In its queue and under way, now."""
     waiting_bytes: int = 0
+    queue_delay_s: float | None = None
+    """How long what comes now would wait for the rate that is asked; None: none is."""
+    use_ratio: float | None = None
+    """Of that rate, since it was counted before, a second ago or more; None: not known yet."""
     late_max_s: float | None = None
     """By how much a packet was let go after its time, at most; None: not measured."""
     late_mean_s: float | None = None

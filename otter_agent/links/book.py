@@ -25,6 +25,7 @@ from otter_agent.errors import AgentError, NetworkError
 from otter_agent.links import clock
 from otter_agent.links.base import Counters, DeviceKind, Health, Outcome
 from otter_agent.links.choose import MEND, NONE, Choice
+from otter_agent.links.counting import Uses
 from otter_agent.links.driving import Driving
 from otter_agent.links.layers import Layers
 from otter_agent.links.leases import Moment, Shape
@@ -92,6 +93,7 @@ class LinkBook:
         self._driving = Driving(choice, agent_id, self._layers, self._mesh)
         kept = {Way(*key): data for key, data in keep.shapes(self._mesh).items()}
         self._shapes = Shapes(kept, partial(keep.put_shapes, self._mesh), now)
+        self._uses = Uses()
         self._numbers = itertools.count(time.time_ns())  # another life's are others
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
@@ -380,7 +382,7 @@ class LinkBook:
 
     def count(self) -> dict[Way, Counters]:
         """What passed so far and what was dropped, where the driver can tell; blocking."""
-        return self._driving.count()
+        return self._uses.told(self._driving.count(), self._layers.asked, time.monotonic())
 
     def health(self) -> Health | None:
         """How well they are carried; None: by nothing that could be late. Blocking."""

@@ -17,7 +17,7 @@ from net.errors import OtterError
 from net.links.changes import sound
 from net.links.spec import LinkSpec
 from otter_agent import api
-from otter_agent.errors import NetworkError
+from otter_agent.errors import NetworkError, explained
 from otter_agent.links.base import Counters, DeviceKind, Direction, Health, LinkDriver, Outcome
 from otter_agent.links.choose import Choice
 from otter_agent.links.layers import Layers, Step
@@ -163,8 +163,9 @@ class Driving:
                 specs = {d: part.now for d, part in parts.items() if part.now is not None}
                 return driver.apply(specs)
             outcomes, played = self._planner.play(self._mesh, parts)
-        except OtterError as error:
-            return {d: Outcome(applied=None, error=as_network_error(error)) for d in parts}
+        except Exception as caught:  # noqa: BLE001 - what else was asked mustn't be forgotten for it
+            error = as_network_error(explained(caught))
+            return {d: Outcome(applied=None, error=error) for d in parts}
         self._played += played
         return outcomes
 

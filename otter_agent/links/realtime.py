@@ -130,11 +130,14 @@ class Timer:
         self._value = ctypes.create_string_buffer(_ITIMERSPEC.size)
 
     def set(self, at: float) -> None:
-        """Be readable from `at` on (monotonic seconds); infinite: never."""
+        """Be readable from `at` on (monotonic seconds).
+
+        Infinite: never; minus infinite: at once.
+        """
         if at == self._set_for:
             return
         self._set_for = at
-        nanoseconds = 0 if at == float("inf") else max(1, int(at * 1e9))
+        nanoseconds = 0 if at == float("inf") else int(max(1.0, at * 1e9))
         _ITIMERSPEC.pack_into(self._value, 0, 0, 0, *divmod(nanoseconds, 1_000_000_000))
         _libc.timerfd_settime(self.descriptor, _TFD_ABSTIME, self._value, None)
 

@@ -28,7 +28,7 @@ def show_links(links: Sequence[api.LinkStatus]) -> None:
         for x in links
     ]
     if any(x.counters for x in links):  # a change's answer tells none
-        titles = (*titles, "PASSED", "DROPPED")
+        titles = (*titles, "PASSED", "USED", "WAITS", "DROPPED")
         rows = [(*row, *_counted(x.counters)) for row, x in zip(rows, links, strict=True)]
     print_table(titles, rows)
     for link in links:
@@ -171,12 +171,15 @@ def by_hand(links: Sequence[api.LinkStatus]) -> list[str]:
     return [f"changed by hand, and kept so: {some}; otterctl shape reset undoes it"]
 
 
-def _counted(counters: api.LinkCounters | None) -> tuple[object, str]:
-    """What passed, and `loss 12, queue 3`."""
+def _counted(counters: api.LinkCounters | None) -> tuple[object, ...]:
+    """What passed, how much of the rate that is, what waits for it, and `loss 12, queue 3`."""
     if counters is None:
-        return "", ""
+        return ("",) * 4
     told = counters.dropped.items()
-    return counters.packets, ", ".join(f"{cause} {count}" for cause, count in told if count)
+    used = "" if counters.use_ratio is None else f"{counters.use_ratio:.0%}"
+    waits = "" if counters.queue_delay_s is None else _ms(counters.queue_delay_s)
+    dropped = ", ".join(f"{cause} {count}" for cause, count in told if count)
+    return counters.packets, used, waits, dropped
 
 
 def _ms(seconds: float | None) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from helpers.otter import wait_for
@@ -156,7 +157,7 @@ def _probers(otter):
 
 
 def test_shaped_links_tell_what_passed_and_what_was_dropped(otter):
-    lossy = 'name = "spare"\ndelay = "5ms"\nloss = "50%"'
+    lossy = 'name = "spare"\ndelay = "5ms"\nloss = "50%"\nrate = "20mbit"'
     otter("apply", otter.topology(TWO.replace('name = "spare"', lossy)))
     otter.json("verify", "spare", "--quick", code=None)
     links = {(x["name"], x["from"]): x["counters"] for x in otter.json("status")["links"]}
@@ -164,5 +165,10 @@ def test_shaped_links_tell_what_passed_and_what_was_dropped(otter):
         counters = links["spare", source]
         assert counters["packets"] > 500  # of 1000 probes and more
         assert counters["dropped"]["loss"] > 300
+        assert 0 <= counters["queue_delay_s"] < 10
+        assert 0 <= counters["use_ratio"] < 2
     shown = [x for x in otter("status").stdout.splitlines() if x.startswith("spare")]
-    assert all("loss" in line.split()[-2] for line in shown)
+    assert all("loss" in line for line in shown)
+    fetched = Path(otter.json("fetch")["folder"])
+    kept = json.loads((fetched / "links.json").read_text())
+    assert [x["counters"]["packets"] > 500 for x in kept if x["name"] == "spare"] == [True, True]

@@ -20,9 +20,10 @@ from dataclasses import fields, replace
 import pytest
 from helpers.link_bench import Bench
 
-from net.links.spec import LinkSpec
+from net.links.spec import Discipline, LinkSpec
 from otter_agent.links.base import Direction
 
+DISCIPLINES: tuple[Discipline, ...] = ("tail", "codel", "red")
 EVERYTHING: dict[str, LinkSpec] = {
     "delay": LinkSpec(delay_s=0.0123),
     "long delay": LinkSpec(delay_s=30.0),
@@ -47,10 +48,22 @@ EVERYTHING: dict[str, LinkSpec] = {
     "queue packets": LinkSpec(rate_bps=20e6, queue_packets=40),
     "codel": LinkSpec(rate_bps=20e6, queue_discipline="codel", ecn=True),
     "red": LinkSpec(rate_bps=20e6, queue_discipline="red", queue_s=0.2),
+    **{
+        f"{words}, {kind}": LinkSpec(queue_discipline=kind, **asked)
+        for words, kinds, asked in (
+            ("a fast one's own queue", DISCIPLINES, {"rate_bps": 1e12}),
+            ("1 TiB", DISCIPLINES, {"rate_bps": 20e6, "queue_bytes": 1 << 40}),
+            ("most packets", ("red",), {"rate_bps": 20e6, "queue_packets": 10**9}),
+            ("5 s at 40 Gbit/s", ("red",), {"rate_bps": 40e9, "queue_s": 5.0}),
+            ("10 MB", ("red",), {"rate_bps": 500e6, "queue_bytes": 10_000_000}),
+        )
+        for kind in kinds
+    },
     "duplicate": LinkSpec(duplicate_ratio=0.02),
     "corrupt": LinkSpec(corrupt_ratio=0.02),
     "reorder": LinkSpec(delay_s=0.02, reorder_ratio=0.1, reorder_correlation=0.3),
     "slots": LinkSpec(slot_s=(0.004, 0.006), slot_bytes=15_000),
+    "slots of 1 TiB": LinkSpec(slot_s=(0.004, 0.006), slot_bytes=1 << 40),
     "down": LinkSpec(up=False),
     "much": LinkSpec(
         delay_s=0.02, jitter_s=0.002, loss_ratio=0.005, rate_bps=20e6, queue_s=0.05,

@@ -120,6 +120,16 @@ class LinkMedia:
             _seen(bench, way, 100)
         assert time.monotonic() - began < 1.0  # else it takes three
 
+    def test_all_that_many_send_at_once_comes(self, bench: Bench, heavy: Way):
+        ways = [heavy, *_members(bench, heavy, 3)]
+        quick = dict.fromkeys((way[1] for way in ways), replace(_CELL, rate_bps=50 * FAST))
+        assert not [one.error for one in bench.driver.apply(quick).values() if one.error]
+        for _ in range(20):
+            for way in ways:
+                bench.send(*way, 20, size=SIZE)
+        for way in ways:
+            assert [one.number for one in _come(way, 400)] == [*range(20)] * 20
+
     def test_media_of_two_meshes_are_two(self, bench: Bench, heavy: Way):
         other = bench.make_link("m2")
         a, *_ = _members(bench, heavy, 1)
@@ -183,10 +193,14 @@ def _fill(bench: Bench, heavy: Way, packets: Mapping[Way, tuple[int, LinkSpec]])
 
 
 def _seen(bench: Bench, way: Way, count: int) -> list[Arrival]:
-    arrivals: list[Arrival] = []
-    link, direction = way
-    wait_until(lambda: take(link, direction, arrivals) or len(arrivals) == count)
+    arrivals = _come(way, count)
     assert [one.number for one in arrivals] == list(range(count))
+    return arrivals
+
+
+def _come(way: Way, count: int) -> list[Arrival]:
+    arrivals: list[Arrival] = []
+    wait_until(lambda: take(*way, arrivals) or len(arrivals) == count)
     return arrivals
 
 

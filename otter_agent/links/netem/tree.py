@@ -59,6 +59,7 @@ _AT_ONCE = 1 << 62
 _ROOM_PACKETS = 178_956
 """In flight at most, beyond what the rate and the delay make: 256 MiB of full packets."""
 _HUGE = 1 << 31
+"""Of queues, in bytes or packets: half of what the kernel can count."""
 _SLOWEST_BPS = 200
 _DOWN = 1
 _SIGMA_MAX_NS = 2**31 - 1
@@ -132,6 +133,9 @@ def refusals(spec: LinkSpec) -> dict[str, str]:
         wrong["rate_bps"] = "the kernel counts whole bytes a second: at least 200bit"
     if spec.jitter_s and _sigma(spec)[0] > _SIGMA_MAX_NS:
         wrong["jitter_s"] = "the kernel's netem has no jitter over 2.1s"
+    for name, size in _sizes(spec).items():
+        if size >= _HUGE:
+            wrong[name] = "the kernel counts bytes in 32 bits: less than 2GiB"
     if spec.delivery is not None:
         wrong["delivery"] = (
             'the kernel has no opportunities one by one: with `bin` (`bin = "100ms"`) the trace is '
@@ -143,6 +147,23 @@ def refusals(spec: LinkSpec) -> dict[str, str]:
     if spec.reorder_ratio and spec.reorder_correlation:
         wrong["reorder_correlation"] = "the kernel's netem reorders a smaller share when correlated"
     return wrong
+
+
+def _sizes(spec: LinkSpec) -> dict[str, int]:
+    """Of what is asked in bytes, or becomes bytes; what nobody asked for is as long as can be."""
+    sizes: dict[str, int] = {}
+    if spec.slot_bytes is not None:
+        sizes["slot_bytes"] = spec.slot_bytes
+    if spec.rate_bps is None:
+        return sizes
+    limit = queue.limit(spec)
+    if spec.queue_packets is not None:
+        in_bytes = spec.queue_discipline == "red"
+        sizes["queue_packets"] = spec.queue_packets * (PACKET_BYTES if in_bytes else 1)
+    elif spec.queue_discipline != "codel":
+        asked = [name for name in ("queue_s", "queue_bytes") if getattr(spec, name) is not None]
+        sizes |= dict.fromkeys(asked, limit.bytes or 0)
+    return sizes
 
 
 # --- the parts ------------------------------------------------------------------------------------
@@ -255,12 +276,13 @@ def leaf(spec: LinkSpec) -> Leaf:
     """What waits for the rate."""
     limit = queue.limit(spec)
     size = limit.bytes if limit.bytes is not None else (limit.packets or 1) * PACKET_BYTES
-    size, ecn = min(size, _HUGE), bool(spec.ecn)
+    ecn = bool(spec.ecn)
     if spec.queue_discipline == "codel":
         packets = limit.packets or math.ceil(size / PACKET_BYTES)
         return Codel(limit=min(packets, _HUGE), ecn=ecn)
+    size = min(size, _HUGE)
     if spec.queue_discipline == "red":
-        red = queue.red(spec)
+        red = queue.red(spec, _HUGE)
         return Red(
             limit=size,
             least=red.min_bytes,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from net.conditions import Condition
-from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_agent.layout import Layout
 from otter_agent.links.base import Counters
@@ -27,9 +26,6 @@ class Links:
 
     def count(self):
         return self.counters
-
-    def asked(self, way):
-        return LinkSpec()
 
 
 def senses(tmp_path, counters):
@@ -56,3 +52,11 @@ async def test_many_conditions_look_at_all_links_once(tmp_path):
     values = await senses(tmp_path, counters).look([packets(f"l{n}") for n in range(50)])
     assert values == [float(n) for n in range(50)]
     assert counters.walks == 1
+
+
+async def test_a_queue_and_a_use_are_those_that_status_tells(tmp_path):
+    full = Counters(queue_delay_s=0.2, use_ratio=0.75)
+    counters = Counted({Way("l", "a", "b"): full, Way("l", "b", "a"): Counters()})
+    tests = ("queue_delay_above", "use_above")
+    asked = [Condition(kind="link", name="l", test=t, direction="", bound=0.1) for t in tests]
+    assert await senses(tmp_path, counters).look(asked) == [0.2, 0.75]

@@ -30,8 +30,16 @@ def test_drops_are_shown_by_cause(capsys):
     counters = {Way("radio", "a", "b"): Counters(packets=7, dropped={"loss": 2, "queue": 0})}
     show_links(counted((link(),), counters))
     shown = capsys.readouterr().out
-    assert shown.split("\n")[1].endswith("7       loss 2")
+    assert shown.split("\n")[1].split()[-5:] == ["7", "-", "-", "loss", "2"]
     assert "too slow" not in shown
+
+
+def test_how_much_of_a_rate_is_used_and_how_long_packets_wait_for_it(capsys):
+    told = Counters(packets=7, use_ratio=0.314, queue_delay_s=0.0123)
+    show_links(counted((link(),), {Way("radio", "a", "b"): told}))
+    titles, row, *_ = capsys.readouterr().out.split("\n")
+    assert titles.split()[-4:] == ["PASSED", "USED", "WAITS", "DROPPED"]
+    assert row.split()[-5:] == ["7", "31%", "12.3", "ms", "-"]
 
 
 def test_an_answer_that_tells_no_counters_has_no_columns_of_them(capsys):

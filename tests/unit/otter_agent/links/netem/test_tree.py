@@ -17,6 +17,20 @@ from otter_agent.links.netem import tree
 from otter_agent.links.netem.options import WHOLE, ByteQueue, Codel, Netem, PacketQueue, Red, Share
 from otter_agent.links.netem.tree import IDLE, NOTHING, UNLIMITED, Tree, refusals, spec_of, wanted
 
+sizes = st.one_of(
+    st.just({}),
+    st.builds(dict, queue_packets=st.integers(1, 10**9)),
+    st.builds(dict, queue_bytes=st.integers(1, 1 << 40)),
+    st.builds(dict, queue_s=st.floats(1e-9, 3600)),
+)
+large = st.builds(
+    lambda rate, kind, ecn, size, slot: LinkSpec(
+        rate_bps=rate, queue_discipline=kind, ecn=ecn and kind != "tail", slot_s=(0.1, 0.2),
+        slot_bytes=slot, **size,
+    ),
+    st.floats(200, 1e13), st.sampled_from(["tail", "codel", "red"]), st.booleans(), sizes,
+    st.integers(1, 1 << 40),
+)  # fmt: skip
 ratios = st.none() | st.floats(0, 1)
 specs = st.builds(
     LinkSpec,
@@ -126,6 +140,31 @@ def test_qdiscs_mean_what_was_asked(spec: LinkSpec) -> None:
         assert meant.queue_packets == spec.queue_packets
 
 
+@given(large)
+def test_a_queue_of_any_size_fits_the_kernels_numbers_or_is_refused(spec: LinkSpec) -> None:
+    assert not spec.problems()
+    refused = refusals(spec)
+    assert set(refused) <= {"queue_packets", "queue_bytes", "queue_s", "slot_bytes"}
+    assert all("2GiB" in why for why in refused.values())
+    possible = replace(spec, **dict.fromkeys(refused))
+    assert not possible.problems()
+    assert not refusals(possible)
+    want = wanted(possible)
+    for part in (want.entry, want.share, want.leaf, want.wire, want.flight, want.pace):
+        assert part is None or part.encode()
+    if isinstance(want.leaf, Red):  # red_check_params() of the kernel
+        assert want.leaf.most.bit_length() + want.leaf.weight_log2 < 32
+
+
+@pytest.mark.parametrize("kind", ["tail", "red"])
+def test_a_queue_that_nobody_asked_for_is_as_long_as_the_kernel_can(kind) -> None:
+    fast = LinkSpec(rate_bps=1e13, queue_discipline=kind)
+    assert not refusals(fast)
+    leaf = wanted(fast).leaf
+    assert isinstance(leaf, ByteQueue | Red)
+    assert leaf.limit == 1 << 31
+
+
 def test_order_is_kept_whatever_the_jitter() -> None:
     want = wanted(LinkSpec(delay_s=0.02, jitter_s=0.01))
     assert want.flight is not None
@@ -203,6 +242,10 @@ def test_all_that_is_in_flight_at_a_rate_has_room_even_in_small_packets() -> Non
     ("spec", "field"),
     [
         (LinkSpec(rate_bps=100.0), "rate_bps"),
+        (LinkSpec(rate_bps=1e6, queue_bytes=1 << 31), "queue_bytes"),
+        (LinkSpec(rate_bps=4e10, queue_s=5, queue_discipline="red"), "queue_s"),
+        (LinkSpec(rate_bps=1e6, queue_packets=10**9, queue_discipline="red"), "queue_packets"),
+        (LinkSpec(slot_s=(0.1, 0.1), slot_bytes=1 << 31), "slot_bytes"),
         (LinkSpec(delay_s=10, jitter_s=5), "jitter_s"),
         (LinkSpec(delay_s=1, jitter_s=0.1, jitter_correlation=0.5), "jitter_correlation"),
         (LinkSpec(delay_s=1, reorder_ratio=0.1, reorder_correlation=0.5), "reorder_correlation"),
