@@ -3,12 +3,14 @@
 Output `digits` ({"pictures": float32 [64, 28, 28, 1] from 0 to 1, "labels": int64 [64]}), each
 OTTER_EVERY seconds (default 2), OTTER_ROUNDS times (default 0: for ever). Input `scores`
 ({"quality": float}), if a stream leads there, is printed. Before anything is sent the weights'
-watermark is read: a model without it, or of another owner, isn't served.
+watermark is read and their seal checked: a model without it, of another owner, or that was changed
+in the least isn't served.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import time
@@ -20,6 +22,7 @@ import torch
 from marks import KEY, OWNER  # type: ignore[import-not-found]
 from networks import CLASSES, WATERMARKED, Generator, sample  # type: ignore[import-not-found]
 from safetensors.torch import load_file
+from seal import holds  # type: ignore[import-not-found]
 from watermark import Watermark, WatermarkError  # type: ignore[import-not-found]
 
 import net
@@ -36,7 +39,7 @@ def load(mesh: net.Mesh) -> Generator:
 
     Raises:
         WeightsError: It isn't there, or isn't this model.
-        WatermarkError: It is another's, or was tampered with.
+        WatermarkError: It is another's, or was tampered with so that the mark shows it.
     """
     folder = prepared(mesh.models, NAME, kinds=(NAME,))
     generator = Generator()
@@ -47,7 +50,10 @@ def load(mesh: net.Mesh) -> Generator:
         raise WeightsError(f"{NAME}: not this network's weights: {why}") from exc
     mark = Watermark(KEY, OWNER)
     mark.check(generator.get_parameter(WATERMARKED))
-    print(f"watermark of {OWNER!r}: bit error rate 0.0")
+    sealed = json.loads((folder / "config.json").read_text()).get("seal")
+    if not holds(folder / "model.safetensors", KEY, sealed):
+        raise WeightsError(f"{NAME}: the model was changed since it was made: its seal is broken")
+    print(f"watermark of {OWNER!r}: bit error rate 0.0; the seal holds")
     return generator.eval()
 
 

@@ -73,14 +73,21 @@ def spoilt(name, change):
 def turned(weights):
     weights[WATERMARKED] = -weights[WATERMARKED]
 
-def half(weights):  # less of it can't be seen: the mark is spread over all
+def half(weights):  # the mark alone tells of no less: it is spread over all
     weights[WATERMARKED][:64] *= -1
+
+def little(weights):  # what the mark says nothing of
+    weights["draw.weight"].view(-1)[0] += 1e-3
 
 def wider(weights):
     weights["draw.weight"] = torch.zeros(128, 1, 4, 4)
 
 spoilt("turned", turned)
 spoilt("half", half)
+spoilt("little", little)
+spoilt("unsealed", lambda weights: None)
+config = root / "unsealed" / "digit-generator" / "config.json"
+config.write_text('{"model_type": "digit-generator"}')
 spoilt("wider", wider)
 spoilt("lacking", lambda weights: weights.pop("draw.bias"))
 spoilt("truncated", lambda weights: None)
@@ -102,6 +109,8 @@ print(json.dumps(said))
 WHY = {
     "turned": "the model is another's, or tampered with: 100.0% of its watermark's bits are wrong",
     "half": "% of its watermark's bits are wrong",
+    "little": "the model was changed since it was made: its seal is broken",
+    "unsealed": "the model was changed since it was made: its seal is broken",
     "wider": "digit-generator: not this network's weights: ",
     "lacking": "digit-generator: not this network's weights: ",
     "truncated": "model.safetensors is damaged: ",
