@@ -16,6 +16,7 @@ import os
 import resource
 import signal
 import struct
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ from types import FrameType
 _PRIORITY = 10
 _NICE = -15
 _WINDOW_S = 0.1
+_TICK_S = 0.0005
 _BUSY, _CALM, _LEISURE = 0.8, 0.5, 0.3
 _LONGEST_US = 200_000
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
@@ -34,6 +36,17 @@ _TFD_NONBLOCK, _TFD_CLOEXEC, _TFD_ABSTIME = os.O_NONBLOCK, os.O_CLOEXEC, 1
 _ITIMERSPEC = struct.Struct("=qqqq")
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def counts_in_ticks() -> bool:
+    """Whether CPU time is told by sampling (user-mode Linux, each 10 ms) instead of measured.
+
+    A process that wakes in step with the samples is then told to use nothing, or all of a core.
+    """
+    begun = time.process_time()
+    while (step := time.process_time() - begun) == 0.0:
+        pass
+    return step > _TICK_S
 
 
 def settle() -> None:

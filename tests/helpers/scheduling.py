@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
+import signal
 from collections.abc import Iterator
 
 
@@ -38,3 +40,16 @@ def unchanged() -> Iterator[None]:
         f"{name}: {before[name]} to {now}" for name, now in after.items() if before[name] != now
     ]
     raise AssertionError(f"this process is scheduled in another way than before: {', '.join(told)}")
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Puts back what a `Guard` changes: the block has a process that runs before others."""
+    nice, policy = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
+    param, limits = os.sched_getparam(0), resource.getrlimit(resource.RLIMIT_RTTIME)
+    handler = signal.getsignal(signal.SIGXCPU)
+    yield
+    os.sched_setscheduler(0, policy, param)
+    os.setpriority(os.PRIO_PROCESS, 0, nice)
+    resource.setrlimit(resource.RLIMIT_RTTIME, limits)
+    signal.signal(signal.SIGXCPU, handler)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import select
-import signal
 import socket
 from collections.abc import Iterator
 
 import pytest
+from helpers.scheduling import as_before
 
 from otter_agent.links.realtime import Guard
 from otter_agent.tunnels.carrier import Carrier
@@ -25,14 +23,8 @@ WANTED = Wanted(
 @pytest.fixture
 def guard() -> Iterator[Guard]:
     """A carrier's process runs before others; this one is an ordinary one again afterwards."""
-    nice, policy = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
-    param, limits = os.sched_getparam(0), resource.getrlimit(resource.RLIMIT_RTTIME)
-    handler = signal.getsignal(signal.SIGXCPU)
-    yield Guard(0.0, 0.0)
-    os.sched_setscheduler(0, policy, param)
-    os.setpriority(os.PRIO_PROCESS, 0, nice)
-    resource.setrlimit(resource.RLIMIT_RTTIME, limits)
-    signal.signal(signal.SIGXCPU, handler)
+    with as_before():
+        yield Guard(0.0, 0.0)
 
 
 def test_packets_wait_in_the_device_while_the_kernel_takes_none(guard):
