@@ -7,6 +7,8 @@
  *   Desk      an input, and the next message of it: _short_desk.c
  *   Link      a connection; Way: the whole sending of a short message: _short_sending.c
  *   Arrivals  a connection's receiving end, from the socket to the task: _short_receiving.c
+ *   Seen      what a receiver has seen of a stream: _short_seen.c
+ *   Shown     memory that a peer has shown us, and the arrays in it: _short_shown.c
  *   Handing   the way of arrays that lie in shared memory already: _short_arrays.c
  *   copy_in   the copying of those that don't: _short_copy.c
  *
@@ -22,48 +24,15 @@
 #include <time.h>
 
 #define MAX_REPLY_BYTES 1024
-#define MAX_TIME 1e15
 #define KNOWN_FLAGS 1
 #define BYTES 1
 
 /* What every message begins with; net/short.py says it once, from net/wire.py. */
-static char start[6];
+char start[START_BYTES];
 PyObject *empty, *zero, *nought, *no_tuple;
 PyTypeObject *scratch_type;
 unsigned heard;
 static PyObject *system_clock;
-
-/* --- numbers as the network has them -------------------------------------------------------- */
-
-static inline uint64_t get64(const char *at) {
-    uint64_t v;
-    memcpy(&v, at, 8);
-    return __builtin_bswap64(v);
-}
-
-static inline uint32_t get32(const char *at) {
-    uint32_t v;
-    memcpy(&v, at, 4);
-    return __builtin_bswap32(v);
-}
-
-static inline uint16_t get16(const char *at) {
-    uint16_t v;
-    memcpy(&v, at, 2);
-    return __builtin_bswap16(v);
-}
-
-static inline double get_double(const char *at) {
-    uint64_t v = get64(at);
-    double d;
-    memcpy(&d, &v, 8);
-    return d;
-}
-
-/* False for nan as well. */
-static inline int is_time(double d) {
-    return -MAX_TIME < d && d < MAX_TIME;
-}
 
 /* --- Scratch -------------------------------------------------------------------------------- */
 
@@ -197,8 +166,7 @@ PyObject *scratch_next(Scratch *self, PyObject *received) {
         || reply > MAX_REPLY_BYTES || flags & ~KNOWN_FLAGS || !seq
         || body > (uint64_t)have || HEADER_BYTES + reply + (Py_ssize_t)body > have
         || HEADER_BYTES + reply + (Py_ssize_t)body > self->limit
-        || !is_time(made) || !is_time(queued) || !is_time(sent)
-        || !(0 <= expires && expires < MAX_TIME)) {
+        || !has_times(head)) {
         Py_RETURN_NONE;
     }
     PyObject *reply_to = Py_None;

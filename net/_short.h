@@ -24,6 +24,31 @@ enum {
 #error "net/plain does it here"
 #endif
 
+static inline uint64_t get64(const char *at) {
+    uint64_t v;
+    memcpy(&v, at, 8);
+    return __builtin_bswap64(v);
+}
+
+static inline uint32_t get32(const char *at) {
+    uint32_t v;
+    memcpy(&v, at, 4);
+    return __builtin_bswap32(v);
+}
+
+static inline uint16_t get16(const char *at) {
+    uint16_t v;
+    memcpy(&v, at, 2);
+    return __builtin_bswap16(v);
+}
+
+static inline double get_double(const char *at) {
+    uint64_t v = get64(at);
+    double d;
+    memcpy(&d, &v, 8);
+    return d;
+}
+
 static inline void put64(char *at, uint64_t v) {
     v = __builtin_bswap64(v);
     memcpy(at, &v, 8);
@@ -33,6 +58,20 @@ static inline void put_double(char *at, double d) {
     uint64_t v;
     memcpy(&v, &d, 8);
     put64(at, v);
+}
+
+#define MAX_TIME 1e15
+
+/* False for nan as well. */
+static inline int is_time(double d) {
+    return -MAX_TIME < d && d < MAX_TIME;
+}
+
+/* Whether the times in a message's header are such. */
+static inline int has_times(const char *head) {
+    double expires = get_double(head + AT_EXPIRES);
+    return is_time(get_double(head + AT_MADE)) && is_time(get_double(head + AT_QUEUED))
+        && is_time(get_double(head + AT_SENT)) && 0 <= expires && expires < MAX_TIME;
 }
 
 #ifndef MSG_NOSIGNAL /* macOS has none: Python ignores SIGPIPE anyway */
@@ -165,6 +204,18 @@ HERE int tally_adds_up(Tally *self);
 /* Make a type of `spec` and add it to the module; NULL: it failed. Lent: the module keeps it. */
 HERE PyTypeObject *add_type(PyObject *module, const char *name, PyType_Spec *spec, PyTypeObject *base);
 
+/* What a receiver has seen of a stream: net.delivery.Progress is one. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *open, *ahead;
+    unsigned long long received, done;
+} Seen;
+
+/* Whether a record says where a message lies, `before` being the head of another kind's. */
+HERE int record_is_slot(const char *record, const char *before);
+/* The message of which the record in memory says where it lies; None: look more closely. */
+HERE PyObject *shown_message(PyObject *shown, Scratch *scratch, PyObject *received);
+
 /* The methods of objects without fields of Python's. */
 #define IS_SET(object) ((object) != NULL && (object) != Py_None)
 #define IS_A(object, type) ((object) != NULL && PyObject_TypeCheck(object, type))
@@ -172,15 +223,19 @@ HERE PyTypeObject *add_type(PyObject *module, const char *name, PyType_Spec *spe
 #define TELL(self, name, what) PyObject_CallMethodObjArgs((PyObject *)(self), name, what, NULL)
 
 /* Constants, made once. */
+enum { START_BYTES = 6 };
+extern HERE char start[START_BYTES];
 extern HERE PyObject *empty, *zero, *nought, *no_tuple;
 extern HERE PyTypeObject *fields_type, *scratch_type, *waiter_type, *desk_type, *link_type, *tally_type,
-    *way_type;
+    *way_type, *seen_type;
 
 /* Add types; not 0: it failed. Each needs those before it. */
 HERE int add_fields(PyObject *module);
 HERE int add_waiter(PyObject *module);
 HERE int add_desk(PyObject *module);
 HERE int add_sending(PyObject *module);
+HERE int add_seen(PyObject *module);
+HERE int add_shown(PyObject *module);
 HERE int add_arrays(PyObject *module);
 HERE int add_copying(PyObject *module);
 HERE int add_receiving(PyObject *module);

@@ -1,6 +1,5 @@
 /* The whole receiving of a short message: from the socket to the task that waits for it.
  *
- *   Seen      what a receiver has seen of a stream: net.delivery.Progress
  *   Arrivals  the receiving end of a connection: net.tcp.listener.ReceivingConnection
  *
  * What isn't commonest goes to the subclasses' methods: `_readable`, `_arrived`, `_take_all`, `_done`.
@@ -17,38 +16,8 @@
 
 enum { MOST_AT_ONCE = 64, MOST_SKIPPED = 32, MOST_STAYS = 256 };
 static PyObject *str_readable, *str_record, *str_arrived, *str_take_all, *str_done, *str_unread, *str_popleft;
-static PyObject *str_append, *str_live, *str_progress, *str_ready, *str_stopping, *str_scheduled, *str_when;
-
-/* --- Seen ----------------------------------------------------------------------------------- */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *open, *ahead;
-    unsigned long long received, done;
-} Seen;
-
-static PyTypeObject *seen_type;
-
-static int Seen_traverse(Seen *self, visitproc visit, void *arg) {
-    Py_VISIT(Py_TYPE((PyObject *)self));
-    Py_VISIT(self->open);
-    Py_VISIT(self->ahead);
-    return 0;
-}
-
-static int Seen_clear(Seen *self) {
-    Py_CLEAR(self->open);
-    Py_CLEAR(self->ahead);
-    return 0;
-}
-
-static void Seen_dealloc(Seen *self) {
-    PyTypeObject *type = Py_TYPE((PyObject *)self);
-    PyObject_GC_UnTrack(self);
-    Seen_clear(self);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF(type);
-}
+static PyObject *str_append, *str_live, *str_progress, *str_ready, *str_stopping, *str_scheduled, *str_when,
+    *str_slot_taken, *str_come;
 
 /* The first that is open is done with, and nothing is ahead of it: 1: so it is; 0: it isn't that. */
 static int seen_done(Seen *self, PyObject *seq) {
@@ -70,31 +39,12 @@ static int seen_done(Seen *self, PyObject *seq) {
     return PyErr_Occurred() ? -1 : 1;
 }
 
-static PyMemberDef seen_members[] = {
-    {"received", T_ULONGLONG, offsetof(Seen, received), 0, NULL},
-    {"done", T_ULONGLONG, offsetof(Seen, done), 0, NULL},
-    {"open", T_OBJECT_EX, offsetof(Seen, open), 0, NULL},
-    {"ahead", T_OBJECT_EX, offsetof(Seen, ahead), 0, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-static PyType_Slot seen_slots[] = {
-    {Py_tp_doc, "What a receiver has seen of one stream."},
-    {Py_tp_members, seen_members},
-    {Py_tp_traverse, Seen_traverse},
-    {Py_tp_clear, Seen_clear},
-    {Py_tp_dealloc, Seen_dealloc},
-    {0, NULL},
-};
-static PyType_Spec seen_spec = {
-    "net._short.Seen", sizeof(Seen), 0,
-    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, seen_slots,
-};
-
 /* --- Arrivals ------------------------------------------------------------------------------- */
 
 typedef struct {
     Link link;
     PyObject *scratch, *inbox, *edge, *progress, *tally, *clock, *timer;
+    PyObject *incoming; /* through shared memory: where arrays lie; or None */
     PyObject *before; /* bytes: the head of records in which messages come; or None */
     int skip, epoll; /* the loop's; below 0: none */
     Py_ssize_t unsaid, unsaid_bytes, most_unsaid, most_unsaid_bytes;
@@ -111,6 +61,7 @@ static int Arrivals_traverse(Arrivals *self, visitproc visit, void *arg) {
     Py_VISIT(self->clock);
     Py_VISIT(self->timer);
     Py_VISIT(self->before);
+    Py_VISIT(self->incoming);
     return 0;
 }
 
@@ -123,6 +74,7 @@ static int Arrivals_clear(Arrivals *self) {
     Py_CLEAR(self->clock);
     Py_CLEAR(self->timer);
     Py_CLEAR(self->before);
+    Py_CLEAR(self->incoming);
     return 0;
 }
 
@@ -245,11 +197,36 @@ static PyObject *take_bytes(Arrivals *self, Scratch *scratch, PyObject *received
     return said;
 }
 
+/* A record that says where an array lies, if there is nothing more to it: NULL: there is, or an error. */
+static PyObject *take_slot(Arrivals *self, Scratch *scratch, PyObject *received, int *handed) {
+    PyObject *message = shown_message(self->incoming, scratch, received);
+    if (message == NULL || message == Py_None) {
+        Py_XDECREF(message);
+        return NULL;
+    }
+    PyObject *seq = ((Fields *)message)->field[SEQ], *said = NULL;
+    Py_INCREF(seq);
+    scratch->at = scratch->end = 0;
+    *handed = hand_over(self, (Fields *)message);
+    if (*handed >= 0) {
+        said = *handed ? TELL(self, str_slot_taken, seq) : TELL(self, str_come, message);
+    }
+    Py_DECREF(seq);
+    Py_DECREF(message);
+    return said;
+}
+
 /* A record: one message, that is all of it. Any other lies at the start of the memory. */
 static PyObject *take_record(Arrivals *self, Scratch *scratch, PyObject *received, int *handed) {
     const char *record = (const char *)scratch->view.buf;
     Py_ssize_t size = scratch->end;
     PyObject *message = NULL, *said = NULL;
+    if (size == RECORD_BYTES && record_is_slot(record, PyBytes_AsString(self->before))) {
+        said = take_slot(self, scratch, received, handed);
+        if (said != NULL || PyErr_Occurred()) {
+            return said;
+        }
+    }
     if (size > RECORD_BYTES && size < scratch->view.len
         && !memcmp(record, PyBytes_AsString(self->before), RECORD_KIND_BYTES)
         && record_says(record) == (uint64_t)(size - RECORD_BYTES)) {
@@ -296,7 +273,7 @@ static PyObject *read_once(Arrivals *self, int *handed, int *nothing) {
         : take_bytes(self, scratch, received, handed);
     Py_DECREF((PyObject *)scratch);
     Py_DECREF(received);
-    if (*handed > 0) {
+    if (*handed > 0 && said == NULL && !PyErr_Occurred()) {
         Py_INCREF(Py_None);
         said = Py_None;
     }
@@ -455,6 +432,7 @@ static PyMemberDef arrivals_members[] = {
     {"_clock", T_OBJECT_EX, offsetof(Arrivals, clock), 0, NULL},
     {"_ack_timer", T_OBJECT_EX, offsetof(Arrivals, timer), 0, NULL},
     {"_before", T_OBJECT_EX, offsetof(Arrivals, before), 0, NULL},
+    {"_incoming", T_OBJECT_EX, offsetof(Arrivals, incoming), 0, NULL},
     {"_epoll", T_INT, offsetof(Arrivals, epoll), 0, NULL},
     {"_unsaid", T_PYSSIZET, offsetof(Arrivals, unsaid), 0, NULL},
     {"_unsaid_bytes", T_PYSSIZET, offsetof(Arrivals, unsaid_bytes), 0, NULL},
@@ -487,7 +465,7 @@ int add_receiving(PyObject *module) {
         {&str_readable, "_readable"}, {&str_record, "_record"}, {&str_ready, "_ready"},
         {&str_stopping, "_stopping"}, {&str_scheduled, "_scheduled"}, {&str_when, "_when"}, {&str_arrived, "_arrived"}, {&str_take_all, "_take_all"},
         {&str_done, "_done"}, {&str_unread, "_unread"}, {&str_popleft, "popleft"},
-        {&str_append, "append"}, {&str_live, "live"}, {&str_progress, "progress"},
+        {&str_append, "append"}, {&str_slot_taken, "_slot_taken"}, {&str_come, "_come"}, {&str_live, "live"}, {&str_progress, "progress"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         *names[i].where = PyUnicode_InternFromString(names[i].name);
@@ -495,6 +473,6 @@ int add_receiving(PyObject *module) {
             return 1;
         }
     }
-    seen_type = add_type(module, "Seen", &seen_spec, NULL);
-    return seen_type == NULL || add_type(module, "Arrivals", &arrivals_spec, link_type) == NULL;
+    return add_seen(module) || add_shown(module)
+        || add_type(module, "Arrivals", &arrivals_spec, link_type) == NULL;
 }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # they are the same to whoever uses them
         Ready,
         Scratch,
         Seen,
+        Shown,
         Tally,
         Waiter,
         Way,
@@ -44,7 +45,7 @@ else:
     Fields, Scratch, encode = _chosen.Fields, _chosen.Scratch, _chosen.encode
     Waiter, Desk = _chosen.Waiter, _chosen.Desk
     Tally, Link, Debts, Way = _chosen.Tally, _chosen.Link, _chosen.Debts, _chosen.Way
-    Seen, Arrivals = _chosen.Seen, _chosen.Arrivals
+    Seen, Shown, Arrivals = _chosen.Seen, _chosen.Shown, _chosen.Arrivals
     Ready, Handing, copy_in = _chosen.Ready, _chosen.Handing, _chosen.copy_in
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "Ready",
     "Scratch",
     "Seen",
+    "Shown",
     "Tally",
     "Waiter",
     "Way",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from net.plain.arrays import Handing, Ready
 from net.plain.copying import copy_in
 from net.plain.fields import Fields, Scratch, encode
-from net.plain.receiving import Arrivals, Seen
+from net.plain.receiving import Arrivals, Seen, Shown
 from net.plain.sending import Debts, Link, Tally, Way
 from net.plain.waiting import Desk, Waiter
 
@@ -24,6 +24,7 @@ __all__ = [
     "Ready",
     "Scratch",
     "Seen",
+    "Shown",
     "Tally",
     "Waiter",
     "Way",

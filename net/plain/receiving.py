@@ -32,6 +32,31 @@ class Seen:
     ahead: set[int]
 
 
+class Shown:
+    """The memory that a peer has shown us; `net.shared.incoming.Incoming` is the rest of it.
+
+    In C, an array that is described as the one before was (`_said`: its metadata) becomes a view of
+    that memory right away: of `_kind` with `_shape` and `_dtype`. Its end is told to the one in
+    `_home`, with its place: region, offset.
+    """
+
+    __slots__ = (
+        "_copies", "_dtype", "_home", "_kind", "_limit_bytes", "_nbytes", "_out", "_regions",
+        "_said", "_shape",
+    )  # fmt: skip
+
+    _regions: dict[int, Any]
+    _out: dict[tuple[int, int], int]
+    _home: list[Callable[[tuple[int, int]], None]]
+    _kind: Any
+    _said: bytes | None
+    _dtype: Any
+    _shape: Any
+    _nbytes: int
+    _limit_bytes: int
+    _copies: bool
+
+
 class Arrivals(Link, ABC):
     """The receiving end of a connection; `net.tcp.listener.ReceivingConnection` is the rest of it.
 
@@ -42,12 +67,13 @@ class Arrivals(Link, ABC):
 
     __slots__ = (
         "_ack_timer", "_acks", "_before", "_clock", "_edge", "_ended", "_epoll", "_inbox",
-        "_most_unsaid", "_most_unsaid_bytes", "_progress", "_quick", "_scratch", "_tally",
-        "_unsaid", "_unsaid_bytes",
+        "_incoming", "_most_unsaid", "_most_unsaid_bytes", "_progress", "_quick", "_scratch",
+        "_tally", "_unsaid", "_unsaid_bytes",
     )  # fmt: skip
 
     _scratch: Any
     _inbox: Any
+    _incoming: Any
     _edge: Any
     _progress: Any
     _tally: Any

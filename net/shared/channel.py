@@ -298,9 +298,10 @@ class Channel(Link):
         self._lose(None)
 
     def _note(self, cause: Exception | None) -> None:
-        """Without its traceback: the frames, and their callers', refer to arrays."""
+        """Without tracebacks, its causes' too: the frames, and their callers', refer to arrays."""
         if self.cause is None and cause is not None:
             self.cause = cause.with_traceback(None)
+            cause.__cause__ = cause.__context__ = None
 
     def _lose(self, cause: Exception | None) -> None:
         if self.closed:

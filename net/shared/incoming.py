@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from net.errors import MessageTooLarge, RemoteWireError
 from net.header import HEADER, MESSAGE_START
@@ -20,15 +21,18 @@ from net.layouts import layout
 from net.memory import ALIGN, Block, aligned
 from net.messages import Message
 from net.shared import memory
-from net.values import BYTES, JSON, TEXT
+from net.short import Shown
+from net.values import ARRAY, BYTES, JSON, TEXT
 from net.wire import Head, decode
 
 _MOST_REGIONS = 1024
+_MOST_LEARNT = 256
+"""Bytes of metadata."""
 Place = tuple[int, int]
 """Region and offset: names a slot."""
 
 
-class Incoming:
+class Incoming(Shown):
     """What one connection has brought.
 
     Args:
@@ -45,6 +49,8 @@ class Incoming:
         self._copies = copies
         self._released = released
         self._regions: dict[int, mmap.mmap] = {}
+        self._home, self._kind = [self._gone], np.ndarray
+        self._said, self._dtype, self._shape, self._nbytes = None, None, None, 0
         self._announced = (0, 0)
         self._total = 0
         self._lender = memory.Lender(self._gone)
@@ -78,7 +84,8 @@ class Incoming:
         memory.unmap(region)
 
     def close(self) -> None:
-        """Let go of all regions; arrays keep what they show."""
+        """Let go of all regions; arrays keep what they show. Nobody is told of their end."""
+        self._home.clear()
         while self._regions:
             memory.unmap(self._regions.popitem()[1])
 
@@ -100,7 +107,22 @@ class Incoming:
             own = aligned(length)
             own[:] = lent
             return decode(own, self._limit_bytes)
-        return decode(lent, self._limit_bytes)
+        message = decode(lent, self._limit_bytes)
+        if type(message.value) is np.ndarray and message.reply_to is None:
+            self._learn(lent, message.value)
+        return message
+
+    def _learn(self, lent: Block, array: NDArray[Any]) -> None:
+        """How an array is described: the next one is the same, mostly.
+
+        What is read here once more may be another thing by now, but whatever its sender calls so
+        is then this: of the same size, and of a type that may be.
+        """
+        start = bytes(lent[: HEADER.size])
+        form, length = HEADER.unpack(start)[1:4:2]
+        if form == ARRAY and length <= _MOST_LEARNT and array.flags.c_contiguous:
+            self._said = bytes(lent[HEADER.size : HEADER.size + length])
+            self._dtype, self._shape, self._nbytes = array.dtype, array.shape, array.nbytes
 
     def piece(self, whole: int, payload: memoryview) -> Message | None:
         """Another piece; the message once it is whole.
@@ -145,7 +167,7 @@ class Incoming:
     @property
     def lent(self) -> int:
         """Slots that arrays here show."""
-        return self._lender.lent
+        return len(self._out)
 
 
 def decode_small(data: bytes, limit_bytes: int) -> Message:

@@ -28,6 +28,7 @@ _COLLAPSE = 25
 """MADV_COLLAPSE, Linux 6.1, which Python's mmap doesn't name. Source: linux/mman.h."""
 _HUGE = 2 * 2**20
 _TRIES = 16
+_PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _MOST_FOREIGN = _HUGE // 16
 """Bytes of a huge page that may be somebody else's."""
 
@@ -84,20 +85,20 @@ def _ask_for_huge_pages(memory: mmap.mmap) -> None:
 def _mapped(fd: int, size: int, protection: int) -> mmap.mmap:
     """A mapping that begins where a huge page may, if that can be had by asking again.
 
-    Mappings lie below each other: one that is too high by some bytes comes down by a placeholder of
-    so many above it, once others have filled the gaps that are further up.
+    Mappings lie below each other. One that is elsewhere stays until there is a better one, with
+    a placeholder below it that brings the next to where it shall begin: as large as a mapping, so
+    that it fits into no gap further up.
     """
     mapped = mmap.mmap(fd, size, prot=protection)
-    placeholders: list[mmap.mmap] = []
+    others: list[mmap.mmap] = []
     try:
-        while size >= _HUGE and len(placeholders) < _TRIES and (beyond := address(mapped) % _HUGE):
-            mapped.close()
-            private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            placeholders.append(mmap.mmap(-1, beyond, flags=private))
+        while size >= _HUGE and len(others) < _TRIES and (beyond := address(mapped) % _HUGE):
+            room = (beyond - size) % _HUGE + size + -size % _HUGE
+            others += (mapped, mmap.mmap(-1, room, _PRIVATE, mmap.PROT_READ))
             mapped = mmap.mmap(fd, size, prot=protection)
     finally:
-        for placeholder in placeholders:
-            placeholder.close()
+        for other in others:
+            other.close()
     return mapped
 
 

@@ -47,6 +47,8 @@ class SharedReceiver(Arrivals):
         sock: The connection.
     """
 
+    _incoming: Incoming
+
     def __init__(self, listener: SharedListener, door: Door, sock: socket.socket) -> None:
         self._listener, self._door = listener, door
         self._loop = asyncio.get_running_loop()
@@ -154,6 +156,17 @@ class SharedReceiver(Arrivals):
             self._incoming.forget(a)
         else:
             raise RemoteWireError("a record that no sender sends")
+
+    def _come(self, message: Message) -> None:
+        """An array came, and nobody waits for it."""
+        self._take_in(message)
+        self._have_read()
+
+    def _slot_taken(self, seq: int) -> None:
+        """An array came, and the module has it already."""
+        self._taken = max(self._taken, seq)
+        if self._incoming.lent:
+            self._say_soon()  # a sender without room wants to know
 
     def on_memory(self, fd: int) -> None:
         """The memory of a region."""
