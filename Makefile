@@ -20,7 +20,7 @@ PIP_INSTALL = PYTHONWARNINGS=ignore:::setuptools.command.editable_wheel $(BIN)/p
 	--disable-pip-version-check $$([ -t 1 ] || echo --quiet)
 
 .PHONY: help setup setup-dev setup-tests check format test test-unit test-contracts test-netns \
-	test-docker test-process test-kernel test-e2e test-kills demo fuzz chaos bench bench-links bench-netem bench-transport \
+	test-docker test-process test-kernel test-e2e test-kills demo fuzz chaos bench bench-links bench-netem bench-transport bench-streams \
 	setup-bench docs clean
 
 help:  ## this list
@@ -128,6 +128,9 @@ bench-netem: setup-tests setup-bench  ## links in the kernel, asked and measured
 
 bench-transport: setup-bench  ## the transport alone; writes its page and picture: ARGS='--rounds 20'
 	@$(BIN)/python -m benchmarks.transport --write docs $(ARGS)
+
+bench-streams: setup-tests setup-bench  ## datagrams, shared memory and the SDK; writes their page: ARGS=sdk
+	@$(BIN)/python -m benchmarks.streams_page --write docs $(ARGS)
 
 bench-links: setup-bench  ## links asked and measured (root); writes its page and pictures: ARGS=delay
 	@$(BIN)/python -m benchmarks.fidelity --write docs $(ARGS)

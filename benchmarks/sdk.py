@@ -1,6 +1,7 @@
 """What the ways to use the SDK cost: `net.run`, with the transport in a thread, and blocking calls.
 
-Also what counting and recording a message costs. The other end is a process of its own.
+Also what counting and recording a message costs, and what importing it adds to numpy's import. The
+other end is a process of its own.
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ ROUNDS = 3
 TRIPS = 2000
 MESSAGES = 20_000
 COUNTING_GOAL_S = 2e-6
+IMPORTS = 15
+IMPORT_GOAL_S = 0.05
+_IMPORT = """
+import time, numpy
+begun = time.perf_counter()
+import net, net.stream
+net.Mesh, net.run
+print(time.perf_counter() - begun)
+"""
 _HERE = "127.0.0.1"
 _PAYLOAD = bytes(64)
 
@@ -48,7 +58,21 @@ def rows() -> list[Row]:
         "ours": medians.pop("thread=True"), "peers": medians, "limit": None, "goal": None,
         "n": ROUNDS, "note": f"median of {TRIPS} each, {type(_a_loop()).__module__.split('.')[0]}",
     }  # fmt: skip
-    return [trip, _cost("message counted", _count, COUNTING_GOAL_S), _cost("recorded", _record)]
+    counted = _cost("message counted", _count, COUNTING_GOAL_S)
+    return [trip, counted, _cost("recorded", _record), _import()]
+
+
+def _import() -> Row:
+    """All that a module needs of `net`, asyncio too, beyond numpy; files are cached."""
+    took = [
+        float(subprocess.check_output([sys.executable, "-c", _IMPORT]))
+        for _ in range(1 + IMPORTS)  # the first may write bytecode
+    ][1:]
+    return {
+        "name": "import net, beyond numpy's own", "unit": "s", "better": "lower",
+        "ours": statistics.median(took), "peers": {}, "limit": None, "goal": IMPORT_GOAL_S,
+        "n": IMPORTS, "note": f"`net.Mesh`, `net.stream`, `net.run`; slowest {max(took):.3f} s",
+    }  # fmt: skip
 
 
 def _a_loop() -> asyncio.AbstractEventLoop:

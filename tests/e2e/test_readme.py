@@ -116,14 +116,32 @@ def check_demo(said: str, runtime: str) -> None:
     assert re.findall(r"^said: (.*)", logs["text_to_speech"], re.MULTILINE) == answers
 
 
-@pytest.mark.parametrize("name", ["hello", "exchange", "speech-to-text", "heard"])
-def test_topologies_run_to_their_end(shared_otter, name):
-    shared_otter("apply", ROOT / "topologies" / f"{name.replace('-', '_')}.toml")
-    modules = shared_otter.json("status")["modules"]
+THROUGH_MEMORY = (
+    "--set", "streams.asr.text>printer.text.transport=shm", "--set", "modules.printer.host=phone",
+)  # fmt: skip
+"""What the comment in `heard.toml` promises."""
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "transport"),
+    [
+        ("hello", (), ""), ("exchange", (), ""), ("speech-to-text", (), ""), ("heard", (), "tcp"),
+        ("heard", THROUGH_MEMORY, "shm"),
+    ],
+)  # fmt: skip
+def test_topologies_run_to_their_end(shared_otter, name, changed, transport):
+    shared_otter("apply", ROOT / "topologies" / f"{name.replace('-', '_')}.toml", *changed)
+    status = shared_otter.json("status")
+    modules = status["modules"]
+    if transport:
+        assert [each["asked"] for each in status["streams"]] == [transport]
     logs = ""
     for module in modules:
         shared_otter.wait_state(name, module["name"], "done")
     logs = shared_otter("logs").stdout
+    if transport:
+        carried = [each["transport"] for each in shared_otter.json("status")["streams"]]
+        assert carried == [transport]
     expected = {
         "hello": "Hello world from the container",
         "exchange": "all exchanges with east, west were right",
