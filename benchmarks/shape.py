@@ -71,8 +71,8 @@ def measured(count: int, driver: str = "") -> list[Row]:
     answered = sorted(ended - begun for begun, ended in calls)
     what = f"{driver}a delay changed by hand, worst of {count}"
     return [
-        _row(f"{what}: from the API's call to the first packet with it", felt),
-        _row(f"{what}: from the API's call to its answer", answered),
+        _row(f"{what}: from the API's call to the first packet with it", felt, GOAL_S),
+        _row(f"{what}: from the API's call to its answer", answered, None),
     ]
 
 
@@ -140,8 +140,8 @@ def _first_s(begun: float, packets: list[tuple[float, float]]) -> float:
     return next(sent for sent, at in packets if sent > begun and at - sent > longer_s)
 
 
-def _row(name: str, found: list[float]) -> Row:
+def _row(name: str, found: list[float], goal: float | None) -> Row:
     return {
         "name": name, "unit": "s", "better": "lower", "ours": found[-1], "peers": {}, "limit": None,
-        "goal": GOAL_S, "n": len(found), "note": f"median {statistics.median(found) * 1e3:.2g} ms",
+        "goal": goal, "n": len(found), "note": f"median {statistics.median(found) * 1e3:.2g} ms",
     }  # fmt: skip
