@@ -24,7 +24,7 @@ from tests.helpers.link_bench import Bench, Link
 
 RATE_BPS = 20e6
 SIZE = 1250
-EACH, RUNS = 1500, 3
+EACH, RUNS = 1000, 3
 _PART = 50
 _SO_TIMESTAMPNS, _TIME = 35, struct.Struct("=qq")
 _QUIET_S = 0.5
