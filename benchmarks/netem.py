@@ -11,9 +11,7 @@ just before a packet is sent to the kernel's own time of its arrival.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import os
 import random
 import socket
 import statistics
@@ -27,15 +25,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import netem_cells
+from benchmarks import guest, netem_cells
+from benchmarks.fidelity import tcp
 from benchmarks.fidelity.probes import first
-from benchmarks.row import NotHere, Row
+from benchmarks.row import Row
 from net.links import jitter
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Direction
 from otter_agent.links.netem import NetemDriver, segments
 from otter_agent.network import names
 from tests.helpers import netns
+from tests.helpers.link_bench import Bench
 
 _PORT = 4000
 _STAMP = struct.Struct("=qI")
@@ -49,17 +49,7 @@ _PROBES, _LOST_OF, _JITTERED = 300, 30_000, 400
 
 def rows() -> list[Row]:
     """All figures of the driver `netem`, in this kernel or in the guest."""
-    if os.geteuid() != 0:
-        raise NotHere("links need root")
-    if NetemDriver().probe().usable:
-        return _rows()
-    guest = ["tests.kernel.guest", "--limit", "1200", "--", sys.executable, "-m", "benchmarks"]
-    command = [sys.executable, "-m", *guest, "netem", "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    if done.returncode:
-        raise NotHere("no sch_netem here, and no guest kernel that has it")
-    found: list[Row] = json.loads(done.stdout)["rows"]
-    return found
+    return guest.with_netem("netem", _rows)
 
 
 def _rows() -> list[Row]:
@@ -72,7 +62,7 @@ def _rows() -> list[Row]:
         found.append(_goodput(rate_bps))
     found += [_burst(rate_bps) for rate_bps in _RATES[1:4]]
     found += [_loss(ratio) for ratio in _LOSSES]
-    return [*found, _bursts_of_loss(), _jitter(), _changes(), *netem_cells.rows()]
+    return [*found, *_tcp(), _bursts_of_loss(), _jitter(), _changes(), *netem_cells.rows()]
 
 
 class Road:
@@ -242,6 +232,13 @@ def _goodput(rate_bps: float) -> Row:
     ours = abs(found["ours"])
     row = _row(name, "1", ours, 0.02, 1, {k: abs(v) for k, v in found.items()})
     return row | {"limit": max(0.0, -found["none"])}
+
+
+def _tcp() -> list[Row]:
+    """At its receiver: what the guest can carry."""
+    with contextlib.closing(NetemDriver()) as driver, Bench(driver) as bench:
+        driver.probe()
+        return tcp.rows(tcp.measured(bench, False, ((1e5, 1e6, 1e7), (1e8,)), 5e7), "netem: ")
 
 
 def flood(road: Road, rate_bps: float, size: int, done: threading.Event) -> None:

@@ -1,7 +1,7 @@
 """Cells in the kernel: what backlogged members get of a medium, and what changes cost them.
 
-Four members, 1 to 4 in weight or all alike, whose links meet at one host; what each has got is what
-the kernel's queues counted while all of them had packets waiting.
+Four members whose links meet at one host. Rows count what arrives, as those of the other driver do
+(`fidelity/cells.py`); the picture has what the kernel's queues counted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from benchmarks.fidelity import cells
 from benchmarks.row import Row
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Direction
@@ -24,16 +25,10 @@ _CELL = LinkSpec(rate_bps=_RATE_BPS, medium="cell", queue_packets=10_000)
 
 
 def rows() -> list[Row]:
-    """Errors of shares, of their sum, and what changes lose."""
-    found = []
-    for name, weights in {"alike": (1.0,) * 4, "of weights 1 to 4": WEIGHTS}.items():
-        got, total = shares(weights)
-        asked = [weight / sum(weights) for weight in weights]
-        worst = max(abs(g / a - 1) for g, a in zip(got, asked, strict=True))
-        found += [
-            _row(f"netem: error of the shares of 4 members {name}", worst, 0.03),
-            _row(f"netem: 4 members {name} together beyond the capacity", max(0, total - 1), 0.0),
-        ]
+    """Errors of shares at the receivers, of their sum, and what changes lose."""
+    with contextlib.closing(NetemDriver()) as driver, Bench(driver) as bench:
+        driver.probe()
+        found = cells.run(bench, False, "netem: ").rows
     return [*found, _row(f"netem: packets lost by {_CHANGES} changes of a cell", _lost(), 0.0)]
 
 

@@ -106,7 +106,7 @@ def _jitter(bench: Bench, result: Result, count: int) -> None:
         links.append(bench.make_link())
         spec = LinkSpec(delay_s=DELAY_S, jitter_s=JITTER_S, jitter_distribution=distribution)
         bench.apply(links[-1].there, spec)
-    found = probes.probe(links, count, 0.05, DELAY_S * 3)
+    found = probes.probe(links, count, 0.03, DELAY_S * 3)
     lines: list[Line] = []
     bounds: list[Line] = []
     for distribution, arrivals in zip(DISTRIBUTIONS, found, strict=True):

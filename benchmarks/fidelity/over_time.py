@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import timeline, traces
+from benchmarks import shape, timeline, traces
 from benchmarks.fidelity.case import Result, row
 from benchmarks.mesh import agent
 from benchmarks.plots import Line, Panel, cumulative
@@ -26,6 +26,7 @@ def run(bench: Bench, quick: bool) -> Result:
         result.panels.append(_followed(trace, step_s, epoch, packets))
     if not quick:
         result.rows += traces.packet_rows()
+    result.rows += shape.measured(5 if quick else shape.COUNT)
     seconds = 5.0 if quick else timeline.SECONDS
     found = timeline.measure(seconds)
     result.rows += timeline.told(found, seconds)

@@ -281,6 +281,12 @@ class MachineStatus(Data, frozen=True):
     """At most so much more or less."""
     facts: MachineFacts | None = None
     """What it has; None: it gives no answer."""
+    link_driver: str = ""
+    """The one that shapes this mesh's links there; `none`: none works."""
+    link_driver_why: str = ""
+    """Why it is this one."""
+    link_error_s: float | None = None
+    """The error of a delay to expect of it, median; None: unknown."""
 
 
 class MeshStatus(Data, frozen=True):

@@ -404,6 +404,11 @@ class LinkBook:
 
     # --- telling -----------------------------------------------------------------------------
 
+    @property
+    def choice(self) -> Choice:
+        """The driver, and why it is this one."""
+        return self._driving.choice
+
     def statuses(self) -> tuple[api.LinkStatus, ...]:
         """What `status` shows."""
         return tuple(map(self.status, self._layers.base))

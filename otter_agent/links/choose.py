@@ -96,6 +96,12 @@ class Choice:
         """Of the driver; `none` if there is none."""
         return self.driver.name if self.driver else NONE
 
+    @property
+    def error_s(self) -> float | None:
+        """The error of a delay to expect of it, median; None: unknown."""
+        facts = self.facts.get(self.name)
+        return None if facts is None else facts.error_s
+
     def refusals(self, spec: LinkSpec) -> dict[str, str]:
         """Field -> why it can't be had here; empty if all can."""
         asked = spec.asked()

@@ -42,6 +42,20 @@ def show_links(links: Sequence[api.LinkStatus]) -> None:
         click.secho(printable_lines(f"  {line}"), fg="yellow")
 
 
+def show_drivers(machines: Sequence[api.MachineStatus]) -> None:
+    """Below the links: what shapes them, why that, and how exactly."""
+    for machine in machines:
+        if not machine.link_driver:
+            continue  # it gave no answer
+        whose = f"{machine.name}: " if len(machines) > 1 else ""
+        words = f"  {whose}driver {machine.link_driver}"
+        if why := machine.link_driver_why.removeprefix(f"{machine.link_driver}: "):
+            words += f": {why}"
+        if machine.link_error_s is not None:
+            words += f"; delays are off by {format_duration(machine.link_error_s)} (median)"
+        click.echo(printable_lines(words))
+
+
 def show_tunnels(links: Sequence[api.LinkStatus]) -> None:
     """A table of what leads to other machines, and how that is; none where nothing does."""
     from otter_ctl.cli.tables import print_table

@@ -12,7 +12,7 @@ from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.budgets import budgets_by_hand
 from otter_ctl.cli.common import ask, json_option, mesh_option, pass_session, pick_mesh, print_json
-from otter_ctl.cli.links import show_cells, show_doubts, show_links, show_tunnels
+from otter_ctl.cli.links import show_cells, show_doubts, show_drivers, show_links, show_tunnels
 from otter_ctl.cli.words import overcommitted
 from otter_ctl.fetching import about
 from otter_ctl.meshes import Meshes
@@ -104,6 +104,7 @@ def _show(status: api.MeshStatus) -> None:
     if status.links:
         click.echo()
         show_links(status.links)
+        show_drivers(status.machines)
         show_tunnels(status.links)
     show_cells(status.cells)
     _show_streams(status.streams)

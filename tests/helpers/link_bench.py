@@ -310,8 +310,14 @@ def kill(driver: TunDriver) -> int:
     return pid
 
 
-def tcp_copy(link: Link, count: int) -> int:
-    """Send bytes over one TCP connection from a to b; how many arrived."""
+def tcp_copy(link: Link, count: int, came: Callable[[int], object] = lambda got: None) -> int:
+    """Send bytes over one TCP connection from a to b; how many arrived.
+
+    Args:
+        link: Which.
+        count: Of bytes.
+        came: Told how many have, whenever some do.
+    """
     sockets = {end: _tcp(netns) for end, netns in _ends(link)}
     listener, sender = sockets["b"], sockets["a"]
     with listener, sender:
@@ -327,12 +333,15 @@ def tcp_copy(link: Link, count: int) -> int:
             got = 0
             while data := receiver.recv(1 << 16):
                 got += len(data)
+                came(got)
         thread.join()
         return got
 
 
 def _send_all(sender: socket.socket, count: int) -> None:
-    sender.sendall(bytes(count))
+    left = memoryview(bytes(count))
+    while left:
+        left = left[sender.send(left[: 1 << 20]) :]  # the deadline is of each, not of all
     sender.shutdown(socket.SHUT_WR)
 
 

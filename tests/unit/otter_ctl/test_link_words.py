@@ -9,7 +9,7 @@ from otter_agent.links.base import Counters
 from otter_agent.links.counting import counted
 from otter_agent.links.ways import Way
 from otter_ctl.cli.gpu import _show
-from otter_ctl.cli.links import show_doubts, show_links, show_tunnels, too_slow
+from otter_ctl.cli.links import show_doubts, show_drivers, show_links, show_tunnels, too_slow
 
 
 def link(name="radio", driver="tun"):
@@ -45,6 +45,20 @@ def test_how_much_of_a_rate_is_used_and_how_long_packets_wait_for_it(capsys):
 def test_an_answer_that_tells_no_counters_has_no_columns_of_them(capsys):
     show_links([link()])
     assert "PASSED" not in capsys.readouterr().out
+
+
+def test_which_driver_shapes_links_is_told_with_why_and_how_exactly(capsys):
+    why = "tun: TUN devices (not netem: sch_netem is missing)"
+    one = api.MachineStatus(
+        name="m1", reachable=True, version="1", link_driver="tun", link_driver_why=why,
+        link_error_s=0.0001,
+    )  # fmt: skip
+    show_drivers([one])
+    said = "driver tun: TUN devices (not netem: sch_netem is missing); delays are off by 100us"
+    assert capsys.readouterr().out == f"  {said} (median)\n"
+    silent = api.MachineStatus(name="m2", reachable=False, version="")
+    show_drivers([one, silent])
+    assert capsys.readouterr().out.splitlines() == [f"  m1: {said} (median)"]
 
 
 def test_a_machine_that_is_too_slow_is_told():

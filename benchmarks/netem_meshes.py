@@ -1,0 +1,23 @@
+"""Meshes whose links are the kernel's queues: what a change by hand and a handover take.
+
+Runs in the guest kernel of tests/kernel where this machine's has no sch_netem; there one processor
+does everything, the modules, the agent and the measuring.
+"""
+
+from __future__ import annotations
+
+from benchmarks import handover, shape
+from benchmarks.guest import with_netem
+from benchmarks.row import Row
+
+
+def rows() -> list[Row]:
+    """As of the driver in user space: `shape.py`, `handover.py`."""
+    return with_netem("netem-meshes", _rows)
+
+
+def _rows() -> list[Row]:
+    moved = handover.rows()
+    for row in moved:
+        row["name"] = f"netem: {row['name']}"
+    return [*shape.measured(shape.COUNT, "netem: "), *moved]
