@@ -163,7 +163,9 @@ class BudgetBook:
         return {s.name: self.of(s) for s in self._base if s.kind == "host"}
 
     def shares(self) -> dict[str, float | None]:
-        """Share of a GPU that is asked of each module now."""
+        """Share of a GPU that is asked of each module now; none where only the topology asks."""
+        if not any(self._layers.values()):
+            return {}
         return {s.name: self._giving.share(s) for s in self._base if s.kind == "module"}
 
     def is_changed(self, subject: Subject) -> bool:

@@ -1,14 +1,16 @@
-"""`otter-agent fake`: many machines in one process, driven by whole commands; no root needed."""
+"""`otter-agent fake`: many machines in memory, driven by whole commands; no root needed."""
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.otter import BIN
@@ -50,9 +52,9 @@ class World:
     def status(self) -> dict:
         return json.loads(self("status", "--json"))
 
-    def ask(self, machine: str, path: str) -> dict:
+    def ask(self, machine: str, path: str, *more: str) -> Any:
         socket = self.folder / "m" / machine / "agent.sock"
-        command = ["curl", "-s", "--unix-socket", socket, f"http://a{path}"]
+        command = ["curl", "-s", "--unix-socket", socket, *more, f"http://a{path}"]
         return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
 
     def close(self) -> None:
@@ -113,6 +115,45 @@ def test_parts_name_their_directory_alone(world):
     assert {away["machine"] for away in listed["machines"]} == {
         f"fake{n}" for n in range(1, MACHINES + 1)
     }
+
+
+def test_a_check_says_what_has_changed_and_what_is_lacking(world):
+    """So that of many machines each is asked once before any is brought anything."""
+    world("apply", "topology.toml")
+    status = world.ask("fake7", "/v1/meshes/many")
+    assert status["timeline"] == "running"
+    spec, generation = status["spec"], status["generation"]
+
+    def check(query: str, **other: object) -> list[dict]:
+        body = json.dumps({**spec, **other})
+        return world.ask("fake7", f"/v1/meshes/many/check{query}", "-d", body)
+
+    assert check("") == check(f"?generation={generation}") == []
+    assert [problem["code"] for problem in check("?generation=0")] == ["changed"]
+    lacking = check(f"?generation={generation}", directory="0" * 64)
+    assert [(p["code"], p["missing"]) for p in lacking] == [("missing-blobs", ["0" * 64])]
+    assert check("", directory="0" * 64) == []
+
+
+@pytest.mark.parametrize("ended", ["some", "the first"])
+def test_of_machines_in_several_processes_all_end_together(tmp_path, ended):
+    command = [BIN / "otter-agent", "fake", "100", "--root", tmp_path / "m"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("100 fake machines")
+        pids = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+        parts = [os.pidfd_open(int(pid)) for pid in pids]
+        if ended == "some":
+            signal.pidfd_send_signal(parts[0], signal.SIGKILL)
+            said = child.communicate(timeout=60)[1]
+            assert child.returncode == 1
+            assert said == "otter-agent: a process with some of the machines ended\n"
+        else:
+            child.kill()
+        for part in parts:
+            assert select.select([part], [], [], 60)[0], "it lives on"
+            os.close(part)
 
 
 def test_a_machine_that_is_silent_hides_nothing(world):
