@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 
 GRACE_S = 0.002
 OWED_GRACE_S, OWED_S = 0.01, 0.1
-"""… for one that is owed so much: a busy machine makes it slow to ask."""
+"""… for one that is owed so much: a busy machine makes it slow to ask. Nor has another a slice."""
 MOST_OWED_S = 1.0
 """What a member can be behind its share, and make up for."""
 SLICE_S = 0.02
@@ -259,10 +259,12 @@ class Fair:
     def _over_at(self, turn: Turn) -> float:
         """When it is ahead of who waits, if it makes use of all the time until then."""
         member = self.members[turn.member]
-        first = min(m.virtual_s for m in self.members.values() if m.waiting)
-        ahead_in_s = (first - member.virtual_s) * member.weight
+        waiting = (m for m in self.members.values() if m.waiting)
+        first = min(waiting, key=lambda one: one.virtual_s)
+        ahead_in_s = (first.virtual_s - member.virtual_s) * member.weight
         soon_s = ahead_in_s if ahead_in_s > _CLOSE_S else 0.0
-        return max(turn.since + self._slice_s, turn.seen + soon_s)
+        is_owed = (member.virtual_s - first.virtual_s) * first.weight > OWED_S
+        return max(turn.since + (0.0 if is_owed else self._slice_s), turn.seen + soon_s)
 
     def _holds(self, name: str) -> bool:
         return self.turn is not None and self.turn.member == name

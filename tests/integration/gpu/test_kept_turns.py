@@ -85,17 +85,17 @@ def waiting(arbiter: Serving, name: str) -> Callable[[], bool]:
 
 
 @contextmanager
-def asks(path: str, had: list[str]) -> Iterator[threading.Thread]:
+def asks(path: str, had: list[str], thing: str = "gpu") -> Iterator[None]:
     """Another module, which asks for one turn in a thread."""
 
     def take() -> None:
-        with Lease("gpu", path):
+        with Lease(thing, path):
             had.append("had")
 
-    thread = threading.Thread(target=take)
+    thread = threading.Thread(target=take, daemon=True)
     thread.start()
     try:
-        yield thread
+        yield
     finally:
         thread.join(10)
         assert not thread.is_alive()
@@ -215,11 +215,16 @@ def test_a_holder_that_spoils_what_it_is_given_holds_up_nobody(arbiter: Serving)
             assert link._kept is not None
             token = link._kept.token
             fcntl.fcntl(token, fcntl.F_SETFL, 0)  # who reads it waits
-            had = list[str]()
+            had, others = list[str](), list[str]()
             with asks(arbiter.other.socket, had):
                 wait_for(waiting(arbiter, "m/b"), "the other's request")
+                try:
+                    with asks(arbiter.other.socket, others, "npu"):
+                        pass
+                finally:
+                    os.eventfd_write(token, 1 << 40)
+                assert (had, others) == ([], ["had"])
                 arbiter.now = 1.0
-                os.eventfd_write(token, 1 << 40)
         with other:
             assert had == ["had"]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otter_agent.leasing.fair import OWED_GRACE_S, SLICE_S, Fair, Had
+from otter_agent.leasing.fair import OWED_GRACE_S, OWED_S, SLICE_S, Fair, Had
 
 SEEN_S = 0.00005
 """A turn that is left for less is begun again before anybody has looked."""
@@ -199,6 +199,21 @@ def test_turns_change_hands_once_a_slice_at_most():
     table = fair._hands
     assert isinstance(table, Table)
     assert sum(table.granted) <= now / SLICE_S + 1
+
+
+def test_who_is_owed_much_waits_for_one_turn_and_no_slice():
+    """A busy machine took its turn as it was slow to begin again."""
+    fair = sharing(a=1, b=1)
+    table = fair._hands
+    assert isinstance(table, Table)
+    table.clients = [Client("a", 0.01), Client("b", 0.01)]
+    fair.members["b"].virtual_s = OWED_S + 0.05
+    fair.members["a"].ended = 0.0
+    fair.ask("b", 1, 0.0)
+    assert list(fair.next(0.0)) == [("granted", 1)]
+    table.clients[1].began = 0.0
+    fair.ask("a", 0, 0.001)
+    assert list(fair.next(0.001)) == [("told", 1)]
 
 
 def test_one_that_keeps_its_turn_alone_hears_of_nobody():
