@@ -91,7 +91,8 @@ class Giving:
         asked = self._of(subject)
         host = self._of(self.host_of(subject))
         disks = api.asks_disks(asked) or api.asks_disks(host)
-        if host.speed is None and asked.speed is None and not disks:
+        turns = subject.kind == "module" and asked.gpu_share is not None
+        if host.speed is None and asked.speed is None and not disks and not turns:
             return asked
         values: dict[str, Any] = {"speed": None}
         if host.speed is not None and self._cgroups is not None:
@@ -100,7 +101,7 @@ class Giving:
             values["cpu"] = None if alone else machine.cores(asked.cpu, host.speed)
         if disks:
             values |= self._disks(asked, host)
-        if subject.kind == "module":
+        if turns:
             values["gpu_share"] = self.share(subject)
         return msgspec.structs.replace(asked, **values)
 
