@@ -129,3 +129,15 @@ async def test_it_never_takes_itself_for_its_receiver():
         assert not connection.is_itself
         connection.abort()
         await connection.wait_closed()
+
+
+async def test_a_port_that_is_taken_is_an_error_with_its_address():
+    async with stream.listen(HERE, 0, ["y"]) as listener:
+        with pytest.raises(TransportError, match=f"{HERE}:{listener.port}: can't listen"):
+            async with stream.listen(HERE, listener.port, ["y"]):
+                pass
+
+
+async def test_an_address_that_makes_no_sense_is_an_error_not_a_retry():
+    with pytest.raises(TransportError, match="can't connect"):
+        await stream.Sender("999.1.1.1", 1, stream="s", input="y", sender="a").send(1)

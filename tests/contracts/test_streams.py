@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from net import OTTER_WIRE_VERSION, stream, wire
-from net.errors import ConnectionClosed, MessageTooLarge, StreamRefused, TransportError
+from net.errors import ConnectionClosed, MessageTooLarge, StreamRefused
 from net.inbox import Edge
 from net.messages import Parcel
 from net.tcp.reader import Reader
@@ -494,15 +494,3 @@ async def test_a_message_over_the_receivers_limit_fails_at_the_sender_alone():
         assert (await listener.inputs["y"].take()).value == "small"
         out.abort()
         assert not await out.aclose()
-
-
-async def test_a_port_that_is_taken_is_an_error_with_its_address():
-    async with stream.listen(HERE, 0, ["y"]) as listener:
-        with pytest.raises(TransportError, match=f"{HERE}:{listener.port}: can't listen"):
-            async with stream.listen(HERE, listener.port, ["y"]):
-                pass
-
-
-async def test_an_address_that_makes_no_sense_is_an_error_not_a_retry():
-    with pytest.raises(TransportError, match="can't connect"):
-        await stream.Sender("999.1.1.1", 1, stream="s", input="y", sender="a").send(1)
