@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 from pathlib import Path
@@ -43,6 +44,29 @@ def test_dockerfiles_copy_files_that_are_there(folder: Path) -> None:
     for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE):
         for name in line.split()[:-1]:
             assert name.startswith(".otter/") or (folder / name).is_file(), name
+
+
+@pytest.mark.parametrize("folder", MODULES, ids=lambda f: f.name)
+def test_dockerfiles_copy_all_that_is_imported(folder: Path) -> None:
+    """Of the module's own files; the process runtime, which has them all, wouldn't miss one."""
+    text = (folder / "Dockerfile").read_text()
+    for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE):
+        *names, _ = line.split()
+        if any(name.endswith(".py") for name in names):
+            assert {f"{one}.py" for name in names for one in imported(folder, name)} <= {*names}
+
+
+def imported(folder: Path, name: str) -> set[str]:
+    """Names of files beside it that a file imports; of another kind than Python none."""
+    if not name.endswith(".py"):
+        return set()
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((folder / name).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return {one for one in found if (folder / f"{one}.py").is_file()}
 
 
 def test_the_exchange_is_answered_as_expected() -> None:
