@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from helpers import chain
 
-KILLS = int(os.environ.get("OTTER_KILLS", "8"))
+KILLS = int(os.environ.get("OTTER_KILLS", "6"))
 """Of each module; `make test-kills` has more."""
 DEADLINE_S = 120.0
 ROLES = ("source", "middle", "sink")
