@@ -64,8 +64,9 @@ def rows() -> list[Row]:
 
 def _import() -> Row:
     """All that a module needs of `net`, asyncio too, beyond numpy; files are cached."""
+    env = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
     took = [
-        float(subprocess.check_output([sys.executable, "-c", _IMPORT]))
+        float(subprocess.check_output([sys.executable, "-c", _IMPORT], env=env))
         for _ in range(1 + IMPORTS)  # the first may write bytecode
     ][1:]
     return {
