@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from benchmarks.fidelity import probes
 from benchmarks.fidelity.case import Result, row
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Direction
@@ -26,7 +27,7 @@ RATE_BPS = 20e6
 SIZE = 1250
 EACH, RUNS = 1000, 3
 _PART = 50
-_SO_TIMESTAMPNS, _TIME = 35, struct.Struct("=qq")
+_TIME = struct.Struct("=qq")
 _QUIET_S = 0.5
 Member = tuple[Link, Direction]
 
@@ -154,9 +155,8 @@ def members(bench: Bench, case: Case) -> Iterator[list[Member]]:
         found += [(link, link.back) for link in links if case.both_ways]
         asked = {d: spec for (_, d), spec in zip(found, case.asked(), strict=True)}
         assert not [str(one.error) for one in own.driver.apply(asked).values() if one.error]
-        for link, direction in found:
-            link.ends(direction)[1].setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        yield found
+        with probes.stamping([link.ends(direction)[1] for link, direction in found]):
+            yield found
 
 
 def _arrivals(found: Sequence[Member]) -> list[list[float]]:

@@ -12,7 +12,7 @@ from tests.helpers.link_bench import Bench
 
 DELAYS_S = (0.001, 0.005, 0.02, 0.05, 0.1, 0.3)
 COUNT = 2000
-GAP_S = 0.003
+GAP_S = 0.0025
 _QUANTILES = (("median", 0.5), ("p99", 0.99), ("p99.9", 0.999))
 
 

@@ -21,6 +21,9 @@ from tests.helpers.link_bench import Link
 HEADERS = 28
 PORT = 4000
 UDP_SEGMENT, _SO_TIMESTAMPNS = 103, 35
+_ON_S = 0.1
+"""The kernel begins to stamp what arrives a moment after it was asked to; what it hasn't stamped is
+as late as it is read."""
 _STAMP = struct.Struct("=qI")
 _TIME = struct.Struct("=qq")
 
@@ -28,13 +31,21 @@ _TIME = struct.Struct("=qq")
 @contextlib.contextmanager
 def stamped(links: Sequence[Link]) -> Iterator[None]:
     """Have the kernel tell when packets arrive at their second end."""
-    for link in links:
-        link.at_b.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    with stamping([link.at_b for link in links]):
+        yield
+
+
+@contextlib.contextmanager
+def stamping(receivers: Sequence[socket.socket]) -> Iterator[None]:
+    """The same of any sockets."""
+    for one in receivers:
+        one.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    time.sleep(_ON_S)
     try:
         yield
     finally:
-        for link in links:
-            link.at_b.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 0)
+        for one in receivers:
+            one.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 0)
 
 
 def probe(
