@@ -146,7 +146,7 @@ def test_others_can_not_reach_it(owner: Ordinary) -> None:
 
 def test_budgets_are_refused_by_name_unless_allowed(user: Ordinary) -> None:
     text = mesh(free_port()).replace("[hosts.a]", "[hosts.a]\ncpu = 0.5")
-    planned = user("plan", user.topology(text))
+    planned = user("plan", user.topology(text), code=1)
     refused = user("apply", user.topology(text), code=1)
     for said in (planned.stderr, refused.stderr):
         assert "host a can't have the cpu or memory asked" in said

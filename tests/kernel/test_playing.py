@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from otter_agent.network import namespaces
 
 NUMBERS = itertools.count(1)
 SLOW = LinkSpec(delay_s=0.01, rate_bps=1e6)
+MEMBER = replace(SLOW, medium="cell", medium_weight=2.0)
 
 
 @pytest.fixture
@@ -85,6 +87,15 @@ def qdiscs(link: Link) -> list[str]:
     return found
 
 
+def member_of_a_cell(bench: Bench, way: str) -> tuple[Link, Direction]:
+    """One of two, and the way that it sends or hears."""
+    hub = bench.make_link()
+    link = bench.make_link(hub=hub)
+    here, other = (link.there, hub.there) if way == "up" else (link.back, hub.back)
+    play(bench, {here: Part(MEMBER), other: Part(MEMBER)})
+    return link, here
+
+
 def make_slow(bench: Bench) -> Link:
     link = bench.make_link()
     play(bench, {link.there: Part(SLOW)})
@@ -118,6 +129,36 @@ def test_every_property_changes_as_it_does_by_hand(bench: Bench) -> None:
         with closing(NetemDriver()) as by_hand:
             assert by_hand.apply({link.there: spec})[link.there].error is None
         assert qdiscs(link) == before
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_what_a_member_of_a_cell_has_of_its_own_is_changed_by_it_too(
+    bench: Bench, way: str
+) -> None:
+    """Whether it is there, its delay, its losses; so a handover takes as long as its gap."""
+    link, here = member_of_a_cell(bench, way)
+    assert driver(bench).pid == 0
+    for own in ({"up": False}, {"delay_s": 0.03}, {"loss_ratio": 0.5, "delay_s": 0.0}, {}):
+        spec = replace(MEMBER, **own)
+        plan = [later(spec)]
+        play(bench, {here: Part(None, tuple(plan))})
+        assert all_of(bench, plan)[plan[0].number].error is None
+        assert driver(bench).pid
+        assert bench.read(here) == spec
+        before = qdiscs(link)
+        with closing(NetemDriver()) as by_hand:
+            assert by_hand.apply({here: spec})[here].error is None
+        assert qdiscs(link) == before
+    assert len(bench.exchange(link, here, 5)) == 5
+
+
+def test_what_all_of_a_cell_share_is_changed_by_who_knows_them_all(bench: Bench) -> None:
+    _, here = member_of_a_cell(bench, "up")
+    plan = [later(replace(MEMBER, rate_bps=2e6))]
+    play(bench, {here: Part(None, tuple(plan))})
+    all_of(bench, plan)
+    assert bench.read(here) == plan[0].spec
+    assert driver(bench).pid == 0
 
 
 def test_no_packet_is_lost_by_changes(bench: Bench) -> None:

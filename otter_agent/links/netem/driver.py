@@ -245,6 +245,12 @@ class NetemDriver(LinkDriver):
             lent = [self._lent(d) for d in wanted if d not in failed]
             return lent, failed
 
+    def shares_alike(self, direction: Direction, specs: Iterable[LinkSpec]) -> bool:
+        """Whether a direction shares in all of these what it shares now, in the same way."""
+        with self._lock:
+            parts = {medium.part(spec) for spec in specs}
+            return parts <= {medium.part(self._asked.get(direction, LinkSpec()))}
+
     def _is_ready(self, direction: Direction) -> bool:
         place = self._places.get(direction)
         return place is not None and (place.filtered or direction not in self._awaited)
@@ -259,6 +265,7 @@ class NetemDriver(LinkDriver):
             ready=place.filtered,
             late_ns=self._hubs.late_ns,
             have=letters.told(place.tree),
+            apart=place.apart,
         )
 
     def played(self, direction: Direction, spec: LinkSpec, drops: int | None) -> None:

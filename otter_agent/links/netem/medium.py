@@ -123,6 +123,14 @@ class Thing:
     whose: Direction | None = None
 
 
+def part(spec: LinkSpec) -> tuple[object, ...]:
+    """All of what is asked that the queues of its medium are made from; of no medium: nothing."""
+    if spec.medium is None:
+        return ()
+    queue = None if spec.rate_bps is None else tree.leaf(spec)
+    return spec.medium, spec.medium_weight, spec.rate_bps, tree.overhead(spec), queue
+
+
 def uneven(specs: Iterable[LinkSpec]) -> bool:
     """Whether what shares a medium is more than one kind: no kernel shares time among these."""
     return len({(spec.rate_bps, tree.overhead(spec)) for spec in specs}) > 1

@@ -53,7 +53,7 @@ def write(place: Place, spec: LinkSpec, late_ns: int, number: int) -> Letter:
     Raises:
         Unfit: A device is missing that only the agent makes.
     """
-    before, want = place.tree, tree.wanted(spec, place.tree, "", late_ns)
+    before, want = place.tree, tree.wanted(spec, place.tree, place.apart, late_ns)
     if want.wire is not None and not place.filtered:
         raise Unfit("there is no queue yet for what comes in")
     turned = _is_down(before.entry) != _is_down(want.entry)
@@ -117,8 +117,9 @@ def place_of(lent: Lent) -> Place:
     """The same, read."""
     source, target, detour = lent.devices
     place = Place(
-        source=source, target=target, detour=detour, ingress=lent.ready, filtered=lent.ready
-    )
+        source=source, target=target, apart=lent.apart, detour=detour, ingress=lent.ready,
+        filtered=lent.ready,
+    )  # fmt: skip
     for one in lent.have:
         on_target = one.handle in (places.WIRE, places.FLIGHT, places.PACE)
         is_class = one.handle == places.SHARE

@@ -1,14 +1,15 @@
 """The agent's end of the helper that plays changes: lends it directions, tells what is to come.
 
 A direction has one writer: while it is lent the helper changes it, and the driver takes it back
-before it changes anything of it. Directions that share a medium aren't lent: a change of one is a
-change of what all share, so a thread of the agent makes it (`links.planning`).
+before it changes anything of it. Not lent are directions whose part of a medium changes (weight,
+capacity, queue): that is a change of what all share, so a thread of the agent makes it
+(`links.planning`). What members have of their own (up or down, delay, losses) is.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +37,9 @@ class Driver(Protocol):
         self, wanted: Mapping[Direction, Sequence[LinkSpec]]
     ) -> tuple[list[Lent], dict[Direction, NetworkError]]:
         """Directions as they are, ready for what is to come; why not, where they aren't."""
+
+    def shares_alike(self, direction: Direction, specs: Iterable[LinkSpec]) -> bool:
+        """Whether a direction shares in all of these what it shares now, in the same way."""
 
     def played(self, direction: Direction, spec: LinkSpec, drops: int | None) -> None:
         """What is in force of one that is lent, and what its first qdisc dropped if it turned."""
@@ -175,28 +179,30 @@ class NetemPlanner(Planner):
         self, mesh: str, parts: Mapping[Direction, Part]
     ) -> tuple[dict[Direction, Outcome], list[Played]]:
         """See `Planner`."""
-        for direction, part in parts.items():
-            self._note_sharing(direction, part)
-        later = {d: p.later for d, p in parts.items() if p.later and d not in self._shared}
-        by_thread = {
-            d: Part(part.now, part.later if d in self._shared else ())
-            for d, part in parts.items()
-            if part.now is not None or d in self._shared
-        }
-        outcomes, played = self._thread.play(mesh, by_thread)
+        at_once = {d: Part(p.now) for d, p in parts.items() if p.now is not None}
+        self._shared.difference_update(at_once)
+        outcomes, played = self._thread.play(mesh, at_once)
         failed = {d for d, outcome in outcomes.items() if outcome.error is not None}
-        later = {d: these for d, these in later.items() if d not in failed}
+        later = {d: p.later for d, p in parts.items() if p.later}
+        self._note_sharing(later, failed)
+        by_thread = {d: Part(None, these) for d, these in later.items() if d in self._shared}
+        played += self._thread.play(mesh, by_thread)[1] if by_thread else []
+        later = {d: these for d, these in later.items() if d not in failed | by_thread.keys()}
         with self._guard:
             return outcomes, [*played, *self._told(mesh, later)]
 
-    def _note_sharing(self, direction: Direction, part: Part) -> None:
-        """A direction that shares, or will, is planned by the thread until it is set anew."""
-        if part.now is not None:
-            self._shared.discard(direction)
-            if part.now.medium is not None:
+    def _note_sharing(
+        self, later: Mapping[Direction, Sequence[Later]], failed: Collection[Direction]
+    ) -> None:
+        """Who will share otherwise is planned by the thread until it is set anew."""
+        for direction, these in later.items():
+            specs = [one.spec for one in these]
+            if direction in failed:
+                alike = all(spec.medium is None for spec in specs)
+            else:
+                alike = self._driver.shares_alike(direction, specs)
+            if not alike:
                 self._shared.add(direction)
-        if any(one.spec.medium is not None for one in part.later):
-            self._shared.add(direction)
 
     def _told(self, mesh: str, later: Mapping[Direction, Sequence[Later]]) -> list[Played]:
         has = self._players.has

@@ -10,6 +10,7 @@ from typing import Literal
 from net.links.spec import LinkSpec
 from otter_agent.api.base import Data
 from otter_agent.links.base import Direction
+from otter_agent.links.netem.tree import Apart
 from otter_agent.links.talk import Reply
 
 MARK = "--netem"
@@ -42,6 +43,8 @@ class Lent(Data, frozen=True):
     late_ns: int
     """By how much timers may be late without loss of rate."""
     have: tuple[Have, ...]
+    apart: Apart = ""
+    """Whether its queue is that of a medium, which stays as it is, and who sends."""
 
 
 class ToCome(Data, frozen=True):

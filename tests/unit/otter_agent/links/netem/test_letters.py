@@ -116,6 +116,19 @@ def test_what_is_lent_is_known_there_as_it_is(spec: LinkSpec):
     assert (letter.source, letter.target) == (b"", b"")
 
 
+@pytest.mark.parametrize("apart", ["up", "down"])
+def test_a_member_of_a_cell_goes_down_without_a_word_about_what_all_share(apart: tree.Apart):
+    member = replace(FULL, medium="cell", loss_ratio=None)
+    here = Place(source=4, target=7, apart=apart, detour=8, ingress=True, filtered=True)
+    here.tree = tree.wanted(member, apart=apart, late_ns=LATE_NS)
+    lent = Lent(
+        direction=WAY, inodes=(1, 2), devices=(4, 7, 8), ready=True, late_ns=LATE_NS,
+        have=letters.told(here.tree), apart=apart,
+    )  # fmt: skip
+    letter = letters.write(letters.place_of(lent), replace(member, up=False), LATE_NS, 1)
+    assert (handles(letter.source), letter.target) == ([places.ENTRY], b"")
+
+
 def test_a_half_that_is_there_stays_without_effect():
     here = place(FULL)
     letters.write(here, LinkSpec(), LATE_NS, 1)
