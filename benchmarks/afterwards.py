@@ -62,7 +62,14 @@ def scratch() -> Iterator[Path]:
         yield folder
 
 
+_STILL_THERE = '[ "$PPID" = "$0" ] && exec "$@"'
+"""Who was killed before the kernel was asked to tell of it, nobody tells of."""
+
+
 def tied(command: Sequence[str]) -> list[str]:
-    """A command that is ended (SIGTERM) when who started it has been killed."""
+    """A command that is ended (SIGTERM) when the process that calls this has been killed."""
     program = shutil.which("setpriv")  # util-linux
-    return [*([program, "--pdeathsig", "TERM"] if program else []), *command]
+    if program is None:
+        return list(command)
+    told = [program, "--pdeathsig", "TERM"]
+    return [*told, "sh", "-c", _STILL_THERE, str(os.getpid()), *command]
