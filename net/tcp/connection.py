@@ -20,6 +20,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from net.errors import ConnectionClosed, TransportError
@@ -33,6 +34,8 @@ _IOV_MAX = 512
 """Buffers handed to the kernel at a time; Linux takes 1024."""
 _READ_ON_BYTES = 4 * 2**20
 """Read in one turn of the loop at most, of a message that is received into its own memory."""
+_PIECE_BYTES = 2**20
+"""Of such a message, waited for at a time: 16 MiB come 15 % faster than as it happens to come."""
 _TCP_INFO_BYTES = 60
 _LAST_ACK_RECEIVED = struct.Struct("=I")
 _LAST_ACK_AT = 56  # struct tcp_info of linux/tcp.h: 8 bytes, then u32s; tcpi_last_ack_recv, ms
@@ -75,6 +78,7 @@ class Connection(Link, asyncio.BufferedProtocol, ABC):
         self.free = False
         self._reading = True
         self._held = False
+        self._woken_for = 1
         self._over = False
         self._closing = False
         self._cause: Exception | None = None
@@ -424,6 +428,9 @@ class Connection(Link, asyncio.BufferedProtocol, ABC):
         self._pump()
         if self._reader.large is not None:
             self._read_on()
+            self._wake_for(self._reader.lacking)
+        elif self._woken_for != 1:
+            self._wake_for(1)
         if self._after_reading is not None:
             self._after_reading()
 
@@ -449,6 +456,15 @@ class Connection(Link, asyncio.BufferedProtocol, ABC):
                 return
             taken += count
             self._pump()
+
+    def _wake_for(self, nbytes: int) -> None:
+        """Be told only once so much has come, or the end: each look costs as much as 100 KiB do."""
+        nbytes = min(nbytes, _PIECE_BYTES)
+        if nbytes == self._woken_for or self._socket is None:
+            return
+        self._woken_for = nbytes
+        with suppress(OSError):  # Linux and BSD have it for TCP; nothing depends on it
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, nbytes)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake all who wait."""

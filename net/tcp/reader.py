@@ -53,6 +53,12 @@ class Reader:
         self._direct = False
         self._failed: RemoteWireError | MessageTooLarge | None = None
 
+    @property
+    def lacking(self) -> int:
+        """Bytes without which nothing more can be done with what is large; at least 1."""
+        large = self.large
+        return 1 if large is None else max(1, len(large.target) - large.filled)
+
     def allow_messages(self) -> None:
         """From the next preamble on a MESSAGE may come."""
         self._messages = True

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+import numpy as np
 import pytest
 
 from net import datagram, stream, wire
@@ -52,6 +53,35 @@ async def test_a_thousand_connects_and_drops_leave_nothing():
         while listener.connections:
             await asyncio.sleep(0.001)
         assert descriptors() <= before
+
+
+def woken_for(port):
+    """Bytes for which the kernel wakes the one that hears at a port."""
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if not os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(fd))) as sock:
+                if sock.getsockname()[1:] == (port,) and sock.getpeername():
+                    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+    return 0
+
+
+async def test_half_of_a_large_array_wakes_nobody_for_every_piece():
+    """Nor does the last of it wait for more than there is."""
+    value = np.arange(512 * 1024)
+    parcel = Parcel(pack(value), 7, 1, made=1.0)
+    said = b"".join(wire.encode(parcel, seq=1, queued=1.0, sent=2.0))
+    async with stream.listen(HERE, 0, ["y"], timing=FAST) as listener:
+        _, writer = await asyncio.open_connection(HERE, listener.port)
+        writer.write(wire.hello("s", "y", "a") + said[: len(said) // 2])
+        while woken_for(listener.port) < 2**20:
+            await asyncio.sleep(0.001)
+        writer.write(said[len(said) // 2 :])
+        got = (await listener.inputs["y"].take()).value
+        np.testing.assert_array_equal(got, value)
+        assert woken_for(listener.port) == 1
+        writer.close()
 
 
 @asynccontextmanager
