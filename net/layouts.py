@@ -134,7 +134,7 @@ class _Array(Layout):
             raise RemoteWireError("malformed array")
         self._dtype, self._shape = parse(form[0]), shape(form[1])
         self._fortran = len(form) == 3
-        self._checks = _needs_check(self._dtype)
+        self._checks = needs_check(self._dtype)
         self.sizes = (math.prod(self._shape) * self._dtype.itemsize,)
 
     def value(self, parts: Sequence[Block]) -> NDArray[Any]:
@@ -162,14 +162,15 @@ def _array_layout(metadata: bytes) -> _Array:
     return known
 
 
-def _needs_check(dtype: np.dtype[Any]) -> bool:
+def needs_check(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of this type may hold bits that numpy relies on never to see."""
     if dtype.fields is None:
         return dtype.base.kind in "bU"
-    return any(_needs_check(field[0].base) for field in dtype.fields.values())
+    return any(needs_check(field[0].base) for field in dtype.fields.values())
 
 
 def _check_content(array: NDArray[Any]) -> None:
-    """Refuse bits that numpy relies on never to see: a bool of 2, a character beyond Unicode."""
+    """Refuse such bits: a bool of 2, a character beyond Unicode."""
     if array.size == 0:
         return
     if array.dtype.fields is not None:

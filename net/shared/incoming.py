@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from net.errors import MessageTooLarge, RemoteWireError
 from net.header import HEADER, MESSAGE_START
-from net.layouts import layout
+from net.layouts import layout, needs_check
 from net.memory import ALIGN, Block, aligned
 from net.messages import Message
 from net.shared import memory
@@ -115,12 +115,15 @@ class Incoming(Shown):
     def _learn(self, lent: Block, array: NDArray[Any]) -> None:
         """How an array is described: the next one is the same, mostly.
 
-        What is read here once more may be another thing by now, but whatever its sender calls so
-        is then this: of the same size, and of a type that may be.
+        Not where each one's content has to be looked at: C doesn't. What is read here once more may
+        be another thing by now, but whatever its sender calls so is then this: of the same size,
+        and of a type that may be.
         """
+        if needs_check(array.dtype) or not array.flags.c_contiguous:
+            return
         start = bytes(lent[: HEADER.size])
         form, length = HEADER.unpack(start)[1:4:2]
-        if form == ARRAY and length <= _MOST_LEARNT and array.flags.c_contiguous:
+        if form == ARRAY and length <= _MOST_LEARNT:
             self._said = bytes(lent[HEADER.size : HEADER.size + length])
             self._dtype, self._shape, self._nbytes = array.dtype, array.shape, array.nbytes
 

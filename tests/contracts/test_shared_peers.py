@@ -7,6 +7,7 @@ import gc
 import os
 import socket
 
+import numpy as np
 import pytest
 from helpers.shared_pair import BIG, FAST, MIB, STREAM, Pair, descriptors, until
 
@@ -144,6 +145,41 @@ async def test_a_sender_may_not_use_a_slot_that_is_still_looked_at(tmp_path):
         os.close(fd)
         mapped.close()
         del message
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.ones(1000, "?"), np.full(1000, "a"), np.ones(1000, [("a", "<f4"), ("b", "?")])],
+    ids=["bool", "text", "both"],
+)
+async def test_content_that_cannot_be_is_refused_however_many_came_before(tmp_path, array):
+    """Those like the one before come a shorter way."""
+    async with Pair(tmp_path) as pair, asyncio.TaskGroup() as group:
+        sock = raw(pair)
+        fd, mapped = region_of()
+        sock.send(HELLO)
+        sock.send(records.head(records.REGION, 1, MIB))
+        socket.send_fds(sock, [records.head(records.MEMORY)], [fd])
+        for seq in range(1, 5):
+            task = group.create_task(pair.box.take())
+            await asyncio.sleep(0)
+            data = b"".join(
+                wire.encode(Parcel(pack(array), 1, seq), seq=seq, queued=1.0, sent=1.0)
+            )  # fmt: skip
+            at = seq * MIB // 8
+            mapped[at : at + len(data)] = data
+            if seq == 4:
+                mapped[at + len(data) - array.nbytes : at + len(data)] = b"\xff" * array.nbytes
+            sock.send(records.head(records.SLOT, 1, at, len(data)))
+            if seq < 4:
+                assert (await task).value.tobytes() == array.tobytes()
+        said = await answers(sock)
+        assert b"an array holds what isn't" in said[-1]
+        task.cancel()
+        sock.close()
+        os.close(fd)
+        mapped.close()
+        del task
 
 
 async def test_a_receiver_that_lies_is_cut_off_and_asked_again(tmp_path):
