@@ -141,11 +141,12 @@ class Arbiter:
             self._give_back(request, asker)
         elif (
             data.startswith(b"a ")
+            and (door := self._doors.get(asker.member))  # None: its folder went, and it has stayed
             and (not asker.thing or self._has_left(request, asker))
             and (fair := self._fair(asker, data[2:]))
         ):
-            asker.thing, now = data[2:].decode(), self._clock()
-            fair.weigh(asker.member, self._doors[asker.member].member.weight, now)
+            asker.thing, now = data[2:].decode("ascii"), self._clock()
+            fair.weigh(asker.member, door.member.weight, now)
             fair.ask(asker.member, request, now)
         else:
             self._leave(request)  # its end, or nonsense
@@ -153,7 +154,7 @@ class Arbiter:
     def _fair(self, asker: Asker, name: bytes) -> Fair | None:
         """What is shared under a name; None: that can't be one, or it has named too many."""
         text = name.decode("ascii", "replace")
-        if not text.isprintable() or not 0 < len(text) <= _LONGEST_NAME:
+        if not name.isascii() or not text.isprintable() or not 0 < len(text) <= _LONGEST_NAME:
             return None
         its = [thing for thing, fair in self._things.items() if asker.member in fair.members]
         if text not in its and len(its) >= THINGS:
@@ -170,6 +171,7 @@ class Arbiter:
     def _give_back(self, request: int, asker: Asker) -> None:
         if asker.thing:
             self._things[asker.thing].withdraw(asker.member, request, self._clock())
+            self._look_away_from(request)  # it may be granted another thing right now
             asker.thing = ""
 
     # --- connections -----------------------------------------------------------------------------

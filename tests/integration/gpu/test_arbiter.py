@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import select
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from helpers.arbiters import Arbiters
-from helpers.otter import command_line
+from helpers.otter import command_line, wait_for
 
 from otter_agent import api, beside
 from otter_agent.layout import Layout
@@ -66,6 +69,79 @@ def test_an_agent_that_has_just_begun_takes_nobodys_turn(
         assert held.holds_s is not None
         arbiters.tell(other)
         assert module.recv(8) == b""
+
+
+def connected(path: str) -> socket.socket:
+    module = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    module.connect(path)
+    module.settimeout(10)
+    return module
+
+
+def readable(module: socket.socket) -> bool:
+    return bool(select.select([module], [], [], 0)[0])
+
+
+@pytest.mark.parametrize("name", [b"\xff", "gpü".encode(), b"", b"\n", b"\x7f", b"x" * 40])
+def test_what_can_be_no_name_ends_its_own_connection_only(
+    arbiters: Arbiters, tmp_path: Path, name: bytes
+) -> None:
+    one = Member(name="mesh/a", socket=str(tmp_path / "a"), weight=0.5)
+    arbiters.tell(one)
+    with connected(one.socket) as module:
+        module.send(b"a " + name)
+        arbiters.work()
+        assert module.recv(8) == (b"g" if name.isalpha() and name.isascii() else b"")
+    arbiters.work()
+    assert arbiters.ask(one.socket, "gpu") == b"g"
+
+
+def test_who_gives_one_turn_back_and_has_another_at_once_is_watched_for_that(
+    arbiters: Arbiters, tmp_path: Path
+) -> None:
+    """Others wait for both, and all of it is heard in one go."""
+    one = Member(name="mesh/a", socket=str(tmp_path / "a"), weight=0.5)
+    arbiters.tell(one)
+    holder, former, next_x, next_y = (connected(one.socket) for _ in range(4))
+    with holder, former, next_x, next_y:
+        former.send(b"a x")
+        arbiters.work()
+        holder.send(b"a y")
+        arbiters.work()
+        said, (token, page), _, _ = socket.recv_fds(holder, 8, 2)
+        assert said == b"g"
+        next_y.send(b"a y")
+        arbiters.work()
+        os.eventfd_write(token, 1)
+        holder.send(b"a x")
+        next_x.send(b"a x")
+        former.close()
+        arbiters.work()
+        assert (holder.recv(8), next_y.recv(8)) == (b"g", b"g")
+        os.eventfd_write(token, 1)
+        wait_for(lambda: arbiters.work() or readable(next_x), "what the holder leaves")
+        assert next_x.recv(8) == b"g"
+        os.close(token)
+        os.close(page)
+
+
+def test_one_that_outlives_its_folder_takes_nobodys_turns_with_it(
+    arbiters: Arbiters, tmp_path: Path
+) -> None:
+    gone, one = (
+        Member(name=f"mesh/{name}", socket=str(tmp_path / name / "s"), weight=0.5) for name in "ab"
+    )
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+    arbiters.tell(gone, one)
+    with connected(gone.socket) as module:
+        arbiters.work()
+        shutil.rmtree(tmp_path / "a")
+        assert arbiters.tell(gone, one).failed
+        module.send(b"a gpu")
+        arbiters.work()
+        assert module.recv(8) == b""
+    assert arbiters.ask(one.socket, "gpu") == b"g"
 
 
 def processes(layout: Layout) -> list[int]:
