@@ -13,6 +13,7 @@ is known to be quick about it (anticipatory scheduling: Iyer, Druschel, SOSP 200
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -91,6 +92,8 @@ class Turn:
         idle_at: When it is taken if nobody has begun it again; None: it is made use of.
         left: When it was seen to lie there.
         told: Whether the holder knows that others wait.
+        latest: When it is told whatever it notes: it would have had all that it is due.
+        had_then_s: What had been charged when it was told.
     """
 
     member: str
@@ -102,6 +105,8 @@ class Turn:
     idle_at: float | None = None
     left: float | None = None
     told: bool = False
+    latest: float = math.inf
+    had_then_s: float = 0.0
 
 
 class Fair:
@@ -156,6 +161,7 @@ class Fair:
         member.waiting.append(request)
         if turn is not None and alone:  # one that lies there now is taken at once
             turn.busy_since = turn.idle_at = now
+            turn.latest = self._latest(turn, now)
 
     def withdraw(self, name: str, request: int, now: float) -> None:
         """A request that is given back, or asked for no more."""
@@ -176,7 +182,9 @@ class Fair:
         grace_s = self._grace_of(member)
         waited_for = not turn.told and member.think_s <= grace_s
         turn.idle_at = now + grace_s if waited_for else now
-        turn.left = turn.busy_since = now
+        turn.left = now
+        if not turn.told:  # else it is over: who takes it up again has what is left of the longest
+            turn.busy_since = now
 
     def next(self, now: float) -> Iterator[tuple[str, int]]:
         """What happens now: `told`, `revoked` and `granted`, each with its request."""
@@ -187,6 +195,8 @@ class Fair:
             self._advance()
             request = self.members[name].waiting.popleft()
             self.turn = Turn(name, request, since=now, busy_since=now, seen=now)
+            if self.others_wait():
+                self.turn.latest = self._latest(self.turn, now)
             yield "granted", request
 
     def due(self) -> float | None:
@@ -213,8 +223,7 @@ class Fair:
         held_s = min(max(had.held_s, turn.had.held_s), max(0.0, now - turn.since))
         held_s = max(held_s, turn.had.held_s)
         turns = max(had.turns, turn.had.turns)
-        member.held_s += held_s - turn.had.held_s
-        member.virtual_s += (held_s - turn.had.held_s) / member.weight
+        _charge(member, held_s - turn.had.held_s)
         member.turns += turns - turn.had.turns
         if turns > turn.had.turns and not turn.told:
             turn.busy_since = max(turn.busy_since, turn.seen)
@@ -247,24 +256,34 @@ class Fair:
         if self._hands.take(turn.request):
             self._let_go(now, turn.left if idle else None)
         elif hangs:
-            self.members[turn.member].revoked += 1
+            member = self.members[turn.member]
+            member.revoked += 1
+            # It held it all the time since it was told, whatever it noted.
+            _charge(member, now - turn.busy_since - (turn.had.held_s - turn.had_then_s))
             self._let_go(now)
             yield "revoked", turn.request
         else:
             turn.idle_at = turn.left = None
             if over:
-                turn.told, turn.busy_since = True, now
+                turn.told, turn.busy_since, turn.had_then_s = True, now, turn.had.held_s
                 yield "told", turn.request
 
     def _over_at(self, turn: Turn) -> float:
         """When it is ahead of who waits, if it makes use of all the time until then."""
-        member = self.members[turn.member]
-        waiting = (m for m in self.members.values() if m.waiting)
-        first = min(waiting, key=lambda one: one.virtual_s)
-        ahead_in_s = (first.virtual_s - member.virtual_s) * member.weight
-        soon_s = ahead_in_s if ahead_in_s > _CLOSE_S else 0.0
+        member, first = self.members[turn.member], self._first_waiting()
+        soon_s = _ahead_in_s(member, first)
         is_owed = (member.virtual_s - first.virtual_s) * first.weight > OWED_S
-        return max(turn.since + (0.0 if is_owed else self._slice_s), turn.seen + soon_s)
+        over = max(turn.since + (0.0 if is_owed else self._slice_s), turn.seen + soon_s)
+        return min(over, turn.latest)
+
+    def _latest(self, turn: Turn, now: float) -> float:
+        """When one is told for whom others wait from now on, and who says that it has nothing."""
+        due_s = _ahead_in_s(self.members[turn.member], self._first_waiting())
+        return now + due_s + self._longest_s
+
+    def _first_waiting(self) -> Member:
+        waiting = (m for m in self.members.values() if m.waiting)
+        return min(waiting, key=lambda one: one.virtual_s)
 
     def _holds(self, name: str) -> bool:
         return self.turn is not None and self.turn.member == name
@@ -287,3 +306,15 @@ class Fair:
     def _first(self) -> str | None:
         waiting = [name for name, member in self.members.items() if member.waiting]
         return min(waiting, key=lambda name: self.members[name].virtual_s, default=None)
+
+
+def _charge(member: Member, held_s: float) -> None:
+    held_s = max(0.0, held_s)
+    member.held_s += held_s
+    member.virtual_s += held_s / member.weight
+
+
+def _ahead_in_s(member: Member, first: Member) -> float:
+    """How long it may hold before it is ahead of who is first of those that wait."""
+    ahead_in_s = (first.virtual_s - member.virtual_s) * member.weight
+    return ahead_in_s if ahead_in_s > _CLOSE_S else 0.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otter_agent.leasing.fair import OWED_GRACE_S, OWED_S, SLICE_S, Fair, Had
+from otter_agent.leasing.fair import LONGEST_S, OWED_GRACE_S, OWED_S, SLICE_S, Fair, Had
 
 SEEN_S = 0.00005
 """A turn that is left for less is begun again before anybody has looked."""
@@ -273,6 +273,37 @@ def test_many_short_turns_are_no_long_one():
     played(fair, [Client("a", 0.01, 0.00001), Client("b", 0.01, 0.00001)], 20)
     assert fair.members["a"].revoked == 0
     assert shares(fair)["b"] == pytest.approx(0.001, abs=0.002)
+
+
+class Liar:
+    """Notes many turns and no time at all, and leaves its turn for nobody."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    def had(self, request: int, since: float, now: float) -> Had:
+        self.turns += 1
+        return Had(0.0, self.turns)
+
+    def take(self, request: int) -> bool:
+        return False
+
+
+def test_one_that_notes_less_than_it_had_keeps_others_no_longer_than_one_that_hangs():
+    """Nor is it first again, after that."""
+    fair = Fair(Liar())
+    for name, request in (("a", 1), ("b", 2)):
+        fair.weigh(name, 1, 0.0)
+        fair.ask(name, request, 0.0)
+    fair.members["b"].virtual_s = due_s = 0.5
+    now, happened = 0.0, list(fair.next(0.0))
+    while ("revoked", 1) not in happened:
+        now += 0.01
+        assert now < due_s + 2 * LONGEST_S + 0.1
+        fair.left(1, now)  # as if it did, and had it again before anybody could take it
+        happened += fair.next(now)
+    assert happened == [("granted", 1), ("told", 1), ("revoked", 1), ("granted", 2)]
+    assert fair.members["a"].held_s == pytest.approx(LONGEST_S, abs=0.02)
 
 
 def test_a_member_that_goes_gives_way_at_once():
