@@ -33,9 +33,10 @@ class Kept:
     """
 
     def __init__(self, token: int, page: int) -> None:
-        self.token = token
+        self.token = -1  # not ours to close until there is a page as well
         self._page = mmap.mmap(page, _PAGE_BYTES)
         self._noted = memoryview(self._page).cast("Q")
+        self.token = token
 
     def __del__(self) -> None:
         self.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from helpers.otter import wait_for
 
 from net import asking
 from net.leases import Lease
-from net.turns import WANTED
+from net.turns import WANTED, kept
 from otter_agent.leasing import doors
 from otter_agent.leasing.arbiter import Arbiter
 from otter_agent.leasing.fair import LONGEST_S
@@ -227,6 +228,19 @@ def test_a_holder_that_spoils_what_it_is_given_holds_up_nobody(arbiter: Serving)
                 arbiter.now = 1.0
         with other:
             assert had == ["had"]
+
+
+def test_what_cannot_be_kept_closes_its_token_once() -> None:
+    """By the second time the number is somebody else's."""
+    token, empty = os.eventfd(0), os.memfd_create("empty")
+    with pytest.raises(ValueError, match="length") as raised:
+        kept(token, empty)
+    os.dup2(empty, token)
+    del raised
+    gc.collect()
+    os.fstat(token)
+    os.close(token)
+    os.close(empty)
 
 
 def test_without_descriptors_turns_are_asked_for_one_by_one(
