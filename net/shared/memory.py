@@ -126,11 +126,13 @@ class HugePages:
         for number in range(first, last):
             if number not in self._asked and self._wanted:
                 self._asked.add(number)
-                self._make(mapped, number * _HUGE)
+                self._make(mapped, number * _HUGE, start)
 
-    def _make(self, mapped: mmap.mmap, at: int) -> None:
-        # Where no page has been touched, the kernel finds nothing to put together.
-        mapped[at] = mapped[at]
+    def _make(self, mapped: mmap.mmap, at: int, start: int) -> None:
+        # Where no page has been touched, the kernel finds nothing to put together. What lies before
+        # `start` is another array, which another thread may be filling right now.
+        ours = max(at, start)
+        mapped[ours] = mapped[ours]
         try:
             mapped.madvise(_COLLAPSE, at, _HUGE)
         except OSError:  # an older kernel, or none left: another one would only take time, too

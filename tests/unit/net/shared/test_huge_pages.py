@@ -63,6 +63,24 @@ def test_what_lies_there_already_stays(region):
     assert allocated(fd) == SIZE
 
 
+def test_nothing_is_written_before_what_is_about_to_be_filled():
+    """There another thread may be filling another array."""
+    written = []
+
+    class Watched(mmap.mmap):
+        def __setitem__(self, at, value):
+            written.append(at)
+            super().__setitem__(at, value)
+
+    with Watched(-1, SIZE) as mapped:
+        huge = memory.HugePages(mapped)
+        huge._wanted = True  # wherever it is
+        start = 64 * 1024
+        huge.want(mapped, start, 2 * MIB)
+        assert written
+        assert all(start <= at < start + 2 * MIB for at in written)
+
+
 @pytest.mark.parametrize("how", ["a file", "not aligned"])
 def test_memory_that_can_have_none_is_as_good(tmp_path, how):
     """On an older kernel each refuses, as files do on some, and mappings elsewhere on all."""
