@@ -9,6 +9,7 @@ processes have let go of it, however they end. Must not know: records, messages.
 from __future__ import annotations
 
 import fcntl
+import functools
 import mmap
 import os
 import weakref
@@ -61,14 +62,30 @@ def adopt(fd: int, size: int) -> mmap.mmap:
         RemoteWireError: It is no sealed memory of that size.
     """
     try:
-        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-        if seals & _NEEDED != _NEEDED or os.fstat(fd).st_size != size:
+        seals, facts = fcntl.fcntl(fd, fcntl.F_GET_SEALS), os.fstat(fd)
+        if seals & _NEEDED != _NEEDED or facts.st_size != size:
             raise RemoteWireError("a region that isn't sealed, or not as large as announced")
+        if facts.st_dev != _device():
+            raise RemoteWireError("a region that isn't ordinary memory")
         mapped = _mapped(fd, size, mmap.PROT_READ)
         _ask_for_huge_pages(mapped)
         return mapped
     except (OSError, ValueError, OverflowError) as exc:  # not a memfd at all; no memory to map it
         raise RemoteWireError(f"a region that can't be mapped: {exc}") from exc
+    finally:
+        os.close(fd)
+
+
+@functools.cache
+def _device() -> int:
+    """Where memfds are. Those of reserved huge pages (MFD_HUGETLB) are elsewhere.
+
+    A seal doesn't keep their maker from taking pages of them away; where none is left then to put
+    in its place, reading it is a SIGBUS. Source: memfd_create(2); mm/hugetlbfs_reserv of Linux.
+    """
+    fd = os.memfd_create("otter-probe", os.MFD_CLOEXEC)
+    try:
+        return os.fstat(fd).st_dev
     finally:
         os.close(fd)
 

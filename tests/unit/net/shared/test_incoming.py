@@ -143,6 +143,20 @@ def test_a_slot_in_use_cannot_be_used_again(peer):
     peer.take(np.arange(1000))
 
 
+def test_reserved_huge_pages_are_no_region(peer):
+    """Sealed, too: but their maker can take pages away, and reading there would be a SIGBUS."""
+    size = 2 * SIZE
+    try:
+        fd = os.memfd_create("x", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | os.MFD_HUGETLB)
+        os.ftruncate(fd, size)
+    except OSError:
+        pytest.skip("this kernel knows no reserved huge pages")
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    peer.incoming.announce(2, size)
+    with pytest.raises(RemoteWireError, match="ordinary"):
+        peer.incoming.region(fd)
+
+
 def test_nonsense_in_a_slot_is_an_error_and_frees_it(peer):
     with pytest.raises(RemoteWireError):
         peer.incoming.slot(1, 0, 5000)  # zeros
