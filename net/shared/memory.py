@@ -108,14 +108,15 @@ def _mapped(fd: int, size: int, protection: int) -> mmap.mmap:
     """
     mapped = mmap.mmap(fd, size, prot=protection)
     others: list[mmap.mmap] = []
-    try:
+    with suppress(OSError):  # neither room nor descriptors for two: it is as good where it is
         while size >= _HUGE and len(others) < _TRIES and (beyond := address(mapped) % _HUGE):
             room = (beyond - size) % _HUGE + size + -size % _HUGE
-            others += (mapped, mmap.mmap(-1, room, _PRIVATE, mmap.PROT_READ))
-            mapped = mmap.mmap(fd, size, prot=protection)
-    finally:
-        for other in others:
-            other.close()
+            others.append(mmap.mmap(-1, room, _PRIVATE, mmap.PROT_READ))
+            another = mmap.mmap(fd, size, prot=protection)
+            others.append(mapped)
+            mapped = another
+    for other in others:
+        other.close()
     return mapped
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import resource
 
 import pytest
 
@@ -79,6 +80,30 @@ def test_nothing_is_written_before_what_is_about_to_be_filled():
         huge.want(mapped, start, 2 * MIB)
         assert written
         assert all(start <= at < start + 2 * MIB for at in written)
+
+
+def test_without_descriptors_for_another_try_a_mapping_is_as_good_where_it_is(region, monkeypatch):
+    fd, mapped = region
+    monkeypatch.setattr(memory, "_HUGE", SIZE)  # the kernel itself sees to 2 MiB
+    passed, odd = os.dup(fd), []
+    while begins_well(fd):
+        odd.append(mmap.mmap(-1, 4096))
+    free = os.dup(fd)
+    os.close(free)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, before[1]))
+    try:
+        read = memory.adopt(passed, SIZE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    mapped[5] = 7
+    assert read[5] == 7
+    read.close()
+
+
+def begins_well(fd):
+    with mmap.mmap(fd, SIZE, prot=mmap.PROT_READ) as mapped:
+        return memory.address(mapped) % SIZE == 0
 
 
 @pytest.mark.parametrize("how", ["a file", "not aligned"])
