@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 TELL_EVERY_S = 60.0
@@ -19,8 +20,9 @@ _MOST_CHARACTERS = 300
 
 
 def to_the_log(line: str) -> None:
-    """One line to the module's log."""
-    print(f"otter: {line}", file=sys.stderr, flush=True)
+    """One line to the module's log. One that takes none, on a full disk, stops no stream."""
+    with suppress(OSError, ValueError):
+        print(f"otter: {line}", file=sys.stderr, flush=True)
 
 
 class Rubbish:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+
 import pytest
 
 from net.rubbish import MOST_TOLD, TELL_EVERY_S, Rubbish
@@ -51,3 +54,14 @@ def test_what_a_peer_has_a_say_in_stays_one_line(world):
     assert line.isprintable()
     assert line.startswith("tcp: refused a peer: no input 'x?otter: ?[2Jall is well' here")
     assert len(line) < 400
+
+
+def test_a_log_that_takes_nothing_stops_no_stream(monkeypatch):
+    rubbish = Rubbish("tcp")
+    full = open("/dev/full", "w")  # noqa: SIM115
+    monkeypatch.setattr(sys, "stderr", full)
+    rubbish.came("10.0.0.7", "noise")
+    with suppress(OSError):
+        full.close()
+    rubbish.came("10.0.0.8", "noise")
+    assert rubbish.count == 2
