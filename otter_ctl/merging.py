@@ -6,7 +6,7 @@ shown as it was asked for. Must not know: SSH, connections, how anything is prin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -38,8 +38,7 @@ def merged(
     listed = directory.machines if directory else ()
     told = (away for part in all_ for away in part.spec.away)
     aways = {away.machine: away for away in (*listed, *told)} if lost else {}
-    seats = {host: away.machine for away in listed for host in away.hosts}
-    links = [_leading(x, name, seats) for name, part in sorted(parts.items()) for x in part.links]
+    links = [link for _, link in led(parts, directory)]
     order = {name: number for number, name in enumerate(dict.fromkeys(x.name for x in links))}
     links.sort(key=lambda link: order[link.name])  # both directions, of whichever machine
     hosts = [host for part in all_ for host in part.hosts]
@@ -79,6 +78,17 @@ def merged(
             checked_s=min(part.fidelity.checked_s for part in all_),
         ),
     )
+
+
+def led(
+    parts: Mapping[str, api.MeshStatus], directory: api.Directory | None
+) -> Iterator[tuple[str, api.LinkStatus]]:
+    """Machine and each direction that is made scarce there, with the machine that it leads to."""
+    listed = directory.machines if directory else ()
+    seats = {host: away.machine for away in listed for host in away.hosts}
+    for name, part in sorted(parts.items()):
+        for link in part.links:
+            yield name, _leading(link, name, seats)
 
 
 def _leading(link: api.LinkStatus, here: str, seats: Mapping[str, str]) -> api.LinkStatus:

@@ -6,8 +6,9 @@ Must not know: how meshes are planned, how machines are reached by SSH.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from net.errors import OtterError
 from net.links.spec import LinkSpec
@@ -15,7 +16,9 @@ from otter_agent import api
 from otter_ctl.client import AgentClient
 from otter_ctl.many import each
 from otter_ctl.planning.tunnels import Measuring, Pair, Wires, too_much
-from otter_ctl.spread import Fleet
+
+if TYPE_CHECKING:
+    from otter_ctl.spread import Fleet
 
 
 async def sounded(
@@ -46,7 +49,8 @@ async def sounded(
     wires = replace(wires, deaf=deaf, underlay=underlay, mtu=mtu)
     if measure != "not":
         known = frozenset() if measure == "all" else frozenset(before)
-        wires = await _measured(fleet, wires, [pair for pair in pairs if pair not in known])
+        unknown = [pair for pair in pairs if pair not in known]
+        wires = await gauged(fleet.agents.of, wires, unknown)
     said = [line for p in sorted(reaches) for line in _words(p, reaches[p], wires)]
     return wires, (*said, *too_much(ways, wires))
 
@@ -94,8 +98,18 @@ def _words(pair: Pair, found: api.Reach, wires: Wires) -> list[str]:
 # --- measuring ------------------------------------------------------------------------------------
 
 
-async def _measured(fleet: Fleet, wires: Wires, pairs: Sequence[Pair]) -> Wires:
-    """With rates. Machines measure with one other at a time, several pairs at once."""
+async def gauged(
+    agents_of: Callable[[Collection[str]], Awaitable[Mapping[str, AgentClient]]],
+    wires: Wires,
+    pairs: Sequence[Pair],
+) -> Wires:
+    """With rates. Machines measure with one other at a time, several pairs at once.
+
+    Args:
+        agents_of: Machines -> their agents, of those that can be asked.
+        wires: What is known already.
+        pairs: What to measure between; both ways at once.
+    """
     left = list(dict.fromkeys((min(pair), max(pair)) for pair in pairs))
     underlay = dict(wires.underlay)
     while left:
@@ -108,7 +122,7 @@ async def _measured(fleet: Fleet, wires: Wires, pairs: Sequence[Pair]) -> Wires:
                 # Who can't be reached doesn't answer: the other one asks.
                 turned = (one, other) in wires.deaf
                 round_[other if turned else one] = (other, one) if turned else (one, other)
-        agents = await fleet.agents.of(busy)
+        agents = await agents_of(busy)
         asked = {n: agents[n] for n, pair in round_.items() if {*pair} <= agents.keys()}
 
         async def ask(

@@ -36,6 +36,9 @@ between = ["phone", "edge"]
 delay = "4ms"
 rate = "100mbit"
 tunnel = "udp"
+[[links]]
+name = "lan"
+between = ["phone", "edge"]
 [modules.shell]
 host = "phone"
 command = ["sleep", "infinity"]
@@ -76,6 +79,17 @@ def otterctl(far, *arguments, code=0):
     return done.stdout, done.stderr
 
 
+def is_the_real_network(delay, rate, loss):
+    """Each machine's own part of a link of which nothing is asked takes no time at all."""
+    assert 0.0049 < delay["measured"] < 0.015
+    assert delay["low"] <= delay["measured"] <= delay["high"]
+    assert 15e6 < rate["measured"] < 25e6
+    for row in (delay, rate):
+        assert (row["asked"], row["ok"]) == (None, True)
+        assert "the real network between the machines" in row["note"]
+    assert "as far as it leaves its machine" in loss["note"]
+
+
 def test_the_network_between_machines_is_known(far):
     file = far[1].parent / "far.toml"
     file.write_text(TOPOLOGY)
@@ -97,17 +111,19 @@ def test_the_network_between_machines_is_known(far):
             assert links["fibre", end]["tunnel"]["less_s"] == 0
         assert "(taken off)" in otterctl(far, "status")[0]
         assert "nothing to change" in otterctl(far, "plan", file)[0]
-        rows = json.loads(otterctl(far, "verify", "radio", "--quick", "--json", code=None)[0])
-        delays = {row["from"]: row for row in rows if row["property"] == "delay"}
-        for row in delays.values():
+        said = otterctl(far, "verify", "radio", "lan", "--quick", "--json", code=None)[0]
+        rows = {(row["link"], row["from"], row["property"]): row for row in json.loads(said)}
+        for end in ("phone", "edge"):
+            row = rows["radio", end, "delay"]
             assert row["asked"] == pytest.approx(0.03)
             assert row["measured"] == pytest.approx(0.03, abs=0.01)
             assert "ms of it" in row["note"]
+            is_the_real_network(*(rows["lan", end, name] for name in ("delay", "rate", "loss")))
         refused = otterctl(far, "shape", "link", "radio", "--delay", "2ms", code=1)[1]
         assert "the network between its machines alone takes" in refused
         otterctl(far, "shape", "link", "radio", "--delay", "40ms")
         status = json.loads(otterctl(far, "status", "--json")[0])
-        applied = {(x["name"], x["from"]): x["applied"]["delay_s"] for x in status["links"]}
+        applied = {(x["name"], x["from"]): x["applied"].get("delay_s") for x in status["links"]}
         assert applied["radio", "phone"] == pytest.approx(0.04 - less_s, abs=1e-4)
         short = TOPOLOGY.replace('delay = "30ms"', 'delay = "3ms"')
         file.write_text(short)
