@@ -44,6 +44,7 @@ BENCHMARKS = {
     "netem-meshes": "benchmarks.netem_meshes",
     "netem-time": "benchmarks.netem_time",
     "outside": "benchmarks.outside",
+    "placement": "benchmarks.placement",
     "prediction": "benchmarks.prediction",
     "ring": "benchmarks.ring",
     "scale": "benchmarks.scale",
