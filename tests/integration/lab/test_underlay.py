@@ -20,10 +20,14 @@ TOPOLOGY = """
 name = "far"
 [defaults.module]
 runtime = "process"
+[defaults.host]
+cpu = 0.25
 [hosts.phone]
 machine = "lab1"
+whole = true
 [hosts.edge]
 machine = "lab2"
+whole = true
 [[links]]
 name = "radio"
 between = ["phone", "edge"]
@@ -79,6 +83,17 @@ def otterctl(far, *arguments, code=0):
     return done.stdout, done.stderr
 
 
+def is_without_budgets(status):
+    """A host that is the whole machine has none, whatever all others have by default."""
+    hosts = {host["name"]: host for host in status["hosts"]}
+    assert {name: host["machine"] for name, host in hosts.items()} == {
+        "phone": "lab1", "edge": "lab2",
+    }  # fmt: skip
+    for host in hosts.values():
+        assert host["cpu"] is host["memory_bytes"] is None
+        assert host["in_force"].get("cpu") is None
+
+
 def is_the_real_network(delay, rate, loss):
     """Each machine's own part of a link of which nothing is asked takes no time at all."""
     assert 0.0049 < delay["measured"] < 0.015
@@ -99,6 +114,7 @@ def test_the_network_between_machines_is_known(far):
         assert "link fibre: asks for 100mbit, the network from machine lab1 to lab2" in warned
         assert "link radio: asks" not in warned
         status = json.loads(otterctl(far, "status", "--json")[0])
+        is_without_budgets(status)
         links = {(x["name"], x["from"]): x for x in status["links"]}
         for end in ("phone", "edge"):
             underlay = links["radio", end]["tunnel"]["underlay"]
