@@ -89,6 +89,7 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done,
 Examples:
   otterctl machine add alice@pi.local --label jetson
   otterctl machine add root@10.0.0.7 --name box --data 192.168.7.1 --docker
+  otterctl machine add jetson --python cpython-3.12-aarch64-unknown-linux-gnu-install_only.tar.gz
   otterctl machine add pi --dry-run
   OTTER_SUDO_PASSWORD=… otterctl machine add alice@pi.local --yes
 """
@@ -98,6 +99,11 @@ Examples:
 @click.option("--data", metavar="ADDRESS", help="Its address or interface for mesh traffic.")
 @click.option("--label", "labels", multiple=True, help="A word by which hosts ask. Repeatable.")
 @click.option("--docker", is_flag=True, help="Install Debian's Docker engine if there is none.")
+@click.option(
+    "--python", "archive", metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Bring this interpreter along: a .tar.gz with python/bin/python3.N.",
+)  # fmt: skip
 @click.option(
     "--via", type=click.Choice(["docker"]),
     help="The agent as one privileged container: for who may use Docker there, but isn't root.",
@@ -113,6 +119,7 @@ def add(
     data: str | None,
     labels: tuple[str, ...],
     docker: bool,
+    archive: Path | None,
     via: str | None,
     ssh_config: str | None,
     accept_host_key: str | None,
@@ -122,13 +129,17 @@ def add(
     """Make a machine an OTTER machine, and write it into the site file.
 
     This version of OTTER goes there with all that it needs: the machine needs no package index,
-    only Python 3.11 or newer. Every step that needs root is listed before anything is done. sudo
-    may want a password: it is asked for here, or taken from OTTER_SUDO_PASSWORD or SUDO_ASKPASS.
+    only Python 3.11 or newer; where there is none, --python brings one along. Every step that needs
+    root is listed before anything is done. sudo may want a password: it is asked for here, or taken
+    from OTTER_SUDO_PASSWORD or SUDO_ASKPASS.
     """
     from otter_ctl.machine import installing, sites
 
-    if via and docker:
-        raise click.UsageError("--via docker needs an engine that is there: leave out --docker")
+    if via and (docker or archive):
+        raise click.UsageError(
+            "--via docker needs an engine that is there, and nothing else: leave out"
+            f" {'--docker' if docker else '--python'}"
+        )
     machine, known = sites.find(target, name, ssh_config)
     written = replace(machine, data=data or machine.data, labels=labels or machine.labels)
     if not known:
@@ -142,10 +153,10 @@ def add(
 
     async def work(shell: Elevated) -> None:
         facts = await shell.facts()
-        plan = partial(installing.plan_add, machine.name, facts, docker=docker)
+        planned = partial(installing.plan_add, docker=docker, archive=archive)
         if via:
-            plan = partial(installing.plan_container, machine.name, facts)
-        todo = await asyncio.to_thread(plan)
+            planned = partial(installing.plan_container)
+        todo = await asyncio.to_thread(planned, machine.name, facts)
         if await _carry_out(shell, todo, f"make {machine.name} an OTTER machine", yes, dry_run):
             if not known:
                 click.echo(f"{machine.name} is ready ({sites.add(written)})")

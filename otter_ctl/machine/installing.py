@@ -15,6 +15,7 @@ from otter_ctl.machine import container, steps
 from otter_ctl.machine.checks import python_todo
 from otter_ctl.machine.elevate import Elevated
 from otter_ctl.machine.facts import Facts, Python, parse
+from otter_ctl.machine.interpreter import brought
 from otter_ctl.machine.looking import agent_of
 from otter_ctl.machine.steps import Step
 from otter_ctl.machine.wheel import own_wheel
@@ -47,28 +48,37 @@ class Work:
         return sum(len(c) if isinstance(c, bytes) else c.stat().st_size for _, c in self.send)
 
 
-def plan_add(machine: str, facts: Facts, *, docker: bool, again: bool = False) -> Work:
+def plan_add(
+    machine: str, facts: Facts, *, docker: bool, again: bool = False, archive: Path | None = None
+) -> Work:
     """What makes a machine an OTTER machine, or brings it to this version.
+
+    Args:
+        machine: Its name.
+        facts: What it is.
+        docker: Install an engine if there is none.
+        again: It is one already: go back to its version if this one fails.
+        archive: An interpreter to bring along and use.
 
     Raises:
         RemoteError: It can't be one: says what to install, or what is in the way.
     """
-    python = _usable_python(machine, facts)
+    if facts.system != "Linux":
+        raise RemoteError(machine, f"{facts.system}: agents run on Linux")
+    along = brought(machine, facts, archive) if archive is not None else None
+    python = along.python if along else _usable_python(machine, facts)
     if facts.root == "none":
         hint = "log in as root, or as a user who may use sudo"
         raise RemoteError(machine, f"{facts.user} may not become root: there is no sudo", hint=hint)
-    if facts.free_bytes < steps.ROOM_BYTES:
-        raise RemoteError(
-            machine,
-            f"{facts.free_bytes >> 20} MiB are free for {steps.TOP}, needed are about"
-            f" {steps.ROOM_BYTES >> 20}",
-            hint="make room there",
-        )
+    _check_room(machine, facts, steps.ROOM_BYTES + (along.room_bytes if along else 0))
     own = own_wheel()
     packages = fetch(machine, facts, python)
     send: list[tuple[str, bytes | Path]] = [(own.file_name, own.content)]
     send += [(path.name, path) for path in packages if path.name not in facts.wheels]
     done = steps.install(facts, python, own.release, machine, STAGED, packages[0].name)
+    if along and all(python.path != one.path for one in facts.pythons):
+        send.append((steps.ARCHIVE, along.archive))
+        done = [steps.unpack(along.folder, python.path, STAGED), *done]
     if docker and not facts.docker and not facts.docker_socket:
         if "apt-get" not in facts.tools:
             raise RemoteError(machine, "there is no apt-get to install Docker with")
@@ -83,11 +93,19 @@ def plan_add(machine: str, facts: Facts, *, docker: bool, again: bool = False) -
     return Work(facts, done, send, back, notes)
 
 
+def _check_room(machine: str, facts: Facts, needed_bytes: int) -> None:
+    if facts.free_bytes < needed_bytes:
+        raise RemoteError(
+            machine,
+            f"{facts.free_bytes >> 20} MiB are free for {steps.TOP}, needed are about"
+            f" {needed_bytes >> 20}",
+            hint="make room there",
+        )
+
+
 def _usable_python(machine: str, facts: Facts) -> Python:
-    if facts.system != "Linux":
-        raise RemoteError(machine, f"{facts.system}: agents run on Linux")
     if facts.python is None:
-        hint = f"install one there: {python_todo(facts)}"
+        hint = f"install one there: {python_todo(facts)}; or bring one along: --python FILE"
         raise RemoteError(machine, "no Python 3.11 or newer was found", hint=hint)
     return facts.python
 

@@ -3,6 +3,7 @@
     /opt/otter/VERSION-BUILD/   a virtual environment
     /opt/otter/current          leads to the one in use
     /opt/otter/wheels/          what it was installed from: an upgrade sends only what is new
+    /opt/otter/python/DIGEST/   an interpreter that was brought along, where there was none
     /opt/otter/receipt          what `rm` has to revert
     /usr/local/bin/otter-agent
     otter-agent.service, or /etc/init.d/otter-agent where no systemd runs
@@ -23,6 +24,8 @@ GROUP = "otter"
 """Its members may use the agent's socket: as good as root, as with Docker's."""
 ROOM_BYTES = 350 << 20
 """What one version takes on a disk, with its wheels, and some air."""
+ARCHIVE = "python.tar.gz"
+"""Name over there of an interpreter that is sent."""
 ANSWER_S = 30
 SERVED = f"{TOP}/served"
 """Leads to the version whose agent was started last: with `current` elsewhere it is the earlier one
@@ -87,6 +90,25 @@ def install(
         ),
     ]
     return [*steps, *group(facts), service(facts, name)]
+
+
+def unpack(folder: str, program: str, staged: str) -> Step:
+    """Put an interpreter that was sent where it stays, all of it or nothing.
+
+    Args:
+        folder: Where.
+        program: The interpreter's path then.
+        staged: Folder over there with the archive.
+    """
+    inside = program.removeprefix(folder)
+    return Step(
+        f"unpack the Python that was sent to {folder}",
+        f"[ ! -x {program} ] || exit 0\n"
+        f"rm -rf {folder}.new && mkdir -p {folder}.new && chmod 755 {TOP} {TOP}/python\n"
+        f"tar -xzf {staged}/{ARCHIVE} -C {folder}.new --strip-components=1 --no-same-owner\n"
+        f"{folder}.new{inside} -c 'import venv, ssl, sqlite3'\n"
+        f"mv -T {folder}.new {folder}\n",
+    )
 
 
 def group(facts: Facts) -> list[Step]:

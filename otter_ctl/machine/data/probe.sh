@@ -19,7 +19,7 @@ say free_kib "$(df -Pk $there 2>/dev/null | awk 'NR == 2 {print $4}')"
 if [ "$(id -u)" = 0 ]; then say root root
 elif command -v sudo >/dev/null; then if sudo -k -n true 2>/dev/null; then say root sudo; else say root password; fi
 else say root none; fi
-for python in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3 /usr/local/bin/python3 /opt/python*/bin/python3; do
+for python in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3 /usr/local/bin/python3 /opt/python*/bin/python3 /opt/otter/python/*/bin/python3.1[0-9]; do
     path=$(command -v "$python" 2>/dev/null) || continue
     say python "$path $("$path" -c 'import sys, sysconfig, importlib.util as u
 print("%d.%d.%d" % sys.version_info[:3], sysconfig.get_platform(), "venv" if u.find_spec("venv") else "-")' 2>/dev/null)"

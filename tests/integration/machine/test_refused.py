@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
+import sysconfig
+import tarfile
+from pathlib import Path
 
 import pytest
 from helpers import labs
@@ -62,16 +66,43 @@ def test_no_room(otterctl, bare, unchanged):
     assert "20 MiB are free for /opt/otter, needed are about" in told
 
 
-def test_no_python(otterctl, bare, unchanged):
+def archive_of_python(folder):
+    """This interpreter, in the form of python-build-standalone's archives."""
+    path, lib = folder / "python.tar.gz", Path(sysconfig.get_path("stdlib"))
+    name = f"python3.{sys.version_info.minor}"
+    left_out = {"test", "idlelib", "tkinter", "site-packages", "dist-packages", "__pycache__"}
+
+    def wanted(entry):
+        names = entry.name.split("/")
+        return None if left_out & {*names} or names[-1].startswith("config-") else entry
+
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        archive.add(Path(sys.base_prefix, "bin", name).resolve(), f"python/bin/{name}")
+        archive.add(lib, f"python/lib/{lib.name}", filter=wanted)
+        for library in Path(sys.base_prefix, "lib").glob("libpython3*.so*"):
+            archive.add(library, f"python/lib/{library.name}")
+    return path
+
+
+def test_no_python_is_told_and_one_can_be_brought_along(otterctl, bare, unchanged, tmp_path):
     hide = "mkdir /root/hidden && mv /usr/bin/python3* /root/hidden/"
     ssh(bare, "lab1", hide)
     try:
         told = otterctl.add("root@lab1", code=1)
         checked = otterctl("machine", "check", "root@lab1", "--ssh-config", otterctl.config, code=1)
+        otterctl.add("root@lab1", "--python", archive_of_python(tmp_path))
+        found = json.loads(otterctl("machine", "check", "lab1", "--json"))
+        runs = ssh(bare, "lab1", "readlink -f /proc/$(cat /run/otter/agent.pid)/exe")
+        again = otterctl.add("lab1", "--dry-run")
+        otterctl("machine", "rm", "lab1", "--yes")
     finally:
         ssh(bare, "lab1", "mv /root/hidden/* /usr/bin/ && rmdir /root/hidden")
     assert "no Python 3.11 or newer was found; install one there: apt-get install python3" in told
+    assert "or bring one along: --python FILE" in told
     assert "BAD  python: there is none" in checked
+    assert found["usable"]
+    assert runs.startswith("/opt/otter/python/")
+    assert f"with {runs}" in again  # what was brought is found, also by an upgrade
 
 
 def test_no_sudo(otterctl, bare, unchanged):
