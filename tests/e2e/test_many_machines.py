@@ -227,13 +227,22 @@ def test_of_two_controllers_one_wins(world):
         assert machine.ask("GET", "/v1/meshes") == []
     back = {**lease, "for_s": 0}
     world["m2"].ask("PUT", "/v1/meshes/spread/lease", json.dumps(back).encode())
-    both = [world.popen("apply", file) for _ in range(2)]
-    said = [one.communicate(timeout=120)[1] for one in both]
-    codes = sorted(one.returncode for one in both)
-    assert codes[0] == 0, said
+    # Now at the same time: the first can't be done before the second has tried.
+    until = 'host = "edge"\nready = { command = ["test", "-e", "go"] }\n'
+    held = TOPOLOGY.replace('host = "edge"\ncommand', f"{until}command")
+    first = world.popen("apply", world.topology(held, "held.toml"))
+    wait_for(lambda: all(m.ask("GET", "/v1/meshes") for m in world.all), "all have their parts")
+    elsewhere = {"OTTER_ROOT": str(world.folder / "elsewhere")}
+    told = world("apply", file, code=1, env=elsewhere).stderr
+    assert "mesh spread is being changed by" in told
+    [folder] = world["m2"].root.glob("**/meshes/spread/far/work")
+    (folder / "go").touch()
+    said = first.communicate(timeout=120)[1]
+    assert first.returncode == 0, said
+    assert "is being changed by" not in said
     status = world.json("status")
     assert status["state"] == "ready"
-    assert codes[1] == 0 or any("changed" in text for text in said), said
+    assert "nothing to change" in world("plan", world.folder / "held.toml").stdout
 
 
 def test_an_agent_that_is_killed_while_modules_start(world):
