@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from otter_ctl.errors import RemoteError
 from otter_ctl.machine import container
@@ -43,19 +44,23 @@ def test_the_context_is_what_the_dockerfile_copies(tmp_path: Path) -> None:
 
 
 def test_the_compose_file_starts_the_same_container() -> None:
-    text = data("compose.yaml")
-    volumes = re.findall(r"^      - (\S+)$", text, re.M)
+    [(name, service)] = yaml.safe_load(data("compose.yaml"))["services"].items()
     own = [f"{path}:{path}" + (f":{kind}" if kind else "") for path, kind in container.BINDS]
-    assert volumes == own
+    assert service["volumes"] == own
+    assert name == service["image"] == container.NAME
+    assert (service["build"], service["command"]) == (".", ["--name", "${OTTER_NAME:-local}"])
+    assert service["user"] == "0:${OTTER_GROUP:-0}"
     run = container.start("1.0-abc", "pi").script
-    for option, line in {
-        "--privileged": "privileged: true", "--pid host": "pid: host",
-        "--network host": "network_mode: host", "--uts host": "uts: host",
-        "--cgroupns host": "cgroup: host", "--restart unless-stopped": "restart: unless-stopped",
-        "--name otter-agent": "container_name: otter-agent",
-    }.items():  # fmt: skip
+    for option, key, value in (
+        ("--privileged", "privileged", True), ("--pid host", "pid", "host"),
+        ("--network host", "network_mode", "host"), ("--uts host", "uts", "host"),
+        ("--cgroupns host", "cgroup", "host"),
+        ("--name otter-agent", "container_name", "otter-agent"),
+        ("--restart unless-stopped", "restart", "unless-stopped"),
+    ):  # fmt: skip
         assert option in run
-        assert line in text
+        assert service.pop(key) == value
+    assert service.keys() == {"image", "build", "command", "user", "volumes"}, "nothing is left out"
 
 
 @pytest.mark.parametrize(
