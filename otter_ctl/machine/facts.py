@@ -46,6 +46,7 @@ class Facts:
         docker: Version of its engine, or what `docker version` complained of; "": not installed.
         docker_arch: For which processors the engine runs images, in its words.
         container: Release of the agent that is a container there; "": none is.
+        installed: Packages of the system were installed by `add`.
         wheels: Names of those that were sent there.
     """
 
@@ -74,7 +75,7 @@ class Facts:
     container: str = ""
     release: str = ""
     served: str = ""
-    receipt: bool = False
+    installed: bool = False
     socket: bool = False
     accelerators: tuple[str, ...] = ()
     wheels: frozenset[str] = frozenset()
@@ -125,7 +126,7 @@ def parse(text: str) -> Facts | None:
         container=one("container"),
         release=one("release"),
         served=one("served") or one("release"),
-        receipt=one("receipt") == "yes",
+        installed=one("installed") == "yes",
         socket=one("socket") == "yes",
         accelerators=tuple(one("accelerators").split()),
         wheels=frozenset(said.get("wheel", [])),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
-from otter_ctl.machine import container, steps
+from otter_ctl.machine import container, packages, steps
 from otter_ctl.machine.checks import python_todo
 from otter_ctl.machine.elevate import Elevated
 from otter_ctl.machine.facts import Facts, Python, parse
@@ -72,17 +72,17 @@ def plan_add(
         raise RemoteError(machine, f"{facts.user} may not become root: there is no sudo", hint=hint)
     _check_room(machine, facts, steps.ROOM_BYTES + (along.room_bytes if along else 0))
     own = own_wheel()
-    packages = fetch(machine, facts, python)
+    wheels = fetch(machine, facts, python)
     send: list[tuple[str, bytes | Path]] = [(own.file_name, own.content)]
-    send += [(path.name, path) for path in packages if path.name not in facts.wheels]
-    done = steps.install(facts, python, own.release, machine, STAGED, packages[0].name)
+    send += [(path.name, path) for path in wheels if path.name not in facts.wheels]
+    done = steps.install(facts, python, own.release, machine, STAGED, wheels[0].name)
     if along and all(python.path != one.path for one in facts.pythons):
         send.append((steps.ARCHIVE, along.archive))
         done = [steps.unpack(along.folder, python.path, STAGED), *done]
     if docker and not facts.docker and not facts.docker_socket:
         if "apt-get" not in facts.tools:
             raise RemoteError(machine, "there is no apt-get to install Docker with")
-        done = [steps.docker(), *done]
+        done = [packages.docker(), *done]
     back = []
     if again and facts.served and facts.served != own.release:
         back = steps.back(facts, facts.served, machine)
@@ -135,9 +135,9 @@ def plan_container(machine: str, facts: Facts) -> Work:
 
 def _context(machine: str, facts: Facts, arch: str) -> container.Files:
     python = Python("python3", container.PYTHON, "", venv=True)
-    packages = fetch(machine, replace(facts, arch=arch, libc=container.LIBC), python)
+    wheels = fetch(machine, replace(facts, arch=arch, libc=container.LIBC), python)
     own = own_wheel()
-    return container.context((own.file_name, own.content), packages)
+    return container.context((own.file_name, own.content), wheels)
 
 
 def write_context(folder: Path, arch: str) -> None:
@@ -154,12 +154,15 @@ def write_context(folder: Path, arch: str) -> None:
         path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
 
 
-def plan_remove(facts: Facts) -> Work:
-    """What reverts all."""
+def plan_remove(facts: Facts, *, keep_docker: bool = False) -> Work:
+    """What reverts all; an engine that `add` found, or that is to be kept, stays."""
     if facts.container and not facts.release:
         return Work(facts, container.remove())
+    done = steps.remove(facts)
+    if facts.installed and not keep_docker:
+        return Work(facts, [packages.remove(), *done])
     notes = ["packages of the system (Docker) stay"] if facts.docker else []
-    return Work(facts, steps.remove(facts), notes=notes)
+    return Work(facts, done, notes=notes)
 
 
 async def meshes_of(shell: Elevated) -> list[str]:

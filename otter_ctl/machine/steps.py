@@ -160,17 +160,6 @@ def _answers() -> str:
     )
 
 
-def docker() -> Step:
-    """Install Debian's engine."""
-    return Step(
-        "install the Docker engine (apt-get install docker.io)",
-        "export DEBIAN_FRONTEND=noninteractive\n"
-        "apt-get -qq install -y --no-install-recommends docker.io </dev/null >/dev/null 2>&1 ||\n"
-        "    { apt-get -qq update && apt-get -qq install -y --no-install-recommends docker.io"
-        " </dev/null >/dev/null; }\n",
-    )
-
-
 def clean(release: str) -> Step:
     """Remove versions that aren't used any more."""
     return Step(

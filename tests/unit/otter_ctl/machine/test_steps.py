@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from otter_ctl.machine import steps
+from otter_ctl.machine import packages, steps
 from otter_ctl.machine.facts import Facts, Python, parse
 
 PYTHON = Python("/usr/bin/python3", (3, 11, 2), "linux-x86_64", venv=True)
@@ -27,7 +27,7 @@ def test_all_scripts_are_shell(systemd: bool) -> None:
     own = facts(systemd=systemd)
     done = steps.install(own, PYTHON, "1.0-abc", "it's", "/tmp/staged", "pip-1.whl")
     done += [*steps.back(own, "0.9-def", "pi"), *steps.remove(own)]
-    done += [steps.docker(), steps.clean("1.0-abc")]
+    done += [packages.docker(), packages.remove(), steps.clean("1.0-abc")]
     for step in done:
         subprocess.run(["sh", "-n"], input=step.script, text=True, check=True)
         assert step.root
