@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,27 @@ def test_whoever_logs_in_gets_into_the_group_quoted_and_root_needs_none() -> Non
 @pytest.mark.parametrize("name", ["probe.sh", "otter-agent.init"])
 def test_files_beside_are_shell(name: str) -> None:
     subprocess.run(["sh", "-n"], input=steps.data(name), text=True, check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_systemd_takes_every_line_of_the_unit(tmp_path: Path) -> None:
+    """What it doesn't know it would pass over, and only say so in a log."""
+    program = tmp_path / "current/bin/otter-agent"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    script = steps.service(facts(systemd=True), "pi").script.replace(steps.TOP, str(tmp_path))
+    unit = tmp_path / "otter-agent.service"
+    unit.write_text(script.split("<<'END'\n", 1)[1].split("END\n", 1)[0])
+
+    def said() -> str:
+        command = ["systemd-analyze", "verify", "--man=no", unit]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    assert unit.name not in said()
+    assert f"{program} serve --name" in unit.read_text()
+    unit.write_text(unit.read_text().replace("KillMode=process", "KillMode=processes"))
+    assert unit.name in said()
 
 
 def test_leading_to_another_version_that_was_cut_short_is_done_again(tmp_path: Path) -> None:
