@@ -9,6 +9,7 @@ Must not know: which requests there are.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from otter_agent import api
 from otter_ctl.connection import Body, Open, limit, unix
 from otter_ctl.errors import AgentFault, AgentUnreachable
 from otter_ctl.http import ANSWER_S, CONNECT_S, HttpClient, Response
+from otter_ctl.squeezing import LEAST_BYTES, shrunk
 
 if TYPE_CHECKING:
     from otter_ctl.duplex import Duplex
@@ -37,7 +39,8 @@ class ApiClient:
     Args:
         socket: Its Unix socket.
         machine: How to call it in errors.
-        open_: Makes the connections to it; None: by the socket, on this machine.
+        open_: Makes the connections to it, from another machine: what is sent is compressed; None:
+            by the socket, on this machine.
         force: Act on meshes of others as well, and on ones that have changed (`--force`).
         connect_s: How long a connection may take.
 
@@ -58,6 +61,7 @@ class ApiClient:
         self.machine = machine
         self.force = force
         self.holder = ""
+        self._is_far = open_ is not None
         self._http = HttpClient(open_ or unix(socket), self.unreachable, _HOST, connect_s)
 
     async def __aenter__(self) -> Self:
@@ -85,9 +89,13 @@ class ApiClient:
             body: What is sent.
             answer_s: How long the agent may be silent; None: as long as it likes.
         """
+        packed = None
+        if self._is_far and isinstance(body, bytes):
+            packed = await asyncio.to_thread(shrunk, body) if len(body) >= LEAST_BYTES else None
         async with self._http.request(
-            method, path, query=[*query, *self._always()], body=body, answer_s=answer_s
-        ) as response:
+            method, path, query=[*query, *self._always()], answer_s=answer_s,
+            body=body if packed is None else packed, encoding="" if packed is None else "gzip",
+        ) as response:  # fmt: skip
             if response.status >= 400:
                 raise self.fault(response.reason, await response.read())
             yield response

@@ -113,6 +113,7 @@ class HttpClient:
         *,
         query: Sequence[tuple[str, str]] = (),
         body: Body = b"",
+        encoding: str = "",
         answer_s: float | None = ANSWER_S,
     ) -> AsyncIterator[Response]:
         """Send a request; the block reads the answer.
@@ -122,12 +123,13 @@ class HttpClient:
             path: Quoted already.
             query: Not quoted.
             body: What to send.
+            encoding: How that is compressed already; empty: it isn't.
             answer_s: How long the answer may take to begin.
 
         Cancellation, or leaving the block early: the connection is closed.
         """
         target = f"{path}?{urlencode(query)}" if query else path
-        head = h11.Request(method=method, target=target, headers=self._headers(body))
+        head = h11.Request(method=method, target=target, headers=self._headers(body, encoding))
         connection, answer = await self._exchange(head, body, answer_s)
         try:
             yield Response(connection, answer)
@@ -137,8 +139,10 @@ class HttpClient:
             else:
                 connection.abort()
 
-    def _headers(self, body: Body) -> list[tuple[str, str]]:
+    def _headers(self, body: Body, encoding: str) -> list[tuple[str, str]]:
         headers = [("Host", self._host)]
+        if encoding:
+            headers.append(("Content-Encoding", encoding))
         if isinstance(body, Path):
             headers.append(("Content-Length", str(body.stat().st_size)))
         elif not isinstance(body, bytes):

@@ -6,11 +6,13 @@ import asyncio
 import hashlib
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
 from otter_agent import api
 from otter_ctl.client import AgentClient
+from otter_ctl.connection import unix
 from otter_ctl.errors import AgentFault
 
 pytestmark = pytest.mark.netns
@@ -49,6 +51,35 @@ async def test_uploads_arrive_whole(client, shared_otter, tmp_path, kind):
         async with client.request("HEAD", f"/v1/blobs/{digest}") as answer:
             assert answer.status == 200
             assert await answer.read() == b""
+
+
+@pytest.mark.parametrize("kind", ["text", "noise"])
+async def test_what_goes_to_another_machine_is_compressed_where_that_is_worth_it(client, kind):
+    """By the way there alone: the agent has what was sent, by its digest."""
+    sent = 0
+
+    async def open_():
+        near = await unix(client.socket)()
+
+        class Counted:
+            drain = near.writer.drain
+
+            @staticmethod
+            def write(data):
+                nonlocal sent
+                sent += len(data)
+                near.writer.write(data)
+
+        return replace(near, writer=Counted)
+
+    content = b"".join(b"line %d of a file\n" % n for n in range(50_000))
+    content = os.urandom(len(content)) if kind == "noise" else content
+    digest = hashlib.sha256(content).hexdigest()
+    async with AgentClient(client.socket, "pi", open_) as far:
+        await far.bring({digest: lambda: content})
+        async with far.request("HEAD", f"/v1/blobs/{digest}") as answer:
+            assert answer.status == 200
+    assert (sent < len(content) / 3) == (kind == "text"), (sent, len(content))
 
 
 async def test_a_refused_upload_says_why(client):

@@ -9,8 +9,10 @@ from helpers.labs import inside
 
 pytestmark = pytest.mark.netns
 PAIR = RING.replace('machine = "lab3"', 'machine = "lab2"')
+FILES = 'files = { "receiver.py" = "receiver.py"'
 MOST_BYTES = 150_000
-"""Of an apply, all that goes over one machine's way, both directions: most of it is SSH's keys."""
+"""Of an apply, all that goes over one machine's way, both directions: most of it is SSH's keys. A
+megabyte of text is among what is sent."""
 
 
 @pytest.fixture
@@ -35,8 +37,9 @@ def carried(site):
 
 def test_a_mesh_on_a_slow_machine_is_a_mesh(slow):
     """Everything takes a while, nothing gives up, and little is said."""
+    (slow.folder / "words.txt").write_text("all of this is said again and again\n" * 30_000)
     before = carried(slow)
-    slow("apply", slow.topology(PAIR))
+    slow("apply", slow.topology(PAIR.replace(FILES, f'{FILES}, "words.txt" = "words.txt"')))
     assert carried(slow) - before < MOST_BYTES
     status = slow.json("status")
     assert status["state"] == "ready"
