@@ -91,6 +91,16 @@ def test_jump_hosts_in_a_circle_are_told(pair, config):
     assert "its jump hosts lead in a circle" in ask(pair)["error"]
 
 
+def test_compression_that_the_configuration_asks_for(pair, config):
+    agreed = "kex: client->server cipher: "
+    with serving(pair["m1"], "LogLevel DEBUG1"):
+        for asks, has in (("", "none"), ("  Compression yes\n", "zlib@openssh.com")):
+            config("Host m1\n", f"Host m1\n{asks}")
+            assert ask(pair)["info"] == ["m1"] * 3
+            lines = (pair["m1"].folder / "sshd.log").read_text(errors="replace").splitlines()
+            assert f"compression: {has}" in [line for line in lines if agreed in line][-1]
+
+
 def test_a_users_certificate(pair):
     """The machine knows no key of the user's, only who signs them."""
     ca, key = pair.folder / "ca", pair.folder / "key"
