@@ -360,6 +360,8 @@ async def _address(fleet: Fleet, machine: Machine, info: api.Info) -> str:
     """A machine's address for data: what the site file says, or where SSH went."""
     if machine.data is None and machine.direct:
         return "127.0.0.1"
+    if machine.data is None and machine.docker is not None:
+        return next((network.address for network in info.networks), NOWHERE)
     if machine.data is None:
         return await fleet.agents.roads[machine.name].address()
     if _is_address(machine.data):

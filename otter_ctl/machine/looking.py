@@ -14,7 +14,9 @@ from pathlib import Path
 from net.errors import OtterError
 from otter_agent import api
 from otter_ctl.client import AgentClient
+from otter_ctl.connection import Open
 from otter_ctl.dialling import Throttle
+from otter_ctl.enclosed import enclosed
 from otter_ctl.errors import AgentUnreachable, RemoteError
 from otter_ctl.machine.checks import Seen
 from otter_ctl.machine.elevate import Elevated
@@ -68,11 +70,14 @@ async def _clock(road: Road) -> tuple[float | None, float]:
 
 async def agent_of(road: Road) -> tuple[api.Info | None, str]:
     """What a machine's agent says, or why it doesn't."""
-    socket = road.machine.socket
+    return await _asked(road.machine, road.open(road.machine.socket))
+
+
+async def _asked(machine: Machine, way: Open) -> tuple[api.Info | None, str]:
     try:
         async with (
             asyncio.timeout(ANSWER_S),
-            AgentClient(Path(socket), road.machine.name, road.open(socket)) as client,
+            AgentClient(Path(machine.socket), machine.name, way) as client,
         ):
             return await client.info(), ""
     except TimeoutError:
@@ -88,6 +93,9 @@ async def list_all(machines: Sequence[Machine]) -> list[Line]:
     throttle = Throttle()
 
     async def one(machine: Machine) -> Line:
+        if machine.docker is not None:
+            info, why = await _asked(machine, enclosed(machine.docker, machine.socket))
+            return Line(machine, reachable=info is not None, why=why, info=info)
         try:
             async with Road(machine, throttle) as road:
                 await road.connect()

@@ -19,6 +19,7 @@ from otter_ctl.topology.reader import INVALID, Bad, Kind, Place, Table, read_tab
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
 _OWN_ENV = "OTTER_"
 _SSH = r"[A-Za-z0-9_][A-Za-z0-9_.@%+:\[\]-]*"
+_CONTAINER = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 _LABEL = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _SHARED = ipaddress.IPv4Network(DEFAULT_POOL)
 _MAX_SOCKET_BYTES = 107
@@ -144,6 +145,13 @@ def _socket(value: object) -> str:
     return word
 
 
+def _container(value: object) -> str:
+    word = text(value)
+    if not re.fullmatch(_CONTAINER, word):
+        raise Bad(f"{shown(word)} is no name of a container, such as otter-agent")
+    return word
+
+
 def _label(value: object) -> str:
     word = text(value)
     if not re.fullmatch(_LABEL, word):
@@ -205,5 +213,6 @@ SSH = scalar(_ssh, type="string", pattern=whole(_SSH))
 CONFIG_FILE = scalar(_config_file, type="string", minLength=1)
 SOCKET = scalar(_socket, type="string", pattern="^/")
 DATA = scalar(_data, type="string", pattern=whole(_INTERFACE))
+CONTAINER = scalar(_container, type="string", pattern=whole(_CONTAINER))
 LABEL = scalar(_label, type="string", pattern=whole(_LABEL))
 ARCH = scalar(_arch, enum=list(ARCHITECTURES))

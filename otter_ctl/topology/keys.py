@@ -205,6 +205,11 @@ MACHINE = Table(
         "Of a site file only: `socket` is on this very computer, no SSH leads there.",
         default=False,
     ),
+    Key(
+        "docker",
+        access.CONTAINER,
+        "Of a site file only: its agent is in this container of this computer's engine.",
+    ),
 )
 
 TOPOLOGY = Table(

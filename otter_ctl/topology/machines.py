@@ -28,6 +28,7 @@ def read_machines(written: Mapping[str, Fields], folder: Path) -> dict[str, Mach
             socket=own.get("socket", DEFAULT_SOCKET),
             builder=own.get("builder", False),
             direct=own.get("direct", False),
+            docker=own.get("docker"),
         )
         for name, own in written.items()
     }
@@ -47,6 +48,9 @@ def check_brought_along(written: Mapping[str, Fields]) -> None:
         if "direct" in own.given:
             hint = "it would be asked as you: write it into your site file"
             own.place.child("direct").report("a topology can't name a socket of yours", hint)
+        if "docker" in own.given:
+            hint = "it would be asked as you: write it into your site file"
+            own.place.child("docker").report("a topology can't name a container of yours", hint)
 
 
 def _below(folder: Path, path: str | None) -> str | None:
@@ -65,6 +69,7 @@ def _over(own: Machine, below: Machine | None) -> Machine:
         ssh_config=own.ssh_config or below.ssh_config,
         socket=below.socket if below.direct or own.socket == DEFAULT_SOCKET else own.socket,
         direct=below.direct,
+        docker=below.docker,
         builder=own.builder or below.builder,
     )
 

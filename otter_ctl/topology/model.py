@@ -56,6 +56,7 @@ class Machine:
         socket: The agent's Unix socket over there.
         builder: It makes the images of all machines of its kind.
         direct: The socket is on this very computer: no SSH leads there.
+        docker: Container of this computer's engine in which the agent is; None: it is in none.
     """
 
     name: str
@@ -66,11 +67,12 @@ class Machine:
     socket: str = DEFAULT_SOCKET
     builder: bool = False
     direct: bool = False
+    docker: str | None = None
 
     @property
     def is_local(self) -> bool:
         """Whether it is this computer, reached without SSH."""
-        return self.name == LOCAL and self.ssh is None
+        return self.name == LOCAL and self.ssh is None and self.docker is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,7 @@ def test_without_root_a_machine_becomes_one_by_docker_alone(box, tmp_path):
     said = otterctl("exec", "client", "--", "wget", "-qO-", "http://server:8000/etc/passwd", **mine)
     assert "root:" in said
 
+    by_the_engine_alone(box, tmp_path, mine)
     otterctl.packages = other_build(tmp_path / "other")
     assert "otterctl machine upgrade lab1" in otterctl("machine", "check", "lab1", code=1)
     otterctl("machine", "upgrade", "lab1", "--yes")
@@ -98,6 +99,22 @@ def test_without_root_a_machine_becomes_one_by_docker_alone(box, tmp_path):
     otterctl("destroy", "--yes", "--no-fetch", **mine)
     otterctl("machine", "rm", "lab1", "--yes")
     assert everything(box) == before
+
+
+def by_the_engine_alone(lab, folder, mine):
+    """As from a computer that reaches nothing of it but its engine: by `docker exec`."""
+    otterctl = Controller(lab, folder / "desk")
+    otterctl.site.parent.mkdir()
+    otterctl.site.write_text('[machines.lab1]\ndocker = "otter-agent"\n')
+    engine = {**mine, "DOCKER_HOST": f"unix:///proc/{lab.pid_of('lab1')}/root/run/docker.sock"}
+    assert "nothing to change" in otterctl("apply", folder / "boxes.toml", **engine)
+    there = ("client", "--", "echo", "there")  # of root, as who asks is in there: the mesh is bob's
+    assert "there" in otterctl("exec", "--force", *there, **engine)
+    [line] = json.loads(otterctl("machine", "ls", "--json", **engine))
+    assert (line["name"], line["reachable"]) == ("lab1", True)
+    otterctl.site.write_text('[machines.lab1]\ndocker = "no-agent"\n')
+    [line] = json.loads(otterctl("machine", "ls", "--json", **engine))
+    assert "No such container: no-agent" in line["why"]
 
 
 def modules(otterctl, mine):

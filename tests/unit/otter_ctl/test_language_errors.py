@@ -106,6 +106,7 @@ CASES = [
     ),
     (f'{TOP}[machines.x]\nssh = "-oProxyCommand=x" # <-\n', "machines.x.ssh", 'as "user@host"'),
     (f'{TOP}[machines.x]\nssh_config = "c" # <-\n', "machines.x.ssh_config", "can't bring an SSH"),
+    (f'{TOP}[machines.x]\ndocker = "c" # <-\n', "machines.x.docker", "can't name a container of"),
     (f'{TOP}[machines.x]\nlabels = ["a b"] # <-\n', "machines.x.labels[0]", "must be of letters"),
     (f'{TOP}[machines.x]\ndata = "a/b" # <-\n', "machines.x.data", "an IPv4 address or an interf"),
     (f'{TOP}[machines.x]\nshh = "y" # <-\n', "machines.x.shh", "did you mean `ssh`?"),
