@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers.lab_site import NAMES, RING
 from helpers.labs import inside
+from helpers.otter import wait_for
 
 pytestmark = pytest.mark.netns
 SERVER = (
@@ -16,7 +17,7 @@ command = ["python3", "-m", "http.server", "8000"]
 ready = { tcp = 8000 }
 """
 )
-TUNNELS = "udp 0.0.0.0:14789"
+BY_UDP = RING.replace("[defaults.module]", '[defaults.link]\ntunnel = "udp"\n[defaults.module]')
 
 
 def listening(site):
@@ -30,15 +31,19 @@ def listening(site):
     return found
 
 
-def test_nothing_listens_that_was_not_asked_for(trio, site):
+@pytest.mark.parametrize("kind", ["vxlan", "udp"])
+def test_nothing_listens_that_was_not_asked_for(trio, site, kind):
     """Before: SSH, in the management network. With a mesh: the tunnels'. Afterwards as before."""
     ssh = {m.name: f"tcp {m.address}:22" for m in trio.machines()}
     before = {name: [ssh[name]] for name in NAMES}
     assert listening(site) == before
-    site("apply", site.topology())
-    assert listening(site) == {name: [ssh[name], TUNNELS] for name in NAMES}
+    tunnels = dict.fromkeys(NAMES, "udp 0.0.0.0:14789")
+    if kind == "udp":
+        tunnels = {m.name: f"udp {m.data}:14790" for m in trio.machines()}
+    site("apply", site.topology(BY_UDP if kind == "udp" else RING))
+    assert listening(site) == {name: [ssh[name], tunnels[name]] for name in NAMES}
     site("destroy", "--yes", "--no-fetch")
-    assert listening(site) == before
+    wait_for(lambda: listening(site) == before, "all is closed again")
 
 
 def test_who_is_not_in_the_mesh_reaches_no_module(trio, site):
