@@ -47,5 +47,7 @@ def test_three_machines_exchange_arrays_over_shaped_links_that_are_as_asked(requ
         certificate = otterctl.json("verify", "--quick", "--no-cpu", code=None)
         assert {row["link"] for row in certificate} == {"west-hub", "hub-east"}
         assert all(row["ok"] for row in certificate), certificate
+        real = {row["property"] for row in certificate if row["link"] == "hub-east"}
+        assert real > {"delay", "rate"}, "nothing is asked of it: the network is measured"
         otterctl("destroy", "--yes", "--no-fetch")
         assert [otterctl.remains(name) for name in NAMES] == [[], [], []]
