@@ -4,13 +4,15 @@
   in the same two machines, turn by turn: from machine to machine, and from a namespace behind a
   router's to another, as modules have it.
 - 80 process modules on 8 machines, applied, beside the same 80 on one; and applied again.
-- One mesh packed on one machine and spread over three: messages' latencies.
+- One mesh packed on one machine and spread over three: messages' latencies, of processes and of
+  containers, where there is an engine.
 
 All machines share this computer's cores and kernel: ratios are what counts.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -25,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.row import NotHere, Row
+from otter_agent.images.bases import find_base
+from otter_agent.images.rootfs import SUITE, make_root_tar
 
 OTTERCTL = Path(sys.executable).with_name("otterctl")
 TURNS = 5
@@ -96,7 +100,8 @@ def rows() -> list[Row]:
         bench.up(3)
         found = [*_paths(bench), *_invariance(bench)]
         bench.up(MACHINES)
-        return [*found, *_applies(bench)]
+        found += _applies(bench)
+    return [*found, *_in_containers()]
 
 
 class _Bench:
@@ -112,11 +117,11 @@ class _Bench:
             "OTTER_RUNS": str(folder / "runs"), "OTTER_SITE": str(self.lab.site),
         }  # fmt: skip
 
-    def up(self, count: int) -> None:
+    def up(self, count: int, *, docker: bool = False) -> None:
         from otter_ctl.lab.errors import LabError
 
         try:
-            self.lab.up(count, docker=False, layers=_layers())
+            self.lab.up(count, docker=docker, layers=_layers())
         except LabError as error:
             raise NotHere(str(error)) from error
 
@@ -362,22 +367,44 @@ def _applies(bench: _Bench) -> list[Row]:
 # --- where a mesh is doesn't matter -----------------------------------------------------------
 
 
-def _invariance(bench: _Bench) -> list[Row]:
+def _in_containers() -> list[Row]:
+    """The same in containers, each machine with an engine of its own."""
+    if not shutil.which("dockerd") or not shutil.which("debootstrap"):
+        return []
+    kept = Path(os.environ.get("OTTER_TEST_CACHE") or Path("~/.cache/otter-tests").expanduser())
+    root = kept / f"root-{SUITE}.tar"
+    if not root.exists():
+        asyncio.run(make_root_tar(root, lambda line: None))
+    with _lab() as bench:
+        bench.up(3, docker=True)
+        for machine in bench.lab.machines():  # these engines reach no registry
+            argv = bench.lab.ssh(machine.name, f"docker import - {find_base('python').root}")
+            with root.open("rb") as tar:
+                subprocess.run(argv, stdin=tar, check=True, stdout=subprocess.DEVNULL)
+        return _invariance(bench, "docker")
+
+
+def _invariance(bench: _Bench, runtime: str = "process") -> list[Row]:
     found: dict[str, list[dict[str, float]]] = {"packed": [], "spread": []}
-    (bench.folder / "sender.py").write_text(_SENDER.format(count=MESSAGES, every=EVERY_S))
-    (bench.folder / "receiver.py").write_text(_RECEIVER.format(count=MESSAGES))
+    for name, code in (
+        ("sender", _SENDER.format(count=MESSAGES, every=EVERY_S)),
+        ("receiver", _RECEIVER.format(count=MESSAGES)),
+    ):
+        (bench.folder / name).mkdir()
+        (bench.folder / name / "module.py").write_text(code)
     for _ in range(APPLIES):
         for name, machines in (("packed", ("lab1",) * 3), ("spread", ("lab1", "lab2", "lab3"))):
-            bench.otterctl("apply", bench.topology(_chain(machines)))
+            bench.otterctl("apply", bench.topology(_chain(machines, runtime)))
             found[name].append(_latencies(bench))
             bench.destroy()
     made: list[Row] = []
+    kind = "" if runtime == "process" else f"{runtime}_"
     for which in ("p50", "p95"):
         packed, spread = (
             statistics.median(one[which] for one in found[name]) for name in ("packed", "spread")
         )
         made.append(
-            {"name": f"machines.invariance_{which}", "unit": "s", "better": "lower",
+            {"name": f"machines.invariance_{kind}{which}", "unit": "s", "better": "lower",
              "ours": abs(spread - packed), "goal": max(0.002, 0.03 * packed), "limit": None,
              "peers": {"packed": packed, "spread": spread}, "n": APPLIES,
              "note": f"{MESSAGES} messages over two links, 10 and 15 ms; goal: 3 % or 2 ms"}
@@ -385,17 +412,22 @@ def _invariance(bench: _Bench) -> list[Row]:
     return made
 
 
-def _chain(machines: Sequence[str]) -> str:
+def _chain(machines: Sequence[str], runtime: str) -> str:
     hosts = "\n".join(f'[hosts.h{n}]\nmachine = "{name}"' for n, name in enumerate(machines))
+    runs = {
+        "process": 'command = ["{python}", "module.py"]\n'
+        'files = {{ "module.py" = "{name}/module.py" }}',
+        "docker": 'build = "{name}"',
+    }[runtime]
     modules = "\n".join(
-        f'[modules.{name}]\nhost = "{host}"\ncommand = ["{sys.executable}", "{name}.py"]\n'
-        f'files = {{ "{name}.py" = "{name}.py" }}\nready = {{ sdk = true }}'
+        f'[modules.{name}]\nhost = "{host}"\nready = {{ sdk = true }}\n'
+        + runs.format(name=name, python=sys.executable)
         for name, host in (("sender", "h0"), ("receiver", "h2"))
     )
     return f"""
 name = "chain"
 [defaults.module]
-runtime = "process"
+runtime = "{runtime}"
 [defaults.link]
 subtract_underlay = true
 {hosts}
