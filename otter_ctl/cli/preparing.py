@@ -13,7 +13,7 @@ from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import reach
 from otter_ctl.client import AgentClient
-from otter_ctl.deploy import Prepared, check_runtimes, prepare
+from otter_ctl.deploy import Prepared, check_runtimes, check_version, prepare
 from otter_ctl.errors import AgentFault, PlanError, RemoteError
 from otter_ctl.planning.hosting import candidates
 from otter_ctl.sites import site_paths
@@ -95,7 +95,8 @@ async def prepared_for(
         if site is not None and not session.agent.answers():
             info, current = site.infos[LOCAL], None
         else:
-            info, current = await here.info(), await here.find_mesh(topology.name)
+            check_version(LOCAL, info := await here.info())
+            current = await here.find_mesh(topology.name)
         prepared = prepare(
             file,
             overrides,
