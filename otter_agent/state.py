@@ -127,8 +127,7 @@ class State:
 
     def close(self) -> None:
         """Flush and close; idempotent."""
-        if self._unwritten:
-            self._write()
+        self._write()
         self._db.close()
 
     @contextmanager
@@ -357,6 +356,8 @@ class State:
 
     def _write(self) -> None:
         """Write the events of this turn of the loop; on a full disk they are told, not kept."""
+        if not self._unwritten:
+            return  # somebody asked for them, or closed this, before the turn's end
         events, self._unwritten = self._unwritten, []
         rows = [
             (e.seq, e.time, e.mesh, e.kind, e.subject, e.text, e.state,
@@ -375,10 +376,10 @@ class State:
 
     def events(self, *, mesh: str | None, since: int, limit: int = 1000) -> list[api.Event]:
         """Events numbered above `since`, oldest first; of one mesh or of all."""
+        self._write()  # who is killed with one that was told gives its number to another one
         if self._recent and since >= self._recent[0].seq - 1:
             found = (e for e in self._recent if e.seq > since and mesh in (None, e.mesh))
             return list(islice(found, limit))
-        self._write()
         rows = self._db.execute(
             "SELECT seq, time, mesh, kind, subject, text, state, data FROM events"
             " WHERE seq > ? AND (? IS NULL OR mesh = ?) ORDER BY seq LIMIT ?",

@@ -192,6 +192,19 @@ def _runtime_default(info: api.Info | None) -> api.RuntimeName:
     return next((name for name in RUNTIMES if name in usable), RUNTIMES[0])
 
 
+def check_version(machine: str, info: api.Info) -> None:
+    """Refuse to plan for an agent that wouldn't understand the plan.
+
+    Raises:
+        RemoteError: It speaks another API.
+    """
+    if info.api_version != api.API_VERSION:
+        text = f"its agent is of version {info.version}, which speaks another API"
+        mend = f"restart it: kill {info.pid}; meshes live on, the next apply starts a new one"
+        hint = mend if machine == LOCAL else f"otterctl machine upgrade {machine}"
+        raise RemoteError(machine, text, hint=hint)
+
+
 def check_runtimes(spec: api.MeshSpec, info: api.Info) -> None:
     """Refuse a plan whose runtimes can't work on the machine, before anything is changed.
 

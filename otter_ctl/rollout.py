@@ -14,6 +14,7 @@ import contextlib
 import getpass
 import secrets as random_words
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -34,6 +35,8 @@ from otter_ctl.spread import Fleet
 from otter_ctl.topology.model import LOCAL
 
 LEASE_S = 30.0
+FRESH_S = 10.0
+"""Who told of its part so long ago is asked again before all begin: others took longer."""
 
 
 async def bring(
@@ -103,6 +106,7 @@ class _Course:
 
     accepted: set[str] = field(default_factory=set)
     answers: Answers[api.MeshStatus] = field(default_factory=Answers)
+    told_s: dict[str, float] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -147,7 +151,7 @@ async def apply(
         failed = {**course.answers.failed, **left.failed}
         if failed:
             raise _partial(mesh, failed, course)
-        found = await _made(fleet, prepared, course, wait=wait)
+        found = await _made(fleet, agents, prepared, course, wait=wait)
         status = merged(found.parts, found.why, found.directory)
         on_accepted(status)
         if wait and status.state == "ready":
@@ -155,12 +159,23 @@ async def apply(
     return status
 
 
-async def _made(fleet: Fleet, prepared: Prepared, course: _Course, *, wait: bool) -> Found:
+async def _made(
+    fleet: Fleet,
+    agents: Mapping[str, AgentClient],
+    prepared: Prepared,
+    course: _Course,
+    *,
+    wait: bool,
+) -> Found:
     """All parts: as each was when it had settled, or as they are a moment after they were taken."""
     places, mesh = fleet.places, prepared.plan.spec.name
     if not wait:
         return await places.look(mesh, list(prepared.parts))
-    return await places.take(mesh, course.answers)
+    now = time.monotonic()
+    old = {name: agents[name] for name, at in course.told_s.items() if now - at >= FRESH_S}
+    again = await each(old, lambda name, agent: agent.mesh(mesh))
+    known = {name: part for name, part in course.answers.good.items() if name not in old}
+    return await places.take(mesh, Answers(known | again.good, again.failed))
 
 
 @contextlib.asynccontextmanager
@@ -307,6 +322,7 @@ async def _put(
             )
         except OtterError as error:
             course.answers.failed[name] = error
+        course.told_s[name] = time.monotonic()
         course.news.set()
 
     async with asyncio.TaskGroup() as group:

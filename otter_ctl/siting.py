@@ -19,6 +19,7 @@ from net.errors import OtterError
 from net.links.spec import LinkSpec
 from otter_agent import api
 from otter_ctl.client import AgentClient
+from otter_ctl.deploy import check_version
 from otter_ctl.errors import PartMissing, PlanError, RemoteError
 from otter_ctl.fleet import Found
 from otter_ctl.images.calls import ImageCalls
@@ -224,7 +225,7 @@ async def _asked(
     if facts is not None and LOCAL in names:
         infos[LOCAL] = facts
     for name, info in infos.items():
-        _same_version(name, info)
+        check_version(name, info)
     lacking = {name: error for name, error in answers.failed.items() if name in needed}
     failed = {name: error for name, error in answers.failed.items() if name not in needed}
     silent = {n: error.message.removeprefix(f"{n}: ") for n, error in failed.items()}
@@ -319,13 +320,6 @@ def _fits(host: Host, machine: str, info: api.Info) -> None:
     if host.on is not None and host.on.arch not in (None, info.arch):
         why = f"asks for {host.on.arch}, machine {machine} is {info.arch}"
         raise PlanError(f"host {host.name}", why)
-
-
-def _same_version(name: str, info: api.Info) -> None:
-    if info.api_version != api.API_VERSION:
-        text = f"its agent is of version {info.version}, which speaks another API"
-        hint = f"otterctl machine upgrade {name}"
-        raise RemoteError(name, text, hint=hint)
 
 
 async def _wires(fleet: Fleet, site: Site) -> Wires:

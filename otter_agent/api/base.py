@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-API_VERSION = 6
+API_VERSION = 7
 """Checked by both sides at connect; raised when a type of the API changes incompatibly."""
 
 T = TypeVar("T")

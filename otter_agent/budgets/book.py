@@ -316,17 +316,22 @@ class BudgetBook:
         if self._cgroups is not None and self._cgroups.version == "none":
             groups = {s for s in wanted if self._needs_group(s)}
             of_turns = [s for s in wanted if s not in groups and self._takes_turns(s)]
-            of_turns += self._followers([s for s in hosts if s not in groups], wanted)
-            failed = {s: error for s in of_turns if (error := await self._give(s))}
-            return {**dict.fromkeys(groups, NO_GROUPS), **failed}
+            others = [s for s in hosts if s not in groups]
+            return dict.fromkeys(groups, NO_GROUPS) | await self._give_all(of_turns, others, wanted)
         failed = await asyncio.to_thread(self._write, hosts) if hosts else {}
-        followers = list(self._followers(hosts, wanted))
-        for subject in (*wanted, *followers):
-            if subject.kind == "module" and (error := await self._give(subject)):
-                failed[self._giving.host_of(subject) if subject in followers else subject] = error
+        modules = [subject for subject in wanted if subject.kind == "module"]
+        failed |= await self._give_all(modules, hosts, wanted)
         for subject in hosts:
             self._note(subject, failed.get(subject, ""))
         return failed
+
+    async def _give_all(
+        self, modules: Iterable[Subject], hosts: Collection[Subject], wanted: Collection[Subject]
+    ) -> dict[Subject, str]:
+        """Modules, and those that follow from hosts: what fails of these is their host's."""
+        followers = {s: self._giving.host_of(s) for s in self._followers(hosts, wanted)}
+        whose = {s: s for s in modules} | followers
+        return {of: error for s, of in whose.items() if (error := await self._give(s))}
 
     def _takes_turns(self, subject: Subject) -> bool:
         return subject.kind == "module" and self.of(subject).gpu_share is not None

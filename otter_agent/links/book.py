@@ -382,7 +382,7 @@ class LinkBook:
 
     def count(self) -> dict[Way, Counters]:
         """What passed so far and what was dropped, where the driver can tell; blocking."""
-        return self._uses.told(self._driving.count(), self._layers.asked, time.monotonic())
+        return self._uses.told(self._driving.count, self._layers.asked, time.monotonic)
 
     def health(self) -> Health | None:
         """How well they are carried; None: by nothing that could be late. Blocking."""

@@ -6,7 +6,7 @@ How much of a rate is used takes two looks, so it is kept here what was counted 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -45,10 +45,17 @@ class Uses:
         self._lock = threading.Lock()
 
     def told(
-        self, counters: Mapping[Way, Counters], asked: Mapping[Way, LinkSpec], now_s: float
+        self,
+        count: Callable[[], Mapping[Way, Counters]],
+        asked: Mapping[Way, LinkSpec],
+        clock: Callable[[], float],
     ) -> dict[Way, Counters]:
-        """What was counted now, with what follows from it where there is a rate."""
+        """What is counted now, with what follows from it where there is a rate.
+
+        One at a time: who told an earlier count later would seem to have seen it begin again.
+        """
         with self._lock:
+            counters, now_s = count(), clock()
             self._meters = {way: self._meters.get(way) or Meter() for way in counters}
             return {
                 way: self._told(way, one, asked.get(way), now_s) for way, one in counters.items()

@@ -6,6 +6,7 @@ Must not know: what helpers do. Not thread-safe.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from collections.abc import Sequence
@@ -84,6 +85,16 @@ class Helper(Generic[R]):
             if self._connection is not None:
                 self._greet()
         return self._connection is not None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether one is spoken to, and hasn't hung up meanwhile. It isn't asked for that."""
+        poll = select.poll()
+        with suppress(OSError, ValueError):  # somebody hangs up just now
+            if self._connection is not None:
+                poll.register(self._connection, select.POLLRDHUP)
+                return not poll.poll(0)
+        return False
 
     def start(self) -> None:
         """Have one.

@@ -240,7 +240,8 @@ class Player:
         # For thousands of directions that takes a while; the loop has others to serve.
         state, walk = await asyncio.to_thread(prepare) if timeline else prepare()
         left: set[Key] = set(self._around.workers.differing(state))  # what was over meanwhile, too
-        wanted = {**dict.fromkeys((*self._held, *left), _NOTHING), **state}
+        # Before its epoch nothing is held, and all that links were told ahead is to be taken back.
+        wanted = {**dict.fromkeys((*self._held, *planned, *left), _NOTHING), **state}
         changes = {
             key: change
             for key, change in wanted.items()
@@ -400,7 +401,7 @@ class Player:
         for one in due:
             error = failed.get(one.key, "")
             made.append(_told(one, None if error else position, error))
-        if self._kept.begun:
+        if self.begun:
             self.record.add(epoch, made, sum(one.passed for one in due))
         return next((change.error for change in made if change.error), "")
 

@@ -43,17 +43,24 @@ def show_links(links: Sequence[api.LinkStatus]) -> None:
 
 
 def show_drivers(machines: Sequence[api.MachineStatus]) -> None:
-    """Below the links: what shapes them, why that, and how exactly."""
+    """Below the links: what shapes them, why that, and how exactly; machines alike in one line."""
+    alike: dict[str, list[str]] = {}
     for machine in machines:
-        if not machine.link_driver:
-            continue  # it gave no answer
-        whose = f"{machine.name}: " if len(machines) > 1 else ""
-        words = f"  {whose}driver {machine.link_driver}"
-        if why := machine.link_driver_why.removeprefix(f"{machine.link_driver}: "):
-            words += f": {why}"
-        if machine.link_error_s is not None:
-            words += f"; delays are off by {format_duration(machine.link_error_s)} (median)"
-        click.echo(printable_lines(words))
+        if machine.link_driver:  # else it gave no answer
+            alike.setdefault(_driver(machine), []).append(machine.name)
+    for words, names in alike.items():
+        more = f" and {len(names) - 3} more" if names[3:] else ""
+        whose = f"{', '.join(names[:3])}{more}: " if len(machines) > 1 else ""
+        click.echo(printable_lines(f"  {whose}{words}"))
+
+
+def _driver(machine: api.MachineStatus) -> str:
+    words = f"driver {machine.link_driver}"
+    if why := machine.link_driver_why.removeprefix(f"{machine.link_driver}: "):
+        words += f": {why}"
+    if machine.link_error_s is not None:
+        words += f"; delays are off by {format_duration(machine.link_error_s)} (median)"
+    return words
 
 
 def show_tunnels(links: Sequence[api.LinkStatus]) -> None:

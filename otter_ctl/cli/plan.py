@@ -20,7 +20,14 @@ from otter_ctl.cli.common import (
     without_option,
 )
 from otter_ctl.cli.links import by_hand, network
-from otter_ctl.cli.preparing import located, machines_of, prepared_for, reaching, refusals
+from otter_ctl.cli.preparing import (
+    located,
+    machines_of,
+    prepared_for,
+    reaching,
+    refusals,
+    unusable,
+)
 from otter_ctl.cli.reasons import placed_lines, reasons_document, show_reasons
 from otter_ctl.cli.words import causes
 from otter_ctl.concerns import things
@@ -116,7 +123,8 @@ def command(
         from otter_ctl.many import together
 
         raise together({name: one.error for name, one in prepared.unheard.items()})
-    if any(fault.code not in (DEGRADED, NOWHERE) for fault in refused):
+    sure = [fault for fault in refused if fault.code not in (DEGRADED, NOWHERE)]
+    if sure or prepared.plan.unsupported:
         return EXIT_FAILED
     return EXIT_CHANGES if detailed_exitcode and prepared.changes else 0
 
@@ -162,6 +170,8 @@ def without_agent(spec: api.MeshSpec, facts: api.Info | None) -> list[AgentFault
     if why := no_agent():
         elsewhere = api.Problem(code=NOWHERE, message=why, hint=where_instead())
         return [AgentFault(LOCAL, elsewhere)]
+    if facts is not None and (faults := unusable(spec, facts)):
+        return faults
     if facts is not None and (lack := api.no_gpus(spec, facts.gpu_facts, facts.gpu_why)):
         return [AgentFault(facts.machine, lack)]
     if facts is None or spec.allow_degraded:

@@ -13,8 +13,8 @@ from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import reach
 from otter_ctl.client import AgentClient
-from otter_ctl.deploy import Prepared, check_runtimes, prepare
-from otter_ctl.errors import AgentFault, PlanError
+from otter_ctl.deploy import Prepared, check_runtimes, check_version, prepare
+from otter_ctl.errors import AgentFault, PlanError, RemoteError
 from otter_ctl.planning.hosting import candidates
 from otter_ctl.sites import site_paths
 from otter_ctl.topology import Topology
@@ -95,7 +95,8 @@ async def prepared_for(
         if site is not None and not session.agent.answers():
             info, current = site.infos[LOCAL], None
         else:
-            info, current = await here.info(), await here.find_mesh(topology.name)
+            check_version(LOCAL, info := await here.info())
+            current = await here.find_mesh(topology.name)
         prepared = prepare(
             file,
             overrides,
@@ -175,11 +176,12 @@ async def check_all(fleet: Fleet, prepared: Prepared) -> None:
 
 
 async def refusals(fleet: Fleet, prepared: Prepared) -> list[AgentFault]:
-    """Why agents would refuse what is planned, as far as they answer."""
+    """Why what is planned would be refused, by agents as far as they answer, or before."""
     if not prepared.parts:
-        here = await fleet.agents.get(LOCAL)
-        problems = await here.check_mesh(prepared.plan.spec)
-        return [AgentFault(here.machine, problem) for problem in problems]
+        here, spec = await fleet.agents.get(LOCAL), prepared.plan.spec
+        problems = await here.check_mesh(spec)
+        faults = [AgentFault(here.machine, problem) for problem in problems]
+        return [*unusable(spec, await here.info()), *faults]
     from otter_ctl.many import each
 
     agents = await fleet.agents.of(prepared.parts)
@@ -188,4 +190,18 @@ async def refusals(fleet: Fleet, prepared: Prepared) -> list[AgentFault]:
         return await agent.check_mesh(prepared.parts[name])
 
     answers = await each(agents, ask)  # an agent that isn't started yet refuses nothing
-    return [AgentFault(name, p) for name in sorted(answers.good) for p in answers.good[name]]
+    infos = prepared.infos
+    faults = [one for n, part in prepared.parts.items() for one in unusable(part, infos[n])]
+    faults += [AgentFault(name, p) for name in sorted(answers.good) for p in answers.good[name]]
+    return faults
+
+
+def unusable(spec: api.MeshSpec, info: api.Info) -> list[AgentFault]:
+    """The first module's runtime that can't be used on a machine, if there is one."""
+    try:
+        check_runtimes(spec, info)
+    except RemoteError as error:
+        why = error.message.removeprefix(f"{error.machine}: ")
+        problem = api.Problem(code="failed", message=why, hint=error.hint)
+        return [AgentFault(error.machine, problem)]
+    return []

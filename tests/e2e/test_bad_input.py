@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 from pathlib import Path
 
@@ -74,9 +75,17 @@ def test_a_docker_module_without_an_engine_is_refused_before_anything_is_made(sh
     file = shared_otter.topology(
         'name = "x"\n[hosts.a]\n[modules.m]\nimage = "busybox"\nruntime = "docker"\n'
     )
-    done = shared_otter("apply", file, code=1)
-    assert "module m: runtime docker can't be used" in done.stderr
+    for verb in ("plan", "apply"):
+        done = shared_otter(verb, file, code=1)
+        assert "module m: runtime docker can't be used" in done.stderr
     assert shared_otter.json("ls") == []
+
+
+def test_a_plan_of_what_can_not_be_here_is_none_that_can_be_applied(shared_otter):
+    other = "x86_64" if platform.machine() == "aarch64" else "arm64"
+    file = shared_otter.topology(f'name = "x"\n[hosts.a]\non = {{ arch = "{other}" }}\n')
+    assert "apply will refuse: host a: asks for" in shared_otter("plan", file, code=1).stderr
+    shared_otter("apply", file, code=2)
 
 
 def test_doctor_tells_what_is_there(shared_otter):

@@ -33,6 +33,26 @@ def test_events_are_told_at_once_and_kept_by_the_end_of_the_turn(tmp_path: Path)
     asyncio.run(work())
 
 
+def test_what_was_told_is_kept_and_a_turn_s_end_after_the_file_s_is_no_error(
+    tmp_path: Path,
+) -> None:
+    async def work() -> None:
+        wrong: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: wrong.append(what))
+        state = State(tmp_path / "state.sqlite")
+        state.add_event(1.0, "m", "module", "x", "text")
+        told = state.events(mesh=None, since=0)
+        killed = State(tmp_path / "state.sqlite")  # what the next life finds
+        assert killed.events(mesh=None, since=0) == told != []
+        killed.close()
+        state.add_event(2.0, "m", "module", "x", "text")
+        state.close()
+        await asyncio.sleep(0)
+        assert wrong == []
+
+    asyncio.run(work())
+
+
 def test_the_oldest_events_go_also_when_many_come_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,12 @@ def test_which_driver_shapes_links_is_told_with_why_and_how_exactly(capsys):
     silent = api.MachineStatus(name="m2", reachable=False, version="")
     show_drivers([one, silent])
     assert capsys.readouterr().out.splitlines() == [f"  m1: {said} (median)"]
+    many = [replace(one, name=f"m{n}") for n in range(1, 6)]
+    other = replace(one, name="m9", link_driver="netem", link_driver_why="", link_error_s=None)
+    show_drivers([*many[:4], other, many[4]])
+    alike, apart = capsys.readouterr().out.splitlines()
+    assert alike == f"  m1, m2, m3 and 2 more: {said} (median)"
+    assert apart == "  m9: driver netem"
 
 
 def test_a_machine_that_is_too_slow_is_told():

@@ -45,6 +45,7 @@ class Agent(AgentClient):
         self.checked: list[int | None] = []
         self.sent: list[str] = []
         self.asked_for = 0
+        self.by_now: api.MeshStatus | None = None
 
     async def put_mesh(self, spec: api.MeshSpec, *_: Any, **__: Any) -> api.MeshStatus:
         self.asked.set()
@@ -63,6 +64,11 @@ class Agent(AgentClient):
     async def find_mesh(self, name: str) -> api.MeshStatus | None:
         self.asked_for += 1
         return self.held and replace(self.held, timeline=self.told.state)
+
+    async def mesh(self, name: str) -> api.MeshStatus:
+        status = self.by_now or self.held
+        assert status is not None
+        return replace(status, timeline=self.told.state)
 
     async def destroy(self, name: str) -> None:
         self.held = None
@@ -141,6 +147,17 @@ async def bring(
 async def test_one_epoch_for_all(fleet: Fleet, agents: dict[str, Agent]) -> None:
     await bring(fleet)
     assert {agent.told.state for agent in agents.values()} == {"running"}
+
+
+async def test_what_was_told_long_before_the_others_were_ready_is_asked_again(
+    fleet: Fleet, agents: dict[str, Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agents["m1"].by_now = replace(status(part("m1")), state="degraded")
+    assert (await bring(fleet)).state == "ready"
+    agents["m1"].told = agents["m2"].told = replace(agents["m1"].told, state="waiting")
+    monkeypatch.setattr(rollout, "FRESH_S", 0.0)
+    assert (await bring(fleet)).state == "degraded"
+    assert {agent.told.state for agent in agents.values()} == {"waiting"}
 
 
 async def test_who_is_late_to_say_that_it_took_its_part_goes_back_too(

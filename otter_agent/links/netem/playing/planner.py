@@ -66,15 +66,25 @@ class Players:
         """The helper's; 0: there is none."""
         return self._helper.pid
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is one, which hasn't ended since it was spoken to."""
+        return self.pid != 0 and self._helper.is_there
+
     def be_ready(self) -> None:
         """Have a helper soon; whoever asks it for something waits for that, nobody else does."""
-        if not self._helper.pid:
+        if not self.ready:
             threading.Thread(target=self._start, name="otter-links-start", daemon=True).start()
 
     def _start(self) -> None:
         with self._guard, suppress(Lost, NetworkError):  # who asks it for something is told
             if not self._closed:
-                self._helper.start()
+                self._have_one()
+
+    def _have_one(self) -> None:
+        if not self._lent and not self._helper.is_there:
+            self._helper.hang_up()  # it had nothing to do and has ended: nothing is lost with it
+        self._helper.start()
 
     def has(self, direction: Direction) -> bool:
         """Whether it is lent."""
@@ -115,7 +125,7 @@ class Players:
         with self._guard:
             try:
                 if start:
-                    self._helper.start()
+                    self._have_one()
                 elif not self._helper.find():
                     self._lent.clear()
                     raise Lost("there is none")
@@ -173,7 +183,7 @@ class NetemPlanner(Planner):
     @property
     def ready(self) -> bool:
         """See `Planner`."""
-        return self._players.pid != 0
+        return self._players.ready
 
     def play(
         self, mesh: str, parts: Mapping[Direction, Part]

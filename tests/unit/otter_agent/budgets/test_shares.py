@@ -100,3 +100,26 @@ async def test_a_hosts_share_is_in_force_for_its_modules_that_take_turns(
     assert weights == {"a": 3.0, "c": 1.0}
     await shape(kind="module", name="a", set={}, reset=True)
     assert weights == {"a": 0.375, "c": 1.0}
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+async def test_a_hosts_share_that_its_modules_can_not_be_given_is_refused(
+    tmp_path: Path, grouped: bool
+) -> None:
+    host = api.HostSpec(name="edge", address="10.0.0.1", block="10.0.0.0/24")
+    module = api.ModuleSpec(
+        name="gan", host="edge", address="10.0.0.2", runtime="process", gpu_share=0.5
+    )
+    spec = api.MeshSpec(name="m", run="r", hosts=(host,), modules=(module,))
+    kept: Any = SimpleNamespace(budgets=lambda mesh: {}, put_budgets=lambda mesh, budgets: None)
+    groups = None if grouped else Ungrouped(Layout.at(tmp_path))
+    book = BudgetBook(groups, spec, kept, lambda *told: None)
+
+    async def limit(module: str) -> str:
+        same = book.granted(Subject("module", module)).gpu_share == 0.5
+        return "" if same else "there is no arbiter"
+
+    book.limit = limit
+    asked = resolve([ask("host", "edge", 0.25)], book.all(), "m")
+    assert await book.shape(asked) == {KNOWN[0]: "there is no arbiter"}
+    assert book.of(KNOWN[0]).gpu_share is None

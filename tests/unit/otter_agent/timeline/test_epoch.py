@@ -39,6 +39,32 @@ async def test_what_is_due_at_the_epoch_is_told_before_it(tmp_path, plans):
             assert [(c.at_s, c.applied_s >= 0) for c in player.record.last] == [(0.0, True)] * 2
 
 
+@pytest.mark.parametrize("order", ["pause", "reset"])
+async def test_what_was_told_before_an_epoch_that_does_not_come_is_taken_back(
+    tmp_path, plans, order
+):
+    world = World(tmp_path)
+    async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
+        player.order("start", at=clock.now().wall_s + 60.0)
+        await until(lambda: world.links.planned() == ({FORTH, BACK} if plans else set()))
+        player.order(order)
+        await until(lambda: not world.links.planned())
+        assert (player.status().state, world.in_force()) == ("held", BASE)
+        assert list(player.record.last) == []
+
+
+async def test_another_topology_before_the_epoch_holds_from_it_on(tmp_path, plans):
+    world = World(tmp_path)
+    async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
+        player.order("start", at=clock.now().wall_s + 60.0)
+        await until(lambda: world.links.planned() == ({FORTH, BACK} if plans else set()))
+        player.take(spec(event(30.0, rate_bps=2e6)))
+        await until(lambda: not world.links.planned())
+        world.skew_s = 100.0
+        player._news.set()  # the clock leapt, which no loop notices
+        await until(lambda: world.in_force() == replace(BASE, rate_bps=2e6))
+
+
 async def test_whoever_starts_it_is_told_how_long_before_the_epoch_that_has_to_be_known(
     tmp_path, plans
 ):
