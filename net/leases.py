@@ -7,7 +7,8 @@
         ...
 
 A module whose topology gives it a share (`gpu = { share = "75%" }`) gets its turns from the
-agent's arbiter; where there is none, a lease is granted at once, so the same code runs anywhere.
+agent's arbiter; where there is none, a lease is granted at once, so the same code runs anywhere: a
+module that OTTER runs says so in its log, once.
 What is shared is time: what was started on a GPU has to end inside (`torch.cuda.synchronize()`).
 Between two turns pass some 10 us; where they change hands, some 100 us.
 """
@@ -22,10 +23,13 @@ from types import TracebackType
 
 from net import asking
 from net.asking import Link
+from net.rubbish import to_the_log
 
 _SOCKET = "turns.sock"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.2
 _log = logging.getLogger("net.leases")
+_said: set[str] = set()
+"""Where it was said that nobody gives turns."""
 
 
 class Lease:
@@ -47,6 +51,7 @@ class Lease:
         if not thing.isprintable() or not 0 < len(self._thing) <= 32:
             raise ValueError(f"lease of {thing!r}: 1 to 32 printable characters")
         self._path = _own() if path is None else path
+        self._says = path is None and bool(self._path)
         self._link: Link | None = None
         self.shared = False
         self.waited_s = 0.0
@@ -110,6 +115,9 @@ class Lease:
             raise RuntimeError("this lease is held already: another task needs one of its own")
         path = self._path
         self.shared = bool(path) and (asking.is_used(path) or os.path.exists(path))
+        if not self.shared and self._says and path not in _said:
+            _said.add(path)
+            to_the_log("nobody gives turns to this module: each is granted at once")
         return not self.shared
 
     def _begun(self) -> Link | None:

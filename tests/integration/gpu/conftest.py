@@ -67,3 +67,9 @@ def asked(otter, machine) -> Asked:
     """An agent that isn't started yet: `asked.otter.serve()`."""
     otter.env.update(machine.env)
     return Asked(otter)
+
+
+@pytest.fixture
+def asked_with_docker(docker_otter) -> Asked:
+    """The agent of all tests with an engine, on a machine without a GPU."""
+    return Asked(docker_otter)

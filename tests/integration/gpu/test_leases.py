@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import zipfile
+from pathlib import Path
 
+import pytest
 from helpers.otter import command_line, wait_for
+
+import net
 
 STEPS = """
 import time, net
@@ -29,6 +34,15 @@ async def main():
         async with net.lease():
             await asyncio.sleep(0.005)
 asyncio.run(main())
+"""
+CONTAINER = """
+[modules.b]
+runtime = "docker"
+image = "{image}"
+command = ["python3", "-c", '''{source}''']
+files = {{ "net.zip" = "net.zip" }}
+env = {{ PYTHONPATH = "/work/net.zip" }}
+gpu = {{ share = "75%" }}
 """
 
 
@@ -74,6 +88,28 @@ def test_modules_take_turns_by_their_shares_and_another_share_holds_at_once(aske
     )
     assert had_since(asked, held(asked), 4)["b"] > 0.6
     assert {name: m["pid"] for name, m in asked.otter.modules("turns").items()} == pids
+    asked.otter("destroy", "--yes", "--no-fetch")
+    wait_for(lambda: arbiters(asked.otter) == [], "nobody shares any more")
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(600)
+def test_a_container_takes_turns_with_a_process(asked_with_docker, python_root):
+    """By the SDK's own files, in an image that has nothing but Python."""
+    asked = asked_with_docker
+    with zipfile.ZipFile(asked.otter.root / "net.zip", "w") as archive:
+        for file in Path(net.__file__).parent.glob("*.py"):
+            archive.write(file, f"net/{file.name}")
+    mesh = topology(asked.otter, a=(AWAITS, "25%"))
+    with mesh.open("a") as file:
+        file.write(CONTAINER.format(image=python_root, source=STEPS))
+    asked.otter("apply", mesh)
+    assert {name: m["runtime"] for name, m in asked.otter.modules("turns").items()} == {
+        "a": "process",
+        "b": "docker",
+    }
+    assert had_since(asked, held(asked), 4)["b"] > 0.6
+    assert "nobody gives turns" not in asked.otter("logs").stdout
     asked.otter("destroy", "--yes", "--no-fetch")
     wait_for(lambda: arbiters(asked.otter) == [], "nobody shares any more")
 
@@ -125,8 +161,11 @@ def test_turns_go_on_without_the_agent(asked):
 
 def test_without_a_share_a_lease_is_nothing(asked):
     asked.otter.serve()
-    source = 'import net; turn = net.lease().__enter__(); print("shared", turn.shared)'
+    source = 'import net; turn = net.lease().__enter__(); print("shared", turn.shared); '
+    source += "net.lease().__enter__()"
     asked.otter("apply", topology(asked.otter, a=(source, "")))
     asked.otter.wait_state("turns", "a", "done")
-    assert "shared False" in asked.otter("logs", "a").stdout
+    log = asked.otter("logs", "a").stdout
+    assert "shared False" in log
+    assert log.count("nobody gives turns to this module") == 1
     assert arbiters(asked.otter) == []
