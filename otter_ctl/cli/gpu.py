@@ -48,13 +48,11 @@ def _show(states: dict[str, api.GpuState]) -> None:
     from otter_ctl.cli.tables import print_table
     from otter_ctl.printable import printable_lines
 
-    gpus = [(name, gpu) for name, state in states.items() for gpu in state.gpus]
     for name, state in states.items():
         if state.why:
             click.echo(f"{name}: {printable_lines(state.why)}", err=True)
-    if gpus:
-        header = ("MACHINE", "GPU", "NAME", "USED", "MEMORY", "CLOCK", "TEMP", "POWER")
-        print_table(header, [(name, *_row(gpu)) for name, gpu in gpus])
+    show_gpus(states)
+    gpus = [(name, gpu) for name, state in states.items() for gpu in state.gpus]
     processes = [(name, gpu.index, p) for name, gpu in gpus for p in gpu.processes]
     if processes:
         click.echo()
@@ -72,6 +70,25 @@ def _show(states: dict[str, api.GpuState]) -> None:
         click.echo()
         header = ("MACHINE", "THING", "MESH", "MODULE", "SHARE", "HAD", "TURNS", "NOW")
         print_table(header, shares)
+
+
+def show_gpus(states: api.GpuStates) -> None:
+    """What each GPU does; nothing where there are none."""
+    from otter_ctl.cli.tables import print_table
+
+    gpus = [(name, *_row(gpu)) for name, state in states.items() for gpu in state.gpus]
+    if gpus:
+        header = ("MACHINE", "GPU", "NAME", "USED", "MEMORY", "CLOCK", "TEMP", "POWER")
+        print_table(header, gpus)
+
+
+def gpu_lines(states: api.GpuStates) -> Iterator[tuple[str, bool]]:
+    """What each GPU does, a line each, and whether nothing is known of it."""
+    for name, state in states.items():
+        for gpu in state.gpus:
+            _, what, use, *rest = _row(gpu)
+            words = ", ".join(str(w) for w in (what, use and f"{use} in use", *rest) if w)
+            yield f"GPU {gpu.index} of {name}: {words}", bool(gpu.error)
 
 
 def _row(gpu: api.GpuStatus) -> tuple[object, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -12,10 +14,14 @@ from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.budgets import budgets_by_hand
 from otter_ctl.cli.common import ask, json_option, mesh_option, pass_session, pick_mesh, print_json
+from otter_ctl.cli.gpu import gpu_lines
 from otter_ctl.cli.links import show_cells, show_doubts, show_drivers, show_links, show_tunnels
 from otter_ctl.cli.words import overcommitted
 from otter_ctl.fetching import about
 from otter_ctl.meshes import Meshes
+
+GPUS_S = 2.0
+"""A driver that hangs isn't waited for longer."""
 
 
 @click.command(
@@ -31,22 +37,29 @@ Examples:
 def command(session: Session, mesh: str | None, as_json: bool) -> None:
     """Show hosts, modules, links and streams of a mesh: what is asked and what is in force."""
 
-    async def question(client: Meshes) -> api.MeshStatus:
-        return await client.status(await pick_mesh(client, mesh))
+    async def question(client: Meshes) -> tuple[api.MeshStatus, api.GpuStates]:
+        status = await client.status(await pick_mesh(client, mesh))
+        gpus: api.GpuStates = {}
+        if not as_json:  # `gpu ls --json` has them
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GPUS_S):
+                    gpus = await client.gpus(status.mesh)
+        return status, gpus
 
-    status = ask(session, question)
+    status, gpus = ask(session, question)
     if as_json:
         print_json(status)
         return
-    _show(status)
+    _show(status, gpus)
 
 
 _SHOWN_PARTS = ("link", "queue", "total")
 _LIMITS = ("CPU (asked)", "MEMORY (asked)")
 
 
-def _show(status: api.MeshStatus) -> None:
+def _show(status: api.MeshStatus, gpus: api.GpuStates) -> None:
     from otter_ctl.cli.tables import print_table
+    from otter_ctl.printable import printable_lines
 
     owner = f" of {status.owner}" if status.owner else ""
     click.echo(f"mesh {status.mesh}{owner}: {status.state}, run {status.spec.run}")
@@ -56,6 +69,8 @@ def _show(status: api.MeshStatus) -> None:
         click.secho(f"  {status.problem}", fg="red")
     for machine in status.machines:
         _show_rootless(machine)
+    for line, bad in gpu_lines(gpus):
+        click.secho(f"  {printable_lines(line)}", fg="red" if bad else None)
     click.echo()
     print_table(
         ("HOST", "MACHINE", "ADDRESS", *_LIMITS),

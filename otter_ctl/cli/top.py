@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import click
 import msgspec
@@ -15,8 +15,8 @@ from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import json_option, mesh_option, pass_session, pick_mesh, print_json, run
+from otter_ctl.cli.gpu import show_gpus
 from otter_ctl.cli.tables import print_table
-from otter_ctl.meshes import Meshes
 
 HEADER = ("KIND", "NAME", "HOST", "CPU", "OF", "MEMORY", "OF", "GPU MEMORY")
 
@@ -36,6 +36,24 @@ class Row(msgspec.Struct, frozen=True):
     """On all GPUs; None: it has no process there."""
 
 
+class GpuRow(msgspec.Struct, frozen=True):
+    """What one GPU of the mesh's machines does; None: it doesn't tell."""
+
+    kind: str
+    machine: str
+    index: int
+    name: str
+    utilisation: float | None
+    """Of the last sample period, 0 to 1."""
+    memory_used_bytes: int | None
+    memory_bytes: int | None
+    clock_hz: float | None
+    temperature_c: float | None
+    power_w: float | None
+    error: str
+    """Why nothing is known of it."""
+
+
 @click.command(
     epilog="""\b
 Examples:
@@ -51,7 +69,7 @@ Examples:
 @json_option
 @pass_session
 def command(session: Session, mesh: str | None, every: float, once: bool, as_json: bool) -> None:
-    """Show the cores and the memory that hosts and modules use, the busiest first.
+    """Show the cores and the memory that hosts and modules use, the busiest first; then GPUs.
 
     On a terminal it goes on until Ctrl-C; else, and with --json, it shows one look.
     """
@@ -64,8 +82,9 @@ def command(session: Session, mesh: str | None, every: float, once: bool, as_jso
             while True:
                 await asyncio.sleep(every)
                 now = await client.usage(name)
-                rows = used(before, now, await client.budgets(name), await _on_gpus(client, name))
-                _draw(rows, as_json=as_json, wipe=lasting)
+                gpus = await client.gpus(name)
+                rows = used(before, now, await client.budgets(name), _on_gpus(gpus, name))
+                _draw(rows, gpus, as_json=as_json, wipe=lasting)
                 if not lasting:
                     return
                 before = now
@@ -73,10 +92,10 @@ def command(session: Session, mesh: str | None, every: float, once: bool, as_jso
     run(show())
 
 
-async def _on_gpus(client: Meshes, mesh: str) -> Mapping[str, int]:
+def _on_gpus(states: api.GpuStates, mesh: str) -> Mapping[str, int]:
     """Module -> bytes that its processes have on GPUs."""
     found: dict[str, int] = defaultdict(int)
-    for state in (await client.gpus(mesh)).values():
+    for state in states.values():
         for gpu in state.gpus:
             for process in gpu.processes:
                 if process.mesh == mesh:
@@ -120,13 +139,34 @@ def _cores(before: api.Usage | None, now: api.Usage) -> float | None:
     return (now.cpu_s - before.cpu_s) / span if span > 0 else None
 
 
-def _draw(rows: list[Row], *, as_json: bool, wipe: bool) -> None:
+def _draw(rows: list[Row], gpus: api.GpuStates, *, as_json: bool, wipe: bool) -> None:
     if as_json:
-        print_json(rows)
+        print_json([*rows, *_gpu_rows(gpus)])
         return
     if wipe:
         click.clear()
     print_table(HEADER, [_texts(row) for row in rows])
+    if any(state.gpus for state in gpus.values()):
+        click.echo()
+        show_gpus(gpus)
+
+
+def _gpu_rows(states: api.GpuStates) -> Iterator[GpuRow]:
+    for machine, state in states.items():
+        for gpu in state.gpus:
+            yield GpuRow(
+                kind="gpu",
+                machine=machine,
+                index=gpu.index,
+                name=gpu.name,
+                utilisation=gpu.utilisation,
+                memory_used_bytes=gpu.memory_used_bytes,
+                memory_bytes=gpu.memory_bytes,
+                clock_hz=gpu.clock_hz,
+                temperature_c=gpu.temperature_c,
+                power_w=gpu.power_w,
+                error=gpu.error,
+            )
 
 
 def _texts(row: Row) -> tuple[object, ...]:

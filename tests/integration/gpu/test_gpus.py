@@ -110,6 +110,25 @@ def test_a_process_is_that_of_its_module(asked, machine):
     assert found == {child: ("mps", "gpus", "asr"), os.getpid(): ("graphics", "", "")}
     (used,) = [p for p in gpu["processes"] if p["pid"] == child]
     assert (used["name"], used["memory_bytes"]) == ("sleep", 536870912)
+    _shown(otter)
+
+
+def _shown(otter):
+    """By `top` and `status`: what the GPU does, and what the module has on it."""
+    rows = {row["kind"]: row for row in otter.json("top", "--every", "0.2")}
+    assert list(rows) == ["host", "module", "gpu"]
+    assert rows["module"]["gpu_memory_bytes"] == 536870912
+    assert rows["gpu"] == {
+        "kind": "gpu", "machine": "local", "index": 0, "name": "NVIDIA L4", "utilisation": 0.37,
+        "memory_used_bytes": 1073741824, "memory_bytes": 24152899584, "clock_hz": 1.59e9,
+        "temperature_c": 61.0, "power_w": 55.0, "error": "",
+    }  # fmt: skip
+    line = "GPU 0 of local: NVIDIA L4, 37% in use, 1GiB of "
+    (told,) = [at for at in otter("status").stdout.splitlines() if line in at]
+    assert told.endswith(", 1590 MHz, 61 C, 55 W")
+    shown = otter("top", "--every", "0.2").stdout
+    assert "512MiB" in shown
+    assert ["local", "0", "NVIDIA", "L4", "37%"] in [row.split()[:5] for row in shown.splitlines()]
 
 
 def test_an_error_of_the_driver_is_an_event(asked, machine):
