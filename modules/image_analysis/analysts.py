@@ -68,7 +68,8 @@ class Pair:
     def warm_up(self) -> None:
         """See `Analyst`."""
         self._eyes.warm_up()
-        asked = [questions.prompt("tabby cat", "What is it?"), questions.prompt("zebra", "Is it?")]
+        kinds = ("tabby cat", "Egyptian Mau")  # `a` and `an`: what is kept ends before either
+        asked = [questions.prompt(kind, "What is it?") for kind in kinds]
         self._words.keep(asked)
         self._words.go_on(asked[:1], 2)
 

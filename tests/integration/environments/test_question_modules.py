@@ -31,6 +31,10 @@ import net
 
 async def main(mesh):
     folder = Path(os.environ["PICTURES"])
+    together = [await mesh.output("text").send(q) for q in json.loads(os.environ["TOGETHER"])]
+    for sent in together:
+        answer = await mesh.input("answer").receive()
+        print(json.dumps([answer.value, answer.reply_to == sent]))
     for picture, question in json.loads(os.environ["CASES"]):
         for old in folder.iterdir():
             old.unlink()
@@ -81,9 +85,16 @@ def speak(machine: Machine, name: str) -> str:
 
 
 def asked(
-    root: Path, eye: Artifact, plain: Artifact, cases: Sequence[tuple[Path | None, object]]
+    root: Path,
+    eye: Artifact,
+    plain: Artifact,
+    cases: Sequence[tuple[Path | None, object]],
+    together: Sequence[str],
 ) -> tuple[list[str], str]:
-    """What the real models answer, and the module's log."""
+    """What the real models answer, and the module's log.
+
+    First come the answers to `together`, of which none is waited for, about the first picture.
+    """
     script = root / "asker.py"
     script.write_text(ASKER)
     assert plain.argv is not None
@@ -92,7 +103,8 @@ def asked(
     with Machine(root / "run", streams) as machine:
         work = machine.start("eye", eye, {"inputs/chelsea.png": CHELSEA})
         told = json.dumps([[str(picture) if picture else None, text] for picture, text in cases])
-        machine.start("asker", asker, CASES=told, PICTURES=str(work / "inputs"))
+        first = json.dumps(list(together))
+        machine.start("asker", asker, TOGETHER=first, CASES=told, PICTURES=str(work / "inputs"))
         answers = [json.loads(line) for line in speak(machine, "asker").splitlines() if line]
         log = speak(machine, "eye")
     assert all(is_reply for _, is_reply in answers)
@@ -110,8 +122,10 @@ async def test_questions_about_all_kinds_of_pictures(
     Image.new("1", (10_000, 10_000)).save(odd / "huge.png")
     (odd / "notes.png").write_text("Not a picture.")
     what = "What animal is it?"
+    together = [what, "Is it?", "Describe the animal that you see in this picture.", "A dog?"]
     cases: list[tuple[Path | None, object, str, str]] = [
         (CHELSEA, what, "cat", "Egyptian Mau"),
+        *((CHELSEA, question, "", "Egyptian Mau") for question in together[1:]),
         (odd / "dot.png", what, "cannot look at the picture", "1×1 pixels are too few"),
         (odd / "huge.png", what, "cannot look at the picture", "at most 64 million"),
         (odd / "notes.png", what, "cannot look at the picture", "not a picture"),
@@ -122,10 +136,15 @@ async def test_questions_about_all_kinds_of_pictures(
         (CHELSEA, 42, "did not hear a question", "int is no question"),
         (odd / "cmyk.jpg", what, "cat", "looking at cmyk.jpg"),
     ]
-    answers, log = asked(tmp_path, image_analysis, plain, [case[:2] for case in cases])
+    answers, log = asked(tmp_path, image_analysis, plain, [case[:2] for case in cases], together)
+    at_once, answers = answers[: len(together)], answers[len(together) :]
     for (_, _, expected, said), answer in zip(cases, answers, strict=True):
         assert expected in answer
         assert said in log
+    # Whoever is asked several questions at once, of different lengths, says the same.
+    assert "4 answered after " in log
+    assert at_once == answers[: len(together)]
+    assert len(set(at_once)) > 1
     assert "Traceback" not in log
 
 
