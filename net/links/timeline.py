@@ -20,7 +20,7 @@ from net.links.changes import Change
 from net.links.delivery import Delivery
 from net.links.limits import Limits
 from net.links.spec import LinkSpec
-from net.links.traces.trace import Cores, OneByOne, Played
+from net.links.traces.trace import OneByOne, Played, Scarcity
 
 RAMP_STEP_S = 0.05
 """A ramp's values are set so often: finer than what a stream of messages sees of it."""
@@ -161,12 +161,12 @@ class Course:
         self,
         base: LinkSpec | Limits,
         events: Sequence[Event] = (),
-        played: Played | Cores | None = None,
+        played: Played | Scarcity | None = None,
         one_by_one: OneByOne | None = None,
     ) -> None:
         self._base = base
         self._events = tuple(events)
-        self._played: Played | Cores | OneByOne | None = played
+        self._played: Played | Scarcity | OneByOne | None = played
         self._one_by_one = one_by_one
 
     def clocked(self, zero_s: float) -> Course:

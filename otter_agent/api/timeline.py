@@ -19,7 +19,7 @@ TimelineOrder = Literal["start", "pause", "reset"]
 
 
 class TraceUse(Data, frozen=True):
-    """A trace that one direction of a link plays, or a host or module as its cores.
+    """A trace that one direction of a link plays, or a host or module as its budget.
 
     With the fields of `net.links.traces.trace.Manner`.
     """

@@ -12,7 +12,7 @@ from net.links.delivery import Schedule
 from net.links.limits import Limits
 from net.links.timeline import Course, Event, Timeline
 from net.links.traces.codec import decode
-from net.links.traces.trace import Cores, OneByOne, Played, Trace
+from net.links.traces.trace import OneByOne, Played, Scarcity, Trace
 from otter_agent import api
 from otter_agent.budgets.subjects import ALL, Subject, asked
 from otter_agent.links.ways import Way, ways
@@ -55,7 +55,7 @@ def compile_spec(
     problems: list[str] = []
     played: dict[Way, Played] = {}
     one_by_one: dict[Way, OneByOne] = {}
-    cores: dict[Subject, Cores] = {}
+    scarce: dict[Subject, Scarcity] = {}
     wanted = {use.blob for use in spec.timeline.traces}
     for digest in known.keys() - wanted:
         del known[digest]
@@ -70,7 +70,7 @@ def compile_spec(
         known[use.blob] = trace
         if use.host or use.module:
             subject = Subject("host" if use.host else "module", use.host or use.module)
-            cores[subject] = Cores(Played(trace, use.manner()))
+            scarce[subject] = Scarcity(Played(trace, use.manner()))
             continue
         link = links[use.link]
         ends = (link.a, link.b) if use.way == "forward" else (link.b, link.a)
@@ -90,14 +90,14 @@ def compile_spec(
     courses: dict[Key, Course] = {
         way: Course(base[way], of_way[way], played.get(way), one_by_one.get(way)) for way in touched
     }
-    of_subject: dict[Subject, list[Event]] = defaultdict(list, {s: [] for s in cores})
+    of_subject: dict[Subject, list[Event]] = defaultdict(list, {s: [] for s in scarce})
     for event, written in zip(events, spec.timeline.events, strict=True):
         for subject in _subjects(written):
             of_subject[subject].append(event)
     budgets = asked(spec)
     for subject, its in of_subject.items():
         has = budgets[subject]
-        courses[subject] = Course(_limits(has), its, cores.get(subject))
+        courses[subject] = Course(_limits(has), its, scarce.get(subject))
     return Compiled(Timeline(courses), events, "; ".join(dict.fromkeys(problems)))
 
 

@@ -19,8 +19,8 @@ def timeline(topology: Topology, blobs: Mapping[Upload, Blob]) -> api.TimelineSp
             traces.append(_trace(link, "forward", link.forward_trace, blobs))
         if link.reverse_trace is not None:
             traces.append(_trace(link, "reverse", link.reverse_trace, blobs))
-    traces += [_cores(h.trace, blobs, host=h.name) for h in topology.hosts if h.trace]
-    traces += [_cores(m.trace, blobs, module=m.name) for m in topology.modules if m.trace]
+    traces += [_budget(h.trace, blobs, host=h.name) for h in topology.hosts if h.trace]
+    traces += [_budget(m.trace, blobs, module=m.name) for m in topology.modules if m.trace]
     moves = (
         api.Move(at_s=move.at_s, host=move.host, link=move.link, every_s=move.every_s)
         for move in topology.moves
@@ -63,7 +63,7 @@ def _trace(
     )
 
 
-def _cores(
+def _budget(
     use: TraceUse, blobs: Mapping[Upload, Blob], *, host: str = "", module: str = ""
 ) -> api.TraceUse:
     manner = use.manner

@@ -32,7 +32,9 @@ def read_hosts(
     wholes: dict[str, str] = {}
     for name, own in written.items():
         check_profile(own, "hosts")
-        host = replace(_host(name, own, below, machines), trace=traces.cores(own.get("trace")))
+        host = _host(name, own, below, machines)
+        trace = traces.budget(own.get("trace"), host=True, speed=host.speed)
+        host = replace(host, trace=trace)
         _check_whole(own, host, wholes)
         made = len(hosts)
         if "count" in own:

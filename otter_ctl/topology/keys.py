@@ -10,7 +10,7 @@ from otter_ctl.topology import access, kinds, values
 from otter_ctl.topology.keys_modules import MODULE, STREAM
 from otter_ctl.topology.keys_placing import OF_HOSTS, ON, PLACEMENT
 from otter_ctl.topology.keys_shared import GPU, IO, NET, PAIR
-from otter_ctl.topology.keys_time import CORES_TRACE, TRACE_KEY, event_table
+from otter_ctl.topology.keys_time import BUDGET_TRACE, TRACE_KEY, event_table
 from otter_ctl.topology.model import DEFAULT_SOCKET, HOSTS_LIMIT, MESH_NAME_LIMIT, POOL
 from otter_ctl.topology.properties import PROPERTIES
 from otter_ctl.topology.reader import Key, Table
@@ -27,7 +27,7 @@ HOST = Table(
     Key("gpu", kinds.table(GPU), "Share of a GPU for all modules of the host together."),
     Key("io", kinds.table(IO), "Bandwidth of the host's storage."),
     Key("network", kinds.table(NET), "What all modules of the host receive and send together."),
-    CORES_TRACE,
+    BUDGET_TRACE,
     Key("count", kinds.integer(1, HOSTS_LIMIT), "Makes so many hosts: NAME-1, NAME-2, …"),
     Key("machine", kinds.NAME, "The machine that carries the host; `local` is this one."),
     Key("on", kinds.table(ON), "What the machine that carries the host must have."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from otter_ctl.topology import access, kinds, values
 from otter_ctl.topology.keys_placing import EXPECTED, OF_MODULES
 from otter_ctl.topology.keys_shared import GPU, IO, NET, PAIR
-from otter_ctl.topology.keys_time import CORES_TRACE
+from otter_ctl.topology.keys_time import BUDGET_TRACE
 from otter_ctl.topology.model import MODULES_LIMIT
 from otter_ctl.topology.reader import Key, Table
 from otter_ctl.topology.weights import WEIGHTS
@@ -56,7 +56,7 @@ MODULE = Table(
     Key("io", kinds.table(IO), "Bandwidth of storage at most."),
     Key("network", kinds.table(NET), "What it receives and sends at most."),
     Key("storage", values.MEMORY, "What its work folder may hold at most: a volume of that size."),
-    CORES_TRACE,
+    BUDGET_TRACE,
     Key("env", values.ENV, "Variables of its environment."),
     Key("secrets", kinds.array(access.SECRET), "Your variables that become files in /run/secrets."),
     Key("files", values.FILES, "Files copied in: path in the work folder = path here."),

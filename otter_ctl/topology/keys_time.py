@@ -46,10 +46,10 @@ TRACE_KEY = Key(
     "What the link was like over time: a file, or a model; none: no trace.",
 )
 
-CORES_TRACE = Key(
+BUDGET_TRACE = Key(
     "trace",
     values.short_table(TRACE, "file"),
-    "Its cores over time: a file with `cpu`, or rates, of which 1mbit is one core; or a model.",
+    "Its budget over time: a file with `cpu`, `memory`, …; or rates, of which 1mbit is one core.",
 )
 
 ACTIONS = ("start", "stop", "restart", "kill", "pause")

@@ -125,7 +125,7 @@ class Host:
             others of the topology.
         beside: Hosts on whose machine it must be.
         apart: Hosts on whose machine it must not be.
-        trace: What changes its cores over time; None: nothing.
+        trace: What changes its budget over time; None: nothing.
         whole: It is the machine itself.
         gateway: The way to and from the outside world.
         made_from: The table with a `count` that made it; empty: its own.
@@ -297,7 +297,7 @@ class Module:
         accelerator: What it is made for; its machine has to have it.
         runtime: None: the machine's default.
         storage_bytes: What its work folder may hold; None: what the machine has room for.
-        trace: What changes its cores over time; None: nothing.
+        trace: What changes its budget over time; None: nothing.
         secrets: Names of variables of the caller.
         ready: None: as the planner sees fit.
         among: Hosts that it may be placed on; None: any.

@@ -42,7 +42,7 @@ def read_modules(
         merged = own.over(defaults)
         ready = _ready(own) if "ready" in own.given else default_ready
         module = _module(name, own, merged, ready, folder)
-        trace = traces.cores(own.get("trace"))
+        trace = traces.budget(own.get("trace"), host=False)
         seats = _seats(name, own, merged, names, MODULES_LIMIT - len(modules))
         for instance, host in seats:
             if (instance != name and instance in written) or instance in modules:

@@ -16,7 +16,7 @@ from typing import Any
 from net.links.traces.generate import Recipe
 from net.links.traces.mahimahi import BIN_S
 from net.links.traces.read import guess, read
-from net.links.traces.trace import Manner, Trace, TraceFileError
+from net.links.traces.trace import BUDGET, Manner, Trace, TraceFileError
 from otter_ctl.topology.model import TraceUse
 from otter_ctl.topology.reader import Fields, Place, shown
 from otter_ctl.topology.reader import Path as KeyPath
@@ -71,22 +71,35 @@ class Traces:
     def _of_link(self, fields: Fields | None, *, back: bool = False) -> TraceUse | None:
         """Without what isn't a link's; None after reporting that there is nothing else."""
         use = self._use(fields, back=back)
-        if use is None or not isinstance(use.trace, Trace) or "cpu" not in use.trace.columns:
+        if use is None or not (budget := _of_budget(use.trace)):
             return use
-        if fields is not None and len(use.trace.columns) == 1:
-            fields.place.report("the trace has only `cpu`, which is of hosts and modules")
+        assert isinstance(use.trace, Trace)
+        if fields is not None and len(use.trace.columns) == len(budget):
+            only = ", ".join(f"`{name.partition('_')[0]}`" for name in budget)
+            fields.place.report(f"the trace has only {only}, which is of hosts and modules")
             return None
-        return replace(use, manner=replace(use.manner, without=("cpu",)))
+        return replace(use, manner=replace(use.manner, without=budget))
 
-    def cores(self, fields: Fields | None) -> TraceUse | None:
-        """A trace of a host's or a module's cores: `cpu`, or rates, 1 Mbit/s as one."""
+    def budget(
+        self, fields: Fields | None, *, host: bool, speed: float | None = None
+    ) -> TraceUse | None:
+        """A trace of what a host or a module may use; where it has no `cpu`, 1 Mbit/s is a core.
+
+        Args:
+            fields: Of the key.
+            host: Whether it is a host's.
+            speed: That the host says for itself.
+        """
         use = self._use(fields)
         if use is None or fields is None:
             return None
-        if not _has_rates(use.trace) and not _has_cores(use.trace):
-            fields.place.report("the trace has neither `cpu` nor rates to be read as cores")
-            return None
-        return use
+        wrong = ""
+        if not _has_rates(use.trace) and not _of_budget(use.trace):
+            wrong = "the trace has neither `cpu` or more of a budget, nor rates to be read as cores"
+        wrong = wrong or _wrong_speed(use.trace, speed, host=host)
+        if wrong:
+            fields.place.report(wrong)
+        return None if wrong else use
 
     def efficiency(self, fields: Fields) -> TraceUse | None:
         """A trace whose rates are read as efficiencies, 1 Mbit/s as 1; None after reporting."""
@@ -162,8 +175,21 @@ class Traces:
         return found
 
 
-def _has_cores(trace: Trace | Recipe) -> bool:
-    return isinstance(trace, Trace) and "cpu" in trace.columns
+def _of_budget(trace: Trace | Recipe) -> tuple[str, ...]:
+    """Its columns that are of hosts and modules."""
+    return tuple(n for n in BUDGET if n in trace.columns) if isinstance(trace, Trace) else ()
+
+
+def _wrong_speed(trace: Trace | Recipe, speed: float | None, *, host: bool) -> str:
+    """Whether a machine can have it is judged by what its host says itself."""
+    extent = trace.extent("speed") if isinstance(trace, Trace) else None
+    if extent is None:
+        return ""
+    if not host:
+        return "the trace has `speed`, which is of hosts"
+    if speed is None or extent[1] > speed:
+        return f"the trace has cores of speed {extent[1]:g}: the host's `speed` must be no less"
+    return ""
 
 
 def _has_rates(trace: Trace | Recipe) -> bool:

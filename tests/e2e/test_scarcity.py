@@ -1,4 +1,4 @@
-"""Speeds, traces of cores, disks, storage, running out of memory: from the file to the kernel."""
+"""Speeds, traces of budgets, disks, storage, running out of memory: from the file to the kernel."""
 
 from __future__ import annotations
 
@@ -27,8 +27,16 @@ trace = { file = "cores.csv", loop = false }
 host = "pi"
 cpu = 0.25
 command = ["sleep", "1000"]
+[hosts.laptop]
+cpu = 0.5
+speed = 0.1
+trace = { file = "speeds.csv", loop = false }
 [modules.b]
 host = "phone"
+trace = { file = "own.csv", loop = false }
+command = ["sleep", "1000"]
+[modules.c]
+host = "laptop"
 command = ["sleep", "1000"]
 """
 
@@ -37,9 +45,18 @@ def host(otter, name: str) -> dict:
     return {h["name"]: h for h in otter.json("status")["hosts"]}[name]
 
 
+def of(told: dict) -> tuple:
+    """What is in force of memory and network."""
+    return tuple(told["in_force"][name] for name in ("memory_bytes", "in_bps", "out_bps"))
+
+
 def test_cores_of_a_speed_are_so_many_of_this_machine_s_and_traces_change_them(shared_otter):
     otter = shared_otter
-    (otter.root / "cores.csv").write_text("time,cpu\n0,0.75\n0.3,0.25\n")
+    (otter.root / "cores.csv").write_text(
+        "time,cpu,memory_MiB,in_mbit\n0,0.75,512,8\n0.3,0.25,256,4\n"
+    )
+    (otter.root / "own.csv").write_text("time,memory_MiB,out_mbit\n0,96,4\n0.3,64,2\n")
+    (otter.root / "speeds.csv").write_text("time,speed\n0.3,0.05\n")
     file = otter.topology(SLOW)
     otter("apply", file)
     speed = json.loads((otter.root / "a" / "lib" / "speed.json").read_text())["speed"]
@@ -60,6 +77,10 @@ def test_cores_of_a_speed_are_so_many_of_this_machine_s_and_traces_change_them(s
     of_module = otter.modules("slow")["a"]["in_force"]["cpu"]
     assert of_module == pytest.approx(0.25 * 0.05 / speed, rel=0.02)
     wait_for(lambda: host(otter, "phone")["in_force"]["cpu"] == 0.25, "the trace never came")
+    wait_for(lambda: of(host(otter, "phone")) == (256 << 20, 4e6, None), "its memory and network")
+    wait_for(lambda: of(otter.modules("slow")["b"]) == (64 << 20, None, 2e6), "a module's")
+    slow = pytest.approx(0.5 * 0.05 / speed, rel=0.02)
+    wait_for(lambda: host(otter, "laptop")["in_force"]["cpu"] == slow, "its speed")
     assert "traces.host.phone" in otter("plan", file, "--set", "hosts.phone.trace=none").stdout
 
 
@@ -85,6 +106,7 @@ io = { read = "4MB/s" }
 runtime = "process"
 host = "pi"
 io = { write_iops = 5000 }
+trace = { file = "writes.csv", loop = false }
 command = ["sh", "-c", '''
 head -c 2097152 /dev/zero > data; sync data
 began=$(date +%s%N)
@@ -100,6 +122,7 @@ def test_disks_are_limited_and_what_v1_cannot_do_is_said(shared_otter, require):
     cgroups = open_cgroups("probe")
     why = cgroups.no_disks()
     require("netns", not why, f"disks can't be limited: {why}")
+    (otter.root / "writes.csv").write_text("time,write_MB/s\n0,50\n0.3,20\n")
     otter("apply", otter.topology(DISKS))
     told = otter.modules("disks")["reader"]
     assert told["asked"]["write_iops"] == told["in_force"]["write_iops"] == 5000
@@ -107,6 +130,10 @@ def test_disks_are_limited_and_what_v1_cannot_do_is_said(shared_otter, require):
         assert told["in_force"]["read_bytes_per_s"] == 4_000_000
         assert "only what isn't buffered" in told["note"]
         assert "for each module by itself" in host(otter, "pi")["note"]
+    wait_for(
+        lambda: otter.modules("disks")["reader"]["in_force"]["write_bytes_per_s"] == 20_000_000,
+        "the trace never came",
+    )
     work = otter.root / "a" / "lib" / "meshes" / "disks" / "reader" / "work" / "told"
     wait_for(lambda: work.exists() and "took" in work.read_text(), "it never read its file")
     assert int(work.read_text().split()[1]) > 350  # 2 MiB at 4 MB/s: 524 ms

@@ -1,8 +1,9 @@
-"""CSV with a header: `time`, and any of `rate`, `delay`, `jitter`, `loss`, `up`, `rtt`, `cpu`.
+"""CSV with a header: `time`, and any of `rate`, `delay`, `jitter`, `loss`, `up`, `rtt`.
 
+Or of `cpu`, `speed`, `memory`, `read`, `write`, `in`, `out`, which are of hosts and modules.
 Units stand in the header (`rate_mbit`, `delay [ms]`, `loss (%)`) or at each value (`20mbit`).
-Times without one are seconds, losses shares from 0 to 1, `cpu` is cores; a rate, delay or jitter
-without a unit is refused. An empty cell: nothing new. Separated by commas, semicolons or tabs.
+Times without one are seconds, losses shares from 0 to 1, `cpu` is cores; a rate, delay, jitter or
+size without a unit is refused. An empty cell: nothing new. Separated by commas, semicolons or tabs.
 """
 
 from __future__ import annotations
@@ -22,21 +23,36 @@ _NAMES = {
     "time": "time", "t": "time", "seconds": "time", "timestamp": "time",
     "rate": "rate_bps", "bandwidth": "rate_bps", "throughput": "rate_bps",
     "delay": "delay_s", "latency": "delay_s", "jitter": "jitter_s", "loss": "loss_ratio",
-    "up": "up", "rtt": "rtt", "cpu": "cpu", "cores": "cpu",
+    "up": "up", "rtt": "rtt", "cpu": "cpu", "cores": "cpu", "speed": "speed",
+    "memory": "memory_bytes", "read": "read_bytes_per_s", "write": "write_bytes_per_s",
+    "in": "in_bps", "out": "out_bps",
 }  # fmt: skip
-KNOWN = "time, rate, delay, jitter, loss, up, rtt, cpu"
+KNOWN = "time, rate, delay, jitter, loss, up, rtt; cpu, speed, memory, read, write, in, out"
+_COMMON = frozenset({"speed", "memory", "read", "write", "in", "out"})
+"""Headers of other people's files, too, where they mean something else."""
+
+
+def _per_second(text: str) -> float:
+    return units.size(text.removesuffix("/s"))
+
+
 _KINDS: dict[str, Callable[[str], float]] = {
     "time": units.duration, "rate_bps": units.rate, "delay_s": units.duration,
     "jitter_s": units.duration, "loss_ratio": units.ratio, "rtt": units.duration,
+    "memory_bytes": units.size, "read_bytes_per_s": _per_second, "write_bytes_per_s": _per_second,
+    "in_bps": units.rate, "out_bps": units.rate,
 }  # fmt: skip
 _HEADER = re.compile(
     r"([A-Za-z]+)(?:(?:[\s_]+|(?=[\[(]))[\[(]?\s*([a-zA-Zµ%]+(?:/s)?)\s*[\])]?)?\Z"
 )
 _UNITS = {"mbps": "mbit", "kbps": "kbit", "gbps": "gbit", "bps": "bit", "mbit/s": "mbit",
           "kbit/s": "kbit", "gbit/s": "gbit", "bit/s": "bit", "percent": "%"}  # fmt: skip
+_NO_UNIT = {"cpu": "cpu is in cores", "speed": "speed is a number"}
 _UP = {"1": 1.0, "true": 1.0, "up": 1.0, "0": 0.0, "false": 0.0, "down": 0.0}
 _EXAMPLES = {"rate_bps": "rate_mbit", "delay_s": "delay_ms", "jitter_s": "jitter_ms",
-             "rtt": "rtt_ms"}  # fmt: skip
+             "rtt": "rtt_ms", "memory_bytes": "memory_MiB", "read_bytes_per_s": "read_MB/s",
+             "write_bytes_per_s": "write_MB/s", "in_bps": "in_mbit",
+             "out_bps": "out_mbit"}  # fmt: skip
 
 
 class _Column:
@@ -46,7 +62,8 @@ class _Column:
         self.field = field
         self.name = field.partition("_")[0]
         self._unit = unit
-        self._most = LIMITS.get(field, (0.0, 7200.0 if field == "rtt" else 1e12))[1]
+        usual = (0.0, 7200.0 if field == "rtt" else 1e12)
+        self._least, self._most = LIMITS.get(field, usual)
         self._factor = _factor(field, unit)
 
     def value(self, lines: Lines, cell: str) -> float:
@@ -72,6 +89,8 @@ class _Column:
         if value > self._most:
             reason = f"{self.name} {short(cell + self._unit)} is over the limit of {self._most:g}"
             raise lines.error(reason)
+        if value < self._least:
+            raise lines.error(f"{self.name} {short(cell + self._unit)} is below {self._least:g}")
         return value
 
     def _quantity(self, lines: Lines, text: str) -> float:
@@ -85,7 +104,7 @@ class _Column:
 
 def _factor(field: str, unit: str) -> float | None:
     """What a number of the column is multiplied with; None: it needs a unit."""
-    if field in ("up", "cpu"):
+    if field in ("up", "cpu", "speed"):
         return 1.0
     if unit:
         return _KINDS[field](f"1{unit}")
@@ -176,7 +195,17 @@ def _columns(lines: Lines, header: list[str], renamed: Mapping[str, str]) -> lis
     if missing is not None:
         hint = f"it has {', '.join(short(cell) for cell in stripped[:8])}"
         raise lines.error(f"has no column {short(missing)}", hint)
-    return [_column(lines, renamed.get(cell, cell), optional=bool(renamed)) for cell in stripped]
+    return [
+        None
+        if renamed and cell not in renamed and _name(cell) in _COMMON
+        else _column(lines, renamed.get(cell, cell), optional=bool(renamed))
+        for cell in stripped
+    ]
+
+
+def _name(header: str) -> str:
+    said = _HEADER.match(header)
+    return said[1].lower() if said else ""
 
 
 def _column(lines: Lines, text: str, *, optional: bool) -> _Column | None:
@@ -189,8 +218,8 @@ def _column(lines: Lines, text: str, *, optional: bool) -> _Column | None:
         raise lines.error(f"unknown column {short(text)}", hint)
     unit = said[2] or ""
     unit = _UNITS.get(unit.lower(), unit)
-    if unit and field == "cpu":
-        raise lines.error(f"column {short(text)}: cpu is in cores, without a unit")
+    if unit and field in _NO_UNIT:
+        raise lines.error(f"column {short(text)}: {_NO_UNIT[field]}, without a unit")
     if unit and field in _KINDS:
         try:
             _KINDS[field](f"0{unit}")

@@ -24,8 +24,12 @@ MTU_BYTES = 1500
 MAX_POINTS = 2_000_000
 """Of one trace: 23 days at one a second; 16 MB a column in an agent's memory."""
 
-FIELDS = ("rate_bps", "delay_s", "jitter_s", "loss_ratio", "up", "cpu")
-"""What a trace can say, as `LinkSpec` calls it; of `up`: 1 or 0. `cpu`: of hosts and modules."""
+BUDGET = (
+    "cpu", "speed", "memory_bytes", "read_bytes_per_s", "write_bytes_per_s", "in_bps", "out_bps",
+)  # fmt: skip
+"""What a trace can say of hosts and modules, as `Limits` calls it."""
+FIELDS = ("rate_bps", "delay_s", "jitter_s", "loss_ratio", "up", *BUDGET)
+"""What a trace can say, of links as `LinkSpec` calls it; of `up`: 1 or 0."""
 Values = dict[str, float]
 
 
@@ -93,7 +97,9 @@ class Trace:
 
 _ENDS = {
     "rate_bps": (0.0, 1e13), "delay_s": (0.0, 3600.0), "jitter_s": (0.0, 3600.0),
-    "loss_ratio": (0.0, 1.0), "up": (0.0, 1.0), "cpu": (0.0, 1e4),
+    "loss_ratio": (0.0, 1.0), "up": (0.0, 1.0), "cpu": (0.0, 1e4), "speed": (0.001, 1e3),
+    "memory_bytes": (1.0, 2.0**59), "read_bytes_per_s": (1.0, 2.0**59),
+    "write_bytes_per_s": (1.0, 2.0**59), "in_bps": (8.0, 1e13), "out_bps": (8.0, 1e13),
 }  # fmt: skip
 LIMITS = _ENDS
 """Least and greatest value of each field."""
@@ -247,10 +253,11 @@ CORE_BPS = 1e6
 """A rate of so much is read as one core, where a trace of rates is played by a host or module."""
 LEAST_CORES = 0.01
 """A host has no less, whatever its trace says: it could do nothing at all any more."""
+_WHOLE = ("memory_bytes", "read_bytes_per_s", "write_bytes_per_s")
 
 
-class Cores:
-    """A trace as the cores of a host or a module: its column `cpu`, or else its rates.
+class Scarcity:
+    """A trace as the budget of a host or a module; where it has no `cpu`, its rates are cores.
 
     Args:
         played: The trace.
@@ -261,10 +268,13 @@ class Cores:
 
     def values(self, moment_s: float) -> Mapping[str, float | Delivery]:
         """What holds at a moment."""
-        said = self._played.values(moment_s)
-        rate = said.get("rate_bps")
-        cores = said.get("cpu", rate / CORE_BPS if isinstance(rate, float) else None)
-        return {"cpu": max(LEAST_CORES, cores)} if isinstance(cores, float) else {}
+        said = {n: v for n, v in self._played.values(moment_s).items() if isinstance(v, float)}
+        found = {name: said[name] for name in BUDGET if name in said}
+        if "cpu" not in found and "rate_bps" in said:
+            found["cpu"] = said["rate_bps"] / CORE_BPS
+        if "cpu" in found:
+            found["cpu"] = max(LEAST_CORES, found["cpu"])
+        return {name: round(v) if name in _WHOLE else v for name, v in found.items()}
 
     def next_change(self, moment_s: float) -> float:
         """The first moment after this one at which it says something; infinite: never again."""

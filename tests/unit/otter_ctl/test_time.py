@@ -439,6 +439,7 @@ host = "phone"
 runtime = "process"
 trace = { file = "traces/lte.csv", scale = 0.05, loop = false }
 """
+SLOWER = CORES.replace("cores.csv", "slow.csv").replace("cpu = 1", "speed = 0.3")
 
 
 def test_hosts_and_modules_play_traces_as_their_cores(read, traces):
@@ -452,12 +453,16 @@ def test_hosts_and_modules_play_traces_as_their_cores(read, traces):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (CORES.replace("cores.csv", "late.csv"), "the trace has neither `cpu` nor rates"),
+        (CORES.replace("cores.csv", "late.csv"), "the trace has neither `cpu` or more of a"),
         (TOP + 'trace = "traces/cores.csv"\n', "the trace has only `cpu`, which is of hosts and"),
+        (CORES.replace("cores.csv", "slow.csv"), "cores of speed 0.4: the host's `speed` must be"),
+        (SLOWER, "cores of speed 0.4: the host's `speed` must be no less"),
+        (CORES.replace('lte.csv", scale = 0.05', 'slow.csv"'), "`speed`, which is of hosts"),
     ],
 )
 def test_a_trace_that_says_nothing_of_its_subject_is_refused(problems, traces, text, said):
     (traces / "traces" / "cores.csv").write_text("time,cpu\n0,1\n5,0.25\n")
     (traces / "traces" / "late.csv").write_text("time,delay_ms\n0,1\n5,25\n")
+    (traces / "traces" / "slow.csv").write_text("time,speed\n0,0.4\n5,0.1\n")
     (found,) = problems(text)
     assert said in found.reason

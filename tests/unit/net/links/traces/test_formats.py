@@ -46,6 +46,48 @@ def test_cores(written):
         read(written("time,cpu\n0,half\n"))
 
 
+def test_budgets(written):
+    trace = read(
+        written(
+            "time,speed,memory_MiB,read [MB/s],write,in_mbit,out\n"
+            "0,0.3,512,90,25MB/s,100,40mbit\n1,,,,,,\n2,0.2,256,,1MB,,8kbit\n"
+        )
+    )
+    assert columns(trace) == {
+        "speed": [0.3, 0.3, 0.2], "memory_bytes": [2**29, 2**29, 2**28],
+        "read_bytes_per_s": [90e6] * 3, "write_bytes_per_s": [25e6, 25e6, 1e6],
+        "in_bps": [100e6] * 3, "out_bps": [40e6, 40e6, 8e3],
+    }  # fmt: skip
+    assert columns(decode(encode(trace))) == columns(trace)
+
+
+@pytest.mark.parametrize(
+    ("header", "cell", "why"),
+    [
+        ("memory", "512", "memory '512' has no unit; write the unit into the header, such as"),
+        ("memory_mbit", "512", "column 'memory_mbit': "),
+        ("memory_MiB", "0", "memory '0MiB' is below 1"),
+        ("speed_%", "30", "column 'speed_%': speed is a number, without a unit"),
+        ("speed", "0", "speed '0' is below 0.001"),
+        ("in_bit", "7", "in '7bit' is below 8"),
+        ("write_s", "7", "column 'write_s': "),
+    ],
+)
+def test_budgets_that_are_none(written, header, cell, why):
+    with pytest.raises(TraceFileError) as error:
+        read(written(f"time,{header}\n0,{cell}\n"))
+    assert why in str(error.value)
+
+
+def test_what_else_is_called_speed_in_other_peoples_files_is_left_out(written):
+    path = written("When,Speed,DL,in,memory_used\n0,-,20,?,!\n")
+    trace = read(path, columns={"When": "time", "DL": "rate_mbit"})
+    assert columns(trace) == {"rate_bps": [20e6]}
+    renamed = {"When": "time", "DL": "rate_mbit", "Speed": "speed"}
+    with pytest.raises(TraceFileError, match="speed '-' must be a number"):
+        read(path, columns=renamed)
+
+
 def test_times_since_1970_count_from_the_first(written):
     trace = read(written("1690848000.5 20\n1690848001.5 10\n"))
     assert list(trace.times_s) == [0, 1]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from net.links.traces.generate import MODELS, Chance, Recipe, generate
 from net.links.traces.mahimahi import binned
-from net.links.traces.trace import LEAST_CORES, MTU_BYTES, Cores, Manner, Played, Trace
+from net.links.traces.trace import LEAST_CORES, MTU_BYTES, Manner, Played, Scarcity, Trace
 
 TRACE = Trace(
     array("d", [0.5, 1.0, 2.5]),
@@ -226,10 +226,14 @@ def test_recipes_that_make_no_sense_say_which_field(recipe, field):
 def test_cores_are_its_own_column_or_its_rates_and_never_none_at_all():
     def trace(**columns):
         arrays = {name: array("d", values) for name, values in columns.items()}
-        return Cores(Played(Trace(array("d", [0.0, 1.0, 2.0]), arrays, 3.0)))
+        return Scarcity(Played(Trace(array("d", [0.0, 1.0, 2.0]), arrays, 3.0)))
 
     cores = trace(cpu=[1.0, 0.25, 0.0], rate_bps=[9e6, 9e6, 9e6])
     assert [cores.values(t)["cpu"] for t in (0.0, 1.5, 2.5)] == [1.0, 0.25, LEAST_CORES]
     assert trace(rate_bps=[2e6, 0.5e6, math.nan]).values(1.0) == {"cpu": 0.5}
     assert trace(rate_bps=[2e6, 0.5e6, math.nan]).values(2.0) == {}
     assert cores.next_change(0.5) == 1.0
+    budget = trace(memory_bytes=[8.0, 4.0, math.nan], out_bps=[8e6, math.nan, 2e6], up=[1.0] * 3)
+    assert budget.values(0.0) == {"memory_bytes": 8, "out_bps": 8e6}
+    assert type(budget.values(1.0)["memory_bytes"]) is int  # as the kernel takes it
+    assert budget.values(2.0) == {"out_bps": 2e6}
