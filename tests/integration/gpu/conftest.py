@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -70,6 +71,10 @@ def asked(otter, machine) -> Asked:
 
 
 @pytest.fixture
-def asked_with_docker(docker_otter) -> Asked:
-    """The agent of all tests with an engine, on a machine without a GPU."""
-    return Asked(docker_otter)
+def asked_of_containers(require, dockerd, machine):
+    """As `asked`, with an engine."""
+    require("netns", os.geteuid() == 0, "not root")
+    otter = Otter(docker=dockerd.url)
+    otter.env.update(machine.env)
+    yield Asked(otter)
+    otter.close()

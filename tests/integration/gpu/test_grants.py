@@ -11,6 +11,8 @@ from helpers.otter import command_line, wait_for
 
 L4 = "driver 580.82.07\ncuda 13000\ngpu GPU-1111 NVIDIA L4\nmemory 24152899584 0\n"
 TWO = f"{L4}gpu GPU-2222 NVIDIA L4\nmemory 24152899584 0\n"
+SPLIT = TWO.replace(L4, f"{L4}mig 1\nlacks limits\n")
+"""The first one into instances (MIG), so that the driver limits none of its memory."""
 SHOWS = "env | grep -E 'CUDA|NVIDIA|OTTER_GPU|TF_' | sort; exec sleep 1000"
 
 
@@ -156,13 +158,17 @@ def _events(asked, state: str, subject: str):
 
 
 def test_a_killed_agents_grants_are_its_successors(asked, machine):
+    """Also of a GPU that is split: it is given as a whole, and held to what is left (MPS)."""
     otter = asked.otter
     otter.env["PATH"] = mps.PATH
-    machine.tell(TWO)
+    machine.tell(SPLIT)
     otter.serve()
     otter("apply", topology(otter, ("a", 'gpu = { memory = "1GiB" }')))
     before, running = grants(asked), daemon(otter)
     assert running
+    assert (before["a"]["uuids"], before["a"]["memory"]) == (["GPU-1111"], "mps")
+    assert "limit: " in before["a"]["why"]
+    assert "NVIDIA L4 (MIG)" in otter("gpu", "ls").stdout
     otter.kill_agent()
     otter.serve()
     assert grants(asked) == before

@@ -21,6 +21,11 @@ while True:
         while time.monotonic() < end:
             pass
 """
+CHILD = """
+import signal, subprocess, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the first process of a container
+subprocess.Popen(["sleep", "1000"])
+"""
 HANGS = """
 import time, net
 with net.lease():
@@ -94,22 +99,29 @@ def test_modules_take_turns_by_their_shares_and_another_share_holds_at_once(aske
 
 @pytest.mark.docker
 @pytest.mark.timeout(600)
-def test_a_container_takes_turns_with_a_process(asked_with_docker, python_root):
+def test_a_container_takes_turns_with_a_process_and_its_processes_are_known(
+    asked_of_containers, machine, python_root
+):
     """By the SDK's own files, in an image that has nothing but Python."""
-    asked = asked_with_docker
+    asked = asked_of_containers
+    asked.otter.serve()
     with zipfile.ZipFile(asked.otter.root / "net.zip", "w") as archive:
         for file in Path(net.__file__).parent.glob("*.py"):
             archive.write(file, f"net/{file.name}")
     mesh = topology(asked.otter, a=(AWAITS, "25%"))
     with mesh.open("a") as file:
-        file.write(CONTAINER.format(image=python_root, source=STEPS))
+        file.write(CONTAINER.format(image=python_root, source=CHILD + STEPS))
     asked.otter("apply", mesh)
-    assert {name: m["runtime"] for name, m in asked.otter.modules("turns").items()} == {
-        "a": "process",
-        "b": "docker",
-    }
-    assert had_since(asked, held(asked), 4)["b"] > 0.6
+    modules = asked.otter.modules("turns")
+    assert {name: m["runtime"] for name, m in modules.items()} == {"a": "process", "b": "docker"}
+    assert had_since(asked, held(asked), 2)["b"] > 0.6
     assert "nobody gives turns" not in asked.otter("logs").stdout
+    first = modules["b"]["pid"]
+    (child,) = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    pids = {int(child): "b", modules["a"]["pid"]: "a"}
+    machine.tell("gpu GPU-1 L4\n" + "".join(f"process compute {pid} 1\n" for pid in pids))
+    (gpu,) = asked.until(lambda state: state["gpus"], "a GPU")["gpus"]
+    assert {p["pid"]: p["module"] for p in gpu["processes"]} == pids
     asked.otter("destroy", "--yes", "--no-fetch")
     wait_for(lambda: arbiters(asked.otter) == [], "nobody shares any more")
 
