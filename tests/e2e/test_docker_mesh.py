@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -229,17 +230,42 @@ image = "otter-test/busybox:1"
 storage = "8MiB"
 io = { write_iops = 5000 }
 network = { out = "8mbit" }
-command = ["sh", "-c", "dd if=/dev/zero of=/work/big bs=65536; echo ended; exec sleep 1000"]
+outputs = ["kept"]
+command = ["sh", "-c", '''
+dd if=/dev/zero of=/work/big bs=65536
+rm /work/big
+echo whole > /work/kept
+grep " /work " /proc/mounts
+trap "exit 0" TERM
+echo ended
+sleep 1000 & wait
+''']
 """
+
+
+def full(otter) -> str:
+    """The log of one that has filled its work folder, which holds what was asked."""
+    otter("apply", otter.topology(SCARCE))
+    wait_for(lambda: "ended" in otter("logs").stdout, "it never ended")
+    log = otter("logs").stdout
+    assert "No space left on device" in log
+    assert otter.modules("scarce")["writer"]["in_force"]["storage_bytes"] == 8 << 20
+    return log
+
+
+def brought_home(otter) -> None:
+    """What it holds is fetched, and nothing stays mounted."""
+    folder = Path(otter.json("destroy", "--yes")["folder"])
+    (kept,) = folder.glob("outputs/writer/**/kept")
+    assert kept.read_text() == "whole\n"
+    assert str(otter.root) not in Path("/proc/self/mountinfo").read_text()
 
 
 def test_a_container_has_its_storage_its_disks_and_its_rates(docker_otter, dockerd, busybox_image):
     otter = docker_otter
-    otter("apply", otter.topology(SCARCE))
-    wait_for(lambda: "ended" in otter("logs").stdout, "it never ended")
-    assert "No space left on device" in otter("logs").stdout
+    assert " ext4 " in full(otter)
     told = otter.modules("scarce")["writer"]["in_force"]
-    assert (told["storage_bytes"], told["out_bps"]) == (8 << 20, 8e6)
+    assert told["out_bps"] == 8e6
     if open_cgroups("probe").no_disks() == "":
         assert told["write_iops"] == 5000
         groups = Path("/sys/fs/cgroup/blkio") / f"otter-{otter.agent_id}" / "scarce/a/writer"
@@ -249,5 +275,20 @@ def test_a_container_has_its_storage_its_disks_and_its_rates(docker_otter, docke
     otter("shape", "module", "writer", "--write-iops", "70", "--out", "16mbit")
     told = otter.modules("scarce")["writer"]["in_force"]
     assert told["out_bps"] == 16e6
-    otter("destroy", "--yes", "--no-fetch")
-    assert str(otter.root) not in Path("/proc/self/mountinfo").read_text()
+    brought_home(otter)
+
+
+def test_without_loop_devices_its_storage_is_in_memory(dockerd, busybox_image, tmp_path, require):
+    """Nor anything that makes a file system in a file: its agent finds no `mkfs.ext4`."""
+    require("netns", os.geteuid() == 0, "not root")
+    for folder in map(Path, os.environ["PATH"].split(":")):
+        for program in folder.iterdir() if folder.is_dir() else ():
+            if program.name != "mkfs.ext4" and not (tmp_path / program.name).is_symlink():
+                (tmp_path / program.name).symlink_to(program)
+    otter = Otter(docker=dockerd.url)
+    otter.env["PATH"] = str(tmp_path)
+    try:
+        assert " tmpfs " in full(otter)
+        brought_home(otter)
+    finally:
+        otter.close()
