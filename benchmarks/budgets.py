@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks.mesh import agent, run
 from benchmarks.row import NotHere, Row
@@ -38,6 +39,39 @@ PERIODS_US = (2_500, 5_000, 10_000, 20_000, 100_000)
 COST_S = 2.0
 CHANGES = 20
 CHANGE_GOAL_S = 0.1
+LONGEST_S = 30.0
+CHANGED: tuple[tuple[str, str, str, str, tuple[float, float]], ...] = (
+    ("a host's cores", "host", "h", "cpu", (0.5, 0.25)),
+    ("a host's memory", "host", "h", "memory_bytes", (1 << 30, 1 << 29)),
+    ("what a host receives", "host", "h", "in_bps", (16e6, 8e6)),
+    ("a module's cores", "module", "m", "cpu", (0.2, 0.1)),
+    ("a module's memory", "module", "m", "memory_bytes", (1 << 28, 1 << 27)),
+    ("what a module sends", "module", "m", "out_bps", (16e6, 8e6)),
+)
+"""What it is called, whose it is, its field, and the two values that it has by turns."""
+_MESH = """
+name = "one"
+[hosts.h]
+cpu = 1
+[modules.m]
+runtime = "process"
+host = "h"
+command = ["sleep", "1000"]
+"""
+_EVENTS = """
+[[events]]
+at = "0s"
+host = "h"
+set = { cpu = 0.25 }
+for = "100ms"
+every = "200ms"
+[[events]]
+at = "50ms"
+module = "m"
+set = { network = { out = "8mbit" } }
+for = "100ms"
+every = "200ms"
+"""
 _GROUP = "bench/host/module"
 
 # Reads a line `bursts WORK COUNT` or `work CPU_SECONDS`, says what it took, reads the next.
@@ -186,25 +220,49 @@ def _limit(cgroups: Cgroups, quota: Quota | None) -> None:
 
 
 def _changes() -> Iterator[Row]:
-    """From a request to its answer, which comes once the kernel has it; twenty times."""
+    """From a request to its answer, which comes once the kernel has it; of events, from their time.
+
+    Twenty times each.
+    """
     with agent() as (otterctl, folder):
         file = folder / "one.toml"
-        file.write_text(
-            'name = "one"\n[hosts.h]\ncpu = 1\n[modules.m]\nruntime = "process"\n'
-            'host = "h"\ncommand = ["sleep", "1000"]\n'
-        )
+        file.write_text(_MESH)
         run(otterctl, "apply", str(file))
-        took = []
-        for number in range(CHANGES):
-            cores = 0.25 if number % 2 else 0.5
-            took.append(_patch(folder / "a" / "run" / "agent.sock", cores))
+        for name, kind, subject, field, values in CHANGED:
+            change = {"kind": kind, "name": subject}
+            took = [
+                _patch(folder / "a" / "run" / "agent.sock", change, field, values[number % 2])
+                for number in range(CHANGES)
+            ]
+            yield _row(f"{name} changed by hand, until that is in force: latest", "s", max(took),
+                       goal=CHANGE_GOAL_S, n=CHANGES)  # fmt: skip
+        file.write_text(_MESH + _EVENTS)
         run(otterctl, "destroy", "--yes", "--no-fetch")
-    yield _row("a host's cores changed by hand, until that is in force: latest", "s", max(took),
-               goal=CHANGE_GOAL_S, n=CHANGES)  # fmt: skip
+        run(otterctl, "apply", str(file))
+        late = _lateness(otterctl)
+        run(otterctl, "destroy", "--yes", "--no-fetch")
+    yield _row("a host's cores and a module's rate changed by events, in force after: latest", "s",
+               late["max_s"], goal=CHANGE_GOAL_S, n=late["changes"])  # fmt: skip
 
 
-def _patch(path: Path, cores: float) -> float:
-    body = json.dumps([{"kind": "host", "name": "h", "set": {"cpu": cores}}]).encode()
+def _lateness(otterctl: list[str]) -> dict[str, Any]:
+    """Of the timeline's changes, once there are enough."""
+    until = time.monotonic() + LONGEST_S
+    while time.monotonic() < until:
+        time.sleep(1.0)
+        shown = subprocess.run(
+            [*otterctl, "timeline", "show", "--json"], capture_output=True, check=True
+        )
+        late: dict[str, Any] = json.loads(shown.stdout)["lateness"]
+        if late["failed"]:
+            raise RuntimeError(f"changes failed: {late}")
+        if late["changes"] >= CHANGES:
+            return late
+    raise RuntimeError(f"the timeline made no {CHANGES} changes in {LONGEST_S:g} s")
+
+
+def _patch(path: Path, change: dict[str, Any], field: str, value: float) -> float:
+    body = json.dumps([{**change, "set": {field: value}}]).encode()
     head = (
         "PATCH /v1/meshes/one/budgets HTTP/1.1\r\nHost: otter\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -216,8 +274,8 @@ def _patch(path: Path, cores: float) -> float:
         answer = b"".join(iter(lambda: sock.recv(1 << 16), b""))
     took = time.monotonic() - began
     told = json.loads(answer.partition(b"\r\n\r\n")[2])
-    if told[0]["in_force"]["cpu"] != cores:
-        raise RuntimeError(f"{cores} cores asked, in force: {told}")
+    if told[0]["in_force"][field] != value:
+        raise RuntimeError(f"{field} of {value} asked, in force: {told}")
     return took
 
 

@@ -92,6 +92,13 @@ def test_modules_take_turns_by_their_shares_and_another_share_holds_at_once(aske
         "the other shares",
     )
     assert had_since(asked, held(asked), 4)["b"] > 0.6
+    # By hand even more than all there is: shares are weights.
+    asked.otter("shape", "module", "a", "--gpu-share", "3")
+    assert {s["module"]: s["weight"] for s in asked.state()["shares"]} == {"a": 3.0, "b": 0.75}
+    shown = [row.split() for row in asked.otter("gpu", "ls").stdout.splitlines()]
+    assert {row[3]: row[4] for row in shown if row[:3] == ["local", "gpu", "turns"]} == {
+        "a": "80%", "b": "20%",
+    }  # fmt: skip
     assert {name: m["pid"] for name, m in asked.otter.modules("turns").items()} == pids
     asked.otter("destroy", "--yes", "--no-fetch")
     wait_for(lambda: arbiters(asked.otter) == [], "nobody shares any more")
