@@ -5,8 +5,17 @@ Must not know: HTTP (`api_client.py`), topology, how output looks, how an agent 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -18,6 +27,10 @@ from otter_ctl.meshes import Meshes
 
 if TYPE_CHECKING:
     from otter_ctl.duplex import Duplex
+
+
+Content = Callable[[], bytes | Iterator[bytes]]
+"""Gives what is to be sent: all of it, or piece by piece, as it is read."""
 
 
 class AgentClient(ApiClient, Meshes):
@@ -57,7 +70,7 @@ class AgentClient(ApiClient, Meshes):
     async def put_mesh(
         self,
         spec: api.MeshSpec,
-        uploads: Mapping[str, Callable[[], bytes]],
+        uploads: Mapping[str, Content],
         *,
         generation: int | None = None,
     ) -> api.MeshStatus:
@@ -84,17 +97,19 @@ class AgentClient(ApiClient, Meshes):
         """What all parts of a mesh on many machines say alike."""
         return await self.ask(_mesh(mesh, "directory"), api.Directory)
 
-    async def send(self, some: Iterable[str], uploads: Mapping[str, Callable[[], bytes]]) -> None:
+    async def send(self, some: Iterable[str], uploads: Mapping[str, Content]) -> None:
         """Bring uploads that the agent lacks."""
         for digest in some:
-            async with self.request("PUT", f"/v1/blobs/{digest}", body=uploads[digest]()):
+            content = uploads[digest]()
+            body = content if isinstance(content, bytes) else _read(content)
+            async with self.request("PUT", f"/v1/blobs/{digest}", body=body):
                 pass
 
-    async def upload(self, some: Iterable[str], uploads: Mapping[str, Callable[[], bytes]]) -> None:
+    async def upload(self, some: Iterable[str], uploads: Mapping[str, Content]) -> None:
         """Bring what the agent lacks of some uploads, by their digests."""
         await self.bring({d: uploads[d] for d in sorted(some) if d in uploads})
 
-    async def bring(self, uploads: Mapping[str, Callable[[], bytes]]) -> None:
+    async def bring(self, uploads: Mapping[str, Content]) -> None:
         """Bring what the agent lacks of these."""
         for digest, content in uploads.items():
             try:
@@ -382,3 +397,9 @@ class AgentClient(ApiClient, Meshes):
 def _mesh(*names: str) -> str:
     """The path of a mesh, or of what is below it; names may hold anything."""
     return "/".join(["/v1/meshes", *(quote(name, safe="") for name in names)])
+
+
+async def _read(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Each when it is sent; whoever reads from a disk meanwhile holds nothing else up."""
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield piece

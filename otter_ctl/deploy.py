@@ -22,7 +22,7 @@ from otter_ctl.planning.diff import Change, FieldChange, diff
 from otter_ctl.planning.diff import with_secrets as diff_with_secrets
 from otter_ctl.planning.hosting import Hosting, overfull
 from otter_ctl.planning.machines import assign
-from otter_ctl.planning.model import Blob, Plan, Upload
+from otter_ctl.planning.model import Blob, Content, Plan, Upload
 from otter_ctl.planning.parts import join, listing, split
 from otter_ctl.planning.placement import able
 from otter_ctl.planning.resolve import plan
@@ -57,7 +57,7 @@ class Prepared:
     plan: Plan
     current: api.MeshStatus | None
     changes: list[Change]
-    uploads: Mapping[str, Callable[[], bytes]]
+    uploads: Mapping[str, Content]
     parts: Mapping[str, api.MeshSpec] = field(default_factory=dict)
     currents: Mapping[str, api.MeshStatus] = field(default_factory=dict)
     infos: Mapping[str, api.Info] = field(default_factory=dict)

@@ -128,7 +128,7 @@ def _name_of(model: str) -> str:
 
 def _check_weights(given: str) -> None:
     """A model's folder, no larger than what is uploaded, or a package that has them."""
-    from otter_ctl.planning.uploads import CONTEXT_LIMIT  # `--help` shouldn't pay for it
+    from otter_ctl.planning.uploads import WEIGHTS_LIMIT  # `--help` shouldn't pay for it
 
     source = Path(given).expanduser()
     if not source.is_dir():
@@ -138,9 +138,9 @@ def _check_weights(given: str) -> None:
     if not (source / "config.json").is_file():
         raise OtterError(f"{source}: no config.json in it: not a model's folder")
     size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
-    if size > CONTEXT_LIMIT:
+    if size > WEIGHTS_LIMIT:
         raise OtterError(
-            f"{source}: {size >> 20} MiB, a folder may have {CONTEXT_LIMIT >> 20}",
+            f"{source}: {size >> 20} MiB, a folder may have {WEIGHTS_LIMIT >> 20}",
             hint="leave out what isn't needed, name a package, or leave it to the hub",
         )
 

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from urllib.parse import quote
 
 from otter_agent import api
-from otter_ctl.client import AgentClient
+from otter_ctl.client import AgentClient, Content
 from otter_ctl.errors import AgentFault, RemoteError
 
 
@@ -32,7 +32,7 @@ class ImageCalls:
     async def make(
         self,
         module: api.ModuleSpec,
-        uploads: Mapping[str, Callable[[], bytes]],
+        uploads: Mapping[str, Content],
         on_line: Callable[[str], None],
     ) -> str:
         """Have it make, or pull, the image of a module; its name there.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from otter_ctl.planning.placement import Placement
 from otter_ctl.planning.prediction import Forecast
 from otter_ctl.topology.model import Expansion
 
+Content = Callable[[], bytes | Iterator[bytes]]
+"""Gives what is to be sent: all of it, or piece by piece."""
 Upload = Path | Trace | Recipe
 """What becomes a blob: a build folder or file, or a trace that was read or is to be drawn."""
 
@@ -31,7 +33,7 @@ class Blob:
 
     digest: str
     size_bytes: int
-    read: Callable[[], bytes]
+    read: Content
     executable: bool = False
 
 

@@ -1,13 +1,14 @@
 """Build folders, files and traces -> blobs to upload, named by content. Reads files; not pure.
 
 A folder becomes a tar that depends on nothing but names, contents, the executable bit and links:
-sorted, time 0, owner 0, so an unchanged module is never built twice, on whatever laptop.
+sorted, time 0, owner 0, so an unchanged module is never built twice, on whatever laptop. A build
+folder is held in memory, which is edited while it is read; weights are read when they are hashed,
+and again when they are sent.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import stat
 import tarfile
@@ -20,16 +21,19 @@ from net.links.traces.trace import Trace
 from otter_ctl.errors import PlanError
 from otter_ctl.planning import ignore
 from otter_ctl.planning.ignore import Ignored
-from otter_ctl.planning.model import Blob, Upload
+from otter_ctl.planning.model import Blob, Content, Upload
 from otter_ctl.topology.model import Topology
 
 CONTEXT_LIMIT = 256 << 20
 """Bytes of a build folder, which is held in memory. Weights belong into the build's own steps."""
+WEIGHTS_LIMIT = 8 << 30
+"""Bytes of a folder of weights; the agent unpacks no more."""
 MAX_DEPTH = 64
 """Folders in folders; the agent unpacks no more."""
 
 _SMALLER = "name in .dockerignore what isn't needed, or fetch large files in the build"
 _ELSEWHERE = 'weights may come from "hub:OWNER/NAME" or "package:NAME==VERSION" instead'
+_PIECE_BYTES = 256 << 10
 _SKIPPED = frozenset({"__pycache__", ".git"})
 
 
@@ -56,7 +60,7 @@ def collect(topology: Topology) -> dict[Upload, Blob]:
     return blobs
 
 
-def contents(blobs: Mapping[Upload, Blob]) -> dict[str, Callable[[], bytes]]:
+def contents(blobs: Mapping[Upload, Blob]) -> dict[str, Content]:
     """Digest -> a function that gives the content: what the agent's client asks for."""
     return {blob.digest: blob.read for blob in blobs.values()}
 
@@ -68,16 +72,28 @@ def context(folder: Path) -> bytes:
         PlanError: It holds what can't be built from: links that lead out, sockets, too much.
         OSError: It can't be read.
     """
-    buffer = io.BytesIO()
-    with tarfile.TarFile(
-        fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8"
-    ) as tar:
-        for path, name in _entries(folder, _ignored(folder)):
-            _add(tar, folder, path, name)
-            if buffer.tell() > CONTEXT_LIMIT:
-                reason = f"holds more than {CONTEXT_LIMIT >> 20} MiB"
-                raise PlanError(str(folder), reason, hint=_SMALLER)
-    return buffer.getvalue()
+    return b"".join(packed(folder, CONTEXT_LIMIT))
+
+
+def packed(folder: Path, most: int) -> Iterator[bytes]:
+    """The tar of a folder, piece by piece.
+
+    Args:
+        folder: Whose.
+        most: Bytes that it may have.
+
+    Raises:
+        PlanError, OSError: As `context`.
+    """
+    size = 0
+    for path, name in _entries(folder, _ignored(folder)):
+        for piece in _member(folder, path, name, most):
+            size += len(piece)
+            yield piece
+        if size > most:
+            raise PlanError(str(folder), f"holds more than {_text(most)}", hint=_SMALLER)
+    size += 2 * tarfile.BLOCKSIZE
+    yield bytes(2 * tarfile.BLOCKSIZE + -size % tarfile.RECORDSIZE)
 
 
 def _guarded(where: str, path: Path, make: Callable[[Path], Blob]) -> Blob:
@@ -102,9 +118,18 @@ def _context_blob(folder: Path) -> Blob:
     return Blob(hashlib.sha256(data).hexdigest(), len(data), lambda: data)
 
 
+def _streamed_blob(folder: Path) -> Blob:
+    digest, size = hashlib.sha256(), 0
+    for piece in packed(folder, WEIGHTS_LIMIT):
+        digest.update(piece)
+        size += len(piece)
+    # Where it has changed when it is sent, the agent refuses it: its digest is another.
+    return Blob(digest.hexdigest(), size, lambda: packed(folder, WEIGHTS_LIMIT))
+
+
 def _weights_blob(where: str, folder: Path) -> Blob:
     try:
-        return _guarded(where, folder, _context_blob)
+        return _guarded(where, folder, _streamed_blob)
     except PlanError as error:
         if error.where == where:
             raise
@@ -152,28 +177,47 @@ def _entries(
             yield from below
 
 
-def _add(tar: tarfile.TarFile, folder: Path, path: Path, name: str) -> None:
+def _member(folder: Path, path: Path, name: str, most: int) -> Iterator[bytes]:
     info = tarfile.TarInfo(name)  # time, owner: 0
     status = path.lstat()
     if stat.S_ISDIR(status.st_mode):
         info.type, info.mode = tarfile.DIRTYPE, 0o755
-        tar.addfile(info)
+        yield _header(info)
     elif stat.S_ISLNK(status.st_mode):
         info.type, info.mode = tarfile.SYMTYPE, 0o777
         info.linkname = _inner_link(folder, path)
-        tar.addfile(info)
+        yield _header(info)
     elif stat.S_ISREG(status.st_mode):
-        data = path.read_bytes() if status.st_size <= CONTEXT_LIMIT else _too_large(folder, name)
-        info.size = len(data)
+        if status.st_size > most:
+            reason = f"{name} alone is larger than {_text(most)}"
+            raise PlanError(str(folder), reason, hint=_SMALLER)
         info.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
-        tar.addfile(info, io.BytesIO(data))
+        yield from _file(info, path)
     else:
         raise PlanError(str(path), "is neither a file nor a folder", hint="remove it")
 
 
-def _too_large(folder: Path, name: str) -> bytes:
-    reason = f"{name} alone is larger than {CONTEXT_LIMIT >> 20} MiB"
-    raise PlanError(str(folder), reason, hint=_SMALLER)
+def _file(info: tarfile.TarInfo, path: Path) -> Iterator[bytes]:
+    """Of a small one that is being written, what is there now; a large one has its size."""
+    with path.open("rb") as file:
+        data = file.read(_PIECE_BYTES)
+        size = os.fstat(file.fileno()).st_size
+        info.size = left = len(data) if len(data) < _PIECE_BYTES else size
+        yield _header(info)
+        while left > 0:
+            data = data[:left] or bytes(min(left, _PIECE_BYTES))  # it became shorter meanwhile
+            yield data
+            left -= len(data)
+            data = file.read(_PIECE_BYTES)
+    yield bytes(-info.size % tarfile.BLOCKSIZE)
+
+
+def _header(info: tarfile.TarInfo) -> bytes:
+    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+
+
+def _text(size_bytes: int) -> str:
+    return f"{size_bytes >> 30} GiB" if size_bytes >= 1 << 30 else f"{size_bytes >> 20} MiB"
 
 
 def _inner_link(folder: Path, path: Path) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
+
 import pytest
 from helpers.hub import StandInHub
 from helpers.otter import Otter, wait_for
@@ -9,6 +12,7 @@ from helpers.otter import Otter, wait_for
 pytestmark = pytest.mark.aside
 SCRIPT = """
 cd $OTTER_WEIGHTS/tiny; cat config.json; stat -c "inode %i" config.json; ls
+sha256sum model.safetensors
 echo "offline $HF_HUB_OFFLINE"; echo x > new; exec sleep 1000
 """
 TOPOLOGY = f"""
@@ -52,12 +56,15 @@ def test_containers_and_processes_are_shown_one_copy(docker_otter, busybox_image
     tiny = otter.root / "tiny"
     tiny.mkdir()
     (tiny / "config.json").write_text('{"model_type": "tiny"}\n')
+    weights = random.Random(7).randbytes(3 << 20)  # in several pieces
+    (tiny / "model.safetensors").write_bytes(weights)
     otter("apply", otter.topology(TOPOLOGY))
     inodes = set()
     for module in ("contained", "plain"):
         log = said(otter, module, "ead-only file system")
         assert '{"model_type": "tiny"}' in log
         assert "offline 1" in log
+        assert f"{hashlib.sha256(weights).hexdigest()}  model.safetensors" in log
         inodes.add(log.partition("inode ")[2].split()[0])
     assert len(inodes) == 1
     (item,) = (i for i in otter.json("cache", "ls") if i["kind"] == "weights")

@@ -97,11 +97,11 @@ def test_weights_that_no_build_takes_are_told_at_once(tmp_path: Path) -> None:
     weights.mkdir()
     (weights / "config.json").write_text("{}")
     with (weights / "model.safetensors").open("wb") as file:
-        file.truncate(257 << 20)  # sparse: takes no disk
+        file.truncate(8193 << 20)  # sparse: takes no disk
     more = ("--huggingface", "a/b", "--task", "fill-mask", "--weights", weights)
     code, said = init("x", "--into", tmp_path / "x", *more)
     assert code == 1
-    assert "257 MiB, a folder may have 256" in said
+    assert "8193 MiB, a folder may have 8192" in said
     assert not (tmp_path / "x").exists()
 
 

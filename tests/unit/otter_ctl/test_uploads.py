@@ -48,6 +48,30 @@ def test_what_goes_in(tmp_path):
         assert tar.extractfile("module.py").read() == b"x = 1\n"
 
 
+def test_it_is_what_tarfile_writes(tmp_path):
+    """So what was built of a folder by a former version is still what is built of it."""
+    data, buffer = context(fill(tmp_path)), io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(data)) as read,
+        tarfile.TarFile(
+            fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8"
+        ) as written,
+    ):
+        for info in read:
+            written.addfile(info, read.extractfile(info) if info.isreg() else None)
+    assert buffer.getvalue() == data
+
+
+def test_a_large_file_that_changes_while_it_is_read_harms_itself_alone(tmp_path):
+    (tmp_path / "large").write_bytes(b"x" * (1 << 20))
+    (tmp_path / "later").write_text("whole")
+    pieces = uploads.packed(tmp_path, 8 << 20)
+    read = [next(pieces), next(pieces)]
+    (tmp_path / "large").write_bytes(b"")
+    found = members(b"".join([*read, *pieces]))
+    assert (found["large"].size, found["later"].size) == (1 << 20, 5)
+
+
 def test_the_same_folder_elsewhere_and_later_is_the_same(tmp_path):
     first = fill(tmp_path / "one")
     second = tmp_path / "two"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 import msgspec
 import pytest
 
 from otter_agent import api
 from otter_ctl.errors import PlanError
+from otter_ctl.planning import uploads
 from otter_ctl.planning.resolve import plan
-from otter_ctl.planning.uploads import CONTEXT_LIMIT, collect, context
+from otter_ctl.planning.uploads import WEIGHTS_LIMIT, collect, context
 from otter_ctl.topology.locate import locate
 
 TOP = 'name = "m"\n[hosts.a]\n[modules.x]\nruntime = "process"\ncommand = ["true"]\n'
@@ -71,12 +73,34 @@ def test_what_makes_no_sense_is_told(problems, written, why):
 def test_a_folder_that_is_too_large_is_told_with_its_module_and_what_else_there_is(read, folder):
     (folder / "mine").mkdir()
     with (folder / "mine" / "model.safetensors").open("wb") as file:
-        file.truncate(CONTEXT_LIMIT + 1)  # sparse: takes no disk
+        file.truncate(WEIGHTS_LIMIT + 1)  # sparse: takes no disk
     topology = read(f'{TOP}weights = {{ mine = "mine" }}\n')
-    with pytest.raises(PlanError, match=r"module x: weights: .*mine: .*larger than 256") as caught:
+    with pytest.raises(
+        PlanError, match=r"module x: weights: .*mine: .*larger than 8 GiB"
+    ) as caught:
         collect(topology)
     assert "hub:OWNER/NAME" in caught.value.hint
     assert locate(caught.value, topology).at.endswith("mesh.toml:3")
+
+
+def test_a_folder_is_sent_piece_by_piece_and_may_be_larger_than_a_build_s(
+    read, folder, monkeypatch
+):
+    monkeypatch.setattr(uploads, "CONTEXT_LIMIT", 1 << 20)
+    (folder / "mine").mkdir()
+    (folder / "mine" / "model.safetensors").write_bytes(os.urandom((3 << 20) + 7))
+    (folder / "mine" / "config.json").write_text("{}")
+    with pytest.raises(PlanError, match="larger than 1 MiB"):
+        context(folder / "mine")
+    blob = collect(read(f'{TOP}weights = {{ mine = "mine" }}\n'))[folder / "mine"]
+    for _ in range(2):  # also to another machine
+        pieces = list(blob.read())
+        assert max(map(len, pieces)) <= 256 << 10
+        assert hashlib.sha256(b"".join(pieces)).hexdigest() == blob.digest
+        assert sum(map(len, pieces)) == blob.size_bytes > 3 << 20
+    (folder / "mine" / "model.safetensors").write_bytes(b"another")
+    pieces = list(blob.read())
+    assert hashlib.sha256(b"".join(pieces)).hexdigest() != blob.digest  # so an agent refuses it
 
 
 @pytest.mark.parametrize(
