@@ -23,24 +23,9 @@ TASKS = (
     "text-to-audio", "token-classification", "visual-question-answering",
 )  # fmt: skip
 """Those that the template knows what to give to."""
+TASK = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+INPUTS = ("text", "image", "audio")
 DEVICES = ("cpu", "cuda")
-
-
-class Task(click.ParamType[str]):
-    """One of `TASKS`."""
-
-    name = "task"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        """Check it."""
-        text = str(value)
-        if text not in TASKS:
-            near = get_close_matches(text, TASKS, n=1)
-            guess = f"did you mean {near[0]}? " if near else ""
-            self.fail(f"{text!r}: {guess}known: {', '.join(TASKS)}", param, ctx)
-        return text
 
 
 @click.command(
@@ -50,6 +35,7 @@ Examples:
   otterctl init --huggingface openai/whisper-tiny.en --task automatic-speech-recognition
   otterctl init cats --huggingface me/cats --task image-classification --weights ~/cats
   otterctl init --huggingface me/big --task text-generation --device cuda
+  otterctl init --huggingface me/masks --task mask-generation --input image
 """
 )
 @click.argument("name", required=False)
@@ -61,7 +47,13 @@ Examples:
 @click.option(
     "--huggingface", "model", metavar="MODEL", help="A module that runs this model: OWNER/NAME."
 )
-@click.option("--task", type=Task(), help="With --huggingface: what the model does.")
+@click.option("--task", metavar="TASK", help="With --huggingface: what the model does.")
+@click.option(
+    "--input",
+    "given",
+    type=click.Choice(INPUTS),
+    help="With --task: what the model takes, of tasks that otterctl doesn't know.",
+)
 @click.option(
     "--weights",
     metavar="DIR|PACKAGE",
@@ -74,11 +66,12 @@ Examples:
     help="With --huggingface: what it computes on; picks the base image. Default: cpu.",
 )
 def command(
-    name: str | None, into: Path | None, model: str | None, task: str | None, weights: str | None,
-    device: str | None,
+    name: str | None, into: Path | None, model: str | None, task: str | None, given: str | None,
+    weights: str | None, device: str | None,
 ) -> None:  # fmt: skip
     """Make a folder with a topology and a module that run at once."""
-    _check(name, model, task, weights, device)
+    options = {"--task": task, "--input": given, "--weights": weights, "--device": device}
+    _check(name, model, options)
     name = name or _name_of(str(model))
     if not NAME.fullmatch(name):
         raise click.BadParameter(
@@ -93,7 +86,7 @@ def command(
     words = {
         "@NAME@": name, "@MODEL@": model or "", "@TASK@": task or "",
         "@FOLDER@": (model or "").rpartition("/")[2], "@DEVICE@": device or DEVICES[0],
-        "@SOURCE@": _source(model or "", weights),
+        "@SOURCE@": _source(model or "", weights), "@INPUT@": given or "",
     }  # fmt: skip
     template = "huggingface" if model else "init"
     written = _copy(resources.files("otter_ctl") / "templates" / template, target, words)
@@ -105,20 +98,35 @@ def command(
     click.echo(f"\nnext: cd {target} && otterctl apply topology.toml && otterctl logs", err=True)
 
 
-def _check(
-    name: str | None, model: str | None, task: str | None, weights: str | None, device: str | None
-) -> None:
+def _check(name: str | None, model: str | None, options: Mapping[str, str | None]) -> None:
     """Options that need each other."""
+    task = options["--task"]
     if model is None:
         if name is None:
             raise click.UsageError("name the new folder, or a model with --huggingface")
-        for option, value in (("--task", task), ("--weights", weights), ("--device", device)):
+        for option, value in options.items():
             if value is not None:
                 raise click.UsageError(f"{option} goes with --huggingface MODEL")
     elif task is None:
         raise click.UsageError(f"--huggingface needs --task: {', '.join(TASKS)}")
     elif not MODEL.fullmatch(model):
         raise click.BadParameter(f"{model[:60]!r}: OWNER/NAME", param_hint="--huggingface")
+    else:
+        _check_task(task, options["--input"])
+
+
+def _check_task(task: str, given: str | None) -> None:
+    """One that the template knows, or any other of which is said what it takes."""
+    if task in TASKS:
+        if given is not None:
+            raise click.UsageError(f"what {task} takes is known: leave --input out")
+        return
+    if given is None or not TASK.fullmatch(task):
+        near = get_close_matches(task, TASKS, n=1)
+        guess = f"did you mean {near[0]}? " if near else ""
+        others = f"; others with --input {'|'.join(INPUTS)}"
+        why = f"{task[:60]!r}: {guess}known: {', '.join(TASKS)}{others}"
+        raise click.BadParameter(why, param_hint="--task")
 
 
 def _name_of(model: str) -> str:

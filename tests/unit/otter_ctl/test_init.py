@@ -58,6 +58,14 @@ def test_every_task_has_a_kind_of_input(tmp_path: Path) -> None:
     assert sorted(ast.literal_eval(kinds)) == sorted(TASKS)
 
 
+def test_a_task_that_is_not_known_is_taken_with_what_it_takes(tmp_path: Path) -> None:
+    more = ("--into", tmp_path / "m", "--task", "mask-generation", "--input", "image")
+    code, said = init("--huggingface", "me/masks", *more)
+    assert code == 0, said
+    module = (tmp_path / "m" / "model" / "module.py").read_text()
+    assert 'MODEL, TASK = "me/masks", "mask-generation"\nINPUT = "image"' in module
+
+
 def test_what_a_model_cannot_take_is_told_and_ends_nothing() -> None:
     file = Path(otter_ctl.__file__).parent / "templates" / "huggingface" / "model" / "tasks.py"
     spec = importlib.util.spec_from_file_location("tasks", file)
@@ -115,6 +123,12 @@ def test_weights_that_no_build_takes_are_told_at_once(tmp_path: Path) -> None:
         (("--huggingface", "a/b"), 2, "--huggingface needs --task"),
         (("--huggingface", "a/b", "--task", "image-clasification"), 2,
          "did you mean image-classification?"),
+        (("--huggingface", "a/b", "--task", "mask-generation"), 2,
+         "others with --input text|image|audio"),
+        (("--huggingface", "a/b", "--task", 'x"y', "--input", "text"), 2, "known: "),
+        (("--huggingface", "a/b", "--task", "fill-mask", "--input", "text"), 2,
+         "what fill-mask takes is known"),
+        (("x", "--input", "text"), 2, "--input goes with --huggingface"),
         (("--huggingface", "a/b/c", "--task", "fill-mask"), 2, "OWNER/NAME"),
         (("x", "--huggingface", "..", "--task", "fill-mask"), 2, "OWNER/NAME"),
         (("x", "--huggingface", "a/..", "--task", "fill-mask"), 2, "OWNER/NAME"),

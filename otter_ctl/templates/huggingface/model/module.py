@@ -23,6 +23,7 @@ import net
 from net import weights
 
 MODEL, TASK = "@MODEL@", "@TASK@"
+INPUT = "@INPUT@"  # "": what tasks.py knows of the task
 LOOK_S = 0.2
 
 
@@ -70,7 +71,7 @@ async def main(mesh: net.Mesh) -> None:
     began = time.perf_counter()
     try:
         folder: Path = weights.prepared(mesh.models, MODEL)
-        run = await asyncio.to_thread(tasks.load, TASK, folder)
+        run = await asyncio.to_thread(tasks.load, TASK, folder, INPUT)
     except weights.WeightsError as exc:
         sys.exit(str(exc))
     print(f"{MODEL} loaded in {time.perf_counter() - began:.2f} s")

@@ -35,8 +35,13 @@ class InputError(ValueError):
     """Nothing that the task takes; the message says why."""
 
 
-def load(task: str, folder: Path) -> Callable[[Any], Any]:
+def load(task: str, folder: Path, takes: str = "") -> Callable[[Any], Any]:
     """The model, ready to be given things.
+
+    Args:
+        task: A pipeline's of `transformers`, or `visual-question-answering`.
+        folder: Of the weights.
+        takes: A kind of input; "": that of the task.
 
     Raises:
         WeightsError: It can't be loaded, or isn't for this task.
@@ -47,12 +52,13 @@ def load(task: str, folder: Path) -> Callable[[Any], Any]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    kind = takes or KINDS[task]
     try:
-        run = _both(folder) if KINDS[task] == "both" else _pipeline(task, folder)
+        run = _both(folder) if kind == "both" else _pipeline(task, folder)
     except Exception as exc:  # whatever is wrong with a model, it is said in one line
         why = (str(exc).strip() or repr(exc)).splitlines()[0][:300]
         raise WeightsError(f"{folder.name} can't be loaded for {task}: {why}") from exc
-    take = {"text": text_of, "image": image_of, "audio": audio_of, "both": both_of}[KINDS[task]]
+    take = {"text": text_of, "image": image_of, "audio": audio_of, "both": both_of}[kind]
     return given(run, take)
 
 
