@@ -66,6 +66,42 @@ found = np.asarray(ours(pixels, training=False))
 print(json.dumps([float(np.abs(wanted - found).max()), float(np.ptp(wanted))]))
 """
 
+VILT = """
+import json, sys
+from pathlib import Path
+code, target, picture = map(Path, sys.argv[1:])
+sys.path.insert(0, str(code))
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, ViltConfig, ViltForQuestionAnswering
+folder = target / "vilt-b32-finetuned-vqa"
+words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "What", "animal", "is", "it", "a", "dog", "?"]
+split = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="[UNK]"))
+split.pre_tokenizer = pre_tokenizers.Whitespace()
+PreTrainedTokenizerFast(
+    tokenizer_object=split, pad_token="[PAD]", unk_token="[UNK]", model_max_length=40
+).save_pretrained(folder)
+(folder / "preprocessor_config.json").write_text(json.dumps({
+    "image_processor_type": "ViltImageProcessor", "processor_class": "ViltProcessor",
+    "size": {"shortest_edge": 64}}))
+torch.manual_seed(7)
+ViltForQuestionAnswering(ViltConfig(
+    vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+    intermediate_size=32, image_size=64, initializer_range=1.0,
+    id2label={0: "cat", 1: "dog", 2: "yes", 3: "no"},
+    label2id={"cat": 0, "dog": 1, "yes": 2, "no": 3})).save_pretrained(folder)
+from analysts import analyst
+name, who = analyst("auto", target, 1)
+who.warm_up()
+photo = Image.open(picture).convert("RGB")
+pictures = [photo, photo.rotate(90, expand=True)]
+asked = ["What animal is it?", "Is it?"]
+together = who.answer(pictures, asked)
+alone = [who.answer([one], [question])[0] for one, question in zip(pictures, asked)]
+print(json.dumps([name, [[a.text, a.seen] for a in together], [[a.text, a.seen] for a in alone]]))
+"""
+
 OTHER = """
 import json, sys
 from pathlib import Path
@@ -155,6 +191,23 @@ async def test_the_image_model_is_the_same_in_both_frameworks(
     apart, spread = json.loads(shown.splitlines()[-1])
     assert apart <= 1e-3
     assert spread > 5  # so that is not because both say nothing
+
+
+async def test_where_there_is_a_model_made_for_questions_it_answers(
+    image_analysis: Artifact, tmp_path: Path
+) -> None:
+    """ViLT, tiny and random: what it answers is nonsense, but all of our code runs."""
+    assert image_analysis.argv is not None
+    code = Path(image_analysis.argv[-1]).parent
+    shown = in_python(image_analysis, VILT, code, tmp_path, CHELSEA)
+    name, together, alone = json.loads(shown.splitlines()[-1])
+    assert name == "dandelin/vilt-b32-finetuned-vqa"
+    assert together == alone
+    for text, seen in together:
+        likeliest = [one.split() for one in seen.split(", ")]
+        assert text == likeliest[0][0]
+        assert {word for word, _ in likeliest} < {"cat", "dog", "yes", "no"}
+        assert [share for _, share in likeliest] == sorted((s for _, s in likeliest), reverse=True)
 
 
 async def test_recordings_of_all_kinds(speech: Artifact, tmp_path: Path) -> None:
