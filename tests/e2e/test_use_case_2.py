@@ -24,6 +24,7 @@ MESH = "use-case-2"
 FULL = os.environ.get("OTTER_FULL_RECIPE") == "1"
 STEPS = 3000 if FULL else 300
 BUILT_WITHIN_S = 2400 if FULL else 800
+WEIGHTS = {"digit_generator": 0.25, "digit_classifier": 0.75}
 ROUNDS = 5
 """Of 64 digits each, that are judged once all is learnt."""
 LEAST = (
@@ -79,10 +80,15 @@ def test_use_case_2_in_containers(docker_otter, python_root, topology):
         judged, "the classifier never judged at its end", within_s=1000 if FULL else 300
     )
     wait_for(lambda: "quality: " in otter("logs", "digit_generator").stdout, "no score came back")
+    shares = {s["module"]: s for s in otter.json("gpu", "ls")["local"]["shares"]}
+    assert {name: s["weight"] for name, s in shares.items()} == WEIGHTS
+    assert all(s["turns"] and s["held_s"] > 0 for s in shares.values())
     folder = Path(otter.json("destroy", "--yes")["folder"])
     drawn = (folder / "logs" / "digit_generator.log").read_text()
     assert "watermark of 'OTTER, use case 2': bit error rate 0.0" in drawn
     assert "64 digits in" in drawn
+    learnt = (folder / "logs" / "digit_classifier.log").read_text()
+    assert "nobody gives turns" not in drawn + learnt
     (file,) = folder.glob("outputs/digit_classifier/**/report.json")
     report = json.loads(file.read_text())
     assert report["steps"] == STEPS
