@@ -1,7 +1,7 @@
 """A stand-in for the model hub on the loopback interface, with faults on demand.
 
-It answers as the hub does (huggingface.co/docs/hub/api): the list of a model's files with their
-digests, and each file, whole or from some byte on. Must not know: OTTER.
+It answers as the hub does (huggingface.co/docs/hub/api), us and its own client: the list of a
+model's files with their digests, and each file, whole or from some byte on. Must not know: OTTER.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections import Counter
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "c0ffee" * 6 + "c0ff"
@@ -29,20 +31,24 @@ def model(size: int = 300_000) -> dict[str, bytes]:
 
 
 class StandInHub:
-    """A hub with one model, `someone/tiny`. Used with `with`.
+    """A hub with one model. Used with `with`.
 
     Args:
         files: Its files.
+        name: The model's.
 
     Attributes:
+        dropped: Path -> how many requests of it are hung up on, without an answer.
         cuts: File -> after how many bytes the next answer of it is cut; each once.
         damage: Files that are sent with another content than the list says.
         token: What one has to have; "": nothing.
         asked: Path of each request, with where it begins.
     """
 
-    def __init__(self, files: dict[str, bytes] | None = None) -> None:
+    def __init__(self, files: dict[str, bytes] | None = None, name: str = "someone/tiny") -> None:
         self.files = model() if files is None else files
+        self.name = name
+        self.dropped: Counter[str] = Counter()
         self.cuts: dict[str, list[int]] = {}
         self.damage: set[str] = set()
         self.token = ""
@@ -51,6 +57,9 @@ class StandInHub:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                hub.answer(self)
+
+            def do_HEAD(self) -> None:
                 hub.answer(self)
 
             def log_message(self, *_: object) -> None:
@@ -81,18 +90,27 @@ class StandInHub:
         path = unquote(urlsplit(request.path).path)
         start = int((request.headers.get("Range") or "bytes=0-")[6:-1])
         self.asked.append(f"{path} {start}")
-        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+        if self.dropped[path]:
+            self.dropped[path] -= 1
+            request.close_connection = True
+        elif self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             _send(request, 401, b"{}")
-        elif path == "/api/models/someone/tiny/revision/main":
+        elif path in (f"/api/models/{self.name}", f"/api/models/{self.name}/revision/main"):
             _send(request, 200, json.dumps(self.listing()).encode())
-        elif path.startswith(f"/someone/tiny/resolve/{COMMIT}/"):
+        elif path == f"/api/models/{self.name}/tree/{COMMIT}":
+            _send(request, 200, json.dumps([_entry(*one) for one in self.files.items()]).encode())
+        elif path.startswith(f"/{self.name}/resolve/{COMMIT}/"):
             self._file(request, path.split("/", 5)[5], start)
         else:
             _send(request, 404, b"{}")
 
     def listing(self) -> dict[str, object]:
         """As the hub gives it with `blobs=true`."""
-        return {"sha": COMMIT, "siblings": [_sibling(*item) for item in self.files.items()]}
+        return {
+            "id": self.name,
+            "sha": COMMIT,
+            "siblings": [_sibling(*item) for item in self.files.items()],
+        }
 
     def _file(self, request: BaseHTTPRequestHandler, name: str, start: int) -> None:
         data = self.files[name]
@@ -100,7 +118,13 @@ class StandInHub:
             data = data[:-1] + bytes([data[-1] ^ 1])
         cuts = self.cuts.get(name)
         cut = cuts.pop(0) if cuts else None
-        _send(request, 206 if start else 200, data[start:], cut)
+        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha256(data).hexdigest()}"'}
+        _send(request, 206 if start else 200, data[start:], cut, headers)
+
+
+def _entry(name: str, data: bytes) -> dict[str, object]:
+    """As the hub's client is told of it."""
+    return {"type": "file", "path": name, "size": len(data), "oid": "0" * 40}
 
 
 def _sibling(name: str, data: bytes) -> dict[str, object]:
@@ -115,10 +139,13 @@ def _sibling(name: str, data: bytes) -> dict[str, object]:
 
 
 def _send(
-    request: BaseHTTPRequestHandler, status: int, body: bytes, cut: int | None = None
-) -> None:
+    request: BaseHTTPRequestHandler, status: int, body: bytes, cut: int | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> None:  # fmt: skip
     request.send_response(status)
-    request.send_header("Content-Length", str(len(body)))
+    for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        request.send_header(name, value)
     request.end_headers()
-    request.wfile.write(body[:cut])
+    if request.command != "HEAD":
+        request.wfile.write(body[:cut])
     request.close_connection = True

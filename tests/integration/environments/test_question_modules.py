@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.byhand import Machine
+from helpers.hub import StandInHub
 from PIL import Image
 
 from otter_agent.runtimes.base import Artifact
@@ -100,6 +101,16 @@ asked = ["What animal is it?", "Is it?"]
 together = who.answer(pictures, asked)
 alone = [who.answer([one], [question])[0] for one, question in zip(pictures, asked)]
 print(json.dumps([name, [[a.text, a.seen] for a in together], [[a.text, a.seen] for a in alone]]))
+"""
+
+FROM_HUB = """
+import os, sys
+from pathlib import Path
+os.environ.update(HF_ENDPOINT=sys.argv[1], HF_HOME=sys.argv[2] + "/home")
+sys.path.insert(0, sys.argv[3])
+import prepare
+for folder in ("first", "second"):
+    print(prepare.from_hub(Path(sys.argv[2], folder)))
 """
 
 OTHER = """
@@ -208,6 +219,24 @@ async def test_where_there_is_a_model_made_for_questions_it_answers(
         assert text == likeliest[0][0]
         assert {word for word, _ in likeliest} < {"cat", "dog", "yes", "no"}
         assert [share for _, share in likeliest] == sorted((s for _, s in likeliest), reverse=True)
+
+
+async def test_a_model_of_the_hub_comes_or_is_left_out(
+    image_analysis: Artifact, tmp_path: Path
+) -> None:
+    """Whatever becomes of its answers: the build goes on without it."""
+    assert image_analysis.argv is not None
+    name = "dandelin/vilt-b32-finetuned-vqa"
+    with StandInHub(name=name) as hub:
+        hub.dropped[f"/api/models/{name}/revision/main"] = 1
+        code = Path(image_analysis.argv[-1]).parent
+        shown = in_python(image_analysis, FROM_HUB, hub.endpoint, tmp_path, code)
+    dropped, whole = shown.splitlines()
+    assert dropped.startswith(f"left out: {hub.endpoint} can't be used (")
+    assert not (tmp_path / "first").exists()
+    assert whole == f"from {hub.endpoint}"
+    came = {path.name for path in (tmp_path / "second").iterdir()}
+    assert came == {"config.json", "model.safetensors", "onnx"}
 
 
 async def test_recordings_of_all_kinds(speech: Artifact, tmp_path: Path) -> None:
@@ -366,7 +395,7 @@ def models_of(made: Artifact) -> Path:
     return Path(made.env["OTTER_MODELS"])
 
 
-def in_python(made: Artifact, script: str, *arguments: Path) -> str:
+def in_python(made: Artifact, script: str, *arguments: Path | str) -> str:
     assert made.argv is not None
     command = [made.argv[0], "-c", script, *map(str, arguments)]
     env = {**made.env, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
