@@ -458,7 +458,7 @@ class Connection(Link, asyncio.BufferedProtocol, ABC):
             self._pump()
 
     def _wake_for(self, nbytes: int) -> None:
-        """Be told only once so much has come, or the end: each look costs as much as 100 KiB do."""
+        """Be told only once so much has come, or the end (socket(7), SO_RCVLOWAT)."""
         nbytes = min(nbytes, _PIECE_BYTES)
         if nbytes == self._woken_for or self._socket is None:
             return

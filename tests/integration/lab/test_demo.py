@@ -29,9 +29,8 @@ def test_three_machines_exchange_arrays_over_shaped_links_that_are_as_asked(requ
             with root_tar.open("rb") as tar:
                 argv += ["import", "-", find_base("python").root]
                 subprocess.run(argv, stdin=tar, check=True, stdout=subprocess.DEVNULL)
-        otterctl(
-            "apply", TOPOLOGY, "--set", "defaults.module.runtime=docker", limit_s=400,
-        )  # fmt: skip
+        runtime = "defaults.module.runtime=docker"
+        otterctl("apply", TOPOLOGY, "--set", runtime, limit_s=400)
 
         def has_ended() -> bool:
             return otterctl.states()["client"] == "done"
