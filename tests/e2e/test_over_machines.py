@@ -172,7 +172,7 @@ def test_what_no_machine_alone_can_tell_is_refused_by_name(world):
         event = f'[[events]]\nwhen = {{ {when} }}\nhost = "cloud"\nset = {{ cpu = 0.25 }}\n'
         for verb in ("plan", "apply"):
             refused = world(verb, world.topology(THREE + event), code=None)
-            assert (refused.returncode != 0) == (verb == "apply")
+            assert refused.returncode != 0
             assert why in refused.stderr
 
 
