@@ -18,6 +18,10 @@ _INTRODUCTION = """\
 Made by `make bench-links` from one run; don't edit. What is measured how is in
 `benchmarks/fidelity`; the rows are in [links-{driver}.json](links-{driver}.json), too.
 
+Bare timers: what processes that only wait, before all others and on each processor, are late by in
+the same seconds (for packets at once: how many come due in the longest of that). No driver's timer
+is better, and whose links don't make up for it lose what they were late by.
+
 Measured on: {machine}
 """
 _BUSY = """\
@@ -52,15 +56,15 @@ def _case(driver: str, name: str, result: Result) -> Iterator[str]:
     if result.panels:
         shown = "; ".join(panel.title for panel in result.panels)
         yield f"![{shown}](links-{driver}-{name}.svg)\n"
-    yield "| figure | n | measured | goal | | peers | |"
-    yield "|---|--:|--:|--:|---|---|---|"
+    yield "| figure | n | measured | goal | | bare timers | peers | |"
+    yield "|---|--:|--:|--:|---|--:|---|---|"
     for row in result.rows:
         yield _line(row)
     yield ""
 
 
 def _line(row: Row) -> str:
-    unit, goal = row["unit"], row["goal"]
+    unit, goal, limit = row["unit"], row["goal"], row["limit"]
     sign = "≤" if row["better"] == "lower" else "≥"
     peers = ", ".join(f"{name} {report.quantity(v, unit)}" for name, v in row["peers"].items())
     cells = (
@@ -69,6 +73,7 @@ def _line(row: Row) -> str:
         report.quantity(row["ours"], unit),
         "" if goal is None else f"{sign} {report.quantity(goal, unit)}",
         report.VERDICTS[meets_goal(row)],
+        "" if limit is None else report.quantity(limit, unit),
         peers,
         row.get("note", ""),
     )

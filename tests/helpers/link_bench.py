@@ -310,16 +310,24 @@ def kill(driver: TunDriver) -> int:
     return pid
 
 
-def tcp_copy(link: Link, count: int, came: Callable[[int], object] = lambda got: None) -> int:
+def tcp_copy(
+    link: Link,
+    count: int,
+    came: Callable[[int], object] = lambda got: None,
+    congestion: str | None = None,
+) -> int:
     """Send bytes over one TCP connection from a to b; how many arrived.
 
     Args:
         link: Which.
         count: Of bytes.
         came: Told how many have, whenever some do.
+        congestion: Who controls it (tcp(7), TCP_CONGESTION); None: the kernel's usual.
     """
     sockets = {end: _tcp(netns) for end, netns in _ends(link)}
     listener, sender = sockets["b"], sockets["a"]
+    if congestion is not None:
+        sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
     with listener, sender:
         listener.bind((link.b, _PORT))
         listener.listen(1)
