@@ -23,6 +23,7 @@ PIP_INSTALL = PYTHONWARNINGS=ignore:::setuptools.command.editable_wheel $(BIN)/p
 
 .PHONY: help setup setup-dev setup-tests check format test test-unit test-contracts test-netns \
 	test-docker test-process test-kernel test-e2e test-kills demo fuzz chaos bench bench-links bench-netem bench-transport bench-streams \
+	bench-machines bench-ai \
 	setup-bench docs clean
 
 help:  ## this list
@@ -124,14 +125,21 @@ bench: setup-tests setup-bench  ## ours, the peers and the limit, side by side: 
 	@.ci/debian bench
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-bench-netem: setup-tests setup-bench  ## links in the kernel, asked and measured: draws their picture (root)
+bench-netem: setup-tests setup-bench  ## links in the kernel (root); writes their page and picture
+	@$(BIN)/python -m benchmarks.pages netem --write docs $(ARGS)
 	@$(BIN)/python -m benchmarks.netem_pictures --write docs/reference > /dev/null
+
+bench-machines: setup-tests setup-bench  ## many machines (root); writes their page: ARGS='scale joined'
+	@$(BIN)/python -m benchmarks.pages machines --write docs $(ARGS)
+
+bench-ai: setup-tests setup-bench  ## use cases, turns, budgets (root); writes their page: ARGS=ai-turns
+	@$(BIN)/python -m benchmarks.pages ai --write docs $(ARGS)
 
 bench-transport: setup-bench  ## the transport alone; writes its page and picture: ARGS='--rounds 20'
 	@$(BIN)/python -m benchmarks.transport --write docs $(ARGS)
 
 bench-streams: setup-tests setup-bench  ## datagrams, shared memory and the SDK; writes their page: ARGS=sdk
-	@$(BIN)/python -m benchmarks.streams_page --write docs $(ARGS)
+	@$(BIN)/python -m benchmarks.pages streams --write docs $(ARGS)
 
 bench-links: setup-bench  ## links asked and measured (root); writes its page and pictures: ARGS=delay
 	@$(BIN)/python -m benchmarks.fidelity --write docs $(ARGS)
