@@ -347,9 +347,9 @@ def tcp_copy(
 
 
 def _send_all(sender: socket.socket, count: int) -> None:
-    left = memoryview(bytes(count))
-    while left:
-        left = left[sender.send(left[: 1 << 20]) :]  # the deadline is of each, not of all
+    data = memoryview(bytes(min(count, 1 << 20)))  # a guest bears no 256 MiB in one process
+    while count:
+        count -= sender.send(data[:count])  # the deadline is of each, not of all
     sender.shutdown(socket.SHUT_WR)
 
 
