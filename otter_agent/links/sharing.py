@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from net.links.changes import in_force
@@ -11,26 +11,25 @@ from otter_agent import api
 from otter_agent.links.ways import ways
 
 _ANOTHER = 0.5
-"""What a trace may make of a rate."""
+"""What a trace may make of a rate; another trace, another part of that."""
 
 
 def states(spec: api.MeshSpec) -> Iterator[list[LinkSpec]]:
     """All that is asked of directions that share a medium: at first, and after each change alone.
 
-    Traces are each of one direction: with them rates differ, whatever they are.
+    Traces are each of one direction: with them rates differ, whatever they are, unless all who
+    share the medium play the same one in the same manner.
     """
     base = {way: asked for way, asked in ways(spec).items() if asked.medium is not None}
     if not base:
         return
     yield list(base.values())
-    played = {(use.link, use.way == "forward") for use in spec.timeline.traces}
     ends = {link.name: link.a for link in spec.links}
-    if played:
+    if factors := _played(spec.timeline.traces):
+        found = {way: factors.get((way.link, way.source == ends[way.link])) for way in base}
         yield [
-            replace(asked, rate_bps=(asked.rate_bps or 0.0) * _ANOTHER)
-            if (way.link, way.source == ends[way.link]) in played
-            else asked
-            for way, asked in base.items()
+            asked if factor is None else replace(asked, rate_bps=(asked.rate_bps or 0.0) * factor)
+            for asked, factor in zip(base.values(), found.values(), strict=True)
         ]
     for number, event in enumerate(spec.timeline.events):
         links = {*event.both, *event.forward, *event.reverse}
@@ -44,3 +43,15 @@ def states(spec: api.MeshSpec) -> Iterator[list[LinkSpec]]:
             or way.link in (event.forward if way.source == ends[way.link] else event.reverse)
         }
         yield [in_force(a, change) if way in touched else a for way, a in base.items()]
+
+
+def _played(traces: Iterable[api.TraceUse]) -> dict[tuple[str, bool], float]:
+    """Link and whether it is its way forward -> what its trace may make of its rate."""
+    seen: dict[tuple[object, ...], float] = {}
+    found = {}
+    for use in traces:
+        scale = frozenset(use.scale.items())
+        same = (use.blob, use.loop, use.offset_s, scale, use.without, use.opportunities)
+        factor = seen.setdefault(same, _ANOTHER / (1 + len(seen)))
+        found[use.link, use.way == "forward"] = factor
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from net.links.spec import LinkSpec
 from otter_agent import api
@@ -63,6 +64,16 @@ def test_a_members_trace_does_not_fit() -> None:
     assert not fits(mesh(1e6, 1e6, traces=(use,)))
     other = api.TraceUse(link="gnb1-p0", way="reverse", name="walk", blob="0" * 64)
     assert fits(mesh(1e6, 1e6, traces=(other,)))
+
+
+def test_traces_of_all_members_do_not_fit_unless_they_are_one() -> None:
+    def use(number: int, **more: Any) -> api.TraceUse:
+        given = {"link": f"gnb1-p{number}", "way": "forward", "name": "walk", "blob": "0" * 64}
+        return api.TraceUse(**given | more)
+
+    assert fits(mesh(1e6, 1e6, traces=(use(0), use(1))))
+    for other in ({"blob": "1" * 64}, {"offset_s": 9.0}, {"scale": {"rate_bps": 2.0}}):
+        assert not fits(mesh(1e6, 1e6, traces=(use(0), use(1, **other))))
 
 
 def test_where_no_other_driver_can_the_cell_is_named() -> None:
