@@ -2,7 +2,8 @@
 
 What one core carries was measured (`make bench ARGS=capacity`) and stands in capacity.toml; links
 that the kernel shapes are not counted, nor are those that ask for no rate: what they carry is
-whatever there is. Must not know: agents, how links are carried.
+whatever there is. A mesh with a cell that the kernel can't share is carried in user space, all of
+it (docs/links.md). Must not know: agents, how links are carried.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from net.links.spec import LinkSpec
 from net.links.traces.generate import Recipe
 from net.links.traces.trace import Manner, Trace
 from net.units import format_rate
@@ -69,7 +71,7 @@ def too_much(topology: Topology, driver: str, cores: int) -> Iterator[str]:
         driver: Of the machine, as its agent chose it.
         cores: That the machine has.
     """
-    if driver != "tun" and not (topology.cells and driver == "netem"):
+    if driver != "tun" and not (driver == "netem" and _uneven(topology)):
         return
     rates = _rates(topology)
     most = curve().at(len(topology.links))
@@ -79,13 +81,18 @@ def too_much(topology: Topology, driver: str, cores: int) -> Iterator[str]:
     name, rate = max(rates, key=lambda one: one[1])
     need = asked / most
     beside = "" if cores > 1 else ", and this machine has no other for its modules"
+    kernel = (
+        "use a kernel with sch_netem"
+        if driver == "tun"
+        else "give a cell's members one efficiency that stays, which the kernel can share"
+    )
     yield (
         f"the links' rates add up to {format_rate(float(f'{sum(r for _, r in rates):.3g}'))}, or "
         f"{asked:,.0f} full packets/s: the process that carries them here (driver tun) has one core"
         f"{beside}, and carries about {most:,.0f}/s over {len(topology.links)} links "
         f"(measured on {curve().machine}), so at full load {need:.1f} times what it can; lower the "
-        f"rates (most has {name}: {format_rate(rate)}), put hosts on several machines, or use a "
-        "kernel with sch_netem, see docs/fidelity.md"
+        f"rates (most has {name}: {format_rate(rate)}), put hosts on several machines, or {kernel}"
+        ", see docs/fidelity.md"
     )
 
 
@@ -93,20 +100,37 @@ def _rates(topology: Topology) -> list[tuple[str, float]]:
     """The most that each direction, or medium, may carry at any time."""
     media: dict[str, float] = {}
     found: list[tuple[str, float]] = []
+    for link, spec, trace, events in _ways(topology):
+        known = [spec.rate_bps, _of_trace(trace), *events]
+        rate = max((one for one in known if one is not None), default=0.0)
+        if spec.medium is not None:
+            media[spec.medium] = max(media.get(spec.medium, 0.0), rate)
+        elif rate:
+            found.append((f"link {link.name}", rate))
+    return found + [(f"cell {medium.partition(':')[0]}", rate) for medium, rate in media.items()]
+
+
+def _uneven(topology: Topology) -> bool:
+    """Whether members of a cell have different rates, or may come to have: by traces, by events."""
+    media: dict[str, set[tuple[float | str | None, ...]]] = {}
+    for link, spec, trace, events in _ways(topology):
+        if spec.medium is not None:
+            own = None if _of_trace(trace) is None else link.name
+            media.setdefault(spec.medium, set()).add((spec.rate_bps, own, *events))
+    return any(len(asked) > 1 for asked in media.values())
+
+
+def _ways(
+    topology: Topology,
+) -> Iterator[tuple[Link, LinkSpec, TraceUse | None, Sequence[float]]]:
+    """Each direction: its link, what it asks for, its trace, the rates of events that change it."""
     for link in topology.links:
         for spec, trace, side in (
             (link.forward, link.forward_trace, "forward"),
             (link.reverse, link.reverse_trace, "reverse"),
         ):
-            if spec is None:
-                continue
-            known = [spec.rate_bps, _of_trace(trace), *_of_events(topology, link, side)]
-            rate = max((one for one in known if one is not None), default=0.0)
-            if spec.medium is not None:
-                media[spec.medium] = max(media.get(spec.medium, 0.0), rate)
-            elif rate:
-                found.append((f"link {link.name}", rate))
-    return found + [(f"cell {medium.partition(':')[0]}", rate) for medium, rate in media.items()]
+            if spec is not None:
+                yield link, spec, trace, _of_events(topology, link, side)
 
 
 def _of_trace(use: TraceUse | None) -> float | None:

@@ -49,15 +49,33 @@ def test_what_events_and_traces_ask_for_later_counts(read, folder):
     assert warnings(read, link("radio", 1e6, drawn))
 
 
-def test_members_of_a_cell_share_its_capacity_and_netem_leaves_cells_to_tun(read):
-    cell = (
-        f'[cells.gnb1]\nhost = "a"\nmembers = ["b", "c"]\nuplink = "{MOST_BPS * 0.4:.0f}bit"\n'
-        f'downlink = "{MOST_BPS * 0.4:.0f}bit"\n'
+def cell(rate_bps: float, more: str = "") -> str:
+    return (
+        f'[cells.gnb1]\nhost = "a"\nmembers = ["b", "c"]\nuplink = "{rate_bps:.0f}bit"\n'
+        f'downlink = "{rate_bps:.0f}bit"\n{more}\n'
     )
-    assert warnings(read, cell) == []
-    more = cell.replace(f"{MOST_BPS * 0.4:.0f}", f"{MOST_BPS:.0f}")
-    assert "cell gnb1" in warnings(read, more)[0]
-    assert warnings(read, more, driver="netem")
+
+
+def test_members_of_a_cell_share_its_capacity(read):
+    assert warnings(read, cell(MOST_BPS * 0.4)) == []
+    assert "cell gnb1" in warnings(read, cell(MOST_BPS))[0]
+
+
+@pytest.mark.parametrize(
+    "uneven",
+    [
+        'efficiency = { "b" = 0.5 }',
+        'efficiency = { "*" = { generate = "random-walk", rates = ["1mbit", "2mbit"] } }',
+        '[[events]]\nat = "1s"\nlink = "gnb1-b"\nset = { rate = "1mbit" }',
+    ],
+)
+def test_the_kernel_carries_cells_but_those_whose_members_rates_differ(read, uneven):
+    often = '[[events]]\nat = "1s"\ncell = "gnb1"\nset = { uplink = "1mbit", delay = "9ms" }'
+    assert warnings(read, cell(MOST_BPS, often), driver="netem") == []
+    (warned,) = warnings(read, cell(MOST_BPS, uneven), driver="netem")
+    assert "(driver tun)" in warned
+    assert "give a cell's members one efficiency" in warned
+    assert "sch_netem" not in warned
 
 
 def test_the_curve_is_read_between_its_points():
