@@ -43,7 +43,7 @@ def run(bench: Bench, quick: bool) -> Result:
         _changes(bench, link),
         _idle(bench, link, driver),
     ]
-    result.rows += _mesh(1 if quick else RUNS)
+    result.rows += mesh(1 if quick else RUNS)
     return result
 
 
@@ -132,7 +132,7 @@ def _other(there: Direction, name: str) -> Direction:
     return Direction(there.mesh, name, "a", "b", there.source_netns, there.target_netns, name)
 
 
-def _mesh(times: int) -> list[Row]:
+def mesh(times: int = RUNS) -> list[Row]:
     """With the installed commands, from start to exit; one module, so that links are all of it."""
     ups, downs = [], []
     with agent() as (otterctl, folder):
