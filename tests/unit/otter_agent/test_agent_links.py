@@ -124,6 +124,17 @@ async def test_other_properties_restart_nothing_and_keep_what_was_done_by_hand(t
         assert [m.pid for m in status.modules] == before
 
 
+async def test_links_have_the_seed_of_their_mesh_and_of_the_next_topology_its(tmp_path):
+    async with World(tmp_path).agent() as agent:
+        agent.put_mesh(mesh(seed=7))
+        await settled(agent)
+        assert {direction.seed for direction in driver(agent).done} == {7}
+        driver(agent).done.clear()  # it would keep the directions that it knows
+        agent.put_mesh(mesh(seed=8))
+        await settled(agent)
+        assert {direction.seed for direction in driver(agent).done} == {8}
+
+
 async def test_what_cannot_be_had_is_refused_before_anything_is_made(tmp_path):
     async with World(tmp_path).agent() as agent:
         driver(agent).refuses = {"rate_bps": "too fast"}
