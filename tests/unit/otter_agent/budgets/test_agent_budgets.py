@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from helpers.world import World, module, settled, spec, until, until_text
 
@@ -48,6 +49,18 @@ async def test_only_what_is_named_changes_and_a_reset_undoes_it(tmp_path):
         await shape(agent, reset=True)
         assert budget(world) == api.Budget(cpu=1.0, memory_bytes=1 << 30)
         assert [m.pid for m in agent.modules("mesh")] == before
+
+
+async def test_modules_are_told_to_compute_with_the_whole_cores_of_theirs_or_their_hosts(tmp_path):
+    world = World(tmp_path)
+    asked = spec(module("a", cpu=2.9), module("b"), module("c", cpu=0.5))
+    host = msgspec.structs.replace(asked.hosts[0], cpu=4.0)
+    async with world.agent() as agent:
+        agent.put_mesh(msgspec.structs.replace(asked, hosts=(host,), overcommit=True))
+        await settled(agent)
+        entries = world.runtime.world.entries
+        told = {key.module: entry.work.threads for key, entry in entries.items()}
+        assert told == {"a": 2, "b": 4, "c": 1}
 
 
 async def test_a_change_outlives_the_agent_the_module_and_another_apply(tmp_path):
