@@ -61,7 +61,7 @@ def test_the_first_topology(shared_otter, checkout):
     done = shell(shared_otter, pair, checkout)
     assert " 0% packet loss" in done.stdout
     assert {line.split("#")[0].strip() for line in demo.splitlines()} == {"make demo", "make test"}
-    assert "otterctl lab up 3" in lab, "tests/integration/lab/test_demo.py runs these"
+    assert "otterctl lab up 3" in lab, "in containers tests/integration/lab/test_demo.py runs it"
 
 
 def test_the_demo_answers_aloud_also_over_udp_of_another_wav_and_picture(
