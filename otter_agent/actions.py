@@ -157,6 +157,8 @@ class Actions:
         self, module: api.ModuleSpec, part: Part, budget: api.Budget, *, must: bool
     ) -> None:
         """Limit what it sends and receives; `must`: also where nothing is asked (any more)."""
+        if self._book.machine.no_rates and self._book.desired.spec.allow_degraded:
+            return
         host = self._book.budgets.of(Subject("host", module.host))
         pid = part.instance.pid if part.instance is not None else None
         if must or rates.of(budget) or rates.of(host):

@@ -127,13 +127,16 @@ def admit_gpus(spec: api.MeshSpec, gpus: Sequence[api.GpuFact], why: str) -> Non
         raise AgentError(problem.code, problem.message, hint=problem.hint)
 
 
-def admit_scarcity(spec: api.MeshSpec, machine: api.Hardness, no_disks: Callable[[], str]) -> None:
-    """Refuse cores that are faster than the machine's, and limits of disks that it hasn't got.
+def admit_scarcity(
+    spec: api.MeshSpec, machine: api.Hardness, no_disks: Callable[[], str], no_rates: str = ""
+) -> None:
+    """Refuse cores faster than the machine's, and limits of disks and rates that it hasn't got.
 
     Args:
         spec: What is asked for.
         machine: What its cores are worth, measured if anybody wants to know.
         no_disks: Says why disks can't be limited; asked only if somebody wants that.
+        no_rates: Why what modules receive and send can't be limited; "" if it can.
 
     Raises:
         AgentError: `unsupported-budget`.
@@ -152,22 +155,33 @@ def admit_scarcity(spec: api.MeshSpec, machine: api.Hardness, no_disks: Callable
     ):
         why = no_disks()
         problem = api.no_disks(spec, why) if why else None
+    if problem is None and no_rates:
+        problem = api.no_rates(spec, no_rates)
     if problem is not None:
         raise AgentError(problem.code, problem.message, hint=problem.hint)
 
 
-def admit_disks(
-    spec: api.MeshSpec, changes: Iterable[Asked[Subject]], no_disks: Callable[[], str]
+def admit_changes(
+    spec: api.MeshSpec,
+    changes: Sequence[Asked[Subject]],
+    no_disks: Callable[[], str],
+    no_rates: str,
 ) -> None:
-    """Refuse limits of disks by hand where they can't be had; arguments and errors as above."""
-    asking = [
-        subject
-        for asked in changes
-        if any(asked.change.values.get(name) is not None for name in api.DISKS)
-        for subject in asked.of
-    ]
-    if asking and not spec.allow_degraded and (why := no_disks()):
-        raise AgentError("unsupported-budget", f"{asking[0]} can't have the io asked: {why}")
+    """Refuse such limits by hand where they can't be had; arguments and errors as above."""
+    if spec.allow_degraded:
+        return
+    for names, what, lacks in (
+        (api.DISKS, "io", no_disks), (api.RATES, "network", lambda: no_rates),
+    ):  # fmt: skip
+        asking = [
+            subject
+            for asked in changes
+            if any(asked.change.values.get(name) is not None for name in names)
+            for subject in asked.of
+        ]
+        if asking and (why := lacks()):
+            refused = f"{asking[0]} can't have the {what} asked: {why}"
+            raise AgentError("unsupported-budget", refused)
 
 
 def _asks_disks(item: api.HostSpec | api.ModuleSpec) -> bool:

@@ -179,7 +179,7 @@ class Agent:
         mounts.check(machine.layout, spec, machine.settings(), machine.config.mount_roots)
         admit_without_budgets(spec, machine.no_budgets)
         admit_gpus(spec, machine.grants.facts, machine.grants.why)
-        admit_scarcity(spec, machine.hardness, lambda: machine.no_disks)
+        admit_scarcity(spec, machine.hardness, lambda: machine.no_disks, machine.no_rates)
         admit(
             self._holding(spec),
             self._holding(before.spec) if before else None,

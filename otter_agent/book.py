@@ -125,6 +125,7 @@ class Book:
             worth=machine.worth,
             no_disks=lambda: machine.no_disks,
             rates=self._rates,
+            lacks_rates=machine.no_rates,
             space=lambda module: storage.held(machine.layout.module(self.name, module)),
         )
         self.budgets.turns = lambda module: machine.leases.weight(f"{desired.spec.name}/{module}")

@@ -214,6 +214,11 @@ class Machine:
         return self.no_budgets or (self.cgroups.no_disks() if self.cgroups is not None else "")
 
     @property
+    def no_rates(self) -> str:
+        """Why what modules receive and send can't be limited; "" if it can."""
+        return api.lack(self.features, "htb")
+
+    @property
     def room(self) -> Room:
         """What there is to be shared out."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

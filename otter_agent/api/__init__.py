@@ -29,6 +29,7 @@ from otter_agent.api.checks import (
     check_names,
     no_budgets,
     no_disks,
+    no_rates,
 )
 from otter_agent.api.digests import (
     LIVE_FIELDS,
@@ -42,6 +43,7 @@ from otter_agent.api.facts import (
     Hardness,
     Held,
     MachineFacts,
+    lack,
 )
 from otter_agent.api.gpu import (
     GpuProcess,
@@ -131,8 +133,10 @@ from otter_agent.api.spec import (
 from otter_agent.api.speeds import (
     DISKS,
     MAX_SPEED,
+    RATES,
     asked_of,
     asks_disks,
+    asks_rates,
     speed_text,
     speeds,
     too_slow,
@@ -189,6 +193,7 @@ __all__ = [
     "MOST_WEIGHT",
     "MTU_BYTES",
     "PARTS",
+    "RATES",
     "TUNNEL_BYTES",
     "TUNNEL_PORT",
     "UDP_PORT",
@@ -305,6 +310,7 @@ __all__ = [
     "all_hosts",
     "asked_of",
     "asks_disks",
+    "asks_rates",
     "check",
     "check_names",
     "decode",
@@ -313,9 +319,11 @@ __all__ = [
     "gpu_lack",
     "gpus_of",
     "instance_digest",
+    "lack",
     "no_budgets",
     "no_disks",
     "no_gpus",
+    "no_rates",
     "sees",
     "speed_text",
     "speeds",

@@ -19,7 +19,7 @@ from otter_agent.api.machine import Problem
 from otter_agent.api.many import Away, Tunnel
 from otter_agent.api.seeing import all_hosts, sees
 from otter_agent.api.spec import Cell, HostSpec, Link, MeshSpec, ModuleSpec
-from otter_agent.api.speeds import DISKS, MAX_SPEED, asked_of, asks_disks
+from otter_agent.api.speeds import DISKS, MAX_SPEED, RATES, asked_of, asks_disks, asks_rates
 from otter_agent.api.status import Budget
 from otter_agent.api.timeline import TimelineEvent
 
@@ -433,5 +433,25 @@ def no_disks(spec: MeshSpec, why: str) -> Problem | None:
     return Problem(
         code="unsupported-budget",
         message=f"mesh {spec.name}: {asking[0]} can't have the io asked: {why}",
+        hint="ask for none, or say `allow_degraded = true` in the topology to run it without",
+    )
+
+
+def no_rates(spec: MeshSpec, why: str) -> Problem | None:
+    """What to say of a mesh where nothing limits what modules send; None: it may run without."""
+    asking = [
+        *(f"host {h.name}" for h in spec.hosts if asks_rates(asked_of(h))),
+        *(f"module {m.name}" for m in spec.modules if asks_rates(asked_of(m))),
+        *(
+            f"event {e.text}"
+            for e in spec.timeline.events
+            if (e.hosts or e.modules) and not e.change.keys().isdisjoint(RATES)
+        ),
+    ]
+    if spec.allow_degraded or not asking or all(m.runtime == "fake" for m in spec.modules):
+        return None
+    return Problem(
+        code="unsupported-budget",
+        message=f"mesh {spec.name}: {asking[0]} can't have the network asked: {why}",
         hint="ask for none, or say `allow_degraded = true` in the topology to run it without",
     )

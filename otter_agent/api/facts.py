@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from otter_agent.api.base import Data
 
 GPUS = frozenset({"nvidia", "jetson", "amd"})
@@ -18,6 +20,12 @@ class Feature(Data, frozen=True):
     usable: bool
     detail: str = ""
     """Why not; or which version."""
+
+
+def lack(features: Iterable[Feature], name: str) -> str:
+    """Why a part of the kernel can't be used; "" if it can, or if nobody has tried."""
+    lacking = (one for one in features if one.name == name and not one.usable)
+    return next((one.detail or f"the kernel has no {name}" for one in lacking), "")
 
 
 class Accelerator(Data, frozen=True):

@@ -16,6 +16,7 @@ from otter_agent.api.spec import HostSpec, MeshSpec, ModuleSpec
 from otter_agent.api.status import Budget
 
 DISKS = ("read_bytes_per_s", "write_bytes_per_s", "read_iops", "write_iops")
+RATES = ("in_bps", "out_bps")
 MAX_SPEED = 1000.0
 
 
@@ -45,6 +46,11 @@ def asks_disks(budget: Budget) -> bool:
         or budget.read_iops is not None
         or budget.write_iops is not None
     )
+
+
+def asks_rates(budget: Budget) -> bool:
+    """Whether it limits what is received or sent."""
+    return budget.in_bps is not None or budget.out_bps is not None
 
 
 def speeds(spec: MeshSpec) -> Iterator[tuple[str, float]]:

@@ -78,6 +78,7 @@ class BudgetBook:
         no_disks: Why disks can't be limited; "" if they can.
         space: Module -> what its work folder may hold.
         rates: What a host or a module may receive and send, in force; raises `NetworkError`.
+        lacks_rates: Why that can't be limited; "" if it can.
 
     Attributes:
         limit: Brings what is asked of a module into force if it runs; why it isn't, or "".
@@ -96,11 +97,12 @@ class BudgetBook:
         no_disks: Callable[[], str] = str,
         space: Callable[[str], int | None] = no_space,
         rates: Callable[[Subject], tuple[float | None, float | None]] = no_rates,
+        lacks_rates: str = "",
     ) -> None:
         self._mesh = spec.name
         self._cgroups = cgroups
         self._tell = tell
-        self._giving = Giving(cgroups, self.of, worth, no_disks, space, rates)
+        self._giving = Giving(cgroups, self.of, worth, no_disks, space, rates, lacks_rates)
         self._given: dict[Subject, object] = {}
         self._stale = False
         self._base: dict[Subject, api.Budget] = {}

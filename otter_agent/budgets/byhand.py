@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from otter_agent import api
-from otter_agent.admission import Holding, admit, admit_disks, admit_scarcity
+from otter_agent.admission import Holding, admit, admit_changes, admit_scarcity
 from otter_agent.budgets.asking import resolve
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.budgets.subjects import Subject, with_hosts
@@ -51,7 +51,8 @@ class Hands:
 
     async def _asked(self, changes: Sequence[api.BudgetChange]) -> list[Asked[Subject]]:
         asked = resolve(changes, self.book.all(), self.spec.name)
-        admit_disks(self.spec, asked, lambda: self.machine.no_disks)
+        machine = self.machine
+        admit_changes(self.spec, asked, lambda: machine.no_disks, machine.no_rates)
         if any(one.change.values.get("speed") is not None for one in asked):
             await asyncio.to_thread(self.machine.speed.value)
         return asked

@@ -52,6 +52,7 @@ class Giving:
         no_disks: Why disks can't be limited; "" if they can.
         space: Module -> what its work folder may hold.
         rates: What a host or a module may receive and send, in force; raises `NetworkError`.
+        lacks_rates: Why that can't be limited; "" if it can.
     """
 
     def __init__(
@@ -62,9 +63,11 @@ class Giving:
         no_disks: Callable[[], str],
         space: Callable[[str], int | None],
         rates: Callable[[Subject], tuple[float | None, float | None]],
+        lacks_rates: str = "",
     ) -> None:
         self._cgroups = cgroups
         self._of = of
+        self._lacks_rates = lacks_rates
         self.worth, self._no_disks, self._space, self._rates = worth, no_disks, space, rates
         self._lacks_disks: str | None = None
         self._groups: dict[Subject, str] = {}
@@ -179,6 +182,8 @@ class Giving:
         if api.asks_disks(asked):
             v1 = self._cgroups is not None and self._cgroups.version == "v1"
             notes.append(self._disks_why() or (_V1_DISKS[subject.kind] if v1 else ""))
+        if self._lacks_rates and api.asks_rates(asked):
+            notes.append(f"what is received and sent isn't limited: {self._lacks_rates}")
         return "; ".join(filter(None, notes))
 
     def memory_text(self, module: str) -> str:

@@ -9,7 +9,7 @@ from otter_agent import api
 
 Kind = Literal["host", "module"]
 DISKS = api.DISKS
-RATES = ("in_bps", "out_bps")
+RATES = api.RATES
 FIELDS = ("cpu", "speed", "memory_bytes", *DISKS, *RATES, "gpu_share")
 """Of `api.Budget`, those of hosts that can be changed."""
 OF_MODULES = ("cpu", "memory_bytes", *DISKS, *RATES, "gpu_share")

@@ -183,6 +183,8 @@ def without_agent(spec: api.MeshSpec, facts: api.Info | None) -> list[AgentFault
     scarce = api.too_slow(spec, facts.hardness)
     if scarce is None and facts.disks_why:
         scarce = api.no_disks(spec, facts.disks_why)
+    if scarce is None and (why := api.lack(facts.features, "htb")):
+        scarce = api.no_rates(spec, why)
     if scarce is not None:
         return [AgentFault(facts.machine, scarce)]
     if facts.link_driver != "none":

@@ -14,7 +14,10 @@ CLOCK_S = 0.5
 """Beyond this a clock is worth a word; meshes take offsets into account."""
 _FEATURES = {
     "vxlan": ("links to other machines", "modprobe vxlan; else they go over UDP, by a process"),
-    "htb": ("rates in the kernel", "modprobe sch_htb; else links are shaped in user space"),
+    "htb": (
+        "`network` of hosts and modules, and rates in the kernel",
+        "modprobe sch_htb; else no `network`, and links are shaped in user space",
+    ),
     "netem": ("delays in the kernel", "modprobe sch_netem; else links are shaped in user space"),
     "nftables": ("nothing of OTTER's", "not needed"),
     "bridge": ("Docker's own networks", "not needed: start dockerd with --bridge=none"),

@@ -301,6 +301,8 @@ class _Needs:
         asks = host.cpu or host.memory_bytes or host.speed or host.io
         if asks and not lenient and not self.fake:
             yield "budgets"
+        if (host.net or any(m.net for m in inside)) and not lenient and not self.fake:
+            yield "network rates"
         if self.gpus and (host.gpu is not None or any(m.gpu for m in inside)):
             yield "gpu"
             asked = (host.gpu, *(module.gpu for module in inside))
@@ -352,6 +354,7 @@ def _room(
         "gateways": info.gateways,
         "link driver": "" if info.link_driver != "none" else info.link_driver_why or "none",
         "budgets": "" if info.cgroup != "none" else info.cgroup_why or "none",
+        "network rates": api.lack(info.features, "htb"),
     }
     offers = {what for what, lack in why.items() if not lack}
     offers |= {f"accelerator {name}" for name in info.accelerators}

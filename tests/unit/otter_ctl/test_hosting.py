@@ -169,6 +169,17 @@ class TestConstraints:
         lenient = topology(read, hosts, links, head="allow_degraded = true\n")
         assert house(lenient, there).machines["a"] == "pi"
 
+    def test_rates_of_modules_are_where_the_kernel_can_keep_them(self, read):
+        lacking = api.Feature(name="htb", usable=False, detail="no sch_htb")
+        there = grounds(info("local"), info("pi", features=(lacking,)), info("desk"))
+        slower, among = 'network = { out = "1mbit" }\n', '[hosts.a]\namong = ["pi", "desk"]\n'
+        of_a_module = f'[modules.x]\nhost = "a"\ncommand = ["x"]\n{slower}'
+        for asked in (f"{among}{slower}", f"{among}{of_a_module}"):
+            found = house(topology(read, asked), there)
+            assert where(found) == {"a": "desk"}
+            assert found.reasons()[0].others["pi"] == "lacks network rates (no sch_htb)"
+        assert where(house(topology(read, among), there)) == {"a": "pi"}
+
     def test_what_other_meshes_hold_is_not_there(self, read):
         held = (api.Held(mesh="other", cpu=3, memory_bytes=0),)
         there = grounds(info("local", held=held), info("pi"))

@@ -112,6 +112,14 @@ def test_without_vxlan_links_go_another_way() -> None:
     assert "over UDP" in todo
 
 
+def test_without_htb_it_says_what_there_is_not() -> None:
+    none = facts(features={**facts().features, "htb": "no"})
+    ok, detail, todo = by_name(seen(none, info()))["htb"]
+    assert ok is None
+    assert "`network` of hosts and modules" in detail
+    assert "no `network`" in todo
+
+
 def test_lines_that_are_no_probe_are_told_apart() -> None:
     assert parse("") is None
     assert parse(SAID.replace("end=yes\n", "")) is None
