@@ -41,6 +41,7 @@ BENCHMARKS = {
     "machines": "benchmarks.machines",
     "mesh": "benchmarks.mesh",
     "netem": "benchmarks.netem",
+    "netem-capacity": "benchmarks.netem_capacity",
     "netem-meshes": "benchmarks.netem_meshes",
     "netem-time": "benchmarks.netem_time",
     "outside": "benchmarks.outside",

@@ -1,6 +1,7 @@
 """Links as queues of the kernel beside the `tc` that one would type: asked against measured.
 
     python -m benchmarks netem
+    OTTER_BENCH_NETEM="bursts delays" python -m benchmarks netem    # some of it
 
 Runs in the guest kernel of tests/kernel where this machine's has no sch_netem. There one processor
 does everything, a system call takes 7 µs and timers are late, which `limit` (an unshaped link) and
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import random
 import socket
 import statistics
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,8 @@ from typing import Any
 from benchmarks import guest, netem_cells
 from benchmarks.fidelity import tcp
 from benchmarks.fidelity.probes import first
-from benchmarks.row import Row
+from benchmarks.fidelity.rate import Delivered, came
+from benchmarks.row import NotHere, Row
 from net.links import jitter
 from net.links.spec import LinkSpec
 from otter_agent.links.base import Direction
@@ -44,25 +47,35 @@ _HEADERS = 28
 _DELAYS_S = (0.001, 0.005, 0.02, 0.1, 0.3)
 _RATES = (1e5, 1e6, 1e7, 1e8, 5e8)
 _LOSSES = (0.001, 0.01, 0.1, 0.3)
+_BURSTS_OF = (1e6, 1e7, 5e7, 1e8)
 _PROBES, _LOST_OF, _JITTERED = 300, 30_000, 400
+_BACKLOG_S = 2.0
 
 
 def rows() -> list[Row]:
     """All figures of the driver `netem`, in this kernel or in the guest."""
-    return guest.with_netem("netem", _rows)
+    _asked()
+    return guest.with_netem("netem", lambda: [row for part in _asked() for row in part()])
 
 
-def _rows() -> list[Row]:
+def _asked() -> list[Callable[[], list[Row]]]:
+    names = os.environ.get("OTTER_BENCH_NETEM", "").split() or list(_PARTS)
+    if unknown := set(names) - _PARTS.keys():
+        raise NotHere(f"no part {min(unknown)!r}; there are {', '.join(_PARTS)}")
+    return [_PARTS[name] for name in names]
+
+
+def _delays() -> list[Row]:
     found: list[Row] = []
     for load in ("idle", "a busy process beside"):
         with beside(load):
             for delay_s in _DELAYS_S:
                 found += _delay(delay_s, load)
-    for rate_bps in _RATES:
-        found.append(_goodput(rate_bps))
-    found += [_burst(rate_bps) for rate_bps in _RATES[1:4]]
-    found += [_loss(ratio) for ratio in _LOSSES]
-    return [*found, *_tcp(), _bursts_of_loss(), _jitter(), _changes(), *netem_cells.rows()]
+    return found
+
+
+def _chances() -> list[Row]:
+    return [*(_loss(ratio) for ratio in _LOSSES), _bursts_of_loss(), _jitter()]
 
 
 class Road:
@@ -252,35 +265,41 @@ def flood(road: Road, rate_bps: float, size: int, done: threading.Event) -> None
         time.sleep(max(0.0, due - time.monotonic()))
 
 
-def _burst(rate_bps: float) -> Row:
-    """Packets more than rate x time, at most, in any stretch of time."""
-    count = 400
-    found = {name: ahead(way, rate_bps, count) for name, way in shapers(rate_bps).items()}
-    name = f"netem: packets beyond {rate_bps / 1e6:g} Mbit/s at most, in any stretch of time"
+def _burst(rate_bps: float) -> list[Row]:
+    """Packets more than rate x time, at most: since the first was sent, and in any stretch."""
+    count = backlog(rate_bps)
+    found = {name: drained(way, rate_bps, count) for name, way in shapers(rate_bps).items()}
+    name = f"netem: packets beyond {rate_bps / 1e6:g} Mbit/s at most"
+    since = {who: its.ahead for who, its in found.items()}
+    together = {who: its.together for who, its in found.items()}
     late = timers_late(500)
     late_s = late[-5]
-    row = _row(name, "1", found["ours"], 2.0, count, found)
     note = (
         "limit: what comes due while a timer is late, 1 in 100; tbf's bucket is its own; bare "
-        f"timers {statistics.median(late) * 1e3:.2g} ms late, {late_s * 1e3:.2g} ms p99"
+        f"timers {statistics.median(late) * 1e3:.2g} ms late, {late_s * 1e3:.2g} ms p99; "
+        f"ours had {found['ours'].share:.2%} of the rate meanwhile"
     )
-    return row | {"limit": 1 + late_s * rate_bps / 8 / 1500, "note": note}
+    row = _row(f"{name}, in any stretch of time", "1", together["ours"], 2.0, count, together)
+    return [
+        _row(f"{name}, since the first was sent", "1", since["ours"], 2.0, count, since),
+        row | {"limit": 1 + late_s * rate_bps / 8 / 1500, "note": note},
+    ]
 
 
-def ahead(way: tuple[LinkSpec | None, str], rate_bps: float, count: int) -> float:
-    """Of a backlog of so many packets."""
+def backlog(rate_bps: float) -> int:
+    """So many packets that a late timer or two are among their times."""
+    return max(400, round(_BACKLOG_S * rate_bps / 12_000))
+
+
+def drained(way: tuple[LinkSpec | None, str], rate_bps: float, count: int) -> Delivered:
+    """What came of a backlog of so many packets."""
     spec, tc = way
     if spec is not None:
         spec = replace(spec, queue_s=None, queue_packets=count)
-    with path(spec, tc.replace("latency 1s", "limit 2000000")) as road:
+    with path(spec, tc.replace("latency 1s", f"limit {2000 * count}")) as road:
         road.send(count, 1500, train=40)
-        times = sorted(at for *_, at in road.arrivals(0.5))
-    each_s, most, least = 1500 * 8 / rate_bps, 0.0, math.inf
-    for number, at in enumerate(times):
-        before = number - at / each_s
-        least = min(least, before)
-        most = max(most, before + 1 - least)
-    return most
+        arrivals = sorted(road.arrivals(0.5), key=lambda one: one[-1])
+    return came(arrivals, rate_bps)
 
 
 # --- chance ---------------------------------------------------------------------------------------
@@ -389,3 +408,14 @@ def _row(
         "name": name, "unit": unit, "better": "lower", "ours": ours, "peers": peers,
         "limit": None, "goal": goal, "n": n,
     }  # fmt: skip
+
+
+_PARTS: dict[str, Callable[[], list[Row]]] = {
+    "delays": _delays,
+    "rates": lambda: [_goodput(rate_bps) for rate_bps in _RATES],
+    "bursts": lambda: [row for rate_bps in _BURSTS_OF for row in _burst(rate_bps)],
+    "chances": _chances,
+    "tcp": _tcp,
+    "changes": lambda: [_changes()],
+    "cells": netem_cells.rows,
+}

@@ -123,7 +123,8 @@ def _ahead() -> Panel:
     rates = [rate for rate in _RATES_BPS if rate >= 1e6]
     for rate_bps in rates:
         for name, way in netem.shapers(rate_bps).items():
-            measured.setdefault(name, []).append(netem.ahead(way, rate_bps, 400))
+            found = netem.drained(way, rate_bps, netem.backlog(rate_bps))
+            measured.setdefault(name, []).append(found.together)
     xs = [rate / 1e6 for rate in rates]
     late_s = netem.timers_late(1000)[-10]
     limit = [1 + late_s * rate / 12_000 for rate in rates]

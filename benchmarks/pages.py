@@ -61,6 +61,7 @@ PAGES = {
             "netem": "Delay, rate, loss, jitter, cells",
             "netem-time": "A thousand changes a second, and traces",
             "netem-meshes": "Changes by hand, and handovers",
+            "netem-capacity": "How much the guest carries",
         },
     ),
     "machines": Page(

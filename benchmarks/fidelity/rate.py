@@ -75,14 +75,15 @@ class Delivered(NamedTuple):
         ahead: Packets that had come by any moment beyond the rate, since the first was sent.
         together: The same of any time: a helper that is late makes up for that.
         packets: How many came.
-        limit: How many at once come due while a bare timer is late, at most, in the same seconds.
+        limit: How many at once come due while a bare timer is late, at most, in the same seconds;
+            None: nobody looked.
     """
 
     share: float
     ahead: float
     together: float
     packets: int
-    limit: float
+    limit: float | None
 
 
 Found = dict[float, Delivered]
@@ -138,7 +139,7 @@ def _measured(links: dict[float, Link], lasting_s: float) -> Found:
         done.set()
         for thread in threads:
             thread.join()
-    return {rate: _came(found, rate, late) for rate, found in arrivals.items()}
+    return {rate: came(found, rate, late) for rate, found in arrivals.items()}
 
 
 def _queue(rate: float) -> int:
@@ -146,9 +147,10 @@ def _queue(rate: float) -> int:
     return max(_QUEUE_PACKETS, round(_QUEUE_S * rate / 8 / SIZE))
 
 
-def _came(
-    arrivals: Sequence[tuple[int, float, float]], rate: float, late: timers.Late
+def came(
+    arrivals: Sequence[tuple[int, float, float]], rate: float, late: timers.Late | None = None
 ) -> Delivered:
+    """Of full packets (number, sent, arrived), in the order in which they came."""
     each_s = SIZE * 8 / rate
     times, start = [at for *_, at in arrivals], arrivals[0][1]
     share = (len(times) - 1) * each_s / (times[-1] - times[0])
@@ -158,7 +160,8 @@ def _came(
         ahead = max(ahead, number + 1 - (at - start) / each_s)
         latest = max(latest, at - number * each_s)
         together = max(together, (latest - (at - number * each_s)) / each_s + 1)
-    return Delivered(share, ahead, together, len(times), late.packets(rate, SIZE))
+    limit = None if late is None else late.packets(rate, SIZE)
+    return Delivered(share, ahead, together, len(times), limit)
 
 
 def _offer(link: Link, rate: float, done: threading.Event) -> None:

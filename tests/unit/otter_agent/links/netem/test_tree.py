@@ -71,15 +71,18 @@ def test_a_rate_needs_both_and_a_queue() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate_bps", "late_ns", "packets"), [(1e6, 250_000, 2), (1e7, 1_000_000, 2), (1e8, 250_000, 3)]
-)
-def test_a_late_timer_is_made_up_for_by_two_packets_or_what_timers_are_late_by(
-    rate_bps, late_ns, packets
+    ("rate_bps", "late_ms", "packets"),
+    [(1e5, 10, 1), (1e6, 0.25, 1), (1e7, 0.25, 1), (1e7, 4, 1), (1e7, 4.9, 5), (5e7, 0.8, 1),
+     (5e7, 1.1, 5), (1e8, 0.4, 1), (2e8, 0.25, 5)],
+)  # fmt: skip
+def test_after_a_late_timer_one_packet_goes_unless_timers_are_late_by_more_than_it_takes(
+    rate_bps, late_ms, packets
 ) -> None:
-    share = wanted(LinkSpec(rate_bps=rate_bps), late_ns=late_ns).share
+    share = wanted(LinkSpec(rate_bps=rate_bps), late_ns=round(late_ms * 1e6)).share
     assert share is not None
     each_ns = 1500 * 8e9 / rate_bps
     assert math.floor((share.burst_ns + 64) / each_ns) + 1 == packets
+    assert share.burst_ns >= 0.8 * each_ns  # that much is lost of no rate
 
 
 def test_a_rate_comes_last_where_all_have_the_same_delay() -> None:
