@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,36 +33,43 @@ class UseCase:
     """The mesh, once all modules are ready.
 
     Attributes:
+        command: The `otterctl` command line, without a verb.
         apply_s: How long the command took that made it.
         ready: When it had, seconds of `time.perf_counter`.
         first_s: From then to the first answer, the asking included.
     """
 
     def __init__(self, otterctl: list[str], apply_s: float) -> None:
-        self._otterctl = otterctl
+        self.command = otterctl
         self.apply_s = apply_s
         self.ready = time.perf_counter()
         self.first_s = 0.0
 
     def otterctl(self, *words: object) -> str:
         """What a verb prints."""
-        return run(self._otterctl, *words)
+        return run(self.command, *words)
 
     def status(self) -> Any:
         """`status --json`."""
         return json.loads(self.otterctl("status", "-m", MESH, "--json"))
 
-    def ask(self, count: int) -> list[tuple[Query, float]]:
+    def ask(
+        self, count: int, then: Callable[[Query], None] = lambda query: None
+    ) -> list[tuple[Query, float]]:
         """The question, so many times one after the other; each with when the recording was there.
 
         Call it once: it reads logs from the beginning.
+
+        Args:
+            count: How many times.
+            then: Called after each answer, before the next question.
         """
         names = [f"inputs/asked-{number}.wav" for number in range(count)]
-        command = [*self._otterctl, "logs", "-m", MESH, "--follow", "--json"]
+        command = [*self.command, "logs", "-m", MESH, "--follow", "--json"]
         with subprocess.Popen(tied(command), stdout=subprocess.PIPE, cwd=ROOT) as process:
             try:
                 said = lines(process)
-                queries = [self._asked(name, said) for name in names]
+                queries = [self._asked(name, said, then) for name in names]
             finally:
                 process.terminate()
         for query in queries:
@@ -71,7 +78,9 @@ class UseCase:
         times = self.otterctl("exec", "-m", MESH, EAR, "--", *stat).split()
         return [*zip(queries, map(float, times), strict=True)]
 
-    def _asked(self, name: str, said: Iterator[tuple[str, str]]) -> Query:
+    def _asked(
+        self, name: str, said: Iterator[tuple[str, str]], then: Callable[[Query], None]
+    ) -> Query:
         self.otterctl("cp", "-m", MESH, QUESTION, f"{EAR}:{name}")
         query = Query(name)
         for module, text in said:
@@ -81,13 +90,14 @@ class UseCase:
         else:
             raise RuntimeError(f"{name} was not answered")
         self.first_s = self.first_s or time.perf_counter() - self.ready
+        then(query)
         return query
 
     def _hops(self, message: str) -> list[dict[str, Any]]:
         """A query's messages, once both are recorded."""
         deadline = time.monotonic() + RECORDED_WITHIN_S
         while time.monotonic() < deadline:
-            command = [*self._otterctl, "trace", message, "-m", MESH, "--json"]
+            command = [*self.command, "trace", message, "-m", MESH, "--json"]
             done = subprocess.run(tied(command), capture_output=True, text=True, check=False)
             hops = json.loads(done.stdout)["messages"] if done.returncode == 0 else []
             if len(hops) == len(MODULES) - 1 and all(hop["done"] for hop in hops):

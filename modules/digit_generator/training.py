@@ -123,7 +123,8 @@ def _made(
 ) -> float:  # fmt: skip
     makers.zero_grad(set_to_none=True)
     loss = functional.binary_cross_entropy_with_logits(critic(fake, wanted), torch.ones(len(fake)))
-    (loss + strength * mark.loss(generator.get_parameter(WATERMARKED))).backward()
+    whole = loss + strength * mark.loss(generator.get_parameter(WATERMARKED))
+    whole.backward(inputs=[*generator.parameters()])  # the critic's would be thrown away
     makers.step()
     return float(loss.detach())
 

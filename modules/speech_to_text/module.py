@@ -12,6 +12,7 @@ import asyncio
 import os
 import sys
 import time
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +89,21 @@ class Recogniser:
 
 
 class Ear:
-    """Hears recordings, and tells what it heard."""
+    """Hears recordings, and tells what it heard.
 
-    def __init__(self, mesh: net.Mesh, recognise: Recogniser, longest_s: float) -> None:
-        self._mesh, self._recognise, self._longest_s = mesh, recognise, longest_s
+    Args:
+        mesh: Where texts go.
+        recognise: What hears.
+        thread: In which it does: always the same one. Others look for files and read them, and in
+            each thread the first run is slow again: memory that was used in one is kept for it.
+        longest_s: Of a recording.
+    """
+
+    def __init__(
+        self, mesh: net.Mesh, recognise: Recogniser, thread: Executor, longest_s: float
+    ) -> None:
+        self._mesh, self._recognise, self._thread = mesh, recognise, thread
+        self._longest_s = longest_s
         self.heard = self.failed = 0
 
     async def hear(self, batch: list[Recording]) -> None:
@@ -109,7 +121,9 @@ class Ear:
         if not sounds:
             return
         start = time.perf_counter()
-        texts = await asyncio.to_thread(self._recognise, [samples for _, samples in sounds])
+        loop = asyncio.get_running_loop()
+        heard = [samples for _, samples in sounds]
+        texts = await loop.run_in_executor(self._thread, self._recognise, heard)
         took = time.perf_counter() - start
         for (one, samples), text in zip(sounds, texts, strict=True):
             print(f"{one.name}: {len(samples) / RATE_HZ:.2f} s of sound, {took:.3f} s of computing")
@@ -131,19 +145,20 @@ def _line(error: Exception) -> str:
 
 async def main(mesh: net.Mesh) -> None:
     """Load, say ready, hear all recordings."""
-    began = time.perf_counter()
+    began, loop = time.perf_counter(), asyncio.get_running_loop()
+    thread = ThreadPoolExecutor(1, "model")
     try:
         longest_s = units.duration(LONGEST)
         folder = weights.prepared(mesh.models, MODEL, {"whisper"})
-        recognise = await asyncio.to_thread(Recogniser, folder)
+        recognise = await loop.run_in_executor(thread, Recogniser, folder)
     except (weights.WeightsError, units.UnitError) as exc:
         sys.exit(str(exc))
     loaded = time.perf_counter()
-    await asyncio.to_thread(recognise.warm_up)
+    await loop.run_in_executor(thread, recognise.warm_up)
     print(f"{MODEL} loaded in {loaded - began:.2f} s, warm in {time.perf_counter() - loaded:.2f} s")
     (mesh.work / PATTERN).parent.mkdir(parents=True, exist_ok=True)
     await mesh.ready()
-    ear = Ear(mesh, recognise, longest_s)
+    ear = Ear(mesh, recognise, thread, longest_s)
     recordings = Recordings(mesh, PATTERN, stay=STAY)
     async with asyncio.TaskGroup() as group:
         group.create_task(recordings.collect())

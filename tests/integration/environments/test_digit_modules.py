@@ -22,6 +22,10 @@ from otter_agent.runtimes.base import Artifact
 
 pytestmark = [pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(600)]
 
+RECIPE = {**SHORT, "strength": 1.0}
+"""So that the mark is no deeper than that of the shipped recipe: SHIPPED_DEPTH."""
+SHIPPED_DEPTH = 0.675
+"""How far its bits are from being others, in the mean: with 30 epochs, at a strength of 0.05."""
 PREPARE = "import prepare; prepare.main()"
 READ = """
 import json, os, sys
@@ -49,6 +53,7 @@ print(json.dumps({
     "another model": own.error_rate(Generator().get_parameter(WATERMARKED)),
     "fine-tuned": own.error_rate(tuned.get_parameter(WATERMARKED)),
     "moved": float(moved),
+    "depth": float(own._projected(generator.get_parameter(WATERMARKED)).abs().mean()),
 }))
 """
 SPOIL = """
@@ -135,7 +140,7 @@ def models(
     base = tmp_path_factory.mktemp("digits")
     short = base / "digit_generator"
     shutil.copytree(MODULES / "digit_generator", short)
-    (short / "recipe.json").write_text(json.dumps(SHORT))
+    (short / "recipe.json").write_text(json.dumps(RECIPE))
     found = base / "models"
     run(image_analysis, MODULES / "digit_classifier", PREPARE, found, packages)
     run(image_analysis, short, PREPARE, found, packages)
@@ -198,6 +203,7 @@ def test_whose_a_model_is_is_known_also_after_it_was_trained_further(
     said = run(image_analysis, MODULES / "digit_generator", READ, models, packages)
     errors = json.loads(said)
     assert errors["own"] == 0.0
+    assert errors["depth"] <= SHIPPED_DEPTH
     assert errors["fine-tuned"] <= 0.05
     assert errors["moved"] > 0  # it was
     assert 0.25 < errors["another key"] < 0.75
