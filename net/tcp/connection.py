@@ -3,7 +3,7 @@
 asyncio's transport makes the connection and ends it. Reading and writing go past it, on a
 descriptor of our own: its way to a protocol is several calls long, and what the kernel doesn't take
 at once it copies (before Python 3.12). The loop says when there is something to read, or room
-again. What the events mean is for the two subclasses: `net.tcp.dialing` sends, `net.tcp.listener`
+again. What the events mean is for the two subclasses: `net.tcp.dialing` sends, `net.tcp.receiving`
 receives. Must not know: modules, files, retries.
 """
 
