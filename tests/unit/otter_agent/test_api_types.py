@@ -99,6 +99,7 @@ def test_types_change_with_the_version_alone() -> None:
         pytest.fail(why, pytrace=False)
 
 
+@pytest.mark.slow
 def test_a_change_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / WRITTEN.name
     copy.write_text(WRITTEN.read_text().replace("File: target str", "File: target? int"))

@@ -50,6 +50,7 @@ async def test_only_what_is_named_changes_and_a_reset_undoes_it(tmp_path):
         assert [m.pid for m in agent.modules("mesh")] == before
 
 
+@pytest.mark.slow
 async def test_a_change_outlives_the_agent_the_module_and_another_apply(tmp_path):
     world = World(tmp_path)
     async with world.agent() as agent:
