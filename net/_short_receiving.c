@@ -1,6 +1,6 @@
 /* The whole receiving of a short message: from the socket to the task that waits for it.
  *
- *   Arrivals  the receiving end of a connection: net.tcp.listener.ReceivingConnection
+ *   Arrivals  the receiving end of a connection: net.tcp.receiving.ReceivingConnection
  *
  * What isn't commonest goes to the subclasses' methods: `_readable`, `_arrived`, `_take_all`, `_done`.
  * net/plain has the same in Python.

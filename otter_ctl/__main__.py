@@ -10,11 +10,8 @@ import io
 import os
 import sys
 
-from otter_ctl.cli import cli
+from otter_ctl.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, cli
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 _WHOLE = ("utf-8", "utf8")
 _GARBAGE = 50_000, 20, 100
 """So rarely is looked for garbage in circles: there is little of it, and among the objects of many

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
 
 import hypothesis
 import pytest
-from helpers.scheduling import unchanged
 
-pytest_plugins = ["helpers.elsewhere", "helpers.fixtures_docker", "helpers.fixtures_otter"]
+pytest_plugins = [
+    "helpers.elsewhere", "helpers.scheduling", "helpers.fixtures_docker", "helpers.fixtures_otter",
+]  # fmt: skip
 
 
 def pytest_configure() -> None:
@@ -19,18 +19,14 @@ def pytest_configure() -> None:
 
     A shell has SIGINT ignored in its background, which all inherit that tests start: Ctrl-C never
     came. Hypothesis gives each example 200 ms of wall-clock time, which is no property of ours.
+    `make test-unit` has it try fewer examples (`--hypothesis-profile`) than `make test`.
     """
-    hypothesis.settings.register_profile("otter", deadline=None)
+    ours = hypothesis.settings(deadline=None)
+    hypothesis.settings.register_profile("otter", ours)
+    hypothesis.settings.register_profile("quick", ours, max_examples=20)
     hypothesis.settings.load_profile("otter")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture(autouse=True)
-def scheduled_as_before() -> Iterator[None]:
-    """After a test this process is as urgent and as nice as before, and on as many processors."""
-    with unchanged():
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ class Shown:
 
 
 class Arrivals(Link, ABC):
-    """The receiving end of a connection; `net.tcp.listener.ReceivingConnection` is the rest of it.
+    """The receiving end of a connection; `net.tcp.receiving.ReceivingConnection` is the rest of it.
 
     In C, one short message that comes alone, in its turn, on a stream that is as always (`_quick`),
     goes straight to the task that waits for it, past the queue; and while the loop has nothing else

@@ -10,7 +10,6 @@ in the loop's callbacks: no tasks. Must not know: modules, files, wiring.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import secrets
 import time
@@ -27,8 +26,9 @@ from net.header import HEADER, MAX_REPLY_BYTES
 from net.ids import message_id
 from net.messages import Parcel
 from net.outlets import Lost, Shape
-from net.shared import places, records
+from net.shared import records
 from net.shared.channel import Channel
+from net.shared.dialing import Dialing
 from net.shared.outgoing import INLINE_BYTES, Outgoing
 from net.shared.regions import MEMORY_BYTES, Regions, Slot
 from net.shared.unsettled import Placed, Unsettled
@@ -37,11 +37,6 @@ from net.short import Handing, Way
 from net.stats import EdgeStats
 from net.timing import Timing
 from net.wire import LAST_WORD, MAX_MESSAGE_BYTES, Accept, End, Refuse, hello, identity
-
-_NOT_THERE_YET = frozenset(
-    {errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.EAGAIN, errno.EINTR}
-)
-"""What a receiver that starts or restarts looks like; anything else is an error."""
 
 
 class SharedSender:
@@ -82,11 +77,9 @@ class SharedSender:
         self.stream = stream
         self.timing = timing or Timing()
         self.run = secrets.randbits(32)
-        self._path = path
         self._clock = clock
-        self._hello = records.control(
-            hello(stream, input, sender, run=self.run, delivery=delivery), memory_bytes
-        )
+        said = hello(stream, input, sender, run=self.run, delivery=delivery)
+        self._dialing = Dialing(path, records.control(said, memory_bytes), self.timing, self)
         self._deadline_s = deadline_s
         self._kept = delivery != "at-most-once" and policy == "block"
         self.exactly_once = delivery == "exactly-once"
@@ -112,9 +105,7 @@ class SharedSender:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = Bell()
         self._channel: Channel | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._limit_bytes = 0
-        self._delay_s = self.timing.first_retry_s
         self._refused: TransportError | None = None
         self._ending = self._said_end = self._confirmed = self._closed = False
 
@@ -248,8 +239,7 @@ class SharedSender:
         """Cut the connection; what is not yet received may be lost. Idempotent."""
         self._closed = self._ending = True
         self._look_whether_clear()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._dialing.hang_up()
         if self._channel is not None:
             self._channel.close()
         while self._unsettled.unwritten:
@@ -352,7 +342,7 @@ class SharedSender:
                 self._stats.expired += 1
                 self._lose(self._unsettled.drop_first(), "expired")
             elif self._writing.write(channel, entry):
-                self._delay_s = self.timing.first_retry_s
+                self._dialing.delay_s = self.timing.first_retry_s
                 self._stats.sent(entry.size)
                 if self._unsettled.wrote(entry):
                     self._outgoing.settle(entry)
@@ -380,7 +370,7 @@ class SharedSender:
 
     def _on_control(self, event: Any, memory_bytes: int) -> None:
         if isinstance(event, Accept) and not self._limit_bytes:
-            self._cancel_timer()
+            self._dialing.hang_up()
             self._limit_bytes = event.limit_bytes
             most = event.limit_bytes - HEADER.size - MAX_REPLY_BYTES
             self._way.most = max(0, min(INLINE_BYTES, most))
@@ -425,7 +415,7 @@ class SharedSender:
         self._channel = None
         was_up, self._limit_bytes = bool(self._limit_bytes), 0
         self._look_whether_clear()
-        self._cancel_timer()
+        self._dialing.hang_up()
         self._said_end = False
         self._outgoing.cut_off()
         self._writing.cut_off()
@@ -433,7 +423,7 @@ class SharedSender:
             self._stats.resent += self._unsettled.again()
         if not self._closed and self._refused is None:
             self._stats.reconnects += was_up
-            self._dial_later()
+            self._dialing.later()
         self._changed.ring()
 
     # --- connecting --------------------------------------------------------------------------
@@ -441,34 +431,16 @@ class SharedSender:
     def _start(self) -> None:
         if self._loop is None and not self._closed:
             self._loop = asyncio.get_running_loop()
-            self._dial()
+            self._dialing.begin()
 
-    def _dial(self) -> None:
-        assert self._loop is not None
-        self._timer = None
-        try:
-            sock = places.connect(self._path)
-        except OSError as exc:
-            if exc.errno in _NOT_THERE_YET:
-                self._dial_later()
-                return
-            why = exc.strerror or str(exc)
-            self._refused = TransportError(f"{self.stream}: can't connect to {self._path}: {why}")
-            self._changed.ring()
-            return
-        self._channel = Channel(sock, self)
-        self._channel.push(self._hello)
-        self._timer = self._loop.call_later(self.timing.attempt_s, self._channel.close)
+    def on_connected(self, channel: Channel) -> None:
+        """Somebody is there, and is asked whether it takes this stream."""
+        self._channel = channel
 
-    def _dial_later(self) -> None:
-        assert self._loop is not None
-        self._timer = self._loop.call_later(self._delay_s, self._dial)
-        self._delay_s = min(2 * self._delay_s, self.timing.longest_retry_s)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def on_unreachable(self, why: str) -> None:
+        """Nobody will ever be there."""
+        self._refused = TransportError(f"{self.stream}: {why}")
+        self._changed.ring()
 
     def _drop_channel(self) -> None:
         if self._channel is not None:

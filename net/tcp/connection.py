@@ -3,7 +3,7 @@
 asyncio's transport makes the connection and ends it. Reading and writing go past it, on a
 descriptor of our own: its way to a protocol is several calls long, and what the kernel doesn't take
 at once it copies (before Python 3.12). The loop says when there is something to read, or room
-again. What the events mean is for the two subclasses: `net.tcp.dialing` sends, `net.tcp.listener`
+again. What the events mean is for the two subclasses: `net.tcp.dialing` sends, `net.tcp.receiving`
 receives. Must not know: modules, files, retries.
 """
 
@@ -14,7 +14,6 @@ import asyncio
 import fcntl
 import os
 import socket
-import struct
 import termios
 import time
 from abc import ABC, abstractmethod
@@ -25,6 +24,7 @@ from typing import Any, cast
 
 from net.errors import ConnectionClosed, TransportError
 from net.short import Link, Scratch
+from net.tcp.pulse import Pulse
 from net.tcp.reader import Reader
 from net.timing import Timing
 from net.values import Buffer
@@ -36,9 +36,6 @@ _READ_ON_BYTES = 4 * 2**20
 """Read in one turn of the loop at most, of a message that is received into its own memory."""
 _PIECE_BYTES = 2**20
 """Of such a message, waited for at a time: 16 MiB come 15 % faster than as it happens to come."""
-_TCP_INFO_BYTES = 60
-_LAST_ACK_RECEIVED = struct.Struct("=I")
-_LAST_ACK_AT = 56  # struct tcp_info of linux/tcp.h: 8 bytes, then u32s; tcpi_last_ack_recv, ms
 _FRESH_BYTES = 128 * 1024
 
 
@@ -86,7 +83,7 @@ class Connection(Link, asyncio.BufferedProtocol, ABC):
         self._watched = False
         self._room: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] = self.loop.create_future()
-        self._pulse: asyncio.TimerHandle | None = None
+        self._pulse: Pulse | None = None
 
     # what subclasses say
 
@@ -343,44 +340,12 @@ class Connection(Link, asyncio.BufferedProtocol, ABC):
         self._fd, self.free = self._socket.fileno(), True
         self.loop.call_soon(self._read_ourselves)  # uvloop begins to read after this one
         if self._socket.family in (socket.AF_INET, socket.AF_INET6):
-            self._find_dead_peers()
-
-    def _find_dead_peers(self) -> None:
-        """An idle peer that vanished is found by the kernel's probes, a busy one by `_check`.
-
-        Not by messages of our own: a module that holds its loop for a minute isn't dead. Nor by
-        TCP_USER_TIMEOUT: that would cut off a receiver that is only slow (a window of zero).
-        """
-        sock, interval = self._socket, max(1, round(self.timing.dead_s / 4))
-        assert sock is not None
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, interval)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-        self._pulse = self.loop.call_later(self.timing.dead_s / 4, self._check)
+            self._pulse = Pulse(self._socket, self.timing.dead_s, self._broken)
 
     def keep_fresh(self) -> None:
         """Let the kernel hold little that isn't on its way: what may be dropped stays with us."""
         if self._socket is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _FRESH_BYTES)
-
-    def _check(self) -> None:
-        """Cut a peer that acknowledges nothing, not even the kernel's probes."""
-        assert self._socket is not None
-        self._pulse = self.loop.call_later(self.timing.dead_s / 4, self._check)
-        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        if len(info) < _TCP_INFO_BYTES or not self._owed():
-            return
-        (silent_ms,) = _LAST_ACK_RECEIVED.unpack_from(info, _LAST_ACK_AT)
-        if silent_ms > self.timing.dead_s * 1000:
-            self._broken(TimeoutError(f"nothing heard for {silent_ms / 1000:.0f} s"))
-
-    def _owed(self) -> bool:
-        """Whether the peer's kernel has yet to acknowledge what ours has sent."""
-        assert self._socket is not None
-        unsent = array.array("i", [0])
-        fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, unsent)
-        return unsent[0] > 0
 
     def _read_ourselves(self) -> None:
         """From now on nothing comes by way of the transport."""
@@ -471,7 +436,8 @@ class Connection(Link, asyncio.BufferedProtocol, ABC):
         self._over, self.free = True, False
         self._cause = self._cause or exc
         if self._pulse is not None:
-            self._pulse.cancel()
+            self._pulse.stop()
+            self._pulse = None  # no circle
         self._unwatch()
         if self._socket is not None:
             self.loop.remove_reader(self._fd)

@@ -14,6 +14,10 @@ import click
 
 from otter_ctl.local import LocalAgent
 
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+"""Wrong usage or a bad topology."""
+EXIT_INTERRUPTED = 130
 VERBS = {
     "init": "Make a folder with a topology and a module that run at once.",
     "validate": "Check topology files; nothing is contacted.",

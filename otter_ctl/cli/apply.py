@@ -10,7 +10,7 @@ import click
 
 from otter_agent import api
 from otter_ctl import rollout
-from otter_ctl.cli import Session
+from otter_ctl.cli import EXIT_FAILED, Session
 from otter_ctl.cli.budgets import budgets_by_hand
 from otter_ctl.cli.common import (
     ask,
@@ -44,8 +44,6 @@ from otter_ctl.runs import RunFolder
 from otter_ctl.secrets import gather
 from otter_ctl.topology import load
 from otter_ctl.topology.model import LOCAL
-
-EXIT_FAILED = 1
 
 
 @click.command(

@@ -12,7 +12,7 @@ from net import units
 from net.links.words import budget_text, host_text
 from net.units import UnitError, format_duration
 from otter_agent import api
-from otter_ctl.cli import Session
+from otter_ctl.cli import EXIT_FAILED, Session
 from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_host,
@@ -27,7 +27,6 @@ from otter_ctl.cli.common import (
 )
 from otter_ctl.shaping import chosen_budgets
 
-EXIT_FAILED = 1
 MOST = 8
 """Lines of one sort; then they are counted."""
 NONE = "none"

@@ -10,7 +10,7 @@ import click
 from net.errors import OtterError
 from otter_agent import api
 from otter_ctl import rollout
-from otter_ctl.cli import Session
+from otter_ctl.cli import EXIT_FAILED, Session
 from otter_ctl.cli.agents import anybody, everybody
 from otter_ctl.cli.common import (
     force_option,
@@ -27,8 +27,6 @@ from otter_ctl.cli.transfers import bring_all
 from otter_ctl.errors import RemoteError
 from otter_ctl.runs import RunFolder
 from otter_ctl.spread import Fleet
-
-EXIT_FAILED = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import click
 
 from net.errors import OtterError
 from otter_agent import api
-from otter_ctl.cli import Session
+from otter_ctl.cli import EXIT_FAILED, Session
 from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_module,
@@ -32,7 +32,6 @@ from otter_ctl.orders import Goal, wait_for
 from otter_ctl.runs import RunFolder
 
 BACK_WITHIN_S = 60.0
-EXIT_FAILED = 1
 
 
 @click.command(

@@ -10,12 +10,10 @@ import click
 
 from net.units import format_duration
 from otter_agent import api
-from otter_ctl.cli import Session
+from otter_ctl.cli import EXIT_FAILED, Session
 from otter_ctl.cli.common import ask_here, json_option, pass_session, print_json
 from otter_ctl.client import AgentClient
 from otter_ctl.system import no_agent, where_instead
-
-EXIT_FAILED = 1
 
 
 @dataclass(frozen=True, slots=True)

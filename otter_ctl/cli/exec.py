@@ -27,8 +27,6 @@ from otter_ctl.cli.terminal import READ_BYTES, is_terminal, keys, raw, watched, 
 from otter_ctl.duplex import Duplex
 from otter_ctl.errors import AgentFault, RemoteError
 
-EXIT_ENDED = 130
-
 
 @click.command(
     context_settings={"allow_interspersed_args": False},
@@ -92,10 +90,7 @@ def command(
             async with client.exec(name, module, request) as socket:
                 return await _converse(socket, tty=tty, typed=tty or interactive)
 
-    try:
-        return run(execute())
-    except asyncio.CancelledError:  # SIGTERM, SIGHUP
-        return EXIT_ENDED
+    return run(execute())
 
 
 _NO_TERMINAL = "this system has no terminals of Unix: leave -t out, or run otterctl in WSL2"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from otter_ctl.cli import EXIT_FAILED
 from otter_ctl.cli.common import json_option, print_json, run, site_option
 from otter_ctl.errors import RemoteError
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from otter_ctl.machine.looking import Line
     from otter_ctl.topology.model import Machine
 
-EXIT_FAILED = 1
 PASSWORD = "OTTER_SUDO_PASSWORD"  # noqa: S105 - the variable's name
 
 

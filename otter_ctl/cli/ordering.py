@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from otter_agent import api
-from otter_ctl.cli import Session
+from otter_ctl.cli import EXIT_FAILED, Session
 from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import (
     complete_module,
@@ -22,7 +22,6 @@ from otter_ctl.cli.common import (
 from otter_ctl.cli.progress import Progress
 from otter_ctl.orders import REACHES, give, select
 
-EXIT_FAILED = 1
 _DONE = {"start": "started", "stop": "stopped", "restart": "restarted"}
 
 

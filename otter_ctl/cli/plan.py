@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from otter_agent import api
-from otter_ctl.cli import Session
+from otter_ctl.cli import EXIT_FAILED, Session
 from otter_ctl.cli.common import (
     json_option,
     pass_session,
@@ -44,7 +44,6 @@ from otter_ctl.system import no_agent, where_instead
 from otter_ctl.topology import Topology, load
 from otter_ctl.topology.model import LOCAL
 
-EXIT_FAILED = 1
 EXIT_CHANGES = 2
 DEGRADED = "degraded"
 """What the agent says of a property that the topology allows to be lacking."""

@@ -9,7 +9,7 @@ import click
 
 from net.units import format_duration
 from otter_agent import api
-from otter_ctl.cli import Session
+from otter_ctl.cli import EXIT_FAILED, Session
 from otter_ctl.cli.agents import connect
 from otter_ctl.cli.budgets import by_kind, duration, host, module, show_budgets
 from otter_ctl.cli.common import (
@@ -30,7 +30,6 @@ from otter_ctl.shaping import cell_changes, chosen, chosen_anything, chosen_cell
 from otter_ctl.topology.properties import KEYS, read_text
 from otter_ctl.topology.reader import Bad
 
-EXIT_FAILED = 1
 _METAVARS = {
     "delay": "TIME", "jitter": "TIME", "rate": "RATE", "queue": "SIZE", "slot": "TIME[,TIME]",
     "jitter_distribution": "NAME", "queue_discipline": "NAME", "overhead": "BYTES",

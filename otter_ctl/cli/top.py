@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import click
 import msgspec
@@ -34,24 +35,6 @@ class Row(msgspec.Struct, frozen=True):
     memory_limit_bytes: int | None
     gpu_memory_bytes: int | None
     """On all GPUs; None: it has no process there."""
-
-
-class GpuRow(msgspec.Struct, frozen=True):
-    """What one GPU of the mesh's machines does; None: it doesn't tell."""
-
-    kind: str
-    machine: str
-    index: int
-    name: str
-    utilisation: float | None
-    """Of the last sample period, 0 to 1."""
-    memory_used_bytes: int | None
-    memory_bytes: int | None
-    clock_hz: float | None
-    temperature_c: float | None
-    power_w: float | None
-    error: str
-    """Why nothing is known of it."""
 
 
 @click.command(
@@ -151,22 +134,11 @@ def _draw(rows: list[Row], gpus: api.GpuStates, *, as_json: bool, wipe: bool) ->
         show_gpus(gpus)
 
 
-def _gpu_rows(states: api.GpuStates) -> Iterator[GpuRow]:
+def _gpu_rows(states: api.GpuStates) -> Iterator[dict[str, Any]]:
+    """Of each GPU all that its agent says of it, as in `gpu ls --json`, and where it is."""
     for machine, state in states.items():
         for gpu in state.gpus:
-            yield GpuRow(
-                kind="gpu",
-                machine=machine,
-                index=gpu.index,
-                name=gpu.name,
-                utilisation=gpu.utilisation,
-                memory_used_bytes=gpu.memory_used_bytes,
-                memory_bytes=gpu.memory_bytes,
-                clock_hz=gpu.clock_hz,
-                temperature_c=gpu.temperature_c,
-                power_w=gpu.power_w,
-                error=gpu.error,
-            )
+            yield {"kind": "gpu", "machine": machine, **msgspec.structs.asdict(gpu)}
 
 
 def _texts(row: Row) -> tuple[object, ...]:

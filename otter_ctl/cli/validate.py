@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from otter_ctl.cli import EXIT_USAGE
 from otter_ctl.cli.common import json_option, print_json, set_option
 from otter_ctl.errors import TopologyError, TopologyErrors
 from otter_ctl.printable import printable
@@ -15,7 +16,6 @@ from otter_ctl.runs import FACTS
 from otter_ctl.topology import Topology, load
 from otter_ctl.topology.include import gather
 
-EXIT_BAD = 2
 _DEEPEST = 32
 _SKIPPED = frozenset({"node_modules", "__pycache__"})
 
@@ -56,7 +56,7 @@ def command(files: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool) 
                 "problems": [_document(error) for error in problems],
             }
         )
-    return EXIT_BAD if problems else 0
+    return EXIT_USAGE if problems else 0
 
 
 def _check(

@@ -7,7 +7,7 @@ import sys
 import click
 
 from otter_agent import api
-from otter_ctl.cli import Session
+from otter_ctl.cli import EXIT_FAILED, Session
 from otter_ctl.cli.agents import connect
 from otter_ctl.cli.certificate import Tolerance, measured, show, verdict
 from otter_ctl.cli.common import (
@@ -21,8 +21,6 @@ from otter_ctl.cli.common import (
     run,
 )
 from otter_ctl.cli.links import show_doubts
-
-EXIT_FAILED = 1
 
 
 @click.command(

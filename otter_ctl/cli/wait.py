@@ -26,8 +26,6 @@ from otter_ctl.cli.progress import Progress
 from otter_ctl.errors import RemoteError
 from otter_ctl.orders import Goal, select, wait_for
 
-EXIT_FAILED = 1
-
 
 def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     if value is None:

@@ -16,16 +16,15 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 
-from otter_ctl.lab import cgroups, disk, network, pool, processes, ssh
-from otter_ctl.lab.contents import environment, has_docker, install_commands, services
+from otter_ctl.lab import cgroups, files, network, pool, processes, ssh
+from otter_ctl.lab.contents import has_docker
 from otter_ctl.lab.errors import LabError
 from otter_ctl.lab.folder import Folder, Kept, Memory, replace
 from otter_ctl.lab.place import default_folder
 from otter_ctl.lab.readiness import wait_ready
-from otter_ctl.lab.services import Settings, ask, write_settings
+from otter_ctl.lab.services import ask
 from otter_ctl.lab.shaper import spec_of
 
 
@@ -99,9 +98,9 @@ class Lab:
                 kept = Kept(number, docker=docker, agent=not bare, management=management)
                 memory.machines.append(kept)
             self.folder.write(memory)
-            self._write_files(memory)
+            files.write(self.folder, memory)
             self._power_on(memory, [m for m in memory.machines if not m.off], lock)
-            self._write_site(memory)
+            files.write_site(self.folder, memory)
         return self.machines()
 
     def _begun(self, layers: Sequence[Path], lock: int) -> Memory:
@@ -158,68 +157,6 @@ class Lab:
         starting.wait("the way to package indexes")
         starting.go()
 
-    def _write_files(self, memory: Memory) -> None:
-        """Keys, accounts and disks of machines that have none; what names all of them."""
-        client = ssh.make_key(self.folder / "id_ed25519", "otterctl lab")
-        management, _ = memory.networks
-        addresses = {m.name: pool.address_of(management, m.number) for m in memory.machines}
-        for machine in memory.machines:
-            self._prepare(memory, machine, addresses[machine.name], client)
-        ssh.write_client_files(self.folder, addresses)
-        self._write_hosts(memory)
-
-    def _prepare(self, memory: Memory, machine: Kept, address: IPv4Address, client: str) -> None:
-        folder = self.folder.machine(machine.name)
-        env = environment(memory)
-        settings = Settings(
-            machine.name, memory.layers, str(self.folder / "hosts"), services(machine), env
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        if not (folder / "settings.json").exists():
-            etc = {
-                **ssh.accounts(),
-                **ssh.machine_files(folder, machine.name, address, client, env),
-                "hostname": (f"{machine.name}\n", 0o644),
-                "machine-id": (f"{secrets.token_hex(16)}\n", 0o444),
-            }
-            disk.prepare(folder, etc)
-            if machine.agent:
-                install_commands(folder)
-            write_settings(folder, settings)
-
-    def _write_hosts(self, memory: Memory) -> None:
-        """In place: machines see this very file."""
-        _, data = memory.networks
-        lines = ["127.0.0.1 localhost", "::1 localhost"]
-        lines += [f"{pool.address_of(data, m.number)} {m.name}" for m in memory.machines]
-        with (self.folder / "hosts").open("w") as file:
-            file.write("\n".join(lines) + "\n")
-
-    def _write_site(self, memory: Memory) -> None:
-        """What otterctl reads; at last, as a lab that has one is up."""
-        _, data = memory.networks
-        config = self.folder / "ssh_config"
-        text = ["# Written by otterctl lab."]
-        for machine in memory.machines:
-            text += [
-                "",
-                f"[machines.{machine.name}]",
-                f'ssh = "{machine.name}"',
-                f'data = "{pool.address_of(data, machine.number)}"',
-                'labels = ["lab"]',
-                f'ssh_config = "{config}"',
-            ]
-        replace(self.folder / "site.toml", "\n".join(text) + "\n")
-        self._give_to_caller()
-
-    def _give_to_caller(self) -> None:
-        """With sudo: the user may use the key."""
-        user = os.environ.get("SUDO_UID", "")
-        if user.isdigit():
-            for name in ("id_ed25519", "id_ed25519.pub"):
-                os.chown(self.folder / name, int(user), -1, follow_symlinks=False)
-
     def down(self) -> None:
         """Remove all of it, whatever state it is in. What isn't there is fine.
 
@@ -242,19 +179,7 @@ class Lab:
             if own := self.folder.id():
                 _end_group(group_of(own))
                 network.unplug_controller(own)
-            self._remove_files()
-
-    def _remove_files(self) -> None:
-        known = ("site.toml", "ssh_config", "known_hosts", "id_ed25519", "id_ed25519.pub", "hosts")
-        for name in known:
-            (self.folder / name).unlink(missing_ok=True)
-        for name in ("machines", "switch", "packages"):
-            if (self.folder / name).exists():
-                disk.wipe(self.folder / name)
-        for name in ("lab.json", "id", "lock"):
-            (self.folder / name).unlink(missing_ok=True)
-        with suppress(OSError):  # something that isn't the lab's lies there
-            self.folder.path.rmdir()
+            files.remove(self.folder)
 
     # --- power and cables -------------------------------------------------------------------------
 

@@ -157,9 +157,9 @@ async def test_at_most_once_loses_what_a_cut_takes_and_repeats_nothing():
         assert out.stats().waiting == 0
         inbox = listener.inputs["y"]
         assert (await inbox.take()).value == 0
+        connection = out._connection
         cut(out)
-        while out._connection.alive:
-            await asyncio.sleep(0)
+        await connection.wait_closed()
         await out.send("after")
         got = []
         async with asyncio.timeout(10):

@@ -213,7 +213,7 @@ async def test_the_sender_waits_for_a_receiver(tmp_path):
     pair = Pair(tmp_path)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(pair.send("early"))
-        await until(lambda: pair.sender._timer is not None)
+        await until(lambda: pair.sender._dialing._timer is not None)
         async with pair:
             assert (await pair.box.take()).value == "early"
             await task

@@ -50,8 +50,8 @@ async def test_a_thousand_connects_and_drops_leave_nothing():
             await out.send("still here")
             assert (await listener.inputs["y"].take()).value == "still here"
             assert await out.aclose()
-        while listener.connections:
-            await asyncio.sleep(0.001)
+        for connection in [*listener.connections]:
+            await connection.wait_closed()
         assert descriptors() <= before
 
 

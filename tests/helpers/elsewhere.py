@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -57,11 +58,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Reporter(config, path), "otter-reporter")
 
 
+@cache
+def below(path: Path, *folders: Path) -> bool:
+    """Remembered: it is asked five times for each of thousands of tests."""
+    return any(map(path.is_relative_to, folders))
+
+
 def place(item: pytest.Item) -> int:
     """Where a test belongs in a session."""
-    if item.path.is_relative_to(KERNEL) and not IN_GUEST:
+    if below(item.path, KERNEL) and not IN_GUEST:
         return TIMED if item.path.name in ON_THE_MACHINE else GUEST
-    if any(map(item.path.is_relative_to, UNTIMED)) or "untimed" in item.keywords:
+    if below(item.path, *UNTIMED) or "untimed" in item.keywords:
         return UNTIMED_
     return ASIDE if "aside" in item.keywords else TIMED
 
@@ -74,7 +81,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     down before the next one that it runs itself, and one that is only told of would come between.
     """
     whole = config.option.beside
-    places = [at for at, item in enumerate(items) if item.path.is_relative_to(KERNEL) or whole]
+    places = [at for at, item in enumerate(items) if below(item.path, KERNEL) or whole]
     ordered = sorted((items[at] for at in places), key=place)
     for at, item in zip(places, ordered, strict=True):
         items[at] = item

@@ -47,6 +47,7 @@ def test_no_file_is_large() -> None:
     assert {path: size for path, size in sizes.items() if size > MAX_BYTES} == {}
 
 
+@pytest.mark.slow
 def test_no_file_is_long() -> None:
     lines = {}
     for path in FILES:

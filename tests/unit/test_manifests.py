@@ -106,6 +106,7 @@ def test_a_wrong_key_of_a_job_would_be_found():
     assert said.endswith("pid_mod: unknown")
 
 
+@pytest.mark.slow
 def test_it_is_a_system_job():
     assert job()["type"].strip('"') == "system"
 

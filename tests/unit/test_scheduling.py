@@ -1,11 +1,11 @@
-"""No test leaves the process that runs all of them before others: tests/conftest.py looks."""
+"""No test leaves the process that runs all of them before others."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
-from helpers.scheduling import standing, unchanged
+from helpers.scheduling import looked_at, standing, unchanged
 
 
 def test_a_change_of_scheduling_fails_and_is_undone():
@@ -16,4 +16,4 @@ def test_a_change_of_scheduling_fails_and_is_undone():
 
 
 def test_every_test_is_looked_at(request):
-    assert "scheduled_as_before" in request.fixturenames
+    assert looked_at in request.node.stash

@@ -118,11 +118,13 @@ def _shown(otter):
     rows = {row["kind"]: row for row in otter.json("top", "--every", "0.2")}
     assert list(rows) == ["host", "module", "gpu"]
     assert rows["module"]["gpu_memory_bytes"] == 536870912
-    assert rows["gpu"] == {
-        "kind": "gpu", "machine": "local", "index": 0, "name": "NVIDIA L4", "utilisation": 0.37,
-        "memory_used_bytes": 1073741824, "memory_bytes": 24152899584, "clock_hz": 1.59e9,
-        "temperature_c": 61.0, "power_w": 55.0, "error": "",
-    }  # fmt: skip
+    (listed,) = otter.json("gpu", "ls")["local"]["gpus"]
+    assert rows["gpu"] == {"kind": "gpu", "machine": "local", **listed}
+    assert listed["name"] == "NVIDIA L4"
+    does = ("utilisation", "memory_used_bytes", "memory_bytes", "clock_hz", "temperature_c",
+            "power_w", "error")  # fmt: skip
+    values = [listed[what] for what in does]
+    assert values == [0.37, 1073741824, 24152899584, 1.59e9, 61.0, 55.0, ""]
     line = "GPU 0 of local: NVIDIA L4, 37% in use, 1GiB of "
     (told,) = [at for at in otter("status").stdout.splitlines() if line in at]
     assert told.endswith(", 1590 MHz, 61 C, 55 W")

@@ -154,6 +154,7 @@ def test_other_values_are_refused(value: Any) -> None:
         load(value)
 
 
+@pytest.mark.slow
 def test_a_large_photo_is_decoded_smaller() -> None:
     found = load(encoded(red(size=(4000, 3000)), "JPEG"))
     assert found.width < 4000

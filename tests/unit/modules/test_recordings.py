@@ -93,6 +93,7 @@ async def test_a_file_that_gets_its_times_last_is_taken_once(recordings, tmp_pat
         assert await names(found) == ["a.wav"]
 
 
+@pytest.mark.slow
 async def test_where_nothing_is_told_the_folder_is_looked_at(recordings, monkeypatch, tmp_path):
     """As on a network's file system: a watch of another folder hears as much."""
     import written  # type: ignore[import-not-found]

@@ -167,6 +167,7 @@ def test_lost_late_and_twice_are_told_apart():
     assert report["delay_max_s"] == pytest.approx(5.5)
 
 
+@pytest.mark.slow
 def test_what_it_remembers_is_bounded():
     found = Arrived()
     for number in range(20_000):

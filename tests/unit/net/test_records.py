@@ -64,6 +64,7 @@ def test_what_did_not_leave_has_no_times_of_the_other_side(tmp_path):
     assert line["outcome"] == "expired"
 
 
+@pytest.mark.slow
 def test_lines_are_written_together_a_moment_later(tmp_path):
     async def work():
         records = Records(tmp_path, "b")

@@ -272,6 +272,7 @@ def test_what_is_not_as_it_should_be_is_not_ready(out, wrong):
         out.made_ready(**wrong)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_many_that_were_sent(out):
     gc.collect()
     ready, things = out.ready[out.address], (out.array, out.array.dtype, out.link, out.forgotten)

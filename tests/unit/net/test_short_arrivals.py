@@ -302,6 +302,7 @@ def test_what_is_done_with_is_counted_until_it_has_to_be_said(into):
         into.end.done(messages[10])
 
 
+@pytest.mark.slow
 @COMPILED
 def test_nothing_is_left_of_many_that_came_and_went(into):
     """A count of references that is one off shows in a thousand."""

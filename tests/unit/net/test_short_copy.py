@@ -27,6 +27,7 @@ def room():
     return memory, seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("at", "first", "nbytes"),
     [(0, 0, MUCH), (1, 5, MUCH + 64), (63, 1, MUCH + 1), (64, 3, MUCH + 63), (4096, 0, MUCH - 1),

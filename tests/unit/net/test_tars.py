@@ -84,6 +84,7 @@ def test_holes_do_not_travel(tmp_path, folders):
         assert file.read(8) == b"\0middle\0"
 
 
+@pytest.mark.slow
 def test_gnu_tar_reads_it(tmp_path, folders):
     holes(tmp_path / "source" / "big", 1 << 24)
     (tmp_path / "t").write_bytes(packed(*tars.pack(folders[0], "big", "big")).getvalue())

@@ -113,6 +113,7 @@ def test_byte_by_byte():
     assert [same(sent, event.value) for event in events] == [True]
 
 
+@pytest.mark.slow
 def test_large_arrays_are_received_into_their_own_memory():
     sent = np.arange(1_000_000)
     reader, data = Reader(), memoryview(encode(sent))

@@ -68,6 +68,7 @@ async def test_done_when_it_exits_with_zero(tmp_path):
         assert states(await settled(agent)) == {"m": "done"}
 
 
+@pytest.mark.slow
 async def test_a_crash_loop_ends_failed_with_its_last_words(tmp_path):
     world = World(tmp_path)
     async with world.agent() as agent:
@@ -118,6 +119,7 @@ async def test_a_removal_that_fails_is_tried_again(tmp_path):
         assert await world.runtime.list() == []
 
 
+@pytest.mark.slow
 async def test_an_engine_that_hangs_is_told_and_tried_again(tmp_path):
     world = World(tmp_path)
     async with world.agent() as agent:
@@ -193,6 +195,7 @@ async def test_removed_behind_its_back_it_is_made_anew(tmp_path):
         assert agent.mesh("mesh").modules[0].pid != first.pid
 
 
+@pytest.mark.slow
 async def test_idle_exit_only_without_meshes(tmp_path):
     world = World(tmp_path)
     async with world.agent(idle=0.05) as agent:

@@ -124,6 +124,7 @@ async def test_a_module_whose_build_failed_goes_with_its_spec(tmp_path):
         assert not world.layout.module("mesh", "broken").base.exists()
 
 
+@pytest.mark.slow
 async def test_ready_late_is_ready_and_a_mended_question_is_asked_at_once(tmp_path):
     world = World(tmp_path)
     waiting = api.Ready(sdk=True, within_s=0.05)
@@ -182,6 +183,7 @@ async def test_a_full_disk_does_not_end_the_agent(tmp_path, monkeypatch):
         assert await world.runtime.list() == []
 
 
+@pytest.mark.slow
 async def test_late_word_of_an_earlier_lifes_end_ends_no_later_one(tmp_path):
     """A restart has no pause: the runtime's report may come when the next life runs already."""
 

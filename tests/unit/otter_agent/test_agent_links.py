@@ -40,6 +40,7 @@ async def shape(agent: Agent, **values: object) -> list[api.LinkStatus]:
     return await agent.shape("mesh", [api.LinkChange(link="radio", set=values)], None)
 
 
+@pytest.mark.slow
 async def test_in_force_before_a_module_runs_and_gone_with_the_mesh(tmp_path):
     async with World(tmp_path).agent() as agent:
         agent.put_mesh(mesh())
@@ -69,6 +70,7 @@ async def test_no_module_runs_while_a_link_is_not_as_asked(tmp_path):
         assert (await settled(agent)).state == "ready"
 
 
+@pytest.mark.slow
 async def test_a_change_that_fails_is_tried_again_and_ends_no_module(tmp_path):
     async with World(tmp_path).agent() as agent:
         agent.put_mesh(mesh())
@@ -102,6 +104,7 @@ async def test_what_somebody_took_away_is_made_again(tmp_path):
         assert [m.pid for m in agent.mesh("mesh").modules] == before
 
 
+@pytest.mark.slow
 async def test_a_new_agent_goes_on_with_what_was_done_by_hand(tmp_path):
     world = World(tmp_path)
     async with world.agent() as agent:
@@ -113,6 +116,7 @@ async def test_a_new_agent_goes_on_with_what_was_done_by_hand(tmp_path):
         assert radio(agent).applied == {"delay_s": 0.5, "rate_bps": 1e6}
 
 
+@pytest.mark.slow
 async def test_other_properties_restart_nothing_and_keep_what_was_done_by_hand(tmp_path):
     async with World(tmp_path).agent() as agent:
         agent.put_mesh(mesh())
@@ -135,6 +139,7 @@ async def test_links_have_the_seed_of_their_mesh_and_of_the_next_topology_its(tm
         assert {direction.seed for direction in driver(agent).done} == {8}
 
 
+@pytest.mark.slow
 async def test_what_cannot_be_had_is_refused_before_anything_is_made(tmp_path):
     async with World(tmp_path).agent() as agent:
         driver(agent).refuses = {"rate_bps": "too fast"}

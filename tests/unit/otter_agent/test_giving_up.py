@@ -42,6 +42,7 @@ def test_always_means_always():
     assert memory.retry_at == PATIENCE.backoff_max_s
 
 
+@pytest.mark.slow
 async def test_apply_waits_for_what_is_tried_for_ever_only_as_long_as_it_has_time(tmp_path):
     world = World(tmp_path)
     soon = api.Ready(within_s=0.05)

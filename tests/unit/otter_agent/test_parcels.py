@@ -17,6 +17,7 @@ def packed(pieces, level=1):
     return b"".join(pack(piece, level) for piece in pieces) + END
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0, 1, 6])
 @pytest.mark.parametrize("step", [1, 7, 4096, 1 << 20])
 def test_pieces_come_out_as_they_went_in(level, step):

@@ -53,6 +53,7 @@ def test_what_was_told_is_kept_and_a_turn_s_end_after_the_file_s_is_no_error(
     asyncio.run(work())
 
 
+@pytest.mark.slow
 def test_the_oldest_events_go_also_when_many_come_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_a_host_that_outgrows_its_block_gets_a_larger_one():
     assert str(found.blocks["b"]) == "100.64.1.0/24"
 
 
+@pytest.mark.slow
 def test_a_full_pool_is_an_error():
     with pytest.raises(PlanError, match=r"the pool 100\.64\.0\.0/10 has no block left"):
         allocate({f"h{i}": [] for i in range(16385)}, None)

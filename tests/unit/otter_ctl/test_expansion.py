@@ -153,6 +153,7 @@ def test_streams_of_a_group_among_itself(read):
     assert all(a != b for a, b in ends)
 
 
+@pytest.mark.slow
 def test_the_plan_tells_what_was_made(read):
     text = (
         STREAMS.replace("count = 3", "count = 100", 1)

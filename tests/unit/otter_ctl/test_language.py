@@ -260,6 +260,7 @@ def test_scarcity_is_warned_of_by_name_and_runs(read):
     assert len(made.speeds) == 2  # those of a count together
 
 
+@pytest.mark.slow
 def test_hundreds_of_warnings_are_counted(read):
     text = 'name = "m"\n[hosts.a]\n[hosts.b]\n[modules.n]\nbuild = "asr"\nhost = "b"\n'
     for i in range(300):  # there is no link, so neither way leads anywhere

@@ -259,6 +259,7 @@ def test_a_machine_tells_of_its_own_tunnels_alone() -> None:
     assert kept_tunnels({"m3": part}, addresses) == {}
 
 
+@pytest.mark.slow
 def test_numbers_of_tunnels_differ() -> None:
     hosts = tuple(
         api.HostSpec(name=n, address=f"100.64.{i}.1", block=f"100.64.{i}.0/24")

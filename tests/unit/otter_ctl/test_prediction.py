@@ -111,6 +111,7 @@ def test_a_sender_that_paces_spreads_a_message_over_a_part_of_the_round_trip():
     assert slow[0] == pytest.approx(slow[1]), "the link is slower than the sender"
 
 
+@pytest.mark.slow
 def test_few_that_wait_move_the_median_where_there_is_jitter():
     """A tenth of messages meets somebody: by itself that moves nothing."""
     others, scale_s = [Other(0.1, 0.050)], 0.002

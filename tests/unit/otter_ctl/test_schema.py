@@ -35,6 +35,7 @@ WRITTEN = [
     '{ "/work" = { from = "/srv" } }', '{ "/d" = { volume = "v" } }', '{ read = "x" }',
     "{ read = 0 }", "{ read = 5 }", "{ share = 0.5 }", "{ share = 2 }", '{ memory = "8MiB" }',
 ]  # fmt: skip
+VALUES = {written: tomllib.loads(f"value = {written}")["value"] for written in WRITTEN}
 BEYOND_FORM = re.compile(
     r"is taken|host bits|over the limit of 1|at least 1|at least 0\.1%|between a /8|"
     r"a finite number|at least 4MiB|"
@@ -71,8 +72,7 @@ def test_the_schema_judges_a_value_as_the_loader_does(name):
     editor = jsonschema.Draft202012Validator(
         _expand(kind.schema), format_checker=jsonschema.FormatChecker(formats=["ipv4"])
     )
-    for written in WRITTEN:
-        value = tomllib.loads(f"value = {written}")["value"]
+    for written, value in VALUES.items():
         found = reasons(kind, value)
         if not found:
             assert editor.is_valid(value), written

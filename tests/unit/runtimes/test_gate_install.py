@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from otter_agent.runtimes import gate
 
 
+@pytest.mark.slow
 def test_many_threads_install_it_at_once(tmp_path):
     for turn in range(20):
         folder = tmp_path / str(turn)

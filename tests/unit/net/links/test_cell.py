@@ -61,6 +61,7 @@ def test_two_that_are_backlogged_alternate():
     assert [at for at, _ in b] == pytest.approx([0.024, 0.048, 0.072])
 
 
+@pytest.mark.slow
 def test_a_member_of_half_the_rate_needs_twice_the_time_and_gets_half_the_bytes():
     cell = Cell(spec(RATE), spec(RATE / 2))
     cell.fill(0, 10_000)
@@ -150,6 +151,7 @@ def test_who_comes_with_a_queue_takes_its_turn():
     assert [at for at, _ in cell.take(1.0)[0]] == pytest.approx([0.012, 0.036])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discipline", ["codel", "red"])
 def test_managed_queues_stay_managed(discipline):
     cell = Cell(spec(queue_discipline=discipline, queue_packets=1000), spec())

@@ -69,6 +69,7 @@ def test_what_is_drawn_is_distributed_as_the_table_says(name, correlation):
     assert distance(drawn(spec), table) < 0.01
 
 
+@pytest.mark.slow
 def test_a_users_table_is_drawn_from_evenly():
     spec = LinkSpec(
         delay_s=1.0, jitter_s=0.1, jitter_distribution="table", jitter_table=(3.0, -1.0, 0.0)

@@ -42,6 +42,7 @@ def test_a_ratio_of_one_loses_all():
     assert all(flags(LinkSpec(loss_ratio=1.0), 1000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.001, 0.01, 0.1, 0.5])
 def test_independent_losses_have_their_ratio_and_no_memory(ratio):
     hits = flags(LinkSpec(loss_ratio=ratio))
@@ -49,6 +50,7 @@ def test_independent_losses_have_their_ratio_and_no_memory(ratio):
     assert correlation(hits) == pytest.approx(0.0, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.01, 0.3])
 @pytest.mark.parametrize("asked", [0.25, 0.8])
 def test_correlated_losses_have_the_ratio_and_the_correlation(ratio, asked):
@@ -57,6 +59,7 @@ def test_correlated_losses_have_the_ratio_and_the_correlation(ratio, asked):
     assert correlation(hits) == pytest.approx(asked, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("p", "r", "bad", "good"), [(0.01, 0.25, 1.0, 0.0), (0.05, 0.5, 0.7, 0.01), (0.2, 0.1, 1, 0)]
 )
@@ -67,6 +70,7 @@ def test_gilbert_and_elliott_lose_the_share_that_theory_says(p, r, bad, good):
         assert burst_mean(hits) == pytest.approx(1 / r, rel=0.03)
 
 
+@pytest.mark.slow
 def test_four_states_lose_the_share_that_theory_says():
     p13, p31, p32, p23, p14 = 0.02, 0.3, 0.1, 0.4, 0.01
     hits = flags(LinkSpec(loss_markov=(p13, p31, p32, p23, p14)))
@@ -77,6 +81,7 @@ def test_four_states_lose_the_share_that_theory_says():
     assert share(hits) == pytest.approx((three + four) / (one + two + three + four), rel=0.03)
 
 
+@pytest.mark.slow
 def test_four_states_without_a_burst_lose_single_packets_only():
     assert burst_mean(flags(LinkSpec(loss_markov=(0.0, 1.0, 0.0, 0.0, 0.1)))) == 1.0
 

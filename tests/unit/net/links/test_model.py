@@ -114,6 +114,7 @@ def test_overtakers_arrive_at_once_and_the_others_in_order():
     assert len(quick) == pytest.approx(200, abs=40)
 
 
+@pytest.mark.slow
 def test_jitter_spreads_and_never_reorders():
     spec = LinkSpec(delay_s=1.0, jitter_s=0.1)
     _, far = run(spec, every(2.0, 4000))

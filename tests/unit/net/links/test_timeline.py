@@ -146,6 +146,7 @@ def test_a_ramp_from_nothing_begins_at_none():
     assert course.change(0.5).values["rate_bps"] == 1e6  # from without a limit nothing leads there
 
 
+@pytest.mark.slow
 def test_ramps_that_never_get_done_are_bounded():
     events = [
         event(n, n / 100, rate_bps=1e6 * (n % 7 + 1), every_s=1.0, ramp_s=1.0) for n in range(20)

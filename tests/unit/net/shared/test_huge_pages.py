@@ -53,6 +53,7 @@ def test_no_more_memory_is_taken_than_will_be_filled(region, start, nbytes, most
     assert bool(allocated(fd)) == bool(most)
 
 
+@pytest.mark.slow
 def test_what_lies_there_already_stays(region):
     fd, mapped = region
     story = bytes(range(256)) * (SIZE // 256)

@@ -126,6 +126,7 @@ def test_four_states_without_bursts_are_independent_losses():
     assert model.burst == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_other_tolerances_are_the_callers():
     asked, real = LinkSpec(delay_s=0.02), LinkSpec(delay_s=0.025)
     assert wrong(findings(asked, real, 1)) == {"delay"}
@@ -133,6 +134,7 @@ def test_other_tolerances_are_the_callers():
     assert wrong(findings(asked, real, 1, judge=judge)) == set()
 
 
+@pytest.mark.slow
 def test_out_once_is_not_out():
     asked, real = LinkSpec(delay_s=0.02), LinkSpec(delay_s=0.025)
     bad, good = findings(asked, real, 1), findings(asked, asked, 1)
@@ -142,6 +144,7 @@ def test_out_once_is_not_out():
     assert delay.note == "measured twice"
 
 
+@pytest.mark.slow
 def test_a_rate_that_this_machine_cannot_send_is_not_judged():
     asked = LinkSpec(rate_bps=5e6)
     trains = {

@@ -63,6 +63,7 @@ async def test_modules_are_told_to_compute_with_the_whole_cores_of_theirs_or_the
         assert told == {"a": 2, "b": 4, "c": 1}
 
 
+@pytest.mark.slow
 async def test_a_change_outlives_the_agent_the_module_and_another_apply(tmp_path):
     world = World(tmp_path)
     async with world.agent() as agent:

@@ -119,6 +119,7 @@ def sharing(**weights: float) -> Fair:
     return fair
 
 
+@pytest.mark.slow
 def test_time_is_shared_by_weights():
     fair = sharing(a=3, b=1)
     played(fair, [Client("a", 0.01), Client("b", 0.01)], 20)
@@ -154,6 +155,7 @@ def test_one_alone_is_never_held_up():
     assert fair.members["a"].held_s == pytest.approx(now, rel=0.01)
 
 
+@pytest.mark.slow
 def test_who_is_slow_to_ask_again_is_not_waited_for():
     """20 ms between its turns: the other has all that time, whatever their weights."""
     fair = sharing(a=9, b=1)
@@ -163,6 +165,7 @@ def test_who_is_slow_to_ask_again_is_not_waited_for():
     assert shares(fair)["b"] > 0.6
 
 
+@pytest.mark.slow
 def test_who_a_busy_machine_makes_slow_has_its_share_all_the_same():
     fair = sharing(a=3, b=1)
     played(fair, [Client("a", 0.01, think_s=0.006), Client("b", 0.01)], 30)
@@ -177,6 +180,7 @@ def test_who_asked_for_nothing_has_no_credit():
     assert fair.members["a"].held_s - before == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.slow
 def test_another_weight_holds_from_now_on():
     fair = sharing(a=3, b=1)
     clients = [Client("a", 0.01), Client("b", 0.01)]
@@ -190,6 +194,7 @@ def test_another_weight_holds_from_now_on():
     assert had["b"] / (had["a"] + had["b"]) == pytest.approx(0.75, abs=0.02)
 
 
+@pytest.mark.slow
 def test_turns_change_hands_once_a_slice_at_most():
     """Of 1 ms each, and equal shares: not after each of them."""
     fair = sharing(a=1, b=1)
@@ -265,6 +270,7 @@ def test_a_turn_that_lasts_too_long_while_others_wait_is_taken_away():
     assert fair.turn.request == 2
 
 
+@pytest.mark.slow
 def test_many_short_turns_are_no_long_one():
     """Of one that is due far more than the longest turn."""
     fair = Fair(Table(), longest_s=0.1)

@@ -26,6 +26,7 @@ def test_a_name_is_a_name_first_and_a_glob_keeps_the_order() -> None:
     assert asked("a*", direction="p>q") == [["a2", "a1"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("patterns", "code", "text"),
     [

@@ -352,6 +352,7 @@ async def test_a_driver_that_fails_is_told_of(world: World) -> None:
     assert world.done()["radio:a>b"].delay_s == 0.3
 
 
+@pytest.mark.slow
 async def test_changes_that_wait_for_their_end_are_bounded(world: World) -> None:
     for n in range(64):
         await world.shape(api.LinkChange(link="radio", set={"delay_s": 0.3}, for_s=1000.0 - n))

@@ -60,6 +60,7 @@ def test_a_link_that_is_gone_is_forgotten() -> None:
     assert told(uses, {AB: Counters(bytes=10**9)}, asked, 2.0)[AB].use_ratio is None
 
 
+@pytest.mark.slow
 def test_who_counts_beside_another_sees_no_counter_begin_again() -> None:
     """As a condition does ten times a second, and whoever asks for the status."""
     uses, asked = Uses(), {AB: SLOW}

@@ -167,6 +167,7 @@ def test_what_is_kept_no_more_is_skipped_and_said(path, log):
     fresh.close()
 
 
+@pytest.mark.slow
 def test_marks_are_thinned_and_stay_in_order(path, monkeypatch):
     monkeypatch.setattr("otter_agent.launcher.marks.MOST_MARKS", 100)
     marks = Writer(str(path))

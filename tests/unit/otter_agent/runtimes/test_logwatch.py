@@ -55,6 +55,7 @@ def marked(path, size: int) -> Reader:
     return reader
 
 
+@pytest.mark.slow
 def test_a_write_is_marked_soon_and_with_its_time(path):
     running = Running()
     running.watch.add(str(path))

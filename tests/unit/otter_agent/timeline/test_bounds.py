@@ -26,6 +26,7 @@ def spec(events: int) -> api.MeshSpec:
     )
 
 
+@pytest.mark.slow
 def test_a_direction_has_so_many_events_and_no_more() -> None:
     api.check(spec(MAX_EVENTS))
     with pytest.raises(msgspec.ValidationError, match="link radio: 1001 events, at most 1000"):

@@ -20,6 +20,7 @@ def plans(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
     return bool(request.param)
 
 
+@pytest.mark.slow
 async def test_what_is_due_at_the_epoch_is_told_before_it(tmp_path, plans):
     world = World(tmp_path)
     async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
@@ -84,6 +85,7 @@ async def test_whoever_starts_it_is_told_how_long_before_the_epoch_that_has_to_b
     assert (0 < leads[0] < leads[1]) if plans else leads == [0.0, 0.0]
 
 
+@pytest.mark.slow
 async def test_what_goes_on_in_a_moment_is_as_it_was_until_then(tmp_path):
     world = World(tmp_path)
     async with world.playing(spec(event(0.0, rate_bps=1e6), event(50.0, up=False))) as player:

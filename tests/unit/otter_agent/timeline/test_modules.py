@@ -51,6 +51,7 @@ async def module_is(agent: Agent, state: str, since: int = 0) -> api.Event:
     raise AssertionError("events ended")
 
 
+@pytest.mark.slow
 async def test_one_is_stopped_for_a_time_and_started_again(tmp_path):
     stop = event(change={"run": "stopped"}, for_s=1.0, text="a: stop for 1s")
     async with World(tmp_path).agent() as agent:
@@ -63,6 +64,7 @@ async def test_one_is_stopped_for_a_time_and_started_again(tmp_path):
         assert any(e.text == "stop was asked for by the timeline" for e in asked)
 
 
+@pytest.mark.slow
 async def test_one_that_somebody_stopped_stays_so_when_the_event_is_over(tmp_path):
     async with World(tmp_path).agent() as agent:
         agent.put_mesh(mesh(event(0.05, change={"run": "stopped"}, for_s=TOLD_S)))
@@ -73,6 +75,7 @@ async def test_one_that_somebody_stopped_stays_so_when_the_event_is_over(tmp_pat
         assert state(agent) == "stopped"
 
 
+@pytest.mark.slow
 async def test_what_holds_is_ordered_by_the_next_agent_and_nothing_twice(tmp_path):
     world = World(tmp_path)
     async with world.agent() as agent:
@@ -90,6 +93,7 @@ async def test_what_holds_is_ordered_by_the_next_agent_and_nothing_twice(tmp_pat
         await module_is(agent, "stopped", since)
 
 
+@pytest.mark.slow
 async def test_one_is_paused_and_goes_on(tmp_path):
     world = World(tmp_path)
     async with world.agent() as agent:
@@ -121,6 +125,7 @@ async def test_one_is_killed_or_restarted(tmp_path, action, said):
         assert any(said in e.text for e in agent._state.events(mesh="mesh", since=0))
 
 
+@pytest.mark.slow
 async def test_limits_of_one_follow_events_and_their_ramp(tmp_path):
     world = World(tmp_path)
     ramp = event(change={"cpu": 0.5}, ramp_s=0.2, text="a: cpu 0.5 by a ramp of 0.2s")
@@ -143,6 +148,7 @@ def when(**more: Any) -> Condition:
     return Condition(**{"kind": "module", "name": "b", "test": "state", "text": "it is so", **more})
 
 
+@pytest.mark.slow
 async def test_an_event_waits_for_its_condition_and_tells_what_fired_it(tmp_path):
     world = World(tmp_path)
     waits = event(change={"run": "stopped"}, when=when(state="stopped"), text="a: stop")
@@ -169,6 +175,7 @@ async def test_an_event_waits_for_its_condition_and_tells_what_fired_it(tmp_path
         assert agent.player("mesh").status().conditions[0].fired == 0
 
 
+@pytest.mark.slow
 async def test_a_strike_on_a_condition_happens_each_time(tmp_path):
     again = event(action="restart", when=when(state="stopped", again=True), text="a: restart")
     async with World(tmp_path).agent() as agent:
@@ -201,6 +208,7 @@ async def test_what_was_over_while_no_agent_was_there_is_ended_by_the_next(tmp_p
         await module_is(agent, "ready", since)
 
 
+@pytest.mark.slow
 async def test_one_that_was_stopped_by_an_agent_that_was_killed_then_is_started_again(tmp_path):
     """It was stopped, and nobody had the time to write down that it is."""
     world = World(tmp_path)
@@ -220,6 +228,7 @@ async def test_one_that_was_stopped_by_an_agent_that_was_killed_then_is_started_
         await module_is(agent, "ready", since)
 
 
+@pytest.mark.slow
 async def test_what_was_asked_of_one_that_is_gone_is_forgotten_by_the_next_agent(tmp_path):
     world = World(tmp_path)
     async with world.agent() as agent:

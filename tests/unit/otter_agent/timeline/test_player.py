@@ -41,6 +41,7 @@ def made(player: Player) -> list[tuple[float, str, dict[str, Any]]]:
     return [(c.at_s, c.source, c.change) for c in player.record.last]
 
 
+@pytest.mark.slow
 async def test_nothing_happens_before_the_epoch(tmp_path):
     world = World(tmp_path)
     async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
@@ -54,6 +55,7 @@ async def test_nothing_happens_before_the_epoch(tmp_path):
         assert player.status().epoch is not None
 
 
+@pytest.mark.slow
 async def test_changes_come_in_order_and_are_noted(tmp_path, plans):
     world = World(tmp_path)
     step = 0.2  # so long no thread is kept waiting
@@ -90,6 +92,7 @@ async def test_changes_come_in_order_and_are_noted(tmp_path, plans):
     }
 
 
+@pytest.mark.slow
 async def test_a_trace_plays_one_way(tmp_path):
     world = World(tmp_path)
     trace = Trace(
@@ -102,6 +105,7 @@ async def test_a_trace_plays_one_way(tmp_path):
         assert world.in_force(BACK) == BASE
 
 
+@pytest.mark.slow
 async def test_a_killed_agent_goes_on_where_it_would_be(tmp_path):
     world = World(tmp_path)
     mesh = spec(event(0.0, rate_bps=1e6), event(100.0, rate_bps=2e6), event(200.0, rate_bps=3e6))
@@ -129,6 +133,7 @@ async def test_a_killed_agent_goes_on_where_it_would_be(tmp_path):
         assert any("goes on at 15" in said[2] for said in again.told)
 
 
+@pytest.mark.slow
 async def test_pause_start_and_reset(tmp_path):
     world = World(tmp_path)
     async with world.playing(spec(event(0.0, rate_bps=1e6), event(50.0, rate_bps=2e6))) as player:
@@ -155,6 +160,7 @@ async def test_pause_start_and_reset(tmp_path):
         assert [state for *_, state in said] == ["running", "paused", "running", "held"]
 
 
+@pytest.mark.slow
 async def test_a_step_of_the_wall_clock_is_no_leap(tmp_path):
     world = World(tmp_path)
     world.now = lambda: replace(clock.now(), wall_s=clock.now().wall_s + world.skew_s)
@@ -167,6 +173,7 @@ async def test_a_step_of_the_wall_clock_is_no_leap(tmp_path):
         assert world.in_force() == replace(BASE, rate_bps=1e6)
 
 
+@pytest.mark.slow
 async def test_another_topology_keeps_the_epoch(tmp_path):
     world = World(tmp_path)
     async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
@@ -184,6 +191,7 @@ async def test_another_topology_keeps_the_epoch(tmp_path):
         await until(lambda: world.in_force() == BASE)
 
 
+@pytest.mark.slow
 async def test_a_trace_that_is_spoilt_is_told_and_the_rest_plays(tmp_path):
     world = World(tmp_path)
     world.blobs["a" * 64] = b"no trace"
@@ -200,6 +208,7 @@ async def test_a_trace_that_is_spoilt_is_told_and_the_rest_plays(tmp_path):
         assert ("timeline", "m", problem, "failed") in world.told
 
 
+@pytest.mark.slow
 async def test_what_the_driver_refuses_is_noted_as_failed(tmp_path):
     world = World(tmp_path)
     async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
@@ -210,6 +219,7 @@ async def test_what_the_driver_refuses_is_noted_as_failed(tmp_path):
         assert all(c.applied_s is None for c in player.record.last)
 
 
+@pytest.mark.slow
 async def test_a_host_that_can_t_be_limited_is_noted_as_failed(tmp_path):
     world = World(tmp_path)
     slow = api.TimelineEvent(at_s=0.0, hosts=("edge",), change={"cpu": 0.5}, text="edge: cpu 0.5")
@@ -254,6 +264,7 @@ async def test_a_thousand_directions_change_together(tmp_path):
         assert len(player.status(last=1000).last) == 1000
 
 
+@pytest.mark.slow
 async def test_what_changes_more_often_than_it_can_be_made_leaves_the_agent_alive(tmp_path):
     world = World(tmp_path)
     fast = event(0.0, up=False, for_s=0.001, every_s=0.002)
@@ -265,6 +276,7 @@ async def test_what_changes_more_often_than_it_can_be_made_leaves_the_agent_aliv
         assert player.status().lateness.failed == 0
 
 
+@pytest.mark.slow
 async def test_what_is_paused_stays_as_it_was_then(tmp_path):
     """What was told ahead is taken back."""
     world = World(tmp_path)
@@ -286,6 +298,7 @@ async def test_what_is_paused_stays_as_it_was_then(tmp_path):
         await until(lambda: player.status().lateness.changes > changes + 20)
 
 
+@pytest.mark.slow
 async def test_what_is_changed_by_hand_stays_while_the_timeline_goes_on(tmp_path):
     world = World(tmp_path)
     fast = [event(0.0, rate_bps=1e6, every_s=0.02), event(0.01, rate_bps=2e6, every_s=0.02)]
@@ -308,6 +321,7 @@ async def test_what_is_changed_by_hand_stays_while_the_timeline_goes_on(tmp_path
         assert {s.delay_s for s in seen} == {BASE.delay_s}
 
 
+@pytest.mark.slow
 async def test_what_was_told_ahead_and_is_lost_is_asked_for_again(tmp_path, plans):
     """The one that was told has ended, and another has taken its place."""
     world = World(tmp_path)
@@ -325,6 +339,7 @@ async def test_what_was_told_ahead_and_is_lost_is_asked_for_again(tmp_path, plan
         assert player.status().lateness.failed == 0
 
 
+@pytest.mark.slow
 async def test_devices_that_are_made_meanwhile_lose_nothing_of_what_is_to_come(tmp_path):
     world = World(tmp_path)
     async with world.playing(spec(event(0.5, rate_bps=1e6))) as player:
@@ -362,6 +377,7 @@ def test_events_are_told_once_a_second_at_most():
     assert told[1].text == "down (and 9 times since it was told last)"
 
 
+@pytest.mark.slow
 def test_a_day_of_an_event_is_told_some_hundred_times():
     fast = event(0.0, up=False, for_s=5.0, every_s=10.0, text="radio: down").timed(0)
     happenings = Happenings((fast,), -1.0)

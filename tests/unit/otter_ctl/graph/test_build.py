@@ -128,6 +128,7 @@ def status(spec: api.MeshSpec, **states: str) -> api.MeshStatus:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_mesh_that_runs_shows_states_and_who_fails_stands_alone(planned):
     _, spec = planned(COUNTED)
     drawn = fold(of_status(status(spec, app_client_57="failed")))

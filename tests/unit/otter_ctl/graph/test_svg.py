@@ -30,6 +30,7 @@ def texts(drawn: str) -> list[str]:
     return [e.text or "" for e in ElementTree.fromstring(drawn).iter(f"{SVG}text")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [PARALLEL, TIERS, COUNTED, host("alone")])
 def test_it_stands_alone_and_tells_what_it_shows(picture, text):
     drawn = svg(fold(picture(text)))
@@ -45,6 +46,7 @@ def test_it_stands_alone_and_tells_what_it_shows(picture, text):
     assert not re.search(r"url\(|@import|href|<script", drawn)
 
 
+@pytest.mark.slow
 def test_what_is_written_in_it(picture):
     said = texts(svg(fold(picture(TIERS))))
     for name in ("camera-a", "gate", "detector", "fibre", "18ms", "2 cpu · 4GiB", "outside"):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from otter_ctl.lab.lab import Lab
+from otter_ctl.lab.files import give_to_caller
+from otter_ctl.lab.folder import Folder
 from otter_ctl.lab.ssh import machine_files
 
 
@@ -21,7 +22,7 @@ def test_who_used_sudo_gets_the_key_and_nothing_that_it_leads_to(
     other.touch()
     (tmp_path / "id_ed25519").touch()
     (tmp_path / "id_ed25519.pub").symlink_to(other)
-    Lab(tmp_path)._give_to_caller()
+    give_to_caller(Folder(tmp_path))
     assert (tmp_path / "id_ed25519").stat().st_uid == 4321
     assert other.stat().st_uid == 0
 

@@ -37,6 +37,7 @@ def test_pip_installs_it(tmp_path: Path) -> None:
     assert "otter_agent.__main__" in agent.read_text()
 
 
+@pytest.mark.slow
 def test_its_build_is_its_content() -> None:
     assert own_wheel().release == f"{own_wheel().version}-{own_wheel().build}"
     assert len(own_wheel().build) == 8

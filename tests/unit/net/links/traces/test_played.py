@@ -155,6 +155,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_generators_give_the_same_for_a_seed_and_something_else_for_another(model):
     from dataclasses import replace

@@ -37,6 +37,7 @@ def loop() -> Iterator[Loop]:
         made.close()
 
 
+@pytest.mark.slow
 def test_what_it_did_counts_and_what_it_waited_doesn_t(loop: Loop) -> None:
     loop._in_ticks = True
     begun = time.monotonic()
