@@ -51,7 +51,7 @@ class _Said(NamedTuple):
 
 
 class _Counted:
-    """How fast a train comes in; what came first only starts the clock."""
+    """How fast a train comes in; what came first, at once, only starts the clock."""
 
     def __init__(self) -> None:
         self.first_s = self.last_s = 0.0
@@ -95,21 +95,35 @@ class _End:
             self._socket.sendto(self.packed(kind, number, rest), to)
 
     def heard(self, within_s: float) -> Iterator[tuple[_Said, int, Address]]:
-        """What comes in at once in that time, of who has the key, with its bytes of IP."""
+        """What comes in at once in that time, of who has the key, with its bytes of IP.
+
+        Packets of a train that come in together are one.
+        """
         self._socket.settimeout(max(1e-4, within_s))
         try:
             data, told, _, source = self._socket.recvmsg(1 << 16, 64)
         except OSError:
             return
         step = next((int.from_bytes(v[:4], "little") for _, k, v in told if k == _UDP_GRO), 0)
-        known: dict[bytes, _Said | None] = {}
-        for at in range(0, len(data), step or len(data) or 1):
-            one = data[at : at + (step or len(data))]
-            head = one[: _HEAD.size]
-            if head not in known or head[0] not in (_TRAIN,):
-                known[head] = self._read(one)
-            if (said := known[head]) is not None:
-                yield said, len(one) + _IP_UDP_BYTES, source
+        step = step or len(data) or 1
+        for begin, end in self._runs(data, step):
+            said = self._read(data[begin : min(begin + step, end)])
+            if said is not None:
+                packets = -(-(end - begin) // step)
+                yield said, end - begin + packets * _IP_UDP_BYTES, source
+
+    @staticmethod
+    def _runs(data: bytes, step: int) -> Iterator[tuple[int, int]]:
+        """Where each datagram is, of `step` bytes but perhaps the last; a train's are one."""
+        begin = 0
+        while begin < len(data):
+            end = begin + step
+            if data[begin] == _TRAIN:
+                head = data[begin : begin + _HEAD.size]
+                while data.startswith(head, end):
+                    end += step
+            yield begin, min(end, len(data))
+            begin = end
 
     def _read(self, data: bytes) -> _Said | None:
         if len(data) < _HEAD.size:

@@ -14,7 +14,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 import asyncssh
@@ -197,10 +197,8 @@ class Dial:
             given["port"] = hop.port
         options: asyncssh.SSHClientConnectionOptions
         options = await asyncssh.SSHClientConnectionOptions.construct(**given)
-        known = _existing(options.known_hosts)
-        if known != options.known_hosts:
-            given["known_hosts"] = known
-            options = await asyncssh.SSHClientConnectionOptions.construct(**given)
+        known = _known_hosts(options.known_hosts)
+        options.known_hosts = options.kwargs["known_hosts"] = known  # `connect` makes them anew
         client.look_up(options)
         return options
 
@@ -260,13 +258,8 @@ class Client(asyncssh.SSHClient):
         """Whether keys are known for the host."""
         host = options.host_key_alias or options.host
         self.name = host if options.port == asyncssh.DEFAULT_PORT else f"[{host}]:{options.port}"
-        files = options.known_hosts
-        if not files:  # no configuration names any
-            default = Path("~/.ssh/known_hosts").expanduser()
-            files = [str(default)] if default.is_file() else b""
-        with contextlib.suppress(OSError, ValueError):
-            found = asyncssh.match_known_hosts(files, host, "", options.port)
-            self.known = bool(found[0] or found[1])
+        found = asyncssh.match_known_hosts(options.known_hosts, host, "", options.port)
+        self.known = bool(found[0] or found[1])
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """TCP has connected."""
@@ -289,17 +282,25 @@ def _longer(clock: asyncio.Timeout, limit_s: float) -> None:
         clock.reschedule(asyncio.get_running_loop().time() + limit_s)
 
 
-def _existing(known_hosts: object) -> object:
-    """The files of known hosts that are there, as ssh reads them; where none is, nobody is known.
+def _known_hosts(named: object) -> asyncssh.SSHKnownHosts:
+    """Who is known by the files that are there, as ssh reads them; where none is, nobody is known.
 
-    `UserKnownHostsFile none` is None, by which asyncssh would verify nothing. Where nothing names
-    any it reads the user's own, also for b"": that nobody is known is said by an object.
+    Args:
+        named: As asyncssh has it of a configuration. `UserKnownHostsFile none` is None, by which it
+            would verify nothing; nothing at all is [], by which the user's own file counts.
     """
-    if known_hosts == []:
-        return known_hosts
-    if isinstance(known_hosts, list):
-        known_hosts = [path for path in known_hosts if os.path.isfile(os.path.expanduser(path))]
-    return known_hosts or asyncssh.import_known_hosts("")
+    own = os.path.expanduser("~/.ssh/known_hosts")
+    files = [os.path.expanduser(path) for path in named] if isinstance(named, list) else []
+    if named == [] and os.access(own, os.R_OK):
+        files = [own]
+    there = [(path, os.stat(path)) for path in files if os.path.isfile(path)]
+    return _read(tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in there))
+
+
+@lru_cache(maxsize=16)
+def _read(files: tuple[tuple[str, int, int], ...]) -> asyncssh.SSHKnownHosts:
+    """Of so many machines as are dialled each has a line, or more: they are read once, not each."""
+    return asyncssh.read_known_hosts([path for path, _, _ in files])
 
 
 def one_line(error: BaseException) -> str:

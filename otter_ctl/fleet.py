@@ -123,7 +123,8 @@ class Agents:
 
     async def of(self, names: Iterable[str]) -> dict[str, AgentClient]:
         """Several of them, those that are known."""
-        return {name: await self.get(name) for name in names if name in self.names}
+        known = {LOCAL, *self.machines}
+        return {name: await self.get(name) for name in names if name in known}
 
     async def _made(self, name: str) -> AgentClient:
         if name == LOCAL and LOCAL not in self.machines:
@@ -245,9 +246,11 @@ class Places:
 
         And those of machines that were left out, as others say that this one doesn't say it of.
         """
-        parts = found.parts
+        parts, left = found.parts, found.left
         for name, part in list(parts.items()):
-            if any(name in p.spec.left and n not in part.spec.left for n, p in parts.items()):
+            if name in left and any(
+                name in p.spec.left and n not in part.spec.left for n, p in parts.items()
+            ):
                 found.stale[name] = part
                 text = f"{name}: was left out of mesh {mesh} and still has a part of it"
                 self.on_trouble(name, f"{text}: the next apply or destroy removes it")

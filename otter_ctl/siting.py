@@ -324,7 +324,8 @@ def _fits(host: Host, machine: str, info: api.Info) -> None:
 
 async def _wires(fleet: Fleet, site: Site) -> Wires:
     names, infos = site.heard, site.infos
-    reached = {name: m for name, m in fleet.agents.machines.items() if name in names}
+    wanted = frozenset(names)
+    reached = {name: m for name, m in fleet.agents.machines.items() if name in wanted}
     answers = await each(reached, lambda name, m: _address(fleet, m, infos[name]))
     addresses = answers.all()
     beyond = {name: one.address for name, one in site.unheard.items()}

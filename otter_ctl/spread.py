@@ -211,10 +211,11 @@ class Fleet(Meshes):
         offsets: dict[str, clocks.Offset] = {}
         if order == "start":
             # The more often each is asked, the surer: but for whom, where nothing goes by it?
-            tries = clocks.TRIES if self.places.is_played(mesh) else clocks.FEW_TRIES
+            played = self.places.is_played(mesh)
+            tries = clocks.TRIES if played else clocks.FEW_TRIES
             offsets = (await clocks.measure_all(agents, tries)).all()
             slowest = max(offset.error_s for offset in offsets.values())
-            lead_s = await self._lead_s(mesh) if at is None else 0.0
+            lead_s = await self._lead_s(mesh) if at is None and played else LEAD_S
             at = time.time() + lead_s + 4 * slowest if at is None else at
 
         async def tell(name: str, agent: AgentClient) -> api.TimelineStatus:

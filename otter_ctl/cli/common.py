@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import click
@@ -88,9 +88,12 @@ def print_json_line(value: Any) -> None:
 
 async def pick_mesh(client: Meshes, name: str | None) -> str:
     """The mesh that `-m` names, or the only one there is."""
-    if name is not None:
-        return name
-    names = list(dict.fromkeys(mesh.mesh for mesh in await client.meshes()))  # of whichever run
+    return name if name is not None else only_mesh(await client.meshes())
+
+
+def only_mesh(meshes: Iterable[api.MeshSummary]) -> str:
+    """The name of the only mesh there is, of whichever runs."""
+    names = list(dict.fromkeys(mesh.mesh for mesh in meshes))
     if len(names) == 1:
         return names[0]
     if not names:

@@ -16,8 +16,8 @@ from otter_ctl.cli.common import (
     force_option,
     json_option,
     mesh_option,
+    only_mesh,
     pass_session,
-    pick_mesh,
     print_json,
     run,
 )
@@ -88,8 +88,9 @@ def command(
 
 async def _one(session: Session, mesh: str | None, how: _How) -> tuple[str, RunFolder | None]:
     async with everybody(session, force=how.force) as client:
-        name = await pick_mesh(client, mesh)
-        summary = next((m for m in await client.meshes() if m.mesh == name), None)
+        meshes = await client.meshes()
+        name = only_mesh(meshes) if mesh is None else mesh
+        summary = next((m for m in meshes if m.mesh == name), None)
         if summary is None:
             return name, None
         if not (summary.mine or how.force):

@@ -45,6 +45,7 @@ class Agent(AgentClient):
         self.checked: list[int | None] = []
         self.sent: list[str] = []
         self.asked_for = 0
+        self.shown = 0
         self.by_now: api.MeshStatus | None = None
 
     async def put_mesh(self, spec: api.MeshSpec, *_: Any, **__: Any) -> api.MeshStatus:
@@ -83,6 +84,7 @@ class Agent(AgentClient):
         yield none()
 
     async def timeline(self, mesh: str, **_: Any) -> api.TimelineStatus:
+        self.shown += 1
         return self.told
 
     async def order_timeline(
@@ -226,6 +228,21 @@ async def test_nobody_is_asked_again_what_it_has_just_told(
     assert [agent.asked_for for agent in agents.values()] == [0, 0]
     assert [agent.checked for agent in agents.values()] == [[0], [0]]  # planned for no mesh there
     assert set(fleet.places._where["mesh"]) == set(NAMES)
+
+
+async def test_how_long_ahead_an_epoch_is_to_be_is_asked_where_something_goes_by_it(
+    fleet: Fleet, agents: dict[str, Agent]
+) -> None:
+    await bring(fleet)
+    assert [agent.shown for agent in agents.values()] == [0, 0]
+    played = api.TimelineSpec(events=(api.TimelineEvent(at_s=1.0, hosts=("a",)),))
+    for name, agent in agents.items():
+        agent.told = replace(agent.told, state="waiting", lead_s=50.0)
+        agent.held = status(replace(part(name), timeline=played) if name == "m1" else part(name))
+    begun = time.time()
+    await rollout.complete(fleet, prepared((await fleet.places.look("mesh")).parts))
+    assert [agent.shown for agent in agents.values()] == [1, 1]
+    assert all((agent.told.epoch or 0.0) >= begun + 50.0 for agent in agents.values())
 
 
 async def test_what_a_machine_lacks_is_sent_to_it_alone(

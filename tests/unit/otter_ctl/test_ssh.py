@@ -60,6 +60,32 @@ async def test_for_a_named_file_that_is_not_there_the_users_own_is_not_read(home
         assert options.known_hosts
 
 
+async def test_known_hosts_are_read_once_and_again_when_they_change(home: Path) -> None:
+    """Of a hundred machines each dial would read a hundred keys, twice."""
+    hosts = home / "known_hosts"
+    hosts.write_text(f"pi.example.org {KEY}\n")
+
+    async def read(host: str) -> object:
+        dial = Dial(Machine(name="pi", ssh=host))
+        options = await dial.options(Client(), dial.hop)
+        dialled = await asyncssh.SSHClientConnectionOptions.construct(options)  # as `connect` does
+        assert dialled.known_hosts is options.known_hosts
+        return options.known_hosts
+
+    first = await read("pi.example.org")
+    assert await read("other.example.org") is first
+    hosts.write_text(f"pi.example.org {KEY}\nother.example.org {KEY}\n")
+    assert await read("other.example.org") is not first
+    assert await known("other.example.org")
+
+
+async def test_known_hosts_that_cannot_be_understood_are_told(home: Path) -> None:
+    (home / "known_hosts").write_text("rubbish\n")
+    dial = Dial(Machine(name="pi", ssh="pi.example.org"))
+    with pytest.raises(MachineUnreachable, match="Invalid known hosts entry: rubbish"):
+        await dial.connect()
+
+
 def test_jump_hosts_are_read_as_ssh_writes_them() -> None:
     assert jumps("gate") == [Hop("gate", "gate")]
     assert jumps("ada@gate:2222, [fe80::1]:22") == [
