@@ -34,6 +34,7 @@ async def read_in_thread(chunks: AsyncIterable[bytes], work: Callable[[BinaryIO]
     finally:
         ours.close()
         await asyncio.wait((working,))
+        working.exception()  # where another error is raised, this one isn't told beside it
     return working.result()
 
 
@@ -49,6 +50,7 @@ async def write_in_thread(make: Callable[[], Iterable[bytes]]) -> AsyncIterator[
     finally:
         ours.close()
         await asyncio.wait((working,))
+        working.exception()  # where another error is raised, this one isn't told beside it
     working.result()
 
 

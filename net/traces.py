@@ -20,6 +20,8 @@ MAX_RECORDS_BYTES = 64 * 2**20
 """Of a module: then its records end. Some 300,000 messages."""
 MAX_LINE_BYTES = 16 * 1024
 _BLOCK_BYTES = 1 << 20
+_LATEST = 2.0**33
+"""Seconds since 1970, the year 2242: what is later no calendar has to know."""
 OUTCOMES = ("done", "dropped", "expired", "failed")
 TIMES = ("made", "queued", "sent", "received", "taken", "done")
 
@@ -76,8 +78,8 @@ def parse(line: str) -> Record | None:
         error_s, nbytes = float(fields["clock_error_s"]), int(fields["bytes"])
     except (ValueError, csv.Error):
         return None
-    numbers = (*times.values(), error_s)
-    sane = all(map(math.isfinite, numbers)) and 0 <= nbytes < 1 << 63
+    sane = all(0 <= time < _LATEST for time in times.values())  # nan is neither
+    sane = sane and math.isfinite(error_s) and 0 <= nbytes < 1 << 63
     if not sane or not fields["id"] or fields["outcome"] not in OUTCOMES:
         return None
     return Record(

@@ -123,9 +123,13 @@ def remove_tree(path: Path) -> None:
         subprocess.run(["rm", "-rf", "--", path], check=False, stderr=subprocess.DEVNULL)
 
 
-def clear_ready(paths: ModulePaths) -> None:
-    """Forget that an earlier life of the module was ready."""
-    paths.ready.unlink(missing_ok=True)
+def clear_ready(paths: ModulePaths) -> bool:
+    """Forget that an earlier life of the module was ready; False: `remove_tree` has to."""
+    try:
+        paths.ready.unlink(missing_ok=True)
+    except OSError:  # a module may make a folder of it
+        return False
+    return True
 
 
 def remove(layout: Layout, mesh: str, module: str | None = None) -> None:

@@ -112,30 +112,32 @@ def _file(root: Path, relative: str, name: str, limit: int | None) -> Iterator[b
     if descriptor is None:
         return
     try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            yield from tars.pack_file(descriptor, name, limit)
+        yield from tars.pack_file(descriptor, name, limit)
     finally:
         os.close(descriptor)
 
 
 def open_plain(root: Path, relative: str) -> int | None:
-    """Open a file step by step without following links; None if that isn't possible.
+    """Open a regular file step by step without following links; None if that isn't possible.
 
-    It may be no regular file all the same: that is for the caller to see.
+    What it is, is looked at before it is opened: opening alone does something to devices, and a
+    container may make nodes of any (a watchdog's, and the machine reboots).
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        folder = os.open(root, flags | os.O_DIRECTORY)
+        at = os.open(root, flags | os.O_DIRECTORY)
     except OSError:
         return None
     *parents, last = Path(relative).parts
     try:
-        for part in parents:
-            deeper = os.open(part, flags | os.O_DIRECTORY, dir_fd=folder)
-            os.close(folder)
-            folder = deeper
-        return os.open(last, flags, dir_fd=folder)
+        for part, kind in [*((parent, os.O_DIRECTORY) for parent in parents), (last, 0)]:
+            deeper = os.open(part, flags | kind, dir_fd=at)
+            os.close(at)
+            at = deeper
+        if not stat.S_ISREG(os.fstat(at).st_mode):
+            return None
+        return os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     finally:
-        os.close(folder)
+        os.close(at)

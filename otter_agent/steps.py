@@ -217,7 +217,8 @@ class Steps:
     async def start(self, module: api.ModuleSpec) -> Instance:
         """A new life, held before its first instruction."""
         paths = self.machine.layout.module(self.mesh, module.name)
-        folders.clear_ready(paths)
+        if not folders.clear_ready(paths):
+            await asyncio.to_thread(folders.remove_tree, paths.ready)
         if module.storage_bytes is not None and module.runtime != "fake":
             await asyncio.to_thread(self._store_again, module, paths)
         return await self.machine.runtimes[module.runtime].start(self.key(module.name))

@@ -96,9 +96,12 @@ def held(paths: ModulePaths) -> int | None:
 
 
 def is_mounted(folder: Path) -> bool:
-    """Whether a file system of its own is there."""
+    """Whether a file system of its own is there.
+
+    A link isn't: a module may have put it there, and what is mounted where that leads isn't ours.
+    """
     try:
-        return os.stat(folder).st_dev != os.stat(folder.parent).st_dev
+        return os.lstat(folder).st_dev != os.stat(folder.parent).st_dev
     except OSError:
         return False
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Any, BinaryIO
 
@@ -100,9 +99,8 @@ def _opened(
     if descriptor is None:
         raise FileNotFoundError(name)
     with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > limit_bytes:
-            raise OSError("no plain file, or too large")
+        if os.fstat(descriptor).st_size > limit_bytes:
+            raise OSError("too large")
         yield file
 
 

@@ -88,10 +88,10 @@ def explain(error: BaseException) -> int:
         return EXIT_FAILED
     if isinstance(error, OSError):
         where = f"{printable_lines(str(error.filename))}: " if error.filename else ""
-        click.echo(f"otterctl: {where}{error.strerror or error}", err=True)
+        click.echo(f"otterctl: {where}{printable_lines(error.strerror or str(error))}", err=True)
         return EXIT_FAILED
     click.echo(
-        f"otterctl: internal error: {type(error).__name__}: {error}; "
+        f"otterctl: internal error: {type(error).__name__}: {printable_lines(str(error))}; "
         "run again with --debug and report what it prints",
         err=True,
     )

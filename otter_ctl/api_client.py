@@ -165,7 +165,7 @@ class ApiClient:
     def _decoded(self, data: bytes, kind: type[T]) -> T:
         try:
             return api.decode(data, kind)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             hint = "are otterctl and otter-agent of the same version? see `otterctl doctor`"
             why = f"answer not understood: {error}"
             problem = api.Problem(code="version", message=why, hint=hint)

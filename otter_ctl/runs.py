@@ -127,14 +127,16 @@ class RunFolder:
             files[f"included/{number}-{path.name[-100:]}"] = path.read_bytes()
         facts = self.facts()
         applies = facts.setdefault("applies", [])
-        digest = api.digest(b"".join(name.encode() + data for name, data in sorted(files.items())))
+        digest = api.digest(
+            b"".join(os.fsencode(name) + data for name, data in sorted(files.items()))
+        )
         if not applies or applies[-1].get("sha256") != digest:
             place = f"applied/{len(applies) + 1}"
             for name, data in files.items():
                 self.write(f"{place}/{name}", data)
             applies.append(
-                {"time": timestamp(), "folder": place, "topology": str(topology.absolute()),
-                 "included": [str(path) for path in included], "set": list(overrides),
+                {"time": timestamp(), "folder": place, "topology": _text(topology.absolute()),
+                 "included": [_text(path) for path in included], "set": list(overrides),
                  "sha256": digest}
             )  # fmt: skip
         for name, data in files.items():
@@ -267,6 +269,11 @@ class RunFolder:
             raise OtterError(
                 f"run folder {self.path}: {error.strerror}", hint="pick another with --runs DIR"
             ) from error
+
+
+def _text(path: Path) -> str:
+    """For JSON, which can't hold what isn't UTF-8."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def timestamp() -> str:

@@ -46,6 +46,11 @@ class Done:
     stdout: bytes
     stderr: bytes
 
+    @property
+    def last(self) -> str:
+        """The last line that it printed: shells of some users greet whoever logs in, before it."""
+        return self.stdout.decode(errors="replace").strip().rpartition("\n")[2].strip()
+
 
 class Road:
     """The way to one machine; use with `async with`.
@@ -126,7 +131,7 @@ class Road:
     async def address(self) -> str:
         """The address over there that SSH goes to, as that machine itself sees it."""
         done = await self.run('echo "$SSH_CONNECTION"', limit_s=_ASK_S)
-        words = done.stdout.decode(errors="replace").split()
+        words = done.last.split()
         return words[2] if len(words) == 4 else ""
 
     # --- the connection ----------------------------------------------------------------------
@@ -161,10 +166,10 @@ class Road:
         with contextlib.suppress(RemoteError):
             quoted = shlex.quote(socket)
             test = f"test -S {quoted} || {{ echo none; exit; }}; test -w {quoted} || echo closed"
-            said = (await self.run(test, limit_s=_ASK_S)).stdout.strip()
-            if said == b"closed":
+            said = (await self.run(test, limit_s=_ASK_S)).last
+            if said == "closed":
                 return "this user may not use it: log in as root, or as a user of group otter"
-            if said != b"none":
+            if said != "none":
                 return "nobody listens there any more"
         return "there is none"
 

@@ -127,9 +127,11 @@ async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
         return problem(500, "failed", error.args[0], error.hint)
     except OSError as error:  # a full disk, most likely
         return problem(500, "failed", f"{request.method} {request.path}: {error}", "")
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
         hint = "are otterctl and otter-agent of the same version?"
         return problem(400, "bad-request", f"request body: {error}", hint)
+    except web.RequestPayloadError as error:  # chunks that are none, a damaged compression
+        return problem(400, "bad-request", f"request body: {error}", "")
     except web.HTTPException as error:
         return problem(
             error.status,

@@ -31,6 +31,7 @@ from otter_ctl.cli.preparing import (
     reaching,
 )
 from otter_ctl.cli.progress import Progress
+from otter_ctl.cli.saying import say
 from otter_ctl.cli.status import show_failures
 from otter_ctl.cli.words import overcommitted, restarts
 from otter_ctl.deploy import SETTLED, Prepared, with_secrets
@@ -39,7 +40,6 @@ from otter_ctl.meshes import Meshes
 from otter_ctl.planning.machines import left_out
 from otter_ctl.planning.tunnels import Measuring
 from otter_ctl.planning.unbuilt import refuse_unsupported
-from otter_ctl.printable import printable_lines
 from otter_ctl.runs import RunFolder
 from otter_ctl.secrets import gather
 from otter_ctl.topology import load
@@ -118,13 +118,13 @@ def command(
                 await asyncio.to_thread(_start_agent, session)
                 prepared = await planned()
             for warning in prepared.plan.warnings:
-                click.secho(f"warning: {warning}", fg="yellow", err=True)
+                say(f"warning: {warning}", fg="yellow", err=True)
             refuse_unsupported(prepared.plan)
             await check_all(client, prepared)
             secrets = gather(prepared.plan.spec, os.environ)
             prepared = await with_secrets(client, prepared, secrets)
             for line in restarts(prepared.changes):
-                click.echo(line, err=True)
+                say(line, err=True)
             if prepared.nothing_to_do and prepared.current is not None and not secrets:
                 await rollout.complete(client, prepared)
                 return prepared, prepared.current
@@ -182,7 +182,7 @@ def _verify(session: Session, mesh: str, *, as_json: bool) -> int:
     rows = ask(session, question)
     if not as_json:
         show(rows)
-    click.echo(verdict(rows), err=True)
+    say(verdict(rows), err=True)
     return 0 if all(row.ok for row in rows) else EXIT_FAILED
 
 
@@ -194,25 +194,24 @@ def _report(
         print_json(status)
         return 0 if good else EXIT_FAILED
     for line in (*warnings(status.links), *budgets_by_hand(status)):
-        click.secho(line, fg="yellow", err=True)
+        say(line, fg="yellow", err=True)
     folder = RunFolder.of(session.runs, status.spec).path
     if status.overcommit:
-        click.secho(overcommitted(status.overcommit), fg="yellow", err=True)
+        say(overcommitted(status.overcommit), fg="yellow", err=True)
     if prepared.nothing_to_do:
-        click.echo(f"mesh {status.mesh}: nothing to change, {len(status.modules)} modules ready")
+        say(f"mesh {status.mesh}: nothing to change, {len(status.modules)} modules ready")
         return 0
     if good:
         what = f"{len(status.modules)} modules ready" if waited else "handed to the agent"
-        click.echo(f"mesh {status.mesh}: {what}; run folder {folder}")
+        say(f"mesh {status.mesh}: {what}; run folder {folder}")
         return 0
     if status.problem:
-        click.secho(printable_lines(status.problem), fg="red", err=True)
+        say(status.problem, fg="red", err=True)
     bad = [m for m in status.modules if m.state not in SETTLED or m.reason]
     show_failures(status, err=True)
     for module in bad:
-        why = printable_lines(module.reason)
-        click.secho(f"{module.name}: {module.state}: {why}", fg="red", err=True)
-    click.echo(
+        say(f"{module.name}: {module.state}: {module.reason}", fg="red", err=True)
+    say(
         f"otterctl: mesh {status.mesh}: {len(bad)} of {len(status.modules)} modules are not as "
         "asked; `otterctl logs`, mend, apply again, or `otterctl destroy`",
         err=True,

@@ -25,6 +25,7 @@ from otter_ctl.cli.common import (
     print_json,
     run,
 )
+from otter_ctl.cli.saying import say
 from otter_ctl.shaping import chosen_budgets
 
 MOST = 8
@@ -142,7 +143,7 @@ def _shape(
     else:
         time = f" for {format_duration(for_s)}" if for_s is not None else ""
         done = sum(not budget.error for budget in budgets)
-        click.echo(f"mesh {name}: {done} {kind}{'' if done == 1 else 's'} changed{time}", err=True)
+        say(f"mesh {name}: {done} {kind}{'' if done == 1 else 's'} changed{time}", err=True)
         show_budgets(budgets)
     return EXIT_FAILED if any(budget.error for budget in budgets) else 0
 
@@ -253,9 +254,9 @@ def show_budgets(budgets: Sequence[api.BudgetStatus]) -> None:
     )
     for budget in budgets:
         if budget.error:
-            click.secho(f"  {budget.kind} {budget.name}: {budget.error}", fg="red")
+            say(f"  {budget.kind} {budget.name}: {budget.error}", fg="red")
         if budget.note:
-            click.secho(f"  {budget.kind} {budget.name}: {budget.note}", fg="yellow")
+            say(f"  {budget.kind} {budget.name}: {budget.note}", fg="yellow")
 
 
 def budgets_by_hand(status: api.MeshStatus) -> list[str]:

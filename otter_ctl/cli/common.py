@@ -19,6 +19,7 @@ from otter_ctl.cli.agents import connect
 from otter_ctl.client import AgentClient
 from otter_ctl.errors import RemoteError
 from otter_ctl.meshes import Meshes
+from otter_ctl.printable import printable
 
 T = TypeVar("T")
 COMPLETE_WITHIN_S = 0.3
@@ -98,7 +99,8 @@ def only_mesh(meshes: Iterable[api.MeshSummary]) -> str:
         return names[0]
     if not names:
         raise RemoteError("local", "there is no mesh", hint="make one: otterctl apply FILE")
-    raise click.UsageError(f"there are several meshes ({', '.join(names)}): pick one with -m NAME")
+    there = printable(", ".join(names), 1000)
+    raise click.UsageError(f"there are several meshes ({there}): pick one with -m NAME")
 
 
 def _complete(

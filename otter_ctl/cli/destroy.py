@@ -23,6 +23,7 @@ from otter_ctl.cli.common import (
 )
 from otter_ctl.cli.links import show_doubts
 from otter_ctl.cli.progress import Progress
+from otter_ctl.cli.saying import say
 from otter_ctl.cli.transfers import bring_all
 from otter_ctl.errors import RemoteError
 from otter_ctl.runs import RunFolder
@@ -114,7 +115,7 @@ async def _all(session: Session, how: _How) -> int:
             try:
                 done.append((name, await _remove(session, client, name, how)))
             except (OtterError, OSError) as error:
-                click.secho(f"otterctl: {error}", fg="red", err=True)
+                say(f"otterctl: {error}", fg="red", err=True)
                 failed = True
     return _say_all(done, as_json=how.quiet) or (EXIT_FAILED if failed else 0)
 
@@ -140,7 +141,7 @@ def _ask(how: _How, question: str) -> None:
 def _leave(others: list[api.MeshSummary]) -> None:
     for mesh in others:
         text = f"mesh {mesh.mesh} belongs to {mesh.owner}: left alone (--force takes it as well)"
-        click.echo(text, err=True)
+        say(text, err=True)
 
 
 def _document(name: str, folder: RunFolder | None) -> dict[str, str | None]:
@@ -149,9 +150,9 @@ def _document(name: str, folder: RunFolder | None) -> dict[str, str | None]:
 
 def _say(name: str, folder: RunFolder | None) -> None:
     if folder is None:
-        click.echo(f"mesh {name}: there is none")
+        say(f"mesh {name}: there is none")
     else:
-        click.echo(f"mesh {name}: destroyed; run folder {folder.path}")
+        say(f"mesh {name}: destroyed; run folder {folder.path}")
 
 
 def _say_all(done: list[tuple[str, RunFolder | None]], *, as_json: bool) -> int:

@@ -25,6 +25,7 @@ from otter_ctl.cli.common import (
 )
 from otter_ctl.cli.interrupts import ENDS, heard, held_back
 from otter_ctl.cli.logs import printable
+from otter_ctl.cli.saying import say
 from otter_ctl.dev import ARRIVED, UNDER_WAY, Development, newest
 from otter_ctl.errors import AgentFault, AgentUnreachable, PlanError
 from otter_ctl.meshes import Meshes
@@ -264,4 +265,4 @@ def _short(path: Path, folder: Path) -> str:
 
 
 def _tell(text: str, colour: str | None = None, *, dim: bool = False) -> None:
-    click.secho(f"dev: {text}", fg=colour, dim=dim or None, err=True)
+    say(f"dev: {text}", fg=colour, dim=dim or None, err=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import connect
 from otter_ctl.cli.common import json_option, mesh_option, pass_session, print_json_line, run
+from otter_ctl.cli.times import local
 from otter_ctl.meshes import Meshes
 from otter_ctl.printable import printable_lines
 
@@ -57,7 +56,7 @@ async def _is_gone(client: Meshes, event: api.Event, mesh: str) -> bool:
 
 
 def _text(event: api.Event) -> str:
-    moment = time.strftime("%H:%M:%S", time.localtime(event.time))
+    moment = local(event.time, "%H:%M:%S")
     what = " ".join(filter(None, (event.state, event.text)))
     subject = event.subject if event.subject != event.mesh else ""
     text = f"{moment} {event.mesh} {event.kind} {subject}: {what}".replace(" :", ":")

@@ -20,6 +20,7 @@ from otter_ctl.cli.common import (
     print_json_line,
     run,
 )
+from otter_ctl.cli.saying import say
 from otter_ctl.errors import RemoteError
 from otter_ctl.meshes import Meshes
 
@@ -122,8 +123,8 @@ def _show(goal: forward.Goal, port: int, *, as_json: bool) -> None:
         return
     way = f"from host {request.at}, across the links" if request.at else "straight, over no link"
     there = f"{goal.module}:{request.port}/{request.protocol}"
-    click.echo(f"{forward.LOOPBACK}:{port} leads to {there} ({way}); Ctrl-C ends it")
+    say(f"{forward.LOOPBACK}:{port} leads to {there} ({way}); Ctrl-C ends it")
 
 
 def _tell(text: str) -> None:
-    click.echo(f"forward: {text}", err=True)
+    say(f"forward: {text}", err=True)

@@ -17,6 +17,7 @@ from otter_ctl.cli.common import (
     with_agent,
 )
 from otter_ctl.cli.kept import show_kept, show_removed
+from otter_ctl.cli.saying import say
 from otter_ctl.cli.transfers import ByteProgress
 from otter_ctl.client import AgentClient
 from otter_ctl.sites import site_paths
@@ -98,7 +99,7 @@ def send(
         print_json(sent)
     else:
         for one in sent:
-            click.echo(one.line)
+            say(one.line)
     if failed is not None:
         raise failed
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
@@ -10,6 +9,8 @@ import click
 
 from otter_agent import api
 from otter_ctl.cli.common import print_json
+from otter_ctl.cli.saying import say
+from otter_ctl.cli.times import local
 from otter_ctl.fetching import about
 
 
@@ -51,7 +52,7 @@ def show_kept(
         (
             *(text(thing) for text in columns.values()),
             about(thing.size_bytes),
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(thing.created)),
+            local(thing.created, "%Y-%m-%d %H:%M"),
             ", ".join(thing.used_by),
         )
         for thing in things
@@ -66,7 +67,7 @@ def show_removed(pruned: api.Pruned, *, as_json: bool) -> None:
         return
     would = "would remove" if pruned.dry_run else "removed"
     for item in pruned.items:
-        click.echo(f"{would} {item.reference} ({item.kind}, {about(item.size_bytes)})")
+        say(f"{would} {item.reference} ({item.kind}, {about(item.size_bytes)})")
     total = about(pruned.freed_bytes)
     done = f"would be removed, about {total} freed" if pruned.dry_run else f"removed, {total} freed"
     click.echo(f"{len(pruned.items)} {done}", err=True)

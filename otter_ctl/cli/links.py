@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import click
@@ -10,6 +9,7 @@ import click
 from net.links.words import link_text, name_of
 from net.units import format_duration, format_rate
 from otter_agent import api
+from otter_ctl.cli.times import local
 from otter_ctl.printable import printable_lines
 
 LATE_S = 0.001
@@ -131,7 +131,7 @@ def doubts(fidelity: api.Fidelity) -> list[str]:
         return []
     lines = [f"this run is not what was asked for ({len(fidelity.why)} causes):"]
     for doubt in fidelity.why:
-        when = time.strftime("%H:%M:%S", time.localtime(doubt.since))
+        when = local(doubt.since, "%H:%M:%S")
         lines.append(f"  {doubt.text}, for {format_duration(round(doubt.seconds, 1))} since {when}")
     lines.append("  what modules measured then is this machine's lack: docs/fidelity.md")
     return lines

@@ -132,7 +132,7 @@ class _Writer:
         if self._as_json:
             print_json_line(line)
             return
-        label = f"{line.module:<{self._width}} |"
+        label = f"{printable(line.module):<{self._width}} |"
         if self._colour:
             known = line.module in self._names
             label = click.style(label, fg=style_of(self._names, line.module) if known else "white")

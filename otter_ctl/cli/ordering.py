@@ -19,7 +19,9 @@ from otter_ctl.cli.common import (
     print_json,
     run,
 )
+from otter_ctl.cli.logs import printable
 from otter_ctl.cli.progress import Progress
+from otter_ctl.cli.saying import say
 from otter_ctl.orders import REACHES, give, select
 
 _DONE = {"start": "started", "stop": "stopped", "restart": "restarted"}
@@ -77,16 +79,16 @@ def _report(
         print_json({"mesh": mesh, "order": order, "modules": found})
         return EXIT_FAILED if missed else 0
     if not waited:
-        click.echo(f"mesh {mesh}: {order} of {len(found)} modules handed to the agent")
+        say(f"mesh {mesh}: {order} of {len(found)} modules handed to the agent")
         return 0
     for module in missed:
         say_missed(module)
-    click.echo(f"mesh {mesh}: {len(found) - len(missed)} of {len(found)} modules {_DONE[order]}")
+    say(f"mesh {mesh}: {len(found) - len(missed)} of {len(found)} modules {_DONE[order]}")
     return EXIT_FAILED if missed else 0
 
 
 def say_missed(module: api.ModuleStatus) -> None:
     """Why a module isn't where it was to be, on stderr."""
-    click.secho(f"{module.name}: {module.state}: {module.reason}".rstrip(": "), fg="red", err=True)
+    say(f"{module.name}: {module.state}: {module.reason}".rstrip(": "), fg="red", err=True)
     for line in module.log_tail:
-        click.echo(f"  | {line}", err=True)
+        click.echo(f"  | {printable(line)}", err=True)

@@ -29,6 +29,7 @@ from otter_ctl.cli.preparing import (
     unusable,
 )
 from otter_ctl.cli.reasons import placed_lines, reasons_document, show_reasons
+from otter_ctl.cli.saying import say
 from otter_ctl.cli.words import causes
 from otter_ctl.concerns import things
 from otter_ctl.deploy import Prepared, prepare, with_secrets
@@ -38,7 +39,7 @@ from otter_ctl.planning.diff import Change
 from otter_ctl.planning.expansion import expansion_lines
 from otter_ctl.planning.machines import left_out
 from otter_ctl.planning.prediction import Forecast
-from otter_ctl.printable import printable
+from otter_ctl.printable import printable, printable_lines
 from otter_ctl.secrets import present
 from otter_ctl.system import no_agent, where_instead
 from otter_ctl.topology import Topology, load
@@ -98,9 +99,9 @@ def command(
         prepared, refused = run(_prepare(session, file, overrides, without))
     except Exception as error:
         if detailed_exitcode:
-            from otter_ctl.__main__ import explain as say
+            from otter_ctl.__main__ import explain as tell
 
-            say(error)
+            tell(error)
             return EXIT_FAILED
         raise
     drawn = graph is not None and _draw(prepared, graph)
@@ -115,9 +116,9 @@ def command(
             show_reasons(prepared.plan)
     for fault in refused:
         if fault.code == DEGRADED:
-            click.secho(f"warning: {fault.problem.message}", fg="yellow", err=True)
+            say(f"warning: {fault.problem.message}", fg="yellow", err=True)
         else:
-            click.secho(f"apply will be refused: {fault}", fg="red", err=True)
+            say(f"apply will be refused: {fault}", fg="red", err=True)
     if prepared.unheard:
         from otter_ctl.many import together
 
@@ -214,15 +215,15 @@ def show(prepared: Prepared) -> None:
     """Print the changes for people."""
     spec = prepared.plan.spec
     for warning in prepared.plan.warnings:
-        click.secho(f"warning: {warning}", fg="yellow", err=True)
+        say(f"warning: {warning}", fg="yellow", err=True)
     for line in prepared.plan.unsupported:
-        click.secho(f"apply will refuse: {line}", fg="red", err=True)
+        say(f"apply will refuse: {line}", fg="red", err=True)
     for line in by_hand(prepared.current.links) if prepared.current else ():
-        click.secho(line, fg="yellow", err=True)
+        say(line, fg="yellow", err=True)
     for line in expansion_lines(prepared.plan.expansion):
-        click.echo(line)
+        say(line)
     for line in (*placed_lines(prepared.plan), *prepared.plan.speeds):
-        click.echo(line)
+        say(line)
     if not prepared.changes:
         where = " on the machines that answer" if prepared.unheard else ""
         click.echo(f"mesh {spec.name}: nothing to change{where}")
@@ -280,9 +281,9 @@ def unknown(prepared: Prepared) -> Iterator[Unknown]:
 def _show_unheard(prepared: Prepared) -> None:
     for one in unknown(prepared):
         text = f"  ? machine {one.machine} gives no answer: what would change there isn't known"
-        click.secho(text, fg="yellow")
-        click.echo(f"      last known there: {things(one.hosts, one.modules) or 'nothing'}")
-        click.echo(f"      asked of it: {things(one.asked_hosts, one.asked_modules) or 'nothing'}")
+        say(text, fg="yellow")
+        say(f"      last known there: {things(one.hosts, one.modules) or 'nothing'}")
+        say(f"      asked of it: {things(one.asked_hosts, one.asked_modules) or 'nothing'}")
 
 
 def tunnels(prepared: Prepared) -> list[tuple[str, str, api.Tunnel]]:
@@ -317,14 +318,15 @@ def _change_lines(change: Change) -> Iterator[str]:
     note = f"  ({_WORDS[change.kind]})" if told else ""
     if change.restart:
         note = f"  (restarts: {causes(change)})"
-    yield click.style(f"  {sign} {change.subject} {change.name}{note}", fg=colour)
+    what = printable_lines(f"  {sign} {change.subject} {change.name}{note}")
+    yield click.style(what, fg=colour)
     for field in change.fields:
         if change.kind == "create" and field.new is not False:  # what isn't so says nothing
-            yield f"      {field.field} = {_value(field.field, field.new)}"
+            yield f"      {printable(field.field)} = {_value(field.field, field.new)}"
         elif change.kind not in ("create", "remove"):
             mark = "  (restarts)" if field.needs_restart else ""
             old, new = _value(field.field, field.old), _value(field.field, field.new)
-            yield f"      {field.field}: {old} -> {new}{mark}"
+            yield f"      {printable(field.field)}: {old} -> {new}{mark}"
 
 
 def _value(field: str, value: object) -> str:

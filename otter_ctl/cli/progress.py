@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import click
 
 from otter_agent import api
+from otter_ctl.cli.saying import say
 from otter_ctl.cli.tables import STATE_STYLES
 from otter_ctl.printable import printable_lines
 
@@ -46,7 +47,7 @@ class Progress:
         if event.kind == "image" and not (event.data.get("under_way") and not self._live):
             self._latest = f"{event.subject}: {event.text}"
             if not self._live:
-                click.echo(f"{event.subject}: image: {printable_lines(event.text)}", err=True)
+                say(f"{event.subject}: image: {event.text}", err=True)
         elif self._worth_a_line(event):
             self._line(event)
         self._draw()
@@ -63,10 +64,11 @@ class Progress:
     def _line(self, event: api.Event) -> None:
         self._wipe()
         style = STATE_STYLES.get(event.state, "").split()
-        state = click.style(event.state, fg=style[-1] if style and style[-1] != "dim" else None)
-        said = printable_lines(event.text)
+        colour = style[-1] if style and style[-1] != "dim" else None
+        subject, state, said = map(printable_lines, (event.subject, event.state, event.text))
+        state = click.style(state, fg=colour)
         text = f" ({said})" if said and event.state else said
-        click.echo(f"{event.subject}: {state}{text}", err=True)
+        click.echo(f"{subject}: {state}{text}", err=True)
 
     def _draw(self) -> None:
         if not self._live:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from net.units import format_duration, format_rate, format_size
+from otter_ctl.cli.saying import say
 from otter_ctl.cli.tables import print_table
 from otter_ctl.placing import Reason
 from otter_ctl.planning.model import Plan
@@ -35,9 +36,9 @@ def show_reasons(plan: Plan) -> None:
     for kind, reason in [*(("host", x) for x in hosts), *(("module", x) for x in modules)]:
         click.echo()
         room = f"machine {reason.room}" if kind == "host" else reason.room
-        click.secho(f"{kind} {reason.item}: on {room}: {reason.why}", bold=True)
+        say(f"{kind} {reason.item}: on {room}: {reason.why}", bold=True)
         for line in _others(reason):
-            click.echo(f"  not on {line}")
+            say(f"  not on {line}")
     if plan.forecast.streams:
         click.echo()
         header = ("STREAM", "MESSAGE", "LATENCY", "OVER", "NOTE")

@@ -25,6 +25,7 @@ from otter_ctl.cli.common import (
     run,
 )
 from otter_ctl.cli.links import show_links
+from otter_ctl.cli.saying import say
 from otter_ctl.meshes import Meshes
 from otter_ctl.shaping import cell_changes, chosen, chosen_anything, chosen_cells
 from otter_ctl.topology.properties import KEYS, read_text
@@ -330,7 +331,7 @@ def _say(
     counted = [f"{len(links)} direction{'s' if len(links) != 1 else ''} of links"]
     if budgets:
         counted = [*(counted if links else []), f"{len(budgets)} budgets"]
-    click.echo(f"mesh {mesh}: {' and '.join(counted)} {what}{time}", err=True)
+    say(f"mesh {mesh}: {' and '.join(counted)} {what}{time}", err=True)
     if links:
         show_links(links)
     show_budgets(budgets)

@@ -16,6 +16,7 @@ from otter_ctl.cli.budgets import budgets_by_hand
 from otter_ctl.cli.common import ask, json_option, mesh_option, pass_session, pick_mesh, print_json
 from otter_ctl.cli.gpu import gpu_lines
 from otter_ctl.cli.links import show_cells, show_doubts, show_drivers, show_links, show_tunnels
+from otter_ctl.cli.saying import say
 from otter_ctl.cli.words import overcommitted
 from otter_ctl.fetching import about
 from otter_ctl.meshes import Meshes
@@ -62,11 +63,11 @@ def _show(status: api.MeshStatus, gpus: api.GpuStates) -> None:
     from otter_ctl.printable import printable_lines
 
     owner = f" of {status.owner}" if status.owner else ""
-    click.echo(f"mesh {status.mesh}{owner}: {status.state}, run {status.spec.run}")
+    say(f"mesh {status.mesh}{owner}: {status.state}, run {status.spec.run}")
     if status.overcommit:
-        click.secho(f"  {overcommitted(status.overcommit)}", fg="yellow")
+        say(f"  {overcommitted(status.overcommit)}", fg="yellow")
     if status.problem:
-        click.secho(f"  {status.problem}", fg="red")
+        say(f"  {status.problem}", fg="red")
     for machine in status.machines:
         _show_rootless(machine)
     for line, bad in gpu_lines(gpus):
@@ -87,11 +88,11 @@ def _show(status: api.MeshStatus, gpus: api.GpuStates) -> None:
     )
     for told in status.hosts:
         if told.error:
-            click.secho(f"  host {told.name}: {told.error}", fg="red")
+            say(f"  host {told.name}: {told.error}", fg="red")
         if more := _more(told.asked, told.in_force):
-            click.echo(f"  host {told.name}: {more}")
+            say(f"  host {told.name}: {more}")
         if told.note:
-            click.secho(f"  host {told.name}: {told.note}", fg="yellow")
+            say(f"  host {told.name}: {told.note}", fg="yellow")
     click.echo()
     print_table(
         ("MODULE", "HOST", "ADDRESS", "RUNTIME", *_LIMITS, "STATE", "RESTARTS", "PID", "WHY"),
@@ -107,14 +108,14 @@ def _show(status: api.MeshStatus, gpus: api.GpuStates) -> None:
     )
     for module in status.modules:
         if more := _more(module.asked, module.in_force):
-            click.echo(f"  module {module.name}: {more}")
+            say(f"  module {module.name}: {more}")
         if module.note:
-            click.secho(f"  module {module.name}: {module.note}", fg="yellow")
+            say(f"  module {module.name}: {module.note}", fg="yellow")
     for line in budgets_by_hand(status):
-        click.secho(f"  {line}", fg="yellow")
+        say(f"  {line}", fg="yellow")
     for module in status.modules:
         if module.gpu is not None and module.gpu.trouble:
-            click.secho(f"  module {module.name}: its GPU: {module.gpu.trouble}", fg="red")
+            say(f"  module {module.name}: its GPU: {module.gpu.trouble}", fg="red")
     _show_published(status)
     if status.links:
         click.echo()
@@ -160,9 +161,9 @@ def _more(asked: api.Budget, in_force: api.Budget) -> str:
 def _show_rootless(machine: api.MachineStatus) -> None:
     """What is said of a machine whose agent isn't root's."""
     if machine.user:
-        click.echo(f"  {machine.name}: without root, in namespaces of {machine.user}")
+        say(f"  {machine.name}: without root, in namespaces of {machine.user}")
         for lack in machine.lacks:
-            click.secho(f"  {machine.name}: no {lack}", fg="yellow")
+            say(f"  {machine.name}: no {lack}", fg="yellow")
 
 
 def _show_streams(streams: Sequence[api.StreamStatus]) -> None:
@@ -217,7 +218,7 @@ def show_failures(status: api.MeshStatus, *, err: bool = False) -> None:
 
     for module in status.modules:
         if module.log_tail:
-            click.echo(f"\n{module.name}: last lines of its log", err=err)
+            say(f"\n{module.name}: last lines of its log", err=err)
             for line in module.log_tail:
                 click.echo(f"  | {printable(line)}", err=err)
 

@@ -20,6 +20,7 @@ from otter_ctl.cli.common import (
     print_json,
     run,
 )
+from otter_ctl.cli.saying import say
 
 _FEW = click.IntRange(0, 1000)
 _DONE = {
@@ -112,9 +113,9 @@ def _report(status: api.TimelineStatus, *, as_json: bool, brief: bool = False) -
         return
     what = f"{_some(status.traces, 'trace')}, {_some(status.events, 'event')}"
     where = f"at {status.position_s:.3f} s"
-    click.echo(f"mesh {status.mesh}: timeline {_DONE[status.state]}, {where}; {what}")
+    say(f"mesh {status.mesh}: timeline {_DONE[status.state]}, {where}; {what}")
     if status.problem:
-        click.secho(status.problem, fg="red", err=True)
+        say(status.problem, fg="red", err=True)
     if brief:
         return
     late = status.lateness

@@ -12,6 +12,8 @@ _AGO = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|min|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|min|h|d)(?![a-z])")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _UNIX = re.compile(r"\d{9,11}(?:\.\d+)?")
+_LATEST = 2.0**33
+"""Seconds since 1970: of calendars each library has another end."""
 
 
 class Moment(click.ParamType[float]):
@@ -39,7 +41,17 @@ def _duration(text: str) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
 
 
+def local(seconds: float, form: str) -> str:
+    """A moment as our clocks show it; what nobody can have meant is the first or the last one."""
+    return time.strftime(form, time.localtime(_sane(seconds)))
+
+
+def _sane(seconds: float) -> float:
+    return min(max(seconds, 0.0), _LATEST)
+
+
 def utc(seconds: float) -> str:
     """As Docker writes it, to the millisecond."""
+    seconds = _sane(seconds)
     whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     return f"{whole}.{int(seconds * 1000) % 1000:03d}Z"

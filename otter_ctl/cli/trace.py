@@ -10,6 +10,7 @@ import click
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import anybody, connect
 from otter_ctl.cli.common import json_option, mesh_option, pass_session, pick_mesh, print_json, run
+from otter_ctl.cli.saying import say
 from otter_ctl.errors import TraceError
 from otter_ctl.meshes import Meshes
 from otter_ctl.printable import printable
@@ -107,7 +108,7 @@ def _show(found: Trace, where: str) -> None:
     count = len({hop.record.id for hop in found.hops})
     more = ", and more that are not shown" if found.cut else ""
     took = f"{(found.ended - found.began) * 1000:.1f} ms from {utc(found.began)}"
-    click.echo(f"{printable(found.id)}: {count} messages{more}, {took} ({where})\n")
+    say(f"{printable(found.id)}: {count} messages{more}, {took} ({where})\n")
     print_table(
         ("AT", "ID", "STREAM", *(f"{part.upper()} ms" for part in PARTS), "BYTES", "OUTCOME"),
         [_row(hop, found.began) for hop in found.hops],

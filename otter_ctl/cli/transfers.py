@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import click
-
 from otter_agent import api
+from otter_ctl.cli.saying import say
 from otter_ctl.errors import FetchError
 from otter_ctl.fetching import about, fetch
 from otter_ctl.meshes import Meshes
+from otter_ctl.printable import printable_lines
 from otter_ctl.runs import RunFolder
 
 _DRAW_EVERY_S = 0.1
@@ -47,7 +47,7 @@ class ByteProgress:
             return
         self._last = now
         rate = done / max(now - self._began, 1e-3)
-        text = f"{what}: {about(done)}, {about(round(rate))}/s"
+        text = printable_lines(f"{what}: {about(done)}, {about(round(rate))}/s")
         sys.stderr.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
         sys.stderr.flush()
 
@@ -60,7 +60,7 @@ def shown(path: Path) -> str:
 def show_warnings(warnings: Iterable[str]) -> None:
     """Print them on stderr, a line each."""
     for text in warnings:
-        click.secho(f"warning: {text}", fg="yellow", err=True)
+        say(f"warning: {text}", fg="yellow", err=True)
 
 
 async def bring_all(

@@ -21,6 +21,7 @@ from otter_ctl.cli.common import (
     run,
 )
 from otter_ctl.cli.links import show_doubts
+from otter_ctl.cli.saying import say
 
 
 @click.command(
@@ -87,7 +88,7 @@ def command(
     else:
         show(rows)
         sys.stdout.flush()
-        click.echo(verdict(rows), err=True)
+        say(verdict(rows), err=True)
     return 0 if all(row.ok for row in rows) else EXIT_FAILED
 
 

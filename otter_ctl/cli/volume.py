@@ -16,6 +16,7 @@ from otter_ctl.cli.common import (
     with_agent,
 )
 from otter_ctl.cli.kept import show_kept
+from otter_ctl.cli.saying import say
 from otter_ctl.client import AgentClient
 
 
@@ -59,7 +60,7 @@ def rm(session: Session, names: tuple[str, ...], as_json: bool) -> None:
         for name in names:
             await caching.remove_volume(client, name)
             if not as_json:
-                click.echo(f"removed {name}")
+                say(f"removed {name}")
 
     ask_here(with_agent(session), question)
     if as_json:

@@ -30,7 +30,7 @@ def clean(text: str) -> str:
 
 def _lines(picture: Picture) -> Iterator[str]:
     yield "---"
-    yield f'title: "{picture.name}"'
+    yield f'title: "{clean(picture.name)}"'
     yield "---"
     yield "flowchart LR"
     hosts = {host.name: f"h{n}" for n, host in enumerate(picture.hosts)}

@@ -6,6 +6,7 @@ A password goes to sudo's standard input alone: it is in no command line, file o
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import tarfile
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ _NEW_FOLDER = f"""\
 {_SENT.format("-mmin +60")} 2>/dev/null
 umask 077; mktemp -d /tmp/otter-add.XXXXXX"""
 """Of one that was interrupted, what it sent goes after an hour, or with all else."""
+_FOLDER = re.compile(r"/tmp/otter-add\.\w{6}", re.ASCII)
 
 
 class Elevated:
@@ -95,8 +97,8 @@ class Elevated:
     async def send(self, files: Sequence[tuple[str, bytes | Path]]) -> str:
         """Files to a new folder of the user's over there; its path."""
         made = await self.road.run(_whole(_NEW_FOLDER, ""), limit_s=60)
-        folder = made.stdout.decode().strip()
-        if made.status != 0 or not folder.startswith("/tmp/otter-add."):
+        folder = made.last
+        if made.status != 0 or not _FOLDER.fullmatch(folder):
             raise RemoteError(self.road.machine.name, f"no temporary folder: {_why(made)}")
         done = await self.road.run(f"tar -x -C {folder}", _tar(files))
         if done.status != 0:

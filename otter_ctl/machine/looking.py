@@ -63,7 +63,7 @@ async def _clock(road: Road) -> tuple[float | None, float]:
     done = await road.run("date +%s.%N", limit_s=ANSWER_S)
     took = time.time() - began
     try:
-        return float(done.stdout) - (began + took / 2), took / 2
+        return float(done.last) - (began + took / 2), took / 2
     except ValueError:
         return None, 0.0
 

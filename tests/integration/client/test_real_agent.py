@@ -14,6 +14,7 @@ from otter_agent import api
 from otter_ctl.client import AgentClient
 from otter_ctl.connection import unix
 from otter_ctl.errors import AgentFault
+from otter_ctl.http import HttpClient
 
 pytestmark = pytest.mark.netns
 MODULE = """
@@ -88,6 +89,32 @@ async def test_a_refused_upload_says_why(client):
             async with client.request("PUT", f"/v1/blobs/{'0' * 64}", body=b"x" * (3 << 20)):
                 pass
         assert (await client.info()).machine
+
+
+DEEP = b'{"name": "m", "run": "r", "timeline": {"events": [{"at_s": 0, "change": {"x": '
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [(b"no gzip at all", "gzip"), (DEEP + b"[" * 200_000, "")],
+    ids=["damaged", "deep"],
+)
+async def test_a_body_that_makes_no_sense_is_refused_in_a_line(client, body, encoding):
+    http = HttpClient(unix(client.socket), RuntimeError)
+    async with http.request("PUT", "/v1/meshes/m", body=body, encoding=encoding) as answer:
+        assert answer.status == 400
+        assert api.decode(await answer.read(), api.Problem).message.startswith("request body: ")
+    http.close()
+
+
+async def test_what_was_compressed_to_next_to_nothing_arrives_whole(client):
+    """More than is read ahead comes out of the last bytes that are sent."""
+    content = bytes(48 << 20)
+    digest = hashlib.sha256(content).hexdigest()
+    async with AgentClient(client.socket, "pi", unix(client.socket)) as far:
+        await far.bring({digest: lambda: content})
+        async with far.request("HEAD", f"/v1/blobs/{digest}") as answer:
+            assert answer.status == 200
 
 
 @pytest.mark.parametrize("name", ["../../v1/info", "a/b", "ü?x=1#y", "x" * 3000, "%2e%2e", ".."])

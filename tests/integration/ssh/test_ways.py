@@ -101,6 +101,15 @@ def test_compression_that_the_configuration_asks_for(pair, config):
             assert f"compression: {has}" in [line for line in lines if agreed in line][-1]
 
 
+def test_a_shell_that_greets_whoever_logs_in(pair):
+    """As some say a word in ~/.bashrc, which bash reads for commands by SSH as well."""
+    greets = 'ForceCommand echo "Welcome to m1, ada"; eval "$SSH_ORIGINAL_COMMAND"'
+    with serving(pair["m1"], greets):
+        said = ask(pair)
+    assert said["said"][0].startswith("Welcome")
+    assert said["address"] == pair["m1"].address
+
+
 def test_a_users_certificate(pair):
     """The machine knows no key of the user's, only who signs them."""
     ca, key = pair.folder / "ca", pair.folder / "key"

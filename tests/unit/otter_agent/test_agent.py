@@ -183,6 +183,20 @@ async def test_killed_behind_its_back_it_comes_back(tmp_path):
         assert found.pid != first.pid
 
 
+async def test_a_folder_in_the_place_of_a_modules_word_keeps_it_from_no_start(tmp_path):
+    world = World(tmp_path)
+    async with world.agent() as agent:
+        agent.put_mesh(spec(module()))
+        await settled(agent)
+        word = world.layout.module("mesh", "m").ready
+        (word / "folder").mkdir(parents=True)
+        await world.runtime.stop(Key("mesh", "m"), 0.0)
+        await until(agent, "mesh", "module", "restarting")
+        await until(agent, "mesh", "module", "ready", agent.last_event())
+        assert agent.mesh("mesh").modules[0].restarts == 1
+        assert not word.exists()
+
+
 async def test_removed_behind_its_back_it_is_made_anew(tmp_path):
     world = World(tmp_path)
     async with world.agent() as agent:

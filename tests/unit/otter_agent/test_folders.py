@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from otter_agent import api, folders
+from otter_agent import api, folders, storage
 from otter_agent.layout import Layout, ModulePaths
 
 MODULE = api.ModuleSpec(
@@ -82,3 +82,11 @@ def test_a_new_instance_finds_nothing_of_the_last(layout: Layout, paths: ModuleP
     folders.fill(layout, "m", MODULE, WIRING)
     assert not paths.work.is_symlink()
     assert paths.work.is_dir()
+
+
+def test_what_a_link_leads_to_is_not_the_modules_own_file_system(paths: ModulePaths) -> None:
+    """It would be unmounted with the module: whatever of the machine a module named."""
+    paths.base.mkdir(parents=True)
+    paths.work.symlink_to("/proc")
+    assert os.path.ismount(paths.work.resolve())
+    assert not storage.is_mounted(paths.work)

@@ -54,6 +54,14 @@ def test_everything_has_its_place(folder, fetch):
                        "outputs/asr/a/b"]  # fmt: skip
 
 
+def test_paths_that_are_no_utf_8_are_written_down_as_far_as_they_can_be(tmp_path, folder):
+    named = tmp_path / os.fsdecode(b"B\xfccher.toml")
+    named.write_text("")
+    folder.record(named, SPEC, included=[named])
+    (applied,) = folder.facts()["applies"]
+    assert applied["topology"] == f"{tmp_path}/B\ufffdcher.toml"
+
+
 def test_names_may_be_as_long_as_names_can_be(folder, fetch):
     name = "n" * 255
     assert fetch((f"outputs/{name}", b"x")) == [f"outputs/asr/{name}"]

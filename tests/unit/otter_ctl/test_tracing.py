@@ -109,7 +109,7 @@ def test_it_is_bounded(monkeypatch):
     [
         "", "a", ",".join("a" * 14), line("a:1:1") + ",", line(""), '"a' + line(""),
         line("a:1:1").replace(",99,", ",-9,"), line("a:1:1").replace(",99,", ",1e400,"),
-        line("a:1:1", start=float("inf")),
+        line("a:1:1", start=float("inf")), line("a:1:1", start=1e300), line("a:1:1", start=-5),
     ],
 )  # fmt: skip
 def test_lines_that_make_no_sense_are_no_records(text):

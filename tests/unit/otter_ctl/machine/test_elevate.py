@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +84,18 @@ async def test_a_wrong_password_is_told(tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="refuses al@here's password"):
         await shell.do(Step("look", f"touch {tmp_path}/done\n"), facts())
     assert not (tmp_path / "done").exists()
+
+
+class Greets(Here):
+    """Its user's shell has something to say to whoever logs in."""
+
+    async def run(self, line: str, stdin: bytes = b"", **more: Any) -> Done:
+        done = await super().run(line, stdin, **more)
+        return replace(done, stdout=b"Welcome, al!\n" + done.stdout)
+
+
+async def test_a_shell_that_greets_keeps_no_package_away(tmp_path: Path) -> None:
+    shell = Elevated(Greets(tmp_path, ASKS_NOTHING), lambda: "")  # type: ignore[arg-type]
+    folder = Path(await shell.send([("one.whl", b"content")]))
+    assert (folder / "one.whl").read_bytes() == b"content"
+    shutil.rmtree(folder)
