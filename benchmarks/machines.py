@@ -117,6 +117,7 @@ class _Bench:
         self._env = {
             **os.environ, "OTTER_LAB": str(self.lab.folder.path), "NO_COLOR": "1",
             "OTTER_RUNS": str(folder / "runs"), "OTTER_SITE": str(self.lab.site),
+            "OTTER_ROOT": str(folder / "own"),  # no mesh of this computer's agent is destroyed
         }  # fmt: skip
 
     def up(self, count: int, *, docker: bool = False) -> None:

@@ -74,7 +74,8 @@ def otterctl(far, *arguments, code=0):
     done = subprocess.run(
         [labs.BIN / "otterctl", *map(str, arguments)], capture_output=True, text=True, check=False,
         env={**os.environ, "OTTER_LAB": str(lab.folder.path), "NO_COLOR": "1",
-             "OTTER_SITE": str(site), "OTTER_RUNS": str(site.parent / "runs")},
+             "OTTER_SITE": str(site), "OTTER_RUNS": str(site.parent / "runs"),
+             "OTTER_ROOT": str(site.parent / "own")},
         timeout=120,
     )  # fmt: skip
     said = f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
