@@ -328,7 +328,8 @@ class LinkBook:
             if any(layers.asked[w].asked() for w in dirty if w.link in lacking):
                 await self._remake(dirty)
                 return
-            await asyncio.to_thread(driving.drive, [w for w in dirty if w.link in made])
+            work = asyncio.to_thread(driving.drive, [w for w in dirty if w.link in made])
+            await _to_its_end(asyncio.ensure_future(work))
 
     @property
     def needs_cutting(self) -> bool:
@@ -435,3 +436,12 @@ class LinkBook:
             lacks=choice.refusals(asked),
             error="" if outcome.error is None else str(outcome.error),
         )
+
+
+async def _to_its_end(work: asyncio.Future[None]) -> None:
+    """Wait for it also when the caller goes away: a thread that hasn't begun would be forgotten."""
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise

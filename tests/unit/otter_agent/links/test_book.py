@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -275,10 +276,14 @@ async def test_calls_at_once_end_in_what_was_asked_last(world: World) -> None:
 
 
 async def test_a_caller_that_goes_away_undoes_nothing(world: World) -> None:
+    busy = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.to_thread(busy.wait))  # so that the driver's thread hasn't begun
         call = group.create_task(world.shape(change("radio", delay_s=0.3)))
         await asyncio.sleep(0)
         call.cancel()
+        busy.set()
     await world.shape(change("wire", delay_s=0.1))
     assert world.done()["radio:a>b"] == replace(RADIO, delay_s=0.3)
 
