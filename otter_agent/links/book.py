@@ -328,8 +328,9 @@ class LinkBook:
             if any(layers.asked[w].asked() for w in dirty if w.link in lacking):
                 await self._remake(dirty)
                 return
-            work = asyncio.to_thread(driving.drive, [w for w in dirty if w.link in made])
-            await _to_its_end(asyncio.ensure_future(work))
+            ways = [way for way in dirty if way.link in made]
+            loop = asyncio.get_running_loop()
+            await _to_its_end(loop.run_in_executor(None, driving.drive, ways))
 
     @property
     def needs_cutting(self) -> bool:
