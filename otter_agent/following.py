@@ -79,12 +79,21 @@ class Following:
             except TimeoutError:
                 pass
             except OtterError as error:
-                self._set_problem(str(error))
+                if not await self._lists():  # a launcher that ended is started by who needs one
+                    self._set_problem(str(error))
                 for keeper in self._keepers.values():
                     keeper.interrupted(self._name)
                 await asyncio.sleep(RECONNECT_S)
             while not await self.look():  # noqa: ASYNC110 - it polls an engine
                 await asyncio.sleep(RECONNECT_S)
+
+    async def _lists(self) -> bool:
+        """Whether it can be asked what it has, though it told of no more."""
+        try:
+            await self._runtime.list()
+        except OtterError:
+            return False
+        return True
 
     async def _remove(self, orphan: Instance) -> None:
         try:

@@ -211,3 +211,17 @@ async def test_late_word_of_an_earlier_lifes_end_ends_no_later_one(tmp_path):
         await settled(agent)
         assert agent.modules("mesh")[0] == first
         assert first.restarts == 1
+
+
+async def test_what_only_stopped_telling_can_still_be_used(tmp_path):
+    """A launcher that was killed is started by who needs one: an apply at once isn't refused."""
+    world = World(tmp_path)
+    async with world.agent() as agent:
+        agent.put_mesh(spec(module()))
+        await settled(agent)
+        said = set()
+        world.runtime.lose()
+        for _ in range(20):  # whoever hears of it has their turn
+            await asyncio.sleep(0)
+            said.add(agent.machine.problems["fake"])
+        assert said == {""}
