@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import getpass
 import secrets as random_words
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -143,20 +145,39 @@ async def apply(
         await _ask(agents, prepared)
         await deliver(fleet, prepared, on_event)
         await _bring_folders(agents, prepared)
-        course = await _put(
-            agents, prepared, on_event, wait=wait, secrets=secrets, keep_partial=keep_partial
+        put = partial(
+            _put, agents, on_event=on_event, wait=wait, secrets=secrets, keep_partial=keep_partial
         )
+        course = await put(_naming(prepared, former))
         gone = {name: agents[name] for name in former}
         left = await each(gone, lambda name, agent: deploy.destroy(agent, mesh, on_event))
         failed = {**course.answers.failed, **left.failed}
         if failed:
             raise _partial(mesh, failed, course)
+        if former:
+            course = await put(dataclasses.replace(prepared, currents=course.answers.good))
+            if course.answers.failed:
+                raise _partial(mesh, course.answers.failed, course)
         found = await _made(fleet, agents, prepared, course, wait=wait)
         status = merged(found.parts, found.why, found.directory)
         on_accepted(status)
         if wait and status.state == "ready":
             await begin(fleet, mesh, found.parts)
     return status
+
+
+def _naming(prepared: Prepared, former: Sequence[str]) -> Prepared:
+    """The same, with parts that name the machines where the mesh is no more.
+
+    Until it has been removed there: who comes after one that was killed before looks there, too.
+    """
+    if not former:
+        return prepared
+    parts = {
+        name: replace(part, left=tuple(sorted({*part.left, *former})))
+        for name, part in prepared.parts.items()
+    }
+    return dataclasses.replace(prepared, parts=parts)
 
 
 async def _made(

@@ -72,6 +72,9 @@ class Agent(AgentClient):
         return replace(status, timeline=self.told.state)
 
     async def destroy(self, name: str) -> None:
+        fails, self.fails = self.fails, None
+        if fails is not None:
+            raise fails
         self.held = None
         raise AgentFault(self.machine, api.Problem(code="not-found", message="gone"))
 
@@ -255,3 +258,19 @@ async def test_what_a_machine_lacks_is_sent_to_it_alone(
     fleet.places._directories[digest] = api.Directory(names={}, machines=())
     await rollout.bring(fleet, asked, lambda event: None, wait=True)
     assert [agent.sent for agent in agents.values()] == [[digest], [digest]]
+
+
+async def test_parts_name_a_machine_that_the_mesh_leaves_until_it_has_nothing_of_it(
+    fleet: Fleet, agents: dict[str, Agent]
+) -> None:
+    former = Agent("m3")
+    former.fails = SILENT
+    fleet.agents.machines["m3"] = Machine(name="m3")
+    fleet.agents._clients["m3"] = former
+    currents = {"m3": status(part("m3"))}
+    with pytest.raises(OtterError):  # as if it had been killed by now
+        await bring(fleet, currents)
+    assert [agents[name].puts[-1].left for name in NAMES] == [("m3",), ("m3",)]
+    await bring(fleet, currents)
+    assert [agents[name].puts[-1].left for name in NAMES] == [(), ()]
+    assert former.puts == []
