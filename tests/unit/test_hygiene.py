@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -136,6 +137,24 @@ def test_links_between_pages_lead_somewhere() -> None:
         if not (ROOT / page.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_links_into_pages_lead_to_a_heading() -> None:
+    broken = []
+    for page in (page for page in FILES if page.suffix == ".md"):
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", (ROOT / page).read_text()):
+            there = ROOT / page.parent / target if target else ROOT / page
+            if there.suffix == ".md" and anchor not in headings(there):
+                broken.append(f"{page}: {target}#{anchor}")
+    assert broken == []
+
+
+@functools.cache
+def headings(page: Path) -> frozenset[str]:
+    """As GitHub names them in addresses."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    words = (re.sub(r"\]\([^)]*\)|[^\w\- ]", "", one.lower()) for one in found)
+    return frozenset(one.strip().replace(" ", "-") for one in words)
 
 
 def test_the_changelog_knows_this_version() -> None:
