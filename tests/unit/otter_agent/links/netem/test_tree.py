@@ -143,6 +143,14 @@ def test_qdiscs_mean_what_was_asked(spec: LinkSpec) -> None:
         assert meant.queue_packets == spec.queue_packets
 
 
+@pytest.mark.parametrize("delay_s", [1e-9, 3600.0])
+def test_the_shortest_and_the_longest_delay_are_had_to_the_nanosecond(delay_s: float) -> None:
+    spec = LinkSpec(delay_s=delay_s)
+    assert not spec.problems()
+    assert not refusals(spec)
+    assert spec_of(wanted(spec)).delay_s == pytest.approx(delay_s, rel=1e-12)
+
+
 @given(large)
 def test_a_queue_of_any_size_fits_the_kernels_numbers_or_is_refused(spec: LinkSpec) -> None:
     assert not spec.problems()
