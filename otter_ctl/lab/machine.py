@@ -32,23 +32,27 @@ def main(folder: Path) -> int:
     processes.note_own_pid(folder)
     group = f"{os.environ['OTTER_LAB_GROUP']}/{folder.name}"
     cgroups.enter(group)
-    processes.release_lock()
     settings = read_settings(folder)
     os.chdir(folder)
     control = _control(folder)
     linux.unshare(_NAMESPACES)
     parent = os.getpid()
+    told, goes = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(told)
         linux.die_with_parent(signal.SIGKILL)
         if os.getppid() not in (0, parent):  # 0: it is outside of the child's pid namespace
             return 1
-        return _first(settings, control)
+        return _first(settings, control, goes)
+    os.close(goes)
     control.close()
     # Relative: the child may have hidden the folder already, and they share what they see.
     Path("init").write_text(f"{child}\n")
     os.close(sys.stdin.fileno())
     os.close(sys.stdout.fileno())
+    if os.read(told, 1):
+        processes.release_lock()
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -62,8 +66,8 @@ def _control(folder: Path) -> socket.socket:
     return listening
 
 
-def _first(settings: Settings, control: socket.socket) -> int:
-    """The machine's pid 1."""
+def _first(settings: Settings, control: socket.socket, goes: int) -> int:
+    """The machine's pid 1; the outer process is told by `goes` that it goes on."""
     linux.set_hostname(settings.name)
     mounted = cgroups.hierarchies()
     disk.enter([Path(layer) for layer in settings.layers], Path(settings.hosts), mounted)
@@ -72,6 +76,9 @@ def _first(settings: Settings, control: socket.socket) -> int:
     sys.stdout.flush()
     if not sys.stdin.readline():
         return 0  # whoever was starting us has ended
+    processes.release_lock()
+    os.write(goes, b"g")
+    os.close(goes)
     os.chdir("/")
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)

@@ -49,8 +49,8 @@ def _started(pid: int) -> str:
 class Starting:
     """A process of a lab on its way.
 
-    It keeps the lab's lock until it has noted itself, so nobody looks for it too early; it ends if
-    whoever starts it does so before `go`.
+    It keeps the lab's lock until `go`, so nobody looks for it too early, nor takes one for running
+    that is about to end: it does if whoever starts it ends before `go`.
     """
 
     def __init__(self, folder: Path, module: str, group: str, lock: int) -> None:
@@ -105,7 +105,7 @@ def _environment(group: str, lock: int) -> dict[str, str]:
 
 
 def release_lock() -> None:
-    """What a process of a lab does once it has noted itself."""
+    """What a process of a lab does once it may go on by itself."""
     os.close(int(os.environ["OTTER_LAB_LOCK"]))
 
 

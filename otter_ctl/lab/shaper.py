@@ -116,13 +116,13 @@ def main(folder: Path) -> None:
     """Note itself, make the devices, say so, carry."""
     processes.note_own_pid(folder)
     cgroups.enter(os.environ["OTTER_LAB_GROUP"] + "/switch")
-    processes.release_lock()
     switch, number, properties = (folder / "asked").read_text().splitlines()
     linux.join(f"/proc/{switch}/ns/net", linux.CLONE_NEWNET)
     ends = _tap(f"a{number}"), _tap(f"b{number}")
     sys.stdout.write(processes.READY.decode())
     sys.stdout.flush()
     if sys.stdin.readline():
+        processes.release_lock()
         spec = spec_of(properties)
         carry([Way(*ends, spec, f"{number} up"), Way(*ends[::-1], spec, f"{number} down")])
 

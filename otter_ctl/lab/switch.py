@@ -17,13 +17,13 @@ def main(folder: Path) -> None:
     """Note itself, make the bridges, say so, stay."""
     processes.note_own_pid(folder)
     cgroups.enter(os.environ["OTTER_LAB_GROUP"] + "/switch")
-    processes.release_lock()
     linux.unshare(linux.CLONE_NEWNET)
     network.make_bridges()
     sys.stdout.write(processes.READY.decode())
     sys.stdout.flush()
     if not sys.stdin.readline():
         return
+    processes.release_lock()
     while True:
         signal.pause()
 
