@@ -16,7 +16,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from helpers.timeline_world import until
 
 from net.links.changes import Change, in_force
 from net.links.spec import LinkSpec
@@ -288,31 +287,6 @@ async def test_a_caller_that_goes_away_undoes_nothing(world: World) -> None:
         busy.set()
     await world.shape(change("wire", delay_s=0.1))
     assert world.done()["radio:a>b"] == replace(RADIO, delay_s=0.3)
-
-
-@pytest.mark.parametrize(
-    ("driver", "before"), [(FakeLinks, ["radio"]), (Tuns, [])], ids=["not its turn", "no devices"]
-)
-async def test_what_a_caller_that_goes_away_leaves_is_brought_into_force(
-    tmp_path: Path, driver: type[FakeLinks], before: list[str]
-) -> None:
-    """With nobody after it who asks for more."""
-    world = World(tmp_path / "state.db", driver())
-    world.make()
-    busy = threading.Event()
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(world.book.run())
-        group.create_task(asyncio.to_thread(busy.wait))
-        for link in before:
-            group.create_task(world.shape(change(link, delay_s=0.3)))
-        call = group.create_task(world.shape(change("wire", delay_s=0.1)))
-        await asyncio.sleep(0)
-        call.cancel()
-        await asyncio.sleep(0)
-        busy.set()
-        await until(lambda: world.book.outcome(BC).applied == LinkSpec(delay_s=0.1))
-        running.cancel()
 
 
 # --- refused -------------------------------------------------------------------------------------
