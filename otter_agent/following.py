@@ -19,6 +19,8 @@ from otter_agent.runtimes.base import Instance, Runtime
 RELIST_S = 30.0
 """A runtime is listed afresh this often, in case a report of its was missed."""
 RECONNECT_S = 1.0
+ANSWER_S = 5.0
+"""What tells of no more and hasn't answered after so long has a problem: engines may hang."""
 
 
 class Following:
@@ -90,8 +92,9 @@ class Following:
     async def _lists(self) -> bool:
         """Whether it can be asked what it has, though it told of no more."""
         try:
-            await self._runtime.list()
-        except OtterError:
+            async with asyncio.timeout(ANSWER_S):
+                await self._runtime.list()
+        except (OtterError, TimeoutError):
             return False
         return True
 

@@ -8,7 +8,6 @@ first, so outputs may be larger than what is left of memory and disk.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from net import tars
 from net.traces import MAX_RECORDS_BYTES
-from otter_agent import api
+from otter_agent import api, beneath
 from otter_agent.layout import ModulePaths
 
 MAX_DEPTH = 64
@@ -118,11 +117,7 @@ def _file(root: Path, relative: str, name: str, limit: int | None) -> Iterator[b
 
 
 def open_plain(root: Path, relative: str) -> int | None:
-    """Open a regular file step by step without following links; None if that isn't possible.
-
-    What it is, is looked at before it is opened: opening alone does something to devices, and a
-    container may make nodes of any (a watchdog's, and the machine reboots).
-    """
+    """Open a regular file step by step without following links; None if that isn't possible."""
     flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         at = os.open(root, flags | os.O_DIRECTORY)
@@ -134,9 +129,7 @@ def open_plain(root: Path, relative: str) -> int | None:
             deeper = os.open(part, flags | kind, dir_fd=at)
             os.close(at)
             at = deeper
-        if not stat.S_ISREG(os.fstat(at).st_mode):
-            return None
-        return os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_CLOEXEC)
+        return beneath.open_file(at)
     except OSError:
         return None
     finally:

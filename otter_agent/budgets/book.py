@@ -110,6 +110,7 @@ class BudgetBook:
         kept = {Subject(*key): data for key, data in keep.budgets(self._mesh).items()}  # type: ignore[arg-type]  # of ours
         self._shapes = Shapes(kept, partial(keep.put_budgets, self._mesh), now)
         self._refused: dict[Subject, str] = {}
+        self._left: set[Subject] = set()
         self._writing = threading.Lock()
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
@@ -270,8 +271,9 @@ class BudgetBook:
             await self._look_for_kills()
             if self._stale:
                 await self._follow()
-            if self._refused:
-                await self._bring_into_force(list(self._refused))
+            left, self._left = self._left & self._base.keys(), set()
+            if again := left | self._refused.keys():
+                await self._bring_into_force(again)
             end = self._shapes.next_end()
             wait = _LOOK_AGAIN_S if end is None else end
             try:
@@ -313,7 +315,18 @@ class BudgetBook:
     # --- in force ----------------------------------------------------------------------------
 
     async def _bring_into_force(self, wanted: Collection[Subject]) -> dict[Subject, str]:
-        """Returns what couldn't be, and why."""
+        """Returns what couldn't be, and why.
+
+        Cancellation: what is asked stays asked, and `run` brings it into force.
+        """
+        try:
+            return await self._bring(wanted)
+        except asyncio.CancelledError:
+            self._left.update(wanted)
+            self._news.set()
+            raise
+
+    async def _bring(self, wanted: Collection[Subject]) -> dict[Subject, str]:
         hosts = [subject for subject in wanted if subject.kind == "host"]
         if self._cgroups is not None and self._cgroups.version == "none":
             groups = {s for s in wanted if self._needs_group(s)}

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import stat
 import subprocess
 import threading
 import time
@@ -21,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from otter_agent import beneath
 from otter_agent.beside import ended, open_pid
 
 PROGRAM = "nvidia-cuda-mps-control"
@@ -154,13 +154,14 @@ def _small(path: Path) -> bytes:
     """The beginning of a file that a module may have put there: a pipe, or one without an end.
 
     Raises:
-        OSError: It is none, or a link.
-        ValueError: It is no plain file.
+        OSError: It is none, or a link, or no plain file.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    at = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ValueError(f"{path} is no plain file")
+        fd = beneath.open_file(at)
+    finally:
+        os.close(at)
+    try:
         return os.read(fd, _PID_BYTES)
     finally:
         os.close(fd)

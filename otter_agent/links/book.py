@@ -97,6 +97,7 @@ class LinkBook:
         self._numbers = itertools.count(time.time_ns())  # another life's are others
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
+        self._left = False
         self._cutting: bool | None = None
         self.remake: Callable[[], Awaitable[None]] | None = None
         self.cut: Callable[[bool], Awaitable[None]] | None = None
@@ -234,6 +235,9 @@ class LinkBook:
         """End leases when their time has come, see that all is in force still; until cancelled."""
         while True:
             self._news.clear()
+            if self._left:
+                self._left = False
+                await self.settle()
             await self._end_leases()
             end = self._shapes.next_end()
             wait = _LOOK_AGAIN_S if end is None else end
@@ -310,11 +314,19 @@ class LinkBook:
     # --- in force ----------------------------------------------------------------------------
 
     async def settle(self) -> None:
-        """Bring what has changed into force; returns when it is, or when it is known why not."""
-        await self._bring_changes_into_force()
-        if any(outcome.error for outcome in list(self._driving.outcomes.values())):
-            self.failed()
-        await self.see_to_cutting()
+        """Bring what has changed into force; returns when it is, or when it is known why not.
+
+        Cancellation: what isn't yet is left to `run`.
+        """
+        try:
+            await self._bring_changes_into_force()
+            if any(outcome.error for outcome in list(self._driving.outcomes.values())):
+                self.failed()
+            await self.see_to_cutting()
+        except asyncio.CancelledError:
+            self._left = True
+            self._news.set()
+            raise
 
     async def _bring_changes_into_force(self) -> None:
         driving, layers = self._driving, self._layers
@@ -345,7 +357,11 @@ class LinkBook:
         needed = self.needs_cutting
         if needed != bool(self._cutting) and self.cut is not None:
             self._cutting = needed
-            await self.cut(needed)
+            try:
+                await self.cut(needed)
+            except asyncio.CancelledError:
+                self._cutting = not needed
+                raise
 
     async def _remake(self, dirty: Collection[Way]) -> None:
         """Have the devices that links need; what is asked of all comes into force with that."""
@@ -356,6 +372,9 @@ class LinkBook:
             for way in dirty:
                 failed = Outcome(applied=self.outcome(way).applied, error=error)
                 self._driving.outcomes[way] = failed
+        except asyncio.CancelledError:  # perhaps before a thread had begun
+            self._layers.dirty.update(dirty)
+            raise
 
     def close(self) -> None:
         """The mesh is to go: no device is made any more."""

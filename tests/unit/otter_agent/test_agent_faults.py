@@ -225,3 +225,15 @@ async def test_what_only_stopped_telling_can_still_be_used(tmp_path):
             await asyncio.sleep(0)
             said.add(agent.machine.problems["fake"])
         assert said == {""}
+
+
+async def test_what_stopped_telling_and_does_not_answer_has_a_problem(tmp_path, monkeypatch):
+    monkeypatch.setattr("otter_agent.following.ANSWER_S", 0.01)
+    world = World(tmp_path)
+    async with world.agent() as agent:
+        agent.put_mesh(spec(module()))
+        await settled(agent)
+        monkeypatch.setattr(world.runtime, "list", asyncio.Event().wait)
+        world.runtime.lose()
+        while not agent.machine.problems["fake"]:
+            await asyncio.sleep(0.001)

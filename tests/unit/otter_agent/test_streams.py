@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import os
 
 import pytest
 
-from otter_agent import api, results, streams
+from otter_agent import api, streams
 from otter_agent.layout import Layout
 
 NAME = "a.x>b.y"
@@ -119,45 +117,6 @@ def test_only_plain_files_are_read(layout, tmp_path):
     state.symlink_to(tmp_path)
     (tmp_path / "streams.json").write_text(json.dumps(GOOD))
     assert shown(layout).messages == 0
-
-
-IN_OPEN = 0x20
-"""inotify(7)."""
-
-
-@pytest.fixture
-def opened(layout):
-    """Whether anybody opened a file since it was told to look, as the kernel tells it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    watch = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def look(path=None):
-        if path is not None:
-            assert libc.inotify_add_watch(watch, os.fsencode(path), IN_OPEN) > 0
-        with contextlib.suppress(BlockingIOError):
-            return bool(os.read(watch, 1 << 16))
-        return False
-
-    yield look
-    os.close(watch)
-
-
-def test_what_is_no_file_is_not_even_opened(layout, opened):
-    """A container may make the node of any device; opening a watchdog's reboots the machine."""
-    for name in ("streams.json", "messages.csv"):
-        os.mkfifo(path_of(layout, "b", name))
-        opened(path_of(layout, "b", name))
-    paths = layout.module("m", "b")
-    paths.work.mkdir()
-    os.mkfifo(paths.work / "out")
-    opened(paths.work / "out")
-    assert shown(layout).messages == 0
-    assert not list(streams.record_lines(layout, "m", SPEC.modules, ["a:1:1"]))
-    packed = b"".join(results.pack_results(paths, ["*"], None))
-    assert b"outputs/out" not in packed
-    assert not opened()
-    os.close(os.open(paths.work / "out", os.O_RDONLY | os.O_NONBLOCK))
-    assert opened()  # it would have told
 
 
 def test_words_that_a_module_makes_up_are_not_shown(layout):

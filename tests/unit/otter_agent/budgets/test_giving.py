@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,3 +56,31 @@ async def test_what_another_topology_has_taken_meanwhile_is_changed_no_more(gone
         await book.shape([one])
     assert caught.value.code == "not-found"
     assert not book.is_changed(gone)
+
+
+async def test_what_a_caller_that_goes_away_leaves_is_brought_into_force():
+    kept: Any = SimpleNamespace(budgets=lambda mesh: {}, put_budgets=lambda mesh, budgets: None)
+    book = BudgetBook(None, spec("a", "b"), kept, lambda *told: None)
+    given: list[str] = []
+    going, all_have_it = asyncio.Event(), asyncio.Event()
+
+    async def limit(name: str) -> str:
+        given.append(name)
+        if len(given) == 1:
+            going.set()
+            await asyncio.Event().wait()
+        if set(given[1:]) == {"a", "b"}:
+            all_have_it.set()
+        return ""
+
+    book.limit = limit
+    both = tuple(Subject("module", name) for name in "ab")
+    one = Asked(of=both, change=Change({"cpu": 1.0}), reset=False, for_s=None)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        call = group.create_task(book.shape([one]))
+        await going.wait()
+        call.cancel()
+        running = group.create_task(book.run())
+        await all_have_it.wait()
+        running.cancel()
+    assert [book.of(subject).cpu for subject in both] == [1.0, 1.0]

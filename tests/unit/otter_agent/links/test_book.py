@@ -283,6 +283,7 @@ async def test_a_caller_that_goes_away_undoes_nothing(world: World) -> None:
         call = group.create_task(world.shape(change("radio", delay_s=0.3)))
         await asyncio.sleep(0)
         call.cancel()
+        await asyncio.sleep(0)
         busy.set()
     await world.shape(change("wire", delay_s=0.1))
     assert world.done()["radio:a>b"] == replace(RADIO, delay_s=0.3)
