@@ -155,7 +155,8 @@ async def apply(
         if failed:
             raise _partial(mesh, failed, course)
         if former:
-            course = await put(dataclasses.replace(prepared, currents=course.answers.good))
+            named = dataclasses.replace(prepared, currents=course.answers.good)
+            course = await put(named, keep_partial=True)  # what machines had before is gone
             if course.answers.failed:
                 raise _partial(mesh, course.answers.failed, course)
         found = await _made(fleet, agents, prepared, course, wait=wait)

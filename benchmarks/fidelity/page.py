@@ -19,8 +19,8 @@ Made by `make bench-links` from one run; don't edit. What is measured how is in
 `benchmarks/fidelity`; the rows are in [links-{driver}.json](links-{driver}.json), too.
 
 Bare timers: what processes that only wait, before all others and on each processor, are late by in
-the same seconds (for packets at once: how many come due in the longest of that). No driver's timer
-is better, and whose links don't make up for it lose what they were late by.
+the same seconds (for packets at once: how many come due in the longest of that). A driver's timers
+are late likewise, in other moments; whose links don't make up for it lose what they were late by.
 
 Measured on: {machine}
 """

@@ -1,4 +1,4 @@
-"""What bare timers are late by, in the same seconds as what is measured: no driver can be better.
+"""What bare timers are late by, in the same seconds as what is measured.
 
 A process on each processor that wants to be woken each millisecond, before all others. Who was held
 up for five is late five times: packets that come due meanwhile would be, too.

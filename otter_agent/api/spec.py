@@ -373,8 +373,8 @@ class MeshSpec(Data, frozen=True):
     mtu: int = MTU_BYTES
     """Of all devices of the mesh, on all machines: what the narrowest way between them carries."""
     left: tuple[str, ...] = ()
-    """Machines that were left out while they gave no answer: what they may still have of the mesh
-    is no part of it any more."""
+    """Machines that were left out while they gave no answer, or that the mesh is leaving: what they
+    may still have of it is no part of it any more."""
 
     def blobs(self) -> set[str]:
         """Digests of all uploads that its modules and its timeline need."""

@@ -12,7 +12,9 @@ from net.units import format_duration
 from otter_agent import api
 from otter_ctl.cli import EXIT_FAILED, Session
 from otter_ctl.cli.common import ask_here, json_option, pass_session, print_json
+from otter_ctl.cli.saying import say
 from otter_ctl.client import AgentClient
+from otter_ctl.printable import printable_lines
 from otter_ctl.system import no_agent, where_instead
 
 
@@ -178,9 +180,10 @@ def _show(checks: list[Check]) -> None:
     marks = {True: ("ok", "green"), False: ("BAD", "red"), None: ("--", "yellow")}
     for check in checks:
         mark, colour = marks[check.ok]
-        click.echo(f"{click.style(f'{mark:>3}', fg=colour)}  {check.name}: {check.detail}")
+        told = printable_lines(f"{check.name}: {check.detail}")
+        click.echo(f"{click.style(f'{mark:>3}', fg=colour)}  {told}")
         if check.ok is not True and check.mend:
-            click.echo(f"       try: {check.mend}")
+            say(f"       try: {check.mend}")
 
 
 def _plain(check: Check) -> dict[str, object]:

@@ -19,6 +19,7 @@ from click.shell_completion import CompletionItem
 
 from otter_ctl.cli import EXIT_FAILED
 from otter_ctl.cli.common import json_option, print_json, run, site_option
+from otter_ctl.cli.saying import say
 from otter_ctl.errors import RemoteError
 
 if TYPE_CHECKING:
@@ -417,21 +418,21 @@ async def _carry_out(shell: Elevated, work: Work, what: str, yes: bool, dry_run:
     how = f"as root{as_root.get(work.facts.root, '')}"
     if not any(step.root for step in work.steps):
         how = f"as {work.facts.user}, with Docker"
-    click.echo(f"To {what}, {how}:", err=True)
+    say(f"To {what}, {how}:", err=True)
     for step in work.steps:
-        click.echo(f"  - {step.title}", err=True)
+        say(f"  - {step.title}", err=True)
     if work.send:
         mega = work.send_bytes / 1e6
         click.echo(f"  {len(work.send)} packages are sent there, {mega:.1f} MB", err=True)
     for note in work.notes:
-        click.echo(f"  note: {note}", err=True)
+        say(f"  note: {note}", err=True)
     if dry_run:
         return False
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("nobody is there to ask: say --yes, or --dry-run")
         click.confirm("Do that?", abort=True, err=True)
-    await installing.carry_out(shell, work, lambda title: click.echo(f"{title} …", err=True))
+    await installing.carry_out(shell, work, lambda title: say(f"{title} …", err=True))
     return True
 
 
@@ -448,7 +449,7 @@ def _show(found: list[Check]) -> None:
     marks = {True: ("ok", "green"), False: ("BAD", "red"), None: ("--", "yellow")}
     for one in found:
         mark, colour = marks[one.ok]
-        detail = printable_lines(one.detail)
-        click.echo(f"{click.style(f'{mark:>3}', fg=colour)}  {one.name}: {detail}")
+        told = printable_lines(f"{one.name}: {one.detail}")
+        click.echo(f"{click.style(f'{mark:>3}', fg=colour)}  {told}")
         if one.ok is not True and one.todo:
-            click.echo(f"       try: {one.todo}")
+            say(f"       try: {one.todo}")

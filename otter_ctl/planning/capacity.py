@@ -111,13 +111,17 @@ def _rates(topology: Topology) -> list[tuple[str, float]]:
 
 
 def _uneven(topology: Topology) -> bool:
-    """Whether members of a cell have different rates, or may come to have: by traces, by events."""
-    media: dict[str, set[tuple[float | str | None, ...]]] = {}
-    for link, spec, trace, events in _ways(topology):
+    """Whether members of a cell have different rates, or may come to have: by traces, by events.
+
+    Those that all play one trace in one manner don't, as agents have it (`links/sharing.py`).
+    """
+    media: dict[str, tuple[float | TraceUse | None, ...]] = {}
+    for _, spec, trace, events in _ways(topology):
         if spec.medium is not None:
-            own = None if _of_trace(trace) is None else link.name
-            media.setdefault(spec.medium, set()).add((spec.rate_bps, own, *events))
-    return any(len(asked) > 1 for asked in media.values())
+            asked = (spec.rate_bps, None if _of_trace(trace) is None else trace, *events)
+            if media.setdefault(spec.medium, asked) != asked:
+                return True
+    return False
 
 
 def _ways(

@@ -78,6 +78,13 @@ def test_the_kernel_carries_cells_but_those_whose_members_rates_differ(read, une
     assert "sch_netem" not in warned
 
 
+def test_members_that_all_play_one_trace_are_shared_by_the_kernel(read, folder):
+    (folder / "walk.txt").write_text("0 1\n5 0.5\n")
+    for members, found in (("*", 0), ("b", 1)):
+        played = f'efficiency = {{ "{members}" = {{ file = "walk.txt" }} }}'
+        assert len(warnings(read, cell(MOST_BPS, played), driver="netem")) == found
+
+
 def test_the_curve_is_read_between_its_points():
     one = Curve("x", (1, 10, 100), (100.0, 50.0, 20.0))
     assert [one.at(n) for n in (0, 1, 10, 100, 5000)] == [100, 100, 50, 20, 20]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+
 import click
 import pytest
 from click.testing import CliRunner
 
+from otter_ctl.cli import doctor, machine
 from otter_ctl.cli import plan as plan_verb
 from otter_ctl.errors import TopologyErrors
+from otter_ctl.machine.checks import Check
+from otter_ctl.machine.installing import Work
+from otter_ctl.machine.steps import Step
 from otter_ctl.planning.diff import diff
 from otter_ctl.planning.resolve import plan
 from otter_ctl.printable import printable, printable_lines
@@ -64,3 +71,14 @@ def test_errors_at_the_end_of_a_verb(tmp_path):
         assert explain(OSError(2, "No such file", f"/x{ORDERS}")) == 1
         told = streams[1].getvalue().decode()
     assert told == "otterctl: /x\\x1b[31mred\\x07\\u202e\\r\\x9b2J: No such file\n"
+
+
+def test_what_is_found_on_a_machine_and_done_there(capsys):
+    doctor._show([doctor.Check(ORDERS, False, ORDERS, ORDERS)])
+    machine._show([Check(ORDERS, False, ORDERS, ORDERS)])
+    facts = SimpleNamespace(user=ORDERS, root="sudo")
+    work = Work(facts, [Step(ORDERS, "", root=False)], notes=[ORDERS])
+    assert not asyncio.run(machine._carry_out(None, work, "add it", yes=True, dry_run=True))
+    told = "".join(capsys.readouterr())
+    assert told.count("red\\x07\\u202e\\r\\x9b2J") == 9
+    assert told.replace("\n", "").isprintable()

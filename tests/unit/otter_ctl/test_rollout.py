@@ -274,3 +274,25 @@ async def test_parts_name_a_machine_that_the_mesh_leaves_until_it_has_nothing_of
     await bring(fleet, currents)
     assert [agents[name].puts[-1].left for name in NAMES] == [(), ()]
     assert former.puts == []
+
+
+class Last(Agent):
+    """As it goes another one falls silent."""
+
+    other: Agent
+
+    async def destroy(self, name: str) -> None:
+        self.other.fails = SILENT
+        await super().destroy(name)
+
+
+async def test_nobody_goes_back_once_a_mesh_has_left_a_machine(
+    fleet: Fleet, agents: dict[str, Agent]
+) -> None:
+    former = Last("m3")
+    former.other = agents["m2"]
+    fleet.agents.machines["m3"] = Machine(name="m3")
+    fleet.agents._clients["m3"] = former
+    with pytest.raises(OtterError, match=r"no answer in 60 s; mesh mesh is partial: m1 of its"):
+        await bring(fleet, {"m3": status(part("m3"))})
+    assert [[put.left for put in agent.puts] for agent in agents.values()] == [[("m3",), ()]] * 2
