@@ -47,6 +47,7 @@ def bare() -> Iterator[Late]:
         ours, theirs = context.Pipe()
         processes.append(context.Process(target=_wait, args=(cpu, theirs), daemon=True))
         processes[-1].start()
+        theirs.close()  # if it dies that is an error, and not waited for
         ways.append(ours)
     for way in ways:
         way.recv()  # it has begun
