@@ -98,7 +98,7 @@ _HEAD = """\
 # {title}
 
 Made by `make bench-{name}`; don't edit. What each row is, and with what placement, says the file of
-its benchmark. Limit: what nobody can be better than here, in the same run.
+its benchmark. Limit: what the machine itself takes, measured beside it (some in other seconds).
 {introduction}
 """
 _MEASURED = "Measured with {command} on {date}: {machine}\n"
