@@ -151,20 +151,6 @@ class _Bench:
     def destroy(self) -> None:
         self.otterctl("destroy", "--all", "--yes", "--no-fetch")
 
-    def rest(self) -> None:
-        """Wait until what carried links has ended on all machines, as it does after a while."""
-        deadline = time.monotonic() + 30
-        while any(map(self._carries, (machine.name for machine in self.lab.machines()))):
-            if time.monotonic() > deadline:
-                raise RuntimeError("what carried links doesn't end")
-            time.sleep(0.1)
-
-    def _carries(self, machine: str) -> bool:
-        enter = ["nsenter", "-t", str(self.lab.pid_of(machine)), "-m", "-p"]
-        command = [*enter, "ps", "-e", "-o", "args="]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return "otter_agent.links." in done.stdout
-
 
 @contextmanager
 def _lab() -> Iterator[_Bench]:
@@ -358,27 +344,18 @@ def _applies(bench: _Bench) -> list[Row]:
     for turn in range(APPLIES + 1):
         for name, machines in (("many", MACHINES), ("one", 1)):
             path = bench.topology(_ring(machines))
-            bench.rest()
             first, again = (bench.seconds("apply", path) for _ in range(2))
             bench.destroy()
-            after = bench.seconds("apply", path)
-            bench.destroy()
             if turn:  # the first one builds what modules run in
-                for what, seconds in (("first", first), ("again", again), ("after", after)):
-                    took.setdefault(f"{what} {name}", []).append(seconds)
+                for which, seconds in (("first", first), ("again", again)):
+                    took.setdefault(f"{which} {name}", []).append(seconds)
     what = f"{MODULES} process modules on {MACHINES} machines"
 
-    def beside(name: str, when: str, how: str) -> Row:
-        many, one = took[f"{when} many"], took[f"{when} one"]
-        return {
-            "name": f"machines.{name}", "unit": "1", "better": "lower", "goal": 1.3,
-            "ours": _ratio(many, one), "limit": None, "n": APPLIES, "note": f"{what}; {how}",
-            "peers": {"ours_s": statistics.median(many), "one_machine_s": statistics.median(one)},
-        }  # fmt: skip
-
+    many, one = took["first many"], took["first one"]
     return [
-        beside("apply_of_one", "first", "no links were carried on any machine before"),
-        beside("apply_after_another", "after", "right after another mesh, as on one machine"),
+        {"name": "machines.apply_of_one", "unit": "1", "better": "lower", "goal": 1.3,
+         "ours": _ratio(many, one), "limit": None, "n": APPLIES, "note": what,
+         "peers": {"ours_s": statistics.median(many), "one_machine_s": statistics.median(one)}},
         {"name": "machines.apply_again", "unit": "s", "better": "lower", "goal": 1.0,
          "ours": statistics.median(took["again many"]), "limit": None, "n": APPLIES, "note": what,
          "peers": {}},

@@ -96,6 +96,7 @@ class Agent:
             self._spawn(self._watch_idle(), "idle")
             self._spawn(self._watch_outside(), "outside")
             self._spawn(self.devices.run(), "devices")
+            self._spawn(asyncio.to_thread(self.machine.stand_by), "stand by")
             started.set()
             await stop.wait()
             for task in self._tasks:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -155,6 +156,12 @@ class Machine:
         """The drivers that meshes have here, the spare one too."""
         choices = (self.links, self.links.spare)
         return [c.driver for c in choices if c is not None and c.driver is not None]
+
+    def stand_by(self) -> None:
+        """Have what carries links loaded before anybody applies, where the agent stays anyhow."""
+        if self.links.driver is not None and self.config.idle_exit_s is None:
+            with suppress(OtterError, OSError):  # whoever asks for a link is told
+                self.links.driver.stand_by()
 
     def let_go(self, mesh: str) -> None:
         """Of a mesh's links, before its namespaces go."""
@@ -320,7 +327,7 @@ def open_machine(config: Config, ground: Ground, agent_id: str) -> Machine:
         problems.get("cgroups", ""),
     )  # fmt: skip
     runtimes, stores = _drivers(config, ground, agent_id, cgroups)
-    links = _links(ground, agent_id) if usable else Choice(why=why)
+    links = _links(ground, config) if usable else Choice(why=why)
     return Machine(
         ground=ground,
         config=config,
@@ -340,12 +347,12 @@ def _no_kernel_tunnels(user: str) -> str:
     return f"{user} may make no VXLAN device in the machine's network" if user else ""
 
 
-def _links(ground: Ground, agent_id: str) -> Choice:
+def _links(ground: Ground, config: Config) -> Choice:
     try:
         wanted = read_settings(ground.places.config).link_driver
     except AgentError as error:
         return Choice(why=str(error))
-    return choose(agent_id, ground.layout, wanted)
+    return choose(ground.layout, wanted, stays=config.idle_exit_s is None)
 
 
 def _drivers(

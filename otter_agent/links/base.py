@@ -140,6 +140,9 @@ class LinkDriver(ABC):
     def probe(self) -> Facts:
         """Whether it works on this machine; changes nothing that stays."""
 
+    def stand_by(self) -> None:  # noqa: B027 - most have nothing to get ready
+        """Get ready for the first links, where that takes time. Raises `NetworkError`, `Lost`."""
+
     @abstractmethod
     def refusals(self, spec: LinkSpec) -> dict[str, str]:
         """Field name -> why this driver can't do what is asked; empty: it can do all of it."""

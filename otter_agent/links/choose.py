@@ -22,22 +22,23 @@ MEND = "see `otterctl doctor`; `allow_degraded = true` runs it without"
 
 _HELPER_IDLE_S = 2.0
 """After the last mesh is destroyed no process stays for long."""
-Factory = Callable[[str, Layout], LinkDriver]
+Factory = Callable[[Layout, bool], LinkDriver]
+"""The second: whether the agent stays, and so its helper, whatever there is to do."""
 
 
-def _netem(agent_id: str, layout: Layout) -> LinkDriver:
+def _netem(layout: Layout, stays: bool) -> LinkDriver:
     from otter_agent.links.netem import NetemDriver
 
     return NetemDriver(layout.run / "links", idle_s=_HELPER_IDLE_S)
 
 
-def _tun(agent_id: str, layout: Layout) -> LinkDriver:
+def _tun(layout: Layout, stays: bool) -> LinkDriver:
     from otter_agent.links.tun.driver import TunDriver
 
-    return TunDriver(layout.run / "links", layout.blobs, idle_s=_HELPER_IDLE_S)
+    return TunDriver(layout.run / "links", layout.blobs, idle_s=_HELPER_IDLE_S, stays=stays)
 
 
-def _fake(agent_id: str, layout: Layout) -> LinkDriver:
+def _fake(layout: Layout, stays: bool) -> LinkDriver:
     from otter_agent.links.fake import FakeLinks
 
     return FakeLinks()
@@ -124,13 +125,19 @@ class Choice:
         )
 
 
-def choose(agent_id: str, layout: Layout, wanted: str = AUTO) -> Choice:
-    """Probe the drivers, and take the one that is wanted or the best that works."""
+def choose(layout: Layout, wanted: str = AUTO, *, stays: bool = False) -> Choice:
+    """Probe the drivers, and take the one that is wanted or the best that works.
+
+    Args:
+        layout: Of the agent.
+        wanted: Its name, or `AUTO`.
+        stays: Whether the agent does, whatever there is to do.
+    """
     names = ORDER if wanted == AUTO else (wanted,)
     drivers: dict[str, LinkDriver] = {}
     facts: dict[str, Facts] = {}
     for name in names:
-        facts[name] = _probed(name, agent_id, layout, drivers)
+        facts[name] = _probed(name, layout, stays, drivers)
     usable = next((name for name in names if facts[name].usable), None)
     failed = "; ".join(f"{name}: {facts[name].detail}" for name in names if not facts[name].usable)
     if usable is None:
@@ -157,11 +164,11 @@ def _spare(
     return Choice(driver=drivers[name], why=why, facts=facts)
 
 
-def _probed(name: str, agent_id: str, layout: Layout, drivers: dict[str, LinkDriver]) -> Facts:
+def _probed(name: str, layout: Layout, stays: bool, drivers: dict[str, LinkDriver]) -> Facts:
     if name not in DRIVERS:
         return Facts(usable=False, detail="not built in this version")
     try:
-        drivers[name] = DRIVERS[name](agent_id, layout)
+        drivers[name] = DRIVERS[name](layout, stays)
         return drivers[name].probe()
     except (OtterError, OSError) as error:
         return Facts(usable=False, detail=str(error))

@@ -20,7 +20,7 @@ import msgspec
 from otter_agent import api, beside
 from otter_agent.api.base import Data
 from otter_agent.errors import NetworkError
-from otter_agent.links.talk import LENGTH, Reply, pack
+from otter_agent.links.talk import LENGTH, STAYS, Reply, pack
 
 R = TypeVar("R", bound=Reply)
 _ATTEMPTS = 3
@@ -61,6 +61,7 @@ class Helper(Generic[R]):
         kind: Of helper.
         path: Of its socket; its log lies beside.
         idle_s: How long it lives without anything to do.
+        stays: Whether it lives on without, as long as an agent is connected to it.
         answer_s: How long it has to answer; one that hangs is killed.
 
     Attributes:
@@ -69,11 +70,14 @@ class Helper(Generic[R]):
         hung: Who was ended since it didn't answer -> since when (monotonic seconds).
     """
 
-    def __init__(self, kind: Kind[R], path: Path, idle_s: float, answer_s: float) -> None:
+    def __init__(
+        self, kind: Kind[R], path: Path, idle_s: float, answer_s: float, *, stays: bool = False
+    ) -> None:
         self.path = path
         self._kind = kind
         self._idle_s = idle_s
         self._answer_s = answer_s
+        self._stays = stays
         self._connection: socket.socket | None = None
         self.pid = 0
         self.hung: dict[int, float] = {}
@@ -109,7 +113,8 @@ class Helper(Generic[R]):
             except Lost:  # it was just about to end, or is none; it must let go of the devices
                 self.end()
             try:
-                words = (self._kind.mark, str(self._idle_s))
+                stays = (STAYS,) if self._stays else ()
+                words = (self._kind.mark, *stays, str(self._idle_s))
                 self._connection = beside.start(self.path, self._kind.package, words, self._log)
             except OSError as exc:
                 raise self._failed("start the helper of links", str(exc)) from exc

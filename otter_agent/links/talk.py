@@ -16,6 +16,8 @@ from otter_agent.api.base import Data
 
 LENGTH = struct.Struct("=I")
 LONGEST_BYTES = 1 << 26
+STAYS = "--stays"
+"""In a helper's command line: it stays, with nothing to do, for the agent that is connected."""
 
 
 class Reply(Data, frozen=True):

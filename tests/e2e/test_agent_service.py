@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.otter import BIN, wait_for
+from helpers.otter import BIN, command_line, wait_for
 
 pytestmark = pytest.mark.netns
 
@@ -34,6 +34,18 @@ def test_it_tells_systemd_when_it_serves_and_when_it_stops(otter):
     del otter.env["NOTIFY_SOCKET"]
     assert not (otter.root / "a" / "run" / "agent.sock").exists()
     assert not (otter.root / "a" / "run" / "agent.pid").exists()
+
+
+def test_what_carries_links_is_loaded_before_anybody_applies_and_ends_with_the_agent(otter):
+    def carriers() -> list[int]:
+        carrier = "otter_agent.links.tun"
+        return [pid for pid in otter.processes() if carrier in command_line(pid)]
+
+    agent = otter.serve()
+    wait_for(carriers, "what carries links")
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait(30) == 0
+    wait_for(lambda: not carriers(), "the end of what carried nothing")
 
 
 def test_the_unit_file_starts_this_installation_and_leaves_modules_alone():

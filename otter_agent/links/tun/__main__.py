@@ -1,8 +1,8 @@
-"""The helper's process: `python -m otter_agent.links.tun --links IDLE_S SOCKET`.
+"""The helper's process: `python -m otter_agent.links.tun --links [--stays] IDLE_S SOCKET`.
 
 The agent starts it and tells it which links to carry; it lives on when the agent is killed, and
-the next one finds it by its socket. It ends when told so, when it has carried nothing for IDLE_S,
-and when its socket has been removed.
+the next one finds it by its socket. It ends when told so, when its socket has been removed, and
+when it has carried nothing for IDLE_S; with `--stays`, and no agent was connected.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from net.links import jitter
 from otter_agent.beside import is_there
 from otter_agent.links import realtime
 from otter_agent.links.stopping import stop_on_sigterm
+from otter_agent.links.talk import STAYS
 from otter_agent.links.tun import pulse
 from otter_agent.links.tun.carrier import Carrier
 from otter_agent.links.tun.control import Control
@@ -35,7 +36,7 @@ def main() -> None:
     stop_on_sigterm(carrier)
     # The agent made it, so that nobody finds a helper that doesn't listen yet.
     with socket.socket(fileno=0) as listener:
-        control = Control(carrier, listener)
+        control = Control(carrier, listener, stays=STAYS in sys.argv)
 
         def look() -> None:
             control.look()

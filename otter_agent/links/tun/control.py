@@ -25,12 +25,18 @@ from otter_agent.links.tun.line import Line
 class Control:
     """Serves agents at a listening socket.
 
+    Args:
+        carrier: Of the links.
+        listener: Where agents connect.
+        stays: Whether it is kept as long as an agent is connected.
+
     Attributes:
-        idle_since_s: Since when nothing is carried; None: something is.
+        idle_since_s: Since when nothing is carried, nor is it kept for an agent; None: it is.
     """
 
-    def __init__(self, carrier: Carrier, listener: socket.socket) -> None:
+    def __init__(self, carrier: Carrier, listener: socket.socket, *, stays: bool = False) -> None:
         self._carrier = carrier
+        self._stays = stays
         self._talks = Talks(carrier, listener, self._answered)
         self.idle_since_s: float | None = time.monotonic()
 
@@ -41,7 +47,7 @@ class Control:
     def look(self) -> None:
         """Take note of whether anything is carried, and let go of what isn't needed."""
         self._carrier.forget_schedules()
-        if self._carrier.lines:
+        if self._carrier.lines or (self._stays and len(self._talks)):
             self.idle_since_s = None
         elif self.idle_since_s is None:
             self.idle_since_s = time.monotonic()

@@ -51,6 +51,7 @@ class TunDriver(LinkDriver, Planner):
         traces: Folder of the traces whose opportunities may be asked for, by digest.
         idle_s: How long the helper lives without links.
         answer_s: How long it has to answer; one that hangs is killed, and another one started.
+        stays: Whether the helper, once it is there, is kept as long as this is.
     """
 
     name = "tun"
@@ -64,8 +65,10 @@ class TunDriver(LinkDriver, Planner):
         *,
         idle_s: float = 60.0,
         answer_s: float = 20.0,
+        stays: bool = False,
     ) -> None:
-        self._helper = Helper(_HELPER, folder / "links.s", idle_s, answer_s)
+        self._helper = Helper(_HELPER, folder / "links.s", idle_s, answer_s, stays=stays)
+        self._stays = stays
         self._traces = traces or folder
         self._guard = threading.RLock()
         self._asked: dict[Direction, LinkSpec] = {}
@@ -82,6 +85,12 @@ class TunDriver(LinkDriver, Planner):
     def pid(self) -> int:
         """The helper's, for who wants to look at it; 0: there is none."""
         return self._helper.pid
+
+    def stand_by(self) -> None:
+        """Have the helper that stays: a small computer takes a second to load it."""
+        with self._guard:
+            if self._stays and not self._closed.is_set():
+                self._have()
 
     def probe(self) -> Facts:
         """Whether TUN devices can be made, in a namespace that is gone again."""

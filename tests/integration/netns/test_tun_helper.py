@@ -55,8 +55,8 @@ def another(require, folder: Path) -> Iterator[Made]:
     require("netns", not netns.unavailable(), netns.unavailable())
     made: list[TunDriver] = []
 
-    def make(idle_s: float = 60.0) -> TunDriver:
-        made.append(TunDriver(folder, idle_s=idle_s))
+    def make(idle_s: float = 60.0, *, stays: bool = False) -> TunDriver:
+        made.append(TunDriver(folder, idle_s=idle_s, stays=stays))
         return made[-1]
 
     yield make
@@ -166,6 +166,30 @@ def test_a_helper_without_links_ends(another: Made, folder: Path):
         link = bench.make_link()  # another is started when it is needed
         assert bench.driver.pid not in (0, pid)
         assert numbers(bench.exchange(link, link.there, 5)) == list(range(5))
+
+
+def test_one_that_stays_is_there_before_any_link_and_as_long_as_its_agent(
+    another: Made, folder: Path
+):
+    driver = another(idle_s=0.1, stays=True)
+    driver.stand_by()
+    pid = driver.pid
+    heart = pulse.Watched(folder / "links.s", pid)
+    watched = os.pidfd_open(pid)
+    with Bench(driver) as bench:
+        bench.make_link()
+        assert driver.pid == pid
+        driver.forget("mesh")
+        forgotten_s = time.monotonic()
+        # It looks once a second whether it is of any use.
+        wait_until(lambda: heart.last_s > forgotten_s + 2.5)
+        assert driver.pid == pid
+        driver.close()
+        assert beside.ended(watched, 20)
+        bench.driver = another()
+    heart.close()
+    os.close(watched)
+    assert not (folder / "links.s").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM])

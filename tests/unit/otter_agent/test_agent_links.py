@@ -170,7 +170,7 @@ async def test_a_mesh_that_goes_is_changed_no_more(tmp_path):
 
 def test_the_one_that_is_asked_for(tmp_path):
     world = World(tmp_path)
-    chosen = choose("id", world.layout, "fake")
+    chosen = choose(world.layout, "fake")
     assert (chosen.name, chosen.told()[0].chosen) == ("fake", True)
     assert "the agent's configuration asks for it" in chosen.why
 
