@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
 import time
 from pathlib import Path
 from typing import TypedDict
 
+EXCHANGES, STARTS = 2000, 50
 LOOK_S = 1.0
 """So long it is looked what else runs: the load's mean of a minute still has what was before."""
 BUSY = 0.25
@@ -25,12 +27,16 @@ class Description(TypedDict):
     python: str
     load: list[float]
     used: float
+    exchange_s: float
+    fork_s: float
 
 
 def describe() -> Description:
     """Describe this machine, before measuring; takes `LOOK_S`.
 
-    `load` is that of the last 1, 5 and 15 minutes, `used` the cores that others use now.
+    `load` is that of the last 1, 5 and 15 minutes, `used` the cores that others use now,
+    `exchange_s` what a byte takes by pipe to another process and back, `fork_s` the making of one:
+    virtual machines that are alike in all else differ by five times in these.
     """
     before, begun = _used_s(), time.monotonic()
     time.sleep(LOOK_S)
@@ -44,12 +50,47 @@ def describe() -> Description:
         "python": platform.python_version(),
         "load": [round(value, 2) for value in os.getloadavg()],
         "used": round(used, 2),
+        "exchange_s": _exchange_s(),
+        "fork_s": _fork_s(),
     }
 
 
 def is_busy(machine: Description) -> bool:
     """Whether others used too much of it for figures to say much."""
     return machine["used"] > machine["cores"] * BUSY
+
+
+def _exchange_s() -> float:
+    """The median, hot: both do nothing else."""
+    (ask, asked), (answer, answered) = os.pipe(), os.pipe()
+    if not (child := os.fork()):
+        os.close(asked)
+        while os.read(ask, 1):
+            os.write(answered, b"x")
+        os._exit(0)
+    os.close(ask)
+    took = list[float]()
+    for _ in range(EXCHANGES):
+        begun = time.perf_counter()
+        os.write(asked, b"x")
+        os.read(answer, 1)
+        took.append(time.perf_counter() - begun)
+    for descriptor in (asked, answer, answered):
+        os.close(descriptor)
+    os.waitpid(child, 0)
+    return statistics.median(took)
+
+
+def _fork_s() -> float:
+    """The median, until it has ended."""
+    took = list[float]()
+    for _ in range(STARTS):
+        begun = time.perf_counter()
+        if not (child := os.fork()):
+            os._exit(0)
+        os.waitpid(child, 0)
+        took.append(time.perf_counter() - begun)
+    return statistics.median(took)
 
 
 def _used_s() -> float:

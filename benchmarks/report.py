@@ -73,5 +73,6 @@ def described(machine: Description) -> str:
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {memory:.0f} GiB; Linux {machine['kernel']}, "
         f"{machine['os']}; Python {machine['python']}; load before {load}, "
-        f"{machine['used']:g} cores used by others"
+        f"{machine['used']:g} cores used by others; a byte to another process and back "
+        f"{machine['exchange_s'] * 1e6:.0f} us, a process forked {machine['fork_s'] * 1e3:.1f} ms"
     )

@@ -3,7 +3,8 @@
 The device is a processor: each turn computes for STEP_S. Each module notes when its turns began and
 ended, so that what it had isn't what the arbiter says it had. What a turn costs is all the time
 between turns, by the number of turns: also where they change hands, and what noting takes, which is
-a store in memory that a file shows; the limit is the same without turns.
+a store in memory that a file shows. The limit of one alone is the same without turns; of two, two
+processes that hand each other a byte by a pipe, as often as turns change hands.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ STOPPED_S = 0.2
 """Nobody has a turn for so long only if its holder was stopped in it."""
 TRIES = 50
 BARE_STEPS = 400
+HANDED, HANDOVERS = (5, 2), 50
+"""Turns in a row, of 10 ms, by 3:1 as far as the arbiter's slice lets them."""
 _BYTES = 1 << 18
 """Of a module's notes: turns of two minutes and more."""
 _LOOP = f"""
@@ -57,6 +60,36 @@ def note(turn, most):
 """
 STEPS = _LOOP + f"import net\nnote(net.lease(), {_BYTES // 16})\n"
 _BARE = _LOOP + f"import contextlib\nnote(contextlib.nullcontext(), {BARE_STEPS})\n"
+_HANDED = (
+    _LOOP
+    + f"""
+import os
+
+class Turn:
+    def __init__(self, mine, others, several, left):
+        self.mine, self.others, self.several, self.left = mine, others, several, left
+
+    def __enter__(self):
+        if not self.left:
+            os.read(self.mine, 1)
+            self.left = self.several
+
+    def __exit__(self, *_):
+        self.left -= 1
+        if not self.left:
+            os.write(self.others, b"x")
+
+(ask, asked), (answer, answered) = os.pipe(), os.pipe()
+child = os.fork()
+os.mkdir(name := "one" if child else "other")
+os.chdir(name)
+if child:
+    note(Turn(ask, answered, {HANDED[0]}, {HANDED[0]}), {HANDED[0] * HANDOVERS})
+    os.waitpid(child, 0)
+else:
+    note(Turn(answer, asked, {HANDED[1]}, 0), {HANDED[1] * HANDOVERS})
+"""
+)
 
 Steps = NDArray[np.float64]
 """[n, 2]: when each turn began and ended."""
@@ -85,15 +118,17 @@ def rows() -> list[Row]:
         killed = _kill_holder(otterctl, holder="b", other="a")
         time.sleep(SETTLE_S)
         freed = first_after(_steps(otterctl, folder, "a"), killed)
-        bare = _bare(folder)
-    return [*_rows(one, other, bare, began, changed, took), _freed_row(freed)]
+        shared = share(one, other, began, began + SHARED_S)
+        both = within(one, other, began, changed)
+        return [
+            *_shared_rows(shared, in_force(one, other, changed, ANOTHER), took),
+            _cost_row("alone", one[one[:, 1] < other[0, 0]], _bare(folder)),
+            _cost_row("with another that wants turns", both, _handed(folder)),
+            _freed_row(freed),
+        ]
 
 
-def _rows(
-    one: Steps, other: Steps, bare: Steps, began: float, changed: float, took: float
-) -> list[Row]:
-    part, limit = share(one, other, began, began + SHARED_S), cost(bare)
-    alone, both = one[one[:, 1] < other[0, 0]], within(one, other, began, changed)
+def _shared_rows(part: float, in_force_s: float, took: float) -> list[Row]:
     return [
         Row(
             name=f"turns, weights 3:1 over {SHARED_S:.0f} s: error of the larger share", unit="1",
@@ -102,19 +137,18 @@ def _rows(
         ),
         Row(
             name="… another share in force, from the command's start", unit="s", better="lower",
-            ours=in_force(one, other, changed, ANOTHER), peers={}, limit=None,
-            goal=IN_FORCE_GOAL_S, n=1, note=f"the command took {took:.2f} s",
-        ),
-        Row(
-            name="… a turn's cost, by a step of 10 ms, alone", unit="1", better="lower",
-            ours=cost(alone), peers={}, limit=limit, goal=COST_GOAL, n=len(alone),
-            note=f"{_median(alone)}; without turns {_median(bare)}",
-        ),
-        Row(
-            name="… with another that wants turns", unit="1", better="lower", ours=cost(both),
-            peers={}, limit=limit, goal=COST_GOAL, n=len(both), note=_median(both),
+            ours=in_force_s, peers={}, limit=None, goal=IN_FORCE_GOAL_S, n=1,
+            note=f"the command took {took:.2f} s",
         ),
     ]  # fmt: skip
+
+
+def _cost_row(which: str, steps: Steps, limit: Steps) -> Row:
+    return Row(
+        name=f"… a turn's cost, by a step of 10 ms, {which}", unit="1", better="lower",
+        ours=cost(steps), peers={}, limit=cost(limit), goal=COST_GOAL, n=len(steps),
+        note=f"the median {_median_us(steps):.0f} us, of the limit {_median_us(limit):.0f} us",
+    )  # fmt: skip
 
 
 def _freed_row(freed_s: float) -> Row:
@@ -124,8 +158,8 @@ def _freed_row(freed_s: float) -> Row:
     )  # fmt: skip
 
 
-def _median(steps: Steps) -> str:
-    return f"the median {np.median(between(steps)) * 1e6:.0f} us"
+def _median_us(steps: Steps) -> float:
+    return float(np.median(between(steps))) * 1e6
 
 
 def topology(*modules: str) -> str:
@@ -198,6 +232,13 @@ def _bare(folder: Path) -> Steps:
     """The same loop, without turns, in a process of its own as well."""
     subprocess.run([sys.executable, "-c", _BARE], cwd=folder, check=True)
     return noted(folder / "steps")
+
+
+def _handed(folder: Path) -> Steps:
+    """Turns of two processes, which hand them to each other."""
+    subprocess.run([sys.executable, "-c", _HANDED], cwd=folder, check=True)
+    one, other = noted(folder / "one" / "steps"), noted(folder / "other" / "steps")
+    return within(one, other, one[0, 0], other[-1, 1])
 
 
 def _kill_holder(otterctl: list[str], holder: str, other: str) -> float:

@@ -12,7 +12,7 @@ from benchmarks.row import Row
 
 HERE: Description = {
     "cpu": "A", "cores": 2, "memory_bytes": 2**33, "kernel": "6", "os": "B", "python": "3",
-    "load": [0.1, 0.2, 0.3], "used": 0.1,
+    "load": [0.1, 0.2, 0.3], "used": 0.1, "exchange_s": 0.000015, "fork_s": 0.0018,
 }  # fmt: skip
 ROW: Row = {
     "name": "handed over", "unit": "s", "better": "lower", "ours": 0.00027,
