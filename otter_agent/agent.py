@@ -20,7 +20,7 @@ from collections.abc import (
 )
 from typing import Any
 
-from otter_agent import api, dev, mounts
+from otter_agent import api, dev, ended, mounts
 from otter_agent.admission import Holding, admit, admit_gpus, admit_scarcity, admit_without_budgets
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.budgets.byhand import Hands
@@ -46,7 +46,6 @@ from otter_agent.timeline.player import Player
 from otter_agent.users import user_name
 
 IDLE_CHECK_S = 1.0
-OUTSIDE_CHECK_S = 1.0
 
 
 class Agent:
@@ -94,7 +93,7 @@ class Agent:
             for keeper in list(self._keepers.values()):
                 self._spawn(self._keep(keeper), f"mesh {keeper.name}")
             self._spawn(self._watch_idle(), "idle")
-            self._spawn(self._watch_outside(), "outside")
+            self._spawn(ended.watch(self.machine, self._keepers, self.emit), "outside")
             self._spawn(self.devices.run(), "devices")
             started.set()
             await stop.wait()
@@ -454,26 +453,6 @@ class Agent:
                 await news.wait()
 
     # --- housekeeping ------------------------------------------------------------------------
-
-    async def _watch_outside(self) -> None:
-        """A mesh whose relay or tunnels were ended gets others; of a helper of links it is told."""
-        while True:
-            await asyncio.sleep(OUTSIDE_CHECK_S)
-            for mesh in self.machine.network.lost():
-                if mesh in self._keepers:
-                    self._keepers[mesh].lost_outside()
-            for mesh in self.machine.network.lost_tunnels():
-                if mesh in self._keepers:
-                    self._keepers[mesh].lost_tunnels()
-            for driver in self.machine.link_drivers():
-                for mesh, gap_s in driver.lost().items():
-                    self._lost_links(mesh, gap_s)
-
-    def _lost_links(self, mesh: str, gap_s: float) -> None:
-        if mesh in self._keepers:
-            text = f"what carries the links ended: nothing passed for {gap_s:.3f} s"
-            self.emit(mesh, "link", "", text, "lost", {"gap_s": gap_s})
-            self._keepers[mesh].fidelity.lost(gap_s)
 
     async def _watch_idle(self) -> None:
         limit = self.machine.config.idle_exit_s
