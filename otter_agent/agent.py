@@ -127,6 +127,7 @@ class Agent:
         author: int | None = None,
         made_for: int | None = None,
         spared: frozenset[str] = frozenset(),
+        retry: bool = True,
     ) -> api.MeshStatus:
         """From now on keep `spec` true.
 
@@ -135,6 +136,7 @@ class Agent:
             author: uid of who asks.
             made_for: The generation for which it was planned, 0 for none; None: whichever.
             spared: Uploads that nobody needs, as what is made from them is here.
+            retry: Whether what has failed or was stopped, and is as before, is tried again.
 
         Raises:
             AgentError: `missing-blobs`; `destroying` (an earlier mesh of that name still goes);
@@ -154,7 +156,8 @@ class Agent:
             self._spawn(self._keep(keeper), f"mesh {spec.name}")
         else:
             keeper.desire(desired)
-            keeper.retry_failed()
+            if retry:
+                keeper.retry_failed()
         self._last_busy = time.monotonic()
         dev.drop_replaced(
             self.machine.layout,

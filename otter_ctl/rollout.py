@@ -156,7 +156,8 @@ async def apply(
             raise _partial(mesh, failed, course)
         if former:
             named = dataclasses.replace(prepared, currents=course.answers.good)
-            course = await put(named, keep_partial=True)  # what machines had before is gone
+            # What machines had before is gone; and what has just failed wasn't changed since.
+            course = await put(named, keep_partial=True, retry=False)
             if course.answers.failed:
                 raise _partial(mesh, course.answers.failed, course)
         found = await _made(fleet, agents, prepared, course, wait=wait)
@@ -321,6 +322,7 @@ async def _put(
     wait: bool,
     secrets: Mapping[str, str],
     keep_partial: bool,
+    retry: bool = True,
 ) -> _Course:
     """Every machine its part. One that doesn't take it has the others go back."""
     course = _Course()
@@ -341,6 +343,7 @@ async def _put(
                 wait=wait,
                 secrets={s: value for s, value in secrets.items() if s in wanted},
                 on_accepted=accepted,
+                retry=retry,
             )
         except OtterError as error:
             course.answers.failed[name] = error
