@@ -289,6 +289,23 @@ async def test_the_second_put_tries_nothing_again_that_has_just_failed(
     assert [agent.tries for agent in agents.values()] == [[True, False]] * 2
 
 
+async def test_with_keep_partial_a_machine_keeps_its_part_until_all_others_have_theirs(
+    fleet: Fleet, agents: dict[str, Agent]
+) -> None:
+    former = Agent("m3")
+    former.held = status(part("m3"))
+    fleet.agents.machines["m3"] = Machine(name="m3")
+    fleet.agents._clients["m3"] = former
+    agents["m2"].fails = NO
+    asked = prepared({"m3": former.held})
+    with pytest.raises(OtterError, match=r"is partial: m1 of .* have taken theirs: m3") as caught:
+        await rollout.bring(fleet, asked, lambda event: None, wait=True, keep_partial=True)
+    assert "port 80 is taken" in str(caught.value)
+    assert former.held is not None
+    await bring(fleet, {"m3": former.held})
+    assert former.held is None
+
+
 class Last(Agent):
     """As it goes another one falls silent."""
 
