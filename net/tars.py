@@ -19,7 +19,7 @@ from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
-from net.opening import CLOEXEC, DIRECTORY, NOFOLLOW, READ_AT_ONCE
+from net.opening import CLOEXEC, DIRECTORY, NOFOLLOW, READ_AT_ONCE, Looked
 
 CHUNK_BYTES = 1 << 20
 MAX_DEPTH = 200
@@ -33,8 +33,7 @@ _LARGEST_SPARSE = 8**11 - (1 << 24)
 """Bytes of data: a larger member needs a `size` record, which tarfile misreads in a sparse one."""
 _LARGEST_TIME = 2.0**33
 """Seconds, the year 2242: file systems and libraries know no end of time, or another each."""
-_HERE = READ_AT_ONCE | NOFOLLOW
-_FOLDER = _HERE | DIRECTORY
+_FOLDER = READ_AT_ONCE | NOFOLLOW | DIRECTORY
 BY_DESCRIPTOR = os.open in os.supports_dir_fd
 """Whether folders can be opened and walked from; else `tars_by_path` has to do."""
 
@@ -80,22 +79,23 @@ def _entry(
 ) -> Generator[bytes, None, int | None]:
     """One entry; its generator returns a descriptor of a folder whose entries are to follow."""
     try:
-        facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        if facts.st_dev in without:
-            return None
-        if stat.S_ISLNK(facts.st_mode):
-            info = _info(member, facts)
-            info.type, info.linkname = tarfile.SYMTYPE, os.readlink(name, dir_fd=parent)
-            yield _header(info)
-        elif stat.S_ISREG(facts.st_mode):
-            with os.fdopen(os.open(name, _HERE, dir_fd=parent), "rb", 0) as source:
-                yield from pack_file(source.fileno(), member)
-        elif stat.S_ISDIR(facts.st_mode) and depth <= MAX_DEPTH:
-            folder = os.open(name, _FOLDER, dir_fd=parent)
-            info = _info(member, facts)
-            info.type = tarfile.DIRTYPE
-            yield _header(info)
-            return folder
+        with Looked(parent, name) as found:
+            facts = found.facts
+            if facts.st_dev in without:
+                return None
+            if stat.S_ISLNK(facts.st_mode):
+                info = _info(member, facts)
+                info.type, info.linkname = tarfile.SYMTYPE, found.target()
+                yield _header(info)
+            elif stat.S_ISREG(facts.st_mode):
+                with os.fdopen(found.open(READ_AT_ONCE), "rb", 0) as source:
+                    yield from pack_file(source.fileno(), member)
+            elif stat.S_ISDIR(facts.st_mode) and depth <= MAX_DEPTH:
+                folder = found.open(READ_AT_ONCE | DIRECTORY)
+                info = _info(member, facts)
+                info.type = tarfile.DIRTYPE
+                yield _header(info)
+                return folder
     except OSError:  # went away, or isn't ours to read
         return None
     return None

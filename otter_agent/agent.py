@@ -20,7 +20,7 @@ from collections.abc import (
 )
 from typing import Any
 
-from otter_agent import api, dev, mounts
+from otter_agent import api, dev, ended, mounts
 from otter_agent.admission import Holding, admit, admit_gpus, admit_scarcity, admit_without_budgets
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.budgets.byhand import Hands
@@ -46,7 +46,6 @@ from otter_agent.timeline.player import Player
 from otter_agent.users import user_name
 
 IDLE_CHECK_S = 1.0
-OUTSIDE_CHECK_S = 1.0
 
 
 class Agent:
@@ -94,7 +93,7 @@ class Agent:
             for keeper in list(self._keepers.values()):
                 self._spawn(self._keep(keeper), f"mesh {keeper.name}")
             self._spawn(self._watch_idle(), "idle")
-            self._spawn(self._watch_outside(), "outside")
+            self._spawn(ended.watch(self.machine, self._keepers, self.emit), "outside")
             self._spawn(self.devices.run(), "devices")
             self._spawn(asyncio.to_thread(self.machine.stand_by), "stand by")
             started.set()
@@ -129,6 +128,7 @@ class Agent:
         author: int | None = None,
         made_for: int | None = None,
         spared: frozenset[str] = frozenset(),
+        retry: bool = True,
     ) -> api.MeshStatus:
         """From now on keep `spec` true.
 
@@ -137,6 +137,7 @@ class Agent:
             author: uid of who asks.
             made_for: The generation for which it was planned, 0 for none; None: whichever.
             spared: Uploads that nobody needs, as what is made from them is here.
+            retry: Whether what has failed or was stopped, and is as before, is tried again.
 
         Raises:
             AgentError: `missing-blobs`; `destroying` (an earlier mesh of that name still goes);
@@ -156,7 +157,8 @@ class Agent:
             self._spawn(self._keep(keeper), f"mesh {spec.name}")
         else:
             keeper.desire(desired)
-            keeper.retry_failed()
+            if retry:
+                keeper.retry_failed()
         self._last_busy = time.monotonic()
         dev.drop_replaced(
             self.machine.layout,
@@ -455,26 +457,6 @@ class Agent:
                 await news.wait()
 
     # --- housekeeping ------------------------------------------------------------------------
-
-    async def _watch_outside(self) -> None:
-        """A mesh whose relay or tunnels were ended gets others; of a helper of links it is told."""
-        while True:
-            await asyncio.sleep(OUTSIDE_CHECK_S)
-            for mesh in self.machine.network.lost():
-                if mesh in self._keepers:
-                    self._keepers[mesh].lost_outside()
-            for mesh in self.machine.network.lost_tunnels():
-                if mesh in self._keepers:
-                    self._keepers[mesh].lost_tunnels()
-            for driver in self.machine.link_drivers():
-                for mesh, gap_s in driver.lost().items():
-                    self._lost_links(mesh, gap_s)
-
-    def _lost_links(self, mesh: str, gap_s: float) -> None:
-        if mesh in self._keepers:
-            text = f"what carries the links ended: nothing passed for {gap_s:.3f} s"
-            self.emit(mesh, "link", "", text, "lost", {"gap_s": gap_s})
-            self._keepers[mesh].fidelity.lost(gap_s)
 
     async def _watch_idle(self) -> None:
         limit = self.machine.config.idle_exit_s

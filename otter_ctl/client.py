@@ -73,6 +73,7 @@ class AgentClient(ApiClient, Meshes):
         uploads: Mapping[str, Content],
         *,
         generation: int | None = None,
+        retry: bool = True,
     ) -> api.MeshStatus:
         """Ask for `spec`.
 
@@ -81,10 +82,13 @@ class AgentClient(ApiClient, Meshes):
             uploads: What it needs: digest -> a function that gives the content.
             generation: Of the mesh for which it was planned (0: there was none); the agent refuses
                 (`changed`) if somebody has changed it since. None: whatever is there now.
+            retry: Whether modules that have failed or were stopped, and are as before, are tried
+                again.
         """
         path = _mesh(spec.name)
         body = api.encode(spec)
         query = [] if generation is None else [("generation", str(generation))]
+        query += [] if retry else [("no_retry", "1")]
         try:
             return await self.ask(path, api.MeshStatus, "PUT", query=query, body=body)
         except AgentFault as fault:

@@ -231,6 +231,7 @@ async def apply(
     wait: bool,
     secrets: Mapping[str, str] = NO_SECRETS,
     on_accepted: Callable[[api.MeshStatus], None] = lambda status: None,
+    retry: bool = True,
 ) -> api.MeshStatus:
     """Bring the plan and the values of its secrets to the agent; wait until the mesh has settled.
 
@@ -241,6 +242,7 @@ async def apply(
         wait: Until the mesh has settled; else return once the agent has the plan.
         secrets: Values by name.
         on_accepted: Called once the agent has taken the plan: nobody else's stands against it.
+        retry: Whether modules that have failed or were stopped, and are as before, are tried again.
 
     Cancellation: the agent goes on towards the plan; the next apply or destroy takes it from there.
 
@@ -254,7 +256,7 @@ async def apply(
             status = prepared.current
         else:
             made_for = prepared.current.generation if prepared.current else 0
-            status = await client.put_mesh(spec, prepared.uploads, generation=made_for)
+            status = await client.put_mesh(spec, prepared.uploads, generation=made_for, retry=retry)
         mine = status.generation
         on_accepted(status)
         if secrets:

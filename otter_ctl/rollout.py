@@ -131,7 +131,8 @@ async def apply(
         wait: Until the mesh has settled everywhere.
         secrets: Values by name.
         on_accepted: Called once all machines have taken their parts.
-        keep_partial: Where a machine fails, leave the others' parts as they are.
+        keep_partial: Where a machine fails, leave the others' parts as they are, also of those
+            that the mesh leaves.
 
     Raises:
         OtterError: A machine refused, or was lost; says what stands where.
@@ -149,6 +150,8 @@ async def apply(
             _put, agents, on_event=on_event, wait=wait, secrets=secrets, keep_partial=keep_partial
         )
         course = await put(_naming(prepared, former))
+        if refused := _refused(course):  # what would replace theirs isn't there: they keep it
+            raise _partial(mesh, refused | course.answers.failed, course, kept=former)
         gone = {name: agents[name] for name in former}
         left = await each(gone, lambda name, agent: deploy.destroy(agent, mesh, on_event))
         failed = {**course.answers.failed, **left.failed}
@@ -156,7 +159,8 @@ async def apply(
             raise _partial(mesh, failed, course)
         if former:
             named = dataclasses.replace(prepared, currents=course.answers.good)
-            course = await put(named, keep_partial=True)  # what machines had before is gone
+            # What machines had before is gone; and what has just failed wasn't changed since.
+            course = await put(named, keep_partial=True, retry=False)
             if course.answers.failed:
                 raise _partial(mesh, course.answers.failed, course)
         found = await _made(fleet, agents, prepared, course, wait=wait)
@@ -321,6 +325,7 @@ async def _put(
     wait: bool,
     secrets: Mapping[str, str],
     keep_partial: bool,
+    retry: bool = True,
 ) -> _Course:
     """Every machine its part. One that doesn't take it has the others go back."""
     course = _Course()
@@ -341,6 +346,7 @@ async def _put(
                 wait=wait,
                 secrets={s: value for s, value in secrets.items() if s in wanted},
                 on_accepted=accepted,
+                retry=retry,
             )
         except OtterError as error:
             course.answers.failed[name] = error
@@ -400,10 +406,14 @@ async def _rolled_back(
     return RemoteError(first, text.removeprefix(f"{first}: "), hint=error.hint)
 
 
-def _partial(mesh: str, failed: Mapping[str, OtterError], course: _Course) -> OtterError:
+def _partial(
+    mesh: str, failed: Mapping[str, OtterError], course: _Course, kept: Sequence[str] = ()
+) -> OtterError:
     error = together(failed)
     good = ", ".join(sorted(course.answers.good)) or "none"
     text = f"{error.message}; mesh {mesh} is partial: {good} of its machines have settled"
+    if kept:
+        text += f"; what it leaves keeps its part until all have taken theirs: {', '.join(kept)}"
     first = sorted(failed)[0]
     hint = "the agents go on; apply again to see"
     return RemoteError(first, text.removeprefix(f"{first}: "), hint=hint)

@@ -14,7 +14,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 
-from net import OTTER_WIRE_VERSION
 from net.datagram import control
 from net.datagram.fragment import HELLO
 from net.datagram.incoming import Incoming
@@ -24,6 +23,7 @@ from net.datagram.sending import DEAD_S
 from net.datagram.sockets import Address, Refused, TooLarge, UdpSocket, watch_again
 from net.datagram.tokens import Tokens
 from net.errors import RemoteWireError, TransportError
+from net.greeting import misfit
 from net.hears import Hears
 from net.inbox import DEFAULT_QUEUE, Inbox, listed
 from net.rubbish import Rubbish
@@ -191,13 +191,13 @@ class Endpoint(Hears):
         return self.inputs.get(greeting.input)
 
     def _why_not(self, greeting: control.Greeting, inbox: Inbox | None, address: str) -> str:
-        if greeting.wire != OTTER_WIRE_VERSION:
-            return f"it speaks wire version {greeting.wire}, here is {OTTER_WIRE_VERSION}"
+        hello = Hello(greeting.wire, greeting.stream, greeting.input, greeting.sender)
+        if why := misfit(hello):
+            return why
         if inbox is None:
             return f"no input {greeting.input!r} here ({listed(self.inputs)})"
         if len(self._sessions) >= MAX_SESSIONS:
             return f"{MAX_SESSIONS} streams are connected already"
-        hello = Hello(greeting.wire, greeting.stream, greeting.input, greeting.sender)
         return inbox.why_not(hello, address)
 
     # --- what sessions call ----------------------------------------------------------------------

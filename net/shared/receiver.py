@@ -14,16 +14,16 @@ import struct
 import threading
 from typing import TYPE_CHECKING
 
-from net import OTTER_WIRE_VERSION
-from net.delivery import DELIVERIES, Progress
+from net.delivery import Progress
 from net.errors import RemoteWireError, TransportError
-from net.inbox import Edge, Inbox, listed
+from net.greeting import Greeted, misfit
+from net.inbox import Edge, Inbox
 from net.loops import epoll_of
 from net.messages import Message
 from net.shared import records
 from net.shared.channel import Channel
 from net.shared.incoming import Incoming
-from net.short import Arrivals, Scratch
+from net.short import Scratch
 from net.wire import LAST_WORD, End, Hello, accept, refuse
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _AT_ONCE_PART = 8
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
 
-class SharedReceiver(Arrivals):
+class SharedReceiver(Greeted):
     """One connection from a sender: a hello, messages, an end.
 
     Args:
@@ -200,14 +200,10 @@ class SharedReceiver(Arrivals):
 
     def _greet(self, hello: Hello) -> None:
         inbox = self._door.inbox
-        if hello.version != OTTER_WIRE_VERSION:
-            why = f"it speaks wire version {hello.version}, here is {OTTER_WIRE_VERSION}"
-        elif hello.delivery not in DELIVERIES:
-            why = f"unknown delivery {hello.delivery!r} ({listed(DELIVERIES)})"
-        elif self._door.stream not in ("", hello.stream):
-            why = f"this socket is for the stream {self._door.stream!r}"
+        if self._door.stream not in ("", hello.stream):
+            why = misfit(hello) or f"this socket is for the stream {self._door.stream!r}"
         else:
-            why = inbox.why_not(hello, "")
+            why = misfit(hello) or inbox.why_not(hello, "")
         if why:
             if not inbox.closed:  # late for who leaves is nobody's fault
                 self._refused(f"stream {hello.stream!r}: {why}")
@@ -215,14 +211,7 @@ class SharedReceiver(Arrivals):
             self._channel.close()
             return
         self._hurry_no_more()
-        self._inbox, self._sender = inbox, hello.sender
-        self._acks = hello.delivery != "at-most-once"
-        self._exactly_once = hello.delivery == "exactly-once"
-        self._edge, former = inbox.attach(hello, self)
-        self._tally = self._edge.stats
-        self._scratch.preset(self._sender, self._edge.name, self)
-        self._progress = self._edge.progress
-        self._bound = max(1, self._edge.queue) if self._edge.policy == "block" else 2**62
+        former = self._admit(hello, inbox)
         words = accept(self._listener.limit_bytes, self._progress.done)
         self._channel.push(records.control(words, self._listener.memory_bytes))
         if len(self._edge.waiting) >= self._bound:

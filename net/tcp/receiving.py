@@ -10,13 +10,12 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-from net import OTTER_WIRE_VERSION
-from net.delivery import DELIVERIES, Progress
+from net.delivery import Progress
 from net.errors import RemoteWireError, TransportError
+from net.greeting import Greeted, misfit
 from net.inbox import Edge, Inbox, listed
 from net.loops import epoll_of
 from net.messages import Message
-from net.short import Arrivals
 from net.tcp.connection import Connection
 from net.timing import Timing
 from net.wire import LAST_WORD, End, Event, Hello, accept, ack, refuse
@@ -47,7 +46,7 @@ class Door(Protocol):
         """Where a stream goes."""
 
 
-class ReceivingConnection(Arrivals, Connection):
+class ReceivingConnection(Greeted, Connection):
     """One connection from a sender: a hello, messages, an end."""
 
     def __init__(self, door: Door) -> None:
@@ -202,14 +201,10 @@ class ReceivingConnection(Arrivals, Connection):
 
     def _greet(self, hello: Hello) -> None:
         inbox = self._door.find(hello)
-        if hello.version != OTTER_WIRE_VERSION:
-            why = f"it speaks wire version {hello.version}, here is {OTTER_WIRE_VERSION}"
-        elif hello.delivery not in DELIVERIES:
-            why = f"unknown delivery {hello.delivery!r} ({listed(DELIVERIES)})"
-        elif inbox is None:
-            why = f"no input {hello.input!r} here ({listed(self._door.inputs)})"
+        if inbox is None:
+            why = misfit(hello) or f"no input {hello.input!r} here ({listed(self._door.inputs)})"
         else:
-            why = inbox.why_not(hello, self.peer_address)
+            why = misfit(hello) or inbox.why_not(hello, self.peer_address)
         if why or inbox is None:
             if inbox is None or not inbox.closed:  # late for who leaves is nobody's fault
                 self._door.refused(self, f"stream {hello.stream!r}: {why}")
@@ -218,18 +213,7 @@ class ReceivingConnection(Arrivals, Connection):
             return
         self._hurry_no_more()
         self.allow_messages()
-        self._inbox, self._sender = inbox, hello.sender
-        self._acks = hello.delivery != "at-most-once"
-        self._exactly_once = hello.delivery == "exactly-once"
-        self._edge, former = inbox.attach(hello, self)
-        self._tally = self._edge.stats
-        self._scratch.preset(self._sender, self._edge.name, self)
-        # The edge gets another with the sender's next life, while this one's may still be read.
-        self._progress = self._edge.progress
-        if self._edge.policy == "block":
-            self._bound = max(1, self._edge.queue)
-        else:
-            self._bound = 2**62
+        former = self._admit(hello, inbox)
         self.post(accept(self._door.limit_bytes, self._progress.done))
         if len(self._edge.waiting) >= self._bound:
             self.pause()

@@ -15,7 +15,7 @@ from otter_agent.errors import AgentError
 from otter_agent.links.admission import lacking
 from otter_agent.links.counting import counted
 from otter_agent.server import images
-from otter_agent.server.common import AGENT, answer, ndjson, number, problem
+from otter_agent.server.common import AGENT, answer, flag, ndjson, number, problem
 from otter_agent.server.many import check_turn
 from otter_agent.server.owners import caller, forced
 from otter_agent.tunnels.telling import told
@@ -48,8 +48,9 @@ async def _put_mesh(request: web.Request) -> web.Response:
     await agent.devices.known()
     made_for = None if forced(request) else number(request, "generation")
     await agent.measure_for(spec)
-    author = caller(request)
-    return answer(agent.put_mesh(spec, author=author, made_for=made_for, spared=spared))
+    author, retry = caller(request), not flag(request, "no_retry")
+    put = agent.put_mesh(spec, author=author, made_for=made_for, spared=spared, retry=retry)
+    return answer(put)
 
 
 async def _check_mesh(request: web.Request) -> web.Response:

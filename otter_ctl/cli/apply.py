@@ -69,7 +69,8 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--keep-partial", is_flag=True,
-    help="Where a machine fails, let the others keep their parts instead of going back.",
+    help="Where a machine fails, let the others keep their parts instead of going back; machines "
+    "that the mesh leaves keep theirs, too.",
 )  # fmt: skip
 @click.option(
     "--measure", is_flag=True,

@@ -121,6 +121,35 @@ def test_with_keep_partial_the_others_stay_and_the_next_apply_makes_it_whole(wor
     assert (now["near"], now["far"]) == (pid["m1"], pid["m2"])
 
 
+def test_with_keep_partial_the_machine_that_the_mesh_leaves_keeps_its_part_too(world):
+    """What should run instead of it isn't there."""
+    world("apply", world.topology(MESH + MORE))
+    before = pids(world)["near"]
+    moved = world.topology((MESH + MORE).replace('machine = "m1"', 'machine = "m2"'))
+    moved.write_text(moved.read_text().replace('name = "fibre"', 'name = "fibre"\ndelay = "1ms"'))
+    world.breaking.at = PUT
+    assert "theirs: m1" in world("apply", moved, "--keep-partial", code=1).stderr
+    (kept,) = world["m1"].ask("GET", "/v1/meshes/spread/modules")
+    assert (kept["state"], kept["pid"]) == ("ready", before)
+    world.breaking.at = b""
+    assert "m1: was left out of mesh spread" in world("status", code=None).stderr
+    world("apply", moved)
+    assert meshes(world) == {"m1": [], "m2": ["spread"], "m3": ["spread"]}
+
+
+def test_what_has_just_failed_is_tried_once_as_the_mesh_leaves_a_machine(world):
+    """Two parts follow each other there: one that names the machine, one that doesn't any more."""
+    world("apply", world.topology(MESH + MORE))
+    tries = world.folder / "tries"
+    fails = f'command = ["sh", "-c", "echo x >> {tries}; exit 3"]\nrestart = "no"'
+    file = world.topology(MESH.replace('command = ["sleep", "infinity"]', fails, 1))
+    assert "near: failed" in world("apply", file, code=1).stderr
+    assert tries.read_text() == "x\n"
+    assert meshes(world) == {"m1": ["spread"], "m2": ["spread"], "m3": []}
+    world("apply", file, code=1)
+    assert tries.read_text() == "x\nx\n"
+
+
 def test_a_machine_that_joins_takes_the_epoch_that_runs(world):
     world("apply", world.topology(MESH))
     before, epoch = pids(world), world.json("timeline", "show")["epoch"]

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import tarfile
+from functools import partial
 
 import pytest
 
@@ -59,6 +60,59 @@ def test_there_and_back(tmp_path, folders):
     facts = (new / "a" / "text").stat()
     assert (facts.st_mode & 0o777, facts.st_mtime) == (0o751, 1e9)
     assert (new / ("n" * 255)).read_bytes() == bytes(range(256)) * 9000
+
+
+@pytest.fixture
+def after_the_first_look(monkeypatch):
+    """Has something done once anything was looked at, whichever way that is done."""
+
+    def prepare(act):
+        acts = [act]
+
+        def look(real, *where, **how):
+            facts = real(*where, **how)
+            while acts:
+                acts.pop()()
+            return facts
+
+        for name in ("stat", "lstat", "fstat"):
+            monkeypatch.setattr(os, name, partial(look, getattr(os, name)))
+
+    return prepare
+
+
+@pytest.mark.parametrize("new", ["link", "pipe", "folder", "file"])
+@pytest.mark.parametrize("old", ["file", "folder", "link"])
+def test_what_gets_the_name_of_another_thing_meanwhile_is_not_read(
+    tmp_path, folders, after_the_first_look, old, new
+):
+    """A module may do that at any moment, to have another's file copied, or a device opened."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    make = {
+        "link": lambda path, what: path.symlink_to(outside / what),
+        "pipe": lambda path, _: os.mkfifo(path),
+        "folder": lambda path, what: (path.mkdir(), (path / what).touch()),
+        "file": lambda path, what: path.write_text(what),
+    }
+    path = tmp_path / "source" / "x"
+    make[old](path, "old")
+
+    def swap():
+        path.rename(tmp_path / "moved")
+        make[new](path, "secret")
+
+    after_the_first_look(swap)
+    data = packed(*tars.pack(folders[0], "x", "x"))
+    with tarfile.open(fileobj=data) as archive:
+        found = {member.name: member for member in archive}
+        assert found["x"].type == {"file": REG, "folder": DIR, "link": SYM}[old]
+        assert set(found) == ({"x", "x/old"} if old == "folder" else {"x"})
+        if old == "file":
+            assert archive.extractfile("x").read() == b"old"
+        if old == "link":
+            assert found["x"].linkname == str(outside / "old")
 
 
 def holes(path, size=10 << 30):

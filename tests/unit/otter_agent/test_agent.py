@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from helpers.world import BrokenImages, World, module, settled, spec, states, until
+from msgspec.structs import replace
 
 from otter_agent import api
 from otter_agent.errors import AgentError
@@ -94,6 +95,26 @@ async def test_a_build_that_fails_harms_no_other_and_is_tried_again_by_the_next_
         images.broken = False
         agent.put_mesh(spec(module("broken"), module("good")))
         assert states(await settled(agent)) == {"broken": "ready", "good": "ready"}
+
+
+async def test_what_has_failed_or_was_stopped_stays_so_where_no_new_try_is_asked_for(tmp_path):
+    """Another spec, of the same modules: as when a mesh has left another machine."""
+    images = BrokenImages()
+    world = World(tmp_path, images)
+    async with world.agent() as agent:
+        agent.put_mesh(spec(module("broken"), module("good"), module("held")))
+        await settled(agent)
+        agent.order("mesh", "held", "stop", None)
+        await until(agent, "mesh", "module", "stopped")
+        images.broken = False
+        before = await settled(agent)
+        same = replace(before.spec, left=("gone",))
+        assert agent.put_mesh(same, retry=False).generation == before.generation + 1
+        after = await settled(agent)
+        assert states(after) == {"broken": "failed", "good": "ready", "held": "stopped"}
+        assert [m.reason for m in after.modules] == [m.reason for m in before.modules]
+        agent.put_mesh(same)
+        assert set(states(await settled(agent)).values()) == {"ready"}
 
 
 @pytest.mark.parametrize("op", ["create", "start", "release", "update"])

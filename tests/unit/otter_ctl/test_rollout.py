@@ -42,15 +42,19 @@ class Agent(AgentClient):
         self.late_for: asyncio.Event | None = None
         self.asked = asyncio.Event()
         self.puts: list[api.MeshSpec] = []
+        self.tries: list[bool] = []
         self.checked: list[int | None] = []
         self.sent: list[str] = []
         self.asked_for = 0
         self.shown = 0
         self.by_now: api.MeshStatus | None = None
 
-    async def put_mesh(self, spec: api.MeshSpec, *_: Any, **__: Any) -> api.MeshStatus:
+    async def put_mesh(
+        self, spec: api.MeshSpec, *_: Any, retry: bool = True, **__: Any
+    ) -> api.MeshStatus:
         self.asked.set()
         self.puts.append(spec)
+        self.tries.append(retry)
         fails, self.fails = self.fails, None
         if fails is None or self.takes_first:
             self.held = status(spec)
@@ -274,6 +278,32 @@ async def test_parts_name_a_machine_that_the_mesh_leaves_until_it_has_nothing_of
     await bring(fleet, currents)
     assert [agents[name].puts[-1].left for name in NAMES] == [(), ()]
     assert former.puts == []
+
+
+async def test_the_second_put_tries_nothing_again_that_has_just_failed(
+    fleet: Fleet, agents: dict[str, Agent]
+) -> None:
+    fleet.agents.machines["m3"] = Machine(name="m3")
+    fleet.agents._clients["m3"] = Agent("m3")
+    await bring(fleet, {"m3": status(part("m3"))})
+    assert [agent.tries for agent in agents.values()] == [[True, False]] * 2
+
+
+async def test_with_keep_partial_a_machine_keeps_its_part_until_all_others_have_theirs(
+    fleet: Fleet, agents: dict[str, Agent]
+) -> None:
+    former = Agent("m3")
+    former.held = status(part("m3"))
+    fleet.agents.machines["m3"] = Machine(name="m3")
+    fleet.agents._clients["m3"] = former
+    agents["m2"].fails = NO
+    asked = prepared({"m3": former.held})
+    with pytest.raises(OtterError, match=r"is partial: m1 of .* have taken theirs: m3") as caught:
+        await rollout.bring(fleet, asked, lambda event: None, wait=True, keep_partial=True)
+    assert "port 80 is taken" in str(caught.value)
+    assert former.held is not None
+    await bring(fleet, {"m3": former.held})
+    assert former.held is None
 
 
 class Last(Agent):
