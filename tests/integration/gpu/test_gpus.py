@@ -167,6 +167,24 @@ def test_a_gpu_that_is_lost_is_told_and_so_is_its_return(asked, machine):
     asked.until(lambda _: [e["state"] for e in asked.events()] == ["lost", "back"], "its return")
 
 
+def _of_driver(asked):
+    return [(e["state"], e["text"]) for e in asked.events() if e["subject"] == "driver"]
+
+
+def test_a_driver_that_goes_is_told_whoever_meets_it_first_and_so_is_its_return(asked, machine):
+    machine.tell(L4)
+    asked.otter.serve()
+    asked.until(lambda state: state["gpus"], "a GPU")
+    machine.tell(f"fail count 9\n{L4}")
+    asked.state()  # what asks may end the reader before what listens has met it
+    gone = ("lost", "NVIDIA's driver isn't loaded")
+    asked.until(lambda _: _of_driver(asked) == [gone], "word of the loss")
+    assert asked.state()["why"] == gone[1]
+    machine.tell(L4)
+    back = ("back", "NVIDIA's driver answers again, of GPUs 0")
+    asked.until(lambda _: _of_driver(asked) == [gone, back], "word of its return")
+
+
 def test_a_driver_that_hangs_holds_nobody_up(asked, machine):
     machine.tell(L4)
     asked.otter.serve()
