@@ -57,6 +57,20 @@ def test_what_a_gpu_does_not_support_is_named_and_nothing_else_lost(asked, machi
     assert (gpu["name"], gpu["error"]) == ("Orin (nvgpu)", "")
 
 
+def test_a_value_that_fails_is_no_loss_of_the_gpu(asked, machine):
+    """NVML_ERROR_UNKNOWN of one value beside good ones, which real GPUs tell of their power."""
+    odd = f"fail power 999\n{L4}"
+    machine.tell(odd)
+    asked.otter.serve()
+    (gpu,) = asked.until(lambda state: state["gpus"], "a GPU")["gpus"]
+    assert (gpu["error"], gpu["untold"]) == ("", ["power", "power limit"])
+    assert (gpu["uuid"], gpu["memory_bytes"]) == ("GPU-1111", 24152899584)
+    for number in (1, 2):  # between two it was looked whether all GPUs are still there
+        machine.tell(f"{odd}xid {number} 31\n")
+        asked.until(lambda _, n=number: len(asked.events()) >= n, "an event")
+    assert [event["state"] for event in asked.events()] == ["xid", "xid"]
+
+
 def test_no_library_is_a_plain_fact(otter, asked):
     otter.env.pop("LD_LIBRARY_PATH")
     otter.serve()
