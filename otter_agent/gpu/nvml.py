@@ -150,7 +150,7 @@ def _status(index: int, ask: _Asking) -> api.GpuStatus:
     highest = ask.get("clock", pynvml.nvmlDeviceGetMaxClockInfo, core)
     memory_clock = ask.get("memory clock", pynvml.nvmlDeviceGetClockInfo, of_memory)
     sensor = pynvml.NVML_TEMPERATURE_GPU
-    temperature = ask.get("temperature", pynvml.nvmlDeviceGetTemperatureV, sensor)
+    temperature = ask.get("temperature", _temperature, sensor)
     power = ask.get("power", pynvml.nvmlDeviceGetPowerUsage)
     limit = ask.get("power limit", pynvml.nvmlDeviceGetPowerManagementLimit)
     mig = ask.get("mig", pynvml.nvmlDeviceGetMigMode)
@@ -172,6 +172,16 @@ def _status(index: int, ask: _Asking) -> api.GpuStatus:
         processes=tuple(_processes(ask)),
         untold=tuple(ask.untold),
     )
+
+
+def _temperature(handle: Any, sensor: int) -> float:
+    """By the call that drivers as old as R535 and R550 have, where they lack the one of today."""
+    try:
+        return float(pynvml.nvmlDeviceGetTemperatureV(handle, sensor))
+    except pynvml.NVMLError as error:
+        if error.value != pynvml.NVML_ERROR_FUNCTION_NOT_FOUND:
+            raise
+        return float(pynvml.nvmlDeviceGetTemperature(handle, sensor))
 
 
 def _of(value: float | None, unit: float) -> float | None:

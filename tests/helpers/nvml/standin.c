@@ -5,7 +5,8 @@
  *
  *     driver 580.82.07          version of the driver
  *     cuda 13000                version of CUDA, 1000 * major + 10 * minor
- *     fail CALL CODE            CALL (`init`, `count`, `events`, ...) returns CODE
+ *     fail CALL CODE            CALL (`init`, `count`, `events`, ...) returns CODE; `temperature_v 13` is
+ *                               a driver that has only the older call for the temperature
  *     hang CALL SECONDS         CALL takes so long
  *     gpu UUID NAME             one more GPU; what follows is of it
  *     memory TOTAL USED         bytes
@@ -294,9 +295,20 @@ typedef struct { unsigned version, sensor; int temperature; } Temperature;
 int nvmlDeviceGetTemperatureV(void *handle, Temperature *to)
 {
     Gpu *gpu;
-    int code = asked(handle, "temperature", &gpu);
+    int code = called("temperature_v");
+    code = code ? code : asked(handle, "temperature", &gpu);
     if (!code)
         to->temperature = (int)gpu->temperature;
+    return code;
+}
+
+int nvmlDeviceGetTemperature(void *handle, unsigned sensor, unsigned *to)
+{
+    Gpu *gpu;
+    int code = asked(handle, "temperature", &gpu);
+    (void)sensor;
+    if (!code)
+        *to = gpu->temperature;
     return code;
 }
 

@@ -57,6 +57,16 @@ def test_what_a_gpu_does_not_support_is_named_and_nothing_else_lost(asked, machi
     assert (gpu["name"], gpu["error"]) == ("Orin (nvgpu)", "")
 
 
+def test_an_older_driver_tells_the_temperature_by_its_older_call(asked, machine):
+    machine.tell(f"fail temperature_v 13\n{L4}")
+    asked.otter.serve()
+    (gpu,) = asked.until(lambda state: state["gpus"], "a GPU")["gpus"]
+    assert (gpu["temperature_c"], gpu["untold"]) == (61, [])
+    machine.tell(f"fail temperature_v 13\n{L4}lacks temperature\n")
+    (gpu,) = asked.state()["gpus"]
+    assert (gpu["temperature_c"], gpu["untold"]) == (None, ["temperature"])
+
+
 def test_a_value_that_fails_is_no_loss_of_the_gpu(asked, machine):
     """NVML_ERROR_UNKNOWN of one value beside good ones, which real GPUs tell of their power."""
     odd = f"fail power 999\n{L4}"
