@@ -126,17 +126,26 @@ class Probe:
         return [*found, *_accounting(gpus)]
 
     async def _limits(self, gpus: Sequence[api.GpuStatus]) -> list[api.LevelFact]:
-        """A limit is set on an empty group, read back, and taken away."""
         if not gpus:
             return [api.LevelFact(level="limit", there=False, why="there is no GPU")]
-        if self._cgroups is None or self._cgroups.version != "v2":
-            return [_fact(gpu, NO_V2) for gpu in gpus]
+        lacks = await self.limitable(gpus)
+        return [_fact(gpu, lacks[gpu.uuid]) for gpu in gpus]
+
+    async def limitable(self, gpus: Sequence[api.GpuStatus]) -> dict[str, str]:
+        """GPU -> why the driver can't limit its memory; "": it can.
+
+        A limit is set on an empty group, read back, and taken away: to a mere question the driver
+        answers of a group without a limit as where there can be none.
+        """
+        v2 = self._cgroups is not None and self._cgroups.version == "v2"
+        if self._cgroups is None or not v2 or not (UNIFIED / "cgroup.controllers").exists():
+            return {gpu.uuid: NO_V2 for gpu in gpus}
         try:
             await asyncio.to_thread(self._cgroups.ensure, PROBE, api.Budget())
             folder = str(self._cgroups.kill_directory(PROBE))
-            return [_fact(gpu, await self._tried(gpu.uuid, folder)) for gpu in gpus]
+            return {gpu.uuid: await self._tried(gpu.uuid, folder) for gpu in gpus}
         except OtterError as error:
-            return [_fact(gpu, str(error)) for gpu in gpus]
+            return {gpu.uuid: str(error) for gpu in gpus}
         finally:
             with suppress(OtterError):
                 await asyncio.to_thread(self._cgroups.remove, PROBE)
