@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -32,6 +33,26 @@ KNOWN_S = 6.0
 OFF = "mps = false in the agent's configuration"
 Name = tuple[str, str]
 """Mesh, module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """How GPUs come into a module.
+
+    Attributes:
+        way: What brings them.
+        lack: Why nothing does; "": it does.
+        user: Whom its processes are, as its image says; "": root.
+    """
+
+    way: api.GpuWay
+    lack: str = ""
+    user: str = ""
+
+    @property
+    def as_root(self) -> bool:
+        """Whether they are root. A name is known inside the image alone, but for this one."""
+        return self.user.partition(":")[0] in ("", "0", "root")
 
 
 class Grants:
@@ -92,16 +113,13 @@ class Grants:
 
     # --- giving ----------------------------------------------------------------------------------
 
-    def give(
-        self, mesh: str, module: api.ModuleSpec, way: api.GpuWay, no_way: str
-    ) -> GpuAccess | None:
+    def give(self, mesh: str, module: api.ModuleSpec, coming: Coming) -> GpuAccess | None:
         """The GPUs of a module that is about to be made; None: it has none.
 
         Args:
             mesh: Its.
             module: With the share that is asked of it now.
-            way: How GPUs come into it.
-            no_way: Why they can't; "" if they can.
+            coming: How they come into it.
 
         Raises:
             DriverError: It asks for what there isn't, and can't do without.
@@ -111,13 +129,13 @@ class Grants:
             self._forget(name)
             return None
         with self._guard:
-            uuids, why = self._chosen(name, ask, no_way)
+            uuids, why = self._chosen(name, ask, coming.lack)
             if not uuids:
                 if ask.required:
                     raise DriverError("gpu", "give", f"{mesh}/{module.name}", why, recoverable=True)
                 self._keep(api.GpuGrant(mesh=mesh, module=module.name, why=why))
                 return None
-            return self._give(name, module, ask, uuids, way)
+            return self._give(name, module, ask, uuids, coming)
 
     def _chosen(self, name: Name, ask: api.GpuAsk, no_way: str) -> tuple[tuple[str, ...], str]:
         why = api.gpu_lack(ask, self.facts, self.why) or no_way
@@ -129,15 +147,17 @@ class Grants:
 
     def _give(
         self, name: Name, module: api.ModuleSpec, ask: api.GpuAsk, uuids: tuple[str, ...],
-        way: api.GpuWay,
+        coming: Coming,
     ) -> GpuAccess:  # fmt: skip
         share = module.gpu_share
         memory = ladder.memory_of(ask, share, uuids, self.facts)
-        lacks = ladder.Lacks(limit=self._limit_lack(uuids), mps=self._mps_started(memory, share))
+        asked = memory is not None or share is not None
+        no_mps = self._mps_started(coming) if asked else "nothing is asked of it"
+        lacks = ladder.Lacks(limit=self._limit_lack(uuids), mps=no_mps)
         of_memory, of_time, why = ladder.levels(memory, share, lacks)
         grant = api.GpuGrant(
-            mesh=name[0], module=name[1], uuids=uuids, memory_bytes=memory, share=share, way=way,
-            memory=of_memory, time=of_time, why=why, required=ask.required,
+            mesh=name[0], module=name[1], uuids=uuids, memory_bytes=memory, share=share,
+            way=coming.way, memory=of_memory, time=of_time, why=why, required=ask.required,
         )  # fmt: skip
         sizes = [g.memory_bytes for g in self.facts if g.uuid in uuids and g.memory_bytes]
         pipe = self.mps.pipe
@@ -148,16 +168,18 @@ class Grants:
         self._keep(grant)
         by_mps = "mps" in (of_memory, of_time)
         indices = tuple(g.index for g in self.facts if g.uuid in uuids)
-        return GpuAccess(uuids, indices, way, told.env, pipe if by_mps else None)
+        return GpuAccess(uuids, indices, coming.way, told.env, pipe if by_mps else None)
 
     def _limit_lack(self, uuids: Collection[str]) -> str:
         return next((why for uuid in uuids if (why := self.limits.get(uuid, "isn't known"))), "")
 
-    def _mps_started(self, memory_bytes: int | None, share: float | None) -> str:
+    def _mps_started(self, coming: Coming) -> str:
         """Why there is no MPS for a module; it is started for the first that has a use for it."""
-        if memory_bytes is None and share is None:
-            return "nothing is asked of it"
-        return self.mps_lack() or self.mps.start()
+        if why := self.mps_lack() or self.mps.start():
+            return why
+        if coming.as_root or self.mps.serves_all():
+            return ""
+        return f"its image runs as user {coming.user}, and MPS here serves one user: root's clients"
 
     def _used(self, but: Name) -> dict[str, ladder.Used]:
         found: dict[str, ladder.Used] = {}

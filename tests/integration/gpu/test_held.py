@@ -22,7 +22,7 @@ from otter_agent import api
 from otter_agent.cgroups.v2 import NEEDED, CgroupsV2
 from otter_agent.gpu import checking, devices
 from otter_agent.gpu.devices import Devices
-from otter_agent.gpu.granting import Grants
+from otter_agent.gpu.granting import Coming, Grants
 from otter_agent.gpu.mps import Mps
 from otter_agent.gpu.owners import Running
 from otter_agent.gpu.watch import Gpus
@@ -88,7 +88,7 @@ class World:
             name="x", host="h", address="100.64.0.2", runtime="process",
             gpu=api.GpuAsk(memory_bytes=GIB, required=required),
         )  # fmt: skip
-        assert self.grants.give("m", module, "env", "") is not None
+        assert self.grants.give("m", module, Coming("env")) is not None
         given = self.grants.of("m", "x")
         assert given is not None
         return given

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from otter_agent import api
-from otter_agent.gpu.granting import FILE, Grants
+from otter_agent.gpu.granting import FILE, Coming, Grants
 from otter_agent.gpu.mps import Mps
 from otter_agent.layout import Layout
 
@@ -35,7 +35,7 @@ def module(name: str) -> api.ModuleSpec:
 
 
 def give(made: Grants, name: str) -> None:
-    assert made.give("m", module(name), "env", "") is not None
+    assert made.give("m", module(name), Coming("env")) is not None
 
 
 def test_what_was_given_since_it_was_looked_who_has_gone_stays(layout: Layout):
