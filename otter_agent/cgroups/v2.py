@@ -21,8 +21,8 @@ from otter_agent.errors import CgroupError
 
 NEEDED = ("cpu", "memory", "pids")
 OPTIONAL = ("dmem",)
-"""Handed on where the kernel has it (Linux 6.14): where it does, NVIDIA's driver limits the memory of
-GPUs for groups with files of it alone. Source: NVIDIA, "MPS v3 Memory Partitioning"."""
+"""Handed on where the kernel has it (Linux 6.14): there NVIDIA's driver limits the memory of GPUs for
+groups with files of it alone. Source: NVIDIA, "MPS v3 Memory Partitioning"."""
 IO = "io.max"
 
 

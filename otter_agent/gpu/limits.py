@@ -25,8 +25,8 @@ _WHY = {
     ),
 }
 _UNSET = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_NOT_FOUND)
-"""Of who asks: the group has no limit. The driver says the same where there can be none; only to set
-one tells that apart."""
+"""Of who asks: the group has no limit. The driver says the same where there can be none: only to
+set one tells that apart."""
 
 
 def do(order: LimitOrder) -> Limit:

@@ -4,10 +4,10 @@ The daemon outlives the agent, as modules do that compute through it; the next a
 pipe directory, which is the agent's own. A client that doesn't reach it runs without any limit and
 says nothing: so it is asked whether it answers, again and again (`checking.py`).
 
-A server of MPS is one user's, and there is one: a client of another user waits, in its first call of
-CUDA, until all of the first one's have ended. So the daemon is asked to let all users share a server,
-whose clients then all count as root's, and the fatal error of one may end those of each. One that
-doesn't know that (older ones, and Tegra's) serves root's clients alone.
+A server of MPS is one user's, and there is one: a client of another user waits, in its first call
+of CUDA, until all of the first one's have ended. So the daemon is asked to let all users share a
+server, whose clients then all count as root's, and the fatal error of one may end those of each.
+One that doesn't know that (older ones, and Tegra's) serves root's clients alone.
 
 Source: NVIDIA, Multi-Process Service, "Architecture", "Tools and Interface Reference",
 nvidia-cuda-mps-control(1).

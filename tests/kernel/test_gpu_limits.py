@@ -1,4 +1,4 @@
-"""Limits of GPU memory on real groups of cgroup v2: whole agents, over a stand-in for the library."""
+"""Limits of GPU memory on real groups of cgroup v2: an agent, over a stand-in for the library."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ async def test_where_there_are_none_the_reason_is_told(gpus, machine, scenario, 
 async def test_a_group_without_a_limit_has_none_whatever_the_driver_calls_that(
     gpus, machine, tmp_path, backend
 ):
-    """It says "not supported" or "not found", as where no limit can be had; to set one is no less."""
+    """It says "not supported" or "not found", as where no limit can be had."""
     machine.tell(f"{NEW}backend {backend}\n")
     await _state(gpus)
     folder = tmp_path / "group"
