@@ -21,7 +21,7 @@ from otter_agent.errors import CgroupError
 
 NEEDED = ("cpu", "memory", "pids")
 OPTIONAL = ("dmem",)
-"""Handed on where the kernel has it (Linux 6.14): there NVIDIA's driver limits the memory of GPUs for
+"""Handed on where the kernel has it (Linux 6.14): there NVIDIA's driver limits memory of GPUs for
 groups with files of it alone. Source: NVIDIA, "MPS v3 Memory Partitioning"."""
 IO = "io.max"
 

@@ -31,6 +31,8 @@ AT_ODDS = "its own env says "
 KNOWN_S = 6.0
 """Until then it is known which GPUs there are: a driver that hangs has been given up."""
 OFF = "mps = false in the agent's configuration"
+SPLIT = "a GPU that is split (MIG) needs MPS for each of its instances: not done here"
+"""Source: NVIDIA, Multi-Instance GPU User Guide, "MIG with CUDA MPS"."""
 Name = tuple[str, str]
 """Mesh, module."""
 
@@ -152,16 +154,15 @@ class Grants:
         share = module.gpu_share
         memory = ladder.memory_of(ask, share, uuids, self.facts)
         asked = memory is not None or share is not None
-        no_mps = self._mps_started(coming) if asked else "nothing is asked of it"
+        no_mps = self._mps_started(uuids, coming) if asked else "nothing is asked of it"
         lacks = ladder.Lacks(limit=self._limit_lack(uuids), mps=no_mps)
         of_memory, of_time, why = ladder.levels(memory, share, lacks)
         grant = api.GpuGrant(
             mesh=name[0], module=name[1], uuids=uuids, memory_bytes=memory, share=share,
             way=coming.way, memory=of_memory, time=of_time, why=why, required=ask.required,
         )  # fmt: skip
-        sizes = [g.memory_bytes for g in self.facts if g.uuid in uuids and g.memory_bytes]
-        pipe = self.mps.pipe
-        told = ladder.variables(grant, str(pipe), min(sizes, default=None), module.env)
+        pipe, total = self.mps.pipe, ladder.total_of(uuids, self.facts)
+        told = ladder.variables(grant, str(pipe), total, module.env)
         if told.at_odds:
             odd = ", ".join(told.at_odds)
             grant = replace(grant, trouble=f"{AT_ODDS}{odd} otherwise: that holds")
@@ -173,8 +174,10 @@ class Grants:
     def _limit_lack(self, uuids: Collection[str]) -> str:
         return next((why for uuid in uuids if (why := self.limits.get(uuid, "isn't known"))), "")
 
-    def _mps_started(self, coming: Coming) -> str:
+    def _mps_started(self, uuids: Collection[str], coming: Coming) -> str:
         """Why there is no MPS for a module; it is started for the first that has a use for it."""
+        if any(gpu.mig for gpu in self.facts if gpu.uuid in uuids):
+            return SPLIT
         if why := self.mps_lack() or self.mps.start():
             return why
         if coming.as_root or self.mps.serves_all():

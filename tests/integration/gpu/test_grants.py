@@ -11,8 +11,8 @@ from helpers.otter import command_line, wait_for
 
 L4 = "driver 580.82.07\ncuda 13000\ngpu GPU-1111 NVIDIA L4\nmemory 24152899584 0\n"
 TWO = f"{L4}gpu GPU-2222 NVIDIA L4\nmemory 24152899584 0\n"
-SPLIT = TWO.replace(L4, f"{L4}mig 1\nlacks limits\n")
-"""The first one into instances (MIG), so that the driver limits none of its memory."""
+SPLIT = TWO.replace("memory", "mig 1\nmemory")
+"""Both into instances (MIG)."""
 SHOWS = "env | grep -E 'CUDA|NVIDIA|OTTER_GPU|TF_' | sort; exec sleep 1000"
 
 
@@ -157,18 +157,37 @@ def _events(asked, state: str, subject: str):
     return [e for e in asked.events() if (e["state"], e["subject"]) == (state, subject)]
 
 
-def test_a_killed_agents_grants_are_its_successors(asked, machine):
-    """Also of a GPU that is split: it is given as a whole, and held to what is left (MPS)."""
+def test_a_gpu_that_is_split_has_neither_the_drivers_limits_nor_mps(asked, machine):
+    """CUDA sees one instance of it, which a daemon of its own would have to serve."""
     otter = asked.otter
     otter.env["PATH"] = mps.PATH
     machine.tell(SPLIT)
+    otter.serve()
+    asks = ("a", 'gpu = { memory = "1GiB", share = "75%" }'), ("b", 'gpu = { share = "25%" }')
+    otter("apply", topology(otter, *asks))
+    assert "NVIDIA L4 (MIG)" in otter("gpu", "ls").stdout
+    given = grants(asked)
+    assert (given["a"]["memory"], given["a"]["time"]) == ("framework", "lease")
+    assert "split (MIG)" in given["a"]["why"]
+    told = wait_for(lambda: _variables(otter, "a", "TF_FORCE_GPU_ALLOW_GROWTH"), "its variables")
+    assert told["OTTER_GPU_MEMORY_BYTES"] == str(1 << 30)
+    assert not {name for name in told if "MPS" in name or name.endswith("FRACTION")}
+    # A share of the whole is none of the instance's.
+    assert (given["b"]["memory"], given["b"]["memory_bytes"]) == ("none", None)
+    assert given["b"]["time"] == "lease"
+    assert daemon(otter) == 0
+
+
+def test_a_killed_agents_grants_are_its_successors(asked, machine):
+    otter = asked.otter
+    otter.env["PATH"] = mps.PATH
+    machine.tell(TWO)
     otter.serve()
     otter("apply", topology(otter, ("a", 'gpu = { memory = "1GiB" }')))
     before, running = grants(asked), daemon(otter)
     assert running
     assert (before["a"]["uuids"], before["a"]["memory"]) == (["GPU-1111"], "mps")
     assert "limit: " in before["a"]["why"]
-    assert "NVIDIA L4 (MIG)" in otter("gpu", "ls").stdout
     otter.kill_agent()
     otter.serve()
     assert grants(asked) == before
