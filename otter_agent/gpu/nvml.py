@@ -22,8 +22,8 @@ ENDS = frozenset(
      pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED,
      pynvml.NVML_ERROR_GPU_NOT_FOUND, pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH}
 )  # fmt: skip
-"""Codes of a value that say that the GPU can't be asked at all. With each other code one value isn't
-to be had, while all else may be: some drivers call a healthy GPU's power an "Unknown Error"."""
+"""Codes of a value that say that the GPU can't be asked at all. With any other one value isn't to
+be had, while all else may be: some drivers call a healthy GPU's power an "Unknown Error"."""
 ABSENT = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "no NVIDIA driver here (libnvidia-ml.so.1)",
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "NVIDIA's driver isn't loaded",

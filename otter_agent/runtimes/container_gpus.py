@@ -20,6 +20,7 @@ HOOK = "nvidia-container-runtime-hook"
 """The engine offers GPUs if it found this when it started."""
 CAPABILITIES = [["gpu", "compute", "utility"]]
 SHARED_MEMORY = "/dev/shm"
+VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 NONE = (
     "the Docker engine has no way to GPUs: neither NVIDIA's Container Toolkit nor a CDI "
     f"specification of {KIND}"
@@ -74,6 +75,20 @@ def requests(access: GpuAccess | None, known: Collection[str]) -> list[dict[str,
         ]  # fmt: skip
     chosen = access.uuids if {*access.uuids} <= {*known} else tuple(map(str, access.indices))
     return [{"Driver": "cdi", "DeviceIDs": [f"{KIND}={name}" for name in chosen]}]
+
+
+def variables(access: GpuAccess | None) -> Mapping[str, str]:
+    """What a container is started with.
+
+    NVIDIA's runtime, where it is the engine's default, goes by a variable that many images set to
+    `all`: without a word of ours every container of such an image would have every GPU. For its
+    own requests the engine sets it by itself, after this; with CDI nothing else may bring GPUs.
+    Source: NVIDIA Container Toolkit, "Specialized Configurations with Docker".
+    """
+    own = access.env if access is not None else {}
+    if access is not None and access.way == "nvidia":
+        return own
+    return {VISIBLE: "void", **own}
 
 
 def mounts(access: GpuAccess | None) -> list[dict[str, Any]]:
