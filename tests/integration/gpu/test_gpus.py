@@ -7,6 +7,8 @@ import signal
 
 import pytest
 
+NOT_AVAILABLE = (1 << 64) - 1
+"""NVML's word for memory of a process that it doesn't know, as with Windows' driver."""
 L4 = """
 driver 580.82.07
 cuda 13000
@@ -135,6 +137,12 @@ def test_a_process_is_that_of_its_module(asked, machine):
     (used,) = [p for p in gpu["processes"] if p["pid"] == child]
     assert (used["name"], used["memory_bytes"]) == ("sleep", 536870912)
     _shown(otter)
+    # Of both, one tells its memory; then of none: that is no memory of 0.
+    for pids, memory in (((child, pid), 536870912), ((pid,), None)):
+        known = f"process mps {child} 536870912\n" if child in pids else ""
+        machine.tell(f"{L4}{known}process mps {pid} {NOT_AVAILABLE}\n")
+        (row,) = [row for row in otter.json("top", "--every", "0.2") if row["kind"] == "module"]
+        assert row["gpu_memory_bytes"] == memory
 
 
 def _shown(otter):
