@@ -208,6 +208,25 @@ class Grants:
         """A module's."""
         return self._given.get((mesh, module))
 
+    def stays(self, mesh: str, module: str, share: float) -> str:
+        """What of a module's share doesn't follow until it restarts; "" if all of it does.
+
+        Args:
+            mesh: Its.
+            module: Its name.
+            share: That it has now, of turns.
+        """
+        grant = self.of(mesh, module)
+        if grant is None or grant.time != "mps" or grant.share is None:
+            return ""
+        was = ladder.percent(grant.share)
+        if ladder.percent(share) == was:
+            return ""
+        return (
+            f"its part of the multiprocessors (MPS) stays {was:.4g}% until it restarts: "
+            "turns change at once"
+        )
+
     def snapshot(self) -> Mapping[Name, api.GpuGrant]:
         """What is given now; for `keep`."""
         return dict(self._given)

@@ -165,6 +165,10 @@ def _of_client(
         limits = (f"{number}={mebibytes}M" for number in range(count))
         found["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = ",".join(limits)
     if share is not None:
-        percent = min(100.0, max(1.0, share * 100))
-        found["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{percent:.4g}"
+        found["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{percent(share):.4g}"
     return found
+
+
+def percent(share: float) -> float:
+    """The part of the multiprocessors that MPS gives for a share; for more than all, all."""
+    return min(100.0, max(1.0, share * 100))

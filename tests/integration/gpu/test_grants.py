@@ -129,10 +129,16 @@ def _shared_live(asked) -> None:
     changed = otter.json("shape", "module", "b", "--gpu-share", "3")
     (budget,) = changed["modules"]
     assert budget["in_force"]["gpu_share"] == budget["asked"]["gpu_share"] == 3.0
+    # Turns follow; what MPS gives was fixed when it began.
+    stays = "its part of the multiprocessors (MPS) stays 25% until it restarts"
+    assert stays in budget["note"]
+    assert stays in otter("status").stdout
     assert {name: module["pid"] for name, module in otter.modules("gpus").items()} == before
     otter("shape", "reset", "b")
+    assert otter.json("shape", "show", "b")["modules"][0]["note"] == ""
     (host,) = otter.json("shape", "host", "edge", "--gpu-share", "50%")["hosts"]
     assert host["in_force"]["gpu_share"] == host["asked"]["gpu_share"] == 0.5
+    assert f"module b: {stays}" in host["note"]
     assert otter.json("shape", "show", "b")["modules"][0]["in_force"]["gpu_share"] == 0.125
     otter("shape", "reset", "edge")
     assert otter.json("shape", "show", "b")["modules"][0]["in_force"]["gpu_share"] == 0.25
