@@ -23,7 +23,8 @@ SHARED_MEMORY = "/dev/shm"
 VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 NONE = (
     "the Docker engine has no way to GPUs: neither NVIDIA's Container Toolkit nor a CDI "
-    f"specification of {KIND}"
+    f"specification of {KIND}; install NVIDIA's Container Toolkit, or write one: "
+    "`nvidia-ctk cdi generate`"
 )
 
 

@@ -61,6 +61,29 @@ def test_who_asks_for_more_than_there_is_is_refused_or_runs_without(asked, machi
     assert "CUDA_VISIBLE_DEVICES" not in otter("logs", "a").stdout
 
 
+def test_an_engine_without_a_way_to_gpus_is_no_place_for_who_asks_for_one(
+    asked_of_containers, machine, busybox_image
+):
+    asked, otter = asked_of_containers, asked_of_containers.otter
+    machine.tell(L4)
+    otter.serve()
+    asked.until(lambda state: state["gpus"], "a GPU")
+    text = f"""
+        name = "gpus"
+        [hosts.edge]
+        [modules.a]
+        host = "edge"
+        image = "{busybox_image}"
+        command = ["sleep", "1000"]
+        """
+    said = otter("apply", otter.topology(f"{text}gpu = {{ count = 1 }}\n"), code=1)
+    assert "has no way to GPUs" in said.stdout + said.stderr
+    assert "nvidia-ctk cdi generate" in said.stdout + said.stderr
+    degraded = f"allow_degraded = true\n{text}gpu = {{ count = 1 }}\n"
+    otter("apply", otter.topology(degraded))
+    assert "has no way to GPUs" in grants(asked)["a"]["why"]
+
+
 def test_the_ladder_from_request_to_end(asked, machine):
     """Two modules by MPS: variables, verify, a live share, a killed daemon, a GPU lost, the end."""
     otter = asked.otter
@@ -88,6 +111,7 @@ def test_the_ladder_from_request_to_end(asked, machine):
     _verified(asked)
     _shared_live(asked)
     _cut_off(asked)
+    _beside(asked, machine)
     machine.tell(L4)
     lost = asked.until(lambda _: _events(asked, "lost", "a"), "word of it") and asked.events()
     assert any("GPU-2222: answers no more" in event["text"] for event in lost)
@@ -153,6 +177,19 @@ def _cut_off(asked) -> None:
     assert "MPS: " in grants(asked)["a"]["trouble"]
     asked.otter("restart", "a")
     asked.until(lambda state: not _grant(state, "a")["trouble"], "it is held again")
+
+
+def _beside(asked, machine) -> None:
+    """A module that computes without being a client of MPS, as the driver sees it, is named."""
+    pid = asked.otter.modules("gpus")["a"]["pid"]
+    machine.tell(f"{TWO}process compute {pid} 1048576\n")
+    state = asked.until(lambda state: _grant(state, "a")["trouble"], "word of it")
+    assert "it computes beside MPS" in _grant(state, "a")["trouble"]
+    (processes,) = [gpu["processes"] for gpu in state["gpus"] if gpu["processes"]]
+    assert [(p["pid"], p["kind"], p["module"]) for p in processes] == [(pid, "compute", "a")]
+    assert any("beside MPS" in event["text"] for event in _events(asked, "unheld", "a"))
+    machine.tell(f"{TWO}process compute {pid} 1048576\nprocess mps {pid} 1048576\n")
+    asked.until(lambda state: not _grant(state, "a")["trouble"], "it is held")
 
 
 def _grant(state, module):
