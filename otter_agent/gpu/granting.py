@@ -31,6 +31,7 @@ AT_ODDS = "its own env says "
 KNOWN_S = 6.0
 """Until then it is known which GPUs there are: a driver that hangs has been given up."""
 OFF = "mps = false in the agent's configuration"
+INSTEAD = "`otterctl gpu ls` shows what there is; `allow_degraded = true` runs it without"
 SPLIT = "a GPU that is split (MIG) needs MPS for each of its instances: not done here"
 """Source: NVIDIA, Multi-Instance GPU User Guide, "MIG with CUDA MPS"."""
 Name = tuple[str, str]
@@ -134,7 +135,9 @@ class Grants:
             uuids, why = self._chosen(name, ask, coming.lack)
             if not uuids:
                 if ask.required:
-                    raise DriverError("gpu", "give", f"{mesh}/{module.name}", why, recoverable=True)
+                    raise DriverError(
+                        "gpu", "give", f"{mesh}/{module.name}", why, recoverable=True, hint=INSTEAD
+                    )
                 self._keep(api.GpuGrant(mesh=mesh, module=module.name, why=why))
                 return None
             return self._give(name, module, ask, uuids, coming)

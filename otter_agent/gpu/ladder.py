@@ -155,7 +155,8 @@ def _of_client(
 
     Args:
         pipe: The pipe directory.
-        count: GPUs that it sees: only those may be named, or no limit holds of any.
+        count: GPUs that it sees: only those may be named, or no limit holds of any. That they are
+            numbered as it sees them, not as the daemon does, is an assumption: NVIDIA doesn't say.
         memory_bytes: Of each.
         share: Of the multiprocessors; more than all is all.
     """

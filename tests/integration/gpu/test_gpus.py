@@ -45,6 +45,7 @@ def test_a_gpu_is_told_in_si_units(asked, machine):
     assert (gpu["memory_bytes"], gpu["memory_used_bytes"]) == (24152899584, 1073741824)
     assert (gpu["utilisation"], gpu["memory_utilisation"]) == (0.37, 0.12)
     assert (gpu["clock_hz"], gpu["clock_max_hz"]) == (1.59e9, 2.04e9)
+    assert gpu["memory_clock_hz"] == 6.251e9
     assert (gpu["temperature_c"], gpu["power_w"], gpu["power_limit_w"]) == (61, 55, 72)
     assert (gpu["mig"], gpu["untold"], gpu["error"]) == (False, [], "")
 
