@@ -82,14 +82,14 @@ def variables(access: GpuAccess | None) -> Mapping[str, str]:
     """What a container is started with.
 
     NVIDIA's runtime, where it is the engine's default, goes by a variable that many images set to
-    `all`: without a word of ours every container of such an image would have every GPU. For its
-    own requests the engine sets it by itself, after this; with CDI nothing else may bring GPUs.
+    `all`: without a word of ours every container of such an image would have every GPU. By its
+    requests the engine says the same; where CDI brings GPUs, nothing else may.
     Source: NVIDIA Container Toolkit, "Specialized Configurations with Docker".
     """
-    own = access.env if access is not None else {}
-    if access is not None and access.way == "nvidia":
-        return own
-    return {VISIBLE: "void", **own}
+    if access is None:
+        return {VISIBLE: "void"}
+    seen = ",".join(access.uuids) if access.way == "nvidia" else "void"
+    return {VISIBLE: seen, **access.env}
 
 
 def mounts(access: GpuAccess | None) -> list[dict[str, Any]]:

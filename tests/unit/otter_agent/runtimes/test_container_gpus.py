@@ -67,10 +67,11 @@ def test_without_gpus_nothing_is_asked():
     [
         (None, {"NVIDIA_VISIBLE_DEVICES": "void"}),
         (access("cdi"), {"NVIDIA_VISIBLE_DEVICES": "void"}),
-        (access("nvidia"), {}),  # the engine says which
+        (access("nvidia"), {"NVIDIA_VISIBLE_DEVICES": "GPU-a,GPU-b"}),
+        (access("cdi", env={"A": "1"}), {"NVIDIA_VISIBLE_DEVICES": "void", "A": "1"}),
     ],
 )
-def test_who_was_given_none_sees_none_whatever_its_image_says(given, sees):
+def test_who_was_given_none_sees_none_and_else_its_own_whatever_its_image_says(given, sees):
     """As where NVIDIA's runtime is the engine's default, and an image says `all`."""
     assert variables(given) == sees
 
