@@ -199,9 +199,9 @@ class Giving:
         """What of a module's share, or of those of a host's modules, is as it was."""
         for name, host in self._hosts.items():
             of = Subject("module", name)
-            if subject in (of, host) and (share := self.share(of)) is not None:
-                if why := self._stays(name, share):
-                    yield why if subject == of else f"module {name}: {why}"
+            share = self.share(of) if subject in (of, host) else None
+            if share is not None and (why := self._stays(name, share)):
+                yield why if subject == of else f"module {name}: {why}"
 
     def memory_text(self, module: str) -> str:
         """`asked 20MiB, used 20MiB; its host: asked 1GiB, used 300MiB`, of one killed for it."""

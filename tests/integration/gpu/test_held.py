@@ -77,7 +77,7 @@ class World:
         )  # fmt: skip
         self.machine = machine
         running = [Running("m", "x", PID)]
-        self.devices = Devices(cast(Machine, machine), lambda: [], lambda: running, self._tell)
+        self.devices = Devices(cast(Machine, machine), list, lambda: running, self._tell)
 
     def _tell(self, mesh: str, kind: str, subject: str, text: str, state: str, *_: Any) -> None:
         self.events.put_nowait((subject, state, text))
@@ -102,6 +102,7 @@ def make(machine: nvml.Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     world = World(machine, tmp_path)
     monkeypatch.setattr(checking, "UNIFIED", tmp_path / "groups")
     monkeypatch.setattr(devices, "group_folder", lambda pid: world.folder if pid == PID else "")
+    monkeypatch.setattr(checking.Probe, "_turns", lambda self: "")  # test_grants.py has them
     for name in ("LOOK_S", "IDLE_LOOK_S"):
         monkeypatch.setattr(devices, name, 0.1)
 
