@@ -126,6 +126,7 @@ class Book:
             no_disks=lambda: machine.no_disks,
             rates=self._rates,
             lacks_rates=machine.no_rates,
+            stays=lambda module, share: machine.grants.stays(self.name, module, share),
             space=lambda module: storage.held(machine.layout.module(self.name, module)),
         )
         self.budgets.turns = lambda module: machine.leases.weight(f"{desired.spec.name}/{module}")

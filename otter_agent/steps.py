@@ -19,6 +19,7 @@ from net.errors import DriverError, OtterError
 from otter_agent import api, dev, directory, folders, mounts, shared, storage
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.errors import NetworkError
+from otter_agent.gpu.granting import Coming
 from otter_agent.images import weights
 from otter_agent.images.base import BuildLog
 from otter_agent.images.hub import TOKEN_VARIABLE
@@ -145,7 +146,7 @@ class Steps:
         layout = self.machine.layout
         module = replace(module, gpu_share=budget.gpu_share)
         binds = await asyncio.to_thread(self._furnish, module, artifact)
-        gpu = await self._give_gpus(module)
+        gpu = await self._give_gpus(module, artifact)
         return await self.machine.runtimes[module.runtime].create(
             Workload(
                 key=self.key(module.name),
@@ -165,7 +166,7 @@ class Steps:
             )
         )
 
-    async def _give_gpus(self, module: api.ModuleSpec) -> GpuAccess | None:
+    async def _give_gpus(self, module: api.ModuleSpec, artifact: Artifact) -> GpuAccess | None:
         """What it asks for; None: nothing, or it does without."""
         grants = self.machine.grants
         if api.gpus_of(module) is None and grants.of(self.mesh, module.name) is None:
@@ -173,14 +174,18 @@ class Steps:
         if module.runtime == "fake":
             return None
         await grants.known()
-        way, no_way = await self._gpu_way(module.runtime) if grants.facts else ("env", "")
-        return await asyncio.to_thread(grants.give, self.mesh, module, way, no_way)
+        coming = Coming("env")
+        if grants.facts:
+            coming = await self._coming(module, artifact)
+        return await asyncio.to_thread(grants.give, self.mesh, module, coming)
 
-    async def _gpu_way(self, runtime: str) -> tuple[api.GpuWay, str]:
-        driver = self.machine.runtimes[runtime]
-        if isinstance(driver, GivesGpus):
-            return await driver.gpu_way()
-        return "", f"runtime {runtime} gives none"
+    async def _coming(self, module: api.ModuleSpec, artifact: Artifact) -> Coming:
+        driver = self.machine.runtimes[module.runtime]
+        if not isinstance(driver, GivesGpus):
+            return Coming("", f"runtime {module.runtime} gives none")
+        way, why = await driver.gpu_way()
+        user = await driver.user_of(self.key(module.name), artifact) if way else ""
+        return Coming(way, why, user)
 
     def _furnish(self, module: api.ModuleSpec, artifact: Artifact) -> tuple[mounts.Bind, ...]:
         """Fill the module's folders; all that is shown to it of the machine. Blocking."""

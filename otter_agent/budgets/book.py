@@ -31,7 +31,7 @@ from net.links.changes import Change
 from net.links.words import host_text
 from otter_agent import api
 from otter_agent.budgets import subjects
-from otter_agent.budgets.giving import Giving, as_they_are, no_rates, no_space
+from otter_agent.budgets.giving import Giving, all_follows, as_they_are, no_rates, no_space
 from otter_agent.budgets.subjects import FIELDS, Subject, fields_of
 from otter_agent.cgroups import Cgroups
 from otter_agent.errors import AgentError
@@ -79,6 +79,7 @@ class BudgetBook:
         space: Module -> what its work folder may hold.
         rates: What a host or a module may receive and send, in force; raises `NetworkError`.
         lacks_rates: Why that can't be limited; "" if it can.
+        stays: Module, its weight -> what of it doesn't follow until it restarts; "" if all does.
 
     Attributes:
         limit: Brings what is asked of a module into force if it runs; why it isn't, or "".
@@ -98,11 +99,12 @@ class BudgetBook:
         space: Callable[[str], int | None] = no_space,
         rates: Callable[[Subject], tuple[float | None, float | None]] = no_rates,
         lacks_rates: str = "",
+        stays: Callable[[str, float], str] = all_follows,
     ) -> None:
         self._mesh = spec.name
         self._cgroups = cgroups
         self._tell = tell
-        self._giving = Giving(cgroups, self.of, worth, no_disks, space, rates, lacks_rates)
+        self._giving = Giving(cgroups, self.of, worth, no_disks, space, rates, lacks_rates, stays)
         self._given: dict[Subject, object] = {}
         self._stale = False
         self._base: dict[Subject, api.Budget] = {}

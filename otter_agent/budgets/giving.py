@@ -7,7 +7,7 @@ Must not know: who asks, in which layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -42,6 +42,11 @@ def no_rates(subject: Subject) -> tuple[float | None, float | None]:
     return None, None
 
 
+def all_follows(module: str, share: float) -> str:
+    """Of modules that no share was given to when they were made."""
+    return ""
+
+
 class Giving:
     """Of one mesh.
 
@@ -53,6 +58,7 @@ class Giving:
         space: Module -> what its work folder may hold.
         rates: What a host or a module may receive and send, in force; raises `NetworkError`.
         lacks_rates: Why that can't be limited; "" if it can.
+        stays: Module, its weight -> what of it doesn't follow until it restarts; "" if all does.
     """
 
     def __init__(
@@ -64,10 +70,12 @@ class Giving:
         space: Callable[[str], int | None],
         rates: Callable[[Subject], tuple[float | None, float | None]],
         lacks_rates: str = "",
+        stays: Callable[[str, float], str] = all_follows,
     ) -> None:
         self._cgroups = cgroups
         self._of = of
         self._lacks_rates = lacks_rates
+        self._stays = stays
         self.worth, self._no_disks, self._space, self._rates = worth, no_disks, space, rates
         self._lacks_disks: str | None = None
         self._groups: dict[Subject, str] = {}
@@ -184,7 +192,16 @@ class Giving:
             notes.append(self._disks_why() or (_V1_DISKS[subject.kind] if v1 else ""))
         if self._lacks_rates and api.asks_rates(asked):
             notes.append(f"what is received and sent isn't limited: {self._lacks_rates}")
+        notes += self._staying(subject)
         return "; ".join(filter(None, notes))
+
+    def _staying(self, subject: Subject) -> Iterator[str]:
+        """What of a module's share, or of those of a host's modules, is as it was."""
+        for name, host in self._hosts.items():
+            of = Subject("module", name)
+            share = self.share(of) if subject in (of, host) else None
+            if share is not None and (why := self._stays(name, share)):
+                yield why if subject == of else f"module {name}: {why}"
 
     def memory_text(self, module: str) -> str:
         """`asked 20MiB, used 20MiB; its host: asked 1GiB, used 300MiB`, of one killed for it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -19,6 +20,9 @@ from otter_agent.cgroups.quota import Quota
 from otter_agent.errors import CgroupError
 
 NEEDED = ("cpu", "memory", "pids")
+OPTIONAL = ("dmem",)
+"""Handed on where the kernel has it (Linux 6.14): there NVIDIA's driver limits memory of GPUs for
+groups with files of it alone. Source: NVIDIA, "MPS v3 Memory Partitioning"."""
 IO = "io.max"
 
 
@@ -90,6 +94,7 @@ class CgroupsV2(Cgroups):
         path = self._mount
         for name in self._relative(group).split("/"):
             self._hand_on(path, group, needed)
+            _offer(path)
             path /= name
             path.mkdir(exist_ok=True)
 
@@ -152,6 +157,16 @@ class CgroupsV2(Cgroups):
     def _no_disks(self) -> str:
         has = (self._mount / "cgroup.controllers").read_text().split()
         return "" if "io" in has else "cgroup v2 has no io controller here"
+
+
+def _offer(path: Path) -> None:
+    """Give the children of `path` what isn't needed for any budget; a refusal is no error."""
+    has = _text(path / "cgroup.controllers").split()
+    control = path / "cgroup.subtree_control"
+    for controller in OPTIONAL:
+        if controller in has and controller not in _text(control).split():
+            with suppress(OSError):
+                write(control, f"+{controller}")
 
 
 def _text(path: Path) -> str:

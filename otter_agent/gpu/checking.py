@@ -56,18 +56,24 @@ def trouble(grant: api.GpuGrant, seen: Seen) -> tuple[str, str]:
     """Why what should hold doesn't, and the event's state (`lost`, `unheld`); "" "": it does."""
     if gone := [uuid for uuid in grant.uuids if uuid not in seen.there]:
         return f"{', '.join(gone)}: answers no more", "lost"
+    why = _unheld(grant, seen)
+    again = f"; `otterctl restart {grant.module}` has it held again, where that can be"
+    return (f"{why}{again}", "unheld") if why else ("", "")
+
+
+def _unheld(grant: api.GpuGrant, seen: Seen) -> str:
     if "mps" in (grant.memory, grant.time):
         if seen.mps:
-            return f"MPS: {seen.mps}: its clients are held to nothing", "unheld"
+            return f"MPS: {seen.mps}: its clients are held to nothing"
         if "compute" in seen.kinds and "mps" not in seen.kinds:
             return (
-                "it computes beside MPS, so nothing holds it: its CUDA_MPS_PIPE_DIRECTORY leads "
-                "elsewhere, or its user isn't MPS's", "unheld",
-            )  # fmt: skip
+                "it computes beside MPS, so nothing holds it: it didn't reach MPS when it began, "
+                "or its CUDA_MPS_PIPE_DIRECTORY leads elsewhere"
+            )
     for uuid, limit in (seen.limits or {}).items():
         if why := unlike(limit, grant.memory_bytes):
-            return f"the driver's limit on {uuid}: {why}", "unheld"
-    return "", ""
+            return f"the driver's limit on {uuid}: {why}"
+    return ""
 
 
 def unlike(limit: Limit, asked: int | None) -> str:
@@ -123,20 +129,29 @@ class Probe:
         found.append(api.LevelFact(level="mps", there=not why, why=why))
         why = await asyncio.to_thread(self._turns)
         found.append(api.LevelFact(level="lease", there=not why, why=why))
-        return [*found, *_accounting(gpus)]
+        return [*found, *accounting(gpus)]
 
     async def _limits(self, gpus: Sequence[api.GpuStatus]) -> list[api.LevelFact]:
-        """A limit is set on an empty group, read back, and taken away."""
         if not gpus:
             return [api.LevelFact(level="limit", there=False, why="there is no GPU")]
-        if self._cgroups is None or self._cgroups.version != "v2":
-            return [_fact(gpu, NO_V2) for gpu in gpus]
+        lacks = await self.limitable(gpus)
+        return [_fact(gpu, lacks[gpu.uuid]) for gpu in gpus]
+
+    async def limitable(self, gpus: Sequence[api.GpuStatus]) -> dict[str, str]:
+        """GPU -> why the driver can't limit its memory; "": it can.
+
+        A limit is set on an empty group, read back, and taken away: to a mere question the driver
+        answers of a group without a limit as where there can be none.
+        """
+        v2 = self._cgroups is not None and self._cgroups.version == "v2"
+        if self._cgroups is None or not v2 or not (UNIFIED / "cgroup.controllers").exists():
+            return {gpu.uuid: NO_V2 for gpu in gpus}
         try:
             await asyncio.to_thread(self._cgroups.ensure, PROBE, api.Budget())
             folder = str(self._cgroups.kill_directory(PROBE))
-            return [_fact(gpu, await self._tried(gpu.uuid, folder)) for gpu in gpus]
+            return {gpu.uuid: await self._tried(gpu.uuid, folder) for gpu in gpus}
         except OtterError as error:
-            return [_fact(gpu, str(error)) for gpu in gpus]
+            return {gpu.uuid: str(error) for gpu in gpus}
         finally:
             with suppress(OtterError):
                 await asyncio.to_thread(self._cgroups.remove, PROBE)
@@ -191,7 +206,8 @@ def _fact(gpu: api.GpuStatus, why: str) -> api.LevelFact:
     return api.LevelFact(level="limit", there=not why, why=why, gpu=gpu.index)
 
 
-def _accounting(gpus: Sequence[api.GpuStatus]) -> Iterator[api.LevelFact]:
+def accounting(gpus: Sequence[api.GpuStatus]) -> Iterator[api.LevelFact]:
+    """What of GPUs is shown, GPU by GPU; pure."""
     if not gpus:
         yield api.LevelFact(level="accounting", there=False, why="there is no GPU")
     for gpu in gpus:

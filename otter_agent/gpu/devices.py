@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from net.errors import DriverError
 from otter_agent import api
-from otter_agent.gpu.checking import NO_V2, UNIFIED, Probe, Seen, group_folder, trouble, unlike
+from otter_agent.gpu.checking import NO_V2, Probe, Seen, group_folder, trouble, unlike
 from otter_agent.gpu.granting import AT_ODDS, Name
 from otter_agent.gpu.owners import Running, with_owners
 from otter_agent.gpu.watch import Gpus
@@ -96,6 +96,13 @@ class Devices:
         state = await self.state()
         async with self._verifying:
             levels = await self._probe.levels(state)
+        uuids = {gpu.index: gpu.uuid for gpu in state.gpus}
+        self._limitable |= {
+            uuids[fact.gpu]: fact.why
+            for fact in levels
+            if fact.level == "limit" and fact.gpu is not None
+        }
+        self._grants.take(state, self._limitable)  # what is told is what grants go by
         await self._check(state)
         await asyncio.to_thread(self._tidying())
         return replace(state, levels=tuple(levels), grants=self._grants.all())
@@ -113,8 +120,9 @@ class Devices:
             why = unlike(limit, grant.memory_bytes)
             if why and grant.required:
                 raise DriverError(
-                    "gpu", "limit", f"{mesh}/{module} on {uuid}", why, recoverable=True
-                )
+                    "gpu", "limit", f"{mesh}/{module} on {uuid}", why, recoverable=True,
+                    hint="`otterctl gpu verify` tries what can be had here; apply it again then",
+                )  # fmt: skip
 
     # --- looking after -----------------------------------------------------------------------
 
@@ -150,14 +158,13 @@ class Devices:
         return wanted | {(one.mesh, one.module) for one in self._running()}
 
     async def _which_can_limit(self, state: api.GpuState) -> Mapping[str, str]:
-        """GPU -> why the driver can't limit its memory; asked once of each."""
-        there = {gpu.uuid for gpu in state.gpus if gpu.uuid and not gpu.error}
+        """GPU -> why the driver can't limit its memory; tried once of each."""
+        there = {gpu.uuid: gpu for gpu in state.gpus if gpu.uuid and not gpu.error}
         self._limitable = {uuid: why for uuid, why in self._limitable.items() if uuid in there}
-        for uuid in there - self._limitable.keys():
-            self._limitable[uuid] = NO_V2
-            if (UNIFIED / "cgroup.controllers").exists():
-                order = LimitOrder(uuid=uuid, folder=str(UNIFIED))
-                self._limitable[uuid] = (await self._gpus.limit(order)).error
+        fresh = [gpu for uuid, gpu in there.items() if uuid not in self._limitable]
+        if fresh:
+            async with self._verifying:
+                self._limitable |= await self._probe.limitable(fresh)
         return self._limitable
 
     async def _check(self, state: api.GpuState) -> None:

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -30,8 +31,31 @@ AT_ODDS = "its own env says "
 KNOWN_S = 6.0
 """Until then it is known which GPUs there are: a driver that hangs has been given up."""
 OFF = "mps = false in the agent's configuration"
+INSTEAD = "`otterctl gpu ls` shows what there is; `allow_degraded = true` runs it without"
+SPLIT = "a GPU that is split (MIG) needs MPS for each of its instances: not done here"
+"""Source: NVIDIA, Multi-Instance GPU User Guide, "MIG with CUDA MPS"."""
 Name = tuple[str, str]
 """Mesh, module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """How GPUs come into a module.
+
+    Attributes:
+        way: What brings them.
+        lack: Why nothing does; "": it does.
+        user: Whom its processes are, as its image says; "": root.
+    """
+
+    way: api.GpuWay
+    lack: str = ""
+    user: str = ""
+
+    @property
+    def as_root(self) -> bool:
+        """Whether they are root. A name is known inside the image alone, but for this one."""
+        return self.user.partition(":")[0] in ("", "0", "root")
 
 
 class Grants:
@@ -92,16 +116,13 @@ class Grants:
 
     # --- giving ----------------------------------------------------------------------------------
 
-    def give(
-        self, mesh: str, module: api.ModuleSpec, way: api.GpuWay, no_way: str
-    ) -> GpuAccess | None:
+    def give(self, mesh: str, module: api.ModuleSpec, coming: Coming) -> GpuAccess | None:
         """The GPUs of a module that is about to be made; None: it has none.
 
         Args:
             mesh: Its.
             module: With the share that is asked of it now.
-            way: How GPUs come into it.
-            no_way: Why they can't; "" if they can.
+            coming: How they come into it.
 
         Raises:
             DriverError: It asks for what there isn't, and can't do without.
@@ -111,13 +132,15 @@ class Grants:
             self._forget(name)
             return None
         with self._guard:
-            uuids, why = self._chosen(name, ask, no_way)
+            uuids, why = self._chosen(name, ask, coming.lack)
             if not uuids:
                 if ask.required:
-                    raise DriverError("gpu", "give", f"{mesh}/{module.name}", why, recoverable=True)
+                    raise DriverError(
+                        "gpu", "give", f"{mesh}/{module.name}", why, recoverable=True, hint=INSTEAD
+                    )
                 self._keep(api.GpuGrant(mesh=mesh, module=module.name, why=why))
                 return None
-            return self._give(name, module, ask, uuids, way)
+            return self._give(name, module, ask, uuids, coming)
 
     def _chosen(self, name: Name, ask: api.GpuAsk, no_way: str) -> tuple[tuple[str, ...], str]:
         why = api.gpu_lack(ask, self.facts, self.why) or no_way
@@ -129,35 +152,40 @@ class Grants:
 
     def _give(
         self, name: Name, module: api.ModuleSpec, ask: api.GpuAsk, uuids: tuple[str, ...],
-        way: api.GpuWay,
+        coming: Coming,
     ) -> GpuAccess:  # fmt: skip
         share = module.gpu_share
         memory = ladder.memory_of(ask, share, uuids, self.facts)
-        lacks = ladder.Lacks(limit=self._limit_lack(uuids), mps=self._mps_started(memory, share))
+        asked = memory is not None or share is not None
+        no_mps = self._mps_started(uuids, coming) if asked else "nothing is asked of it"
+        lacks = ladder.Lacks(limit=self._limit_lack(uuids), mps=no_mps)
         of_memory, of_time, why = ladder.levels(memory, share, lacks)
         grant = api.GpuGrant(
-            mesh=name[0], module=name[1], uuids=uuids, memory_bytes=memory, share=share, way=way,
-            memory=of_memory, time=of_time, why=why, required=ask.required,
+            mesh=name[0], module=name[1], uuids=uuids, memory_bytes=memory, share=share,
+            way=coming.way, memory=of_memory, time=of_time, why=why, required=ask.required,
         )  # fmt: skip
-        sizes = [g.memory_bytes for g in self.facts if g.uuid in uuids and g.memory_bytes]
-        pipe = self.mps.pipe
-        told = ladder.variables(grant, str(pipe), min(sizes, default=None), module.env)
+        pipe, total = self.mps.pipe, ladder.total_of(uuids, self.facts)
+        told = ladder.variables(grant, str(pipe), total, module.env)
         if told.at_odds:
             odd = ", ".join(told.at_odds)
             grant = replace(grant, trouble=f"{AT_ODDS}{odd} otherwise: that holds")
         self._keep(grant)
         by_mps = "mps" in (of_memory, of_time)
         indices = tuple(g.index for g in self.facts if g.uuid in uuids)
-        return GpuAccess(uuids, indices, way, told.env, pipe if by_mps else None)
+        return GpuAccess(uuids, indices, coming.way, told.env, pipe if by_mps else None)
 
     def _limit_lack(self, uuids: Collection[str]) -> str:
         return next((why for uuid in uuids if (why := self.limits.get(uuid, "isn't known"))), "")
 
-    def _mps_started(self, memory_bytes: int | None, share: float | None) -> str:
+    def _mps_started(self, uuids: Collection[str], coming: Coming) -> str:
         """Why there is no MPS for a module; it is started for the first that has a use for it."""
-        if memory_bytes is None and share is None:
-            return "nothing is asked of it"
-        return self.mps_lack() or self.mps.start()
+        if any(gpu.mig for gpu in self.facts if gpu.uuid in uuids):
+            return SPLIT
+        if why := self.mps_lack() or self.mps.start():
+            return why
+        if coming.as_root or self.mps.serves_all():
+            return ""
+        return f"its image runs as user {coming.user}, and MPS here serves one user: root's clients"
 
     def _used(self, but: Name) -> dict[str, ladder.Used]:
         found: dict[str, ladder.Used] = {}
@@ -182,6 +210,25 @@ class Grants:
     def of(self, mesh: str, module: str) -> api.GpuGrant | None:
         """A module's."""
         return self._given.get((mesh, module))
+
+    def stays(self, mesh: str, module: str, share: float) -> str:
+        """What of a module's share doesn't follow until it restarts; "" if all of it does.
+
+        Args:
+            mesh: Its.
+            module: Its name.
+            share: That it has now, of turns.
+        """
+        grant = self.of(mesh, module)
+        if grant is None or grant.time != "mps" or grant.share is None:
+            return ""
+        was = ladder.percent(grant.share)
+        if ladder.percent(share) == was:
+            return ""
+        return (
+            f"its part of the multiprocessors (MPS) stays {was:.4g}% until it restarts: "
+            "turns change at once"
+        )
 
     def snapshot(self) -> Mapping[Name, api.GpuGrant]:
         """What is given now; for `keep`."""

@@ -88,8 +88,17 @@ def memory_of(
     """What a module may have of each of its GPUs: what it asks, else its share of the smallest."""
     if ask.memory_bytes is not None or share is None:
         return ask.memory_bytes
-    sizes = [gpu.memory_bytes for gpu in gpus if gpu.uuid in uuids and gpu.memory_bytes]
-    return int(min(sizes) * min(share, 1.0)) if len(sizes) == len(uuids) and sizes else None
+    smallest = total_of(uuids, gpus)
+    return None if smallest is None else int(smallest * min(share, 1.0))
+
+
+def total_of(uuids: Collection[str], gpus: Sequence[api.GpuFact]) -> int | None:
+    """Memory of the smallest of them; None: one doesn't tell it, or is split into instances (MIG).
+
+    CUDA sees one instance of a GPU that is split, and what that has isn't what the GPU has.
+    """
+    sizes = [g.memory_bytes for g in gpus if g.uuid in uuids and g.memory_bytes and not g.mig]
+    return min(sizes) if len(sizes) == len(uuids) and sizes else None
 
 
 def levels(
@@ -146,7 +155,8 @@ def _of_client(
 
     Args:
         pipe: The pipe directory.
-        count: GPUs that it sees: only those may be named, or no limit holds of any.
+        count: GPUs that it sees: only those may be named, or no limit holds of any. That they are
+            numbered as it sees them, not as the daemon does, is an assumption: NVIDIA doesn't say.
         memory_bytes: Of each.
         share: Of the multiprocessors; more than all is all.
     """
@@ -156,6 +166,10 @@ def _of_client(
         limits = (f"{number}={mebibytes}M" for number in range(count))
         found["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = ",".join(limits)
     if share is not None:
-        percent = min(100.0, max(1.0, share * 100))
-        found["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{percent:.4g}"
+        found["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = f"{percent(share):.4g}"
     return found
+
+
+def percent(share: float) -> float:
+    """The part of the multiprocessors that MPS gives for a share; for more than all, all."""
+    return min(100.0, max(1.0, share * 100))

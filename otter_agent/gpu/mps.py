@@ -4,7 +4,13 @@ The daemon outlives the agent, as modules do that compute through it; the next a
 pipe directory, which is the agent's own. A client that doesn't reach it runs without any limit and
 says nothing: so it is asked whether it answers, again and again (`checking.py`).
 
-Source: NVIDIA, Multi-Process Service, "Tools and Interface Reference", nvidia-cuda-mps-control(1).
+A server of MPS is one user's, and there is one: a client of another user waits, in its first call
+of CUDA, until all of the first one's have ended. So the daemon is asked to let all users share a
+server, whose clients then all count as root's, and the fatal error of one may end those of each.
+One that doesn't know that (older ones, and Tegra's) serves root's clients alone.
+
+Source: NVIDIA, Multi-Process Service, "Architecture", "Tools and Interface Reference",
+nvidia-cuda-mps-control(1).
 Must not know: modules, meshes.
 """
 
@@ -24,6 +30,7 @@ from otter_agent import beneath
 from otter_agent.beside import ended, open_pid
 
 PROGRAM = "nvidia-cuda-mps-control"
+FOR_ALL = "-multiuser-server"
 PID_FILE = f"{PROGRAM}.pid"
 """In the pipe directory, by the daemon."""
 _ANSWER_S = 5.0
@@ -72,12 +79,8 @@ class Mps:
     def _begin(self) -> str:
         for folder in (self.pipe, self._log):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        try:
-            done = self._run(["-d"], "")
-        except (OSError, subprocess.SubprocessError) as error:
-            return f"{PROGRAM} -d: {error}"
-        if done.returncode:
-            return f"{PROGRAM} -d: {_last(done.stdout) or f'exit status {done.returncode}'}"
+        if self._launch("-d", FOR_ALL) and (why := self._launch("-d")):
+            return why
         began = time.monotonic()
         while why := self.trouble():
             if time.monotonic() - began > _START_S:
@@ -86,6 +89,22 @@ class Mps:
         with suppress(OSError):  # a full disk: it is known by its own file
             self._begun.write_text(str(self.pid()))
         return ""
+
+    def _launch(self, *words: str) -> str:
+        """Why it doesn't begin, or ""."""
+        command = " ".join((PROGRAM, *words))
+        try:
+            done = self._run(words, "")
+        except (OSError, subprocess.SubprocessError) as error:
+            return f"{command}: {error}"
+        if done.returncode:
+            return f"{command}: {_last(done.stdout) or f'exit status {done.returncode}'}"
+        return ""
+
+    def serves_all(self) -> bool:
+        """Whether clients of several users are served beside each other; else root's alone."""
+        pid = self.pid()
+        return pid is not None and FOR_ALL.encode() in _words(pid)
 
     def trouble(self) -> str:
         """Why clients don't reach it; "" if it answers."""
@@ -106,8 +125,8 @@ class Mps:
         for file in (self._begun, self.pipe / PID_FILE):
             with suppress(OSError, ValueError):
                 pid = int(_small(file))
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if any(word.endswith(PROGRAM.encode()) for word in words) and self._is_ours(pid):
+                named = any(word.endswith(PROGRAM.encode()) for word in _words(pid))
+                if named and self._is_ours(pid):
                     return pid
         return None
 
@@ -148,6 +167,14 @@ class Mps:
             "CUDA_MPS_PIPE_DIRECTORY": str(self.pipe),
             "CUDA_MPS_LOG_DIRECTORY": str(self._log),
         }
+
+
+def _words(pid: int) -> Sequence[bytes]:
+    """What a process was started with; nothing of one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ()
 
 
 def _small(path: Path) -> bytes:

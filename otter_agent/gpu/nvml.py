@@ -1,7 +1,7 @@
 """Reading GPUs through NVIDIA's Management Library, by its own binding (pynvml).
 
-What a GPU doesn't support is None and named in `untold`, never an error; what it can't answer at
-all (lost, no permission) is the `error` of that GPU alone. Values of the library are converted to
+What a GPU doesn't tell is None and named in `untold`, never an error; one that can't be asked at
+all (lost, no permission) has that as its `error`, alone. Values of the library are converted to
 SI units here. Source: NVIDIA, NVML API Reference Guide. Must not know: modules, the agent.
 """
 
@@ -17,12 +17,13 @@ from otter_agent import api
 
 T = TypeVar("T")
 
-MISSING = frozenset(
-    {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
-     pynvml.NVML_ERROR_NO_PERMISSION, pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
-     pynvml.NVML_ERROR_NO_DATA, pynvml.NVML_ERROR_DEPRECATED}
+ENDS = frozenset(
+    {pynvml.NVML_ERROR_UNINITIALIZED, pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+     pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED,
+     pynvml.NVML_ERROR_GPU_NOT_FOUND, pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH}
 )  # fmt: skip
-"""Codes of a value that isn't to be had, while all else may be."""
+"""Codes of a value that say that the GPU can't be asked at all. With any other one value isn't to
+be had, while all else may be: some drivers call a healthy GPU's power an "Unknown Error"."""
 ABSENT = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "no NVIDIA driver here (libnvidia-ml.so.1)",
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "NVIDIA's driver isn't loaded",
@@ -127,7 +128,7 @@ class _Asking:
         try:
             return ask(self._handle, *args)
         except pynvml.NVMLError as error:
-            if error.value not in MISSING:
+            if error.value in ENDS:
                 raise
             if name not in self.untold:
                 self.untold.append(name)
@@ -149,7 +150,7 @@ def _status(index: int, ask: _Asking) -> api.GpuStatus:
     highest = ask.get("clock", pynvml.nvmlDeviceGetMaxClockInfo, core)
     memory_clock = ask.get("memory clock", pynvml.nvmlDeviceGetClockInfo, of_memory)
     sensor = pynvml.NVML_TEMPERATURE_GPU
-    temperature = ask.get("temperature", pynvml.nvmlDeviceGetTemperatureV, sensor)
+    temperature = ask.get("temperature", _temperature, sensor)
     power = ask.get("power", pynvml.nvmlDeviceGetPowerUsage)
     limit = ask.get("power limit", pynvml.nvmlDeviceGetPowerManagementLimit)
     mig = ask.get("mig", pynvml.nvmlDeviceGetMigMode)
@@ -171,6 +172,16 @@ def _status(index: int, ask: _Asking) -> api.GpuStatus:
         processes=tuple(_processes(ask)),
         untold=tuple(ask.untold),
     )
+
+
+def _temperature(handle: Any, sensor: int) -> float:
+    """By the call that drivers as old as R535 and R550 have, where they lack the one of today."""
+    try:
+        return float(pynvml.nvmlDeviceGetTemperatureV(handle, sensor))
+    except pynvml.NVMLError as error:
+        if error.value != pynvml.NVML_ERROR_FUNCTION_NOT_FOUND:
+            raise
+        return float(pynvml.nvmlDeviceGetTemperature(handle, sensor))
 
 
 def _of(value: float | None, unit: float) -> float | None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import otter_agent
 from otter_agent import api
@@ -57,6 +58,8 @@ class Gpus:
         self._looked = asyncio.Event()
         self._hung = asyncio.Event()
         self._why = ""
+        self._driver: Literal["unknown", "there", "lost"] = "unknown"
+        """As it was told: a driver that was never there is no loss."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -64,9 +67,12 @@ class Gpus:
         while True:
             if self._find() is None:
                 self._why, pause_s = NO_DRIVER, LOOK_S
+                self._missed(NO_DRIVER)
             else:
                 failures = 1 if await self._read() > LASTED_S else failures + 1
                 pause_s = min(2.0**failures / 2, LONGEST_LOOK_S)
+                if failures > 1:  # one may have been killed; two end by themselves
+                    self._missed(self._why)
             self._looked.set()
             await asyncio.sleep(pause_s)
 
@@ -100,10 +106,35 @@ class Gpus:
                     return await answer
             except TimeoutError:
                 self._why = f"NVIDIA's driver hasn't answered for {ANSWER_S:g} s"
-                self._tell(News(kind="lost", text=self._why))
+                self._lost(self._why)
                 self._process = None
                 self._hung.set()
                 return Line()
+
+    # --- the driver ------------------------------------------------------------------------------
+
+    def _judge(self, state: api.GpuState) -> None:
+        """Tell of a driver that goes, and of one that is back.
+
+        The reader's own word of it may never come: whoever meets the loss first ends it.
+        """
+        if state.driver == "none":
+            self._missed(state.why)
+            return
+        if self._driver == "lost":
+            numbers = ", ".join(str(gpu.index) for gpu in state.gpus if not gpu.error)
+            text = f"NVIDIA's driver answers again, of GPUs {numbers or 'none'}"
+            self._tell(News(kind="back", text=text))
+        self._driver = "there"
+
+    def _missed(self, why: str) -> None:
+        if self._driver == "there":
+            self._lost(why)
+
+    def _lost(self, why: str) -> None:
+        if self._driver != "lost":
+            self._driver = "lost"
+            self._tell(News(kind="lost", text=why))
 
     # --- the reader ------------------------------------------------------------------------------
 
@@ -142,6 +173,7 @@ class Gpus:
                 self._tell(line.news)
             if line.state is not None:
                 self._why = line.state.why
+                self._judge(line.state)
             if line.state is not None or line.limit is not None:
                 self._answered(line)
         self._process = None

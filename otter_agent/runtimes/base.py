@@ -279,6 +279,14 @@ class GivesGpus(Protocol):
         """How they come in, and why they can't ("" if they can)."""
         ...
 
+    async def user_of(self, key: Key, artifact: Artifact) -> str:
+        """Whom an instance's processes are: what its image says; "": root, or the agent's user.
+
+        Raises:
+            DriverError: There is no such image.
+        """
+        ...
+
 
 @runtime_checkable
 class Closes(Protocol):

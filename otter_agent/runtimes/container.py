@@ -127,7 +127,7 @@ def _env(work: Workload, image: ImageFacts) -> dict[str, str]:
     ours = {"OTTER_WIRING": f"{WIRING}/wiring.json", "OTTER_STATE": STATE, "OTTER_WORK": WORK}
     if work.secrets is not None:
         ours["OTTER_SECRETS"] = SECRETS
-    gpu = work.gpu.env if work.gpu is not None else {}
+    gpu = container_gpus.variables(work.gpu)
     return {**defaults, **work.artifact.env, **gpu, **work.env, **ours}
 
 

@@ -20,9 +20,11 @@ HOOK = "nvidia-container-runtime-hook"
 """The engine offers GPUs if it found this when it started."""
 CAPABILITIES = [["gpu", "compute", "utility"]]
 SHARED_MEMORY = "/dev/shm"
+VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 NONE = (
     "the Docker engine has no way to GPUs: neither NVIDIA's Container Toolkit nor a CDI "
-    f"specification of {KIND}"
+    f"specification of {KIND}; install NVIDIA's Container Toolkit, or write one: "
+    "`nvidia-ctk cdi generate`"
 )
 
 
@@ -74,6 +76,20 @@ def requests(access: GpuAccess | None, known: Collection[str]) -> list[dict[str,
         ]  # fmt: skip
     chosen = access.uuids if {*access.uuids} <= {*known} else tuple(map(str, access.indices))
     return [{"Driver": "cdi", "DeviceIDs": [f"{KIND}={name}" for name in chosen]}]
+
+
+def variables(access: GpuAccess | None) -> Mapping[str, str]:
+    """What a container is started with.
+
+    NVIDIA's runtime, where it is the engine's default, goes by a variable that many images set to
+    `all`: without a word of ours every container of such an image would have every GPU. By its
+    requests the engine says the same; where CDI brings GPUs, nothing else may.
+    Source: NVIDIA Container Toolkit, "Specialized Configurations with Docker".
+    """
+    if access is None:
+        return {VISIBLE: "void"}
+    seen = ",".join(access.uuids) if access.way == "nvidia" else "void"
+    return {VISIBLE: seen, **access.env}
 
 
 def mounts(access: GpuAccess | None) -> list[dict[str, Any]]:

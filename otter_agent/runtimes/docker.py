@@ -26,7 +26,15 @@ from otter_agent.layout import Layout
 from otter_agent.mounts import Bind
 from otter_agent.runtimes import container, container_files, container_gpus, gate, mounted
 from otter_agent.runtimes.attach import follow_logs
-from otter_agent.runtimes.base import ExecOutput, Instance, Key, LogPlace, Phase, Workload
+from otter_agent.runtimes.base import (
+    Artifact,
+    ExecOutput,
+    Instance,
+    Key,
+    LogPlace,
+    Phase,
+    Workload,
+)
 from otter_agent.runtimes.container_exec import run_exec
 from otter_agent.runtimes.containers import Containers
 from otter_agent.runtimes.ending import Ending
@@ -269,6 +277,11 @@ class DockerRuntime:
         texts = await asyncio.to_thread(_specifications, info)
         way = container_gpus.way(info, texts, hook=hook)
         return way, "" if way else container_gpus.NONE
+
+    async def user_of(self, key: Key, artifact: Artifact) -> str:
+        """See `GivesGpus`."""
+        with translated(ContainerError, "create", key, _CREATE_HINTS):
+            return (await self._containers.image(artifact.reference)).user
 
     # --- create -----------------------------------------------------------------------------
 

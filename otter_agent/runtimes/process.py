@@ -29,7 +29,15 @@ from otter_agent.launcher.records import Life, Shown, Work
 from otter_agent.layout import Layout
 from otter_agent.mounts import Bind
 from otter_agent.runtimes.accounts import ids_of
-from otter_agent.runtimes.base import ExecOutput, Instance, Key, LogPlace, Phase, Workload
+from otter_agent.runtimes.base import (
+    Artifact,
+    ExecOutput,
+    Instance,
+    Key,
+    LogPlace,
+    Phase,
+    Workload,
+)
 from otter_agent.runtimes.commands import run_command, run_in_terminal
 from otter_agent.runtimes.logfile import LogFile, Place
 from otter_agent.runtimes.process_files import ModuleFiles
@@ -134,6 +142,11 @@ class ProcessRuntime:
     async def gpu_way(self) -> tuple[GpuWay, str]:
         """See `GivesGpus`: a process sees the machine's; which of them, CUDA is told."""
         return "env", ""
+
+    async def user_of(self, key: Key, artifact: Artifact) -> str:
+        """See `GivesGpus`."""
+        del key, artifact
+        return ""
 
     async def signal(self, key: Key, number: int) -> None:
         """See `Signals`."""

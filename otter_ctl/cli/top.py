@@ -34,7 +34,7 @@ class Row(msgspec.Struct, frozen=True):
     memory_bytes: int | None
     memory_limit_bytes: int | None
     gpu_memory_bytes: int | None
-    """On all GPUs; None: it has no process there."""
+    """On all GPUs, as far as they tell it; None: it has no process there, or none is told."""
 
 
 @click.command(
@@ -76,13 +76,12 @@ def command(session: Session, mesh: str | None, every: float, once: bool, as_jso
 
 
 def _on_gpus(states: api.GpuStates, mesh: str) -> Mapping[str, int]:
-    """Module -> bytes that its processes have on GPUs."""
+    """Module -> bytes that its processes have on GPUs; without those of which nobody tells it."""
     found: dict[str, int] = defaultdict(int)
-    for state in states.values():
-        for gpu in state.gpus:
-            for process in gpu.processes:
-                if process.mesh == mesh:
-                    found[process.module] += process.memory_bytes or 0
+    gpus = (gpu for state in states.values() for gpu in state.gpus)
+    for process in (process for gpu in gpus for process in gpu.processes):
+        if process.mesh == mesh and process.memory_bytes is not None:
+            found[process.module] += process.memory_bytes
     return found
 
 

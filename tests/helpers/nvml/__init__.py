@@ -34,7 +34,7 @@ class Machine:
         self.env = {"LD_LIBRARY_PATH": str(library), "OTTER_NVML_SCENARIO": str(path)}
 
     def tell(self, text: str) -> None:
-        """From now on: lines as `standin.c` says. Never seen half written."""
+        """From now on: lines as `scenario.h` says. Never seen half written."""
         fresh = self.path.with_suffix(".new")
         fresh.write_text(text)
         os.replace(fresh, self.path)

@@ -66,7 +66,7 @@ async def test_the_base_for_cuda_has_cudas_packages_and_tells_its_containers(
         await run(runtime, work)
         await until_exit(runtime, work.key)
         said = await log_text(runtime, work.key)
-        assert said == ["2.21.0 True", "all compute,utility"]
+        assert said == ["2.21.0 True", "void compute,utility"]
         await runtime.remove(work.key)
     finally:
         await store.prune(frozenset())

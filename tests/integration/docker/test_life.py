@@ -121,7 +121,7 @@ async def test_what_the_module_sees(runtime, layout, busybox_image):
     for expected in (
         "A=work", "B=artifact", "PYTHONUNBUFFERED=1", "OMP_NUM_THREADS=1", "OTTER_WORK=/work",
         "OTTER_WIRING=/run/otter/wiring.json", "OTTER_STATE=/run/otter-state",
-        "input.txt", "wiring.json",
+        "input.txt", "wiring.json", "NVIDIA_VISIBLE_DEVICES=void",
     ):  # fmt: skip
         assert expected in lines
     devices = [line for line in lines if "mtu" in line]

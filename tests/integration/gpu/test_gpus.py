@@ -7,6 +7,8 @@ import signal
 
 import pytest
 
+NOT_AVAILABLE = (1 << 64) - 1
+"""NVML's word for memory of a process that it doesn't know, as with Windows' driver."""
 L4 = """
 driver 580.82.07
 cuda 13000
@@ -43,6 +45,7 @@ def test_a_gpu_is_told_in_si_units(asked, machine):
     assert (gpu["memory_bytes"], gpu["memory_used_bytes"]) == (24152899584, 1073741824)
     assert (gpu["utilisation"], gpu["memory_utilisation"]) == (0.37, 0.12)
     assert (gpu["clock_hz"], gpu["clock_max_hz"]) == (1.59e9, 2.04e9)
+    assert gpu["memory_clock_hz"] == 6.251e9
     assert (gpu["temperature_c"], gpu["power_w"], gpu["power_limit_w"]) == (61, 55, 72)
     assert (gpu["mig"], gpu["untold"], gpu["error"]) == (False, [], "")
 
@@ -55,6 +58,30 @@ def test_what_a_gpu_does_not_support_is_named_and_nothing_else_lost(asked, machi
     assert gpu["power_w"] is None
     assert gpu["untold"] == ["memory", "power", "power limit", "mig"]
     assert (gpu["name"], gpu["error"]) == ("Orin (nvgpu)", "")
+
+
+def test_an_older_driver_tells_the_temperature_by_its_older_call(asked, machine):
+    machine.tell(f"fail temperature_v 13\n{L4}")
+    asked.otter.serve()
+    (gpu,) = asked.until(lambda state: state["gpus"], "a GPU")["gpus"]
+    assert (gpu["temperature_c"], gpu["untold"]) == (61, [])
+    machine.tell(f"fail temperature_v 13\n{L4}lacks temperature\n")
+    (gpu,) = asked.state()["gpus"]
+    assert (gpu["temperature_c"], gpu["untold"]) == (None, ["temperature"])
+
+
+def test_a_value_that_fails_is_no_loss_of_the_gpu(asked, machine):
+    """NVML_ERROR_UNKNOWN of one value beside good ones, which real GPUs tell of their power."""
+    odd = f"fail power 999\n{L4}"
+    machine.tell(odd)
+    asked.otter.serve()
+    (gpu,) = asked.until(lambda state: state["gpus"], "a GPU")["gpus"]
+    assert (gpu["error"], gpu["untold"]) == ("", ["power", "power limit"])
+    assert (gpu["uuid"], gpu["memory_bytes"]) == ("GPU-1111", 24152899584)
+    for number in (1, 2):  # between two it was looked whether all GPUs are still there
+        machine.tell(f"{odd}xid {number} 31\n")
+        asked.until(lambda _, n=number: len(asked.events()) >= n, "an event")
+    assert [event["state"] for event in asked.events()] == ["xid", "xid"]
 
 
 def test_no_library_is_a_plain_fact(otter, asked):
@@ -111,6 +138,12 @@ def test_a_process_is_that_of_its_module(asked, machine):
     (used,) = [p for p in gpu["processes"] if p["pid"] == child]
     assert (used["name"], used["memory_bytes"]) == ("sleep", 536870912)
     _shown(otter)
+    # Of both, one tells its memory; then of none: that is no memory of 0.
+    for pids, memory in (((child, pid), 536870912), ((pid,), None)):
+        known = f"process mps {child} 536870912\n" if child in pids else ""
+        machine.tell(f"{L4}{known}process mps {pid} {NOT_AVAILABLE}\n")
+        (row,) = [row for row in otter.json("top", "--every", "0.2") if row["kind"] == "module"]
+        assert row["gpu_memory_bytes"] == memory
 
 
 def _shown(otter):
@@ -165,6 +198,24 @@ def test_a_gpu_that_is_lost_is_told_and_so_is_its_return(asked, machine):
     asked.until(lambda _: [e["state"] for e in asked.events()] == ["lost"], "word of the loss")
     machine.tell(f"{L4}gpu GPU-3333 NVIDIA L4\n")
     asked.until(lambda _: [e["state"] for e in asked.events()] == ["lost", "back"], "its return")
+
+
+def _of_driver(asked):
+    return [(e["state"], e["text"]) for e in asked.events() if e["subject"] == "driver"]
+
+
+def test_a_driver_that_goes_is_told_whoever_meets_it_first_and_so_is_its_return(asked, machine):
+    machine.tell(L4)
+    asked.otter.serve()
+    asked.until(lambda state: state["gpus"], "a GPU")
+    machine.tell(f"fail count 9\n{L4}")
+    asked.state()  # what asks may end the reader before what listens has met it
+    gone = ("lost", "NVIDIA's driver isn't loaded")
+    asked.until(lambda _: _of_driver(asked) == [gone], "word of the loss")
+    assert asked.state()["why"] == gone[1]
+    machine.tell(L4)
+    back = ("back", "NVIDIA's driver answers again, of GPUs 0")
+    asked.until(lambda _: _of_driver(asked) == [gone, back], "word of its return")
 
 
 def test_a_driver_that_hangs_holds_nobody_up(asked, machine):

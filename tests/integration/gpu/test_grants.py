@@ -11,8 +11,8 @@ from helpers.otter import command_line, wait_for
 
 L4 = "driver 580.82.07\ncuda 13000\ngpu GPU-1111 NVIDIA L4\nmemory 24152899584 0\n"
 TWO = f"{L4}gpu GPU-2222 NVIDIA L4\nmemory 24152899584 0\n"
-SPLIT = TWO.replace(L4, f"{L4}mig 1\nlacks limits\n")
-"""The first one into instances (MIG), so that the driver limits none of its memory."""
+SPLIT = TWO.replace("memory", "mig 1\nmemory")
+"""Both into instances (MIG)."""
 SHOWS = "env | grep -E 'CUDA|NVIDIA|OTTER_GPU|TF_' | sort; exec sleep 1000"
 
 
@@ -61,6 +61,29 @@ def test_who_asks_for_more_than_there_is_is_refused_or_runs_without(asked, machi
     assert "CUDA_VISIBLE_DEVICES" not in otter("logs", "a").stdout
 
 
+def test_an_engine_without_a_way_to_gpus_is_no_place_for_who_asks_for_one(
+    asked_of_containers, machine, busybox_image
+):
+    asked, otter = asked_of_containers, asked_of_containers.otter
+    machine.tell(L4)
+    otter.serve()
+    asked.until(lambda state: state["gpus"], "a GPU")
+    text = f"""
+        name = "gpus"
+        [hosts.edge]
+        [modules.a]
+        host = "edge"
+        image = "{busybox_image}"
+        command = ["sleep", "1000"]
+        """
+    said = otter("apply", otter.topology(f"{text}gpu = {{ count = 1 }}\n"), code=1)
+    assert "has no way to GPUs" in said.stdout + said.stderr
+    assert "nvidia-ctk cdi generate" in said.stdout + said.stderr
+    degraded = f"allow_degraded = true\n{text}gpu = {{ count = 1 }}\n"
+    otter("apply", otter.topology(degraded))
+    assert "has no way to GPUs" in grants(asked)["a"]["why"]
+
+
 def test_the_ladder_from_request_to_end(asked, machine):
     """Two modules by MPS: variables, verify, a live share, a killed daemon, a GPU lost, the end."""
     otter = asked.otter
@@ -88,6 +111,7 @@ def test_the_ladder_from_request_to_end(asked, machine):
     _verified(asked)
     _shared_live(asked)
     _cut_off(asked)
+    _beside(asked, machine)
     machine.tell(L4)
     lost = asked.until(lambda _: _events(asked, "lost", "a"), "word of it") and asked.events()
     assert any("GPU-2222: answers no more" in event["text"] for event in lost)
@@ -129,10 +153,16 @@ def _shared_live(asked) -> None:
     changed = otter.json("shape", "module", "b", "--gpu-share", "3")
     (budget,) = changed["modules"]
     assert budget["in_force"]["gpu_share"] == budget["asked"]["gpu_share"] == 3.0
+    # Turns follow; what MPS gives was fixed when it began.
+    stays = "its part of the multiprocessors (MPS) stays 25% until it restarts"
+    assert stays in budget["note"]
+    assert stays in otter("status").stdout
     assert {name: module["pid"] for name, module in otter.modules("gpus").items()} == before
     otter("shape", "reset", "b")
+    assert otter.json("shape", "show", "b")["modules"][0]["note"] == ""
     (host,) = otter.json("shape", "host", "edge", "--gpu-share", "50%")["hosts"]
     assert host["in_force"]["gpu_share"] == host["asked"]["gpu_share"] == 0.5
+    assert f"module b: {stays}" in host["note"]
     assert otter.json("shape", "show", "b")["modules"][0]["in_force"]["gpu_share"] == 0.125
     otter("shape", "reset", "edge")
     assert otter.json("shape", "show", "b")["modules"][0]["in_force"]["gpu_share"] == 0.25
@@ -149,6 +179,19 @@ def _cut_off(asked) -> None:
     asked.until(lambda state: not _grant(state, "a")["trouble"], "it is held again")
 
 
+def _beside(asked, machine) -> None:
+    """A module that computes without being a client of MPS, as the driver sees it, is named."""
+    pid = asked.otter.modules("gpus")["a"]["pid"]
+    machine.tell(f"{TWO}process compute {pid} 1048576\n")
+    state = asked.until(lambda state: _grant(state, "a")["trouble"], "word of it")
+    assert "it computes beside MPS" in _grant(state, "a")["trouble"]
+    (processes,) = [gpu["processes"] for gpu in state["gpus"] if gpu["processes"]]
+    assert [(p["pid"], p["kind"], p["module"]) for p in processes] == [(pid, "compute", "a")]
+    assert any("beside MPS" in event["text"] for event in _events(asked, "unheld", "a"))
+    machine.tell(f"{TWO}process compute {pid} 1048576\nprocess mps {pid} 1048576\n")
+    asked.until(lambda state: not _grant(state, "a")["trouble"], "it is held")
+
+
 def _grant(state, module):
     return next(grant for grant in state["grants"] if grant["module"] == module)
 
@@ -157,18 +200,37 @@ def _events(asked, state: str, subject: str):
     return [e for e in asked.events() if (e["state"], e["subject"]) == (state, subject)]
 
 
-def test_a_killed_agents_grants_are_its_successors(asked, machine):
-    """Also of a GPU that is split: it is given as a whole, and held to what is left (MPS)."""
+def test_a_gpu_that_is_split_has_neither_the_drivers_limits_nor_mps(asked, machine):
+    """CUDA sees one instance of it, which a daemon of its own would have to serve."""
     otter = asked.otter
     otter.env["PATH"] = mps.PATH
     machine.tell(SPLIT)
+    otter.serve()
+    asks = ("a", 'gpu = { memory = "1GiB", share = "75%" }'), ("b", 'gpu = { share = "25%" }')
+    otter("apply", topology(otter, *asks))
+    assert "NVIDIA L4 (MIG)" in otter("gpu", "ls").stdout
+    given = grants(asked)
+    assert (given["a"]["memory"], given["a"]["time"]) == ("framework", "lease")
+    assert "split (MIG)" in given["a"]["why"]
+    told = wait_for(lambda: _variables(otter, "a", "TF_FORCE_GPU_ALLOW_GROWTH"), "its variables")
+    assert told["OTTER_GPU_MEMORY_BYTES"] == str(1 << 30)
+    assert not {name for name in told if "MPS" in name or name.endswith("FRACTION")}
+    # A share of the whole is none of the instance's.
+    assert (given["b"]["memory"], given["b"]["memory_bytes"]) == ("none", None)
+    assert given["b"]["time"] == "lease"
+    assert daemon(otter) == 0
+
+
+def test_a_killed_agents_grants_are_its_successors(asked, machine):
+    otter = asked.otter
+    otter.env["PATH"] = mps.PATH
+    machine.tell(TWO)
     otter.serve()
     otter("apply", topology(otter, ("a", 'gpu = { memory = "1GiB" }')))
     before, running = grants(asked), daemon(otter)
     assert running
     assert (before["a"]["uuids"], before["a"]["memory"]) == (["GPU-1111"], "mps")
     assert "limit: " in before["a"]["why"]
-    assert "NVIDIA L4 (MIG)" in otter("gpu", "ls").stdout
     otter.kill_agent()
     otter.serve()
     assert grants(asked) == before

@@ -64,6 +64,25 @@ async def test_where_there_are_none_the_reason_is_told(gpus, machine, scenario, 
     assert why in (await gpus.limit(order)).error
 
 
+@pytest.mark.parametrize("backend", ["misc", "dmem"])
+async def test_a_group_without_a_limit_has_none_whatever_the_driver_calls_that(
+    gpus, machine, tmp_path, backend
+):
+    """It says "not supported" or "not found", as where no limit can be had."""
+    machine.tell(f"{NEW}backend {backend}\n")
+    await _state(gpus)
+    folder = tmp_path / "group"
+    folder.mkdir()
+    order = LimitOrder(uuid="GPU-1", folder=str(folder))
+    assert await gpus.limit(order) == Limit()
+    setting = LimitOrder(uuid="GPU-1", folder=str(folder), change=True, hard_bytes=1024 * MIB)
+    if backend == "dmem":  # without a file of that controller it can have none
+        assert "no such control group" in (await gpus.limit(setting)).error
+        (folder / "dmem.max").touch()
+    assert (await gpus.limit(setting)).hard_bytes == 1024 * MIB
+    assert (await gpus.limit(order)).hard_bytes == 1024 * MIB
+
+
 async def test_who_does_not_wait_for_an_answer_leaves_it_to_no_other(gpus, machine, tmp_path):
     machine.tell(NEW)
     await _state(gpus)

@@ -11,7 +11,10 @@ import pytest
 from helpers import mps as standin
 from helpers.otter import wait_for
 
+from otter_agent import api
+from otter_agent.gpu.granting import Coming, Grants
 from otter_agent.gpu.mps import PID_FILE, Mps
+from otter_agent.layout import Layout
 
 
 @pytest.fixture
@@ -62,6 +65,42 @@ def test_a_pid_of_another_is_neither_asked_nor_ended(mps: Mps):
 def test_why_it_does_not_begin_is_its_own_word(mps: Mps, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MPS_STANDIN", "refuses")
     assert mps.start().endswith("Failed to initialize MPS: no CUDA-capable device is detected")
+
+
+def _given(mps: Mps, folder: Path, user: str) -> api.GpuGrant:
+    """What a module of that user's is given, of a machine with this MPS."""
+    layout = Layout.at(folder / "agent")
+    grants = Grants(layout, mps, lambda: True)
+    grants.facts = (api.GpuFact(index=0, uuid="GPU-a", memory_bytes=1 << 34),)
+    module = api.ModuleSpec(
+        name="x", host="h", address="100.64.0.2", runtime="docker", gpu=api.GpuAsk(), gpu_share=0.5
+    )
+    assert grants.give("m", module, Coming("nvidia", user=user)) is not None
+    (grant,) = grants.all()
+    return grant
+
+
+@pytest.mark.parametrize("user", ["", "root", "0:0", "1000", "1000:1000", "app"])
+def test_clients_of_all_users_are_served_beside_each_other(mps: Mps, tmp_path: Path, user: str):
+    grant = _given(mps, tmp_path, user)
+    assert (grant.memory, grant.time) == ("mps", "mps")
+    assert mps.serves_all()
+
+
+@pytest.mark.parametrize(
+    ("user", "time"),
+    [("", "mps"), ("root", "mps"), ("0:0", "mps"), ("1000", "lease"), ("app:app", "lease")],
+)
+def test_one_that_serves_one_user_has_roots_clients_alone(
+    mps: Mps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str, time: str
+):
+    """Another's would wait in its first call of CUDA, unseen, until all of root's have ended."""
+    monkeypatch.setenv("MPS_STANDIN", "old")
+    grant = _given(mps, tmp_path, user)
+    assert grant.time == time
+    assert (f"its image runs as user {user}" in grant.why) == (time == "lease")
+    assert mps.pid() is not None
+    assert not Mps(tmp_path / "mps", standin.PATH).serves_all()  # the next agent's
 
 
 def test_without_its_program_that_is_a_plain_fact(tmp_path: Path):

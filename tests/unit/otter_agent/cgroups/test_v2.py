@@ -49,6 +49,18 @@ def test_only_the_parents_of_a_group_pass_controllers_on(tree):
         assert text.startswith("+cpu") is added, path
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_what_nvidias_driver_limits_memory_by_is_handed_on_where_the_kernel_has_it(tree, there):
+    for path in ("", "otter-a1", "otter-a1/m", GROUP, f"{GROUP}/mod"):
+        text = "cpu memory pids" + (" rdma dmem" if there else " rdma")
+        (tree / path / "cgroup.controllers").write_text(text)
+        (tree / path / "cgroup.subtree_control").write_text("cpu memory pids")
+    CgroupsV2("a1", tree).ensure("m/h/mod", Budget())
+    for path, added in (("", there), ("otter-a1", there), (GROUP, there), (f"{GROUP}/mod", False)):
+        text = (tree / path / "cgroup.subtree_control").read_text()
+        assert text.startswith("+dmem") is added, path
+
+
 def test_memory_below_use_is_refused_not_counting_cache(tree):
     cgroups = CgroupsV2("a1", tree)
     with pytest.raises(CgroupError, match=r"52,428,800 bytes are in use, more than the 41,943,040"):

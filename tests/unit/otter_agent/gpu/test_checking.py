@@ -8,7 +8,7 @@ import pytest
 
 from otter_agent import api
 from otter_agent.cgroups.v2 import CgroupsV2
-from otter_agent.gpu.checking import PROBE, Seen, group_folder, trouble
+from otter_agent.gpu.checking import PROBE, Seen, accounting, group_folder, trouble
 from otter_agent.gpu.words import Limit
 
 GIB = 1 << 30
@@ -46,6 +46,7 @@ def test_what_does_not_hold_is_said(given, seen, why, state):
     said, told = trouble(given, seen)
     assert told == state
     assert (why in said) if why else not said
+    assert ("; `otterctl restart x` " in said) == (state == "unheld")  # what to try
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,17 @@ def test_limits_are_tried_on_a_group_that_can_be_and_is_no_meshs(tmp_path: Path)
     assert CgroupsV2("a1", tmp_path).docker_parent(PROBE, "cgroupfs") == f"/otter-a1/{PROBE}"
     with pytest.raises(ValueError, match="is not a valid name"):
         api.check_names({PROBE: "100.64.0.1"})
+
+
+def test_a_gpu_that_tells_neither_memory_nor_processes_accounts_for_nothing():
+    """Jetson tells no memory; drivers of some cards no processes."""
+    silent = api.GpuStatus(index=0, uuid="GPU-a", untold=("memory", "power", "processes"))
+    other = api.GpuStatus(index=1, uuid="GPU-b", untold=("power",))
+    assert list(accounting([silent, other])) == [
+        api.LevelFact(
+            level="accounting", there=False, why="it doesn't tell its memory and processes", gpu=0
+        ),
+        api.LevelFact(level="accounting", there=True, gpu=1),
+    ]
+    (none,) = accounting([])
+    assert (none.there, none.why) == (False, "there is no GPU")

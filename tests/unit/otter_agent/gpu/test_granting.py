@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from net.errors import DriverError
 from otter_agent import api
-from otter_agent.gpu.granting import FILE, Grants
+from otter_agent.gpu.granting import FILE, Coming, Grants
 from otter_agent.gpu.mps import Mps
 from otter_agent.layout import Layout
 
@@ -35,7 +36,7 @@ def module(name: str) -> api.ModuleSpec:
 
 
 def give(made: Grants, name: str) -> None:
-    assert made.give("m", module(name), "env", "") is not None
+    assert made.give("m", module(name), Coming("env")) is not None
 
 
 def test_what_was_given_since_it_was_looked_who_has_gone_stays(layout: Layout):
@@ -59,6 +60,15 @@ def test_a_trouble_that_cannot_be_written_down_is_told_all_the_same(layout: Layo
     wiring.write_text("as a disk that can't be written to")
     made.trouble(("m", "a"), "lost")
     assert made.all()[0].trouble == "lost"
+
+
+def test_who_cannot_do_without_is_told_what_to_try(layout: Layout):
+    made = grants(layout)
+    with pytest.raises(DriverError, match="no way to GPUs") as refused:
+        made.give("m", module("a"), Coming("", "no way to GPUs"))
+    assert str(refused.value).endswith("; `otterctl gpu ls` shows what there is; "
+                                       "`allow_degraded = true` runs it without")  # fmt: skip
+    assert made.all() == ()
 
 
 def test_the_next_agent_knows_it_and_believes_no_file_of_another_module(layout: Layout):

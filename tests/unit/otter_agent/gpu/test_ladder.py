@@ -11,6 +11,7 @@ GIB = 1 << 30
 SMALL = api.GpuFact(index=0, uuid="GPU-a", memory_bytes=4 * GIB)
 LARGE = api.GpuFact(index=1, uuid="GPU-b", memory_bytes=24 * GIB)
 SILENT = api.GpuFact(index=2, uuid="GPU-c")  # Jetson tells no memory
+SPLIT = api.GpuFact(index=3, uuid="GPU-d", memory_bytes=24 * GIB, mig=True)
 BOTH = (SMALL, LARGE)
 
 
@@ -44,10 +45,12 @@ def test_the_gpus_of_a_module(ask, gpus, used, former, uuids):
         (api.GpuAsk(), 3.0, ("GPU-a",), 4 * GIB),  # a weight
         (api.GpuAsk(), None, ("GPU-a",), None),
         (api.GpuAsk(), 0.5, ("GPU-c",), None),
+        (api.GpuAsk(), 0.5, ("GPU-d",), None),  # of which instance?
+        (api.GpuAsk(memory_bytes=GIB), 0.5, ("GPU-d",), GIB),
     ],
 )
 def test_memory_is_what_is_asked_or_the_share_of_it(ask, share, uuids, memory):
-    assert memory_of(ask, share, uuids, (*BOTH, SILENT)) == memory
+    assert memory_of(ask, share, uuids, (*BOTH, SILENT, SPLIT)) == memory
 
 
 @pytest.mark.parametrize(

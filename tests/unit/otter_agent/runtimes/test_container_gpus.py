@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from otter_agent.runtimes.base import GpuAccess
-from otter_agent.runtimes.container_gpus import mounts, names, requests, way
+from otter_agent.runtimes.container_gpus import mounts, names, requests, variables, way
 
 SPEC = "cdiVersion: 0.6.0\nkind: nvidia.com/gpu\ndevices:\n- name: '0'\n"
 CDI = {"CDISpecDirs": ["/etc/cdi"]}
@@ -60,6 +60,20 @@ def test_without_gpus_nothing_is_asked():
     assert requests(access("env"), ()) == []
     assert mounts(None) == []
     assert mounts(access("nvidia")) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "sees"),
+    [
+        (None, {"NVIDIA_VISIBLE_DEVICES": "void"}),
+        (access("cdi"), {"NVIDIA_VISIBLE_DEVICES": "void"}),
+        (access("nvidia"), {"NVIDIA_VISIBLE_DEVICES": "GPU-a,GPU-b"}),
+        (access("cdi", env={"A": "1"}), {"NVIDIA_VISIBLE_DEVICES": "void", "A": "1"}),
+    ],
+)
+def test_who_was_given_none_sees_none_and_else_its_own_whatever_its_image_says(given, sees):
+    """As where NVIDIA's runtime is the engine's default, and an image says `all`."""
+    assert variables(given) == sees
 
 
 def test_clients_of_mps_share_its_pipes_and_memory():
