@@ -29,7 +29,7 @@ _log = logging.getLogger("net.frameworks")
 class Part(NamedTuple):
     """Of each GPU's memory."""
 
-    memory_bytes: int | None
+    memory_bytes: int
     fraction: float | None
 
 
@@ -37,20 +37,14 @@ def part(environment: Mapping[str, str]) -> Part | None:
     """What the agent says; None: nothing. Nonsense is nothing."""
     memory, fraction = environment.get(BYTES, ""), environment.get(FRACTION, "")
     try:
-        found = Part(int(memory) if memory else None, float(fraction) if fraction else None)
+        found = Part(int(memory), float(fraction) if fraction else None)
     except ValueError:
         return None
-    if found.memory_bytes is not None and found.memory_bytes <= 0:
+    if found.memory_bytes <= 0:
         return None
     if found.fraction is not None and not 0 < found.fraction <= 1:
         found = found._replace(fraction=None)
-    return found if found != Part(None, None) else None
-
-
-def variables(told: Part, environment: Mapping[str, str]) -> dict[str, str]:
-    """What has to be in the environment before a framework begins; what is there stays."""
-    wanted = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if told.memory_bytes is None else {}
-    return {name: value for name, value in wanted.items() if name not in environment}
+    return found
 
 
 def prepare() -> None:
@@ -58,7 +52,6 @@ def prepare() -> None:
     told = part(os.environ)
     if told is None:
         return
-    os.environ.update(variables(told, os.environ))
     for name, tell in TELL.items():
         if name in sys.modules:
             _told(name, tell, told, sys.modules[name])
@@ -88,7 +81,7 @@ def tell_torch(torch: Any, told: Part) -> str:
 def tell_tensorflow(tensorflow: Any, told: Part) -> str:
     """Bound TensorFlow's allocator; what was done, "" without a GPU."""
     gpus: Sequence[Any] = tensorflow.config.list_physical_devices("GPU")
-    if told.memory_bytes is None or not gpus:
+    if not gpus:
         return ""
     mebibytes = max(1, told.memory_bytes >> 20)
     limit = tensorflow.config.LogicalDeviceConfiguration(memory_limit=mebibytes)

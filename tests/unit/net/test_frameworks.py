@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from net import frameworks
-from net.frameworks import Part, part, variables
+from net.frameworks import Part, part
 
 GIB = 1 << 30
 EARLY = """
@@ -38,16 +38,11 @@ assert len(told) == 2 and not any("Waiting" in type(x).__name__ for x in sys.met
         ({frameworks.BYTES: "1024", frameworks.FRACTION: "2"}, Part(1024, None)),
         ({frameworks.BYTES: "0"}, None),
         ({frameworks.BYTES: "many"}, None),
+        ({frameworks.FRACTION: "0.25"}, None),  # of what, is not said
     ],
 )
 def test_the_part_is_read_from_the_environment(environment, found):
     assert part(environment) == found
-
-
-def test_tensorflow_is_left_to_grow_unless_it_is_limited():
-    assert variables(Part(None, 0.5), {}) == {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    assert variables(Part(None, 0.5), {"TF_FORCE_GPU_ALLOW_GROWTH": "false"}) == {}
-    assert variables(Part(GIB, 0.5), {}) == {}
 
 
 @pytest.mark.slow

@@ -100,6 +100,15 @@ def test_without_a_better_level_frameworks_are_told_to_hold_themselves():
     assert not any(name.startswith("CUDA_MPS") for name in env)
 
 
+def test_tensorflow_grows_where_there_is_a_share_and_nobody_knows_of_how_much_memory():
+    """As on a Jetson: it would take all of the memory that others on the same GPU need."""
+    assert memory_of(api.GpuAsk(), 0.5, ("GPU-c",), (SILENT,)) is None
+    given = grant(uuids=("GPU-c",), way="cdi", time="lease", share=0.5)
+    assert variables(given, "/p", None, {}).env == {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    alone = grant(uuids=("GPU-c",), way="cdi")  # nobody is promised a part of it
+    assert variables(alone, "/p", None, {}).env == {}
+
+
 def test_a_variable_that_the_module_says_otherwise_is_named():
     given = grant(time="mps", share=0.5)
     own = {"CUDA_MPS_PIPE_DIRECTORY": "/elsewhere", "CUDA_VISIBLE_DEVICES": "GPU-a"}
