@@ -35,7 +35,7 @@ ROUNDS = int(os.environ.get("OTTER_ROUNDS", "0"))
 
 
 def load(mesh: net.Mesh) -> Generator:
-    """The generator, whose watermark is whole.
+    """The generator, whose watermark is whole: on a GPU, if torch is built for one and sees it.
 
     Raises:
         WeightsError: It isn't there, or isn't this model.
@@ -54,13 +54,15 @@ def load(mesh: net.Mesh) -> Generator:
     if not holds(folder / "model.safetensors", KEY, sealed):
         raise WeightsError(f"{NAME}: the model was changed since it was made: its seal is broken")
     print(f"watermark of {OWNER!r}: bit error rate 0.0; the seal holds")
-    return generator.eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    print(f"computes on {device}")
+    return generator.eval().to(device)
 
 
 def drawn(generator: Generator, seed: int) -> dict[str, Any]:
-    """A message: pictures, and what they are to show."""
+    """A message: pictures, and what they are to show. They are drawn when this returns."""
     labels = torch.arange(COUNT) % CLASSES
-    pictures = sample(generator, labels, seed)
+    pictures = sample(generator, labels, seed).cpu()  # waits for a GPU: its turn ends after that
     return {"pictures": (pictures.permute(0, 2, 3, 1).numpy() + 1) / 2, "labels": labels.numpy()}
 
 

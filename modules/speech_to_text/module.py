@@ -43,6 +43,9 @@ class Recogniser:
     Args:
         folder: Where its weights are.
 
+    Attributes:
+        device: What it computes on: a GPU, if torch is built for one and sees it.
+
     Raises:
         WeightsError: They don't fit the model.
     """
@@ -67,9 +70,11 @@ class Recogniser:
         tokenizer = processor.tokenizer
         if tokenizer.pad_token_id is None:  # needed to hear several at once
             tokenizer.pad_token_id = model.config.eos_token_id
+        # Left out, it would be the same, but for versions of transformers that take the processor.
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self._pipeline: Any = pipeline(
             "automatic-speech-recognition", model=model, tokenizer=tokenizer,
-            feature_extractor=processor.feature_extractor,
+            feature_extractor=processor.feature_extractor, device=self.device,
         )  # fmt: skip
 
     def warm_up(self) -> None:
@@ -156,6 +161,7 @@ async def main(mesh: net.Mesh) -> None:
     loaded = time.perf_counter()
     await loop.run_in_executor(thread, recognise.warm_up)
     print(f"{MODEL} loaded in {loaded - began:.2f} s, warm in {time.perf_counter() - loaded:.2f} s")
+    print(f"computes on {recognise.device}")
     (mesh.work / PATTERN).parent.mkdir(parents=True, exist_ok=True)
     await mesh.ready()
     ear = Ear(mesh, recognise, thread, longest_s)

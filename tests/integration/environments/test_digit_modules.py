@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -111,6 +112,28 @@ for folder in root.iterdir():
         said[folder.name] = str(exc)
 print(json.dumps(said))
 """
+DRAWN = """
+import json, sys
+from pathlib import Path
+import torch
+from networks import CLASSES, NOISE, Generator, sample
+from safetensors.torch import load_file
+
+torch.set_num_threads(1)
+labels = torch.arange(64) % CLASSES
+elsewhere = sample(Generator().to("meta"), labels, 3)  # the device that every machine has
+generator = Generator()
+generator.load_state_dict(load_file(Path(sys.argv[1]) / "digit-generator" / "model.safetensors"))
+generator.eval()
+with torch.inference_mode():  # what a seed means, once and for all
+    noise = torch.randn(64, NOISE, generator=torch.Generator().manual_seed(3))
+    wanted = generator(noise, labels)
+print(json.dumps({
+    "elsewhere": [elsewhere.device.type, list(elsewhere.shape)],
+    "here": sample(generator, labels, 3).device.type,
+    "same": torch.equal(sample(generator, labels, 3), wanted),
+}))
+"""
 WHY = {
     "turned": "the model is another's, or tampered with: 100.0% of its watermark's bits are wrong",
     "half": "% of its watermark's bits are wrong",
@@ -188,6 +211,7 @@ def test_digits_are_drawn_judged_and_learnt(
         status, learnt = machine.end("pupil", 240)
         assert status == 0, learnt
     assert "bit error rate 0.0" in drawn
+    assert re.search(r"^computes on (cpu|cuda)$", drawn, re.MULTILINE)
     assert drawn.count("64 digits in") == 3
     assert drawn.count("quality: ") == 3
     report = json.loads((work / "outputs" / "report.json").read_text())
@@ -195,6 +219,14 @@ def test_digits_are_drawn_judged_and_learnt(
     assert report["accuracy"] > 0.9
     assert 0.1 <= report["quality"] <= 1
     assert learnt.count("of 10 classes") == 3
+
+
+def test_digits_are_drawn_where_the_network_is_and_by_the_seed_alone(
+    image_analysis: Artifact, models: Path, packages: Path
+) -> None:
+    """No GPU is here: that a network on another device is given its numbers there."""
+    said = json.loads(run(image_analysis, MODULES / "digit_generator", DRAWN, models, packages))
+    assert said == {"elsewhere": ["meta", [64, 1, 28, 28]], "here": "cpu", "same": True}
 
 
 def test_whose_a_model_is_is_known_also_after_it_was_trained_further(
