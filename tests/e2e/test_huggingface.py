@@ -52,6 +52,7 @@ def test_a_models_folder_becomes_a_module(shared_otter, tiny, tmp_path):
     otter("cp", tmp_path / "question.txt", "model:inputs/b.txt")
     log = wait_for(lambda: "b.txt: [{label: '" in (text := otter("logs").stdout) and text, "no b")
     assert "Someone/Tiny.Bert loaded in " in log
+    assert "computes on c" in log
     assert "a.txt: can't be worked on: a text was expected, not str ''" in log
     otter("destroy", "--yes", "--no-fetch")
 

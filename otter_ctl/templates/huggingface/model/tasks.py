@@ -53,13 +53,24 @@ def load(task: str, folder: Path, takes: str = "") -> Callable[[Any], Any]:
     logging.disable_progress_bar()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     kind = takes or KINDS[task]
+    device = device_of(torch)
     try:
-        run = _both(folder) if kind == "both" else _pipeline(task, folder)
+        run = _both(folder, device) if kind == "both" else _pipeline(task, folder, device)
     except Exception as exc:  # whatever is wrong with a model, it is said in one line
         why = (str(exc).strip() or repr(exc)).splitlines()[0][:300]
         raise WeightsError(f"{folder.name} can't be loaded for {task}: {why}") from exc
+    print(f"computes on {device}")
     take = {"text": text_of, "image": image_of, "audio": audio_of, "both": both_of}[kind]
     return given(run, take)
+
+
+def device_of(torch: Any) -> str:
+    """A GPU, if torch is built for one and sees it; if it sees none it says so."""
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.version.cuda:
+        print("built for CUDA, but sees no GPU: does the topology ask for one (`gpu`)?")
+    return "cpu"
 
 
 def given(run: Callable[[Any], Any], take: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -78,10 +89,10 @@ def given(run: Callable[[Any], Any], take: Callable[[Any], Any]) -> Callable[[An
     return work
 
 
-def _pipeline(task: str, folder: Path) -> Callable[[Any], Any]:
+def _pipeline(task: str, folder: Path, device: str) -> Callable[[Any], Any]:
     from transformers import pipeline
 
-    run: Any = pipeline(task, model=str(folder), dtype="float32", device=_device())
+    run: Any = pipeline(task, model=str(folder), dtype="float32", device=device)
     rate = getattr(getattr(run, "feature_extractor", None), "sampling_rate", None)
 
     def call(value: Any) -> Any:
@@ -92,13 +103,13 @@ def _pipeline(task: str, folder: Path) -> Callable[[Any], Any]:
     return call
 
 
-def _both(folder: Path) -> Callable[[Any], Any]:
+def _both(folder: Path, device: str) -> Callable[[Any], Any]:
     """`transformers` has no pipeline for it any more, but the classes."""
     import torch
     from transformers import AutoModelForVisualQuestionAnswering, AutoProcessor
 
     processor: Any = AutoProcessor.from_pretrained(folder)
-    model: Any = AutoModelForVisualQuestionAnswering.from_pretrained(folder).eval().to(_device())
+    model: Any = AutoModelForVisualQuestionAnswering.from_pretrained(folder).eval().to(device)
 
     def call(value: tuple[Any, str]) -> Any:
         given = processor(*value, return_tensors="pt", truncation=True).to(model.device)
@@ -112,13 +123,6 @@ def _both(folder: Path) -> Callable[[Any], Any]:
         return [{"answer": name, "score": float(score)} for name, score in pairs]
 
     return call
-
-
-def _device() -> str:
-    """A GPU, if torch is built for one and sees it."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def text_of(value: Any) -> str:
