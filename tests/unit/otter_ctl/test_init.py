@@ -101,6 +101,24 @@ def test_a_model_that_is_to_compute_on_a_gpu_and_sees_none_says_so(
     assert bool(printed) == bool(said)
 
 
+@pytest.mark.parametrize(
+    ("task", "lacking", "needed"),
+    [
+        ("text-classification", {"classifier.weight", "classifier.bias"},
+         ["classifier.bias", "classifier.weight"]),
+        ("text-classification", {"bert.pooler.dense.bias"}, ["bert.pooler.dense.bias"]),
+        ("feature-extraction", {"pooler.dense.bias"}, []),  # as roberta-base
+        ("image-feature-extraction", {"vit.pooler.dense.bias"}, []),
+        ("automatic-speech-recognition", {"wav2vec2.masked_spec_embed"}, []),
+        ("fill-mask", set(), []),
+    ],
+)  # fmt: skip
+def test_weights_that_a_task_has_no_use_for_may_be_lacking(
+    task: str, lacking: set[str], needed: list[str]
+) -> None:
+    assert tasks_of_the_template().needed(task, lacking) == needed
+
+
 def test_what_a_model_cannot_take_is_told_and_ends_nothing() -> None:
     tasks = tasks_of_the_template()
 
