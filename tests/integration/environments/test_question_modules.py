@@ -6,6 +6,7 @@ Each starts once for all that is asked of it: a bad picture, question or recordi
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import wave
@@ -258,6 +259,12 @@ async def test_recordings_of_all_kinds(speech: Artifact, tmp_path: Path) -> None
         status, output = machine.end("asr", 240)
     assert status == 1
     assert output.count("heard: What animal is it?\n") == 3
+    assert output.count(" loaded in ") == 1
+    assert re.search(r"^computes on (cpu|cuda)$", output, re.MULTILINE)
+    # Those of the first four that can be heard are so at once: what both took is told of each.
+    took = re.findall(r"(\w)-\w+\.wav: [\d.]+ s of sound, ([\d.]+) s of computing", output)
+    assert [name for name, _ in took] == ["b", "c", "g"]
+    assert took[0][1] == took[1][1] != took[2][1]
     for why in (
         "a-empty.wav: no sound in it", "d-wrong-rate.wav: a rate of 1000 Hz is not supported",
         "e-hour.wav: 3600 s of sound, at most 300 s are heard", "f-notes.wav: not a WAV file",
