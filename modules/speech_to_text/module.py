@@ -64,9 +64,11 @@ class Recogniser:
             )
             processor = AutoProcessor.from_pretrained(folder)
         except (RuntimeError, ValueError, OSError) as exc:
-            raise weights.WeightsError(f"{folder.name} can't be loaded: {_line(exc)}") from exc
+            text, hint = f"{folder.name} can't be loaded: {_line(exc)}", weights.anew(folder)
+            raise weights.WeightsError(text, hint=hint) from exc
         if missing := sorted(told["missing_keys"]):  # they would be random numbers
-            raise weights.WeightsError(f"{folder.name} lacks weights: {', '.join(missing[:3])}")
+            text = f"{folder.name} lacks weights: {', '.join(missing[:3])}"
+            raise weights.WeightsError(text, hint=weights.anew(folder))
         tokenizer = processor.tokenizer
         if tokenizer.pad_token_id is None:  # needed to hear several at once
             tokenizer.pad_token_id = model.config.eos_token_id

@@ -25,6 +25,7 @@ from otter_agent.runtimes.base import Artifact
 pytestmark = [pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(600)]
 DATA = Path(__file__).parents[3] / "examples" / "data"
 QUESTION, CHELSEA = DATA / "question.wav", DATA / "chelsea.png"
+REMEDY = "; `otterctl destroy`, `otterctl image prune` and `otterctl apply` make it anew\n"
 
 ASKER = """
 import json, os, shutil
@@ -318,7 +319,9 @@ async def test_weights_of_speech_that_cannot_be_used(
     folder = tmp_path / "models" / "whisper-tiny.en"
     shutil.copytree(models_of(speech) / folder.name, folder)
     spoil(folder, broken)
-    assert why in fails(tmp_path, speech, {"inputs/question.wav": QUESTION})
+    said = fails(tmp_path, speech, {"inputs/question.wav": QUESTION})
+    assert why in said
+    assert (REMEDY in said) == (broken != "another kind")
 
 
 @pytest.mark.parametrize(
@@ -346,7 +349,9 @@ async def test_weights_of_pictures_and_words_that_cannot_be_used(
         in_python(image_analysis, OTHER, models / model)
     else:
         spoil(models / model, broken)
-    assert why in fails(tmp_path, image_analysis, {"inputs/chelsea.png": CHELSEA})
+    said = fails(tmp_path, image_analysis, {"inputs/chelsea.png": CHELSEA})
+    assert why in said
+    assert (REMEDY in said) == (broken not in ("gone", "another kind"))
 
 
 @pytest.mark.parametrize(
@@ -371,7 +376,9 @@ async def test_weights_of_the_voice_that_cannot_be_used(
     else:
         weights.unlink()
     spoilt = replace(voice, env={**voice.env, "PYTHONPATH": str(package.parent)})
-    assert why in fails(tmp_path, spoilt, {})
+    said = fails(tmp_path, spoilt, {})
+    assert why in said
+    assert REMEDY in said
 
 
 def spoil(folder: Path, how: str) -> None:
