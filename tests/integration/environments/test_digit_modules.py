@@ -134,6 +134,28 @@ print(json.dumps({
     "same": torch.equal(sample(generator, labels, 3), wanted),
 }))
 """
+MEASURED = """
+import json, os, sys
+from pathlib import Path
+import torch
+from networks import Generator, started
+from prepare import digits, good_enough
+from safetensors.torch import load_file
+
+torch.set_num_threads(1)
+folder = Path(sys.argv[1]) / "digit-generator"
+pictures, labels = digits(Path(os.environ["OTTER_WHEELS"]))
+generator, rough = Generator(), Generator()
+generator.load_state_dict(load_file(folder / "model.safetensors"))
+started(rough)
+told = json.loads((folder / "training.json").read_text())["as_meant"]
+refused = ""
+try:
+    good_enough(rough, pictures, labels, 0.3)
+except SystemExit as exc:
+    refused = exc.code
+print(json.dumps([told, good_enough(generator, pictures, labels, told), refused]))
+"""
 WHY = {
     "turned": "the model is another's, or tampered with: 100.0% of its watermark's bits are wrong",
     "half": "% of its watermark's bits are wrong",
@@ -227,6 +249,16 @@ def test_digits_are_drawn_where_the_network_is_and_by_the_seed_alone(
     """No GPU is here: that a network on another device is given its numbers there."""
     said = json.loads(run(image_analysis, MODULES / "digit_generator", DRAWN, models, packages))
     assert said == {"elsewhere": ["meta", [64, 1, 28, 28]], "here": "cpu", "same": True}
+
+
+def test_a_build_looks_at_what_its_generator_draws(
+    image_analysis: Artifact, models: Path, packages: Path
+) -> None:
+    """And fails where that isn't good enough: so does a change that ruins how it is trained."""
+    said = run(image_analysis, MODULES / "digit_generator", MEASURED, models, packages)
+    told, found, refused = json.loads(said)
+    assert told == found >= RECIPE["as_meant"]
+    assert re.match(r"the digits are too rough: \d+% of 640 look like what was asked for", refused)
 
 
 def test_whose_a_model_is_is_known_also_after_it_was_trained_further(
