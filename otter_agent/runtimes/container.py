@@ -37,13 +37,13 @@ class ImageFacts:
 
     Attributes:
         argv: Its entrypoint and command, joined.
-        env: Names of the variables it sets.
+        env: The variables that it sets.
         id: Its content id.
         user: `USER` of its Dockerfile: `UID[:GID]` or names; "": root.
     """
 
     argv: tuple[str, ...]
-    env: frozenset[str]
+    env: Mapping[str, str]
     id: str
     user: str = ""
 
@@ -52,7 +52,8 @@ class ImageFacts:
         """From `GET /images/NAME/json`."""
         config = inspected.get("Config") or {}
         argv = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
-        env = frozenset(pair.partition("=")[0] for pair in config.get("Env") or ())
+        pairs = (pair.partition("=") for pair in config.get("Env") or ())
+        env = {name: value for name, _, value in pairs}
         return cls(tuple(argv), env, inspected["Id"], config.get("User") or "")
 
 
