@@ -85,7 +85,9 @@ def test_what_brings_a_model_anew_is_said(
     assert problem(folder).endswith(f"; {FETCHED}")
     monkeypatch.delenv(SHOWN_VARIABLE)
     shutil.rmtree(folder)
-    assert problem(folder).endswith("; name it in the module's `weights`, or have prepare.py make it")
+    assert problem(folder).endswith(
+        "; name it in the module's `weights`, or have prepare.py make it"
+    )
 
 
 def test_what_was_not_prepared_is_named_with_what_was(folder: Path, tmp_path: Path) -> None:
