@@ -1,13 +1,20 @@
 """Has PyTorch and TensorFlow keep to a module's part of a GPU's memory: `net.run` does so first.
 
-    OTTER_GPU_MEMORY_BYTES      of each GPU, at most       ─┐ the agent sets both where the topology
-    OTTER_GPU_MEMORY_FRACTION   the same, of its memory    ─┘ asks for memory or a share
+    OTTER_GPU_MEMORY_BYTES      of each GPU, at most                ─┐ the agent sets both where the
+    OTTER_GPU_MEMORY_FRACTION   the same, of the smallest one's     ─┘ topology asks for memory or a
+                                memory, as CUDA shows it               share
 
 Both frameworks would take what they find: TensorFlow all of it, at once. It is their own
 allocators that are bound, so it is the mildest of all limits: the driver and MPS hold who wants
 more (docs/gpu.md). A framework that isn't imported yet is told when it is; one that isn't there,
-has no GPU, or doesn't know how, is left alone. Source: PyTorch, torch.cuda.memory; TensorFlow,
-tf.config.set_logical_device_configuration.
+has no GPU, or doesn't know how, is left alone.
+
+PyTorch is told a fraction of what CUDA shows of a GPU's memory. That is the GPU's own where nothing
+limits it, but the limit under a driver's (cuMemGetInfo), the instance's in MIG, and each GPU's its
+own: so the fraction is worked out for each, here, and the agent's is for code that can't.
+Source: PyTorch, torch.cuda.memory, and setMemoryFraction of CUDACachingAllocator.cpp; TensorFlow,
+tf.config.set_logical_device_configuration; NVIDIA, MPS v3 memory partitioning, "How limits are
+reported".
 """
 
 from __future__ import annotations
@@ -29,7 +36,7 @@ _log = logging.getLogger("net.frameworks")
 class Part(NamedTuple):
     """Of each GPU's memory."""
 
-    memory_bytes: int | None
+    memory_bytes: int
     fraction: float | None
 
 
@@ -37,20 +44,14 @@ def part(environment: Mapping[str, str]) -> Part | None:
     """What the agent says; None: nothing. Nonsense is nothing."""
     memory, fraction = environment.get(BYTES, ""), environment.get(FRACTION, "")
     try:
-        found = Part(int(memory) if memory else None, float(fraction) if fraction else None)
+        found = Part(int(memory), float(fraction) if fraction else None)
     except ValueError:
         return None
-    if found.memory_bytes is not None and found.memory_bytes <= 0:
+    if found.memory_bytes <= 0:
         return None
     if found.fraction is not None and not 0 < found.fraction <= 1:
         found = found._replace(fraction=None)
-    return found if found != Part(None, None) else None
-
-
-def variables(told: Part, environment: Mapping[str, str]) -> dict[str, str]:
-    """What has to be in the environment before a framework begins; what is there stays."""
-    wanted = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if told.memory_bytes is None else {}
-    return {name: value for name, value in wanted.items() if name not in environment}
+    return found
 
 
 def prepare() -> None:
@@ -58,7 +59,6 @@ def prepare() -> None:
     told = part(os.environ)
     if told is None:
         return
-    os.environ.update(variables(told, os.environ))
     for name, tell in TELL.items():
         if name in sys.modules:
             _told(name, tell, told, sys.modules[name])
@@ -78,17 +78,29 @@ def _told(name: str, tell: Callable[[Any, Part], str], told: Part, module: Modul
 
 def tell_torch(torch: Any, told: Part) -> str:
     """Bound PyTorch's allocator; what was done, "" without a GPU."""
-    if told.fraction is None or not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         return ""
+    done = []
     for device in range(torch.cuda.device_count()):
-        torch.cuda.set_per_process_memory_fraction(told.fraction, device)
-    return f"{told.fraction:.1%} of each GPU's memory"
+        fraction = _fraction(torch, device, told)
+        if fraction is not None:
+            torch.cuda.set_per_process_memory_fraction(fraction, device)
+            done.append(f"{fraction:.1%} of what GPU {device} shows of its memory")
+    return ", ".join(done)
+
+
+def _fraction(torch: Any, device: int, told: Part) -> float | None:
+    """Of what CUDA shows of one GPU's memory; what the agent says where it shows nothing."""
+    total = 0
+    if hasattr(torch.cuda, "mem_get_info"):  # PyTorch 1.11 and newer
+        _, total = torch.cuda.mem_get_info(device)
+    return min(1.0, told.memory_bytes / total) if total > 0 else told.fraction
 
 
 def tell_tensorflow(tensorflow: Any, told: Part) -> str:
     """Bound TensorFlow's allocator; what was done, "" without a GPU."""
     gpus: Sequence[Any] = tensorflow.config.list_physical_devices("GPU")
-    if told.memory_bytes is None or not gpus:
+    if not gpus:
         return ""
     mebibytes = max(1, told.memory_bytes >> 20)
     limit = tensorflow.config.LogicalDeviceConfiguration(memory_limit=mebibytes)

@@ -25,6 +25,8 @@ from typing import Any
 from net.errors import OtterError
 
 SHOWN_VARIABLE = "OTTER_WEIGHTS"
+BUILT = "`otterctl destroy`, `otterctl image prune` and `otterctl apply` make it anew"
+FETCHED = "`otterctl destroy`, `otterctl cache rm --unused` and `otterctl apply` fetch it anew"
 SAFETENSORS = "*.safetensors"
 MAX_HEADER_BYTES = 100 << 20
 """As the format's own reader has it."""
@@ -60,8 +62,18 @@ def prepared(
     for file in folder.glob(SAFETENSORS):
         _check(name, file)
     for missing in [f for f in files if not (folder / f).is_file()] if files else _missing(folder):
-        raise WeightsError(f"{name}: {missing} is missing in {folder}")
+        raise WeightsError(f"{name}: {missing} is missing in {folder}", hint=anew(folder))
     return folder
+
+
+def anew(folder: Path | None = None) -> str:
+    """What brings another copy of a model, for the hint of an error: an apply alone keeps this one.
+
+    Args:
+        folder: Of the model; None: it was made by the module's build.
+    """
+    shown = os.environ.get(SHOWN_VARIABLE)
+    return FETCHED if shown and folder and folder.is_relative_to(shown) else BUILT
 
 
 def _folder(models: Path | None, name: str) -> Path:
@@ -73,7 +85,7 @@ def _folder(models: Path | None, name: str) -> Path:
     has = sorted(f.name for place in places if place.is_dir() for f in place.iterdir())
     where = " and ".join(map(str, places)) or "None"
     text = f"{name} was not prepared at build: {where} holds {', '.join(has) or 'nothing'}"
-    raise WeightsError(text)
+    raise WeightsError(text, hint="name it in the module's `weights`, or have prepare.py make it")
 
 
 def tensors(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -119,16 +131,19 @@ def _kind(name: str, config: Path) -> str:
         read = json.loads(config.read_bytes())
         return str(read["model_type"])
     except FileNotFoundError:
-        raise WeightsError(f"{name}: {config.name} is missing in {config.parent}") from None
+        text = f"{name}: {config.name} is missing in {config.parent}"
+        raise WeightsError(text, hint=anew(config.parent)) from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise WeightsError(f"{name}: {config} doesn't say what model it is ({exc!r})") from exc
+        text = f"{name}: {config} doesn't say what model it is ({exc!r})"
+        raise WeightsError(text, hint=anew(config.parent)) from exc
 
 
 def _check(name: str, file: Path) -> None:
     try:
         tensors(file)
     except (OSError, ValueError) as exc:
-        raise WeightsError(f"{name}: {file} is damaged: {exc}", hint="prepare it again") from exc
+        text = f"{name}: {file} is damaged: {exc}"
+        raise WeightsError(text, hint=anew(file.parent)) from exc
 
 
 def _missing(folder: Path) -> list[str]:

@@ -28,6 +28,7 @@ import numpy as np
 from given import DigitsError, kept, meant_by, pictures_of  # type: ignore[import-not-found]
 
 import net
+from net.weights import anew
 
 STEPS = int(os.environ.get("OTTER_STEPS", "3000"))
 SEED = int(os.environ.get("OTTER_SEED", "1"))
@@ -111,7 +112,7 @@ async def main(mesh: net.Mesh) -> None:
     try:
         await asyncio.to_thread(pupil.load)
     except DigitsError as exc:
-        sys.exit(str(exc))
+        sys.exit(f"{exc}; {anew()}")
     await mesh.ready()
     async with asyncio.TaskGroup() as group:
         group.create_task(pupil.learn())

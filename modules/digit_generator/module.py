@@ -26,20 +26,20 @@ from seal import holds  # type: ignore[import-not-found]
 from watermark import Watermark, WatermarkError  # type: ignore[import-not-found]
 
 import net
-from net.weights import WeightsError, prepared
+from net.weights import WeightsError, anew, prepared
 
 NAME = "digit-generator"
 COUNT = 64
 EVERY_S = float(os.environ.get("OTTER_EVERY", "2"))
 ROUNDS = int(os.environ.get("OTTER_ROUNDS", "0"))
+SAME_KEY = "OTTER_OWNER and OTTER_KEY have to be those of its build"
 
 
 def load(mesh: net.Mesh) -> Generator:
-    """The generator, whose watermark is whole.
+    """The generator, whose watermark is whole: on a GPU, if torch is built for one and sees it.
 
     Raises:
-        WeightsError: It isn't there, or isn't this model.
-        WatermarkError: It is another's, or was tampered with so that the mark shows it.
+        WeightsError: It isn't there, isn't this model, is another's, or was tampered with.
     """
     folder = prepared(mesh.models, NAME, kinds=(NAME,))
     generator = Generator()
@@ -47,20 +47,27 @@ def load(mesh: net.Mesh) -> Generator:
         generator.load_state_dict(load_file(folder / "model.safetensors"))
     except (RuntimeError, OSError) as exc:
         why = " ".join(str(exc).split())[:200]
-        raise WeightsError(f"{NAME}: not this network's weights: {why}") from exc
-    mark = Watermark(KEY, OWNER)
-    mark.check(generator.get_parameter(WATERMARKED))
+        text = f"{NAME}: not this network's weights: {why}"
+        raise WeightsError(text, hint=anew(folder)) from exc
+    mark, hint = Watermark(KEY, OWNER), f"{SAME_KEY}; {anew(folder)}"
+    try:
+        mark.check(generator.get_parameter(WATERMARKED))
+    except WatermarkError as exc:
+        raise WeightsError(str(exc), hint=hint) from exc
     sealed = json.loads((folder / "config.json").read_text()).get("seal")
     if not holds(folder / "model.safetensors", KEY, sealed):
-        raise WeightsError(f"{NAME}: the model was changed since it was made: its seal is broken")
+        text = f"{NAME}: the model was changed since it was made: its seal is broken"
+        raise WeightsError(text, hint=hint)
     print(f"watermark of {OWNER!r}: bit error rate 0.0; the seal holds")
-    return generator.eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    print(f"computes on {device}")
+    return generator.eval().to(device)
 
 
 def drawn(generator: Generator, seed: int) -> dict[str, Any]:
-    """A message: pictures, and what they are to show."""
+    """A message: pictures, and what they are to show. They are drawn when this returns."""
     labels = torch.arange(COUNT) % CLASSES
-    pictures = sample(generator, labels, seed)
+    pictures = sample(generator, labels, seed).cpu()  # waits for a GPU: its turn ends after that
     return {"pictures": (pictures.permute(0, 2, 3, 1).numpy() + 1) / 2, "labels": labels.numpy()}
 
 
@@ -96,7 +103,7 @@ async def main(mesh: net.Mesh) -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     try:
         generator = await asyncio.to_thread(load, mesh)
-    except (WeightsError, WatermarkError) as exc:
+    except WeightsError as exc:
         sys.exit(str(exc))
     await mesh.ready()
     async with asyncio.TaskGroup() as group:

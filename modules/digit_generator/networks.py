@@ -71,8 +71,12 @@ def started(module: nn.Module) -> None:
 
 
 def sample(generator: Generator, labels: Tensor, seed: int) -> Tensor:
-    """Pictures of some classes, always the same for the same seed."""
+    """Pictures of some classes, always the same for the same seed; they are where the network is.
+
+    Chance is always the processor's: a GPU's draws other numbers from the same seed.
+    """
     chance = torch.Generator().manual_seed(seed)
     noise = torch.randn(len(labels), NOISE, generator=chance)
+    where = next(generator.parameters()).device
     with torch.inference_mode():
-        return generator.eval()(noise, labels)
+        return generator.eval()(noise.to(where), labels.to(where))

@@ -28,6 +28,8 @@ class Recipe:
         seed: Of all chance.
         strength: Of the watermark's loss beside the generator's own; 0: none.
         kept: Of the average of the generator's weights, a step: that average is what is used.
+        as_meant: The least share of what it draws that has to look like what was asked for, or it
+            isn't taken (prepare.py).
     """
 
     epochs: int
@@ -35,6 +37,7 @@ class Recipe:
     seed: int
     strength: float
     kept: float
+    as_meant: float = 0.0
 
     @classmethod
     def read(cls, file: Path) -> Recipe:

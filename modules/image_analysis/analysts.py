@@ -112,9 +112,11 @@ class Vilt:
             )
         except (RuntimeError, ValueError, OSError, KeyError) as exc:
             why = (str(exc).strip() or repr(exc)).splitlines()[0][:300]
-            raise weights.WeightsError(f"{folder.name} can't be loaded: {why}") from exc
+            text = f"{folder.name} can't be loaded: {why}"
+            raise weights.WeightsError(text, hint=weights.anew(folder)) from exc
         if missing := sorted(told["missing_keys"]):
-            raise weights.WeightsError(f"{folder.name} lacks weights: {', '.join(missing[:3])}")
+            text = f"{folder.name} lacks weights: {', '.join(missing[:3])}"
+            raise weights.WeightsError(text, hint=weights.anew(folder))
         self._model: Any = model.eval()
 
     def warm_up(self) -> None:

@@ -21,7 +21,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 import numpy as np
 from PIL import Image
 
-from net.weights import WeightsError
+from net.weights import WeightsError, anew
 
 MODEL, LABELS = "model.keras", "labels.json"
 
@@ -61,8 +61,9 @@ class Classifier:
         # Whatever is wrong with a file: zipfile, h5py and keras each have their own errors.
         except Exception as exc:
             why = (str(exc).strip() or repr(exc)).splitlines()[0][:300]
-            raise WeightsError(f"{folder.name}: {file} can't be loaded: {why}") from exc
-        _check(folder.name, model, len(labels))
+            text = f"{folder.name}: {file} can't be loaded: {why}"
+            raise WeightsError(text, hint=anew(folder)) from exc
+        _check(folder, model, len(labels))
         _, height, width, _ = model.input_shape
         self.size = (width, height)
         self._labels = labels
@@ -97,22 +98,25 @@ class Classifier:
 
 
 def _labels(folder: Path) -> list[str]:
+    file, hint = folder / LABELS, anew(folder)
     try:
-        labels = json.loads((folder / LABELS).read_bytes())
+        labels = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise WeightsError(f"{folder.name}: {LABELS} is missing in {folder}") from None
+        text = f"{folder.name}: {LABELS} is missing in {folder}"
+        raise WeightsError(text, hint=hint) from None
     except (OSError, ValueError, RecursionError) as exc:
-        raise WeightsError(f"{folder.name}: {folder / LABELS} can't be read: {exc}") from exc
+        raise WeightsError(f"{folder.name}: {file} can't be read: {exc}", hint=hint) from exc
     if not isinstance(labels, list) or not labels or not all(isinstance(x, str) for x in labels):
-        raise WeightsError(f"{folder.name}: {folder / LABELS} is no list of names")
+        raise WeightsError(f"{folder.name}: {file} is no list of names", hint=hint)
     return labels
 
 
-def _check(name: str, model: Any, labels: int) -> None:
+def _check(folder: Path, model: Any, labels: int) -> None:
     takes, gives = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     pictures = isinstance(takes, tuple) and len(takes) == 4 and takes[3] == 3 and all(takes[1:])
     if not pictures or gives != (None, labels):
         raise WeightsError(
-            f"{name}: a model from {takes} to {gives}; "
-            f"from pictures (None, height, width, 3) to its {labels} labels was expected"
+            f"{folder.name}: a model from {takes} to {gives}; "
+            f"from pictures (None, height, width, 3) to its {labels} labels was expected",
+            hint=anew(folder),
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from net.weights import WeightsError
+from net.weights import WeightsError, anew
 
 MOST_TOKENS = 24
 """Of an answer: a sentence."""
@@ -47,9 +47,11 @@ class LanguageModel:
             )
         except (RuntimeError, ValueError, OSError, KeyError) as exc:
             why = (str(exc).strip() or repr(exc)).splitlines()[0][:300]
-            raise WeightsError(f"{folder.name} can't be loaded: {why}") from exc
+            text = f"{folder.name} can't be loaded: {why}"
+            raise WeightsError(text, hint=anew(folder)) from exc
         if missing := sorted(told["missing_keys"]):  # they would be random numbers
-            raise WeightsError(f"{folder.name} lacks weights: {', '.join(missing[:3])}")
+            text = f"{folder.name} lacks weights: {', '.join(missing[:3])}"
+            raise WeightsError(text, hint=anew(folder))
         self._model: Any = model.eval()
         self._pad = int(self._tokenizer.eos_token_id or 0)
         self._ends = torch.tensor([self._pad, *self._tokenizer.encode("\n")[-1:]])

@@ -43,6 +43,9 @@ class Recogniser:
     Args:
         folder: Where its weights are.
 
+    Attributes:
+        device: What it computes on: a GPU, if torch is built for one and sees it.
+
     Raises:
         WeightsError: They don't fit the model.
     """
@@ -61,15 +64,19 @@ class Recogniser:
             )
             processor = AutoProcessor.from_pretrained(folder)
         except (RuntimeError, ValueError, OSError) as exc:
-            raise weights.WeightsError(f"{folder.name} can't be loaded: {_line(exc)}") from exc
+            text, hint = f"{folder.name} can't be loaded: {_line(exc)}", weights.anew(folder)
+            raise weights.WeightsError(text, hint=hint) from exc
         if missing := sorted(told["missing_keys"]):  # they would be random numbers
-            raise weights.WeightsError(f"{folder.name} lacks weights: {', '.join(missing[:3])}")
+            text = f"{folder.name} lacks weights: {', '.join(missing[:3])}"
+            raise weights.WeightsError(text, hint=weights.anew(folder))
         tokenizer = processor.tokenizer
         if tokenizer.pad_token_id is None:  # needed to hear several at once
             tokenizer.pad_token_id = model.config.eos_token_id
+        # Left out, it would be the same, but for versions of transformers that take the processor.
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self._pipeline: Any = pipeline(
             "automatic-speech-recognition", model=model, tokenizer=tokenizer,
-            feature_extractor=processor.feature_extractor,
+            feature_extractor=processor.feature_extractor, device=self.device,
         )  # fmt: skip
 
     def warm_up(self) -> None:
@@ -152,6 +159,7 @@ async def main(mesh: net.Mesh) -> None:
     loaded = time.perf_counter()
     await compute(recognise.warm_up)
     print(f"{MODEL} loaded in {loaded - began:.2f} s, warm in {time.perf_counter() - loaded:.2f} s")
+    print(f"computes on {recognise.device}")
     (mesh.work / PATTERN).parent.mkdir(parents=True, exist_ok=True)
     await mesh.ready()
     ear = Ear(mesh, recognise, compute, longest_s)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from net.weights import WeightsError
+from net.weights import WeightsError, anew
 
 Samples = NDArray[np.float32]
 
@@ -61,7 +61,7 @@ class Voice:
         # onnxruntime's errors have no common root but this.
         except Exception as exc:
             why = (str(exc).strip() or repr(exc)).splitlines()[0][:300]
-            raise WeightsError(f"the voice can't be loaded: {why}") from exc
+            raise WeightsError(f"the voice can't be loaded: {why}", hint=anew()) from exc
 
     def warm(self) -> None:
         """Say something that nobody hears: the first time is slow.
@@ -73,7 +73,7 @@ class Voice:
             self("Hello, I am ready.")
         except Exception as exc:  # as above: of names that its network doesn't have, of shapes
             why = " ".join((str(exc).strip() or repr(exc)).split())[:300]
-            raise WeightsError(f"the voice's model is another's: {why}") from exc
+            raise WeightsError(f"the voice's model is another's: {why}", hint=anew()) from exc
 
     def __call__(self, text: str) -> Samples:
         """The sound of a text, -1 to 1; the same each time."""

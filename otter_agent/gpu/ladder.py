@@ -140,10 +140,13 @@ def variables(
         env |= _of_client(pipe, len(grant.uuids), memory, share)
     if grant.memory_bytes is not None:
         env["OTTER_GPU_MEMORY_BYTES"] = str(grant.memory_bytes)
-        if total_bytes:
-            env["OTTER_GPU_MEMORY_FRACTION"] = f"{min(1.0, grant.memory_bytes / total_bytes):.6f}"
-        if grant.memory == "framework":
-            env["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+        # Under the driver's limit CUDA shows no more than that: all of it is the module's.
+        shown = grant.memory_bytes if grant.memory == "limit" else total_bytes
+        if shown:
+            env["OTTER_GPU_MEMORY_FRACTION"] = f"{min(1.0, grant.memory_bytes / shown):.6f}"
+    # Who has a part takes no more than it needs where nothing better holds it to that part.
+    if grant.memory == "framework" or (grant.memory_bytes is None and grant.share is not None):
+        env["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
     at_odds = tuple(name for name in env if own.get(name, env[name]) != env[name])
     return Variables(env, at_odds)
 

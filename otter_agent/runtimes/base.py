@@ -96,7 +96,7 @@ class Workload:
         binds: What else of the machine to show inside.
         devices: Paths of the machine's device files to show inside, at the same paths.
         secrets: Folder in memory to show read-only at /run/secrets; None: there are none.
-        threads: To compute with, unless the module says otherwise (`OMP_NUM_THREADS`).
+        threads: To compute with, unless the module says otherwise (`thread_variables`).
         gpu: GPUs that it is given; None: none.
     """
 
@@ -119,6 +119,26 @@ class Workload:
 def threads_of(*cores: float | None) -> int:
     """Threads to compute with: the whole cores of the smallest budget; one where there is none."""
     return max(1, int(min((c for c in cores if c is not None), default=1)))
+
+
+def thread_variables(said: Mapping[str, str], threads: int) -> dict[str, str]:
+    """What has frameworks compute with so many threads: more than cores only fight for them.
+
+    TensorFlow's pools don't heed OpenMP's variable, only their own: those follow what is said of
+    OpenMP, so that one variable is enough for both.
+
+    Args:
+        said: Variables that the module has already; they stay as they are.
+        threads: Where it says nothing.
+    """
+    openmp = said.get("OMP_NUM_THREADS", str(threads))
+    of_tensorflow = openmp.partition(",")[0].strip()  # a list is of nested levels
+    wanted = {
+        "OMP_NUM_THREADS": openmp,
+        "TF_NUM_INTRAOP_THREADS": of_tensorflow,
+        "TF_NUM_INTEROP_THREADS": of_tensorflow,
+    }
+    return {name: value for name, value in wanted.items() if name not in said}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from otter_agent import api
 from otter_agent.errors import ContainerError
 from otter_agent.mounts import Bind
 from otter_agent.runtimes import container_gpus, gate
-from otter_agent.runtimes.base import Instance, Key, Phase, Workload
+from otter_agent.runtimes.base import Instance, Key, Phase, Workload, thread_variables
 from otter_agent.secrets import INSIDE as SECRETS
 
 AGENT, MESH, MODULE = "otter.agent", "otter.mesh", "otter.module"
@@ -37,13 +37,13 @@ class ImageFacts:
 
     Attributes:
         argv: Its entrypoint and command, joined.
-        env: Names of the variables it sets.
+        env: The variables that it sets.
         id: Its content id.
         user: `USER` of its Dockerfile: `UID[:GID]` or names; "": root.
     """
 
     argv: tuple[str, ...]
-    env: frozenset[str]
+    env: Mapping[str, str]
     id: str
     user: str = ""
 
@@ -52,7 +52,8 @@ class ImageFacts:
         """From `GET /images/NAME/json`."""
         config = inspected.get("Config") or {}
         argv = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
-        env = frozenset(pair.partition("=")[0] for pair in config.get("Env") or ())
+        pairs = (pair.partition("=") for pair in config.get("Env") or ())
+        env = {name: value for name, _, value in pairs}
         return cls(tuple(argv), env, inspected["Id"], config.get("User") or "")
 
 
@@ -122,7 +123,8 @@ def _gpus(work: Workload, cdi: Collection[str]) -> dict[str, Any]:
 
 def _env(work: Workload, image: ImageFacts) -> dict[str, str]:
     # Logs as they are written; and more threads than cores would only fight for the budget.
-    wanted = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(work.threads)}
+    said = {**image.env, **work.artifact.env, **work.env}
+    wanted = {"PYTHONUNBUFFERED": "1", **thread_variables(said, work.threads)}
     defaults = {k: v for k, v in wanted.items() if k not in image.env}
     ours = {"OTTER_WIRING": f"{WIRING}/wiring.json", "OTTER_STATE": STATE, "OTTER_WORK": WORK}
     if work.secrets is not None:

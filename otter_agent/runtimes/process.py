@@ -37,6 +37,7 @@ from otter_agent.runtimes.base import (
     LogPlace,
     Phase,
     Workload,
+    thread_variables,
 )
 from otter_agent.runtimes.commands import run_command, run_in_terminal
 from otter_agent.runtimes.logfile import LogFile, Place
@@ -440,13 +441,11 @@ def _shown(bind: Bind, work: Workload) -> Shown:
 
 
 def environment(work: Workload) -> dict[str, str]:
-    """All variables of a module; nothing of the agent's own environment.
-
-    As many threads per BLAS pool as it has whole cores, unless asked for: more only fight for them.
-    """
+    """All variables of a module; nothing of the agent's own environment."""
     paths = work.paths
+    said = {**work.artifact.env, **work.env}
     return {
-        **_BASE_ENV, "OMP_NUM_THREADS": str(work.threads), "HOME": str(paths.work),
+        **_BASE_ENV, **thread_variables(said, work.threads), "HOME": str(paths.work),
         **work.artifact.env, **(work.gpu.env if work.gpu is not None else {}), **work.env,
         "OTTER_WIRING": str(paths.wiring_file), "OTTER_STATE": str(paths.state),
         "OTTER_WORK": str(paths.work),

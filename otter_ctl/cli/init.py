@@ -26,6 +26,10 @@ TASKS = (
 TASK = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 INPUTS = ("text", "image", "audio")
 DEVICES = ("cpu", "cuda")
+GIVEN = """\
+gpu = { count = 1 }      # which it is given; also memory = "4GiB", share = "50%": docs/gpu.md
+"""
+"""In the topology of who computes on one: a container sees no GPU but those that it asks for."""
 
 
 @click.command(
@@ -63,7 +67,8 @@ Examples:
 @click.option(
     "--device",
     type=click.Choice(DEVICES),
-    help="With --huggingface: what it computes on; picks the base image. Default: cpu.",
+    help="With --huggingface: what it computes on; picks the base image, and asks for a GPU."
+    " Default: cpu.",
 )
 def command(
     name: str | None, into: Path | None, model: str | None, task: str | None, given: str | None,
@@ -87,6 +92,7 @@ def command(
         "@NAME@": name, "@MODEL@": model or "", "@TASK@": task or "",
         "@FOLDER@": (model or "").rpartition("/")[2], "@DEVICE@": device or DEVICES[0],
         "@SOURCE@": _source(model or "", weights), "@INPUT@": given or "",
+        "@GPU@\n": GIVEN if device == "cuda" else "",
     }  # fmt: skip
     template = "huggingface" if model else "init"
     written = _copy(resources.files("otter_ctl") / "templates" / template, target, words)

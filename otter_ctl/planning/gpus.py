@@ -125,6 +125,23 @@ def oversubscribed(topology: Topology, seats: Mapping[str, str]) -> Iterator[str
             )
 
 
+def ungiven(topology: Topology, seats: Mapping[str, str]) -> Iterator[str]:
+    """Modules that are made for an accelerator and ask for no GPU: who is to bring them one?"""
+    by_name = {host.name: host for host in topology.hosts}
+    found: dict[str, list[str]] = {}
+    for module in topology.modules:
+        host = by_name[seats[module.name]]
+        asks = share(module, host) is not None or ask(module, host, degraded=False) is not None
+        if module.accelerator != "cpu" and not asks:
+            found.setdefault(module.accelerator, []).append(module.name)
+    for accelerator, names in found.items():
+        told = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+        yield (
+            f"made for {accelerator}, without a `gpu`: {told}: a container is given none, "
+            "a process takes any, and of it what it likes"
+        )
+
+
 def _seated(topology: Topology, seats: Mapping[str, str]) -> dict[str, list[Module]]:
     found: dict[str, list[Module]] = {}
     for module in topology.modules:

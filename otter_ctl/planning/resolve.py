@@ -144,6 +144,7 @@ def plan(
             *trace_notes(topology),
             *waiting_for_ever(topology),
             *gpus.oversubscribed(topology, seats),
+            *gpus.ungiven(topology, seats),
             *unreachable(topology.streams, seats, routes.reach),
             *expected.warnings(),
         ),

@@ -109,6 +109,8 @@ def check_demo(said: str, runtime: str) -> None:
     assert 10 < float(link[0]) < 290 < float(link[1]), said
     (folder,) = re.findall(r"^run folder: (.*)", said, re.MULTILINE)
     logs = {path.stem: path.read_text() for path in (Path(folder) / "logs").glob("*.log")}
+    for log in logs.values():  # two questions, and one start
+        assert log.count(" loaded in ") == 1
     assert logs["speech_to_text"].count("heard: What animal is it?\n") == 2
     assert logs["image_analysis"].count("question: What animal is it?\n") == 2
     assert "seen: Egyptian Mau 0." in logs["image_analysis"]

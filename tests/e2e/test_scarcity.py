@@ -147,6 +147,56 @@ def test_disks_are_limited_and_what_v1_cannot_do_is_said(shared_otter, require):
     otter("destroy", "--yes", "--no-fetch")
 
 
+EVENTS = """
+name = "scarcer"
+[defaults.module]
+runtime = "process"
+[hosts.pi]
+cpu = 0.5
+speed = 0.1
+memory = "512MiB"
+[modules.a]
+host = "pi"
+memory = "256MiB"
+command = ["sleep", "1000"]
+[modules.b]
+host = "pi"
+command = ["sleep", "1000"]
+[[events]]
+at = "0s"
+host = "pi"
+set = { speed = 0.05, memory = "384MiB", network = { in = "4mbit" }, io = { read = "8MB/s" } }
+[[events]]
+at = "0s"
+module = "a"
+set = { memory = "96MiB", network = { out = "2mbit" }, io = { write = "20MB/s", write_iops = 500 } }
+"""
+
+
+def test_events_make_all_that_hosts_and_modules_have_scarce(shared_otter, require):
+    """Cores are test_events'; here memory, speed, disks and network, as the kernel has them."""
+    otter = shared_otter
+    cgroups = open_cgroups("probe")
+    why = cgroups.no_disks()
+    require("netns", not why, f"disks can't be limited: {why}")
+    otter("apply", otter.topology(EVENTS))
+    pids = {name: m["pid"] for name, m in otter.modules("scarcer").items()}
+    wait_for(lambda: of(host(otter, "pi")) == (384 << 20, 4e6, None), "the host's event")
+    wait_for(lambda: of(otter.modules("scarcer")["a"]) == (96 << 20, None, 2e6), "the module's")
+    told = host(otter, "pi")
+    speed = told["in_force"]["speed"]
+    assert told["asked"]["speed"] == 0.05
+    assert told["in_force"]["cpu"] == pytest.approx(0.5 * 0.05 / speed, rel=0.02)
+    modules = otter.modules("scarcer")
+    of_a = modules["a"]["in_force"]
+    assert (of_a["write_bytes_per_s"], of_a["write_iops"]) == (20_000_000, 500)
+    assert modules["b"]["in_force"]["write_bytes_per_s"] is None
+    limited = modules.values() if cgroups.version == "v1" else [told]  # each by itself, or both
+    assert [each["in_force"]["read_bytes_per_s"] for each in limited] == [8e6] * len(limited)
+    assert {name: m["pid"] for name, m in modules.items()} == pids
+    otter("destroy", "--yes", "--no-fetch")
+
+
 FULL = """
 name = "full"
 [hosts.pi]

@@ -24,6 +24,9 @@ MESH = "use-case-2"
 FULL = os.environ.get("OTTER_FULL_RECIPE") == "1"
 STEPS = 3000 if FULL else 300
 BUILT_WITHIN_S = 2400 if FULL else 800
+RECIPE = "modules/digit_generator/recipe.json"
+TRAINED = "/opt/otter/models/digit-generator/training.json"
+"""What the build says of its generator."""
 WEIGHTS = {"digit_generator": 0.25, "digit_classifier": 0.75}
 ROUNDS = 5
 """Of 64 digits each, that are judged once all is learnt."""
@@ -46,7 +49,7 @@ def topology(tmp_path: Path) -> Path:
     """The shipped one, beside modules of which one may have another recipe."""
     for name in ("digit_generator", "digit_classifier"):
         shutil.copytree(ROOT / "modules" / name, tmp_path / "modules" / name)
-    recipe = tmp_path / "modules" / "digit_generator" / "recipe.json"
+    recipe = tmp_path / RECIPE
     assert json.loads(recipe.read_text()).keys() == SHORT.keys()
     if not FULL:
         recipe.write_text(json.dumps(SHORT))
@@ -69,6 +72,9 @@ def test_use_case_2_in_containers(docker_otter, python_root, topology):
     modules = otter.modules(MESH)
     assert {m["state"] for m in modules.values()} == {"ready"}
     assert {m["runtime"] for m in modules.values()} == {"docker"}
+    told = otter("exec", "digit_generator", "--", "cat", TRAINED).stdout
+    recipe = json.loads((topology.parents[1] / RECIPE).read_text())
+    assert json.loads(told)["as_meant"] >= recipe["as_meant"]
 
     def judged() -> list[tuple[str, ...]]:  # by a classifier that has learnt all that it was to
         log = otter("logs", "digit_classifier").stdout

@@ -120,6 +120,7 @@ async def test_what_the_module_sees(runtime, layout, busybox_image):
     assert lines[3:5] == work.paths.hosts.read_text().splitlines()
     for expected in (
         "A=work", "B=artifact", "PYTHONUNBUFFERED=1", "OMP_NUM_THREADS=1", "OTTER_WORK=/work",
+        "TF_NUM_INTRAOP_THREADS=1", "TF_NUM_INTEROP_THREADS=1",
         "OTTER_WIRING=/run/otter/wiring.json", "OTTER_STATE=/run/otter-state",
         "input.txt", "wiring.json", "NVIDIA_VISIBLE_DEVICES=void",
     ):  # fmt: skip

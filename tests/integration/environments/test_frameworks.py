@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from otter_agent.runtimes.base import Artifact
+from otter_agent.runtimes.base import Artifact, thread_variables
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -29,6 +29,29 @@ for there in (torch.arange(6.0).reshape(2, 3), tensorflow.reshape(tensorflow.ran
     print(type(here).__name__, here.dtype, here.tolist(), here.flags.writeable)
 print(float(torch.ones(2).sum()) + float(tensorflow.reduce_sum(tensorflow.ones(2))))
 """
+
+
+THREADS = """
+import os
+import tensorflow
+tensorflow.linalg.matmul(tensorflow.ones((64, 64)), tensorflow.ones((64, 64)))
+print(len(os.listdir("/proc/self/task")))
+"""
+
+
+def test_tensorflow_has_as_many_threads_as_a_module_is_to_have(image_analysis: Artifact):
+    """On any machine: it heeds the variables that both runtimes set, not that of OpenMP."""
+
+    def threads(wanted: int) -> int:
+        assert image_analysis.argv is not None
+        done = subprocess.run(
+            [image_analysis.argv[0], "-c", THREADS], text=True, capture_output=True, check=False,
+            env={**image_analysis.env, **thread_variables({}, wanted)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    assert threads(9) - threads(1) >= 8
 
 
 def test_without_a_gpu_there_is_nothing_to_tell_and_nothing_breaks(image_analysis: Artifact):

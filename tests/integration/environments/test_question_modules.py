@@ -6,6 +6,7 @@ Each starts once for all that is asked of it: a bad picture, question or recordi
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import wave
@@ -24,6 +25,7 @@ from otter_agent.runtimes.base import Artifact
 pytestmark = [pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(600)]
 DATA = Path(__file__).parents[3] / "examples" / "data"
 QUESTION, CHELSEA = DATA / "question.wav", DATA / "chelsea.png"
+REMEDY = "; `otterctl destroy`, `otterctl image prune` and `otterctl apply` make it anew\n"
 
 ASKER = """
 import json, os, shutil
@@ -258,6 +260,12 @@ async def test_recordings_of_all_kinds(speech: Artifact, tmp_path: Path) -> None
         status, output = machine.end("asr", 240)
     assert status == 1
     assert output.count("heard: What animal is it?\n") == 3
+    assert output.count(" loaded in ") == 1
+    assert re.search(r"^computes on (cpu|cuda)$", output, re.MULTILINE)
+    # Those of the first four that can be heard are so at once: what both took is told of each.
+    took = re.findall(r"(\w)-\w+\.wav: [\d.]+ s of sound, ([\d.]+) s of computing", output)
+    assert [name for name, _ in took] == ["b", "c", "g"]
+    assert took[0][1] == took[1][1] != took[2][1]
     for why in (
         "a-empty.wav: no sound in it", "d-wrong-rate.wav: a rate of 1000 Hz is not supported",
         "e-hour.wav: 3600 s of sound, at most 300 s are heard", "f-notes.wav: not a WAV file",
@@ -311,7 +319,9 @@ async def test_weights_of_speech_that_cannot_be_used(
     folder = tmp_path / "models" / "whisper-tiny.en"
     shutil.copytree(models_of(speech) / folder.name, folder)
     spoil(folder, broken)
-    assert why in fails(tmp_path, speech, {"inputs/question.wav": QUESTION})
+    said = fails(tmp_path, speech, {"inputs/question.wav": QUESTION})
+    assert why in said
+    assert (REMEDY in said) == (broken != "another kind")
 
 
 @pytest.mark.parametrize(
@@ -339,7 +349,9 @@ async def test_weights_of_pictures_and_words_that_cannot_be_used(
         in_python(image_analysis, OTHER, models / model)
     else:
         spoil(models / model, broken)
-    assert why in fails(tmp_path, image_analysis, {"inputs/chelsea.png": CHELSEA})
+    said = fails(tmp_path, image_analysis, {"inputs/chelsea.png": CHELSEA})
+    assert why in said
+    assert (REMEDY in said) == (broken not in ("gone", "another kind"))
 
 
 @pytest.mark.parametrize(
@@ -364,7 +376,9 @@ async def test_weights_of_the_voice_that_cannot_be_used(
     else:
         weights.unlink()
     spoilt = replace(voice, env={**voice.env, "PYTHONPATH": str(package.parent)})
-    assert why in fails(tmp_path, spoilt, {})
+    said = fails(tmp_path, spoilt, {})
+    assert why in said
+    assert REMEDY in said
 
 
 def spoil(folder: Path, how: str) -> None:

@@ -43,6 +43,16 @@ async def main():
             await asyncio.sleep(0.005)
 asyncio.run(main())
 """
+EVENTS = """
+[[events]]
+at = "0s"
+module = "a"
+set = { gpu_share = "5%" }
+[[events]]
+at = "0s"
+host = "edge"
+set = { gpu_share = "50%" }
+"""
 CONTAINER = """
 [modules.b]
 runtime = "docker"
@@ -102,6 +112,29 @@ def test_modules_take_turns_by_their_shares_and_another_share_holds_at_once(aske
     assert {row[3]: row[4] for row in shown if row[:3] == ["local", "gpu", "turns"]} == {
         "a": "80%", "b": "20%",
     }  # fmt: skip
+    assert {name: m["pid"] for name, m in asked.otter.modules("turns").items()} == pids
+    asked.otter("destroy", "--yes", "--no-fetch")
+    wait_for(lambda: arbiters(asked.otter) == [], "nobody shares any more")
+
+
+def test_events_change_shares_while_modules_take_turns(asked):
+    """Of a module, and of its host: what the file says of both is played, and restarts nobody."""
+    asked.otter.serve()
+    mesh = topology(asked.otter, a=(STEPS, "75%"), b=(AWAITS, "25%"))
+    with mesh.open("a") as file:
+        file.write(EVENTS)
+    asked.otter("apply", mesh)
+    pids = {name: m["pid"] for name, m in asked.otter.modules("turns").items()}
+    wait_for(
+        lambda: (
+            {s["module"]: s["weight"] for s in asked.state()["shares"]} == {"a": 0.025, "b": 0.125}
+        ),
+        "the shares of the events",
+    )
+    assert had_since(asked, held(asked), 2)["a"] < 0.4
+    of_module = asked.otter.json("shape", "show", "a")["modules"][0]
+    assert of_module["asked"]["gpu_share"] == 0.05
+    assert of_module["in_force"]["gpu_share"] == 0.025
     assert {name: m["pid"] for name, m in asked.otter.modules("turns").items()} == pids
     asked.otter("destroy", "--yes", "--no-fetch")
     wait_for(lambda: arbiters(asked.otter) == [], "nobody shares any more")

@@ -1,7 +1,9 @@
-"""What the classifier of use case 2 takes for digits, from its build and from messages."""
+"""What the classifier of use case 2 takes for digits, from its build and from messages; and by what
+its generator is trained."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,19 @@ import pytest
 
 from modules.digit_classifier.given import DigitsError, kept, meant_by, pictures_of
 
+ROOT = Path(__file__).parents[3]
 SOME = np.full((3, 28, 28, 1), 0.5, np.float32)
+
+
+def test_the_recipe_is_that_whose_figures_are_told() -> None:
+    """The tests train by another (helpers/digits.py): nobody would see this one being shortened.
+
+    Who changes it measures anew (`python -m benchmarks ai-digits`), for docs/use-cases.md.
+    """
+    recipe = json.loads((ROOT / "modules" / "digit_generator" / "recipe.json").read_text())
+    assert recipe == {
+        "epochs": 30, "digits": 4000, "seed": 7, "strength": 0.05, "kept": 0.995, "as_meant": 0.6,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("pictures", [SOME, SOME.astype(np.float64), np.ones((1, 28, 28, 1), int)])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from net.weights import SHOWN_VARIABLE, WeightsError, prepared, tensors
+from net.weights import BUILT, FETCHED, SHOWN_VARIABLE, WeightsError, prepared, tensors
 
 NAME = "someone/tiny"
 ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, np.float16)}
@@ -69,6 +69,25 @@ def test_what_the_topology_names_comes_first(
     (shown / "tiny" / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(WeightsError, match="is a model of kind 'llama'"):
         prepared(folder.parent, NAME, {"whisper"})
+
+
+def test_what_brings_a_model_anew_is_said(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An apply keeps what was once made, or fetched, as it is."""
+    (folder / "model.safetensors").write_bytes(b"none")
+    assert problem(folder).endswith(f"; {BUILT}")
+    (folder / "model.safetensors").unlink()
+    assert problem(folder).endswith(f"; {BUILT}")
+    (folder / "config.json").unlink()
+    assert problem(folder).endswith(f"; {BUILT}")
+    monkeypatch.setenv(SHOWN_VARIABLE, str(folder.parent))
+    assert problem(folder).endswith(f"; {FETCHED}")
+    monkeypatch.delenv(SHOWN_VARIABLE)
+    shutil.rmtree(folder)
+    assert problem(folder).endswith(
+        "; name it in the module's `weights`, or have prepare.py make it"
+    )
 
 
 def test_what_was_not_prepared_is_named_with_what_was(folder: Path, tmp_path: Path) -> None:

@@ -83,6 +83,30 @@ def test_shares_that_add_up_to_more_than_all_are_parts_of_the_sum_and_that_is_sa
     assert [m.gpu_share for m in made.spec.modules] == [1.0, 0.5]
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "gpu", "of_host", "warned"),
+    [
+        ("cuda", "", "", True),
+        ("l4t", "", "", True),
+        ("cpu", "", "", False),
+        ("cuda", "gpu = { count = 1 }", "", False),
+        ("cuda", 'gpu = { share = "50%" }', "", False),  # has one where there is one
+        ("cuda", "", 'gpu = { share = "50%" }', False),
+        ("cuda", "", "gpu = { count = 1 }", True),  # which none of its modules is given
+    ],
+)
+def test_who_is_made_for_a_gpu_and_asks_for_none_is_warned_of(
+    read, accelerator, gpu, of_host, warned
+):
+    text = f'{TOP}[hosts.h]\n{of_host}\n[modules.a]\ncommand = ["true"]\nhost = "h"\n'
+    made = planned(read(f'{text}accelerator = "{accelerator}"\n{gpu}\n'))
+    said = (
+        f"made for {accelerator}, without a `gpu`: a: a container is given none, "
+        "a process takes any, and of it what it likes"
+    )
+    assert made.warnings == ((said,) if warned else ())
+
+
 def test_who_needs_several_gpus_goes_where_several_are():
     hosts = [Host(name="one", gpu=Gpu(share=1.0)), Host(name="two", gpu=Gpu(count=2))]
     none: dict[str, str] = {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import tomllib
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from click.testing import CliRunner
 import otter_ctl
 from otter_ctl.cli.init import TASKS, command
 from otter_ctl.topology import load
+from otter_ctl.topology.model import Gpu
 
 
 def init(*arguments: object) -> tuple[int, str]:
@@ -34,8 +37,9 @@ def test_a_huggingface_module_is_whole_and_knows_its_model(tmp_path: Path) -> No
     )
     assert topology["modules"]["model"]["weights"] == {"My_Cats.v2": "package:cats==1.0"}
     assert topology["modules"]["model"]["accelerator"] == "cpu"
+    assert "gpu" not in topology["modules"]["model"]
     written = [path.read_text() for path in (tmp_path / "m").rglob("*") if path.is_file()]
-    assert not [text for text in written if "@MODEL@" in text or "@TASK@" in text]
+    assert not [text for text in written if re.search(r"@[A-Z]+@", text)]
 
 
 def test_the_device_picks_the_base_and_weights_come_from_the_hub(tmp_path: Path) -> None:
@@ -44,6 +48,7 @@ def test_the_device_picks_the_base_and_weights_come_from_the_hub(tmp_path: Path)
     assert code == 0, said
     (module,) = load(tmp_path / "m" / "topology.toml").modules
     assert (module.base, module.accelerator) == ("torch", "cuda")
+    assert module.gpu == Gpu(count=1)  # else a container is given none
     (weights,) = module.weights
     assert (weights.name, weights.hub, weights.revision) == ("big", "me/big", "main")
 
@@ -66,13 +71,56 @@ def test_a_task_that_is_not_known_is_taken_with_what_it_takes(tmp_path: Path) ->
     assert 'MODEL, TASK = "me/masks", "mask-generation"\nINPUT = "image"' in module
 
 
-def test_what_a_model_cannot_take_is_told_and_ends_nothing() -> None:
+def tasks_of_the_template() -> ModuleType:
     file = Path(otter_ctl.__file__).parent / "templates" / "huggingface" / "model" / "tasks.py"
     spec = importlib.util.spec_from_file_location("tasks", file)
     assert spec is not None
     assert spec.loader is not None
     tasks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tasks)
+    return tasks
+
+
+@pytest.mark.parametrize(
+    ("sees", "made_for", "device", "said"),
+    [
+        (True, "13.0", "cuda", ""),
+        (False, None, "cpu", ""),
+        (False, "13.0", "cpu", "built for CUDA, but sees no GPU"),
+    ],
+)
+def test_a_model_that_is_to_compute_on_a_gpu_and_sees_none_says_so(
+    sees: bool, made_for: str | None, device: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = SimpleNamespace(
+        cuda=SimpleNamespace(is_available=lambda: sees), version=SimpleNamespace(cuda=made_for)
+    )
+    assert tasks_of_the_template().device_of(torch) == device
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert bool(printed) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("task", "lacking", "needed"),
+    [
+        ("text-classification", {"classifier.weight", "classifier.bias"},
+         ["classifier.bias", "classifier.weight"]),
+        ("text-classification", {"bert.pooler.dense.bias"}, ["bert.pooler.dense.bias"]),
+        ("feature-extraction", {"pooler.dense.bias"}, []),  # as roberta-base
+        ("image-feature-extraction", {"vit.pooler.dense.bias"}, []),
+        ("automatic-speech-recognition", {"wav2vec2.masked_spec_embed"}, []),
+        ("fill-mask", set(), []),
+    ],
+)  # fmt: skip
+def test_weights_that_a_task_has_no_use_for_may_be_lacking(
+    task: str, lacking: set[str], needed: list[str]
+) -> None:
+    assert tasks_of_the_template().needed(task, lacking) == needed
+
+
+def test_what_a_model_cannot_take_is_told_and_ends_nothing() -> None:
+    tasks = tasks_of_the_template()
 
     def model(text: str) -> Any:
         raise RuntimeError(f"{len(text)} letters\nare too many")

@@ -13,7 +13,8 @@ from __future__ import annotations
 import io
 import os
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ KINDS = {
     "visual-question-answering": "both",
 }  # fmt: skip
 
+TRAINING_ONLY = ("masked_spec_embed", "num_batches_tracked")
+"""Ends of the names of weights that only training has a use for: a model may lack them."""
+
 
 class InputError(ValueError):
     """Nothing that the task takes; the message says why."""
@@ -44,7 +48,7 @@ def load(task: str, folder: Path, takes: str = "") -> Callable[[Any], Any]:
         takes: A kind of input; "": that of the task.
 
     Raises:
-        WeightsError: It can't be loaded, or isn't for this task.
+        WeightsError: It can't be loaded, isn't for this task, or lacks weights for it.
     """
     import torch
     from transformers.utils import logging
@@ -53,13 +57,65 @@ def load(task: str, folder: Path, takes: str = "") -> Callable[[Any], Any]:
     logging.disable_progress_bar()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     kind = takes or KINDS[task]
+    device = device_of(torch)
     try:
-        run = _both(folder) if kind == "both" else _pipeline(task, folder)
+        with nothing_made_up(task, folder.name):
+            run = _both(folder, device) if kind == "both" else _pipeline(task, folder, device)
+    except WeightsError:
+        raise
     except Exception as exc:  # whatever is wrong with a model, it is said in one line
         why = (str(exc).strip() or repr(exc)).splitlines()[0][:300]
         raise WeightsError(f"{folder.name} can't be loaded for {task}: {why}") from exc
+    print(f"computes on {device}")
     take = {"text": text_of, "image": image_of, "audio": audio_of, "both": both_of}[kind]
     return given(run, take)
+
+
+@contextmanager
+def nothing_made_up(task: str, name: str) -> Iterator[None]:
+    """Has `transformers` refuse models that lack weights for their task, while they are loaded.
+
+    It would fill them with random numbers and only log it: a model without a head for the task
+    answers nonsense then. What is lacking `from_pretrained` tells, but pipelines don't ask.
+
+    Raises:
+        WeightsError: One does; says which weights.
+    """
+    from transformers import PreTrainedModel
+
+    own = vars(PreTrainedModel)["from_pretrained"]
+
+    def loaded(kind: Any, *arguments: Any, **options: Any) -> Any:
+        asked = options.pop("output_loading_info", False)
+        model, told = own.__func__(kind, *arguments, output_loading_info=True, **options)
+        if lacking := needed(task, told["missing_keys"]):
+            shown = ", ".join(lacking[:3]) + (", …" if len(lacking) > 3 else "")
+            raise WeightsError(f"{name} lacks weights: {shown}", hint=f"take a model for {task}")
+        return (model, told) if asked else model
+
+    PreTrainedModel.from_pretrained = classmethod(loaded)
+    try:
+        yield
+    finally:
+        PreTrainedModel.from_pretrained = own
+
+
+def needed(task: str, lacking: Collection[str]) -> list[str]:
+    """Those of the weights that a model lacks which its task has a use for."""
+    unused = "pooler" if task.endswith("feature-extraction") else None  # it gives what is below
+    return sorted(
+        name for name in lacking
+        if not name.endswith(TRAINING_ONLY) and unused not in name.split(".")
+    )  # fmt: skip
+
+
+def device_of(torch: Any) -> str:
+    """A GPU, if torch is built for one and sees it; if it sees none it says so."""
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.version.cuda:
+        print("built for CUDA, but sees no GPU: does the topology ask for one (`gpu`)?")
+    return "cpu"
 
 
 def given(run: Callable[[Any], Any], take: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -78,10 +134,10 @@ def given(run: Callable[[Any], Any], take: Callable[[Any], Any]) -> Callable[[An
     return work
 
 
-def _pipeline(task: str, folder: Path) -> Callable[[Any], Any]:
+def _pipeline(task: str, folder: Path, device: str) -> Callable[[Any], Any]:
     from transformers import pipeline
 
-    run: Any = pipeline(task, model=str(folder), dtype="float32", device=_device())
+    run: Any = pipeline(task, model=str(folder), dtype="float32", device=device)
     rate = getattr(getattr(run, "feature_extractor", None), "sampling_rate", None)
 
     def call(value: Any) -> Any:
@@ -92,13 +148,13 @@ def _pipeline(task: str, folder: Path) -> Callable[[Any], Any]:
     return call
 
 
-def _both(folder: Path) -> Callable[[Any], Any]:
+def _both(folder: Path, device: str) -> Callable[[Any], Any]:
     """`transformers` has no pipeline for it any more, but the classes."""
     import torch
     from transformers import AutoModelForVisualQuestionAnswering, AutoProcessor
 
     processor: Any = AutoProcessor.from_pretrained(folder)
-    model: Any = AutoModelForVisualQuestionAnswering.from_pretrained(folder).eval().to(_device())
+    model: Any = AutoModelForVisualQuestionAnswering.from_pretrained(folder).eval().to(device)
 
     def call(value: tuple[Any, str]) -> Any:
         given = processor(*value, return_tensors="pt", truncation=True).to(model.device)
@@ -112,13 +168,6 @@ def _both(folder: Path) -> Callable[[Any], Any]:
         return [{"answer": name, "score": float(score)} for name, score in pairs]
 
     return call
-
-
-def _device() -> str:
-    """A GPU, if torch is built for one and sees it."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def text_of(value: Any) -> str:

@@ -97,10 +97,27 @@ def test_a_client_of_mps_is_limited_on_each_gpu_that_it_sees_and_on_no_other():
     assert variables(weight, "/p", None, {}).env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "100"
 
 
+def test_under_the_drivers_limit_all_that_cuda_shows_is_the_modules():
+    """It shows the limit for the GPU's memory: a part of that would be a part of a part."""
+    given = grant(uuids=("GPU-a", "GPU-b"), way="cdi", memory="limit", memory_bytes=GIB)
+    assert variables(given, "/p", 4 * GIB, {}).env == {
+        "OTTER_GPU_MEMORY_BYTES": str(GIB), "OTTER_GPU_MEMORY_FRACTION": "1.000000",
+    }  # fmt: skip
+
+
 def test_without_a_better_level_frameworks_are_told_to_hold_themselves():
     env = variables(grant(memory="framework", memory_bytes=GIB), "/p", 4 * GIB, {}).env
     assert env["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert not any(name.startswith("CUDA_MPS") for name in env)
+
+
+def test_tensorflow_grows_where_there_is_a_share_and_nobody_knows_of_how_much_memory():
+    """As on a Jetson: it would take all of the memory that others on the same GPU need."""
+    assert memory_of(api.GpuAsk(), 0.5, ("GPU-c",), (SILENT,)) is None
+    given = grant(uuids=("GPU-c",), way="cdi", time="lease", share=0.5)
+    assert variables(given, "/p", None, {}).env == {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    alone = grant(uuids=("GPU-c",), way="cdi")  # nobody is promised a part of it
+    assert variables(alone, "/p", None, {}).env == {}
 
 
 def test_a_variable_that_the_module_says_otherwise_is_named():
