@@ -206,19 +206,29 @@ def upgrade(target: str, yes: bool, dry_run: bool) -> None:
 
 @command.command(epilog="Example: otterctl machine rm pi")
 @_target
-@click.option("--force", is_flag=True, help="Even if meshes run there, and with all they have.")
+@click.option("--force", is_flag=True, help="End the meshes that run there, with all they have.")
 @click.option("--forget", is_flag=True, help="Only take it out of the site file: it is gone.")
 @click.option("--keep-docker", is_flag=True, help="Leave the engine that `add --docker` installed.")
+@click.option("--keep-images", is_flag=True, help="Leave the images that OTTER built there.")
 @site_option
 @_yes
 @_dry_run
-def rm(target: str, force: bool, forget: bool, keep_docker: bool, yes: bool, dry_run: bool) -> None:
+def rm(
+    target: str,
+    force: bool,
+    forget: bool,
+    keep_docker: bool,
+    keep_images: bool,
+    yes: bool,
+    dry_run: bool,
+) -> None:
     """Revert what `add` did, and take the machine out of the site file.
 
-    The agent, its state and its packages go; volumes and images of environments with them. So does
-    a Docker engine that `add --docker` installed, and no other.
+    The agent, its state and its packages go; volumes, environments and the images that OTTER built
+    there with them. So does a Docker engine that `add --docker` installed, and no other.
     """
     from otter_ctl.machine import installing, sites
+    from otter_ctl.machine.ending import Ending
 
     machine, _ = sites.find(target, None, None)
     if forget:
@@ -234,7 +244,8 @@ def rm(target: str, force: bool, forget: bool, keep_docker: bool, yes: bool, dry
                 f"meshes run there: {', '.join(meshes)}",
                 hint="destroy them first, or --force",
             )
-        todo = installing.plan_remove(facts, keep_docker=keep_docker)
+        ending = Ending(machine.name, meshes, force, images=not keep_images)
+        todo = installing.plan_remove(facts, ending, keep_docker=keep_docker)
         if await _carry_out(shell, todo, f"remove OTTER from {machine.name}", yes, dry_run):
             await shell.forget_all()
             _tell_forgotten(machine, sites.remove(machine.name))

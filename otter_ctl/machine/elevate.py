@@ -75,7 +75,8 @@ class Elevated:
                 hint="log in as root: otterctl machine add root@HOST",
             )
         if done.status != 0:
-            raise RemoteError(self.road.machine.name, f"{step.title}: {_why(done)}")
+            text = f"{step.title}: {_why(done)}"
+            raise RemoteError(self.road.machine.name, text, hint=step.hint)
 
     async def _with_password(self, script: str) -> Done:
         if self._password is None:
