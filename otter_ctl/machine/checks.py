@@ -23,6 +23,13 @@ _FEATURES = {
     "bridge": ("Docker's own networks", "not needed: start dockerd with --bridge=none"),
     "tun": ("links in user space, and to other machines over UDP", "modprobe tun"),
 }
+_CONTROLLERS = ("cpu", "memory", "pids")
+"""Of control groups, what budgets need."""
+_NO_BUDGETS = "meshes that ask for no cpu and memory need none"
+_NO_MEMORY = (
+    "end the line in /boot/firmware/cmdline.txt with cgroup_enable=memory cgroup_memory=1, and"
+    " reboot (on a Raspberry Pi; elsewhere the kernel's command line)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ def checks(name: str, seen: Seen) -> list[Check]:
     """Everything, the gravest first."""
     facts = seen.facts
     found = [_system(facts), _python(facts), _root(facts), _otter(name, seen), _agent(name, seen)]
-    found += [_docker(facts), _space(facts), _clock(seen), _cgroup(facts)]
+    found += [_docker(facts), _space(facts), _clock(seen), _cgroup(seen)]
     for feature, (use, todo) in _FEATURES.items():
         found.append(_feature(feature, *_state(seen, feature), use, todo))
     if seen.info is not None and seen.info.gateways:
@@ -216,11 +223,23 @@ def _clock(seen: Seen) -> Check:
     )
 
 
-def _cgroup(facts: Facts) -> Check:
-    if facts.cgroup != "none":
+def _cgroup(seen: Seen) -> Check:
+    """By what its agent has found, where one answers."""
+    facts = seen.facts
+    state, why = _state(seen, "cgroup")
+    if state == "yes":
+        return Check("cgroups", True, why or facts.cgroup)
+    if state == "no":
+        return Check("cgroups", None, why, _NO_BUDGETS)
+    if facts.cgroup == "none":
+        todo = f"mount version 1 or 2; {_NO_BUDGETS}"
+        return Check("cgroups", None, facts.cgroup, todo)
+    lacking = [one for one in _CONTROLLERS if facts.controllers and one not in facts.controllers]
+    if not lacking:
         return Check("cgroups", True, facts.cgroup)
-    todo = "mount version 1 or 2; meshes that ask for no cpu and memory need none"
-    return Check("cgroups", None, facts.cgroup, todo)
+    mend = _NO_MEMORY if lacking == ["memory"] else "boot with these controllers"
+    detail = f"{facts.cgroup} lacks {', '.join(lacking)}"
+    return Check("cgroups", None, detail, f"{mend}; {_NO_BUDGETS}")
 
 
 def _feature(name: str, state: str, why: str, use: str, todo: str) -> Check:

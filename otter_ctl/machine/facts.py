@@ -40,6 +40,7 @@ class Facts:
 
     Attributes:
         root: How commands run as root: `root`, `sudo`, `password` (sudo asks), `none`.
+        controllers: Of control groups, those that the kernel has on; (): nobody could say.
         features: vxlan, htb, netem, nftables, tun -> yes, no or unknown.
         release: Of the OTTER that is installed there, `VERSION-BUILD`; "": none.
         served: Of the one whose agent was started last; another one: an upgrade was cut short.
@@ -65,6 +66,7 @@ class Facts:
     systemd: bool
     root: str
     cgroup: str
+    controllers: tuple[str, ...] = ()
     pythons: tuple[Python, ...] = ()
     features: dict[str, str] = field(default_factory=dict)
     tools: frozenset[str] = frozenset()
@@ -116,6 +118,7 @@ def parse(text: str) -> Facts | None:
         systemd=one("systemd") == "yes",
         root=one("root"),
         cgroup=one("cgroup") or "none",
+        controllers=tuple(one("controllers").split()),
         pythons=tuple(_python(value) for value in dict.fromkeys(said.get("python", []))),
         features={**{name: one(name) or "unknown" for name in names}, "tun": one("tun") or "no"},
         tools=frozenset(said.get("tool", [])),

@@ -26,6 +26,7 @@ print("%d.%d.%d" % sys.version_info[:3], sysconfig.get_platform(), "venv" if u.f
 done
 say tun "$([ -c /dev/net/tun ] && echo yes)"
 say cgroup "$([ -f /sys/fs/cgroup/cgroup.controllers ] && echo v2 || { [ -d /sys/fs/cgroup/cpu ] && echo v1; })"
+say controllers "$(cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || awk '$4 == 1 {print $1}' /proc/cgroups 2>/dev/null)"
 have() { # NAME MODULE COMMAND…: tried in a namespace of its own where that may be, else looked up
     name=$1; module=$2; shift 2
     if [ "$(id -u)" = 0 ] && command -v unshare >/dev/null && command -v "$1" >/dev/null; then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +104,33 @@ def test_what_only_some_meshes_need_keeps_none_away() -> None:
     assert told["cgroups"][0] is told["vxlan"][0] is None
     assert "ask for no cpu and memory" in told["cgroups"][2]
     assert "over UDP" in told["vxlan"][2]
+
+
+PI = "controllers=cpuset cpu io pids\nend=yes\n"
+"""Of a Raspberry Pi, whose firmware has the memory controller turned off."""
+
+
+def test_a_raspberry_pi_without_its_memory_controller_is_told_what_to_boot_with() -> None:
+    bare = parse(SAID.replace("end=yes\n", PI))
+    assert bare is not None
+    ok, detail, todo = by_name(seen(bare))["cgroups"]
+    assert (ok, detail) == (None, "v2 lacks memory")
+    assert "/boot/firmware/cmdline.txt with cgroup_enable=memory cgroup_memory=1" in todo
+    whole = parse(SAID.replace("end=yes\n", PI.replace("io", "io memory")))
+    assert whole is not None
+    assert by_name(seen(whole))["cgroups"] == (True, "v2", "")
+    assert by_name(seen(facts()))["cgroups"][0] is True  # an earlier probe says nothing of them
+
+
+def test_of_control_groups_the_agents_word_counts() -> None:
+    """It has looked for all that it needs, where the machine's files only say so much."""
+    why = "cgroups: find this machine: cgroup v2 at /sys/fs/cgroup lacks memory; boot with …"
+    none = (api.Feature(name="cgroup", usable=False, detail=why),)
+    there = (api.Feature(name="cgroup", usable=True, detail="v1"),)
+    told = by_name(seen(facts(), msgspec.structs.replace(info(), features=none)))["cgroups"]
+    assert told == (None, why, "meshes that ask for no cpu and memory need none")
+    told = by_name(seen(facts(), msgspec.structs.replace(info(), features=there)))["cgroups"]
+    assert told == (True, "v1", "")
 
 
 def test_without_vxlan_links_go_another_way() -> None:
