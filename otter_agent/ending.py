@@ -20,7 +20,7 @@ from otter_agent.service import opened
 from otter_agent.state import State
 
 LIMIT_S = 120.0
-"""Modules have their time to end (`grace`), and an engine may be slow; then it says what is left."""
+"""Modules have some seconds to end, and an engine may be slow; then it says what is left."""
 _LOOK_S = 0.1
 
 
