@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from net.units import format_duration
 from otter_agent import api
-from otter_ctl.machine.facts import Facts
+from otter_ctl.machine.facts import WIDE, Facts
 from otter_ctl.machine.steps import ROOM_BYTES
 
 CLOCK_S = 0.5
@@ -106,6 +106,8 @@ def _system(facts: Facts) -> Check:
     )
     if facts.system != "Linux":
         return Check("system", False, detail, "agents run on Linux; on Windows in WSL2")
+    if facts.narrow:
+        return Check("system", False, f"{detail}; {facts.narrow}", WIDE)
     known = facts.arch in ("x86_64", "aarch64")
     return Check("system", True if known else None, detail, "" if known else "untried processor")
 

@@ -15,7 +15,7 @@ from otter_ctl.machine import container, packages, steps
 from otter_ctl.machine.checks import python_todo
 from otter_ctl.machine.elevate import Elevated
 from otter_ctl.machine.ending import Ending, around, installed
-from otter_ctl.machine.facts import Facts, Python, parse
+from otter_ctl.machine.facts import WIDE, Facts, Python, parse
 from otter_ctl.machine.interpreter import brought
 from otter_ctl.machine.looking import agent_of
 from otter_ctl.machine.steps import Step
@@ -66,6 +66,7 @@ def plan_add(
     """
     if facts.system != "Linux":
         raise RemoteError(machine, f"{facts.system}: agents run on Linux")
+    _check_width(machine, facts)
     along = brought(machine, facts, archive) if archive is not None else None
     python = along.python if along else _usable_python(machine, facts)
     if facts.root == "none":
@@ -92,6 +93,11 @@ def plan_add(
     if not docker and not facts.docker:
         notes.append("no Docker engine: modules run as processes (--docker installs one)")
     return Work(facts, done, send, back, notes)
+
+
+def _check_width(machine: str, facts: Facts) -> None:
+    if facts.narrow:
+        raise RemoteError(machine, facts.narrow, hint=WIDE)
 
 
 def _check_room(machine: str, facts: Facts, needed_bytes: int) -> None:
@@ -124,6 +130,7 @@ def plan_container(machine: str, facts: Facts) -> Work:
     if facts.release:
         hint = f"otterctl machine upgrade {machine}, or rm it first"
         raise RemoteError(machine, f"OTTER {facts.release} is installed there", hint=hint)
+    _check_width(machine, facts)
     own = own_wheel()
     files = _context(machine, facts, container.ARCHES.get(facts.docker_arch, facts.arch))
     done = [*container.install(own.release, machine, STAGED), container.clean(own.release)]

@@ -8,6 +8,7 @@ say groups "$(id -Gn)"
 say hostname "$(hostname 2>/dev/null || cat /proc/sys/kernel/hostname)"
 say system "$(uname -s)"
 say arch "$(uname -m)"
+say bits "$(getconf LONG_BIT 2>/dev/null)" # of its programs: their kernel may have 64 all the same
 say kernel "$(uname -r)"
 say libc "$(getconf GNU_LIBC_VERSION 2>/dev/null)"
 [ -r /etc/os-release ] && say os "$(. /etc/os-release; echo "$ID ${VERSION_ID:-}")"

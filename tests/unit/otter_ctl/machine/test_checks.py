@@ -14,6 +14,7 @@ from otter_ctl.cli.tables import print_table
 from otter_ctl.errors import RemoteError
 from otter_ctl.machine.checks import Seen, checks, usable
 from otter_ctl.machine.facts import Facts, Python, parse
+from otter_ctl.machine.installing import plan_add, plan_container
 from otter_ctl.machine.wheelhouse import fetch, tags
 
 SAID = """\
@@ -104,6 +105,29 @@ def test_what_only_some_meshes_need_keeps_none_away() -> None:
     assert told["cgroups"][0] is told["vxlan"][0] is None
     assert "ask for no cpu and memory" in told["cgroups"][2]
     assert "over UDP" in told["vxlan"][2]
+
+
+@pytest.mark.parametrize(
+    ("arch", "bits"), [("aarch64", 32), ("armv7l", 32), ("armv6l", 0)],
+)  # fmt: skip
+def test_a_32_bit_system_is_refused_before_anything_is_fetched(arch: str, bits: int) -> None:
+    """Raspberry Pi OS (32-bit) has had a 64-bit kernel since 2023: `uname -m` says aarch64."""
+    found = parse(SAID.replace("arch=aarch64", f"arch={arch}\nbits={bits}"))
+    assert found is not None
+    ok, detail, todo = by_name(seen(found))["system"]
+    assert (ok, todo) == (False, "install the 64-bit system there, such as Raspberry Pi OS (64-bit)")
+    assert f"its system is a 32-bit one ({arch})" in detail
+    with pytest.raises(RemoteError, match="its system is a 32-bit one"):
+        plan_add("pi", found, docker=False)
+    with pytest.raises(RemoteError, match="its system is a 32-bit one"):
+        plan_container("pi", replace(found, docker_usable=True, release=""))
+
+
+def test_64_bits_are_fine() -> None:
+    found = parse(SAID.replace("end=yes", "bits=64\nend=yes"))
+    assert found is not None
+    assert by_name(seen(found))["system"][0] is True
+    assert by_name(seen(facts()))["system"][0] is True  # it may not say
 
 
 PI = "controllers=cpuset cpu io pids\nend=yes\n"
