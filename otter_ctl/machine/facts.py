@@ -91,7 +91,9 @@ class Facts:
         """Why OTTER can't be installed, where that is for 32 bits; else ""."""
         if self.bits != 32 and not self.arch.startswith(("armv6", "armv7", "i386", "i686")):
             return ""
-        return f"its system is a 32-bit one ({self.arch}): what OTTER needs is made for 64 bits only"
+        return (
+            f"its system is a 32-bit one ({self.arch}): what OTTER needs is made for 64 bits only"
+        )
 
     @property
     def python(self) -> Python | None:

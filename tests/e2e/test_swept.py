@@ -1,4 +1,4 @@
-"""`otter-agent sweep`: what an agent that doesn't run any more has left is taken down, all of it."""
+"""`otter-agent sweep`: what an agent that runs no more has left is taken down, all of it."""
 
 from __future__ import annotations
 

@@ -115,7 +115,10 @@ def test_a_32_bit_system_is_refused_before_anything_is_fetched(arch: str, bits: 
     found = parse(SAID.replace("arch=aarch64", f"arch={arch}\nbits={bits}"))
     assert found is not None
     ok, detail, todo = by_name(seen(found))["system"]
-    assert (ok, todo) == (False, "install the 64-bit system there, such as Raspberry Pi OS (64-bit)")
+    assert (ok, todo) == (
+        False,
+        "install the 64-bit system there, such as Raspberry Pi OS (64-bit)",
+    )
     assert f"its system is a 32-bit one ({arch})" in detail
     with pytest.raises(RemoteError, match="its system is a 32-bit one"):
         plan_add("pi", found, docker=False)

@@ -56,7 +56,6 @@ def test_without_an_engine_no_images_are_looked_for() -> None:
 
 
 def test_an_agent_of_another_way_is_left_alone() -> None:
-    own = facts("release=\n".replace("release=", "other="))
     by_hand = parse("user=root\nroot=root\nsystem=Linux\nend=yes\n")
     assert by_hand is not None
     plan_remove(facts(), Ending("pi", ("one",), force=True))
