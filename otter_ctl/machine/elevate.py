@@ -17,7 +17,15 @@ from otter_ctl.machine.facts import Facts, parse
 from otter_ctl.machine.steps import Step, data
 from otter_ctl.ssh import Done, Road
 
-_REFUSED = ("incorrect password", "no password was provided", "a password is required")
+_REFUSED = (
+    "incorrect password", "no password was provided", "a password is required",
+    "incorrect authentication attempt", "authentication failed",
+)  # fmt: skip
+_BARRED = (
+    "not in the sudoers file", "is not allowed to execute", "may not run sudo",
+    "afraid i can't do that",
+)  # fmt: skip
+"""What sudo and sudo-rs (Ubuntu 25.10 and newer) say, in small letters, of passwords and users."""
 
 _BEGINS = "# here begins what the shell is to do"
 _PASS_OVER = f"""\
@@ -81,18 +89,21 @@ class Elevated:
     async def _with_password(self, script: str) -> Done:
         if self._password is None:
             self._password = self._ask()
-        # -k: it reads the password even where it would remember an earlier one.
+        # -k: it reads the password even where it would remember an earlier one. Its words are told
+        # apart, so they are to be English.
         done = await self.road.run(
-            f"sudo -k -S -p '' sh -c {shlex.quote(_PASS_OVER)}",
+            f"env LC_ALL=C sudo -k -S -p '' sh -c {shlex.quote(_PASS_OVER)}",
             f"{self._password}\n{_BEGINS}\n{script}".encode(),
         )
-        said = done.stderr.decode(errors="replace")
+        said = done.stderr.decode(errors="replace").lower()
         if done.status != 0 and any(words in said for words in _REFUSED):
             user = self.road.target
             hint = "OTTER_SUDO_PASSWORD or SUDO_ASKPASS may say it"
             raise RemoteError(self.road.machine.name, f"sudo refuses {user}'s password", hint=hint)
-        if done.status != 0 and "not in the sudoers file" in said:
-            raise RemoteError(self.road.machine.name, "this user may not use sudo there")
+        if done.status != 0 and any(words in said for words in _BARRED):
+            hint = "log in as root, or be in group sudo there; with Docker there: --via docker"
+            text = f"{self.road.target} may not use sudo there"
+            raise RemoteError(self.road.machine.name, text, hint=hint)
         return done
 
     async def send(self, files: Sequence[tuple[str, bytes | Path]]) -> str:
