@@ -19,7 +19,7 @@ from otter_ctl.ssh import Done, Road
 
 _REFUSED = (
     "incorrect password", "no password was provided", "a password is required",
-    "incorrect authentication attempt", "authentication failed",
+    "incorrect authentication attempt", "authentication failed, try again",
 )  # fmt: skip
 _BARRED = (
     "not in the sudoers file", "is not allowed to execute", "may not run sudo",
