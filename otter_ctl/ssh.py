@@ -166,7 +166,7 @@ class Road:
         with contextlib.suppress(RemoteError):
             quoted = shlex.quote(socket)
             test = f"test -S {quoted} || {{ echo none; exit; }}; test -w {quoted} || echo closed"
-            said = (await self.run(test, limit_s=_ASK_S)).last
+            said = (await self.run(["sh", "-c", test], limit_s=_ASK_S)).last
             if said == "closed":
                 return "this user may not use it: log in as root, or as a user of group otter"
             if said != "none":

@@ -56,7 +56,7 @@ class Elevated:
 
     async def facts(self) -> Facts:
         """What the machine is. Raises RemoteError."""
-        done = await self.road.run("sh -s", _whole(data("probe.sh"), "").encode(), limit_s=60)
+        done = await self._sh(data("probe.sh"))
         found = parse(done.stdout.decode(errors="replace"))
         if found is None:
             said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
@@ -66,6 +66,10 @@ class Elevated:
                 hint="is it a Linux machine, and may this user run commands?",
             )
         return found
+
+    async def _sh(self, script: str) -> Done:
+        """A short script, as whoever logs in; their own shell may be one of another kind (fish)."""
+        return await self.road.run("sh -s", _whole(script, "").encode(), limit_s=60)
 
     async def do(self, step: Step, facts: Facts) -> None:
         """One step. Raises RemoteError that says which failed, and why."""
@@ -108,7 +112,7 @@ class Elevated:
 
     async def send(self, files: Sequence[tuple[str, bytes | Path]]) -> str:
         """Files to a new folder of the user's over there; its path."""
-        made = await self.road.run(_whole(_NEW_FOLDER, ""), limit_s=60)
+        made = await self._sh(_NEW_FOLDER)
         folder = made.last
         if made.status != 0 or not _FOLDER.fullmatch(folder):
             raise RemoteError(self.road.machine.name, f"no temporary folder: {_why(made)}")
@@ -120,7 +124,7 @@ class Elevated:
 
     async def forget_all(self) -> None:
         """Remove whatever this user ever sent: what was interrupted has left it."""
-        await self.road.run(_whole(_SENT.format(""), ""), limit_s=60)
+        await self._sh(_SENT.format(""))
 
     async def forget(self, folder: str) -> None:
         """Remove what was sent."""

@@ -110,6 +110,26 @@ def test_a_shell_that_greets_whoever_logs_in(pair):
     assert said["address"] == pair["m1"].address
 
 
+FISH = """\
+#!/bin/bash
+if sed "s/'[^']*'//g" <<<"$SSH_ORIGINAL_COMMAND" | grep -q '[{]'; then
+    echo "fish: '{ ... }' is not supported for grouping commands" >&2
+    exit 127
+fi
+exec bash -c "$SSH_ORIGINAL_COMMAND"
+"""
+
+
+def test_a_shell_of_another_kind_than_sh(pair):
+    """Fish before version 4 and csh know no `{ … }`: why no agent answers is found out by sh."""
+    shell = pair.folder / "fish"
+    shell.write_text(FISH)
+    shell.chmod(0o755)
+    with serving(pair["m1"], f"ForceCommand {shell}"):
+        assert ask(pair)["address"] == pair["m1"].address
+        assert "there is none" in ask(pair, SOCKET="/nowhere/agent.sock")["error"]
+
+
 def test_a_users_certificate(pair):
     """The machine knows no key of the user's, only who signs them."""
     ca, key = pair.folder / "ca", pair.folder / "key"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -137,6 +138,27 @@ class Greets(Here):
     async def run(self, line: str, stdin: bytes = b"", **more: Any) -> Done:
         done = await super().run(line, stdin, **more)
         return replace(done, stdout=b"Welcome, al!\n" + done.stdout)
+
+
+class Fish(Here):
+    """Its user's shell knows no `{ … }`, as fish before version 4, and csh."""
+
+    async def run(self, line: str, stdin: bytes = b"", **more: Any) -> Done:
+        bare = re.sub(r"'[^']*'", "", line)
+        if "{" in bare or "\n" in bare:
+            said = b"fish: '{ ... }' is not supported for grouping commands"
+            return Done(127, b"", said)
+        return await super().run(line, stdin, **more)
+
+
+async def test_whatever_shell_its_user_has_scripts_are_run_by_sh(tmp_path: Path) -> None:
+    shell = Elevated(Fish(tmp_path, ASKS), lambda: "right")  # type: ignore[arg-type]
+    folder = Path(await shell.send([("one.whl", b"content")]))
+    assert (folder / "one.whl").exists()
+    await shell.do(Step("look", f"echo done > {tmp_path}/done\n"), facts())
+    assert (tmp_path / "done").exists()
+    await shell.forget(str(folder))
+    assert not folder.exists()
 
 
 async def test_a_shell_that_greets_keeps_no_package_away(tmp_path: Path) -> None:
