@@ -67,7 +67,13 @@ class Seen:
 def checks(name: str, seen: Seen) -> list[Check]:
     """Everything, the gravest first."""
     facts = seen.facts
-    found = [_system(facts), _python(facts), _root(facts), _otter(name, seen), _agent(name, seen)]
+    found = [
+        _system(facts),
+        _python(name, facts),
+        _root(facts),
+        _otter(name, seen),
+        _agent(name, seen),
+    ]
     found += [_docker(facts), _space(facts), _clock(seen), _cgroup(seen)]
     for feature, (use, todo) in _FEATURES.items():
         found.append(_feature(feature, *_state(seen, feature), use, todo))
@@ -112,7 +118,7 @@ def _system(facts: Facts) -> Check:
     return Check("system", True if known else None, detail, "" if known else "untried processor")
 
 
-def _python(facts: Facts) -> Check:
+def _python(name: str, facts: Facts) -> Check:
     python = facts.python
     if facts.container:
         return Check("python", True, "that of its container")
@@ -120,16 +126,35 @@ def _python(facts: Facts) -> Check:
         return Check("python", True, f"{'.'.join(map(str, python.version))} at {python.path}")
     old = [f"{'.'.join(map(str, p.version)) or 'broken'} at {p.path}" for p in facts.pythons]
     detail = f"none is 3.11 or newer ({', '.join(old)})" if old else "there is none"
-    return Check("python", False, detail, python_todo(facts))
+    return Check("python", False, detail, python_todo(facts, f"otterctl machine add {name}"))
 
 
-def python_todo(facts: Facts) -> str:
-    """What to do where no interpreter is new enough."""
+def python_todo(facts: Facts, add: str) -> str:
+    """What to do where no interpreter is new enough.
+
+    Args:
+        facts: Of the machine.
+        add: What brings one along.
+    """
+    brings = f"bring one along: {add} --python FILE (docs/machines.md says which)"
+    packages = _python_packages(facts)
+    return f"{packages}; or {brings}" if packages else brings
+
+
+def _python_packages(facts: Facts) -> str:
+    """The system's own that are new enough; "": it has none."""
     system, _, number = facts.os.partition(" ")
-    if system == "ubuntu" and number < "24.04":
+    release = tuple(int(part) for part in number.split(".") if part.isdecimal())
+    if system == "ubuntu" and release < (22, 4):
+        return ""  # the archive below has none for it any more
+    if system == "ubuntu" and release < (24, 4):
         return "add-apt-repository ppa:deadsnakes/ppa && apt-get install python3.12 python3.12-venv"
+    if system == "debian" and release < (12,):
+        return ""
+    if system in ("debian", "ubuntu"):
+        return "apt-get install python3"
     if "apt-get" in facts.tools:
-        return "apt-get install python3 (Debian 12 or Ubuntu 24.04 and newer), or python3.11"
+        return "apt-get install python3, if that is 3.11 or newer"
     return "install Python 3.11 or newer so that `python3` or `python3.11` finds it"
 
 

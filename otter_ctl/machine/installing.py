@@ -112,7 +112,7 @@ def _check_room(machine: str, facts: Facts, needed_bytes: int) -> None:
 
 def _usable_python(machine: str, facts: Facts) -> Python:
     if facts.python is None:
-        hint = f"install one there: {python_todo(facts)}; or bring one along: --python FILE"
+        hint = python_todo(facts, "otterctl machine add …")
         raise RemoteError(machine, "no Python 3.11 or newer was found", hint=hint)
     return facts.python
 

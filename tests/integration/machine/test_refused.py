@@ -97,9 +97,10 @@ def test_no_python_is_told_and_one_can_be_brought_along(otterctl, bare, unchange
         otterctl("machine", "rm", "lab1", "--yes")
     finally:
         ssh(bare, "lab1", "mv /root/hidden/* /usr/bin/ && rmdir /root/hidden")
-    assert "no Python 3.11 or newer was found; install one there: apt-get install python3" in told
-    assert "or bring one along: --python FILE" in told
+    assert "no Python 3.11 or newer was found; apt-get install python3" in told
+    assert "or bring one along: otterctl machine add … --python FILE" in told
     assert "BAD  python: there is none" in checked
+    assert "bring one along: otterctl machine add root@lab1 --python FILE" in checked
     assert found["usable"]
     assert runs.startswith("/opt/otter/python/")
     assert f"with {runs}" in again  # what was brought is found, also by an upgrade

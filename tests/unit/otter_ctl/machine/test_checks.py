@@ -83,6 +83,28 @@ def test_a_python_that_is_too_old_is_named_with_what_to_install() -> None:
     assert "apt-get install" in todo
 
 
+@pytest.mark.parametrize(
+    ("system", "packages"),
+    [
+        ("debian 13", "apt-get install python3;"),
+        ("debian 12", "apt-get install python3;"),
+        ("debian 11", ""),
+        ("ubuntu 24.04", "apt-get install python3;"),
+        ("ubuntu 22.04", "add-apt-repository ppa:deadsnakes/ppa"),
+        ("ubuntu 20.04", ""),  # also JetPack 5
+        ("linuxmint 21", "apt-get install python3, if that is 3.11 or newer;"),
+        ("alpine 3.20", "install Python 3.11"),
+    ],
+)
+def test_of_packages_only_those_are_named_that_the_system_has(system: str, packages: str) -> None:
+    tools = frozenset() if "alpine" in system else frozenset({"apt-get"})
+    found = facts(pythons=facts().pythons[:1], os=system, tools=tools)
+    todo = by_name(seen(found))["python"][2]
+    brings = "bring one along: otterctl machine add pi --python FILE"
+    assert brings in todo
+    assert todo.startswith(packages or brings)
+
+
 def test_another_build_of_the_same_version_is_another_otter() -> None:
     ok, detail, todo = by_name(seen(facts(release="0.1.0-bbbbbbbb"), info()))["otter"]
     assert (ok, todo) == (False, "otterctl machine upgrade pi")
