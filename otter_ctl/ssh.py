@@ -83,6 +83,11 @@ class Road:
                     await self._connection.wait_closed()
             self._connection.abort()
 
+    @property
+    def by_hand(self) -> str:
+        """What a user would type to go there."""
+        return self._dialler.by_hand()
+
     # --- what it is for ----------------------------------------------------------------------
 
     def open(self, socket: str) -> Open:

@@ -53,6 +53,7 @@ class Seen:
         silence: Why none does.
         own: Release of this otterctl.
         own_version: Its version alone.
+        ssh: What a user would type to go there.
     """
 
     facts: Facts
@@ -62,6 +63,7 @@ class Seen:
     silence: str
     own: str
     own_version: str
+    ssh: str = "ssh HOST"
 
 
 def checks(name: str, seen: Seen) -> list[Check]:
@@ -203,9 +205,9 @@ def _other_build(name: str, seen: Seen, there: str) -> Check | None:
 
 def _agent(name: str, seen: Seen) -> Check:
     if seen.info is None:
-        todo = f"otterctl machine add {name}" if not seen.facts.release else "its log over there"
-        if seen.facts.container:
-            todo = "docker logs otter-agent, over there"
+        todo = f"otterctl machine add {name}"
+        if seen.facts.release or seen.facts.container:
+            todo = f"see its log: {_log(seen)}"
         if seen.facts.socket and "may not use it" in seen.silence:
             todo = "log in again: membership of group otter counts from the next login"
         return Check("agent", False, seen.silence, todo)
@@ -215,6 +217,17 @@ def _agent(name: str, seen: Seen) -> Check:
         return Check("agent", False, detail, f"otterctl machine upgrade {name}")
     driver = f"links by {info.link_driver}" if info.link_driver != "none" else "no link driver"
     return Check("agent", True, f"version {info.version}, pid {info.pid}, {driver}")
+
+
+def _log(seen: Seen) -> str:
+    """The command that shows what the agent said last."""
+    if seen.facts.container and not seen.facts.release:
+        return f"{seen.ssh} docker logs --tail 50 otter-agent"
+    if not seen.facts.systemd:
+        return f"{seen.ssh} tail -n 50 /var/log/otter-agent.log"
+    if seen.facts.root == "root":
+        return f"{seen.ssh} journalctl -u otter-agent -n 50"
+    return f"{seen.ssh.replace('ssh', 'ssh -t', 1)} sudo journalctl -u otter-agent -n 50"
 
 
 def _docker(facts: Facts) -> Check:

@@ -111,6 +111,25 @@ def test_another_build_of_the_same_version_is_another_otter() -> None:
     assert detail == "0.1.0-bbbbbbbb, this otterctl is 0.1.0-aaaaaaaa"
 
 
+@pytest.mark.parametrize(
+    ("is_so", "log"),
+    [
+        ({"root": "root"}, "ssh -F f pi journalctl -u otter-agent -n 50"),
+        ({"root": "sudo"}, "ssh -t -F f pi sudo journalctl -u otter-agent -n 50"),
+        ({"systemd": False}, "ssh -F f pi tail -n 50 /var/log/otter-agent.log"),
+        (
+            {"container": "0.1.0-aaaaaaaa", "release": ""},
+            "ssh -F f pi docker logs --tail 50 otter-agent",
+        ),
+    ],
+)
+def test_where_no_agent_answers_its_log_is_named(is_so: dict[str, object], log: str) -> None:
+    silent = replace(seen(facts(**is_so)), ssh="ssh -F f pi")
+    assert by_name(silent)["agent"] == (False, "none there", f"see its log: {log}")
+    bare = replace(silent, facts=facts(release="", container=""))
+    assert by_name(bare)["agent"][2] == "otterctl machine add pi"
+
+
 def test_a_ready_machine_is_usable_whatever_is_only_worth_knowing() -> None:
     found = checks("pi", seen(facts(), info(), offset=12.0))
     assert usable(found)

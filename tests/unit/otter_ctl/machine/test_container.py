@@ -90,7 +90,7 @@ def test_a_machine_with_an_agent_in_a_container_is_told_as_what_it_is() -> None:
         seen = Seen(facts(container="1.0-abc", cgroup="v2"), 0.0, 0.0, None, "none", own, "1.0")
         found = {check.name: check for check in checks("pi", seen)}
         assert not usable(list(found.values()))  # its agent doesn't answer
-        assert "docker logs otter-agent" in found["agent"].todo
+        assert "docker logs --tail 50 otter-agent" in found["agent"].todo
         return {name: check.ok for name, check in found.items()}, found["otter"].detail
 
     states, said = told("1.0-abc")
