@@ -42,6 +42,36 @@ def test_a_dry_run_changes_nothing(bare, before, otterctl):
     assert not otterctl.site.exists()
 
 
+def test_each_step_is_listed_before_any_is_done(bare, otterctl):
+    listed = listed_steps(otterctl.add("root@lab1", "--dry-run"))
+    document = json.loads(otterctl.add("root@lab1", "--dry-run", "--json"))
+    assert document["machine"] == "lab1"
+    assert [step["title"] for step in document["steps"]] == listed
+    assert all(step["root"] for step in document["steps"])
+    assert document["send_bytes"] > 1e6
+    assert any("no systemd runs there" in note for note in document["notes"])
+    sent, *told = told_steps(otterctl.add("root@lab1"))
+    assert sent.startswith("send ")
+    assert told == listed
+    words = ("machine", "upgrade", "lab1", "--dry-run", "--json")
+    document = json.loads(otterctl(*words))
+    assert (document["steps"], document["send_bytes"]) == ([], 0)
+    assert "already" in document["notes"][0]
+    assert "--json goes with --dry-run" in otterctl("machine", "rm", "lab1", "--json", code=2)
+    listed = listed_steps(otterctl("machine", "rm", "lab1", "--dry-run"))
+    document = json.loads(otterctl("machine", "rm", "lab1", "--dry-run", "--json"))
+    assert [step["title"] for step in document["steps"]] == listed
+    assert told_steps(otterctl("machine", "rm", "lab1", "--yes")) == listed
+
+
+def listed_steps(said):
+    return [line[4:] for line in said.splitlines() if line.startswith("  - ")]
+
+
+def told_steps(said):
+    return [line[:-2] for line in said.splitlines() if line.endswith(" …")]
+
+
 def test_an_add_that_is_killed_is_finished_by_the_next(bare, before, otterctl):
     words = ("machine", "add", "root@lab1", "--ssh-config", otterctl.config, "--yes")
     process = otterctl.start(*words)

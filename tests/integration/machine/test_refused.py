@@ -106,6 +106,22 @@ def test_no_python_is_told_and_one_can_be_brought_along(otterctl, bare, unchange
     assert f"with {runs}" in again  # what was brought is found, also by an upgrade
 
 
+def test_where_there_is_no_engine_one_is_offered(otterctl, bare, unchanged):
+    client = ssh(bare, "lab1", "command -v docker; true")
+    if client:
+        ssh(bare, "lab1", f"mv {client} /root/docker.not")
+    try:
+        told = otterctl.add("root@lab1", "--dry-run")
+        asked = otterctl.add("root@lab1", "--dry-run", "--docker")
+    finally:
+        if client:
+            ssh(bare, "lab1", f"mv /root/docker.not {client}")
+    offer = "note: no Docker engine: modules run as processes (--docker installs one)"
+    assert offer in told
+    assert offer not in asked
+    assert "  - install the Docker engine (apt-get install docker.io)" in asked
+
+
 def test_no_sudo(otterctl, bare, unchanged):
     ssh(bare, "lab1", "useradd -m -s /bin/sh -p '*' bob && mv /usr/bin/sudo /usr/bin/sudo.not")
     try:
