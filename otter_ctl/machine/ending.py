@@ -6,6 +6,7 @@ alone knows all that they have, and it does so too where its agent hangs or won'
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -70,10 +71,8 @@ def around(ending: Ending, stop: Step, run: Callable[[str], str]) -> list[Step]:
     if not ending.words:
         return [stop]
     add = f"otterctl machine add {ending.name}" + " --via docker" * (not stop.root)
-    able = (
-        f"( {run('sweep --help')}) >/dev/null 2>&1 ||"
-        f" {{ echo 'the OTTER there is an earlier one, or broken: first {add}' >&2; exit 1; }}\n"
-    )
+    told = shlex.quote(f"the OTTER there is an earlier one, or broken: first {add}")
+    able = f"( {run('sweep --help')}) >/dev/null 2>&1 || {{ echo {told} >&2; exit 1; }}\n"
     steps = [
         Step(stop.title, able + stop.script, stop.root),
         Step(ending.title, run(ending.words), stop.root),
