@@ -294,8 +294,8 @@ def _longer(clock: asyncio.Timeout, limit_s: float) -> None:
 
 def _locked(options: asyncssh.SSHClientConnectionOptions) -> str:
     """A key with a passphrase, which only an agent can use, as nobody is asked; "": none has."""
-    named = options.config.get("IdentityFile", ()) or _OWN_KEYS
-    for path in map(str, named):
+    named = options.config.get("IdentityFile", ())
+    for path in map(str, named) if isinstance(named, list) else _OWN_KEYS:
         try:
             asyncssh.read_private_key(os.path.expanduser(path))
         except asyncssh.KeyImportError as error:

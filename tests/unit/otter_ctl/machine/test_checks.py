@@ -97,7 +97,7 @@ def test_a_python_that_is_too_old_is_named_with_what_to_install() -> None:
     ],
 )
 def test_of_packages_only_those_are_named_that_the_system_has(system: str, packages: str) -> None:
-    tools = frozenset() if "alpine" in system else frozenset({"apt-get"})
+    tools = frozenset({"apk" if "alpine" in system else "apt-get"})
     found = facts(pythons=facts().pythons[:1], os=system, tools=tools)
     todo = by_name(seen(found))["python"][2]
     brings = "bring one along: otterctl machine add pi --python FILE"
