@@ -39,6 +39,10 @@ ready = { tcp = 8000 }
 host = "phone"
 image = "box:1"
 command = ["sleep", "1000"]
+[modules.built]
+host = "edge"
+build = "built"
+command = ["sleep", "1000"]
 """
 
 
@@ -75,6 +79,8 @@ def test_without_root_a_machine_becomes_one_by_docker_alone(box, tmp_path):
 
     file = tmp_path / "boxes.toml"
     file.write_text(MESH)
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built/Dockerfile").write_text("FROM box:1\nENV WORD=built\n")
     mine = {"OTTER_ROOT": str(tmp_path / "c"), "OTTER_RUNS": str(tmp_path / "runs")}
     otterctl("apply", file, **mine)
     pids = modules(otterctl, mine)
@@ -96,8 +102,9 @@ def test_without_root_a_machine_becomes_one_by_docker_alone(box, tmp_path):
     wait_for(lambda: "lab1 is ready" in otterctl("machine", "check", "lab1", code=None), "back")
 
     assert "meshes run there: boxes" in otterctl("machine", "rm", "lab1", "--yes", code=1)
-    otterctl("destroy", "--yes", "--no-fetch", **mine)
-    otterctl("machine", "rm", "lab1", "--yes")
+    assert "otter/module:" in everything(box)
+    said = otterctl("machine", "rm", "lab1", "--yes", "--force")
+    assert "all they have: boxes, and remove the images that OTTER built there" in said
     assert everything(box) == before
 
 
