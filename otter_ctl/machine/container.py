@@ -22,7 +22,7 @@ PYTHON = (3, 11, 0)
 LIBC = "glibc 2.36"
 LABEL = "otter.release"
 ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
-"""Docker's words for processors, and pip's."""
+"""Docker's words for processors, and pip's. Windows has Docker's, in capitals."""
 BINDS = (
     ("/run/otter", "rshared"),
     ("/run/netns", "rshared"),
@@ -33,6 +33,13 @@ BINDS = (
 """Folders of the machine that the agent has at the same place, and who sees what is mounted there:
 of network namespaces all do, so that they outlive a container of an agent."""
 Files = list[tuple[str, bytes | Path]]
+
+
+def arch_of(name: str) -> str | None:
+    """Pip's word for a processor, by any of its names; None: there is no image for it."""
+    low = name.lower()
+    word = ARCHES.get(low, low)
+    return word if word in ARCHES.values() else None
 
 
 def context(own: tuple[str, bytes], packages: Sequence[Path]) -> Files:

@@ -143,12 +143,16 @@ def _context(machine: str, facts: Facts, arch: str) -> container.Files:
 def write_context(folder: Path, arch: str) -> None:
     """Write down what the agent's image is built from, and a compose file.
 
+    Args:
+        folder: Made if it isn't there.
+        arch: Pip's word for the processor that it is for.
+
     Raises:
         RemoteError: Its packages can't be fetched.
     """
     facts = parse("end=yes\n")
     assert facts is not None
-    for name, content in _context(str(folder), facts, container.ARCHES.get(arch, arch)):
+    for name, content in _context(str(folder), facts, arch):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import subprocess
 from dataclasses import replace
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from otter_ctl.cli.machine import command
 from otter_ctl.errors import RemoteError
-from otter_ctl.machine import container
+from otter_ctl.machine import container, installing
 from otter_ctl.machine.checks import Seen, checks, usable
-from otter_ctl.machine.facts import Facts, parse
+from otter_ctl.machine.facts import Facts, Python, parse
 from otter_ctl.machine.installing import plan_container, plan_remove
 from otter_ctl.machine.steps import data
 
@@ -61,6 +64,56 @@ def test_the_compose_file_starts_the_same_container() -> None:
         assert option in run
         assert service.pop(key) == value
     assert service.keys() == {"image", "build", "command", "user", "volumes"}, "nothing is left out"
+
+
+@pytest.mark.parametrize(
+    ("here", "asked", "pips"),
+    [
+        ("AMD64", (), "x86_64"),  # Windows
+        ("ARM64", (), "aarch64"),
+        ("x86_64", (), "x86_64"),
+        ("arm64", (), "aarch64"),  # macOS
+        ("aarch64", (), "aarch64"),
+        ("AMD64", ("--arch", "arm64"), "aarch64"),
+    ],
+)
+def test_a_context_is_for_the_processor_of_the_computer_that_asks(
+    here: str,
+    asked: tuple[str, ...],
+    pips: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = []
+
+    def fetch(machine: str, facts: Facts, python: Python) -> list[Path]:
+        wanted.append((facts.arch, facts.libc, python.version))
+        (tmp_path / "numpy-1.whl").write_bytes(b"n")
+        return [tmp_path / "numpy-1.whl"]
+
+    monkeypatch.setattr(platform, "machine", lambda: here)
+    monkeypatch.setattr(installing, "fetch", fetch)
+    folder = tmp_path / "agent"
+    done = CliRunner().invoke(command, ["context", str(folder), *asked])
+    assert done.exit_code == 0, done.output
+    assert f"-f {folder / 'compose.yaml'} up" in done.output
+    assert wanted == [(pips, container.LIBC, container.PYTHON)]
+    assert (folder / "compose.yaml").read_text() == data("compose.yaml")
+    assert (folder / "Dockerfile").read_text() == data("agent.Dockerfile")
+    assert (folder / "deps/numpy-1.whl").read_bytes() == b"n"
+    [own] = (folder / "own").glob("*.whl")
+    assert own.stat().st_size > 100_000
+
+
+@pytest.mark.parametrize(("here", "asked"), [("x86_64", ("--arch", "arm")), ("ppc64le", ())])
+def test_a_context_for_a_processor_without_an_image_is_refused(
+    here: str, asked: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: here)
+    done = CliRunner().invoke(command, ["context", str(tmp_path / "agent"), *asked])
+    assert done.exit_code == 2
+    assert "amd64, arm64" in done.output
+    assert not (tmp_path / "agent").exists()
 
 
 @pytest.mark.parametrize(
