@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +31,10 @@ _KEEPALIVE_S = 10
 """Unless ssh_config has a `ServerAliveInterval`."""
 _JUMPS = 8
 """More of them are a circle."""
+_SYSTEM = f"{os.environ.get('PROGRAMDATA')}/ssh" if sys.platform == "win32" else "/etc/ssh"
+OWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+SYSTEM_HOSTS = (f"{_SYSTEM}/ssh_known_hosts", f"{_SYSTEM}/ssh_known_hosts2")
+"""What ssh reads of the user's and of the computer's, unless its configuration names others."""
 
 
 class Momentary(Exception):  # noqa: N818 - it passes
@@ -171,7 +176,7 @@ class Dial:
         except asyncssh.HostKeyNotVerifiable as error:
             raise self._untrusted(hop, client, one_line(error)) from error
         except asyncssh.KeyExchangeFailed as error:
-            if client.known and "host key" in str(error).lower():
+            if (client.known or client.certified) and "host key" in str(error).lower():
                 raise self._untrusted(hop, client, one_line(error)) from error
             raise self.unreachable(one_line(error), hop=hop) from error
         except asyncssh.PermissionDenied as error:
@@ -197,7 +202,7 @@ class Dial:
             given["port"] = hop.port
         options: asyncssh.SSHClientConnectionOptions
         options = await asyncssh.SSHClientConnectionOptions.construct(**given)
-        known = _known_hosts(options.known_hosts)
+        known = _known_hosts(options.config.get)
         options.known_hosts = options.kwargs["known_hosts"] = known  # `connect` makes them anew
         client.look_up(options)
         return options
@@ -222,6 +227,8 @@ class Dial:
 
     def _untrusted(self, hop: Hop, client: Client, why: str) -> MachineUnreachable:
         shown = f" (it shows {client.shown})" if client.shown else ""
+        if "revoked" in why.lower():
+            return self.unreachable(f"its host key is revoked{shown}", hop=hop)
         if client.known:
             return self.unreachable(
                 f"its host key has changed{shown}",
@@ -229,8 +236,12 @@ class Dial:
                 f"ssh-keygen -R '{client.name}', then `{self.by_hand(hop)}` once",
                 hop=hop,
             )
-        if "revoked" in why.lower():
-            return self.unreachable(f"its host key is revoked{shown}", hop=hop)
+        if client.certified:
+            return self.unreachable(
+                f"its host key has no good certificate of whom known_hosts names for it: {why}",
+                f"have it signed anew, or compare its key and accept it: `{self.by_hand(hop)}`",
+                hop=hop,
+            )
         hint = f"compare it and accept it once: `{self.by_hand(hop)}`"
         if client.shown and hop is self.hop:
             fingerprint = client.shown.split()[-1]
@@ -243,23 +254,24 @@ class Client(asyncssh.SSHClient):
 
     Attributes:
         known: Keys of this host are known.
+        certified: Who signs its keys is known (`@cert-authority`).
         shown: Fingerprint of the key that it showed and that isn't among them.
         name: As it stands in known_hosts.
         headway: Called when a step of the dial is done.
     """
 
     def __init__(self) -> None:
-        self.known = False
+        self.known = self.certified = False
         self.shown = ""
         self.name = ""
         self.headway: Callable[[], None] = lambda: None
 
     def look_up(self, options: asyncssh.SSHClientConnectionOptions) -> None:
-        """Whether keys are known for the host."""
+        """Whether keys are known for the host, or who signs them."""
         host = options.host_key_alias or options.host
         self.name = host if options.port == asyncssh.DEFAULT_PORT else f"[{host}]:{options.port}"
         found = asyncssh.match_known_hosts(options.known_hosts, host, "", options.port)
-        self.known = bool(found[0] or found[1])
+        self.known, self.certified = bool(found[0]), bool(found[1])
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """TCP has connected."""
@@ -282,19 +294,23 @@ def _longer(clock: asyncio.Timeout, limit_s: float) -> None:
         clock.reschedule(asyncio.get_running_loop().time() + limit_s)
 
 
-def _known_hosts(named: object) -> asyncssh.SSHKnownHosts:
+def _known_hosts(said: Callable[[str, object], Any]) -> asyncssh.SSHKnownHosts:
     """Who is known by the files that are there, as ssh reads them; where none is, nobody is known.
 
+    Not as asyncssh has it: it takes `UserKnownHostsFile none` for "verify nothing", knows one of
+    ssh's four files, and that one only where no other is named.
+
     Args:
-        named: As asyncssh has it of a configuration. `UserKnownHostsFile none` is None, by which it
-            would verify nothing; nothing at all is [], by which the user's own file counts.
+        said: What the configuration says of a key, or else a default.
     """
-    own = os.path.expanduser("~/.ssh/known_hosts")
-    files = [os.path.expanduser(path) for path in named] if isinstance(named, list) else []
-    if named == [] and os.access(own, os.R_OK):
-        files = [own]
-    there = [(path, os.stat(path)) for path in files if os.path.isfile(path)]
+    named = [*said("UserKnownHostsFile", OWN_HOSTS), *said("GlobalKnownHostsFile", SYSTEM_HOSTS)]
+    files = [os.path.expanduser(path) for path in named]
+    there = [(path, os.stat(path)) for path in files if _readable(path)]
     return _read(tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in there))
+
+
+def _readable(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.R_OK)
 
 
 @lru_cache(maxsize=16)
