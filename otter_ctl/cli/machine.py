@@ -311,7 +311,7 @@ def context(folder: Path, arch: str | None) -> None:
     if word is None:
         known = ", ".join(container.ARCHES)
         raise click.UsageError(f"no image is made for processors {named!r}; --arch knows {known}")
-    write_context(folder, word)
+    write_context(folder, word, sys.platform)
     click.echo(f"docker compose -f {folder / 'compose.yaml'} up -d --build")
 
 

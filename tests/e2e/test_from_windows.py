@@ -104,7 +104,7 @@ def test_machines_are_looked_at_and_made(world, packages):
 def test_the_agents_image_is_written_for_docker_desktop(world, packages):
     otterctl(world, "machine", "context", "agent", **packages)
     names = {path.name for path in (world.folder / "agent").iterdir()}
-    assert names == {"Dockerfile", "compose.yaml", "deps", "own"}
+    assert names == {".env", "Dockerfile", "compose.yaml", "deps", "own"}
     assert b"\r" not in (world.folder / "agent" / "Dockerfile").read_bytes()
 
 

@@ -48,8 +48,8 @@ def test_the_context_is_what_the_dockerfile_copies(tmp_path: Path) -> None:
 
 def test_the_compose_file_starts_the_same_container() -> None:
     [(name, service)] = yaml.safe_load(data("compose.yaml"))["services"].items()
-    own = [f"{path}:{path}" + (f":{kind}" if kind else "") for path, kind in container.BINDS]
-    assert service["volumes"] == own
+    mounts = {"": "", "rshared": ":${OTTER_MOUNTS:-rshared}"}
+    assert service["volumes"] == [f"{path}:{path}{mounts[kind]}" for path, kind in container.BINDS]
     assert name == service["image"] == container.NAME
     assert (service["build"], service["command"]) == (".", ["--name", "${OTTER_NAME:-local}"])
     assert service["user"] == "0:${OTTER_GROUP:-0}"
@@ -101,8 +101,17 @@ def test_a_context_is_for_the_processor_of_the_computer_that_asks(
     assert (folder / "compose.yaml").read_text() == data("compose.yaml")
     assert (folder / "Dockerfile").read_text() == data("agent.Dockerfile")
     assert (folder / "deps/numpy-1.whl").read_bytes() == b"n"
+    assert not (folder / ".env").exists()
     [own] = (folder / "own").glob("*.whl")
     assert own.stat().st_size > 100_000
+
+
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+def test_docker_desktop_is_not_asked_for_shared_mounts(system: str) -> None:
+    """It would refuse to start the container. Compose reads `.env` beside the file."""
+    [(name, content)] = container.settings(system)
+    assert (name, content) == (".env", b"OTTER_MOUNTS=rprivate\n")
+    assert "${OTTER_MOUNTS:-" in data("compose.yaml")
 
 
 @pytest.mark.parametrize(("here", "asked"), [("x86_64", ("--arch", "arm")), ("ppc64le", ())])
