@@ -194,7 +194,7 @@ async def carry_out(shell: Elevated, work: Work, say: Callable[[str], None]) -> 
             await shell.do(Step("become root", "true"), work.facts)  # before megabytes are sent
         if work.send:
             say(f"send {len(work.send)} packages, {work.send_bytes / 1e6:.1f} MB")
-            staged = await shell.send(work.send)
+            staged = await shell.send(work.send, say)
         for step in work.steps:
             say(step.title)
             script = step.script.replace(STAGED, staged)

@@ -65,6 +65,19 @@ def test_an_add_that_is_killed_is_finished_by_the_next(bare, before, otterctl):
     otterctl("machine", "check", "lab1")
 
 
+def test_one_that_is_killed_while_it_sends_is_gone_on_with(bare, before, otterctl):
+    words = ("machine", "add", "root@lab1", "--ssh-config", otterctl.config, "--yes")
+    ssh(bare, "lab1", "rm -rf /opt/otter")
+    process = otterctl.start(*words)
+    come = "cat /tmp/otter-add.*/*.whl 2>&- | wc -c"
+    wait(lambda: int(ssh(bare, "lab1", come, code=None)) > 1_000_000)
+    process.kill()
+    process.communicate()
+    said = otterctl.add("root@lab1")
+    assert re.search(r"go on: [\d.]+ MB of that have come before", said)
+    otterctl("machine", "check", "lab1")
+
+
 def test_a_bare_machine_becomes_a_ready_one(bare, before, added):
     assert 'labels = ["jetson"]' in added.site.read_text()
     found = json.loads(added("machine", "check", "lab1", "--json"))
