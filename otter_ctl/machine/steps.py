@@ -33,9 +33,7 @@ that runs."""
 ENDED = "/run/otter-agent.ended"
 """What runs the agent where no systemd does leaves this when it has ended by itself."""
 _LOG = "tail -n 1 /var/log/otter-agent.log"
-_JOURNAL = (
-    "journalctl --sync; journalctl _SYSTEMD_UNIT=otter-agent.service -n 1 -o cat --no-pager"
-)
+_JOURNAL = "journalctl --sync; journalctl _SYSTEMD_UNIT=otter-agent.service -n 1 -o cat --no-pager"
 """What the agent itself said last, without systemd's own words on it."""
 
 

@@ -55,7 +55,7 @@ class Booted:
         self._group.mkdir()
         spaces = ["unshare", "--fork", "--kill-child", "--pid", "--mount", "--uts", "--ipc"]
         # Only what becomes process 1 enters: it can't move others out, and hand controllers on.
-        enter = f"echo 0 > {self._group}/cgroup.procs; exec unshare --cgroup \"$@\""
+        enter = f'echo 0 > {self._group}/cgroup.procs; exec unshare --cgroup "$@"'
         boot = ["sh", "-euc", enter, "sh", "sh", "-euc", _BOOT, "sh", str(self._units), _PATH]
         self._outer = subprocess.Popen([*spaces, *boot], stdin=subprocess.DEVNULL)
         try:
