@@ -66,6 +66,7 @@ def test_the_compose_file_starts_the_same_container() -> None:
     assert service.keys() == {"image", "build", "command", "user", "volumes"}, "nothing is left out"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("here", "asked", "pips"),
     [

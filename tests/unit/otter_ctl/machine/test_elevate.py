@@ -116,6 +116,7 @@ class Cut(Here):
         return await super().run(line, stdin, **more)
 
 
+@pytest.mark.slow
 async def test_what_came_before_a_cut_is_not_sent_again(tmp_path: Path) -> None:
     files = [(f"deps/{n}.whl", os.urandom(100_000)) for n in range(5)]
     road, told = Cut(tmp_path, ASKS_NOTHING), list[str]()

@@ -63,6 +63,7 @@ def test_its_build_is_its_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     assert build() != own.build
 
 
+@pytest.mark.slow
 def test_git_leaves_line_ends_as_they_are_on_windows(tmp_path: Path) -> None:
     """Where it is set up to make CRLF of them: scripts are sent, and the build is their digest."""
     if shutil.which("git") is None:
