@@ -243,6 +243,9 @@ class Dial:
                 hop=hop,
             )
         hint = f"compare it and accept it once: `{self.by_hand(hop)}`"
+        if client.signer:
+            shown = f" (it shows a certificate of {client.signer})"
+            hint += ", or name who signs in known_hosts: @cert-authority"
         if client.shown and hop is self.hop:
             fingerprint = client.shown.split()[-1]
             hint += f", or otterctl machine check {hop.name} --accept-host-key {fingerprint}"
@@ -256,13 +259,14 @@ class Client(asyncssh.SSHClient):
         known: Keys of this host are known.
         certified: Who signs its keys is known (`@cert-authority`).
         shown: Fingerprint of the key that it showed and that isn't among them.
+        signer: Of who signed its certificate, and isn't known.
         name: As it stands in known_hosts.
         headway: Called when a step of the dial is done.
     """
 
     def __init__(self) -> None:
         self.known = self.certified = False
-        self.shown = ""
+        self.shown = self.signer = ""
         self.name = ""
         self.headway: Callable[[], None] = lambda: None
 
@@ -285,8 +289,17 @@ class Client(asyncssh.SSHClient):
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
         """Asked about keys that are in no known_hosts; none is taken."""
-        self.shown = f"{key.algorithm.decode()} {key.get_fingerprint()}"
+        self.shown = _fingerprint(key)
         return False
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Asked about who has signed a certificate and is in no known_hosts; nobody is taken."""
+        self.signer = _fingerprint(key)
+        return False
+
+
+def _fingerprint(key: asyncssh.SSHKey) -> str:
+    return f"{key.algorithm.decode()} {key.get_fingerprint()}"
 
 
 def _longer(clock: asyncio.Timeout, limit_s: float) -> None:

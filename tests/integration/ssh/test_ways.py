@@ -206,6 +206,7 @@ def test_a_machines_certificate(pair):
         sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", authority)
     machine, known = pair["m1"], pair.folder / "known_hosts"
     known.write_text(f"@cert-authority 10.77.0.* {ours.with_suffix('.pub').read_text()}")
+    print_of_theirs = sh("ssh-keygen", "-l", "-f", theirs).split()[1]
     not_good = "its host key has no good certificate of whom known_hosts names for it"
     try:
         with certified(machine, ours, machine.address):
@@ -223,6 +224,11 @@ def test_a_machines_certificate(pair):
         known.write_text(lines + lines.replace("@cert-authority", "@revoked"))
         with certified(machine, ours, machine.address):
             assert "its host key is revoked" in ask(pair)["error"]
+        known.write_text("")
+        with certified(machine, theirs, machine.address):
+            error = ask(pair)["error"]
+        shown = f"it shows a certificate of ssh-ed25519 {print_of_theirs}"
+        assert error.endswith(f"its host key is not known ({shown})")
     finally:
         pair.write_site()
 
