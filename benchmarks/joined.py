@@ -15,10 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.row import NotHere, Row
+from benchmarks.unpacked import layers
 from otter_ctl.lab.errors import LabError
 from otter_ctl.lab.lab import Lab
 
@@ -31,12 +31,10 @@ def rows() -> list[Row]:
     """One row a step, and the whole."""
     if os.geteuid() != 0:
         raise NotHere("needs root")
-    cache = Path(os.environ.get("OTTER_CACHE") or Path("~/.cache/otter").expanduser(), "lab")
-    layers = [cache] if cache.is_dir() else []
     folder = Path(tempfile.mkdtemp(prefix="otter-joined-"))
     lab = Lab(folder / "lab")
     try:
-        return _measured(lab, folder, layers)
+        return _measured(lab, folder)
     except LabError as error:
         raise NotHere(str(error)) from error
     finally:
@@ -44,9 +42,9 @@ def rows() -> list[Row]:
         shutil.rmtree(folder)
 
 
-def _measured(lab: Lab, folder: Path, layers: Sequence[Path]) -> list[Row]:
+def _measured(lab: Lab, folder: Path) -> list[Row]:
     begun = time.perf_counter()
-    lab.up(MACHINES, docker=False, layers=layers)
+    lab.up(MACHINES, docker=False, layers=layers())
     up_s = time.perf_counter() - begun
     file = folder / "topology.toml"
     file.write_text(topology())

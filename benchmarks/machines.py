@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.row import NotHere, Row
+from benchmarks.unpacked import layers
 from otter_agent.images.bases import find_base
 from otter_agent.images.rootfs import SUITE, make_root_tar
 
@@ -124,7 +125,7 @@ class _Bench:
         from otter_ctl.lab.errors import LabError
 
         try:
-            self.lab.up(count, docker=docker, layers=_layers())
+            self.lab.up(count, docker=docker, layers=layers())
         except LabError as error:
             raise NotHere(str(error)) from error
 
@@ -174,13 +175,6 @@ def _lab() -> Iterator[_Bench]:
     finally:
         bench.lab.down()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _layers() -> list[Path]:
-    """Where `.ci/debian tests` unpacks what isn't installed here."""
-    base = os.environ.get("OTTER_CACHE") or Path("~/.cache/otter").expanduser()
-    folder = Path(base, "lab")
-    return [folder] if folder.is_dir() else []
 
 
 def _ratio(ours: Sequence[float], others: Sequence[float]) -> float:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.mesh import agent, run
 from benchmarks.row import NotHere, Row
+from benchmarks.unpacked import layers
 
 RUN_S = 24.0
 WARM_S = 4.0
@@ -218,9 +219,11 @@ def lab() -> Iterator[tuple[list[str], Path]]:
             "env", f"OTTER_LAB={folder}/lab", f"OTTER_SITE={folder}/lab/site.toml", *otterctl,
             "--root", str(folder / "a"), "--runs", str(folder / "runs"),
         ]  # fmt: skip
+        options = [word for layer in layers() for word in ("--layer", str(layer))]
         up = subprocess.run(
-            [*whole, "lab", "up", "2", "--no-docker"], capture_output=True, text=True, check=False
-        )
+            [*whole, "lab", "up", "2", "--no-docker", *options],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
         try:
             if up.returncode:
                 raise NotHere(f"no lab: {up.stderr.strip()}")

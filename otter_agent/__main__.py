@@ -68,6 +68,17 @@ def _arguments() -> argparse.ArgumentParser:
     )
     enter.add_argument("--root", type=Path, metavar="DIR", help="of that agent")
     enter.add_argument("command", nargs="+", metavar="CMD", help="after --")
+    sweep = verbs.add_parser(
+        "sweep", help="end all meshes of an agent that doesn't run, with all that they have"
+    )
+    sweep.add_argument("--root", type=Path, metavar="DIR", help="of that agent")
+    sweep.add_argument("--docker", metavar="URL", help="the Docker engine that it had")
+    sweep.add_argument(
+        "--images", action="store_true", help="remove what was built, too: images, environments"
+    )
+    sweep.add_argument(
+        "--check", action="store_true", help="only say which there are; exits with 1 if any"
+    )
     verbs.add_parser("unit", help="print a systemd unit file for this installation")
     return parser
 
@@ -90,6 +101,8 @@ def main() -> None:
         sys.exit(_fake(given))
     elif given.verb == "enter":
         sys.exit(_enter(given))
+    elif given.verb == "sweep":
+        sys.exit(_sweep(given))
     elif given.verb == "serve":
         sys.exit(_serve(given))
     else:
@@ -126,6 +139,24 @@ def _fake(given: argparse.Namespace) -> int:
 
     try:
         serve(given.count, given.root, ready)
+    except (OtterError, OSError) as error:
+        print(f"otter-agent: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    from net.errors import OtterError
+    from otter_agent.ending import kept, sweep
+    from otter_agent.machine import Config
+
+    config = Config(root=given.root, docker=given.docker)
+    try:
+        if not given.check:
+            sweep(config, images=given.images)
+        elif names := kept(config):
+            print(f"otter-agent: meshes are left here: {', '.join(names)}", file=sys.stderr)
+            return EXIT_FAILED
     except (OtterError, OSError) as error:
         print(f"otter-agent: {error}", file=sys.stderr)
         return EXIT_FAILED

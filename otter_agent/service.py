@@ -40,6 +40,20 @@ def serve(config: Config, *, debug: bool = False) -> None:
         AgentError: Another agent serves this root (`in-use`), or its state is newer than this.
         OSError: The root can't be written.
     """
+    with opened(config) as (machine, state):
+        _say_what_is_lacking(machine)
+        look_seldom_for_garbage()
+        asyncio.run(_serve(machine, state), debug=debug)
+
+
+@contextlib.contextmanager
+def opened(config: Config) -> Iterator[tuple[Machine, State]]:
+    """A root's machine and memory, for the length of the block nobody else's.
+
+    Raises:
+        AgentError: An agent serves this root (`in-use`), or its state is newer than this.
+        OSError: The root can't be written.
+    """
     places = find(config.root)
     layout = Layout(places.run, places.lib)
     if len(os.fsencode(layout.socket)) > LONGEST_SOCKET_PATH:
@@ -56,10 +70,7 @@ def serve(config: Config, *, debug: bool = False) -> None:
         ground = stand(places)
         state = State(layout.database)
         try:
-            machine = open_machine(config, ground, state.agent_id())
-            _say_what_is_lacking(machine)
-            look_seldom_for_garbage()
-            asyncio.run(_serve(machine, state), debug=debug)
+            yield open_machine(config, ground, state.agent_id()), state
         finally:
             state.close()
 

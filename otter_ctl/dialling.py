@@ -29,6 +29,8 @@ CONNECT_S = 10.0
 """For each of a dial's three steps (TCP, keys, login), unless ssh_config has a `ConnectTimeout`."""
 _KEEPALIVE_S = 10
 """Unless ssh_config has a `ServerAliveInterval`."""
+_OWN_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+"""Unless ssh_config has an `IdentityFile`."""
 _JUMPS = 8
 """More of them are a circle."""
 _SYSTEM = f"{os.environ.get('PROGRAMDATA')}/ssh" if sys.platform == "win32" else "/etc/ssh"
@@ -181,8 +183,7 @@ class Dial:
             raise self.unreachable(one_line(error), hop=hop) from error
         except asyncssh.PermissionDenied as error:
             why = "SSH refuses the login: none of your keys is accepted"
-            hint = f"does `{self.by_hand(hop)}` work? add your key to ~/.ssh/authorized_keys there"
-            raise self.unreachable(why, hint, hop=hop) from error
+            raise self.unreachable(why, self._no_key(hop, options), hop=hop) from error
         except (ConnectionResetError, BrokenPipeError, asyncssh.ConnectionLost) as error:
             raise Momentary(f"the connection closed at once ({one_line(error)})") from error
         except (asyncssh.Error, OSError, ValueError) as error:
@@ -224,6 +225,15 @@ class Dial:
         if hop is not None and hop is not self.hop:
             why = f"its jump host {hop.name}: {why}"
         return MachineUnreachable(self.machine.name, f"can't be reached by SSH: {why}", hint=hint)
+
+    def _no_key(self, hop: Hop, options: asyncssh.SSHClientConnectionOptions) -> str:
+        brings = f"`ssh-copy-id {self.by_hand(hop).removeprefix('ssh ')}` brings your key there"
+        if locked := _locked(options):
+            return (
+                f"{locked} has a passphrase, so it counts from an agent alone: `ssh-add {locked}`;"
+                f" and {brings}"
+            )
+        return f"{brings}; does `{self.by_hand(hop)}` work?"
 
     def _untrusted(self, hop: Hop, client: Client, why: str) -> MachineUnreachable:
         shown = f" (it shows {client.shown})" if client.shown else ""
@@ -305,6 +315,20 @@ def _fingerprint(key: asyncssh.SSHKey) -> str:
 def _longer(clock: asyncio.Timeout, limit_s: float) -> None:
     with contextlib.suppress(RuntimeError):  # its time is over already
         clock.reschedule(asyncio.get_running_loop().time() + limit_s)
+
+
+def _locked(options: asyncssh.SSHClientConnectionOptions) -> str:
+    """A key with a passphrase, which only an agent can use, as nobody is asked; "": none has."""
+    named = options.config.get("IdentityFile", ())
+    for path in map(str, named) if isinstance(named, list) else _OWN_KEYS:
+        try:
+            asyncssh.read_private_key(os.path.expanduser(path))
+        except asyncssh.KeyImportError as error:
+            if "passphrase" in str(error).lower():
+                return path
+        except (OSError, ValueError):
+            continue
+    return ""
 
 
 def _known_hosts(said: Callable[[str, object], Any]) -> asyncssh.SSHKnownHosts:

@@ -174,14 +174,16 @@ async def _wired(fleet: Fleet, site: Site, measure: Measuring) -> Site:
     """The same, with what its machines are to each other."""
     topology, machines = site.topology, site.machines
     assert topology is not None
-    wires = await _wires(fleet, site)
+    wires, guessed = await _wires(fleet, site)
     ways = [way for way in _ways(topology, machines) if not site.unheard.keys() & {*way[2]}]
     wires, warnings = await sounded(fleet, wires, ways, measure)
     between = {pair: underlay.delay_s for pair, underlay in wires.underlay.items()}
     rates = {pair: one.rate_bps for pair, one in wires.underlay.items() if one.rate_bps}
     ways_s = {**site.hosting.ways_s, **between}
     hosting = replace(site.hosting, ways_s=ways_s, ways_bps=rates)
-    return replace(site, hosting=hosting, wires=wires, warnings=(*warnings, *site.warnings))
+    return replace(
+        site, hosting=hosting, wires=wires, warnings=(*guessed, *warnings, *site.warnings)
+    )
 
 
 def _unheard(name: str, error: OtterError, lost: OtterError, found: Found, fleet: Fleet) -> Unheard:
@@ -279,7 +281,8 @@ async def _distances(
     for name, info in infos.items():
         if name in fleet.agents.machines:
             with suppress(OtterError):  # a machine that hosts needn't be on
-                addresses[name] = await _address(fleet, fleet.agents.machines[name], info)
+                found_at = await _address(fleet, fleet.agents.machines[name], info)
+                addresses[name] = found_at.address
 
     found = await _pinged(fleet, addresses, [(a, b) for a in addresses for b in addresses if a < b])
     back = [(b, a) for a, b in _silent(found)]  # perhaps only one of both is behind a NAT
@@ -322,12 +325,15 @@ def _fits(host: Host, machine: str, info: api.Info) -> None:
         raise PlanError(f"host {host.name}", why)
 
 
-async def _wires(fleet: Fleet, site: Site) -> Wires:
+async def _wires(fleet: Fleet, site: Site) -> tuple[Wires, list[str]]:
+    """What the machines are to each other, and what of it is a guess."""
     names, infos = site.heard, site.infos
     wanted = frozenset(names)
     reached = {name: m for name, m in fleet.agents.machines.items() if name in wanted}
     answers = await each(reached, lambda name, m: _address(fleet, m, infos[name]))
-    addresses = answers.all()
+    found = answers.all()
+    guessed = [one.guessed for _, one in sorted(found.items()) if one.guessed]
+    addresses = {name: one.address for name, one in found.items()}
     beyond = {name: one.address for name, one in site.unheard.items()}
     if LOCAL in names and LOCAL not in addresses:
         others = [a for a in {**addresses, **beyond}.values() if a != NOWHERE]
@@ -336,7 +342,7 @@ async def _wires(fleet: Fleet, site: Site) -> Wires:
     mtu = min(_network(infos[name], addresses[name], name).mtu for name in names)
     parts = {name: part.spec for name, part in site.found.parts.items()}
     kept_mtu = min((p.mtu + api.TUNNEL_BYTES for p in parts.values() if p.away), default=0)
-    return Wires(
+    wires = Wires(
         addresses | beyond,
         secrets.token_hex(16),
         min(mtu, kept_mtu or mtu) if beyond else mtu,  # what isn't known now was so before
@@ -349,24 +355,50 @@ async def _wires(fleet: Fleet, site: Site) -> Wires:
         underlay=kept_underlay(parts, addresses | beyond),
         clock=kept_clock(parts),
     )
+    return wires, guessed
 
 
-async def _address(fleet: Fleet, machine: Machine, info: api.Info) -> str:
+@dataclass(frozen=True, slots=True)
+class At:
+    """A machine's address for data; `guessed`: what is to be said of it, as nobody named it."""
+
+    address: str
+    guessed: str = ""
+
+
+async def _address(fleet: Fleet, machine: Machine, info: api.Info) -> At:
     """A machine's address for data: what the site file says, or where SSH went."""
     if machine.data is None and machine.direct:
-        return "127.0.0.1"
+        return At("127.0.0.1")
     if machine.data is None and machine.docker is not None:
-        return next((network.address for network in info.networks), NOWHERE)
+        return At(next((network.address for network in info.networks), NOWHERE))
     if machine.data is None:
-        return await fleet.agents.roads[machine.name].address()
+        return near(await fleet.agents.roads[machine.name].address(), machine.name, info)
     if _is_address(machine.data):
-        return machine.data
+        return At(machine.data)
     of = [network.address for network in info.networks if network.device == machine.data]
     if not of:
         there = ", ".join(sorted({network.device for network in info.networks})) or "none"
         why = f'data = "{machine.data}": it has no such interface with an IPv4 address'
         raise PlanError(f"machine {machine.name}", why, hint=f"there are: {there}")
-    return of[0]
+    return At(of[0])
+
+
+def near(told: str, machine: str, info: api.Info) -> At:
+    """Where SSH went, or, as links are IPv4's and between machines, another address of the same.
+
+    Args:
+        told: As the machine itself sees it: IPv6 and loopback among others; "": it doesn't say.
+        machine: Its name.
+        info: What its agent says; its first address is that towards the outside.
+    """
+    usable = _is_address(told) and not ipaddress.IPv4Address(told).is_loopback
+    if usable or not info.networks:
+        return At(told)
+    first = info.networks[0]
+    where = f"SSH goes to {told}" if told else "SSH doesn't say where it goes"
+    what = f"links to other machines go by {first.address} ({first.device})"
+    return At(first.address, f"machine {machine}: {where}, {what}; its `data` can say otherwise")
 
 
 def _towards(other: str, info: api.Info) -> str:

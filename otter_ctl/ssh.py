@@ -83,6 +83,11 @@ class Road:
                     await self._connection.wait_closed()
             self._connection.abort()
 
+    @property
+    def by_hand(self) -> str:
+        """What a user would type to go there."""
+        return self._dialler.by_hand()
+
     # --- what it is for ----------------------------------------------------------------------
 
     def open(self, socket: str) -> Open:
@@ -166,7 +171,7 @@ class Road:
         with contextlib.suppress(RemoteError):
             quoted = shlex.quote(socket)
             test = f"test -S {quoted} || {{ echo none; exit; }}; test -w {quoted} || echo closed"
-            said = (await self.run(test, limit_s=_ASK_S)).last
+            said = (await self.run(["sh", "-c", test], limit_s=_ASK_S)).last
             if said == "closed":
                 return "this user may not use it: log in as root, or as a user of group otter"
             if said != "none":

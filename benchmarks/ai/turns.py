@@ -2,8 +2,8 @@
 
 The device is a processor: each turn computes for STEP_S. Each module notes when its turns began and
 ended, so that what it had isn't what the arbiter says it had. What a turn costs is all the time
-between turns, by the number of turns: also where they change hands, and what noting takes; the
-limit is the same without turns.
+between turns, by the number of turns: also where they change hands, and what noting takes, which is
+a store in memory that a file shows; the limit is the same without turns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -37,20 +36,27 @@ FREED_GOAL_S = 1.0
 STOPPED_S = 0.2
 """Nobody has a turn for so long only if its holder was stopped in it."""
 TRIES = 50
-BARE_STEPS = 100
-STEPS = f"""
-import struct, time
-import net
+BARE_STEPS = 400
+_BYTES = 1 << 18
+"""Of a module's notes: turns of two minutes and more."""
+_LOOP = f"""
+import mmap, time
 
-turn, clock = net.lease(), time.monotonic
-with open("steps", "ab", 0) as out:
-    while True:
+def note(turn, most):
+    clock = time.monotonic
+    with open("steps", "wb+") as file:
+        file.write(bytes({_BYTES}))
+        file.flush()
+        noted = memoryview(mmap.mmap(file.fileno(), {_BYTES})).cast("d")
+    for at in range(0, 2 * most, 2):
         with turn:
             began = now = clock()
             while now - began < {STEP_S}:
                 now = clock()
-        out.write(struct.pack("dd", began, now))
+        noted[at], noted[at + 1] = began, now
 """
+STEPS = _LOOP + f"import net\nnote(net.lease(), {_BYTES // 16})\n"
+_BARE = _LOOP + f"import contextlib\nnote(contextlib.nullcontext(), {BARE_STEPS})\n"
 
 Steps = NDArray[np.float64]
 """[n, 2]: when each turn began and ended."""
@@ -79,11 +85,14 @@ def rows() -> list[Row]:
         killed = _kill_holder(otterctl, holder="b", other="a")
         time.sleep(SETTLE_S)
         freed = first_after(_steps(otterctl, folder, "a"), killed)
-    return [*_rows(one, other, began, changed, took), _freed_row(freed)]
+        bare = _bare(folder)
+    return [*_rows(one, other, bare, began, changed, took), _freed_row(freed)]
 
 
-def _rows(one: Steps, other: Steps, began: float, changed: float, took: float) -> list[Row]:
-    part, limit = share(one, other, began, began + SHARED_S), cost(_bare())
+def _rows(
+    one: Steps, other: Steps, bare: Steps, began: float, changed: float, took: float
+) -> list[Row]:
+    part, limit = share(one, other, began, began + SHARED_S), cost(bare)
     alone, both = one[one[:, 1] < other[0, 0]], within(one, other, began, changed)
     return [
         Row(
@@ -99,7 +108,7 @@ def _rows(one: Steps, other: Steps, began: float, changed: float, took: float) -
         Row(
             name="… a turn's cost, by a step of 10 ms, alone", unit="1", better="lower",
             ours=cost(alone), peers={}, limit=limit, goal=COST_GOAL, n=len(alone),
-            note=_median(alone),
+            note=f"{_median(alone)}; without turns {_median(bare)}",
         ),
         Row(
             name="… with another that wants turns", unit="1", better="lower", ours=cost(both),
@@ -134,8 +143,13 @@ def topology(*modules: str) -> str:
 def _steps(otterctl: list[str], folder: Path, module: str) -> Steps:
     file = folder / f"{module}.steps"
     run(otterctl, "cp", f"{module}:steps", str(file))
-    whole = file.read_bytes()
-    return np.frombuffer(whole[: len(whole) // 16 * 16], np.float64).reshape(-1, 2)
+    return noted(file)
+
+
+def noted(file: Path) -> Steps:
+    """What a module has noted so far."""
+    steps = np.fromfile(file, np.float64).reshape(-1, 2)
+    return steps[steps[:, 1] > 0]
 
 
 def had(steps: Steps, begin: float, end: float) -> float:
@@ -180,18 +194,10 @@ def first_after(steps: Steps, moment: float) -> float:
     return float(min(steps[steps[:, 0] > moment, 0] - moment, default=float("inf")))
 
 
-def _bare() -> Steps:
-    """The same loop, without turns."""
-    turn, clock, times = nullcontext(), time.monotonic, []
-    with open(os.devnull, "ab", 0) as out:
-        for _ in range(BARE_STEPS):
-            with turn:
-                began = now = clock()
-                while now - began < STEP_S:
-                    now = clock()
-            out.write(bytes(16))
-            times.append((began, now))
-    return np.array(times, np.float64)
+def _bare(folder: Path) -> Steps:
+    """The same loop, without turns, in a process of its own as well."""
+    subprocess.run([sys.executable, "-c", _BARE], cwd=folder, check=True)
+    return noted(folder / "steps")
 
 
 def _kill_holder(otterctl: list[str], holder: str, other: str) -> float:
@@ -203,13 +209,13 @@ def _kill_holder(otterctl: list[str], holder: str, other: str) -> float:
     status = [*otterctl, "status", "-m", "turns", "--json"]
     told = subprocess.run(status, capture_output=True, text=True, check=True).stdout
     pids = {module["name"]: module["pid"] for module in json.loads(told)["modules"]}
-    noted = Path(f"/proc/{pids[other]}/cwd/steps")
+    its = Path(f"/proc/{pids[other]}/cwd/steps")
     for _ in range(TRIES):
         os.kill(pids[holder], signal.SIGSTOP)
         time.sleep(2 * STEP_S)  # the other's own turn has ended, if it had one
-        before = noted.stat().st_size
+        before = len(noted(its))
         time.sleep(STOPPED_S)
-        if noted.stat().st_size == before:
+        if len(noted(its)) == before:
             break
         os.kill(pids[holder], signal.SIGCONT)
         time.sleep(STEP_S)

@@ -67,7 +67,7 @@ class Info(Data, frozen=True, forbid_unknown_fields=False):
     python: str = ""
     """Version of the Python that the agent runs on."""
     networks: tuple[NetworkFact, ...] = ()
-    """Its addresses, but loopback's."""
+    """Its addresses, but loopback's; first those of the device that leads outside."""
     accelerators: tuple[str, ...] = ()
     """Those whose drivers are there: `cuda`, `l4t`."""
     tunnels: str = ""

@@ -18,6 +18,11 @@ from otter_agent.cgroups.v2 import NEEDED, CgroupsV2
 from otter_agent.errors import CgroupError
 
 _HINT = "boot with the cpu, memory and pids controllers, and mount them at /sys/fs/cgroup"
+_NO_MEMORY = (
+    "boot with `cgroup_enable=memory cgroup_memory=1` (Raspberry Pi: at the end of the line in"
+    " /boot/firmware/cmdline.txt, or /boot/cmdline.txt before Debian 12)"
+)
+"""A Raspberry Pi's firmware has the memory controller turned off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +108,17 @@ def _version(mounts: Mounts) -> Literal["v1", "v2"]:
         return "v1"
     if mounts.v2 is None:
         why = f"no cgroup v2 is mounted, and v1 lacks {', '.join(missing_v1)}"
-        raise CgroupError("cgroups", "find", "this machine", why, hint=_HINT)
+        raise _lacking(why, missing_v1)
     has = (mounts.v2 / "cgroup.controllers").read_text().split()
     missing = [c for c in NEEDED if c not in has]
     if missing:
         why = f"cgroup v2 at {mounts.v2} lacks {', '.join(missing)}"
         if mounts.controllers:
             why += f" and v1 lacks {', '.join(missing_v1)}"
-        raise CgroupError("cgroups", "find", "this machine", why, hint=_HINT)
+        raise _lacking(why, missing, missing_v1)
     return "v2"
+
+
+def _lacking(why: str, *missing: list[str]) -> CgroupError:
+    hint = _NO_MEMORY if ["memory"] in missing else _HINT
+    return CgroupError("cgroups", "find", "this machine", why, hint=hint)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from otter_agent import api
 from otter_agent.errors import NetworkError
 from otter_agent.links.tun import device as tun
 from otter_agent.network import messages, namespaces, operations
 from otter_agent.network.netlink import Netlink
+
+_ROUTES = Path("/proc/thread-self/net/route")
+_ANY = "00000000"
 
 
 def usable() -> tuple[bool, str]:
@@ -47,15 +51,16 @@ def udp_tunnels_problem() -> str:
 
 
 def addresses() -> tuple[api.NetworkFact, ...]:
-    """The IPv4 addresses of the machine, but loopback's."""
+    """The IPv4 addresses of the machine, but loopback's; first those towards the outside."""
 
     def look() -> tuple[api.NetworkFact, ...]:
+        outward = _outward()
         with Netlink() as netlink:
             target = "this machine"
             links = map(messages.parse_link, netlink.dump(*messages.get_links(), target))
             devices = {link.index: link for link in links if link.name != "lo" and link.up}
             found = [*map(messages.parse_address, netlink.dump(*messages.get_addresses(), target))]
-        return tuple(
+        facts = [
             api.NetworkFact(
                 device=devices[index].name,
                 address=operations.dotted(packed),
@@ -64,12 +69,23 @@ def addresses() -> tuple[api.NetworkFact, ...]:
             )
             for index, packed, prefix in filter(None, found)
             if index in devices
-        )
+        ]
+        return tuple(sorted(facts, key=lambda fact: fact.device != outward))
 
     try:
         return namespaces.in_own_thread(look)
     except (OSError, NetworkError):
         return ()
+
+
+def _outward() -> str:
+    """The device of the default route; "": there is none. Source: proc(5), /proc/net/route."""
+    try:
+        rows = [line.split() for line in _ROUTES.read_text().splitlines()[1:]]
+    except OSError:
+        return ""
+    ways = [(int(row[6]), row[0]) for row in rows if row[1] == row[7] == _ANY]  # metric, device
+    return min(ways, default=(0, ""))[1]
 
 
 def _try_tunnel() -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import subprocess
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
 from otter_ctl.cli import EXIT_FAILED
+from otter_ctl.cli.carrying import Manner, carry_out, with_shell
 from otter_ctl.cli.common import json_option, print_json, run, site_option
 from otter_ctl.cli.saying import say
 from otter_ctl.errors import RemoteError
@@ -26,11 +24,8 @@ if TYPE_CHECKING:
     from otter_agent import api
     from otter_ctl.machine.checks import Check
     from otter_ctl.machine.elevate import Elevated
-    from otter_ctl.machine.installing import Work
     from otter_ctl.machine.looking import Line
     from otter_ctl.topology.model import Machine
-
-PASSWORD = "OTTER_SUDO_PASSWORD"  # noqa: S105 - the variable's name
 
 
 @click.group(
@@ -83,6 +78,7 @@ _host_key = click.option(
 )  # fmt: skip
 _yes = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; goes with --dry-run.")
 
 
 @command.command(
@@ -114,6 +110,7 @@ Examples:
 @site_option
 @_yes
 @_dry_run
+@_json
 def add(
     target: str,
     name: str | None,
@@ -126,6 +123,7 @@ def add(
     accept_host_key: str | None,
     yes: bool,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Make a machine an OTTER machine, and write it into the site file.
 
@@ -136,6 +134,7 @@ def add(
     """
     from otter_ctl.machine import installing, sites
 
+    manner = Manner(yes, dry_run, as_json)
     if via and (docker or archive):
         raise click.UsageError(
             "--via docker needs an engine that is there, and nothing else: leave out"
@@ -158,13 +157,13 @@ def add(
         if via:
             planned = partial(installing.plan_container)
         todo = await asyncio.to_thread(planned, machine.name, facts)
-        if await _carry_out(shell, todo, f"make {machine.name} an OTTER machine", yes, dry_run):
+        if await carry_out(shell, todo, f"make {machine.name} an OTTER machine", manner):
             if not known:
                 click.echo(f"{machine.name} is ready ({sites.add(written)})")
             else:
                 click.echo(f"{machine.name} is ready")
 
-    _with_shell(machine, accept_host_key, work)
+    with_shell(machine, accept_host_key, work)
 
 
 @command.command(epilog="Example: otterctl machine upgrade pi --yes")
@@ -172,7 +171,8 @@ def add(
 @site_option
 @_yes
 @_dry_run
-def upgrade(target: str, yes: bool, dry_run: bool) -> None:
+@_json
+def upgrade(target: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Bring a machine to this otterctl's version. Meshes there keep running.
 
     If the new agent doesn't answer, the earlier one is started again.
@@ -180,6 +180,7 @@ def upgrade(target: str, yes: bool, dry_run: bool) -> None:
     from otter_ctl.machine import installing, sites
     from otter_ctl.machine.wheel import own_wheel
 
+    manner = Manner(yes, dry_run, as_json)
     machine, _ = sites.find(target, None, None)
 
     async def work(shell: Elevated) -> None:
@@ -194,34 +195,49 @@ def upgrade(target: str, yes: bool, dry_run: bool) -> None:
         else:
             plan = partial(installing.plan_add, machine.name, facts, docker=False, again=True)
         if there == own == (facts.release or there):
-            click.echo(f"{machine.name} has {own} already")
+            manner.nothing(machine.name, f"{machine.name} has {own} already")
             return
         todo = await asyncio.to_thread(plan)
         what = f"upgrade {machine.name} from {there} to {own}"
-        if await _carry_out(shell, todo, what, yes, dry_run):
+        if await carry_out(shell, todo, what, manner):
             click.echo(f"{machine.name} has {own}")
 
-    _with_shell(machine, None, work)
+    with_shell(machine, None, work)
 
 
 @command.command(epilog="Example: otterctl machine rm pi")
 @_target
-@click.option("--force", is_flag=True, help="Even if meshes run there, and with all they have.")
+@click.option("--force", is_flag=True, help="End the meshes that run there, with all they have.")
 @click.option("--forget", is_flag=True, help="Only take it out of the site file: it is gone.")
 @click.option("--keep-docker", is_flag=True, help="Leave the engine that `add --docker` installed.")
+@click.option("--keep-images", is_flag=True, help="Leave the images that OTTER built there.")
 @site_option
 @_yes
 @_dry_run
-def rm(target: str, force: bool, forget: bool, keep_docker: bool, yes: bool, dry_run: bool) -> None:
+@_json
+def rm(
+    target: str,
+    force: bool,
+    forget: bool,
+    keep_docker: bool,
+    keep_images: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Revert what `add` did, and take the machine out of the site file.
 
-    The agent, its state and its packages go; volumes and images of environments with them. So does
-    a Docker engine that `add --docker` installed, and no other.
+    The agent, its state and its packages go; volumes, environments and the images that OTTER built
+    there with them. So does a Docker engine that `add --docker` installed, and no other.
     """
     from otter_ctl.machine import installing, sites
+    from otter_ctl.machine.ending import Ending
 
+    manner = Manner(yes, dry_run, as_json)
     machine, _ = sites.find(target, None, None)
     if forget:
+        if dry_run:
+            raise click.UsageError("--forget does nothing there: leave out --dry-run")
         _tell_forgotten(machine, sites.remove(machine.name))
         return
 
@@ -234,12 +250,13 @@ def rm(target: str, force: bool, forget: bool, keep_docker: bool, yes: bool, dry
                 f"meshes run there: {', '.join(meshes)}",
                 hint="destroy them first, or --force",
             )
-        todo = installing.plan_remove(facts, keep_docker=keep_docker)
-        if await _carry_out(shell, todo, f"remove OTTER from {machine.name}", yes, dry_run):
+        ending = Ending(machine.name, meshes, force, images=not keep_images)
+        todo = installing.plan_remove(facts, ending, keep_docker=keep_docker)
+        if await carry_out(shell, todo, f"remove OTTER from {machine.name}", manner):
             await shell.forget_all()
             _tell_forgotten(machine, sites.remove(machine.name))
 
-    _with_shell(machine, None, work)
+    with_shell(machine, None, work)
 
 
 @command.command(
@@ -264,7 +281,7 @@ def check(target: str, ssh_config: str | None, accept_host_key: str | None, as_j
     async def work(shell: Elevated) -> None:
         found.extend(checks.checks(target, await look(shell.road)))
 
-    _with_shell(machine, accept_host_key, work)
+    with_shell(machine, accept_host_key, work)
     usable = checks.usable(found)
     if as_json:
         plain = [{"name": c.name, "ok": c.ok, "detail": c.detail, "todo": c.todo} for c in found]
@@ -379,67 +396,6 @@ def _version_note(line: Line) -> str:
     if line.info is None or line.info.version == own:
         return ""
     return f"this otterctl is {own}: otterctl machine upgrade {line.machine.name}"
-
-
-def _with_shell(
-    machine: Machine, accept: str | None, work: Callable[[Elevated], Awaitable[None]]
-) -> None:
-    """Run something with one SSH connection to a machine."""
-
-    async def whole() -> None:
-        from otter_ctl.machine.elevate import Elevated
-        from otter_ctl.ssh import Road
-
-        if accept is not None:
-            from otter_ctl.machine.hostkey import accept as take
-
-            await take(machine, accept)
-        async with Road(machine) as road:
-            await work(Elevated(road, lambda: _password(road.target)))
-
-    coroutine: Coroutine[Any, Any, None] = whole()
-    run(coroutine)
-
-
-def _password(who: str) -> str:
-    """For sudo: of the variable, of the askpass program, of whoever sits at the terminal."""
-    if PASSWORD in os.environ:
-        return os.environ[PASSWORD]
-    if program := os.environ.get("SUDO_ASKPASS"):
-        prompt = f"[sudo] password of {who}:"
-        done = subprocess.run([program, prompt], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return done.stdout.rstrip("\n")
-    if not sys.stdin.isatty():
-        raise RemoteError(who, "sudo asks for a password", hint=f"set {PASSWORD} or SUDO_ASKPASS")
-    answer: str = click.prompt(f"[sudo] password of {who}", hide_input=True, err=True)
-    return answer
-
-
-async def _carry_out(shell: Elevated, work: Work, what: str, yes: bool, dry_run: bool) -> bool:
-    """List the steps, ask, do them; False: they weren't done."""
-    from otter_ctl.machine import installing
-
-    as_root = {"root": "", "sudo": " with sudo", "password": " with sudo and its password"}
-    how = f"as root{as_root.get(work.facts.root, '')}"
-    if not any(step.root for step in work.steps):
-        how = f"as {work.facts.user}, with Docker"
-    say(f"To {what}, {how}:", err=True)
-    for step in work.steps:
-        say(f"  - {step.title}", err=True)
-    if work.send:
-        mega = work.send_bytes / 1e6
-        click.echo(f"  {len(work.send)} packages are sent there, {mega:.1f} MB", err=True)
-    for note in work.notes:
-        say(f"  note: {note}", err=True)
-    if dry_run:
-        return False
-    if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("nobody is there to ask: say --yes, or --dry-run")
-        click.confirm("Do that?", abort=True, err=True)
-    await installing.carry_out(shell, work, lambda title: say(f"{title} …", err=True))
-    return True
 
 
 def _tell_forgotten(machine: Machine, path: object) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from net.units import format_duration
 from otter_agent import api
-from otter_ctl.machine.facts import Facts
+from otter_ctl.machine.facts import WIDE, Facts
 from otter_ctl.machine.steps import ROOM_BYTES
 
 CLOCK_S = 0.5
@@ -23,6 +23,13 @@ _FEATURES = {
     "bridge": ("Docker's own networks", "not needed: start dockerd with --bridge=none"),
     "tun": ("links in user space, and to other machines over UDP", "modprobe tun"),
 }
+_CONTROLLERS = ("cpu", "memory", "pids")
+"""Of control groups, what budgets need."""
+_NO_BUDGETS = "meshes that ask for no cpu and memory need none"
+_NO_MEMORY = (
+    "end the line in /boot/firmware/cmdline.txt with cgroup_enable=memory cgroup_memory=1, and"
+    " reboot (on a Raspberry Pi; elsewhere the kernel's command line)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,7 @@ class Seen:
         silence: Why none does.
         own: Release of this otterctl.
         own_version: Its version alone.
+        ssh: What a user would type to go there.
     """
 
     facts: Facts
@@ -55,13 +63,20 @@ class Seen:
     silence: str
     own: str
     own_version: str
+    ssh: str = "ssh HOST"
 
 
 def checks(name: str, seen: Seen) -> list[Check]:
     """Everything, the gravest first."""
     facts = seen.facts
-    found = [_system(facts), _python(facts), _root(facts), _otter(name, seen), _agent(name, seen)]
-    found += [_docker(facts), _space(facts), _clock(seen), _cgroup(facts)]
+    found = [
+        _system(facts),
+        _python(name, facts),
+        _root(facts),
+        _otter(name, seen),
+        _agent(name, seen),
+    ]
+    found += [_docker(facts), _space(facts), _clock(seen), _cgroup(seen)]
     for feature, (use, todo) in _FEATURES.items():
         found.append(_feature(feature, *_state(seen, feature), use, todo))
     if seen.info is not None and seen.info.gateways:
@@ -99,11 +114,13 @@ def _system(facts: Facts) -> Check:
     )
     if facts.system != "Linux":
         return Check("system", False, detail, "agents run on Linux; on Windows in WSL2")
+    if facts.narrow:
+        return Check("system", False, f"{detail}; {facts.narrow}", WIDE)
     known = facts.arch in ("x86_64", "aarch64")
     return Check("system", True if known else None, detail, "" if known else "untried processor")
 
 
-def _python(facts: Facts) -> Check:
+def _python(name: str, facts: Facts) -> Check:
     python = facts.python
     if facts.container:
         return Check("python", True, "that of its container")
@@ -111,16 +128,35 @@ def _python(facts: Facts) -> Check:
         return Check("python", True, f"{'.'.join(map(str, python.version))} at {python.path}")
     old = [f"{'.'.join(map(str, p.version)) or 'broken'} at {p.path}" for p in facts.pythons]
     detail = f"none is 3.11 or newer ({', '.join(old)})" if old else "there is none"
-    return Check("python", False, detail, python_todo(facts))
+    return Check("python", False, detail, python_todo(facts, f"otterctl machine add {name}"))
 
 
-def python_todo(facts: Facts) -> str:
-    """What to do where no interpreter is new enough."""
+def python_todo(facts: Facts, add: str) -> str:
+    """What to do where no interpreter is new enough.
+
+    Args:
+        facts: Of the machine.
+        add: What brings one along.
+    """
+    brings = f"bring one along: {add} --python FILE (docs/machines.md says which)"
+    packages = _python_packages(facts)
+    return f"{packages}; or {brings}" if packages else brings
+
+
+def _python_packages(facts: Facts) -> str:
+    """The system's own that are new enough; "": it has none."""
     system, _, number = facts.os.partition(" ")
-    if system == "ubuntu" and number < "24.04":
+    release = tuple(int(part) for part in number.split(".") if part.isdecimal())
+    if system == "ubuntu" and release < (22, 4):
+        return ""  # the archive below has none for it any more
+    if system == "ubuntu" and release < (24, 4):
         return "add-apt-repository ppa:deadsnakes/ppa && apt-get install python3.12 python3.12-venv"
+    if system == "debian" and release < (12,):
+        return ""
+    if system in ("debian", "ubuntu"):
+        return "apt-get install python3"
     if "apt-get" in facts.tools:
-        return "apt-get install python3 (Debian 12 or Ubuntu 24.04 and newer), or python3.11"
+        return "apt-get install python3, if that is 3.11 or newer"
     return "install Python 3.11 or newer so that `python3` or `python3.11` finds it"
 
 
@@ -169,9 +205,9 @@ def _other_build(name: str, seen: Seen, there: str) -> Check | None:
 
 def _agent(name: str, seen: Seen) -> Check:
     if seen.info is None:
-        todo = f"otterctl machine add {name}" if not seen.facts.release else "its log over there"
-        if seen.facts.container:
-            todo = "docker logs otter-agent, over there"
+        todo = f"otterctl machine add {name}"
+        if seen.facts.release or seen.facts.container:
+            todo = f"see its log: {_log(seen)}"
         if seen.facts.socket and "may not use it" in seen.silence:
             todo = "log in again: membership of group otter counts from the next login"
         return Check("agent", False, seen.silence, todo)
@@ -181,6 +217,17 @@ def _agent(name: str, seen: Seen) -> Check:
         return Check("agent", False, detail, f"otterctl machine upgrade {name}")
     driver = f"links by {info.link_driver}" if info.link_driver != "none" else "no link driver"
     return Check("agent", True, f"version {info.version}, pid {info.pid}, {driver}")
+
+
+def _log(seen: Seen) -> str:
+    """The command that shows what the agent said last."""
+    if seen.facts.container and not seen.facts.release:
+        return f"{seen.ssh} docker logs --tail 50 otter-agent"
+    if not seen.facts.systemd:
+        return f"{seen.ssh} tail -n 50 /var/log/otter-agent.log"
+    if seen.facts.root == "root":
+        return f"{seen.ssh} journalctl -u otter-agent -n 50"
+    return f"{seen.ssh.replace('ssh', 'ssh -t', 1)} sudo journalctl -u otter-agent -n 50"
 
 
 def _docker(facts: Facts) -> Check:
@@ -216,11 +263,23 @@ def _clock(seen: Seen) -> Check:
     )
 
 
-def _cgroup(facts: Facts) -> Check:
-    if facts.cgroup != "none":
+def _cgroup(seen: Seen) -> Check:
+    """By what its agent has found, where one answers."""
+    facts = seen.facts
+    state, why = _state(seen, "cgroup")
+    if state == "yes":
+        return Check("cgroups", True, why or facts.cgroup)
+    if state == "no":
+        return Check("cgroups", None, why, _NO_BUDGETS)
+    if facts.cgroup == "none":
+        todo = f"mount version 1 or 2; {_NO_BUDGETS}"
+        return Check("cgroups", None, facts.cgroup, todo)
+    lacking = [one for one in _CONTROLLERS if facts.controllers and one not in facts.controllers]
+    if not lacking:
         return Check("cgroups", True, facts.cgroup)
-    todo = "mount version 1 or 2; meshes that ask for no cpu and memory need none"
-    return Check("cgroups", None, facts.cgroup, todo)
+    mend = _NO_MEMORY if lacking == ["memory"] else "boot with these controllers"
+    detail = f"{facts.cgroup} lacks {', '.join(lacking)}"
+    return Check("cgroups", None, detail, f"{mend}; {_NO_BUDGETS}")
 
 
 def _feature(name: str, state: str, why: str, use: str, todo: str) -> Check:

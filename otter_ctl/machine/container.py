@@ -11,7 +11,7 @@ may use its socket. Containers of modules belong to the engine, and live on with
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from otter_ctl.machine.steps import ANSWER_S, Step, data
@@ -71,16 +71,23 @@ def install(release: str, name: str, staged: str) -> list[Step]:
 
 def start(release: str, name: str) -> Step:
     """A container of an image that is there; waits until its agent answers."""
-    run = f"docker run --detach $1 {_options()} {image_of(release)} --name {shlex.quote(name)}"
+    options = f"--detach --restart unless-stopped {_options()}"
+    run = _begin(NAME, f"{options} {image_of(release)} --name {shlex.quote(name)}")
     return Step(
         f"start the privileged container {NAME}, now and at each boot",
-        f"{_STOP}{_SHARED}begin() {{ said=$({run} 2>&1); }}\n{_BEGIN}{_ANSWERS}",
+        f"{_STOP}{_FORGET.format(NAME)}\n{run}{_ANSWERS}",
         root=False,
     )
 
 
+def once(release: str) -> Callable[[str], str]:
+    """Words for the agent's program -> a script that runs it, in a container beside its own."""
+    options = f"--rm --entrypoint /opt/otter/bin/otter-agent {_options()} {image_of(release)}"
+    return lambda words: _begin(f"{NAME}-once", f"{options} {words}")
+
+
 def _options() -> str:
-    words = [f"--name {NAME}", "--restart unless-stopped", "--pid host"]
+    words = ["--pid host"]
     words += ["--network host", "--uts host", "--cgroupns host"]
     words += ['--user "0:$(stat -L -c %g /var/run/docker.sock)"']
     for path, sharing in BINDS:
@@ -88,19 +95,26 @@ def _options() -> str:
     return " ".join(words)
 
 
-_FORGET = f"docker rm -f {NAME} >/dev/null 2>&1 || true"
-_STOP = f"docker stop -t 20 {NAME} >/dev/null 2>&1 || true\n{_FORGET}\n"
+_FORGET = "docker rm -f {} >/dev/null 2>&1 || true"
+_STOP = f"docker stop -t 20 {NAME} >/dev/null 2>&1 || true\n"
 _LESS = (
     "--cap-add ALL --cap-drop SYS_RESOURCE --device /dev/net/tun --security-opt seccomp=unconfined"
     " --security-opt apparmor=unconfined --security-opt systempaths=unconfined"
 )
 """Where the engine itself hasn't got all rights, as in another container."""
-_BEGIN = f"""\
+
+
+def _begin(container: str, words: str) -> str:
+    return f"""\
+{_SHARED}begin() {{ said=$(docker run $1 --name {container} {words} 2>&1); }}
+{_FORGET.format(container)}
 begin --privileged || case $said in
-*"apply caps"*) {_FORGET}; begin "{_LESS}" ;;
+*"apply caps"*) {_FORGET.format(container)}; begin "{_LESS}" ;;
 *) false ;;
 esac || {{ echo "$said" | grep -v -e '--help' -e '^$' | tail -n 1 >&2; exit 1; }}
 """
+
+
 _SHARED = """\
 shared=$(awk '$5 == "/" || $5 == "/run" { it = / shared:/ ? ":rshared" : "" } END { print it }' \\
     /proc/self/mountinfo)
@@ -130,20 +144,24 @@ def clean(release: str) -> Step:
     )
 
 
+def stop() -> Step:
+    """End the agent, for good; containers of modules live on."""
+    return Step(f"stop the container {NAME}, now and at boot", _STOP, root=False)
+
+
 def remove() -> list[Step]:
-    """Revert all."""
+    """Remove all that `install` made, once the agent is stopped."""
     folders = "/otter/lib/otter /otter/run/otter"
     wipe = (
+        f"{_FORGET.format(NAME)}\n"
         f"image=$(docker image ls --quiet {NAME} | head -n 1)\n"
         '[ -z "$image" ] || docker run --rm --network none --volume /var/lib:/otter/lib'
         f' --volume /run:/otter/run --entrypoint rm "$image" -rf {folders}\n'
         f"docker image ls --format '{{{{.Repository}}}}:{{{{.Tag}}}}' {NAME}"
         " | xargs -r docker image rm >/dev/null\n"
     )
-    return [
-        Step(f"stop and remove the container {NAME}", _STOP, root=False),
-        Step(f"remove /var/lib/otter, /run/otter and the images {NAME}", wipe, root=False),
-    ]
+    what = f"the container {NAME}, its images, /var/lib/otter and /run/otter"
+    return [Step(f"remove {what}", wipe, root=False)]
 
 
 def image_of(release: str) -> str:

@@ -15,7 +15,15 @@ from otter_ctl.machine.facts import Facts, parse
 from otter_ctl.machine.steps import Step, data
 from otter_ctl.ssh import Done, Road
 
-_REFUSED = ("incorrect password", "no password was provided", "a password is required")
+_REFUSED = (
+    "incorrect password", "no password was provided", "a password is required",
+    "incorrect authentication attempt", "authentication failed, try again",
+)  # fmt: skip
+_BARRED = (
+    "not in the sudoers file", "is not allowed to execute", "may not run sudo",
+    "afraid i can't do that",
+)  # fmt: skip
+"""What sudo and sudo-rs (Ubuntu 25.10 and newer) say, in small letters, of passwords and users."""
 
 _BEGINS = "# here begins what the shell is to do"
 _PASS_OVER = f"""\
@@ -40,7 +48,7 @@ class Elevated:
 
     async def facts(self) -> Facts:
         """What the machine is. Raises RemoteError."""
-        done = await self.road.run("sh -s", _whole(data("probe.sh"), "").encode(), limit_s=60)
+        done = await self._sh(data("probe.sh"))
         found = parse(done.stdout.decode(errors="replace"))
         if found is None:
             said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
@@ -50,6 +58,10 @@ class Elevated:
                 hint="is it a Linux machine, and may this user run commands?",
             )
         return found
+
+    async def _sh(self, script: str) -> Done:
+        """A short script, as whoever logs in; their own shell may be one of another kind (fish)."""
+        return await self.road.run("sh -s", _whole(script, "").encode(), limit_s=60)
 
     async def do(self, step: Step, facts: Facts) -> None:
         """One step. Raises RemoteError that says which failed, and why."""
@@ -67,23 +79,27 @@ class Elevated:
                 hint="log in as root: otterctl machine add root@HOST",
             )
         if done.status != 0:
-            raise RemoteError(self.road.machine.name, f"{step.title}: {_why(done)}")
+            text = f"{step.title}: {_why(done)}"
+            raise RemoteError(self.road.machine.name, text, hint=step.hint)
 
     async def _with_password(self, script: str) -> Done:
         if self._password is None:
             self._password = self._ask()
-        # -k: it reads the password even where it would remember an earlier one.
+        # -k: it reads the password even where it would remember an earlier one. Its words are told
+        # apart, so they are to be English.
         done = await self.road.run(
-            f"sudo -k -S -p '' sh -c {shlex.quote(_PASS_OVER)}",
+            f"env LC_ALL=C sudo -k -S -p '' sh -c {shlex.quote(_PASS_OVER)}",
             f"{self._password}\n{_BEGINS}\n{script}".encode(),
         )
-        said = done.stderr.decode(errors="replace")
+        said = done.stderr.decode(errors="replace").lower()
         if done.status != 0 and any(words in said for words in _REFUSED):
             user = self.road.target
             hint = "OTTER_SUDO_PASSWORD or SUDO_ASKPASS may say it"
             raise RemoteError(self.road.machine.name, f"sudo refuses {user}'s password", hint=hint)
-        if done.status != 0 and "not in the sudoers file" in said:
-            raise RemoteError(self.road.machine.name, "this user may not use sudo there")
+        if done.status != 0 and any(words in said for words in _BARRED):
+            hint = "log in as root, or be in group sudo there; with Docker there: --via docker"
+            text = f"{self.road.target} may not use sudo there"
+            raise RemoteError(self.road.machine.name, text, hint=hint)
         return done
 
     async def send(
@@ -98,7 +114,7 @@ class Elevated:
             RemoteError: There is no room for them.
         """
         wanted = [(n, c.read_bytes() if isinstance(c, Path) else c) for n, c in files]
-        made = await self.road.run(_whole(staging.make(wanted), ""), limit_s=60)
+        made = await self._sh(staging.make(wanted))
         folder = made.last
         if made.status != 0 or not staging.FOLDER.fullmatch(folder):
             raise RemoteError(self.road.machine.name, f"no temporary folder: {_why(made)}")
@@ -120,7 +136,7 @@ class Elevated:
 
     async def forget_all(self) -> None:
         """Remove whatever this user ever sent: what was interrupted has left it."""
-        await self.road.run(_whole(staging.OLD.format(""), ""), limit_s=60)
+        await self._sh(staging.OLD.format(""))
 
     async def forget(self, folder: str) -> None:
         """Remove what was sent."""

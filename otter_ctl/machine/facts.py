@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from otter_ctl.printable import printable_lines
 
 OLDEST_PYTHON = (3, 11)
+WIDE = "install the 64-bit system there, such as Raspberry Pi OS (64-bit)"
+"""What to do where a machine is `narrow`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,9 @@ class Facts:
     """A machine.
 
     Attributes:
+        bits: Of its programs, 32 or 64, whatever its kernel has; 0: unknown.
         root: How commands run as root: `root`, `sudo`, `password` (sudo asks), `none`.
+        controllers: Of control groups, those that the kernel has on; (): nobody could say.
         features: vxlan, htb, netem, nftables, tun -> yes, no or unknown.
         release: Of the OTTER that is installed there, `VERSION-BUILD`; "": none.
         served: Of the one whose agent was started last; another one: an upgrade was cut short.
@@ -65,6 +69,8 @@ class Facts:
     systemd: bool
     root: str
     cgroup: str
+    bits: int = 0
+    controllers: tuple[str, ...] = ()
     pythons: tuple[Python, ...] = ()
     features: dict[str, str] = field(default_factory=dict)
     tools: frozenset[str] = frozenset()
@@ -79,6 +85,15 @@ class Facts:
     socket: bool = False
     accelerators: tuple[str, ...] = ()
     wheels: frozenset[str] = frozenset()
+
+    @property
+    def narrow(self) -> str:
+        """Why OTTER can't be installed, where that is for 32 bits; else ""."""
+        if self.bits != 32 and not self.arch.startswith(("armv6", "armv7", "i386", "i686")):
+            return ""
+        return (
+            f"its system is a 32-bit one ({self.arch}): what OTTER needs is made for 64 bits only"
+        )
 
     @property
     def python(self) -> Python | None:
@@ -116,6 +131,8 @@ def parse(text: str) -> Facts | None:
         systemd=one("systemd") == "yes",
         root=one("root"),
         cgroup=one("cgroup") or "none",
+        bits=_number(one("bits")),
+        controllers=tuple(one("controllers").split()),
         pythons=tuple(_python(value) for value in dict.fromkeys(said.get("python", []))),
         features={**{name: one(name) or "unknown" for name in names}, "tun": one("tun") or "no"},
         tools=frozenset(said.get("tool", [])),

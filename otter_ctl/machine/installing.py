@@ -14,7 +14,8 @@ from otter_ctl.errors import RemoteError
 from otter_ctl.machine import container, packages, steps
 from otter_ctl.machine.checks import python_todo
 from otter_ctl.machine.elevate import Elevated
-from otter_ctl.machine.facts import Facts, Python, parse
+from otter_ctl.machine.ending import Ending, around, installed
+from otter_ctl.machine.facts import WIDE, Facts, Python, parse
 from otter_ctl.machine.interpreter import brought
 from otter_ctl.machine.looking import agent_of
 from otter_ctl.machine.steps import Step
@@ -65,6 +66,7 @@ def plan_add(
     """
     if facts.system != "Linux":
         raise RemoteError(machine, f"{facts.system}: agents run on Linux")
+    _check_width(machine, facts)
     along = brought(machine, facts, archive) if archive is not None else None
     python = along.python if along else _usable_python(machine, facts)
     if facts.root == "none":
@@ -93,6 +95,11 @@ def plan_add(
     return Work(facts, done, send, back, notes)
 
 
+def _check_width(machine: str, facts: Facts) -> None:
+    if facts.narrow:
+        raise RemoteError(machine, facts.narrow, hint=WIDE)
+
+
 def _check_room(machine: str, facts: Facts, needed_bytes: int) -> None:
     if facts.free_bytes < needed_bytes:
         raise RemoteError(
@@ -105,7 +112,7 @@ def _check_room(machine: str, facts: Facts, needed_bytes: int) -> None:
 
 def _usable_python(machine: str, facts: Facts) -> Python:
     if facts.python is None:
-        hint = f"install one there: {python_todo(facts)}; or bring one along: --python FILE"
+        hint = python_todo(facts, "otterctl machine add …")
         raise RemoteError(machine, "no Python 3.11 or newer was found", hint=hint)
     return facts.python
 
@@ -123,6 +130,7 @@ def plan_container(machine: str, facts: Facts) -> Work:
     if facts.release:
         hint = f"otterctl machine upgrade {machine}, or rm it first"
         raise RemoteError(machine, f"OTTER {facts.release} is installed there", hint=hint)
+    _check_width(machine, facts)
     own = own_wheel()
     files = _context(machine, facts, container.ARCHES.get(facts.docker_arch, facts.arch))
     done = [*container.install(own.release, machine, STAGED), container.clean(own.release)]
@@ -160,26 +168,38 @@ def write_context(folder: Path, arch: str, platform: str) -> None:
         path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
 
 
-def plan_remove(facts: Facts, *, keep_docker: bool = False) -> Work:
-    """What reverts all; an engine that `add` found, or that is to be kept, stays."""
+def plan_remove(facts: Facts, ending: Ending, *, keep_docker: bool = False) -> Work:
+    """What reverts all; an engine that `add` found, or that is to be kept, stays.
+
+    Raises:
+        RemoteError: Meshes are to be ended by an agent that isn't `add`'s.
+    """
     if facts.container and not facts.release:
-        return Work(facts, container.remove())
-    done = steps.remove(facts)
+        once = container.once(facts.container)
+        return Work(facts, [*around(ending, container.stop(), once), *container.remove()])
+    if ending.meshes and not facts.release:
+        hint = f"end them first: otterctl destroy -m {ending.meshes[0]}"
+        raise RemoteError(ending.name, "its agent wasn't installed by otterctl machine", hint=hint)
+    if not (facts.docker or facts.docker_socket):
+        ending = replace(ending, images=False)  # environments go with all else
+    done = around(ending, steps.stop(facts), installed)
+    notes = []
     if facts.installed and not keep_docker:
-        return Work(facts, [packages.remove(), *done])
-    notes = ["packages of the system (Docker) stay"] if facts.docker else []
-    return Work(facts, done, notes=notes)
+        done = [packages.removable(), *done, packages.remove()]
+    elif facts.docker:
+        notes = ["packages of the system (Docker) stay"]
+    return Work(facts, [*done, *steps.remove()], notes=notes)
 
 
-async def meshes_of(shell: Elevated) -> list[str]:
-    """Names of the meshes that a machine's agent keeps; none if it doesn't answer."""
+async def meshes_of(shell: Elevated) -> tuple[str, ...] | None:
+    """Names of the meshes that a machine's agent keeps; None if it doesn't answer."""
     socket = shell.road.machine.socket
     info, _ = await agent_of(shell.road)
     if info is None:
-        return []
+        return None
     name = shell.road.machine.name
     async with AgentClient(Path(socket), name, shell.road.open(socket)) as client:
-        return [mesh.mesh for mesh in await client.meshes()]
+        return tuple(mesh.mesh for mesh in await client.meshes())
 
 
 async def carry_out(shell: Elevated, work: Work, say: Callable[[str], None]) -> None:
@@ -198,7 +218,7 @@ async def carry_out(shell: Elevated, work: Work, say: Callable[[str], None]) -> 
         for step in work.steps:
             say(step.title)
             script = step.script.replace(STAGED, staged)
-            await shell.do(Step(step.title, script, step.root), work.facts)
+            await shell.do(replace(step, script=script), work.facts)
     except RemoteError as error:
         await _go_back(shell, work, say, error)
         raise

@@ -54,7 +54,7 @@ async def look(road: Road) -> Seen:
     offset, error = await _clock(road)
     info, silence = await agent_of(road)
     own = own_wheel()
-    return Seen(facts, offset, error, info, silence, own.release, own.version)
+    return Seen(facts, offset, error, info, silence, own.release, own.version, road.by_hand)
 
 
 async def _clock(road: Road) -> tuple[float | None, float]:

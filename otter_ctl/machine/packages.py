@@ -35,20 +35,29 @@ def docker() -> Step:
     )
 
 
+_OTHERS = (
+    f"{_PACKAGES}{_NOTE}"
+    f"came=$(sed -n 's/^package //p' {RECEIPT} | sort -u)\n"
+    '[ -n "$came" ] || exit 0\n'
+    "goes=$(apt-get -s purge $came </dev/null | sed -n 's/^Purg \\([^ ]*\\).*/\\1/p')\n"
+    "others=\n"
+    "for one in $goes; do\n"
+    '    echo "$came" | grep -qxF "$one" || others="$others$one "\n'
+    "done\n"
+    'if [ -n "$others" ]; then\n'
+    '    echo "others need them, and would go as well: $others(--keep-docker)" >&2; exit 1\n'
+    "fi\n"
+)
+
+
+def removable() -> Step:
+    """See that nothing that came later needs what came with it, before anything is ended."""
+    return Step("see that nothing else needs the packages that add --docker installed", _OTHERS)
+
+
 def remove() -> Step:
     """Remove what came with it, unless something that came later needs it."""
     return Step(
         "remove the packages that add --docker installed (apt-get purge), with images and volumes",
-        f"{_PACKAGES}{_NOTE}"
-        f"came=$(sed -n 's/^package //p' {RECEIPT} | sort -u)\n"
-        '[ -n "$came" ] || exit 0\n'
-        "goes=$(apt-get -s purge $came </dev/null | sed -n 's/^Purg \\([^ ]*\\).*/\\1/p')\n"
-        "others=\n"
-        "for one in $goes; do\n"
-        '    echo "$came" | grep -qxF "$one" || others="$others$one "\n'
-        "done\n"
-        'if [ -n "$others" ]; then\n'
-        '    echo "others need them, and would go as well: $others(--keep-docker)" >&2; exit 1\n'
-        "fi\n"
-        f"apt-get -qq purge -y $came {_QUIET}\n",
+        f"{_OTHERS}apt-get -qq purge -y $came {_QUIET}\n",
     )

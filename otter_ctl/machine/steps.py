@@ -45,11 +45,13 @@ class Step:
         title: What it does, for people.
         script: For `sh`; it may be done again.
         root: It is done as root.
+        hint: What to do where it fails.
     """
 
     title: str
     script: str
     root: bool = True
+    hint: str = ""
 
 
 def install(
@@ -77,13 +79,13 @@ def install(
         ),
         Step(
             f"make the virtual environment {venv} with {python.path}",
-            f"[ ! -f {venv}/complete ] || exit 0\n"
+            f"[ ! -f {venv}/complete ] || ! {_runs(venv)} || exit 0\n"
             f"rm -rf {venv}\n"
             f"{shlex.quote(python.path)} -m venv --without-pip {venv}\n"
             f"{venv}/bin/python {TOP}/wheels/{pip}/pip install --quiet --no-index --no-compile"
             f" --disable-pip-version-check --no-warn-script-location --find-links {TOP}/wheels"
             f" pip 'otter-mesh[agent]=={release.rpartition('-')[0]}'\n"
-            f"{venv}/bin/python -c 'import otter_agent.service'\n"
+            f"{_runs(venv)}\n"
             f"touch {venv}/complete\n",
         ),
         Step(
@@ -93,6 +95,11 @@ def install(
         ),
     ]
     return [*steps, *group(facts), service(facts, name)]
+
+
+def _runs(venv: str) -> str:
+    """Its interpreter may be gone: another version of the system has another one."""
+    return f"{venv}/bin/python -c 'import otter_agent.service'"
 
 
 def unpack(folder: str, program: str, staged: str) -> Step:
@@ -187,21 +194,25 @@ def _lead(release: str) -> str:
     return f"ln -sfn {name} {TOP}/.current.new && mv -T {TOP}/.current.new {TOP}/current\n"
 
 
-def remove(facts: Facts) -> list[Step]:
-    """Revert all."""
+def stop(facts: Facts) -> Step:
+    """End the agent, for good; modules live on."""
     if facts.systemd:
-        stop = (
+        script = (
             "[ ! -e /etc/systemd/system/otter-agent.service ] ||"
             " systemctl disable --quiet --now otter-agent\n"
             "rm -f /etc/systemd/system/otter-agent.service\nsystemctl daemon-reload\n"
         )
     else:
-        stop = (
+        script = (
             "[ ! -x /etc/init.d/otter-agent ] || /etc/init.d/otter-agent stop\n"
             "rm -f /etc/init.d/otter-agent /etc/rc[2345].d/S03otter-agent\n"
         )
+    return Step("stop otter-agent, now and at boot", script)
+
+
+def remove() -> list[Step]:
+    """Remove all that `install` made, once the agent is stopped."""
     return [
-        Step("stop otter-agent, now and at boot", stop),
         Step(
             f"remove {TOP}, /usr/local/bin/otter-agent, /var/lib/otter and /run/otter",
             f"rm -rf {TOP} /var/lib/otter /run/otter /var/log/otter-agent.log\n"

@@ -363,3 +363,38 @@ def test_a_data_network_that_carries_less_is_warned_of(world):
         assert "links between them may carry nothing" in said
     finally:
         world.write_site()
+
+
+def test_machines_that_ssh_reaches_by_ipv6_are_joined_by_ipv4(world):
+    """As `raspberrypi.local` is in many homes: links are IPv4's."""
+    file, names = world.topology(TOPOLOGY), ("ssh_config", "known_hosts")
+    m1 = world["m1"]
+    try:
+        for number, netns in ((1, world.ctl), (11, m1.netns)):
+            six = f"fd00:77::{number}/64"
+            sh("ip", "-n", netns, "address", "add", six, "dev", "eth0", "nodad")
+        m1.stop_sshd()
+        m1.more = ("ListenAddress fd00:77::11",)
+        m1.start_sshd()
+        for path in (world.folder / name for name in names):
+            before = "HostName " if path.name == "ssh_config" else ""
+            text = path.read_text()
+            path.write_text(text.replace(f"{before}{m1.address}", f"{before}fd00:77::11", 1))
+        said = world("apply", file)
+        assert "4 modules ready" in said.stdout
+        told = f"machine m1: SSH goes to fd00:77::11, links to other machines go by {m1.address}"
+        assert told in said.stderr
+        assert "m2" not in said.stderr
+        assert rtt_ms(world, "shell", "receiver") > 39.5
+        site = world.folder / "site.toml"
+        data = f'[machines.m1]\ndata = "{m1.address}"\n'
+        site.write_text(site.read_text().replace("[machines.m1]\n", data))
+        assert world("plan", file).stderr == ""
+        world("destroy", "--yes", "--no-fetch")
+    finally:
+        world.write_site()
+        m1.stop_sshd()
+        m1.more = ()
+        m1.start_sshd()
+        sh("ip", "-n", m1.netns, "address", "del", "fd00:77::11/64", "dev", "eth0")
+        sh("ip", "-n", world.ctl, "address", "del", "fd00:77::1/64", "dev", "eth0")

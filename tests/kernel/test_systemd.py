@@ -102,7 +102,7 @@ def test_it_is_started_kept_and_taken_away(units):
         assert budget == before[1]
         machine(f"{OTTERCTL} destroy -m one --yes --no-fetch")
         machine(f"! kill -0 {again} 2>&-")
-        for step in steps.remove(facts()):
+        for step in [steps.stop(facts()), *steps.remove()]:
             machine(step.script)
         assert shown(machine, "LoadState", "ActiveState") == {
             "LoadState": "not-found", "ActiveState": "inactive",
@@ -122,5 +122,5 @@ def test_what_an_agent_said_that_does_not_start_is_told(units):
             machine(step.script)
         _, said = machine(steps.service(facts(), "pi").script, code=1)
         assert said.splitlines()[-1] == "otter-agent does not answer: broken on purpose"
-        for step in steps.remove(facts()):
+        for step in [steps.stop(facts()), *steps.remove()]:
             machine(step.script)

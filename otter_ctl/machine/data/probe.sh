@@ -8,6 +8,7 @@ say groups "$(id -Gn)"
 say hostname "$(hostname 2>/dev/null || cat /proc/sys/kernel/hostname)"
 say system "$(uname -s)"
 say arch "$(uname -m)"
+say bits "$(getconf LONG_BIT 2>/dev/null)" # of its programs: their kernel may have 64 all the same
 say kernel "$(uname -r)"
 say libc "$(getconf GNU_LIBC_VERSION 2>/dev/null)"
 [ -r /etc/os-release ] && say os "$(. /etc/os-release; echo "$ID ${VERSION_ID:-}")"
@@ -26,6 +27,7 @@ print("%d.%d.%d" % sys.version_info[:3], sysconfig.get_platform(), "venv" if u.f
 done
 say tun "$([ -c /dev/net/tun ] && echo yes)"
 say cgroup "$([ -f /sys/fs/cgroup/cgroup.controllers ] && echo v2 || { [ -d /sys/fs/cgroup/cpu ] && echo v1; })"
+say controllers "$(cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || awk '$4 == 1 {print $1}' /proc/cgroups 2>/dev/null)"
 have() { # NAME MODULE COMMAND…: tried in a namespace of its own where that may be, else looked up
     name=$1; module=$2; shift 2
     if [ "$(id -u)" = 0 ] && command -v unshare >/dev/null && command -v "$1" >/dev/null; then

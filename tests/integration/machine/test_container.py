@@ -43,6 +43,10 @@ ready = { tcp = 8000 }
 host = "phone"
 image = "box:1"
 command = ["sleep", "1000"]
+[modules.built]
+host = "edge"
+build = "built"
+command = ["sleep", "1000"]
 """
 
 
@@ -79,6 +83,8 @@ def test_without_root_a_machine_becomes_one_by_docker_alone(box, tmp_path):
 
     file = tmp_path / "boxes.toml"
     file.write_text(MESH)
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built/Dockerfile").write_text("FROM box:1\nENV WORD=built\n")
     mine = {"OTTER_ROOT": str(tmp_path / "c"), "OTTER_RUNS": str(tmp_path / "runs")}
     otterctl("apply", file, **mine)
     pids = modules(otterctl, mine)
@@ -100,9 +106,11 @@ def test_without_root_a_machine_becomes_one_by_docker_alone(box, tmp_path):
     wait_for(lambda: "lab1 is ready" in otterctl("machine", "check", "lab1", code=None), "back")
 
     assert "meshes run there: boxes" in otterctl("machine", "rm", "lab1", "--yes", code=1)
-    otterctl("destroy", "--yes", "--no-fetch", **mine)
-    as_the_compose_file_has_it(box)
-    otterctl("machine", "rm", "lab1", "--yes")
+    assert "otter/module:" in everything(box)
+    said = otterctl("machine", "rm", "lab1", "--yes", "--force")
+    assert "all they have: boxes, and remove the images that OTTER built there" in said
+    assert everything(box) == before
+    as_the_compose_file_has_it(otterctl, box)
     assert everything(box) == before
 
 
@@ -122,8 +130,9 @@ def by_the_engine_alone(lab, folder, mine):
     assert "No such container: no-agent" in line["why"]
 
 
-def as_the_compose_file_has_it(lab):
+def as_the_compose_file_has_it(otterctl, lab):
     """Where /run isn't shared with other mount namespaces, as in Docker Desktop's machine."""
+    otterctl.add("bob@lab1", "--via", "docker")  # so there is an image
     ssh(lab, "lab1", "docker rm -f otter-agent; rm -f /run/otter/agent.*")
     ssh(lab, "lab1", "mount --make-private /run")
     image = ssh(lab, "lab1", "docker image ls --format '{{.Repository}}:{{.Tag}}' otter-agent")
@@ -145,6 +154,7 @@ def as_the_compose_file_has_it(lab):
     assert "Error" not in start("rprivate")
     ask = "curl -s --unix-socket /run/otter/agent.sock http://agent/v1/info"
     wait_for(lambda: '"machine":"local"' in ssh(lab, "lab1", ask, code=None), "the agent")
+    otterctl("machine", "rm", "lab1", "--yes")
 
 
 def modules(otterctl, mine):

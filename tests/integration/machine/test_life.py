@@ -55,6 +55,36 @@ def test_a_dry_run_changes_nothing(bare, before, otterctl):
     assert not otterctl.site.exists()
 
 
+def test_each_step_is_listed_before_any_is_done(bare, otterctl):
+    listed = listed_steps(otterctl.add("root@lab1", "--dry-run"))
+    document = json.loads(otterctl.add("root@lab1", "--dry-run", "--json"))
+    assert document["machine"] == "lab1"
+    assert [step["title"] for step in document["steps"]] == listed
+    assert all(step["root"] for step in document["steps"])
+    assert document["send_bytes"] > 1e6
+    assert any("no systemd runs there" in note for note in document["notes"])
+    sent, *told = told_steps(otterctl.add("root@lab1"))
+    assert sent.startswith("send ")
+    assert told == listed
+    words = ("machine", "upgrade", "lab1", "--dry-run", "--json")
+    document = json.loads(otterctl(*words))
+    assert (document["steps"], document["send_bytes"]) == ([], 0)
+    assert "already" in document["notes"][0]
+    assert "--json goes with --dry-run" in otterctl("machine", "rm", "lab1", "--json", code=2)
+    listed = listed_steps(otterctl("machine", "rm", "lab1", "--dry-run"))
+    document = json.loads(otterctl("machine", "rm", "lab1", "--dry-run", "--json"))
+    assert [step["title"] for step in document["steps"]] == listed
+    assert told_steps(otterctl("machine", "rm", "lab1", "--yes")) == listed
+
+
+def listed_steps(said):
+    return [line[4:] for line in said.splitlines() if line.startswith("  - ")]
+
+
+def told_steps(said):
+    return [line[:-2] for line in said.splitlines() if line.endswith(" …")]
+
+
 def test_an_add_that_is_killed_is_finished_by_the_next(bare, before, otterctl):
     words = ("machine", "add", "root@lab1", "--ssh-config", otterctl.config, "--yes")
     process = otterctl.start(*words)
@@ -138,6 +168,46 @@ def test_an_upgrade_keeps_meshes_and_rm_leaves_nothing(bare, before, added, tmp_
     assert everything(bare) == before
     assert "lab1" not in added.site.read_text()
     assert json.loads(added("machine", "ls", "--json")) == []
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["its agent answers", "it doesn't"])
+def test_by_force_the_meshes_end_too(bare, before, added, answers):
+    start_mesh(bare)
+    assert meshes_have(bare) != ""
+    if not answers:
+        ssh(bare, "lab1", "/etc/init.d/otter-agent stop")
+        said = added("machine", "rm", "lab1", "--yes", code=1)
+        assert "as its agent doesn't answer: otter-agent: meshes are left here: one" in said
+        assert "or --force ends them" in said
+        assert meshes_have(bare) != ""
+    listed = added("machine", "rm", "lab1", "--force", "--dry-run")
+    assert ("all they have: one" if answers else "all meshes that are left there") in listed
+    added("machine", "rm", "lab1", "--force", "--yes")
+    assert everything(bare) == before
+    wait(lambda: meshes_have(bare) == "")
+    assert "lab1" not in added.site.read_text()
+
+
+def test_a_broken_environment_is_made_anew_so_that_it_can_be_removed(bare, before, added):
+    """As when the system is of another version now, and the Python gone that it was made with."""
+    start_mesh(bare)
+    ssh(bare, "lab1", "/etc/init.d/otter-agent stop; rm /opt/otter/current/bin/python3*")
+    said = added("machine", "rm", "lab1", "--force", "--yes", code=1)
+    assert "or broken: first otterctl machine add lab1" in said
+    added.add("lab1")
+    assert "meshes run there: one" in added("machine", "rm", "lab1", "--yes", code=1)
+    added("machine", "rm", "lab1", "--force", "--yes")
+    assert everything(bare) == before
+    wait(lambda: meshes_have(bare) == "")
+
+
+def meshes_have(lab):
+    """Namespaces, control groups and processes of meshes."""
+    looks = (
+        "ls /run/netns; ls -d /sys/fs/cgroup/otter-* /sys/fs/cgroup/*/otter-*;"
+        " ps -e -o args= | grep -E '[s]leep infinity|[o]tter_agent'"
+    )
+    return ssh(lab, "lab1", f"{{ {looks}; }} 2>&-; true")
 
 
 def everything(lab):

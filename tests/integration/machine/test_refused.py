@@ -97,12 +97,29 @@ def test_no_python_is_told_and_one_can_be_brought_along(otterctl, bare, unchange
         otterctl("machine", "rm", "lab1", "--yes")
     finally:
         ssh(bare, "lab1", "mv /root/hidden/* /usr/bin/ && rmdir /root/hidden")
-    assert "no Python 3.11 or newer was found; install one there: apt-get install python3" in told
-    assert "or bring one along: --python FILE" in told
+    assert "no Python 3.11 or newer was found; apt-get install python3" in told
+    assert "or bring one along: otterctl machine add … --python FILE" in told
     assert "BAD  python: there is none" in checked
+    assert "bring one along: otterctl machine add root@lab1 --python FILE" in checked
     assert found["usable"]
     assert runs.startswith("/opt/otter/python/")
     assert f"with {runs}" in again  # what was brought is found, also by an upgrade
+
+
+def test_where_there_is_no_engine_one_is_offered(otterctl, bare, unchanged):
+    client = ssh(bare, "lab1", "command -v docker; true")
+    if client:
+        ssh(bare, "lab1", f"mv {client} /root/docker.not")
+    try:
+        told = otterctl.add("root@lab1", "--dry-run")
+        asked = otterctl.add("root@lab1", "--dry-run", "--docker")
+    finally:
+        if client:
+            ssh(bare, "lab1", f"mv /root/docker.not {client}")
+    offer = "note: no Docker engine: modules run as processes (--docker installs one)"
+    assert offer in told
+    assert offer not in asked
+    assert "  - install the Docker engine (apt-get install docker.io)" in asked
 
 
 def test_no_sudo(otterctl, bare, unchanged):

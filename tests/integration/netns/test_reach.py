@@ -10,6 +10,7 @@ import pytest
 
 from otter_agent import api
 from otter_agent.network import namespaces
+from otter_agent.network.probe import addresses
 from otter_agent.reach import reach
 
 A, B = "10.78.1.2", "10.78.2.2"
@@ -62,3 +63,33 @@ def test_the_narrowest_place_on_the_way_counts(three: list[str]) -> None:
     narrow = reached(three[0])
     assert (narrow.whole, narrow.mtu) == (False, 1400)
     assert narrow.rtt_s is not None
+
+
+def test_a_machines_first_address_is_the_one_towards_the_outside(three: list[str]) -> None:
+    def told() -> list[str]:
+        def look() -> list[str]:
+            namespaces.enter(three[0])
+            return [fact.address for fact in addresses()]
+
+        return namespaces.in_own_thread(look)
+
+    ip("-n", three[0], "link", "add", "docker0", "type", "dummy")
+    ip("-n", three[0], "address", "add", "10.79.0.2/24", "dev", "docker0")
+    ip("-n", three[0], "link", "set", "docker0", "up")
+    assert told() == [A, "10.79.0.2"]
+    way = (
+        "-n",
+        three[0],
+        "route",
+        "add",
+        "default",
+        "via",
+        "10.79.0.1",
+        "dev",
+        "docker0",
+        "metric",
+    )
+    ip(*way, 9000)  # eth0's counts: without a metric it is better
+    assert told() == [A, "10.79.0.2"]
+    ip("-n", three[0], "route", "del", "default", "dev", "eth0")
+    assert told() == ["10.79.0.2", A]

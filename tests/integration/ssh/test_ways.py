@@ -110,6 +110,26 @@ def test_a_shell_that_greets_whoever_logs_in(pair):
     assert said["address"] == pair["m1"].address
 
 
+FISH = """\
+#!/bin/bash
+if sed "s/'[^']*'//g" <<<"$SSH_ORIGINAL_COMMAND" | grep -q '[{]'; then
+    echo "fish: '{ ... }' is not supported for grouping commands" >&2
+    exit 127
+fi
+exec bash -c "$SSH_ORIGINAL_COMMAND"
+"""
+
+
+def test_a_shell_of_another_kind_than_sh(pair):
+    """Fish before version 4 and csh know no `{ … }`: why no agent answers is found out by sh."""
+    shell = pair.folder / "fish"
+    shell.write_text(FISH)
+    shell.chmod(0o755)
+    with serving(pair["m1"], f"ForceCommand {shell}"):
+        assert ask(pair)["address"] == pair["m1"].address
+        assert "there is none" in ask(pair, SOCKET="/nowhere/agent.sock")["error"]
+
+
 def test_a_users_certificate(pair):
     """The machine knows no key of the user's, only who signs them."""
     ca, key = pair.folder / "ca", pair.folder / "key"
@@ -141,6 +161,32 @@ def test_a_key_that_only_the_users_agent_has(pair, config):
         wait_for(socket.exists, "the agent")
         env = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
         subprocess.run(["ssh-add", "-q", pair.folder / "key"], env=env, check=True)
+        assert ask(pair, SSH_AUTH_SOCK=str(socket))["info"] == ["m1"] * 3
+    finally:
+        agent.terminate()
+        agent.wait(10)
+
+
+def test_a_key_with_a_passphrase_has_to_be_in_an_agent(pair, config, tmp_path):
+    """`ssh` would ask for it: so that works, and the key is known there, doesn't help."""
+    key, socket = tmp_path / "locked", pair.folder / "ssh-agent-2"
+    for name in ("key", "key.pub"):
+        (tmp_path / name.replace("key", "locked")).write_bytes((pair.folder / name).read_bytes())
+    key.chmod(0o600)
+    sh("ssh-keygen", "-q", "-p", "-P", "", "-N", "word", "-f", key)
+    config(f"IdentityFile {pair.folder}/key", f"IdentityFile {key}")
+    said = ask(pair)
+    assert "none of your keys is accepted" in said["error"]
+    told = f"{key} has a passphrase, so it counts from an agent alone: `ssh-add {key}`"
+    assert told in said["hint"]
+    assert f"`ssh-copy-id -F {pair.folder}/ssh_config m1` brings your key there" in said["hint"]
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(socket.exists, "the agent")
+        env = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
+        subprocess.run(["ssh-add", "-q", pair.folder / "key"], env=env, check=True)
+        assert ask(pair, SSH_AUTH_SOCK=str(socket))["info"] == ["m1"] * 3  # IdentitiesOnly, too
+        config("  IdentitiesOnly yes\n", "")
         assert ask(pair, SSH_AUTH_SOCK=str(socket))["info"] == ["m1"] * 3
     finally:
         agent.terminate()

@@ -49,3 +49,16 @@ def test_what_is_missing_is_named(tmp_path):
     without_pids = "\n".join(HYBRID.splitlines()[2:-1])
     with pytest.raises(CgroupError, match="v1 lacks pids"):
         detect._version(detect.parse_mounts(without_pids))
+
+
+@pytest.mark.parametrize("beside", ["", "\n".join(HYBRID.splitlines()[2:4])])
+def test_a_raspberry_pi_whose_memory_controller_is_off_is_told_how_to_boot(tmp_path, beside):
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu io pids\n")
+    with pytest.raises(CgroupError, match="lacks memory") as told:
+        detect._version(detect.parse_mounts(UNIFIED.format(tmp_path) + beside))
+    assert "cgroup_enable=memory cgroup_memory=1" in told.value.hint
+    assert "/boot/firmware/cmdline.txt" in str(told.value)
+    (tmp_path / "cgroup.controllers").write_text("cpuset io pids\n")
+    with pytest.raises(CgroupError, match="lacks cpu, memory") as told:
+        detect._version(detect.parse_mounts(UNIFIED.format(tmp_path)))
+    assert "cmdline.txt" not in told.value.hint

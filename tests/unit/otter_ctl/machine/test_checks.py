@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from otter_ctl.cli.tables import print_table
 from otter_ctl.errors import RemoteError
 from otter_ctl.machine.checks import Seen, checks, usable
 from otter_ctl.machine.facts import Facts, Python, parse
+from otter_ctl.machine.installing import plan_add, plan_container
 from otter_ctl.machine.wheelhouse import fetch, tags
 
 SAID = """\
@@ -81,10 +83,51 @@ def test_a_python_that_is_too_old_is_named_with_what_to_install() -> None:
     assert "apt-get install" in todo
 
 
+@pytest.mark.parametrize(
+    ("system", "packages"),
+    [
+        ("debian 13", "apt-get install python3;"),
+        ("debian 12", "apt-get install python3;"),
+        ("debian 11", ""),
+        ("ubuntu 24.04", "apt-get install python3;"),
+        ("ubuntu 22.04", "add-apt-repository ppa:deadsnakes/ppa"),
+        ("ubuntu 20.04", ""),  # also JetPack 5
+        ("linuxmint 21", "apt-get install python3, if that is 3.11 or newer;"),
+        ("alpine 3.20", "install Python 3.11"),
+    ],
+)
+def test_of_packages_only_those_are_named_that_the_system_has(system: str, packages: str) -> None:
+    tools = frozenset({"apk" if "alpine" in system else "apt-get"})
+    found = facts(pythons=facts().pythons[:1], os=system, tools=tools)
+    todo = by_name(seen(found))["python"][2]
+    brings = "bring one along: otterctl machine add pi --python FILE"
+    assert brings in todo
+    assert todo.startswith(packages or brings)
+
+
 def test_another_build_of_the_same_version_is_another_otter() -> None:
     ok, detail, todo = by_name(seen(facts(release="0.1.0-bbbbbbbb"), info()))["otter"]
     assert (ok, todo) == (False, "otterctl machine upgrade pi")
     assert detail == "0.1.0-bbbbbbbb, this otterctl is 0.1.0-aaaaaaaa"
+
+
+@pytest.mark.parametrize(
+    ("is_so", "log"),
+    [
+        ({"root": "root"}, "ssh -F f pi journalctl -u otter-agent -n 50"),
+        ({"root": "sudo"}, "ssh -t -F f pi sudo journalctl -u otter-agent -n 50"),
+        ({"systemd": False}, "ssh -F f pi tail -n 50 /var/log/otter-agent.log"),
+        (
+            {"container": "0.1.0-aaaaaaaa", "release": ""},
+            "ssh -F f pi docker logs --tail 50 otter-agent",
+        ),
+    ],
+)
+def test_where_no_agent_answers_its_log_is_named(is_so: dict[str, object], log: str) -> None:
+    silent = replace(seen(facts(**is_so)), ssh="ssh -F f pi")
+    assert by_name(silent)["agent"] == (False, "none there", f"see its log: {log}")
+    bare = replace(silent, facts=facts(release="", container=""))
+    assert by_name(bare)["agent"][2] == "otterctl machine add pi"
 
 
 def test_a_ready_machine_is_usable_whatever_is_only_worth_knowing() -> None:
@@ -103,6 +146,59 @@ def test_what_only_some_meshes_need_keeps_none_away() -> None:
     assert told["cgroups"][0] is told["vxlan"][0] is None
     assert "ask for no cpu and memory" in told["cgroups"][2]
     assert "over UDP" in told["vxlan"][2]
+
+
+@pytest.mark.parametrize(
+    ("arch", "bits"), [("aarch64", 32), ("armv7l", 32), ("armv6l", 0)],
+)  # fmt: skip
+def test_a_32_bit_system_is_refused_before_anything_is_fetched(arch: str, bits: int) -> None:
+    """Raspberry Pi OS (32-bit) has had a 64-bit kernel since 2023: `uname -m` says aarch64."""
+    found = parse(SAID.replace("arch=aarch64", f"arch={arch}\nbits={bits}"))
+    assert found is not None
+    ok, detail, todo = by_name(seen(found))["system"]
+    assert (ok, todo) == (
+        False,
+        "install the 64-bit system there, such as Raspberry Pi OS (64-bit)",
+    )
+    assert f"its system is a 32-bit one ({arch})" in detail
+    with pytest.raises(RemoteError, match="its system is a 32-bit one"):
+        plan_add("pi", found, docker=False)
+    with pytest.raises(RemoteError, match="its system is a 32-bit one"):
+        plan_container("pi", replace(found, docker_usable=True, release=""))
+
+
+def test_64_bits_are_fine() -> None:
+    found = parse(SAID.replace("end=yes", "bits=64\nend=yes"))
+    assert found is not None
+    assert by_name(seen(found))["system"][0] is True
+    assert by_name(seen(facts()))["system"][0] is True  # it may not say
+
+
+PI = "controllers=cpuset cpu io pids\nend=yes\n"
+"""Of a Raspberry Pi, whose firmware has the memory controller turned off."""
+
+
+def test_a_raspberry_pi_without_its_memory_controller_is_told_what_to_boot_with() -> None:
+    bare = parse(SAID.replace("end=yes\n", PI))
+    assert bare is not None
+    ok, detail, todo = by_name(seen(bare))["cgroups"]
+    assert (ok, detail) == (None, "v2 lacks memory")
+    assert "/boot/firmware/cmdline.txt with cgroup_enable=memory cgroup_memory=1" in todo
+    whole = parse(SAID.replace("end=yes\n", PI.replace("io", "io memory")))
+    assert whole is not None
+    assert by_name(seen(whole))["cgroups"] == (True, "v2", "")
+    assert by_name(seen(facts()))["cgroups"][0] is True  # an earlier probe says nothing of them
+
+
+def test_of_control_groups_the_agents_word_counts() -> None:
+    """It has looked for all that it needs, where the machine's files only say so much."""
+    why = "cgroups: find this machine: cgroup v2 at /sys/fs/cgroup lacks memory; boot with …"
+    none = (api.Feature(name="cgroup", usable=False, detail=why),)
+    there = (api.Feature(name="cgroup", usable=True, detail="v1"),)
+    told = by_name(seen(facts(), msgspec.structs.replace(info(), features=none)))["cgroups"]
+    assert told == (None, why, "meshes that ask for no cpu and memory need none")
+    told = by_name(seen(facts(), msgspec.structs.replace(info(), features=there)))["cgroups"]
+    assert told == (True, "v1", "")
 
 
 def test_without_vxlan_links_go_another_way() -> None:

@@ -16,6 +16,7 @@ from otter_ctl.cli.machine import command
 from otter_ctl.errors import RemoteError
 from otter_ctl.machine import container, installing
 from otter_ctl.machine.checks import Seen, checks, usable
+from otter_ctl.machine.ending import Ending, around
 from otter_ctl.machine.facts import Facts, Python, parse
 from otter_ctl.machine.installing import plan_container, plan_remove
 from otter_ctl.machine.steps import data
@@ -29,7 +30,9 @@ def facts(**changes: object) -> Facts:
 
 def test_all_scripts_are_shell_and_need_no_root() -> None:
     done = [*container.install("1.0+x-abc", "it's", "/tmp/staged"), container.clean("1.0-abc")]
-    for step in [*done, *container.remove()]:
+    ending = Ending("it's", None)
+    done += [*around(ending, container.stop(), container.once("1.0-abc")), *container.remove()]
+    for step in done:
         subprocess.run(["sh", "-n"], input=step.script, text=True, check=True)
         assert not step.root
         assert step.title
@@ -140,8 +143,9 @@ def test_where_it_cannot_be_one(is_so: dict[str, object], said: str) -> None:
 
 
 def test_what_reverts_is_as_what_was_done() -> None:
-    assert all(not step.root for step in plan_remove(facts(container="1.0-abc")).steps)
-    assert all(step.root for step in plan_remove(facts(release="1.0-abc")).steps)
+    ending = Ending("pi", None)
+    assert all(not step.root for step in plan_remove(facts(container="1.0-abc"), ending).steps)
+    assert all(step.root for step in plan_remove(facts(release="1.0-abc"), ending).steps)
 
 
 def test_a_machine_with_an_agent_in_a_container_is_told_as_what_it_is() -> None:
@@ -149,7 +153,7 @@ def test_a_machine_with_an_agent_in_a_container_is_told_as_what_it_is() -> None:
         seen = Seen(facts(container="1.0-abc", cgroup="v2"), 0.0, 0.0, None, "none", own, "1.0")
         found = {check.name: check for check in checks("pi", seen)}
         assert not usable(list(found.values()))  # its agent doesn't answer
-        assert "docker logs otter-agent" in found["agent"].todo
+        assert "docker logs --tail 50 otter-agent" in found["agent"].todo
         return {name: check.ok for name, check in found.items()}, found["otter"].detail
 
     states, said = told("1.0-abc")

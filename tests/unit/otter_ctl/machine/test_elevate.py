@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -40,7 +41,7 @@ class Here:
     def __init__(self, folder: Path, sudo: str) -> None:
         self.lines: list[str] = []
         self._folder = folder
-        (folder / "bin").mkdir()
+        (folder / "bin").mkdir(parents=True)
         path = folder / "bin/sudo"
         path.write_text(f'{sudo}{GOES_ON}exec "$@"\n')
         path.chmod(0o755)
@@ -86,12 +87,78 @@ async def test_a_wrong_password_is_told(tmp_path: Path) -> None:
     assert not (tmp_path / "done").exists()
 
 
+SPEAKS_GERMAN = """\
+#!/bin/sh
+IFS= read -r word
+[ "$word" = right ] || {
+    if [ "$LC_ALL" = C ]; then echo 'sudo: 1 incorrect password attempt' >&2
+    else echo 'sudo: 1 Fehlversuch bei der Passwort-Eingabe' >&2; fi
+    exit 1
+}
+"""
+RUST = """\
+#!/bin/sh
+while IFS= read -r word && [ "$word" != right ]; do
+    echo 'sudo: Authentication failed, try again.' >&2
+done
+[ "$word" = right ] || { echo 'sudo: 3 incorrect authentication attempts' >&2; exit 1; }
+"""
+
+
+@pytest.mark.parametrize("sudo", [SPEAKS_GERMAN, RUST], ids=["in another language", "sudo-rs"])
+async def test_any_sudos_words_for_a_wrong_password_are_known(tmp_path: Path, sudo: str) -> None:
+    shell = Elevated(Here(tmp_path, sudo), lambda: "wrong")  # type: ignore[arg-type]
+    with pytest.raises(RemoteError, match="refuses al@here's password"):
+        await shell.do(Step("look", "true\n"), facts())
+    shell = Elevated(Here(tmp_path / "right", sudo), lambda: "right")  # type: ignore[arg-type]
+    await shell.do(Step("look", "true\n"), facts())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "al is not in the sudoers file.",
+        "Sorry, user al is not allowed to execute '/bin/sh' as root on here.",
+        "Sorry, user al may not run sudo on here.",
+        "sudo: I'm sorry al. I'm afraid I can't do that",
+    ],
+)
+async def test_who_may_not_use_sudo_is_told_what_else_there_is(tmp_path: Path, words: str) -> None:
+    sudo = f'#!/bin/sh\nIFS= read -r word\necho "{words}" >&2; exit 1\n'
+    shell = Elevated(Here(tmp_path, sudo), lambda: "right")  # type: ignore[arg-type]
+    with pytest.raises(RemoteError, match="al@here may not use sudo there") as told:
+        await shell.do(Step("look", "true\n"), facts())
+    assert told.value.hint.startswith("log in as root, or be in group sudo there")
+    assert told.value.hint.endswith("--via docker")
+
+
 class Greets(Here):
     """Its user's shell has something to say to whoever logs in."""
 
     async def run(self, line: str, stdin: bytes = b"", **more: Any) -> Done:
         done = await super().run(line, stdin, **more)
         return replace(done, stdout=b"Welcome, al!\n" + done.stdout)
+
+
+class Fish(Here):
+    """Its user's shell knows no `{ … }`, as fish before version 4, and csh."""
+
+    async def run(self, line: str, stdin: bytes = b"", **more: Any) -> Done:
+        bare = re.sub(r"'[^']*'", "", line)
+        if "{" in bare or "\n" in bare:
+            said = b"fish: '{ ... }' is not supported for grouping commands"
+            return Done(127, b"", said)
+        return await super().run(line, stdin, **more)
+
+
+async def test_whatever_shell_its_user_has_scripts_are_run_by_sh(tmp_path: Path) -> None:
+    shell = Elevated(Fish(tmp_path, ASKS), lambda: "right")  # type: ignore[arg-type]
+    folder = Path(await shell.send([("one.whl", b"content")]))
+    assert (folder / "one.whl").exists()
+    await shell.do(Step("look", f"echo done > {tmp_path}/done\n"), facts())
+    assert (tmp_path / "done").exists()
+    await shell.forget(str(folder))
+    assert not folder.exists()
 
 
 async def test_a_shell_that_greets_keeps_no_package_away(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from otter_ctl.machine import packages, steps
+from otter_ctl.machine.ending import Ending
 from otter_ctl.machine.facts import parse
 from otter_ctl.machine.installing import plan_remove
 
@@ -92,6 +93,11 @@ def test_what_others_need_stays_and_they_are_named(computer: Computer) -> None:
     assert done.returncode == 1
     assert "others need them, and would go as well: docker-compose (--keep-docker)" in done.stderr
     assert "docker.io" in computer.installed
+    early = computer.do(packages.removable())  # before meshes are ended
+    assert (early.returncode, early.stderr) == (1, done.stderr)
+    (computer.folder / "needing").write_text("")
+    assert computer.do(packages.removable()).returncode == 0
+    assert "docker.io" in computer.installed
 
 
 def test_an_engine_that_was_there_before_is_left() -> None:
@@ -100,10 +106,13 @@ def test_an_engine_that_was_there_before_is_left() -> None:
     found = replace(found, release="1.0-abc", docker="24.0")
 
     def titles(**more: bool) -> list[str]:
-        return [step.title for step in plan_remove(brought, **more).steps]
+        return [step.title for step in plan_remove(brought, Ending("pi"), **more).steps]
 
     brought = found
     assert not any("packages" in title for title in titles())
     brought = replace(found, installed=True)
-    assert "packages that add --docker installed" in titles()[0]
+    assert titles()[0].startswith("see that nothing else needs the packages")
+    ends = [title.split()[0] for title in titles()]  # images go while the engine is there
+    assert ends == ["see", "stop", "remove", "remove", "remove", "remove"]
+    assert [title.split()[2] for title in titles()[2:4]] == ["images", "packages"]
     assert not any("packages" in title for title in titles(keep_docker=True))

@@ -28,7 +28,7 @@ def facts(**changes: object) -> Facts:
 def test_all_scripts_are_shell(systemd: bool) -> None:
     own = facts(systemd=systemd)
     done = steps.install(own, PYTHON, "1.0-abc", "it's", "/tmp/staged", "pip-1.whl")
-    done += [*steps.back(own, "0.9-def", "pi"), *steps.remove(own)]
+    done += [*steps.back(own, "0.9-def", "pi"), steps.stop(own), *steps.remove()]
     done += [packages.docker(), packages.remove(), steps.clean("1.0-abc")]
     for step in done:
         subprocess.run(["sh", "-n"], input=step.script, text=True, check=True)
@@ -94,7 +94,7 @@ def test_a_removal_that_was_cut_short_is_done_again(tmp_path: Path) -> None:
     units.mkdir()
     tool.write_text('#!/bin/sh\n[ "$1" != disable ] || exit 1\n')
     tool.chmod(0o755)
-    script = steps.remove(facts(systemd=True))[0].script.replace("/etc/systemd/system", str(units))
+    script = steps.stop(facts(systemd=True)).script.replace("/etc/systemd/system", str(units))
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     subprocess.run(["sh", "-euc", script], check=True, env=env)
     (units / "otter-agent.service").touch()

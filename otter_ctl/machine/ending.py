@@ -1,0 +1,84 @@
+"""What becomes of meshes, and of what was built for them, where OTTER is removed. Pure.
+
+The agent's own program takes them down (`otter-agent sweep`), once the agent has been stopped: it
+alone knows all that they have, and it does so too where its agent hangs or won't start.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from otter_ctl.machine.steps import TOP, Step
+
+CURRENT = f"{TOP}/current"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is to go.
+
+    Attributes:
+        name: The machine's.
+        meshes: Those that are there; None: no agent says which.
+        force: They are ended, whichever there are.
+        images: What was built goes, too; else it stays in the machine's engine.
+    """
+
+    name: str
+    meshes: tuple[str, ...] | None = ()
+    force: bool = False
+    images: bool = True
+
+    @property
+    def looks(self) -> bool:
+        """Whether it is to be seen first that none are left."""
+        return self.meshes is None and not self.force
+
+    @property
+    def words(self) -> str:
+        """What the agent's program is asked for; "" for nothing."""
+        sweeps = self.images or self.meshes is None or self.meshes
+        return f"sweep{' --images' * self.images}" if sweeps else ""
+
+    @property
+    def title(self) -> str:
+        """The same, for people."""
+        done = []
+        if self.meshes:
+            done = [f"end the meshes there, with all they have: {', '.join(self.meshes)}"]
+        elif self.meshes is None:
+            done = ["end all meshes that are left there"]
+        if self.images:
+            done.append("remove the images that OTTER built there")
+        return ", and ".join(done)
+
+
+def installed(words: str) -> str:
+    """A script that runs the agent's program, where one is installed."""
+    return f"[ ! -e {CURRENT} ] || {CURRENT}/bin/otter-agent {words}\n"
+
+
+def around(ending: Ending, stop: Step, run: Callable[[str], str]) -> list[Step]:
+    """What is done about meshes, around the agent's end: before that it is seen that it can be.
+
+    Args:
+        ending: What is to go.
+        stop: Ends the agent.
+        run: Words for the agent's program -> a script that runs it, as root over there.
+    """
+    if not ending.words:
+        return [stop]
+    add = f"otterctl machine add {ending.name}" + " --via docker" * (not stop.root)
+    told = shlex.quote(f"the OTTER there is an earlier one, or broken: first {add}")
+    able = f"( {run('sweep --help')}) >/dev/null 2>&1 || {{ echo {told} >&2; exit 1; }}\n"
+    steps = [
+        Step(stop.title, able + stop.script, stop.root),
+        Step(ending.title, run(ending.words), stop.root),
+    ]
+    if ending.looks:
+        title = "see that no meshes are left, as its agent doesn't answer"
+        hint = f"see why it doesn't (otterctl machine check {ending.name}), or --force ends them"
+        steps.insert(0, Step(title, able + run("sweep --check"), stop.root, hint))
+    return steps

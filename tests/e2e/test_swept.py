@@ -1,0 +1,62 @@
+"""`otter-agent sweep`: what an agent that runs no more has left is taken down, all of it."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from helpers.otter import BIN, wait_for
+
+pytestmark = pytest.mark.netns
+MESH = """
+name = "left"
+[defaults.module]
+runtime = "process"
+[hosts.a]
+cpu = 0.5
+memory = "64MiB"
+[hosts.b]
+[[links]]
+between = ["a", "b"]
+delay = "10ms"
+[modules.one]
+host = "a"
+command = ["sleep", "1000"]
+[modules.two]
+host = "b"
+command = ["sleep", "1000"]
+"""
+
+
+def sweep(otter, *words, code=0):
+    argv = [BIN / "otter-agent", "sweep", "--root", otter.root / "a", "--docker", otter.docker]
+    done = subprocess.run(
+        [*argv, *words], env=otter.env, capture_output=True, text=True, check=False, timeout=90
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_what_a_killed_agent_left_is_ended(otter):
+    (otter.root / "a").mkdir()
+    (otter.root / "a" / "agent.toml").write_text('link_driver = "tun"\n')  # by a process of its own
+    otter("apply", otter.topology(MESH))
+    assert "meshes are left here: left" in sweep(otter, "--check", code=1)
+    assert "serves this root" in sweep(otter, code=1)  # that one is to be ended first
+    otter.kill_agent()
+    assert otter.meshes_processes() != []
+    assert otter.leftovers() != []
+    assert "meshes are left here: left" in sweep(otter, "--check", code=1)
+    assert sweep(otter) == ""
+    wait_for(lambda: not otter.processes(), "nothing of it runs")
+    assert otter.leftovers() == []
+    assert sweep(otter, "--check") == ""
+    otter.serve()
+    assert otter.json("ls") == []
+
+
+def test_there_may_be_nothing(otter):
+    assert sweep(otter, "--check") == ""
+    assert not (otter.root / "a").exists()
+    assert sweep(otter, "--images") == ""

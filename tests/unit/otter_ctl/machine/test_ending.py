@@ -1,0 +1,106 @@
+"""What is done about meshes where OTTER is removed: asked for, and seen to be possible first."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from otter_ctl.errors import RemoteError
+from otter_ctl.machine.ending import Ending, around, installed
+from otter_ctl.machine.facts import Facts, parse
+from otter_ctl.machine.installing import plan_remove
+from otter_ctl.machine.steps import TOP, Step
+
+STOP = Step("stop", "echo stop\n")
+SAYS = """#!/bin/sh
+case $* in
+*--help) exit 0 ;;
+*--check) [ ! -e "$0.left" ] || { echo "otter-agent: meshes are left here: one" >&2; exit 1; } ;;
+esac
+echo "$*"
+"""
+OLD = """#!/bin/sh
+echo "otter-agent: error: invalid choice: 'sweep'" >&2; exit 2
+"""
+
+
+def facts(said: str = "") -> Facts:
+    found = parse(f"user=root\nuid=0\nsystem=Linux\nroot=root\nrelease=1.0-abc\n{said}end=yes\n")
+    assert found is not None
+    return found
+
+
+def titles(ending: Ending) -> list[str]:
+    return [step.title for step in around(ending, STOP, installed)]
+
+
+def test_only_what_is_to_go_is_ended() -> None:
+    assert titles(Ending("pi")) == ["stop", "remove the images that OTTER built there"]
+    assert titles(Ending("pi", images=False)) == ["stop"]
+    assert titles(Ending("pi", ("one", "two"), force=True, images=False)) == [
+        "stop", "end the meshes there, with all they have: one, two",
+    ]  # fmt: skip
+    assert titles(Ending("pi", None, force=True))[1].startswith("end all meshes that are left")
+    looks = around(Ending("pi", None), STOP, installed)[0]
+    assert looks.title == "see that no meshes are left, as its agent doesn't answer"
+    assert "otterctl machine check pi" in looks.hint
+
+
+def test_without_an_engine_no_images_are_looked_for() -> None:
+    assert not any("images" in s.title for s in plan_remove(facts(), Ending("pi")).steps)
+    done = plan_remove(facts("docker=24.0\n"), Ending("pi")).steps
+    assert any("images" in s.title for s in done)
+
+
+def test_an_agent_of_another_way_is_left_alone() -> None:
+    by_hand = parse("user=root\nroot=root\nsystem=Linux\nend=yes\n")
+    assert by_hand is not None
+    plan_remove(facts(), Ending("pi", ("one",), force=True))
+    with pytest.raises(RemoteError, match="wasn't installed by otterctl machine"):
+        plan_remove(by_hand, Ending("pi", ("one",), force=True))
+
+
+def do(top: Path, ending: Ending) -> tuple[list[str], str]:
+    """What is printed over there until a step fails, and with which word it does."""
+    said: list[str] = []
+    for step in around(ending, STOP, installed):
+        script = step.script.replace(TOP, str(top))
+        done = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=False)
+        said += done.stdout.splitlines()
+        if done.returncode:
+            return said, done.stderr.strip().rpartition("\n")[2]
+    return said, ""
+
+
+def program(top: Path, text: str) -> Path:
+    path = top / "1.0-abc/bin/otter-agent"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    os.symlink("1.0-abc", top / "current")
+    return path
+
+
+def test_the_agents_own_program_does_it_once_it_has_ended(tmp_path: Path) -> None:
+    assert do(tmp_path, Ending("pi", None)) == (["stop"], "")  # nothing was ever installed
+    there = program(tmp_path, SAYS)
+    assert do(tmp_path, Ending("pi")) == (["stop", "sweep --images"], "")
+    ending = Ending("pi", ("one",), force=True, images=False)
+    assert do(tmp_path, ending) == (["stop", "sweep"], "")
+    there.with_suffix(".left").touch()
+    assert do(tmp_path, Ending("pi", None)) == ([], "otter-agent: meshes are left here: one")
+    assert do(tmp_path, Ending("pi", None, force=True))[0] == ["stop", "sweep --images"]
+
+
+@pytest.mark.parametrize("text", [OLD, "#!/nowhere/python\n"])
+def test_one_that_cannot_do_it_is_told_of_before_anything_is_ended(
+    tmp_path: Path, text: str
+) -> None:
+    program(tmp_path, text)
+    said, why = do(tmp_path, Ending("pi", ("one",), force=True))
+    assert said == []
+    assert why == "the OTTER there is an earlier one, or broken: first otterctl machine add pi"
+    assert do(tmp_path, Ending("pi", images=False)) == (["stop"], "")  # --keep-images
