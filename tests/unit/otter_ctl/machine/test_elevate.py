@@ -153,7 +153,7 @@ class Fish(Here):
 
 async def test_whatever_shell_its_user_has_scripts_are_run_by_sh(tmp_path: Path) -> None:
     shell = Elevated(Fish(tmp_path, ASKS), lambda: "right")  # type: ignore[arg-type]
-    folder = Path(await shell.send([("one.whl", b"content")]))
+    folder = Path(await shell.send([("one.whl", b"content")], print))
     assert (folder / "one.whl").exists()
     await shell.do(Step("look", f"echo done > {tmp_path}/done\n"), facts())
     assert (tmp_path / "done").exists()
