@@ -178,7 +178,7 @@ class Dial:
         except asyncssh.HostKeyNotVerifiable as error:
             raise self._untrusted(hop, client, one_line(error)) from error
         except asyncssh.KeyExchangeFailed as error:
-            if (client.known or client.certified) and "host key" in str(error).lower():
+            if client.known and "host key" in str(error).lower():
                 raise self._untrusted(hop, client, one_line(error)) from error
             raise self.unreachable(one_line(error), hop=hop) from error
         except asyncssh.PermissionDenied as error:
@@ -206,6 +206,9 @@ class Dial:
         known = _known_hosts(options.config.get)
         options.known_hosts = options.kwargs["known_hosts"] = known  # `connect` makes them anew
         client.look_up(options)
+        if client.certified and not client.known and not options.config.get("HostKeyAlgorithms"):
+            # Else one that has no certificate has nothing to show, and hangs up without a word.
+            options.server_host_key_algs = options.kwargs["server_host_key_algs"] = "default"
         return options
 
     # --- what went wrong ---------------------------------------------------------------------
@@ -248,7 +251,7 @@ class Dial:
             )
         if client.certified:
             return self.unreachable(
-                f"its host key has no good certificate of whom known_hosts names for it: {why}",
+                f"its host key has no good certificate of whom known_hosts names for it: {why}{shown}",
                 f"have it signed anew, or compare its key and accept it: `{self.by_hand(hop)}`",
                 hop=hop,
             )
