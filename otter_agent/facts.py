@@ -30,15 +30,18 @@ _REQUEST = 1
 _GIVEN_UP_S = 1.0
 _CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 _NVIDIA_INFORMATION = "proc/driver/nvidia/gpus"
+_JETSON_RELEASE = "etc/nv_tegra_release"
 _DEVICES = (
     ("nvidia", "dev/nvidia[0-9]*"),
     ("jetson", "dev/nvhost-gpu"),
+    ("jetson", "dev/nvgpu/igpu[0-9]*"),
     ("amd", "dev/kfd"),
     ("coral", "dev/apex_*"),
     ("hailo", "dev/hailo*"),
     ("render", "dev/dri/renderD*"),
 )
-_FOLDERS = "dev", "dev/dri"
+"""Of a kind with two patterns the first counts that fits: with JetPack 6 a GPU may have both."""
+_FOLDERS = "dev", "dev/dri", "dev/nvgpu"
 _BEGIN = tuple(re.split(r"[\[*]", pattern.rpartition("/")[2])[0] for _, pattern in _DEVICES)
 
 
@@ -81,12 +84,15 @@ def congestion() -> str:
 
 
 def _found(root: Path) -> Iterator[api.Accelerator]:
-    names = _nvidia_names(root)
+    names, seen = _nvidia_names(root), set[str]()
     there = [path for folder in _FOLDERS for path in _likely(root / folder)]
     for kind, pattern in _DEVICES:
-        paths = [path for path in there if path.match(pattern)]
+        paths = [path for path in there if path.match(pattern) and kind not in seen]
+        if paths:
+            seen.add(kind)
         for number, path in enumerate(sorted(paths, key=_by_number)):
             name = names.get(number, "") if kind == "nvidia" else ""
+            name = _jetson_name(root) if kind == "jetson" else name
             yield api.Accelerator(kind=kind, device=f"/{path.relative_to(root)}", name=name)
 
 
@@ -107,15 +113,26 @@ def _nvidia_names(root: Path) -> dict[int, str]:
     """Minor number of the device -> what its maker calls it."""
     found = {}
     for path in root.glob(f"{_NVIDIA_INFORMATION}/*/information"):
-        try:
-            text = path.read_text(errors="replace")
-        except OSError:
-            continue
-        told = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        told = dict(line.split(":", 1) for line in _text(path).splitlines() if ":" in line)
         minor = told.get("Device Minor", "").strip()
         if minor.isdecimal():
             found[int(minor)] = told.get("Model", "").strip()
     return found
+
+
+def _jetson_name(root: Path) -> str:
+    """Its board, and the release of its system, by which libraries are chosen."""
+    board = _text(root / "proc/device-tree/model").rstrip("\0\n")
+    found = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", _text(root / _JETSON_RELEASE))
+    system = f"Jetson Linux {found[1]}.{found[2]}" if found else ""
+    return ", ".join(filter(None, (board, system)))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _why_not(work: Callable[[], str]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +33,10 @@ _OWN_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 """Unless ssh_config has an `IdentityFile`."""
 _JUMPS = 8
 """More of them are a circle."""
+_SYSTEM = f"{os.environ.get('PROGRAMDATA')}/ssh" if sys.platform == "win32" else "/etc/ssh"
+OWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+SYSTEM_HOSTS = (f"{_SYSTEM}/ssh_known_hosts", f"{_SYSTEM}/ssh_known_hosts2")
+"""What ssh reads of the user's and of the computer's, unless its configuration names others."""
 
 
 class Momentary(Exception):  # noqa: N818 - it passes
@@ -198,9 +203,12 @@ class Dial:
             given["port"] = hop.port
         options: asyncssh.SSHClientConnectionOptions
         options = await asyncssh.SSHClientConnectionOptions.construct(**given)
-        known = _known_hosts(options.known_hosts)
+        known = _known_hosts(options.config.get)
         options.known_hosts = options.kwargs["known_hosts"] = known  # `connect` makes them anew
         client.look_up(options)
+        if client.certified and not client.known and not options.config.get("HostKeyAlgorithms"):
+            # Else one that has no certificate has nothing to show, and hangs up without a word.
+            options.server_host_key_algs = options.kwargs["server_host_key_algs"] = "default"
         return options
 
     # --- what went wrong ---------------------------------------------------------------------
@@ -232,6 +240,8 @@ class Dial:
 
     def _untrusted(self, hop: Hop, client: Client, why: str) -> MachineUnreachable:
         shown = f" (it shows {client.shown})" if client.shown else ""
+        if "revoked" in why.lower():
+            return self.unreachable(f"its host key is revoked{shown}", hop=hop)
         if client.known:
             return self.unreachable(
                 f"its host key has changed{shown}",
@@ -239,9 +249,16 @@ class Dial:
                 f"ssh-keygen -R '{client.name}', then `{self.by_hand(hop)}` once",
                 hop=hop,
             )
-        if "revoked" in why.lower():
-            return self.unreachable(f"its host key is revoked{shown}", hop=hop)
+        if client.certified:
+            return self.unreachable(
+                f"its host key has no good certificate of whom known_hosts names for it: {why}{shown}",
+                f"have it signed anew, or compare its key and accept it: `{self.by_hand(hop)}`",
+                hop=hop,
+            )
         hint = f"compare it and accept it once: `{self.by_hand(hop)}`"
+        if client.signer:
+            shown = f" (it shows a certificate of {client.signer})"
+            hint += ", or name who signs in known_hosts: @cert-authority"
         if client.shown and hop is self.hop:
             fingerprint = client.shown.split()[-1]
             hint += f", or otterctl machine check {hop.name} --accept-host-key {fingerprint}"
@@ -253,23 +270,25 @@ class Client(asyncssh.SSHClient):
 
     Attributes:
         known: Keys of this host are known.
+        certified: Who signs its keys is known (`@cert-authority`).
         shown: Fingerprint of the key that it showed and that isn't among them.
+        signer: Of who signed its certificate, and isn't known.
         name: As it stands in known_hosts.
         headway: Called when a step of the dial is done.
     """
 
     def __init__(self) -> None:
-        self.known = False
-        self.shown = ""
+        self.known = self.certified = False
+        self.shown = self.signer = ""
         self.name = ""
         self.headway: Callable[[], None] = lambda: None
 
     def look_up(self, options: asyncssh.SSHClientConnectionOptions) -> None:
-        """Whether keys are known for the host."""
+        """Whether keys are known for the host, or who signs them."""
         host = options.host_key_alias or options.host
         self.name = host if options.port == asyncssh.DEFAULT_PORT else f"[{host}]:{options.port}"
         found = asyncssh.match_known_hosts(options.known_hosts, host, "", options.port)
-        self.known = bool(found[0] or found[1])
+        self.known, self.certified = bool(found[0]), bool(found[1])
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """TCP has connected."""
@@ -283,8 +302,17 @@ class Client(asyncssh.SSHClient):
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
         """Asked about keys that are in no known_hosts; none is taken."""
-        self.shown = f"{key.algorithm.decode()} {key.get_fingerprint()}"
+        self.shown = _fingerprint(key)
         return False
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Asked about who has signed a certificate and is in no known_hosts; nobody is taken."""
+        self.signer = _fingerprint(key)
+        return False
+
+
+def _fingerprint(key: asyncssh.SSHKey) -> str:
+    return f"{key.algorithm.decode()} {key.get_fingerprint()}"
 
 
 def _longer(clock: asyncio.Timeout, limit_s: float) -> None:
@@ -306,19 +334,23 @@ def _locked(options: asyncssh.SSHClientConnectionOptions) -> str:
     return ""
 
 
-def _known_hosts(named: object) -> asyncssh.SSHKnownHosts:
+def _known_hosts(said: Callable[[str, object], Any]) -> asyncssh.SSHKnownHosts:
     """Who is known by the files that are there, as ssh reads them; where none is, nobody is known.
 
+    Not as asyncssh has it: it takes `UserKnownHostsFile none` for "verify nothing", knows one of
+    ssh's four files, and that one only where no other is named.
+
     Args:
-        named: As asyncssh has it of a configuration. `UserKnownHostsFile none` is None, by which it
-            would verify nothing; nothing at all is [], by which the user's own file counts.
+        said: What the configuration says of a key, or else a default.
     """
-    own = os.path.expanduser("~/.ssh/known_hosts")
-    files = [os.path.expanduser(path) for path in named] if isinstance(named, list) else []
-    if named == [] and os.access(own, os.R_OK):
-        files = [own]
-    there = [(path, os.stat(path)) for path in files if os.path.isfile(path)]
+    named = [*said("UserKnownHostsFile", OWN_HOSTS), *said("GlobalKnownHostsFile", SYSTEM_HOSTS)]
+    files = [os.path.expanduser(path) for path in named]
+    there = [(path, os.stat(path)) for path in files if _readable(path)]
     return _read(tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in there))
+
+
+def _readable(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.R_OK)
 
 
 @lru_cache(maxsize=16)

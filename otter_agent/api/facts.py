@@ -36,7 +36,7 @@ class Accelerator(Data, frozen=True):
     device: str
     """Its path."""
     name: str = ""
-    """As its maker calls it, where the driver says so."""
+    """As its maker calls it, where the driver says so; of a Jetson its board and release."""
 
 
 class GpuFact(Data, frozen=True):

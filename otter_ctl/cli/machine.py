@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -319,9 +320,15 @@ def context(folder: Path, arch: str | None) -> None:
     """
     import platform
 
+    from otter_ctl.machine import container
     from otter_ctl.machine.installing import write_context
 
-    write_context(folder, arch or platform.machine())
+    named = arch or platform.machine()
+    word = container.arch_of(named)
+    if word is None:
+        known = ", ".join(container.ARCHES)
+        raise click.UsageError(f"no image is made for processors {named!r}; --arch knows {known}")
+    write_context(folder, word, sys.platform)
     click.echo(f"docker compose -f {folder / 'compose.yaml'} up -d --build")
 
 

@@ -23,7 +23,8 @@ _LINE_EVERY_S = 10.0
 class ByteProgress:
     """Shows on stderr how much has come or gone; what is quick shows nothing.
 
-    Use as a context manager; call it with what is under way and its bytes so far.
+    Use as a context manager; call it with what is under way, its bytes so far and, where that is
+    known, how many there will be.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -31,6 +32,8 @@ class ByteProgress:
         self._quiet = quiet
         self._every = _DRAW_EVERY_S if self._live else _LINE_EVERY_S
         self._began = self._last = time.monotonic()
+        self._kept: int | None = None
+        """Of one with a total: what had come before it began."""
 
     def __enter__(self) -> ByteProgress:
         return self
@@ -40,14 +43,17 @@ class ByteProgress:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
-    def __call__(self, what: str, done: int) -> None:
-        """Take one more number."""
+    def __call__(self, what: str, done: int, total: int = 0) -> None:
+        """Take one more number; `total` is 0 where nobody knows it."""
         now = time.monotonic()
+        if self._kept is None:
+            self._kept = done if total else 0
         if self._quiet or now - self._last < self._every:
             return
         self._last = now
-        rate = done / max(now - self._began, 1e-3)
-        text = printable_lines(f"{what}: {about(done)}, {about(round(rate))}/s")
+        rate = (done - self._kept) / max(now - self._began, 1e-3)
+        of = f" of {about(total)}" if total else ""
+        text = printable_lines(f"{what}: {about(done)}{of}, {about(max(0, round(rate)))}/s")
         sys.stderr.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
         sys.stderr.flush()
 

@@ -141,11 +141,9 @@ class _Work:
             if time.monotonic() - last < _STEP_S:
                 return
             last = time.monotonic()
-            come = now.kept_bytes + now.plain_bytes
-            text = (
-                f"{job.source} to {machine}: {about(come)} of {about(max(come, now.total_bytes))}"
-            )
-            data = {"come_bytes": come, "total_bytes": now.total_bytes, "under_way": True}
+            come, whole = now.come_bytes, now.whole_bytes
+            text = f"{job.source} to {machine}: {about(come)} of {about(whole)}"
+            data = {"come_bytes": come, "total_bytes": whole, "under_way": True}
             self._tell(job, text, machine, data)
 
         return told

@@ -50,7 +50,7 @@ async def sent_to(
     reference: str,
     source: str,
     targets: Sequence[str],
-    on_bytes: Callable[[str, int], None],
+    on_bytes: Callable[[str, int, int], None],
 ) -> tuple[list[Sent], OtterError | None]:
     """What each was sent, and what went wrong with the others.
 
@@ -59,7 +59,7 @@ async def sent_to(
         reference: Of an engine's image; without a tag it is `latest`.
         source: Who has it.
         targets: Who gets it.
-        on_bytes: Told how much has gone to all together.
+        on_bytes: Told how much has come to all together, and of how much, in bytes of files.
     """
     last = reference.rpartition("/")[2]
     reference = reference if ":" in last else f"{reference}:latest"
@@ -69,12 +69,13 @@ async def sent_to(
         agents = fleet.agents
         giver = ImageCalls(await agents.get(source), source)
         takers = {name: ImageCalls(await agents.get(name), name) for name in dict.fromkeys(targets)}
-        under_way: dict[str, int] = {}
+        under_way: dict[str, Sending] = {}
 
         async def give(name: str, taker: ImageCalls) -> Sent:
             def told(now: Sending) -> None:
-                under_way[name] = now.wire_bytes
-                on_bytes(reference, sum(under_way.values()))
+                under_way[name] = now
+                come = sum(one.come_bytes for one in under_way.values())
+                on_bytes(reference, come, sum(one.whole_bytes for one in under_way.values()))
 
             began = time.monotonic()
             done = await send(reference, giver, taker, told)

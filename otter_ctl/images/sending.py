@@ -51,6 +51,16 @@ class Sending:
     wire_bytes: int = 0
     tries: int = 0
 
+    @property
+    def come_bytes(self) -> int:
+        """Of what was lacking at first, this is there."""
+        return self.kept_bytes + self.plain_bytes
+
+    @property
+    def whole_bytes(self) -> int:
+        """What that is a part of: a layer is a little more than its files."""
+        return max(self.come_bytes, self.total_bytes)
+
 
 OnProgress = Callable[[Sending], None]
 

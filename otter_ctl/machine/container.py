@@ -22,7 +22,7 @@ PYTHON = (3, 11, 0)
 LIBC = "glibc 2.36"
 LABEL = "otter.release"
 ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
-"""Docker's words for processors, and pip's."""
+"""Docker's words for processors, and pip's. Windows has Docker's, in capitals."""
 BINDS = (
     ("/run/otter", "rshared"),
     ("/run/netns", "rshared"),
@@ -35,8 +35,24 @@ of network namespaces all do, so that they outlive a container of an agent."""
 Files = list[tuple[str, bytes | Path]]
 
 
+def settings(platform: str) -> Files:
+    """What the compose file is told of the computer that it is written on.
+
+    Args:
+        platform: As `sys.platform` has it. Docker Desktop's /run is no shared mount.
+    """
+    return [] if platform == "linux" else [(".env", b"OTTER_MOUNTS=rprivate\n")]
+
+
+def arch_of(name: str) -> str | None:
+    """Pip's word for a processor, by any of its names; None: there is no image for it."""
+    low = name.lower()
+    word = ARCHES.get(low, low)
+    return word if word in ARCHES.values() else None
+
+
 def context(own: tuple[str, bytes], packages: Sequence[Path]) -> Files:
-    """What `docker build` needs."""
+    """What `docker build` and a compose file need."""
     files: Files = [("Dockerfile", data("agent.Dockerfile").encode())]
     files.append(("compose.yaml", data("compose.yaml").encode()))
     files.append((f"own/{own[0]}", own[1]))

@@ -5,14 +5,12 @@ A password goes to sudo's standard input alone: it is in no command line, file o
 
 from __future__ import annotations
 
-import io
-import re
 import shlex
-import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from otter_ctl.errors import RemoteError
+from otter_ctl.machine import staging
 from otter_ctl.machine.facts import Facts, parse
 from otter_ctl.machine.steps import Step, data
 from otter_ctl.ssh import Done, Road
@@ -33,12 +31,6 @@ while IFS= read -r line; do [ "$line" != '{_BEGINS}' ] || exec sh -s; done; exit
 """For sudo that asks for no password after all: else the shell would take it for a command."""
 _AS_ROOT = "set -eu; cd /; umask 022"
 """Python looks for modules where it stands, and that would be the home of whoever logs in."""
-_SENT = """find /tmp -maxdepth 1 -name 'otter-add.*' -user "$(id -un)" {} -exec rm -rf {{}} +"""
-_NEW_FOLDER = f"""\
-{_SENT.format("-mmin +60")} 2>/dev/null
-umask 077; mktemp -d /tmp/otter-add.XXXXXX"""
-"""Of one that was interrupted, what it sent goes after an hour, or with all else."""
-_FOLDER = re.compile(r"/tmp/otter-add\.\w{6}", re.ASCII)
 
 
 class Elevated:
@@ -110,13 +102,33 @@ class Elevated:
             raise RemoteError(self.road.machine.name, text, hint=hint)
         return done
 
-    async def send(self, files: Sequence[tuple[str, bytes | Path]]) -> str:
-        """Files to a new folder of the user's over there; its path."""
-        made = await self._sh(_NEW_FOLDER)
+    async def send(
+        self, files: Sequence[tuple[str, bytes | Path]], say: Callable[[str], None]
+    ) -> str:
+        """Files to a folder of the user's over there; its path.
+
+        What had come before a way was cut isn't sent again; `say` is told how much that is.
+
+        Raises:
+            MachineUnreachable: The way was cut: what has come stays for the next time.
+            RemoteError: There is no room for them.
+        """
+        wanted = [(n, c.read_bytes() if isinstance(c, Path) else c) for n, c in files]
+        made = await self._sh(staging.make(wanted))
         folder = made.last
-        if made.status != 0 or not _FOLDER.fullmatch(folder):
+        if made.status != 0 or not staging.FOLDER.fullmatch(folder):
             raise RemoteError(self.road.machine.name, f"no temporary folder: {_why(made)}")
-        done = await self.road.run(f"tar -x -C {folder}", _tar(files))
+        there = staging.compared(wanted, made.stdout.decode(errors="replace"))
+        if there.come_bytes:
+            say(f"go on: {there.come_bytes / 1e6:.1f} MB of that have come before")
+        done = made
+        for name, rest in there.rests():
+            command = ["sh", "-c", 'cat >> "$1"', "sh", f"{folder}/{name}"]
+            done = await self.road.run(shlex.join(command), rest)
+            if done.status != 0:
+                break
+        if done.status == 0 and (archive := there.tar()):
+            done = await self.road.run(f"tar -x -C {folder}", archive)
         if done.status != 0:
             await self.forget(folder)
             raise RemoteError(self.road.machine.name, f"packages can't be sent: {_why(done)}")
@@ -124,7 +136,7 @@ class Elevated:
 
     async def forget_all(self) -> None:
         """Remove whatever this user ever sent: what was interrupted has left it."""
-        await self._sh(_SENT.format(""))
+        await self._sh(staging.OLD.format(""))
 
     async def forget(self, folder: str) -> None:
         """Remove what was sent."""
@@ -134,17 +146,6 @@ class Elevated:
 def _whole(script: str, options: str) -> str:
     """Read to its end before it begins, so that no command takes the rest for its input."""
     return f"{{\n{options}\n{script}\n}} </dev/null\n"
-
-
-def _tar(files: Sequence[tuple[str, bytes | Path]]) -> bytes:
-    memory = io.BytesIO()
-    with tarfile.open(fileobj=memory, mode="w") as archive:
-        for name, content in files:
-            raw = content.read_bytes() if isinstance(content, Path) else content
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(raw), 0o644
-            archive.addfile(entry, io.BytesIO(raw))
-    return memory.getvalue()
 
 
 def _why(done: Done) -> str:

@@ -148,15 +148,21 @@ def _context(machine: str, facts: Facts, arch: str) -> container.Files:
     return container.context((own.file_name, own.content), wheels)
 
 
-def write_context(folder: Path, arch: str) -> None:
-    """Write down what the agent's image is built from, and a compose file.
+def write_context(folder: Path, arch: str, platform: str) -> None:
+    """Write down what the agent's image is built from, and a compose file with its settings.
+
+    Args:
+        folder: Made if it isn't there.
+        arch: Pip's word for the processor that it is for.
+        platform: Of this computer, as `sys.platform` has it.
 
     Raises:
         RemoteError: Its packages can't be fetched.
     """
     facts = parse("end=yes\n")
     assert facts is not None
-    for name, content in _context(str(folder), facts, container.ARCHES.get(arch, arch)):
+    made = _context(str(folder), facts, arch)
+    for name, content in made + container.settings(platform):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
@@ -208,7 +214,7 @@ async def carry_out(shell: Elevated, work: Work, say: Callable[[str], None]) -> 
             await shell.do(Step("become root", "true"), work.facts)  # before megabytes are sent
         if work.send:
             say(f"send {len(work.send)} packages, {work.send_bytes / 1e6:.1f} MB")
-            staged = await shell.send(work.send)
+            staged = await shell.send(work.send, say)
         for step in work.steps:
             say(step.title)
             script = step.script.replace(STAGED, staged)

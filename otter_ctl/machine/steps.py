@@ -32,6 +32,9 @@ SERVED = f"{TOP}/served"
 that runs."""
 ENDED = "/run/otter-agent.ended"
 """What runs the agent where no systemd does leaves this when it has ended by itself."""
+_LOG = "tail -n 1 /var/log/otter-agent.log"
+_JOURNAL = "journalctl --sync; journalctl _SYSTEMD_UNIT=otter-agent.service -n 1 -o cat --no-pager"
+"""What the agent itself said last, without systemd's own words on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,8 @@ def service(facts: Facts, name: str) -> Step:
         unit = "/etc/systemd/system/otter-agent.service"
         text = data("otter-agent.service").replace("@COMMAND@", command)
         script = f"cat > {unit} <<'END'\n{text}END\nsystemctl daemon-reload\n"
-        script += "systemctl enable --quiet otter-agent\nsystemctl restart otter-agent\n"
+        script += f"systemctl enable --quiet otter-agent\n{_gives_up(_JOURNAL)}"
+        script += "systemctl restart otter-agent 2>/dev/null || gives_up\n"  # until it is ready
         return Step(f"start otter-agent now and at each boot ({unit})", script + _answers())
     path = "/etc/init.d/otter-agent"
     text = data("otter-agent.init").replace("@COMMAND@", command)
@@ -144,9 +148,17 @@ def service(facts: Facts, name: str) -> Step:
     for level in "2345":
         script += f"mkdir -p /etc/rc{level}.d && ln -sf ../init.d/otter-agent"
         script += f" /etc/rc{level}.d/S03otter-agent\n"
-    script += f"{path} restart\n"
+    script += f"{_gives_up(_LOG)}{path} restart\n"
     return Step(
         f"start otter-agent now and at each boot ({path}: no systemd runs)", script + _answers()
+    )
+
+
+def _gives_up(last: str) -> str:
+    """A function of the shell: fail with what the agent's log says last."""
+    return (
+        f"gives_up() {{ said=$({{ {last}; }} 2>/dev/null) || :;"
+        ' echo "otter-agent does not answer: $said" >&2; exit 1; }\n'
     )
 
 
@@ -156,11 +168,7 @@ def _answers() -> str:
         "tries=0\n"
         "until [ -S /run/otter/agent.sock ]; do\n"
         "    tries=$((tries + 1))\n"
-        f"    if [ $tries -gt {ANSWER_S * 10} ] || [ -e {ENDED} ]; then\n"
-        "        said=$(tail -n 1 /var/log/otter-agent.log 2>/dev/null ||"
-        " journalctl -u otter-agent -n 1 -o cat --no-pager 2>/dev/null)\n"
-        '        echo "otter-agent does not answer: $said" >&2; exit 1\n'
-        "    fi\n"
+        f"    if [ $tries -gt {ANSWER_S * 10} ] || [ -e {ENDED} ]; then gives_up; fi\n"
         "    sleep 0.1\n"
         "done\n"
         f'ln -sfn "$(readlink {TOP}/current)" {SERVED}\n'

@@ -1,8 +1,9 @@
 """This very OTTER as a wheel: what runs here is what a machine gets, installed or a checkout.
 
 The wheel is made of the files of the packages as they lie here, so nothing is built and no index is
-asked. Its build is a digest of its content: two checkouts of one version are two builds. Pure but
-for reading files.
+asked. Its build is a digest of its sources: two checkouts of one version are two builds, and one
+checkout is the same on each computer, whatever compilers and installers have made of it there. Pure
+but for reading files.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pathlib import Path
 NAME = "otter-mesh"
 PACKAGES = ("modules", "net", "otter_agent", "otter_ctl")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_COMPILED = (".so", ".pyd")
+"""Made of sources that are there too, and not on every computer."""
 _WHEEL = "Wheel-Version: 1.0\nGenerator: otterctl\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
@@ -29,7 +32,7 @@ class Wheel:
 
     Attributes:
         version: Of the distribution.
-        build: Digest of its content, short.
+        build: Digest of its sources, short.
         file_name: As pip wants it.
     """
 
@@ -49,11 +52,11 @@ def own_wheel() -> Wheel:
     """Of the OTTER that runs here."""
     found = distribution(NAME)
     files = dict(_package_files(Path(__file__).resolve().parents[2]))
+    build = _digest(files, requirements("agent"))
     folder = f"otter_mesh-{found.version}.dist-info"
     files[f"{folder}/METADATA"] = _metadata(found).encode()
     files[f"{folder}/WHEEL"] = _WHEEL.encode()
     files[f"{folder}/entry_points.txt"] = _entry_points(found).encode()
-    build = _digest(files)
     files[f"{folder}/BUILD"] = f"{build}\n".encode()
     content = _packed(files, f"{folder}/RECORD")
     return Wheel(found.version, build, f"otter_mesh-{found.version}-py3-none-any.whl", content)
@@ -86,9 +89,11 @@ def _entry_points(found: Distribution) -> str:
     return "\n".join(["[console_scripts]", *sorted(lines)]) + "\n"
 
 
-def _digest(files: dict[str, bytes]) -> str:
-    whole = hashlib.sha256()
+def _digest(files: dict[str, bytes], required: list[str]) -> str:
+    whole = hashlib.sha256("\n".join(sorted(required)).encode())
     for name, content in sorted(files.items()):
+        if name.endswith(_COMPILED):
+            continue
         whole.update(f"{name}\0{len(content)}\0".encode())
         whole.update(content)
     return whole.hexdigest()[:8]

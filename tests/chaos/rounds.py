@@ -18,6 +18,7 @@ from helpers.lab_site import NAMES, RING, Site
 from helpers.labs import inside
 from helpers.otter import wait_for
 
+MEANWHILE = ("cut", "off", "kill agent", "kill helper", "kill carrier", "kill launcher")
 LIMIT_S = 90.0
 """No verb may take longer, whatever is cut or off."""
 EXTRA = '\n[modules.more]\nhost = "east"\ncommand = ["sleep", "8317"]\n'
@@ -25,8 +26,10 @@ VARIANTS = {
     "ring": RING,
     "more": RING.replace('delay = "200ms"', 'delay = "100ms"') + EXTRA,
     "pair": RING.replace('machine = "lab3"', 'machine = "lab2"'),
+    "udp": RING.replace("[[links]]", '[defaults.link]\ntunnel = "udp"\n\n[[links]]', 1),
 }
-"""The same mesh: as it is; with a module more and another delay; on two of the three machines."""
+"""The same mesh: as it is; with a module more and another delay; on two of the three machines; with
+links between machines carried by a process of each machine's, not by VXLAN."""
 
 
 class Chaos:
@@ -41,6 +44,7 @@ class Chaos:
     def __init__(self, site: Site, seed: int, say: Callable[[str], None]) -> None:
         self.site, self.lab = site, site.lab
         self._chance = random.Random(seed)
+        self._variants = random.Random(seed).sample(list(VARIANTS), len(VARIANTS))
         self._say = say
         self._off: set[str] = set()
         self._owed = False
@@ -61,6 +65,7 @@ class Chaos:
             "on": (2, self._power_on),
             "kill agent": (3, lambda: self._kill("otter_agent serve")),
             "kill helper": (3, lambda: self._kill("otter_agent.links.tun")),
+            "kill carrier": (2, lambda: self._kill("otter_agent.tunnels")),
             "kill launcher": (1, lambda: self._kill("otter_agent.launcher")),
             "destroy": (1, self._destroy),
         }
@@ -75,7 +80,7 @@ class Chaos:
             self.counts[name] += 1
             self._say(f"round {number}: {name}: {what} ({time.monotonic() - began:.1f} s)")
         began = time.monotonic()
-        variant = self._chance.choice(list(VARIANTS))
+        variant = self._variants[number % len(VARIANTS)]  # so that all of them come soon
         self._mend()
         if self._owed and (variant == "pair" or self._chance.random() < 0.5):
             self.site("destroy", "-m", "ring", "--yes", "--no-fetch", limit_s=LIMIT_S)
@@ -132,7 +137,7 @@ class Chaos:
     def _meanwhile(self) -> str:
         """Something goes wrong while a mesh is applied."""
         what, process = self._begun()
-        other = self._chance.choice(["cut", "off", "kill agent", "kill helper", "kill launcher"])
+        other = self._chance.choice(MEANWHILE)
         done = self._acts[other][1]()
         return f"{what}, {other} {done}: {self._ended(process)}"
 
@@ -224,6 +229,8 @@ class Chaos:
         for link in status["links"]:
             for key, value in link["asked"].items():
                 assert link["applied"].get(key) == value, link
+        kinds = {link["tunnel"]["kind"] for link in status["links"] if link["tunnel"]}
+        assert variant != "udp" or kinds == {"udp"}, status["links"]
         names = [machine["name"] for machine in status["machines"]]
         for name in names:
             told = self.site.agent(name, "/v1/meshes/ring/timeline")

@@ -14,6 +14,7 @@ import asyncio
 import importlib
 import importlib.abc
 import os
+import platform
 import select
 import shutil
 import signal
@@ -204,6 +205,8 @@ SOCKET = [
     "sethostname",
 ]
 TIME = ["clock_getres", "clock_gettime", "clock_gettime_ns", "clock_settime", "tzset"]
+PROCESSORS = {"x86_64": "AMD64", "aarch64": "ARM64"}
+"""As Linux calls them, and Windows."""
 LOOP = (
     "add_reader", "add_signal_handler", "add_writer", "create_unix_connection",
     "create_unix_server", "remove_reader", "remove_signal_handler", "remove_writer",
@@ -242,6 +245,8 @@ def pretend() -> None:
     for name in LOOP:
         setattr(asyncio.SelectorEventLoop, name, _not_here(name))
     sys.platform = "win32"
+    real = platform.machine()
+    platform.machine = lambda: PROCESSORS.get(real, real)
 
 
 def _pair(*given: Any) -> tuple[socket.socket, socket.socket]:

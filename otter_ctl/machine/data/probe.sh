@@ -51,6 +51,6 @@ say release "$(basename "$(readlink /opt/otter/current 2>/dev/null)" 2>/dev/null
 say served "$(basename "$(readlink /opt/otter/served 2>/dev/null)" 2>/dev/null)"
 { [ -f /opt/otter/packages.before ] || grep -qs '^package ' /opt/otter/receipt; } && say installed yes
 [ -S /run/otter/agent.sock ] && say socket yes
-say accelerators "$(ls -d /dev/nvidia[0-9]* /dev/nvhost-gpu /dev/dri/renderD* /dev/kfd 2>/dev/null)"
+say accelerators "$(ls -d /dev/nvidia[0-9]* /dev/nvhost-gpu /dev/nvgpu/igpu[0-9]* /dev/dri/renderD* /dev/kfd 2>/dev/null)"
 for wheel in /opt/otter/wheels/*.whl; do [ -f "$wheel" ] && say wheel "$(basename "$wheel")"; done
 say end yes

@@ -8,6 +8,7 @@ from tests.chaos.rounds import Chaos
 
 pytestmark = pytest.mark.netns
 SEED, ROUNDS = 11, 6
+"""More than there are variants: each is come to, that with UDP tunnels too."""
 
 
 def test_random_faults_end_with_a_mesh_that_is_whole(trio, site, capsys):

@@ -6,12 +6,16 @@ import json
 import subprocess
 
 import pytest
+import yaml
 from helpers import labs
 from helpers.dockerd import unavailable
 from helpers.images import busybox_root
 from helpers.lab_site import lab_of
 from helpers.labs import inside, ssh
 from helpers.otter import wait_for
+
+from otter_ctl.machine import container
+from otter_ctl.machine.steps import data
 
 from .conftest import Controller
 from .test_life import other_build
@@ -106,6 +110,8 @@ def test_without_root_a_machine_becomes_one_by_docker_alone(box, tmp_path):
     said = otterctl("machine", "rm", "lab1", "--yes", "--force")
     assert "all they have: boxes, and remove the images that OTTER built there" in said
     assert everything(box) == before
+    as_the_compose_file_has_it(otterctl, box)
+    assert everything(box) == before
 
 
 def by_the_engine_alone(lab, folder, mine):
@@ -122,6 +128,33 @@ def by_the_engine_alone(lab, folder, mine):
     otterctl.site.write_text('[machines.lab1]\ndocker = "no-agent"\n')
     [line] = json.loads(otterctl("machine", "ls", "--json", **engine))
     assert "No such container: no-agent" in line["why"]
+
+
+def as_the_compose_file_has_it(otterctl, lab):
+    """Where /run isn't shared with other mount namespaces, as in Docker Desktop's machine."""
+    otterctl.add("bob@lab1", "--via", "docker")  # so there is an image
+    ssh(lab, "lab1", "docker rm -f otter-agent; rm -f /run/otter/agent.*")
+    ssh(lab, "lab1", "mount --make-private /run")
+    image = ssh(lab, "lab1", "docker image ls --format '{{.Repository}}:{{.Tag}}' otter-agent")
+    [service] = yaml.safe_load(data("compose.yaml"))["services"].values()
+    options = "--name otter-agent --pid host --network host --uts host --cgroupns host --user 0:0"
+    options += "".join(f" --volume '{volume}'" for volume in service["volumes"])
+
+    def start(mounts):
+        own = options.replace("${OTTER_MOUNTS:-rshared}", mounts)
+        for rights in ("--privileged", container._LESS):  # the lab may not have all itself
+            ssh(lab, "lab1", "docker rm -f otter-agent 2>&1", code=None)
+            run = f"docker run -d {rights} {own} {image} --name local 2>&1"
+            said = ssh(lab, "lab1", run, code=None)
+            if "apply caps" not in said:
+                break
+        return said
+
+    assert "not a shared" in start("rshared")
+    assert "Error" not in start("rprivate")
+    ask = "curl -s --unix-socket /run/otter/agent.sock http://agent/v1/info"
+    wait_for(lambda: '"machine":"local"' in ssh(lab, "lab1", ask, code=None), "the agent")
+    otterctl("machine", "rm", "lab1", "--yes")
 
 
 def modules(otterctl, mine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -15,11 +16,23 @@ ROOT = Path(__file__).parents[3]
 MESH = """
 name = "one"
 [hosts.edge]
+[hosts.far]
+[[links]]
+name = "radio"
+between = ["edge", "far"]
+delay = "20ms"
 [modules.sleeper]
 host = "edge"
 command = ["sleep", "infinity"]
 runtime = "process"
+[modules.other]
+host = "far"
+command = ["sleep", "infinity"]
+runtime = "process"
 """
+HELPERS = ("otter_agent.links.tun", "otter_agent.launcher")
+"""Processes that outlive the agent: one carries links (unless the kernel does), one has started the
+modules."""
 
 
 @pytest.fixture
@@ -82,6 +95,19 @@ def test_an_add_that_is_killed_is_finished_by_the_next(bare, before, otterctl):
     otterctl("machine", "check", "lab1")
 
 
+def test_one_that_is_killed_while_it_sends_is_gone_on_with(bare, before, otterctl):
+    words = ("machine", "add", "root@lab1", "--ssh-config", otterctl.config, "--yes")
+    ssh(bare, "lab1", "rm -rf /opt/otter")
+    process = otterctl.start(*words)
+    come = "cat /tmp/otter-add.*/*.whl 2>&- | wc -c"
+    wait(lambda: int(ssh(bare, "lab1", come, code=None)) > 1_000_000)
+    process.kill()
+    process.communicate()
+    said = otterctl.add("root@lab1")
+    assert re.search(r"go on: [\d.]+ MB of that have come before", said)
+    otterctl("machine", "check", "lab1")
+
+
 def test_a_bare_machine_becomes_a_ready_one(bare, before, added):
     assert 'labels = ["jetson"]' in added.site.read_text()
     found = json.loads(added("machine", "check", "lab1", "--json"))
@@ -119,6 +145,8 @@ def test_a_failed_upgrade_returns_to_what_ran(bare, before, added, tmp_path):
 
 def test_an_upgrade_keeps_meshes_and_rm_leaves_nothing(bare, before, added, tmp_path):
     pid = start_mesh(bare)
+    helpers = {name: pids(bare, name) for name in HELPERS}
+    assert 40 <= round_trip_ms(bare) < 80
     added.packages = other_build(tmp_path / "other")
     assert "otterctl machine upgrade lab1" in added("machine", "check", "lab1", code=1)
     process = added.start("machine", "upgrade", "lab1", "--yes")
@@ -130,6 +158,7 @@ def test_an_upgrade_keeps_meshes_and_rm_leaves_nothing(bare, before, added, tmp_
     assert "already" not in said
     added("machine", "check", "lab1")
     assert module_pid(bare) == pid
+    its_helpers_do_without_the_earlier_version(bare, helpers)
     assert "already" in added("machine", "upgrade", "lab1", "--yes")
 
     assert "meshes run there: one" in added("machine", "rm", "lab1", "--yes", code=1)
@@ -200,10 +229,50 @@ def start_mesh(lab):
 OTTERCTL = f"{ROOT}/.venv/bin/otterctl"
 
 
+def its_helpers_do_without_the_earlier_version(lab, helpers):
+    """They were started from files that are gone, and have still to do whatever is asked."""
+    assert len(ssh(lab, "lab1", "ls -d /opt/otter/*-*/").split()) == 1
+    assert helpers["otter_agent.launcher"]
+    for name, those in helpers.items():
+        assert pids(lab, name) == those
+        for pid in those:
+            program = ssh(lab, "lab1", f"tr '\\0' '\\n' < /proc/{pid}/cmdline | head -n 1")
+            assert program.startswith("/opt/otter/")
+            ssh(lab, "lab1", f"test ! -e {program}")
+    assert 40 <= round_trip_ms(lab) < 80
+    ssh(lab, "lab1", f"{OTTERCTL} shape link radio --delay 50ms")
+    assert 100 <= round_trip_ms(lab) < 160
+    old = module_pid(lab)
+    ssh(lab, "lab1", f"{OTTERCTL} restart sleeper")
+    assert module_pid(lab) != old
+    for name, those in helpers.items():
+        assert pids(lab, name) == those
+        for pid in those:
+            ssh(lab, "lab1", f"kill -9 {pid}")
+    wait(lambda: 100 <= (round_trip_ms(lab) or 0) < 160)  # the new version's carries them
+    ssh(lab, "lab1", f"{OTTERCTL} restart sleeper")
+    assert module_pid(lab)
+
+
+def pids(lab, name):
+    """Of processes with this word in their command line."""
+    lines = ssh(lab, "lab1", "ps -e -o pid=,args=").splitlines()
+    return [int(words[0]) for words in map(str.split, lines) if name in words]
+
+
+def round_trip_ms(lab):
+    """The least of some, from one host to the other; None: none came back."""
+    ping = "ping -q -c 5 -i 0.2 -W 2 other"
+    said = ssh(lab, "lab1", f"{OTTERCTL} exec sleeper -- {ping}", code=None)
+    found = re.search(r"= ([\d.]+)/", said)
+    return float(found[1]) if found else None
+
+
 def module_pid(lab):
     status = json.loads(ssh(lab, "lab1", f"{OTTERCTL} status --json"))
-    assert status["modules"][0]["state"] in ("running", "ready")
-    return status["modules"][0]["pid"]
+    modules = {module["name"]: module for module in status["modules"]}
+    assert {module["state"] for module in modules.values()} <= {"running", "ready"}
+    return modules["sleeper"]["pid"]
 
 
 def agent(lab, words):

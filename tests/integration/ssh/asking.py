@@ -35,8 +35,9 @@ asyncio.run(main())
 """
 
 
-def ask(world, **env):
-    command = [*world.command()[:2], sys.executable, "-c", _ASK]
+def ask(world, within=(), **env):
+    """What came of it; `within` is a command that runs it somewhere else yet."""
+    command = [*world.command()[:2], *within, sys.executable, "-c", _ASK]
     done = subprocess.run(command, env={**world.env, **env}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -213,3 +213,78 @@ def test_the_users_own_configuration_is_read_where_the_site_file_names_none(pair
             assert ask(pair)["info"] == ["m1"] * 3
         finally:
             pair.write_site()
+
+
+def test_names_that_are_hashed_in_known_hosts(pair):
+    """As Debian's and Ubuntu's ssh writes them."""
+    known = pair.folder / "known_hosts"
+    try:
+        sh("ssh-keygen", "-H", "-f", known)
+        assert pair["m1"].address not in known.read_text()
+        assert ask(pair)["info"] == ["m1"] * 3
+        other = pair["m2"].host_key.with_suffix(".pub").read_text()
+        known.write_text(f"{pair['m1'].address} {other}")
+        sh("ssh-keygen", "-H", "-f", known)
+        assert "its host key has changed" in ask(pair)["error"]
+    finally:
+        (pair.folder / "known_hosts.old").unlink(missing_ok=True)
+        pair.write_site()
+
+
+@contextmanager
+def certified(machine, authority, *principals):
+    """Its host key has a certificate, which its sshd shows."""
+    key = machine.host_key.with_suffix(".pub")
+    certificate = machine.folder / "host_key-cert.pub"
+    sign = ["ssh-keygen", "-q", "-s", authority, "-I", machine.name, "-h", "-V", "+1h"]
+    sh(*sign, "-n", ",".join(principals), key)
+    try:
+        with serving(machine, f"HostCertificate {certificate}"):
+            yield
+    finally:
+        certificate.unlink()
+
+
+def test_a_machines_certificate(pair):
+    """The user knows no key of the machine's, only who signs them."""
+    ours, theirs = pair.folder / "our_ca", pair.folder / "their_ca"
+    for authority in (ours, theirs):
+        sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", authority)
+    machine, known = pair["m1"], pair.folder / "known_hosts"
+    known.write_text(f"@cert-authority 10.77.0.* {ours.with_suffix('.pub').read_text()}")
+    print_of_theirs = sh("ssh-keygen", "-l", "-f", theirs).split()[1]
+    not_good = "its host key has no good certificate of whom known_hosts names for it"
+    try:
+        with certified(machine, ours, machine.address):
+            assert ask(pair)["info"] == ["m1"] * 3
+        with certified(machine, ours, "another.example.org"):
+            assert not_good in ask(pair)["error"]
+        with certified(machine, theirs, machine.address):
+            assert not_good in ask(pair)["error"]
+        assert not_good in (said := ask(pair))["error"]  # it has none
+        assert f"accept it: `ssh -F {pair.folder}/ssh_config m1`" in said["hint"]
+        with known.open("a") as file:  # which does this
+            file.write(f"{machine.address} {machine.host_key.with_suffix('.pub').read_text()}")
+        assert ask(pair)["info"] == ["m1"] * 3
+        lines = known.read_text()
+        known.write_text(lines + lines.replace("@cert-authority", "@revoked"))
+        with certified(machine, ours, machine.address):
+            assert "its host key is revoked" in ask(pair)["error"]
+        known.write_text("")
+        with certified(machine, theirs, machine.address):
+            error = ask(pair)["error"]
+        shown = f"it shows a certificate of ssh-ed25519 {print_of_theirs}"
+        assert error.endswith(f"its host key is not known ({shown})")
+    finally:
+        pair.write_site()
+
+
+def test_machines_that_this_computer_knows_for_all_its_users(pair, config):
+    """In /etc/ssh/ssh_known_hosts; here of a mount namespace."""
+    known = pair.folder / "known_hosts"
+    for line in (pair.folder / "ssh_config").read_text().splitlines():
+        if "UserKnownHostsFile" in line:
+            config(f"{line}\n", "")
+    script = f'mount -t tmpfs none /etc/ssh && cp {known} /etc/ssh/ssh_known_hosts && exec "$@"'
+    assert "its host key is not known" in ask(pair)["error"]
+    assert ask(pair, ("unshare", "-m", "sh", "-c", script, "sh"))["info"] == ["m1"] * 3

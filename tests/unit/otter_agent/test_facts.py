@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from otter_agent import api
+from otter_agent.abilities import accelerators
 from otter_agent.facts import TRIED, devices, features
 
 
@@ -24,6 +27,38 @@ def test_accelerators_are_told_by_their_devices(tmp_path):
         ("render", "/dev/dri/renderD128", ""),
     ]
     assert devices(tmp_path / "nothing") == ()
+
+
+JETPACK_6 = """\
+# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8
+# KERNEL_VARIANT: oot
+"""
+
+
+@pytest.mark.parametrize(
+    ("nodes", "device"),
+    [
+        (["dev/nvhost-gpu", "dev/nvhost-ctrl-gpu"], "/dev/nvhost-gpu"),  # JetPack 5
+        (["dev/nvgpu/igpu0/ctrl", "dev/nvgpu/igpu0/as"], "/dev/nvgpu/igpu0"),  # JetPack 6
+        (["dev/nvhost-gpu", "dev/nvgpu/igpu0/ctrl"], "/dev/nvhost-gpu"),  # both: one GPU
+    ],
+)
+def test_a_jetsons_gpu_is_told_with_its_board_and_its_system(tmp_path, nodes, device):
+    for name in nodes:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    bare = [api.Accelerator(kind="jetson", device=device)]
+    assert list(devices(tmp_path)) == bare
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "etc").mkdir()
+    board = "NVIDIA Jetson Orin Nano Developer Kit"
+    (tmp_path / "proc/device-tree/model").write_bytes(board.encode() + b"\0")
+    (tmp_path / "etc/nv_tegra_release").write_text(JETPACK_6)
+    assert accelerators(tmp_path) == ("l4t",)
+    [gpu] = devices(tmp_path)
+    assert (gpu.device, gpu.name) == (device, f"{board}, Jetson Linux 36.4.3")
+    (tmp_path / "etc/nv_tegra_release").write_text("rubbish")
+    assert devices(tmp_path)[0].name == board
 
 
 def test_what_is_known_isnt_tried_again():

@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from otter_ctl import dialling
 from otter_ctl.dialling import Client, Dial, Hop, jumps
 from otter_ctl.errors import MachineUnreachable
 from otter_ctl.topology.model import Machine
@@ -48,6 +49,28 @@ async def test_a_named_file_is_read_instead(home: Path) -> None:
     for named in (home / "none", home / "not-there", "none"):
         (home / "config").write_text(f"UserKnownHostsFile {named}\n")
         assert not await known("pi.example.org")
+
+
+@pytest.mark.parametrize("name", ["known_hosts", "known_hosts2", "system", "system2"])
+async def test_all_files_that_ssh_reads_are_read(
+    home: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An administrator's are in /etc/ssh, whatever the user's configuration names as its own."""
+    for system in ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"):
+        assert system in dialling.SYSTEM_HOSTS
+    system_hosts = (str(home / "system"), str(home / "system2"))
+    monkeypatch.setattr(dialling, "SYSTEM_HOSTS", system_hosts)
+    assert not await known("pi.example.org")
+    (home / name).write_text(f"pi.example.org {KEY}\n")
+    assert await known("pi.example.org")
+    of_system = name.startswith("system")
+    for asked, found in (
+        ("UserKnownHostsFile none", of_system),
+        ("GlobalKnownHostsFile none", not of_system),
+        (f"GlobalKnownHostsFile {home}/not-there", not of_system),
+    ):
+        (home / "config").write_text(f"{asked}\n")
+        assert await known("pi.example.org") is found, asked
 
 
 async def test_for_a_named_file_that_is_not_there_the_users_own_is_not_read(home: Path) -> None:

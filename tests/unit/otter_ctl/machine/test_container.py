@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import subprocess
 from dataclasses import replace
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from otter_ctl.cli.machine import command
 from otter_ctl.errors import RemoteError
-from otter_ctl.machine import container
+from otter_ctl.machine import container, installing
 from otter_ctl.machine.checks import Seen, checks, usable
 from otter_ctl.machine.ending import Ending, around
-from otter_ctl.machine.facts import Facts, parse
+from otter_ctl.machine.facts import Facts, Python, parse
 from otter_ctl.machine.installing import plan_container, plan_remove
 from otter_ctl.machine.steps import data
 
@@ -48,8 +51,8 @@ def test_the_context_is_what_the_dockerfile_copies(tmp_path: Path) -> None:
 
 def test_the_compose_file_starts_the_same_container() -> None:
     [(name, service)] = yaml.safe_load(data("compose.yaml"))["services"].items()
-    own = [f"{path}:{path}" + (f":{kind}" if kind else "") for path, kind in container.BINDS]
-    assert service["volumes"] == own
+    mounts = {"": "", "rshared": ":${OTTER_MOUNTS:-rshared}"}
+    assert service["volumes"] == [f"{path}:{path}{mounts[kind]}" for path, kind in container.BINDS]
     assert name == service["image"] == container.NAME
     assert (service["build"], service["command"]) == (".", ["--name", "${OTTER_NAME:-local}"])
     assert service["user"] == "0:${OTTER_GROUP:-0}"
@@ -64,6 +67,66 @@ def test_the_compose_file_starts_the_same_container() -> None:
         assert option in run
         assert service.pop(key) == value
     assert service.keys() == {"image", "build", "command", "user", "volumes"}, "nothing is left out"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("here", "asked", "pips"),
+    [
+        ("AMD64", (), "x86_64"),  # Windows
+        ("ARM64", (), "aarch64"),
+        ("x86_64", (), "x86_64"),
+        ("arm64", (), "aarch64"),  # macOS
+        ("aarch64", (), "aarch64"),
+        ("AMD64", ("--arch", "arm64"), "aarch64"),
+    ],
+)
+def test_a_context_is_for_the_processor_of_the_computer_that_asks(
+    here: str,
+    asked: tuple[str, ...],
+    pips: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = []
+
+    def fetch(machine: str, facts: Facts, python: Python) -> list[Path]:
+        wanted.append((facts.arch, facts.libc, python.version))
+        (tmp_path / "numpy-1.whl").write_bytes(b"n")
+        return [tmp_path / "numpy-1.whl"]
+
+    monkeypatch.setattr(platform, "machine", lambda: here)
+    monkeypatch.setattr(installing, "fetch", fetch)
+    folder = tmp_path / "agent"
+    done = CliRunner().invoke(command, ["context", str(folder), *asked])
+    assert done.exit_code == 0, done.output
+    assert f"-f {folder / 'compose.yaml'} up" in done.output
+    assert wanted == [(pips, container.LIBC, container.PYTHON)]
+    assert (folder / "compose.yaml").read_text() == data("compose.yaml")
+    assert (folder / "Dockerfile").read_text() == data("agent.Dockerfile")
+    assert (folder / "deps/numpy-1.whl").read_bytes() == b"n"
+    assert not (folder / ".env").exists()
+    [own] = (folder / "own").glob("*.whl")
+    assert own.stat().st_size > 100_000
+
+
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+def test_docker_desktop_is_not_asked_for_shared_mounts(system: str) -> None:
+    """It would refuse to start the container. Compose reads `.env` beside the file."""
+    [(name, content)] = container.settings(system)
+    assert (name, content) == (".env", b"OTTER_MOUNTS=rprivate\n")
+    assert "${OTTER_MOUNTS:-" in data("compose.yaml")
+
+
+@pytest.mark.parametrize(("here", "asked"), [("x86_64", ("--arch", "arm")), ("ppc64le", ())])
+def test_a_context_for_a_processor_without_an_image_is_refused(
+    here: str, asked: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: here)
+    done = CliRunner().invoke(command, ["context", str(tmp_path / "agent"), *asked])
+    assert done.exit_code == 2
+    assert "amd64, arm64" in done.output
+    assert not (tmp_path / "agent").exists()
 
 
 @pytest.mark.parametrize(

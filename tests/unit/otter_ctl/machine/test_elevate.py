@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from otter_ctl.errors import RemoteError
+from otter_ctl.errors import MachineUnreachable, RemoteError
 from otter_ctl.machine.elevate import Elevated
 from otter_ctl.machine.facts import Facts, parse
 from otter_ctl.machine.steps import Step
@@ -153,7 +153,7 @@ class Fish(Here):
 
 async def test_whatever_shell_its_user_has_scripts_are_run_by_sh(tmp_path: Path) -> None:
     shell = Elevated(Fish(tmp_path, ASKS), lambda: "right")  # type: ignore[arg-type]
-    folder = Path(await shell.send([("one.whl", b"content")]))
+    folder = Path(await shell.send([("one.whl", b"content")], print))
     assert (folder / "one.whl").exists()
     await shell.do(Step("look", f"echo done > {tmp_path}/done\n"), facts())
     assert (tmp_path / "done").exists()
@@ -162,6 +162,52 @@ async def test_whatever_shell_its_user_has_scripts_are_run_by_sh(tmp_path: Path)
 
 async def test_a_shell_that_greets_keeps_no_package_away(tmp_path: Path) -> None:
     shell = Elevated(Greets(tmp_path, ASKS_NOTHING), lambda: "")  # type: ignore[arg-type]
-    folder = Path(await shell.send([("one.whl", b"content")]))
+    folder = Path(await shell.send([("one.whl", b"content")], print))
     assert (folder / "one.whl").read_bytes() == b"content"
     shutil.rmtree(folder)
+
+
+class Cut(Here):
+    """It breaks once, while much is sent, after so many bytes."""
+
+    after = 0
+    sent = 0
+
+    async def run(self, line: str, stdin: bytes = b"", **more: Any) -> Done:
+        self.sent += len(stdin)
+        if self.after and len(stdin) > self.after:
+            await super().run(line, stdin[: self.after], **more)
+            self.after = 0
+            raise MachineUnreachable("here", "can't be reached by SSH: the connection broke")
+        return await super().run(line, stdin, **more)
+
+
+@pytest.mark.slow
+async def test_what_came_before_a_cut_is_not_sent_again(tmp_path: Path) -> None:
+    files = [(f"deps/{n}.whl", os.urandom(100_000)) for n in range(5)]
+    road, told = Cut(tmp_path, ASKS_NOTHING), list[str]()
+    shell = Elevated(road, lambda: "")  # type: ignore[arg-type]
+    for cut in (250_000, 20_000):  # in the tar; in the rest of the file that it was in
+        road.after = cut
+        with pytest.raises(MachineUnreachable):
+            await shell.send(files, told.append)
+    road.sent = 0
+    folder = Path(await shell.send(files, told.append))
+    try:
+        assert 150_000 < road.sent < 330_000
+        assert [line.split(" MB")[0] for line in told] == ["go on: 0.2", "go on: 0.3"]
+        assert all((folder / name).read_bytes() == content for name, content in files)
+
+        (folder / "deps/1.whl").write_bytes(b"x" * 60_000)  # as of a disk that was full
+        (folder / "deps/2.whl").write_bytes(b"x" * 100_000)
+        (folder / "deps/3.whl").write_bytes(b"x" * 200_000)
+        assert await shell.send(files, told.append) == str(folder)
+        assert all((folder / name).read_bytes() == content for name, content in files)
+        assert folder.stat().st_mode & 0o777 == 0o700
+        folder.chmod(0o755)  # somebody else's may be so: nothing is put there
+        other = Path(await shell.send(files, told.append))
+        assert other != folder
+        assert (other / "deps/4.whl").read_bytes() == files[4][1]
+        shutil.rmtree(other)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

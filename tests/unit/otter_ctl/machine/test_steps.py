@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -49,21 +50,29 @@ def test_files_beside_are_shell(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
-def test_systemd_takes_every_line_of_the_unit(tmp_path: Path) -> None:
-    """What it doesn't know it would pass over, and only say so in a log."""
+@pytest.mark.parametrize("of", ["machine add", "otter-agent unit"])
+def test_systemd_takes_every_line_of_the_unit(tmp_path: Path, of: str) -> None:
+    """What it doesn't know it would pass over, and only say so in a log.
+
+    One starts it in the guest kernel: tests/kernel/test_systemd.py.
+    """
     program = tmp_path / "current/bin/otter-agent"
     program.parent.mkdir(parents=True)
     program.touch(mode=0o755)
-    script = steps.service(facts(systemd=True), "pi").script.replace(steps.TOP, str(tmp_path))
     unit = tmp_path / "otter-agent.service"
-    unit.write_text(script.split("<<'END'\n", 1)[1].split("END\n", 1)[0])
+    if of == "machine add":
+        script = steps.service(facts(systemd=True), "pi").script.replace(steps.TOP, str(tmp_path))
+        unit.write_text(script.split("<<'END'\n", 1)[1].split("END\n", 1)[0])
+    else:
+        own = files("otter_agent").joinpath("systemd", "otter-agent.service").read_text()
+        unit.write_text(own.replace("@AGENT@", str(program)))
 
     def said() -> str:
         command = ["systemd-analyze", "verify", "--man=no", unit]
         return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
     assert unit.name not in said()
-    assert f"{program} serve --name" in unit.read_text()
+    assert f"{program} serve" in unit.read_text()
     unit.write_text(unit.read_text().replace("KillMode=process", "KillMode=processes"))
     assert unit.name in said()
 
