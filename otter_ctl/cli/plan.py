@@ -286,20 +286,27 @@ def _show_unheard(prepared: Prepared) -> None:
         say(f"      asked of it: {things(one.asked_hosts, one.asked_modules) or 'nothing'}")
 
 
-def tunnels(prepared: Prepared) -> list[tuple[str, str, api.Tunnel]]:
-    """Links between machines: name, from which machine, how."""
-    return [
-        (link.name, name, link.tunnel)
-        for name, part in sorted(prepared.parts.items())
-        for link in part.links
-        if link.tunnel is not None
-    ]
+def tunnels(prepared: Prepared) -> Iterator[tuple[api.Link, str, api.Tunnel]]:
+    """Links between machines, from which machine, how."""
+    for name, part in sorted(prepared.parts.items()):
+        for link in part.links:
+            if link.tunnel is not None:
+                yield link, name, link.tunnel
+
+
+def tunnel_line(link: api.Link, machine: str, tunnel: api.Tunnel) -> str:
+    """`link radio leaves lab1 by vxlan, 5ms: why that`, and what comes on top of its delay."""
+    why = f": {printable(tunnel.why)}" if tunnel.why else ""
+    is_scarce = any(way is not None and way.asked() for way in (link.forward, link.reverse))
+    top = ""
+    if is_scarce and not link.subtract:
+        top = "; the network's delay comes on top of the link's (subtract_underlay takes it off)"
+    return f"  link {link.name} leaves {machine} by {tunnel.kind}, {network(tunnel)}{top}{why}"
 
 
 def _show_tunnels(prepared: Prepared) -> None:
-    for name, machine, tunnel in tunnels(prepared):
-        why = f": {printable(tunnel.why)}" if tunnel.why else ""
-        click.echo(f"  link {name} leaves {machine} by {tunnel.kind}, {network(tunnel)}{why}")
+    for one in tunnels(prepared):
+        click.echo(tunnel_line(*one))
 
 
 _SIGNS = {
@@ -350,14 +357,14 @@ def _document(prepared: Prepared) -> dict[str, object]:
         "spec": prepared.plan.spec,
         "tunnels": [
             {
-                "link": name,
+                "link": link.name,
                 "machine": machine,
                 "by": tunnel.kind,
                 "why": tunnel.why,
                 "underlay": tunnel.underlay,
                 "less_s": tunnel.less_s,
             }
-            for name, machine, tunnel in tunnels(prepared)
+            for link, machine, tunnel in tunnels(prepared)
         ],
         "unknown": list(unknown(prepared)),
     }
