@@ -338,6 +338,58 @@ def test_a_host_moves_to_another_machine(world):
     wait_for(lambda: took(world) > before, "numbers come from there")
 
 
+KEEPER = """
+name = "keeper"
+[hosts.edge]
+machine = "m2"
+[modules.keeper]
+runtime = "process"
+host = "edge"
+command = ["sleep", "infinity"]
+mounts = { "/keep" = { volume = "models" } }
+"""
+
+
+def test_what_machines_keep_is_listed_and_removed_from_here(world):
+    """The computer that asks has no agent; one that gives no answer hides nothing of the others."""
+    world("apply", world.topology(KEEPER))
+    kept = world.json("volume", "ls", "--on", "m*")
+    assert [(v["machine"], v["name"], v["used_by"]) for v in kept] == [
+        ("m2", "models", ["keeper/keeper"])
+    ]
+    assert "is used by" in world("volume", "rm", "models", "--on", "m2", code=1).stderr
+    world("destroy", "--yes", "--no-fetch")
+    assert "m1: no volume models" in world("volume", "rm", "models", "--on", "m1", code=1).stderr
+
+    env = {"_OTTERCTL_COMPLETE": "bash_complete", "COMP_CWORD": "5",
+           "COMP_WORDS": "otterctl volume rm --on m2 mod"}  # fmt: skip
+    assert "models" in world(env=env).stdout
+
+    world["m3"].cut()
+    shown = world("volume", "ls", "--on", "*", code=1)
+    assert "MACHINE" in shown.stdout
+    assert "m2" in shown.stdout
+    assert "models" in shown.stdout
+    assert "m3: can't be reached by SSH" in shown.stderr
+    world["m3"].heal()
+
+    said = world("volume", "rm", "models", "--on", "m*", "--json")
+    assert {"machine": "m2", "removed": ["models"]} in json.loads(said.stdout)
+    assert world.json("volume", "ls", "--on", "m*") == []
+    assert world.json("cache", "ls", "--on", "m1") == []
+    assert world.json("image", "ls", "--on", "m?") == []
+    pruned = world.json("image", "prune", "--dry-run", "--on", "m*")
+    assert {(p["machine"], p["dry_run"]) for p in pruned} == {
+        ("m1", True), ("m2", True), ("m3", True),
+    }  # fmt: skip
+    unused = world.json("cache", "rm", "--unused", "--on", "m2")
+    assert [(p["machine"], p["removed"]) for p in unused] == [("m2", [])]
+    absent = world("cache", "rm", "wheels/x", "--on", "m2", code=1).stderr
+    assert "m2: nothing is called wheels/x" in absent
+    unknown = world("volume", "ls", "--on", "pi", code=2).stderr
+    assert "no such machine; there are: local, m1, m2, m3" in unknown
+
+
 def test_a_data_network_that_carries_less_is_warned_of(world):
     """No answer from a data address; packets that don't come through whole."""
     site = world.folder / "site.toml"
