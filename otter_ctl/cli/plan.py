@@ -46,6 +46,7 @@ from otter_ctl.topology import Topology, load
 from otter_ctl.topology.model import LOCAL
 
 EXIT_CHANGES = 2
+"""With `--detailed-exitcode`; wrong usage and bad topologies end with 1 then (`__main__`)."""
 DEGRADED = "degraded"
 """What the agent says of a property that the topology allows to be lacking."""
 NOWHERE = "no-agent-here"
@@ -67,7 +68,7 @@ Examples:
 @click.option(
     "--detailed-exitcode",
     is_flag=True,
-    help="Exit with 2 if something would change, 1 on any error.",
+    help="Exit with 2 if something would change, 1 on any error, wrong usage too.",
 )
 @click.option(
     "--explain", is_flag=True, help="Say why modules are where they are, and what to expect."
@@ -95,15 +96,7 @@ def command(
     Exits with 1 if apply would be refused. So it does where a machine gives no answer: the plan
     is of the others then, with what was last known of that one.
     """
-    try:
-        prepared, refused = run(_prepare(session, file, overrides, without))
-    except Exception as error:
-        if detailed_exitcode:
-            from otter_ctl.__main__ import explain as tell
-
-            tell(error)
-            return EXIT_FAILED
-        raise
+    prepared, refused = run(_prepare(session, file, overrides, without))
     drawn = graph is not None and _draw(prepared, graph)
     if as_json:
         lacks = [fault.problem.message for fault in refused if fault.code == DEGRADED]
@@ -150,7 +143,7 @@ async def _planned(
         facts = session.agent.facts()
         prepared = prepare(file, overrides, None, facts, topology=topology)
         return prepared, without_agent(prepared.plan.spec, facts)
-    async with reaching(session, written, without=without) as client:
+    async with reaching(session, written, without=without, reads_only=True) as client:
         prepared = await prepared_for(
             session, client, file, overrides, topology, without=without, partly=True
         )

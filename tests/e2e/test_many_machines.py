@@ -390,6 +390,47 @@ def test_what_machines_keep_is_listed_and_removed_from_here(world):
     assert "no such machine; there are: local, m1, m2, m3" in unknown
 
 
+STILL = """
+name = "still"
+[defaults.module]
+runtime = "process"
+command = ["sleep", "infinity"]
+[hosts.phone]
+machine = "m1"
+[hosts.edge]
+machine = "m2"
+[[links]]
+name = "radio"
+between = ["phone", "edge"]
+delay = "20ms"
+[modules.near]
+host = "phone"
+[modules.far]
+host = "edge"
+"""
+
+
+def kept(world):
+    """What the agents remember of meshes, the run folder, namespaces: all, byte for byte."""
+    files = [path for m in world.all for path in m.root.glob("lib/state.sqlite*")]
+    files += [path for path in (world.folder / "runs").rglob("*") if path.is_file()]
+    found = {str(p): p.read_bytes() for p in files if not p.name.endswith("-shm")}
+    return found, sorted(os.listdir("/run/netns")), world.leftovers()
+
+
+def test_a_plan_leaves_a_running_mesh_as_it_is(world):
+    file = world.topology(STILL)
+    world("apply", file)
+    pids = {m["name"]: m["pid"] for m in world.json("status")["modules"]}
+    before = kept(world)
+    assert any(name.endswith("state.sqlite") for name in before[0])
+    world("plan", file, "--detailed-exitcode", "--explain")
+    changes = ("--set", "links.radio.delay=30ms", "--set", "hosts.phone.cpu=0.5")
+    assert "2 to update" in world("plan", file, *changes, "--detailed-exitcode", code=2).stdout
+    assert kept(world) == before
+    assert {m["name"]: m["pid"] for m in world.json("status")["modules"]} == pids
+
+
 def test_a_data_network_that_carries_less_is_warned_of(world):
     """No answer from a data address; packets that don't come through whole."""
     site = world.folder / "site.toml"
