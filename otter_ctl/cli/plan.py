@@ -215,7 +215,8 @@ def show(prepared: Prepared) -> None:
         say(line, fg="yellow", err=True)
     for line in expansion_lines(prepared.plan.expansion):
         say(line)
-    for line in (*placed_lines(prepared.plan), *prepared.plan.speeds):
+    plan = prepared.plan
+    for line in (*placed_lines(plan), *plan.speeds, *plan.crowding):
         say(line)
     if not prepared.changes:
         where = " on the machines that answer" if prepared.unheard else ""
@@ -346,6 +347,7 @@ def _document(prepared: Prepared) -> dict[str, object]:
         "expansion": prepared.plan.expansion,
         "machines": prepared.plan.machines,
         "speeds": prepared.plan.speeds,
+        "crowding": prepared.plan.crowding,
         "forecast": _forecast(prepared.plan.forecast),
         "spec": prepared.plan.spec,
         "tunnels": [
