@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reference_profiles import profile_tables
+
 from otter_ctl.topology import keys_placing, keys_when, properties, values
 from otter_ctl.topology.keys import FORMAT, TOPOLOGY
 from otter_ctl.topology.reader import Key, Table
@@ -75,7 +77,7 @@ def topology_page(examples: Path) -> str:
     unused = {(t, k) for t, keys in written.items() for k in keys} - used
     if unused:
         raise SystemExit(f"{examples}: examples of no key: {sorted(unused)}")
-    return "\n".join(parts).rstrip() + "\n" + _later(tables)
+    return "\n".join([*parts, profile_tables()]).rstrip() + "\n" + _later(tables)
 
 
 def _all(table: Table) -> Iterator[Table]:

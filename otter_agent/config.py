@@ -6,15 +6,17 @@
     mount_roots = ["/srv/datasets"]    # modules may be shown what lies below these folders
     link_driver = "tun"                # auto (the best that works here), netem or tun
     mps = false                        # no module shares a GPU by NVIDIA's MPS
+    group = "otter"                    # its members may use the agent's socket: as good as root
 
-It is read whenever it matters, so a change needs no restart; but for `link_driver`. A missing file
-allows nothing.
+It is read whenever it matters, so a change needs no restart; but for `link_driver` and `group`. A
+missing file allows nothing.
 Must not know: modules, drivers.
 """
 
 from __future__ import annotations
 
 import difflib
+import grp
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import Any
 
 from otter_agent.errors import AgentError
 
-_KEYS = ("mount_roots", "link_driver", "mps")
+_KEYS = ("mount_roots", "link_driver", "mps", "group")
 LINK_DRIVERS = ("auto", "netem", "tun", "fake")
 
 
@@ -35,12 +37,14 @@ class Settings:
         mount_roots: Absolute folders.
         link_driver: What makes links scarce; `auto`: the best that works.
         mps: Whether modules may share GPUs by NVIDIA's MPS.
+        group: Whose members may use the agent's socket; empty: of the agent's own group.
     """
 
     file: Path
     mount_roots: tuple[Path, ...] = ()
     link_driver: str = "auto"
     mps: bool = True
+    group: str = ""
 
 
 def read(file: Path) -> Settings:
@@ -70,7 +74,25 @@ def read(file: Path) -> Settings:
         raise _bad(file, f"link_driver: {str(driver)[:80]!r} is not one of {known}")
     if not isinstance(mps := tables.get("mps", True), bool):
         raise _bad(file, f"mps: {str(mps)[:80]!r} is neither true nor false")
-    return Settings(file, _folders(file, "mount_roots", tables.get("mount_roots", [])), driver, mps)
+    if not isinstance(group := tables.get("group", ""), str):
+        raise _bad(file, f"group: {str(group)[:80]!r} is not a group's name")
+    roots = _folders(file, "mount_roots", tables.get("mount_roots", []))
+    return Settings(file, roots, driver, mps, group)
+
+
+def socket_group(settings: Settings) -> int:
+    """The id of the group that the agent's socket is given; -1: the agent's own.
+
+    Raises:
+        AgentError: `bad-config`: this machine has no such group.
+    """
+    if not settings.group:
+        return -1
+    try:
+        return grp.getgrnam(settings.group).gr_gid
+    except KeyError:
+        why = f"group: this machine has no group {settings.group[:80]!r}"
+        raise _bad(settings.file, why) from None
 
 
 def _folders(file: Path, key: str, value: Any) -> tuple[Path, ...]:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TextIO
 
 from otter_agent.agent import Agent
+from otter_agent.config import read, socket_group
 from otter_agent.errors import AgentError
-from otter_agent.ground.ground import find, stand
+from otter_agent.ground.ground import Ground, find, stand
 from otter_agent.layout import Layout
 from otter_agent.machine import Config, Machine, open_machine
 from otter_agent.server import serving
@@ -37,13 +38,15 @@ def serve(config: Config, *, debug: bool = False) -> None:
     """Serve until SIGTERM or SIGINT. Meshes live on; the next agent adopts them.
 
     Raises:
-        AgentError: Another agent serves this root (`in-use`), or its state is newer than this.
+        AgentError: Another agent serves this root (`in-use`), its state is newer than this, or its
+            configuration names a group that can't have its socket (`bad-config`).
         OSError: The root can't be written.
     """
     with opened(config) as (machine, state):
+        group = _group(machine.ground)
         _say_what_is_lacking(machine)
         look_seldom_for_garbage()
-        asyncio.run(_serve(machine, state), debug=debug)
+        asyncio.run(_serve(machine, state, group), debug=debug)
 
 
 @contextlib.contextmanager
@@ -73,6 +76,21 @@ def opened(config: Config) -> Iterator[tuple[Machine, State]]:
             yield open_machine(config, ground, state.agent_id()), state
         finally:
             state.close()
+
+
+def _group(ground: Ground) -> int:
+    """Whose group's members may use the socket; -1: this process's, also of a file that is broken.
+
+    That one is told by whatever needs it: until then meshes are looked after.
+    """
+    try:
+        settings = read(ground.places.config)
+    except AgentError:
+        return -1
+    if settings.group and ground.user:
+        why = f"{settings.file}: group: the agent of {ground.user} serves nobody else"
+        raise AgentError("bad-config", why, hint="leave the key out, or run the agent as root")
+    return socket_group(settings)
 
 
 def look_seldom_for_garbage() -> None:
@@ -139,7 +157,7 @@ def _alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-async def _serve(machine: Machine, state: State) -> None:
+async def _serve(machine: Machine, state: State, group: int) -> None:
     stop, started = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -152,7 +170,7 @@ async def _serve(machine: Machine, state: State) -> None:
         if work.done():
             waiting.cancel()
             return
-        async with serving(agent, machine.layout.socket):
+        async with serving(agent, machine.layout.socket, group):
             notify("READY=1")
             await asyncio.wait((work,))
             notify("STOPPING=1")

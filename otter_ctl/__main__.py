@@ -1,6 +1,7 @@
 """`otterctl`: turns errors into one line and an exit code; the verbs are in cli/.
 
-0 done; 1 failed; 2 wrong usage or a bad topology; 130 interrupted.
+0 done; 1 failed; 2 wrong usage or a bad topology; 130 interrupted. With `--detailed-exitcode` 2 is
+a verb's own, and what is 2 without it is 1.
 """
 
 from __future__ import annotations
@@ -47,13 +48,14 @@ def run(arguments: list[str]) -> int:
     import click
 
     debug = "--debug" in arguments
+    wrong = {EXIT_USAGE: EXIT_FAILED} if "--detailed-exitcode" in arguments else {}
     try:
         result = cli.main(args=arguments, prog_name="otterctl", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
         error.show()
-        return error.exit_code
+        return wrong.get(error.exit_code, error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED
@@ -63,7 +65,8 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        return explain(error)
+        code = explain(error)
+        return wrong.get(code, code)
     return result if isinstance(result, int) else 0
 
 

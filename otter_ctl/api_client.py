@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Query = Sequence[tuple[str, str]]
 _HOST = "agent"
+_READS = re.compile(r"/v1/meshes/[^/]+/(secrets/)?check|/v1/images/look")
+"""What is asked with a body, and changes nothing all the same."""
 
 
 class ApiClient:
@@ -43,6 +46,7 @@ class ApiClient:
             by the socket, on this machine.
         force: Act on meshes of others as well, and on ones that have changed (`--force`).
         connect_s: How long a connection may take.
+        reads_only: Whatever could change something is a bug (`RuntimeError`), and isn't sent.
 
     Attributes:
         holder: Whose turn to change meshes it is, said with each request; empty: nobody's.
@@ -56,7 +60,9 @@ class ApiClient:
         *,
         force: bool = False,
         connect_s: float = CONNECT_S,
+        reads_only: bool = False,
     ) -> None:
+        self._reads_only = reads_only
         self.socket = socket
         self.machine = machine
         self.force = force
@@ -89,6 +95,9 @@ class ApiClient:
             body: What is sent.
             answer_s: How long the agent may be silent; None: as long as it likes.
         """
+        is_reading = method in ("GET", "HEAD") or (method == "POST" and _READS.fullmatch(path))
+        if not is_reading:
+            self._may_change(f"{method} {path}")
         packed = None
         if self._is_far and isinstance(body, bytes):
             packed = await asyncio.to_thread(shrunk, body) if len(body) >= LEAST_BYTES else None
@@ -99,6 +108,10 @@ class ApiClient:
             if response.status >= 400:
                 raise self.fault(response.reason, await response.read())
             yield response
+
+    def _may_change(self, what: str) -> None:
+        if self._reads_only:
+            raise RuntimeError(f"{what}: asked by what is to change nothing")
 
     def _always(self) -> list[tuple[str, str]]:
         said = {"force": "1" if self.force else "", "lease": self.holder}
@@ -136,6 +149,7 @@ class ApiClient:
         """Messages both ways, at a path of the API where the agent talks so (a WebSocket)."""
         from otter_ctl.duplex import Duplex, Refused  # few verbs need it
 
+        self._may_change(path)
         duplex = Duplex(await self._http.connect(), self.unreachable)
         try:
             forced = "?force=1" if self.force else ""

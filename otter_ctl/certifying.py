@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from net.errors import OtterError
 from otter_agent import api
@@ -31,6 +31,13 @@ Key = tuple[str, str, str]
 """Link, and from which host to which."""
 
 
+class BesideRow(api.VerifyRow, frozen=True):
+    """The delay of a link on top of the network between its machines."""
+
+    beside_s: float | None = None
+    """What that network took one way when the link was made; None: it wasn't measured."""
+
+
 async def certified(
     fleet: Fleet, mesh: str, request: api.VerifyRequest
 ) -> AsyncGenerator[api.VerifyLine, None]:
@@ -47,6 +54,7 @@ async def certified(
     found = await fleet.places.parts(mesh)
     agents = await fleet.places.clients(mesh)
     real = unshaped(found.parts, found.directory)
+    added = on_top(found.parts, found.directory)
     held: list[api.VerifyRow] = []
     last = api.VerifyLine()
     refused: list[OtterError] = []
@@ -54,7 +62,8 @@ async def certified(
         try:
             async for line in agent.verify(mesh, request):
                 held += (row for row in line.rows if _key(row) in real)
-                last = replace(line, rows=tuple(r for r in line.rows if _key(r) not in real))
+                rows = (row for row in line.rows if _key(row) not in real)
+                last = replace(line, rows=tuple(beside(row, added.get(_key(row))) for row in rows))
                 yield last
         except AgentFault as fault:
             if fault.code != "not-found":
@@ -82,6 +91,37 @@ def unshaped(
         for machine, link in led(parts, directory)
         if link.tunnel is not None and link.tunnel.machine and not link.asked
     }
+
+
+def on_top(
+    parts: Mapping[str, api.MeshStatus], directory: api.Directory | None
+) -> dict[Key, tuple[str, api.TunnelState]]:
+    """Directions that are scarce, lead away and have all of their delay -> whence and how."""
+    return {
+        (link.name, link.from_, link.to): (machine, link.tunnel)
+        for machine, link in led(parts, directory)
+        if link.tunnel is not None and link.asked and not link.tunnel.less_s
+    }
+
+
+def beside(row: api.VerifyRow, way: tuple[str, api.TunnelState] | None) -> api.VerifyRow:
+    """A row of such a direction: a delay says what the network takes besides; others are the same.
+
+    Args:
+        row: As its machine measured it.
+        way: From which machine and how it leads away; None: it doesn't, or that is taken off.
+    """
+    if way is None or row.property != "delay" or row.measured is None:
+        return row
+    machine, tunnel = way
+    network = f"the network between {machine} and {tunnel.machine or 'another machine'} beside it"
+    if tunnel.underlay is None:
+        takes, beside_s = f"and {network}, which was not measured", None
+    else:
+        beside_s = tunnel.underlay.delay_s
+        takes = f"and {beside_s * 1000:.3g} ms of {network} (subtract_underlay takes it off)"
+    note = "; ".join(filter(None, (row.note, takes)))
+    return BesideRow(**{**asdict(row), "note": note}, beside_s=beside_s)
 
 
 def whole(row: api.VerifyRow, found: api.Underlay | None) -> Iterator[api.VerifyRow]:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,13 +92,21 @@ class Agents:
         here: The socket of this machine's agent.
         machines: The others that are known.
         force: As of `AgentClient`.
+        reads_only: Likewise.
     """
 
-    def __init__(self, here: Path, machines: Mapping[str, Machine], *, force: bool) -> None:
+    def __init__(
+        self,
+        here: Path,
+        machines: Mapping[str, Machine],
+        *,
+        force: bool,
+        reads_only: bool = False,
+    ) -> None:
         self._here = here
         self.machines = {n: m for n, m in machines.items() if not m.is_local}
         self.builders = tuple(n for n, m in machines.items() if m.builder)
-        self._force = force
+        self._client = partial(AgentClient, force=force, reads_only=reads_only)
         self._stack = AsyncExitStack()
         self._clients: dict[str, AgentClient] = {}
         self.roads: dict[str, Road] = {}
@@ -128,33 +137,26 @@ class Agents:
 
     async def _made(self, name: str) -> AgentClient:
         if name == LOCAL and LOCAL not in self.machines:
-            return AgentClient(self._here, LOCAL, force=self._force)
+            return self._client(self._here, LOCAL)
         if name not in self.machines:
             hint = f"add [machines.{name}] to your site file"
             raise RemoteError(name, "your site file knows no such machine", hint=hint)
         if self.machines[name].direct:
-            return AgentClient(Path(self.machines[name].socket), name, force=self._force)
+            return self._client(Path(self.machines[name].socket), name)
         machine = self.machines[name]
         if machine.docker is not None:
             from otter_ctl.enclosed import enclosed
 
             way = enclosed(machine.docker, machine.socket)
-            return AgentClient(
-                Path(machine.socket), name, way, force=self._force, connect_s=CONNECT_S
-            )
+            return self._client(Path(machine.socket), name, way, connect_s=CONNECT_S)
         from otter_ctl.dialling import Throttle  # only where there is one: it takes 0.1 s
         from otter_ctl.ssh import Road
 
         self._throttle = self._throttle or Throttle()
         road = await self._stack.enter_async_context(Road(machine, self._throttle))
         self.roads[name] = road
-        return AgentClient(
-            Path(machine.socket),
-            name,
-            road.open(machine.socket),
-            force=self._force,
-            connect_s=CONNECT_S,
-        )
+        way = road.open(machine.socket)
+        return self._client(Path(machine.socket), name, way, connect_s=CONNECT_S)
 
     async def aclose(self) -> None:
         """Let go of all."""

@@ -47,6 +47,7 @@ class Fleet(Meshes):
         socket: Of this machine's agent.
         machines: The others that are known.
         force: As of `Meshes`.
+        reads_only: As of `ApiClient`.
         on_trouble: Told of machines that give no answer, once each.
     """
 
@@ -56,11 +57,12 @@ class Fleet(Meshes):
         machines: Mapping[str, Machine],
         *,
         force: bool = False,
+        reads_only: bool = False,
         on_trouble: OnTrouble = no_trouble,
     ) -> None:
         self.machine = LOCAL
         self.force = force
-        self.agents = Agents(socket, machines, force=force)
+        self.agents = Agents(socket, machines, force=force, reads_only=reads_only)
         self._said: set[str] = set()
         self._on_trouble = on_trouble
         self.places = Places(self.agents, self._trouble)

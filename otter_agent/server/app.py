@@ -90,8 +90,14 @@ def make_app(agent: Agent) -> web.Application:
 
 
 @contextlib.asynccontextmanager
-async def serving(agent: Agent, socket: Path) -> AsyncIterator[None]:
-    """Serve the API at `socket` while the block runs; the socket is gone afterwards."""
+async def serving(agent: Agent, socket: Path, group: int = -1) -> AsyncIterator[None]:
+    """Serve the API at `socket` while the block runs; the socket is gone afterwards.
+
+    Args:
+        agent: What answers.
+        socket: Made anew, mode 0660.
+        group: Id of the group that it is given; -1: of this process's.
+    """
     runner = web.AppRunner(
         make_app(agent), access_log=None, shutdown_timeout=1.0, handler_cancellation=True
     )
@@ -104,6 +110,7 @@ async def serving(agent: Agent, socket: Path) -> AsyncIterator[None]:
         await web.UnixSite(runner, str(fresh)).start()
     finally:
         os.umask(old)
+    os.chown(fresh, -1, group)
     fresh.rename(socket)  # never a moment in which a client finds a socket that refuses
     try:
         yield

@@ -56,6 +56,31 @@ VERBS = {
 }
 
 
+ELSEWHERE = {
+    **dict.fromkeys(("up", "deploy", "create", "launch", "redeploy", "reload"), "apply FILE"),
+    **dict.fromkeys(("down", "delete", "remove", "rm", "teardown", "clean", "cleanup"), "destroy"),
+    **dict.fromkeys(("ps", "inspect", "describe", "dump", "net", "nodes", "links"), "status"),
+    **dict.fromkeys(("list", "meshes", "labs"), "ls"),
+    **dict.fromkeys(("diff", "preview", "dry-run"), "plan FILE"),
+    **dict.fromkeys(("check", "lint"), "validate FILE"),
+    **dict.fromkeys(("netem", "tc", "impair", "impairments"), "shape link NAME --delay 50ms"),
+    **dict.fromkeys(("pingall", "pingallfull", "ping", "iperf", "iperf3"), "verify"),
+    **dict.fromkeys(("tcpdump", "wireshark", "tshark", "sniff"), "capture LINK -o -"),
+    **dict.fromkeys(("ssh", "sh", "shell", "bash", "attach", "xterm"), "exec MODULE"),
+    **dict.fromkeys(("port", "port-forward", "proxy"), "forward MODULE PORT"),
+    **dict.fromkeys(("stats", "monitor", "usage"), "top"),
+    **dict.fromkeys(("draw", "viz", "plot", "graphviz"), "graph FILE"),
+    **dict.fromkeys(("push", "save"), "image send NAME --to MACHINE"),
+    **dict.fromkeys(("config", "env", "health"), "doctor"),
+    "scale": "apply FILE --set hosts.NAME.count=3",
+    "prune": "image prune",
+    "new": "init NAME",
+    "update": "apply FILE",
+    "version": "--version",
+}
+"""What other tools (Compose, containerlab, Kubernetes, Mininet, dora) call it -> here."""
+
+
 @dataclass(slots=True)
 class Session:
     """What the options before the verb say.
@@ -89,16 +114,22 @@ class _Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            import difflib
-
-            near = difflib.get_close_matches(args[0], VERBS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = _meant(args[0])
             raise click.UsageError(f"no verb {args[0]!r}{hint} (otterctl --help lists them)", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
+
+
+def _meant(word: str) -> str:
+    if word in ELSEWHERE:
+        return f"; here it is: otterctl {ELSEWHERE[word]}"
+    import difflib
+
+    near = difflib.get_close_matches(word, VERBS, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

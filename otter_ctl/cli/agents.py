@@ -42,11 +42,18 @@ def everybody(session: Session, *, force: bool = False) -> Fleet:
     return reach(session, known, force=force)
 
 
-def reach(session: Session, machines: Mapping[str, Machine], *, force: bool = False) -> Fleet:
-    """This machine and some others."""
+def reach(
+    session: Session,
+    machines: Mapping[str, Machine],
+    *,
+    force: bool = False,
+    reads_only: bool = False,
+) -> Fleet:
+    """This machine and some others; with `reads_only` nothing can be changed there."""
     from otter_ctl.spread import Fleet
 
-    return Fleet(session.agent.socket, machines, force=force, on_trouble=_warn)
+    here = session.agent.socket
+    return Fleet(here, machines, force=force, reads_only=reads_only, on_trouble=_warn)
 
 
 def anybody(session: Session) -> bool:

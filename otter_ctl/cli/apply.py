@@ -46,6 +46,11 @@ from otter_ctl.topology import load
 from otter_ctl.topology.model import LOCAL
 
 
+def _not_here(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        raise click.UsageError("no option '--dry-run': otterctl plan FILE shows what would change")
+
+
 @click.command(
     epilog="""\b
 Examples:
@@ -76,6 +81,8 @@ Examples:
     "--measure", is_flag=True,
     help="Measure the network between machines again; it is measured once, else.",
 )  # fmt: skip
+@click.option("--dry-run", is_flag=True, hidden=True, expose_value=False, is_eager=True,
+              callback=_not_here)  # fmt: skip
 @without_option
 @json_option
 @pass_session

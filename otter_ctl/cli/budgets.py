@@ -45,6 +45,11 @@ _SPEED = click.option(
 )
 
 
+dry_option = click.option(
+    "-n", "--dry-run", is_flag=True, help="Change nothing: only say whether that could be."
+)
+
+
 def _with_options(wrapped: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--cpu", metavar="CORES", help="Cores; `none`: as many as there are."),
@@ -56,6 +61,7 @@ def _with_options(wrapped: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--in", metavar="RATE", help="What is received: 20mbit; `none`: no limit."),
         click.option("--out", metavar="RATE", help="What is sent: 5mbit; `none`: no limit."),
         click.option("--for", "for_", metavar="TIME", help="Revert by itself after so long."),
+        dry_option,
         mesh_option,
         force_option,
         json_option,
@@ -73,6 +79,7 @@ Examples:
   otterctl shape host phone --cpu 0.5                  # memory stays as it is
   otterctl shape host 'client-*' --cpu 0.25 --for 30s  # reverts by itself
   otterctl shape host edge --memory none
+  otterctl shape host edge --cpu 4 --dry-run           # could that be?
   otterctl shape host pi --speed 0.12                  # cores of a Raspberry Pi 4
   otterctl shape host pi --read 90MB/s --write 25MB/s
   otterctl shape host phone --gpu-share 25%            # of the machine's GPU, all its modules
@@ -118,6 +125,7 @@ def _shape(
     names: Sequence[str],
     *,
     for_: str | None,
+    dry_run: bool,
     mesh: str | None,
     force: bool,
     as_json: bool,
@@ -135,11 +143,14 @@ def _shape(
             changes = [
                 api.BudgetChange(kind=kind, name=x.name, set=values, for_s=for_s) for x in found
             ]
-            return name, await client.shape_budgets(name, changes)
+            return name, await client.shape_budgets(name, changes, check=dry_run)
 
     name, budgets = run(work())
     if as_json:
-        print_json({"mesh": name, **by_kind(budgets)})
+        print_json({"mesh": name, **by_kind(budgets), **({"dry_run": True} if dry_run else {})})
+    elif dry_run:
+        count = f"{len(budgets)} {kind}{'' if len(budgets) == 1 else 's'}"
+        say(f"mesh {name}: {count} would be changed", err=True)
     else:
         time = f" for {format_duration(for_s)}" if for_s is not None else ""
         done = sum(not budget.error for budget in budgets)

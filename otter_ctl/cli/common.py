@@ -120,7 +120,8 @@ def _complete(
         return []
 
 
-def _session_of(ctx: click.Context) -> Session:
+def session_of(ctx: click.Context) -> Session:
+    """The session of a command, also of one that is only being completed."""
     found = ctx.find_object(Session)
     if found is not None:
         return found
@@ -138,7 +139,7 @@ def complete_names(
     incomplete: str,
 ) -> list[CompletionItem]:
     """What the agent answers, as far as it starts with what was typed; nothing without an agent."""
-    found = _complete(_session_of(ctx), question)
+    found = _complete(session_of(ctx), question)
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
@@ -150,7 +151,7 @@ def complete_mesh(
     async def names(client: AgentClient) -> list[str]:
         return [mesh.mesh for mesh in await client.meshes()]
 
-    found = _complete(_session_of(ctx), names)
+    found = _complete(session_of(ctx), names)
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
@@ -163,7 +164,7 @@ def complete_module(
         modules = await client.modules(await pick_mesh(client, ctx.params.get("mesh")))
         return [module.name for module in modules]
 
-    found = _complete(_session_of(ctx), names)
+    found = _complete(session_of(ctx), names)
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import click
@@ -25,6 +26,7 @@ from otter_ctl.cli.links import show_doubts
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.saying import say
 from otter_ctl.cli.transfers import bring_all
+from otter_ctl.concerns import things
 from otter_ctl.errors import RemoteError
 from otter_ctl.runs import RunFolder
 from otter_ctl.spread import Fleet
@@ -39,6 +41,7 @@ class _How:
     discard: bool
     force: bool
     quiet: bool
+    dry_run: bool
 
 
 @click.command(
@@ -47,12 +50,14 @@ Examples:
   otterctl destroy
   otterctl destroy -m lab --yes --no-fetch
   otterctl destroy --all --yes
+  otterctl destroy --all --dry-run
 """
 )
 @mesh_option
 @click.option("--all", "all_", is_flag=True, help="All meshes that are yours.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask (it only asks on a terminal).")
 @click.option("--no-fetch", is_flag=True, help="Leave logs and outputs behind, to be removed.")
+@click.option("-n", "--dry-run", is_flag=True, help="Remove nothing: only say what would be.")
 @click.option("--discard", is_flag=True, help="Go on though not everything could be fetched.")
 @force_option
 @json_option
@@ -63,6 +68,7 @@ def command(
     all_: bool,
     yes: bool,
     no_fetch: bool,
+    dry_run: bool,
     discard: bool,
     force: bool,
     as_json: bool,
@@ -73,10 +79,12 @@ def command(
     """
     if all_ and mesh is not None:
         raise click.UsageError("--all means every mesh: don't name one")
-    if not session.agent.answers() and session.agent.ran_before:
+    if not (dry_run or session.agent.answers()) and session.agent.ran_before:
         session.agent.start()  # one that was killed may have left a mesh: only an agent removes it
-    how = _How(yes, no_fetch, discard, force, as_json)
+    how = _How(yes, no_fetch, discard, force, as_json, dry_run)
     there = anybody(session)
+    if dry_run:
+        return run(_rehearsed(session, mesh, how, every=all_)) if there else _say_gone([], how)
     if all_:
         return run(_all(session, how)) if there else _say_all([], as_json=as_json)
     name, folder = run(_one(session, mesh, how)) if there or mesh is None else (mesh, None)
@@ -85,6 +93,42 @@ def command(
     else:
         _say(name, folder)
     return 0
+
+
+async def _rehearsed(session: Session, mesh: str | None, how: _How, *, every: bool) -> int:
+    """Say what would be removed."""
+    async with everybody(session, force=how.force) as client:
+        meshes = await client.meshes()
+        if not every:
+            name = only_mesh(meshes) if mesh is None else mesh
+            meshes = [m for m in meshes if m.mesh == name]
+        taken = [m for m in meshes if m.mine or how.force]
+        _leave([m for m in meshes if m not in taken])
+        return _say_gone([await client.mesh(m.mesh) for m in taken], how)
+
+
+def _say_gone(meshes: Sequence[api.MeshStatus], how: _How) -> int:
+    if how.quiet:
+        print_json([_whole(one) for one in meshes])
+        return 0
+    for one in meshes:
+        what = things([h.name for h in one.hosts], [m.name for m in one.modules]) or "nothing"
+        where = ", ".join(machine.name for machine in one.machines)
+        fetched = "" if how.no_fetch else "; its logs and outputs would be fetched before"
+        say(f"would destroy mesh {one.mesh} on {where}: {what}{fetched}")
+    if not meshes:
+        click.echo("no mesh to destroy", err=True)
+    return 0
+
+
+def _whole(one: api.MeshStatus) -> dict[str, object]:
+    return {
+        "mesh": one.mesh,
+        "dry_run": True,
+        "machines": [machine.name for machine in one.machines],
+        "hosts": [host.name for host in one.hosts],
+        "modules": [module.name for module in one.modules],
+    }
 
 
 async def _one(session: Session, mesh: str | None, how: _How) -> tuple[str, RunFolder | None]:

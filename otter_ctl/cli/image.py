@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import everybody
-from otter_ctl.cli.common import (
-    ask_here,
-    json_option,
-    pass_session,
-    print_json,
-    run,
-    site_option,
-    with_agent,
-)
+from otter_ctl.cli.common import json_option, pass_session, print_json, run, site_option
+from otter_ctl.cli.elsewhere import ask_on, complain, on_option
 from otter_ctl.cli.kept import show_kept, show_removed
 from otter_ctl.cli.saying import say
 from otter_ctl.cli.transfers import ByteProgress
@@ -29,33 +24,46 @@ def command() -> None:
     """List or prune the images and environments that OTTER made; send images to machines."""
 
 
-@command.command(name="ls", epilog="Example: otterctl image ls --json")
+@command.command(
+    name="ls",
+    epilog="""\b
+Examples:
+  otterctl image ls --json
+  otterctl image ls --on 'jetson-*'
+""",
+)
+@on_option
 @json_option
 @pass_session
-def list_images(session: Session, as_json: bool) -> None:
+def list_images(session: Session, on: str | None, as_json: bool) -> None:
     """List them, with who uses them."""
 
     async def question(client: AgentClient) -> list[api.ImageInfo]:
         return await client.images()
 
-    images = ask_here(with_agent(session), question)
+    answers = ask_on(session, on, question)
     columns = {"NAME": lambda image: image.reference, "KIND": lambda image: image.kind}
-    show_kept(images, columns, as_json=as_json)
+    show_kept(answers.good, columns, on=on, as_json=as_json)
+    images = [image for found in answers.good.values() for image in found]
     if not (as_json or all(image.used_by for image in images)):
-        click.echo("what unused ones hold: otterctl image prune --dry-run", err=True)
+        there = f" --on {shlex.quote(on)}" if on is not None else ""
+        say(f"what unused ones hold: otterctl image prune --dry-run{there}", err=True)
+    complain(answers)
 
 
 @command.command(
     epilog="""\b
 Examples:
   otterctl image prune --dry-run
+  otterctl image prune --on 'jetson-*'
   otterctl image prune --json
 """
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Remove nothing: only say what would be.")
+@on_option
 @json_option
 @pass_session
-def prune(session: Session, dry_run: bool, as_json: bool) -> None:
+def prune(session: Session, dry_run: bool, on: str | None, as_json: bool) -> None:
     """Remove those that no mesh uses, with the bases, packages and models that only they need.
 
     The sizes are what each holds alone, without what it is built on.
@@ -64,7 +72,9 @@ def prune(session: Session, dry_run: bool, as_json: bool) -> None:
     async def question(client: AgentClient) -> api.Pruned:
         return await client.prune(dry_run=dry_run)
 
-    show_removed(ask_here(with_agent(session), question), as_json=as_json)
+    answers = ask_on(session, on, question)
+    show_removed(answers.good, on=on, as_json=as_json)
+    complain(answers)
 
 
 @command.command(

@@ -1,8 +1,8 @@
-"""What a machine keeps beyond meshes (images, volumes, what was fetched), listed or removed."""
+"""What machines keep beyond meshes (images, volumes, what was fetched), listed or removed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import click
@@ -34,40 +34,61 @@ K = TypeVar("K", bound=Kept)
 
 
 def show_kept(
-    things: Sequence[K], columns: dict[str, Callable[[K], str]], *, as_json: bool
+    found: Mapping[str, Sequence[K]],
+    columns: dict[str, Callable[[K], str]],
+    *,
+    on: str | None,
+    as_json: bool,
 ) -> None:
     """List things.
 
     Args:
-        things: All of one kind.
+        found: Machine -> all of one kind there.
         columns: Heads of the first ones -> what stands there.
+        on: What `--on` says; None: they are this machine's, which isn't named then.
         as_json: For programs.
     """
     if as_json:
-        print_json(things)
+        print_json(by_machine(found) if on is not None else next(iter(found.values())))
         return
     from otter_ctl.cli.tables import print_table
 
     rows = [
         (
+            *((machine,) if on is not None else ()),
             *(text(thing) for text in columns.values()),
             about(thing.size_bytes),
             local(thing.created, "%Y-%m-%d %H:%M"),
             ", ".join(thing.used_by),
         )
+        for machine, things in sorted(found.items())
         for thing in things
     ]
-    print_table((*columns, "SIZE", "MADE", "USED BY"), rows)
+    first = ("MACHINE",) if on is not None else ()
+    print_table((*first, *columns, "SIZE", "MADE", "USED BY"), rows)
 
 
-def show_removed(pruned: api.Pruned, *, as_json: bool) -> None:
-    """Say what was removed, or would be."""
+def by_machine(found: Mapping[str, Sequence[object]]) -> list[dict[str, object]]:
+    """For programs: all things of all machines, each with its `machine`."""
+    return [
+        {"machine": machine, **api.to_builtins(thing)}
+        for machine, things in sorted(found.items())
+        for thing in things
+    ]
+
+
+def show_removed(found: Mapping[str, api.Pruned], *, on: str | None, as_json: bool) -> None:
+    """Say what was removed, or would be: by machine, as `show_kept`."""
     if as_json:
-        print_json(pruned)
+        answers = {machine: [pruned] for machine, pruned in found.items()}
+        print_json(by_machine(answers) if on is not None else next(iter(found.values())))
         return
-    would = "would remove" if pruned.dry_run else "removed"
-    for item in pruned.items:
-        say(f"{would} {item.reference} ({item.kind}, {about(item.size_bytes)})")
-    total = about(pruned.freed_bytes)
-    done = f"would be removed, about {total} freed" if pruned.dry_run else f"removed, {total} freed"
-    click.echo(f"{len(pruned.items)} {done}", err=True)
+    is_dry = any(pruned.dry_run for pruned in found.values())
+    would = "would remove" if is_dry else "removed"
+    for machine, pruned in sorted(found.items()):
+        there = f" on {machine}" if on is not None else ""
+        for item in pruned.items:
+            say(f"{would} {item.reference} ({item.kind}, {about(item.size_bytes)}){there}")
+    total = about(sum(pruned.freed_bytes for pruned in found.values()))
+    done = f"would be removed, about {total} freed" if is_dry else f"removed, {total} freed"
+    click.echo(f"{sum(len(pruned.items) for pruned in found.values())} {done}", err=True)

@@ -46,6 +46,7 @@ from otter_ctl.topology import Topology, load
 from otter_ctl.topology.model import LOCAL
 
 EXIT_CHANGES = 2
+"""With `--detailed-exitcode`; wrong usage and bad topologies end with 1 then (`__main__`)."""
 DEGRADED = "degraded"
 """What the agent says of a property that the topology allows to be lacking."""
 NOWHERE = "no-agent-here"
@@ -67,7 +68,7 @@ Examples:
 @click.option(
     "--detailed-exitcode",
     is_flag=True,
-    help="Exit with 2 if something would change, 1 on any error.",
+    help="Exit with 2 if something would change, 1 on any error, wrong usage too.",
 )
 @click.option(
     "--explain", is_flag=True, help="Say why modules are where they are, and what to expect."
@@ -95,15 +96,7 @@ def command(
     Exits with 1 if apply would be refused. So it does where a machine gives no answer: the plan
     is of the others then, with what was last known of that one.
     """
-    try:
-        prepared, refused = run(_prepare(session, file, overrides, without))
-    except Exception as error:
-        if detailed_exitcode:
-            from otter_ctl.__main__ import explain as tell
-
-            tell(error)
-            return EXIT_FAILED
-        raise
+    prepared, refused = run(_prepare(session, file, overrides, without))
     drawn = graph is not None and _draw(prepared, graph)
     if as_json:
         lacks = [fault.problem.message for fault in refused if fault.code == DEGRADED]
@@ -150,7 +143,7 @@ async def _planned(
         facts = session.agent.facts()
         prepared = prepare(file, overrides, None, facts, topology=topology)
         return prepared, without_agent(prepared.plan.spec, facts)
-    async with reaching(session, written, without=without) as client:
+    async with reaching(session, written, without=without, reads_only=True) as client:
         prepared = await prepared_for(
             session, client, file, overrides, topology, without=without, partly=True
         )
@@ -222,7 +215,8 @@ def show(prepared: Prepared) -> None:
         say(line, fg="yellow", err=True)
     for line in expansion_lines(prepared.plan.expansion):
         say(line)
-    for line in (*placed_lines(prepared.plan), *prepared.plan.speeds):
+    plan = prepared.plan
+    for line in (*placed_lines(plan), *plan.speeds, *plan.crowding):
         say(line)
     if not prepared.changes:
         where = " on the machines that answer" if prepared.unheard else ""
@@ -286,20 +280,27 @@ def _show_unheard(prepared: Prepared) -> None:
         say(f"      asked of it: {things(one.asked_hosts, one.asked_modules) or 'nothing'}")
 
 
-def tunnels(prepared: Prepared) -> list[tuple[str, str, api.Tunnel]]:
-    """Links between machines: name, from which machine, how."""
-    return [
-        (link.name, name, link.tunnel)
-        for name, part in sorted(prepared.parts.items())
-        for link in part.links
-        if link.tunnel is not None
-    ]
+def tunnels(prepared: Prepared) -> Iterator[tuple[api.Link, str, api.Tunnel]]:
+    """Links between machines, from which machine, how."""
+    for name, part in sorted(prepared.parts.items()):
+        for link in part.links:
+            if link.tunnel is not None:
+                yield link, name, link.tunnel
+
+
+def tunnel_line(link: api.Link, machine: str, tunnel: api.Tunnel) -> str:
+    """`link radio leaves lab1 by vxlan, 5ms: why that`, and what comes on top of its delay."""
+    why = f": {printable(tunnel.why)}" if tunnel.why else ""
+    is_scarce = any(way is not None and way.asked() for way in (link.forward, link.reverse))
+    top = ""
+    if is_scarce and not link.subtract:
+        top = "; the network's delay comes on top of the link's (subtract_underlay takes it off)"
+    return f"  link {link.name} leaves {machine} by {tunnel.kind}, {network(tunnel)}{top}{why}"
 
 
 def _show_tunnels(prepared: Prepared) -> None:
-    for name, machine, tunnel in tunnels(prepared):
-        why = f": {printable(tunnel.why)}" if tunnel.why else ""
-        click.echo(f"  link {name} leaves {machine} by {tunnel.kind}, {network(tunnel)}{why}")
+    for one in tunnels(prepared):
+        click.echo(tunnel_line(*one))
 
 
 _SIGNS = {
@@ -346,18 +347,19 @@ def _document(prepared: Prepared) -> dict[str, object]:
         "expansion": prepared.plan.expansion,
         "machines": prepared.plan.machines,
         "speeds": prepared.plan.speeds,
+        "crowding": prepared.plan.crowding,
         "forecast": _forecast(prepared.plan.forecast),
         "spec": prepared.plan.spec,
         "tunnels": [
             {
-                "link": name,
+                "link": link.name,
                 "machine": machine,
                 "by": tunnel.kind,
                 "why": tunnel.why,
                 "underlay": tunnel.underlay,
                 "less_s": tunnel.less_s,
             }
-            for name, machine, tunnel in tunnels(prepared)
+            for link, machine, tunnel in tunnels(prepared)
         ],
         "unknown": list(unknown(prepared)),
     }

@@ -49,9 +49,14 @@ def located(topology: Topology) -> Iterator[None]:
 
 
 def reaching(
-    session: Session, topology: Topology, *, force: bool = False, without: Collection[str] = ()
+    session: Session,
+    topology: Topology,
+    *,
+    force: bool = False,
+    without: Collection[str] = (),
+    reads_only: bool = False,
 ) -> Fleet:
-    """Who is asked about a topology; use with `async with`.
+    """Who is asked about a topology; use with `async with`. `reads_only`: as of `ApiClient`.
 
     Machines that are left out are known, as one that answers is emptied; but they build nothing.
     """
@@ -62,7 +67,7 @@ def reaching(
         known = known_machines(None)
     known |= {machine.name: machine for machine in topology.machines}
     known |= {n: replace(known[n], builder=False) for n in without if n in known}
-    return reach(session, known, force=force)
+    return reach(session, known, force=force, reads_only=reads_only)
 
 
 async def prepared_for(

@@ -11,7 +11,14 @@ from net.units import format_duration
 from otter_agent import api
 from otter_ctl.cli import EXIT_FAILED, Session
 from otter_ctl.cli.agents import connect
-from otter_ctl.cli.budgets import by_kind, duration, host, module, show_budgets
+from otter_ctl.cli.budgets import (
+    by_kind,
+    dry_option,
+    duration,
+    host,
+    module,
+    show_budgets,
+)
 from otter_ctl.cli.common import (
     ask,
     complete_cell,
@@ -97,6 +104,7 @@ Examples:
   otterctl shape link radio --direction 'phone>edge' --rate none
   otterctl shape link --down --for 5s                    # every link of the mesh
   otterctl shape link radio --set loss_gilbert=1%,30%
+  otterctl shape link radio --delay 2ms --dry-run        # could that be?
 """,
 )
 @_names
@@ -110,6 +118,7 @@ Examples:
     help="A property by its key in topologies. Repeatable.",
 )
 @click.option("--for", "for_", metavar="TIME", help="Revert by itself after so long.")
+@dry_option
 @mesh_option
 @force_option
 @json_option
@@ -121,6 +130,7 @@ def link(
     direction: str,
     settings: tuple[str, ...],
     for_: str | None,
+    dry_run: bool,
     mesh: str | None,
     force: bool,
     as_json: bool,
@@ -135,9 +145,20 @@ def link(
     if not values:
         raise click.UsageError("say what to change, such as --delay 50ms; --help lists it all")
     for_s = None if for_ is None else duration("--for", for_)
-    return _change(
-        session, names, mesh, direction, force=force, as_json=as_json, set=values, for_s=for_s
-    )
+
+    async def work() -> tuple[str, list[api.LinkStatus]]:
+        async with connect(session, force=force) as client:
+            name = await pick_mesh(client, mesh)
+            ways = chosen(await client.links(name), names, direction, name)
+            changes = [
+                api.LinkChange(
+                    link=way.name, direction=f"{way.from_}>{way.to}", set=values, for_s=for_s
+                )
+                for way in ways
+            ]
+            return name, await client.shape(name, changes, check=dry_run)
+
+    return _shaped(run(work()), as_json=as_json, dry_run=dry_run, for_s=for_s)
 
 
 def _with_properties_of_cells(wrapped: Callable[..., Any]) -> Callable[..., Any]:
@@ -158,6 +179,7 @@ Examples:
 @click.option("--downlink", metavar="RATE", help="The capacity from its host to members.")
 @_with_properties_of_cells
 @click.option("--for", "for_", metavar="TIME", help="Revert by itself after so long.")
+@dry_option
 @mesh_option
 @force_option
 @json_option
@@ -169,6 +191,7 @@ def cell(
     uplink: str | None,
     downlink: str | None,
     for_: str | None,
+    dry_run: bool,
     mesh: str | None,
     force: bool,
     as_json: bool,
@@ -196,9 +219,9 @@ def cell(
             name = await pick_mesh(client, mesh)
             cells = chosen_cells((await client.mesh(name)).cells, names, name)
             changes = list(cell_changes(cells, capacity, values, for_s))
-            return name, await client.shape(name, changes)
+            return name, await client.shape(name, changes, check=dry_run)
 
-    return _shaped(run(work()), as_json=as_json, for_s=for_s)
+    return _shaped(run(work()), as_json=as_json, dry_run=dry_run, for_s=for_s)
 
 
 _anything = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_link)
@@ -286,37 +309,22 @@ def show(session: Session, names: tuple[str, ...], mesh: str | None, as_json: bo
     show_budgets(budgets)
 
 
-def _change(
-    session: Session,
-    names: Sequence[str],
-    mesh: str | None,
-    direction: str,
-    *,
-    force: bool,
-    as_json: bool,
-    **change: Any,
+def _shaped(
+    done: tuple[str, list[api.LinkStatus]], *, as_json: bool, dry_run: bool, **change: Any
 ) -> int:
-    async def work() -> tuple[str, list[api.LinkStatus]]:
-        async with connect(session, force=force) as client:
-            name = await pick_mesh(client, mesh)
-            ways = chosen(await client.links(name), names, direction, name)
-            changes = [
-                api.LinkChange(link=way.name, direction=f"{way.from_}>{way.to}", **change)
-                for way in ways
-            ]
-            return name, await client.shape(name, changes)
-
-    return _shaped(run(work()), as_json=as_json, **change)
-
-
-def _shaped(done: tuple[str, list[api.LinkStatus]], *, as_json: bool, **change: Any) -> int:
-    """Tell what has changed; the exit status."""
+    """Tell what has changed, or would have; the exit status."""
     name, links = done
     if as_json:
-        print_json({"mesh": name, "links": links})
+        print_json({"mesh": name, "links": links, **({"dry_run": True} if dry_run else {})})
+    elif dry_run:
+        say(f"mesh {name}: {_ways(links)} would be changed", err=True)
     else:
         _say(name, links, (), change)
     return EXIT_FAILED if any(link.error for link in links) else 0
+
+
+def _ways(links: Sequence[api.LinkStatus]) -> str:
+    return f"{len(links)} direction{'s' if len(links) != 1 else ''} of links"
 
 
 def _say(
@@ -328,7 +336,7 @@ def _say(
     what = "reset" if change.get("reset") else "changed"
     for_s = change.get("for_s")
     time = f" for {format_duration(for_s)}" if for_s is not None else ""
-    counted = [f"{len(links)} direction{'s' if len(links) != 1 else ''} of links"]
+    counted = [_ways(links)]
     if budgets:
         counted = [*(counted if links else []), f"{len(budgets)} budgets"]
     say(f"mesh {mesh}: {' and '.join(counted)} {what}{time}", err=True)

@@ -51,6 +51,7 @@ class Plan:
         placement: Where modules are, to be asked why.
         forecast: What streams and links are expected to see.
         speeds: Hosts with cores of a speed, a line each: what these are of their machines'.
+        crowding: Links on which packets wait for each other's jitter, a line each.
     """
 
     spec: MeshSpec
@@ -62,3 +63,4 @@ class Plan:
     placement: Placement | None = None
     forecast: Forecast = field(default_factory=Forecast)
     speeds: tuple[str, ...] = ()
+    crowding: tuple[str, ...] = ()

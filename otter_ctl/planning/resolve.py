@@ -23,6 +23,7 @@ from otter_ctl.planning import gpus
 from otter_ctl.planning.addresses import Addresses, allocate
 from otter_ctl.planning.capacity import carries_bps
 from otter_ctl.planning.crossing import NOTHING, Beneath, Crossing
+from otter_ctl.planning.crowding import crowding_lines
 from otter_ctl.planning.held import NO_IMAGES
 from otter_ctl.planning.hosting import Hosting
 from otter_ctl.planning.machines import apart, assign, unreached
@@ -158,6 +159,7 @@ def plan(
         placement=placement,
         forecast=expected,
         speeds=speed_lines(topology, machines, infos),
+        crowding=crowding_lines(topology),
     )
 
 

@@ -28,6 +28,7 @@ _TABLES = {
     "links": Table(
         "links",
         *_ABOUT,
+        Key("part", values.PATH, "Of what the delay is, if not of the way to a server."),
         Key("up", kinds.table(_WAY), "From the device to the network.", required=True),
         Key("down", kinds.table(_WAY), "From the network to the device.", required=True),
     ),
@@ -39,12 +40,14 @@ class Profile:
     """One named device or technology, checked.
 
     Attributes:
+        part: Of a link: of which part of the way its delay is; empty: of all, to a server.
         values: By key; of a link two tables, `up` and `down`.
     """
 
     name: str
     title: str
     source: tuple[str, ...]
+    part: str
     values: dict[str, Any]
 
 
@@ -60,8 +63,10 @@ def profiles(sort: Sort) -> dict[str, Profile]:
         fields = root.child(sort, name).read(kinds.table(_TABLES[sort]), raw)
         if root.problems:
             raise ValueError(f"profiles.toml: {root.problems[0]}")  # a bug, and a test finds it
-        held = {k: v for k, v in fields.values.items() if k not in ("title", "source")}
-        found[name] = Profile(name, fields["title"], fields["source"], held)
+        about = ("title", "source", "part")
+        held = {k: v for k, v in fields.values.items() if k not in about}
+        title, source, part = fields["title"], fields["source"], fields.get("part", "")
+        found[name] = Profile(name, title, source, part, held)
     return found
 
 

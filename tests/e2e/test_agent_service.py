@@ -65,6 +65,18 @@ def test_what_it_keeps_is_listed_and_removed_after_it_has_ended(otter):
         otter.json(*verb)
 
 
+def test_a_dry_run_of_destroy_names_what_would_go(otter):
+    assert "no mesh to destroy" in otter("destroy", "--all", "--dry-run").stderr
+    assert otter.agent_pid is None
+    mesh = 'name = "m"\n[hosts.h]\n[modules.x]\nruntime = "fake"\ncommand = ["sleep"]\n'
+    otter("apply", otter.topology(mesh))
+    assert "would destroy mesh m on local: host h, module x" in otter("destroy", "-n").stdout
+    assert otter.json("destroy", "--all", "--dry-run") == [
+        {"mesh": "m", "dry_run": True, "machines": ["local"], "hosts": ["h"], "modules": ["x"]}
+    ]
+    assert [m["mesh"] for m in otter.json("ls")] == ["m"]
+
+
 def test_the_socket_is_for_root_and_its_group_and_curl_works(otter):
     otter.serve()
     path = otter.root / "a" / "run" / "agent.sock"

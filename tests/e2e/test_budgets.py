@@ -122,6 +122,9 @@ def test_what_cannot_be_read_is_a_wrong_usage(shared_otter, arguments, said):
         (("module", "asr", "--cpu", "0.0001"), 1, "0.0001 cores: from 0.001"),
         (("host", "phone", "--cpu", "9999"), 1, "don't fit this machine"),
         (("reset", "nothing"), 1, "no link, host or module of that name"),
+        (("host", "phone", "--cpu", "9999", "--dry-run"), 1, "don't fit this machine"),
+        (("host", "--cpu", "0.5", "--dry-run"), 0, "2 hosts would be changed"),
+        (("module", "asr", "--memory", "1GiB", "-n"), 0, "1 module would be changed"),
     ],
 )
 def test_what_cannot_be_had_changes_nothing(scarce, arguments, code, said):

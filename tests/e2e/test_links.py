@@ -101,6 +101,17 @@ def test_only_what_is_named_changes_and_nothing_restarts(shaped: Otter) -> None:
     assert pids(shaped) == before
 
 
+def test_a_dry_run_only_says_whether_that_could_be(shaped: Otter) -> None:
+    before = {way: (x["asked"], x["layers"]) for way, x in links(shaped).items()}
+    said = shaped("shape", "link", "radio", "--delay", "90ms", "--dry-run").stderr
+    assert "2 directions of links would be changed" in said
+    told = shaped.json("shape", "link", "radio", "--rate", "none", "-n")
+    assert told["dry_run"] is True
+    refused = shaped("shape", "link", "radio", "--jitter", "90ms", "--dry-run", code=1).stderr
+    assert "radio" in refused
+    assert {way: (x["asked"], x["layers"]) for way, x in links(shaped).items()} == before
+
+
 def test_a_link_that_was_free_loses_nothing_when_it_is_first_shaped(shaped: Otter) -> None:
     command = ["exec", "middle", "--", "ping", "-c100", "-i0.01", "-W5", "far"]
     verb = shaped.popen(*command, stdout=subprocess.PIPE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import subprocess
@@ -43,14 +44,13 @@ class Guest:
     It may read all files (Python lies in root's home on some machines), and write none of others'.
     """
 
-    AS = ("setpriv", f"--reuid={GUEST}", f"--regid={GUEST}", "--clear-groups",
-          "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")  # fmt: skip
-
-    def __init__(self, otter) -> None:
+    def __init__(self, otter, id_=GUEST) -> None:
         self.otter = otter
-        self.home = otter.root / "guest"
+        self.who = ("setpriv", f"--reuid={id_}", f"--regid={id_}", "--clear-groups",
+                    "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")  # fmt: skip
+        self.home = otter.root / f"guest{id_}"
         self.home.mkdir()
-        os.chown(self.home, GUEST, GUEST)
+        os.chown(self.home, id_, id_)
         otter.root.chmod(0o755)
 
     def let_in(self) -> None:
@@ -59,8 +59,8 @@ class Guest:
     def __call__(self, *words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         env = {**self.otter.env, "OTTER_RUNS": str(self.home / "runs"), "HOME": str(self.home)}
         done = subprocess.run(
-            [*self.AS, BIN / "otterctl", *map(str, words)], env=env, capture_output=True, text=True,
-            check=False, timeout=DEADLINE_S, cwd=self.home, stdin=subprocess.DEVNULL,
+            [*self.who, BIN / "otterctl", *map(str, words)], env=env, capture_output=True,
+            text=True, check=False, timeout=DEADLINE_S, cwd=self.home, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
@@ -111,6 +111,29 @@ def test_another_users_mesh_is_listed_and_left_alone(otter, guest):
     assert (status["owner"], status["changed_by"]) == ("root", "nobody")  # it stays root's
     guest("destroy", "--all", "--yes", "--force")
     assert otter.json("ls") == []
+
+
+def test_a_group_that_the_configuration_names_keeps_the_socket(otter, guest):
+    """Each agent makes a socket of its own: what was done to the last one's is gone with it."""
+    file = otter.root / "a" / "agent.toml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f'group = "{grp.getgrgid(GUEST).gr_name}"\n')
+    for _ in range(2):
+        otter.serve()
+        socket = (otter.root / "a" / "run" / "agent.sock").stat()
+        assert (socket.st_uid, socket.st_gid, socket.st_mode & 0o777) == (0, GUEST, 0o660)
+        guest("apply", topology(otter, "theirs"))
+        otter.kill_agent()
+    otter.serve()
+    Guest(otter, GUEST - 1)("apply", topology(otter, "strange"), code=1)
+    assert [m["mesh"] for m in otter.json("ls")] == ["theirs"]
+    guest("destroy", "--yes")
+    otter.kill_agent()
+
+    file.write_text('group = "no such group"\n')
+    refused = otter("apply", topology(otter), code=1).stderr
+    assert "agent.toml: group: this machine has no group 'no such group'" in refused
+    file.unlink()
 
 
 def test_root_is_asked_as_well(otter, guest):

@@ -13,7 +13,8 @@ by bytes or packets, and each packet comes out of it when the one before has bee
 the packet itself takes at the rate is the second netem's part: HTB lets the first one go at once.
 There what a late timer let go at once is spread again: so where all have the same delay, it comes
 last, and a delay's late timer makes no burst, either. A half that isn't asked for isn't there;
-one that is stays, without effect, as taking it away would lose packets.
+one that is stays, without effect, as taking it away would lose packets. Only 4f01: may duplicate,
+as it is the only netem of its device: kernels refuse one that does beside another in a tree.
 
 Rejected: netem's own rate and limit (packets, and those in flight count too; at a change of rate
 what waits goes on at the old one); TBF (a change of rate hands out a full bucket, and 500 Mbit/s

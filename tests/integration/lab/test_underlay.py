@@ -128,13 +128,18 @@ def test_the_network_between_machines_is_known(far):
             assert links["fibre", end]["tunnel"]["less_s"] == 0
         assert "(taken off)" in otterctl(far, "status")[0]
         assert "nothing to change" in otterctl(far, "plan", file)[0]
-        said = otterctl(far, "verify", "radio", "lan", "--quick", "--json", code=None)[0]
+        names = ("radio", "fibre", "lan")
+        said = otterctl(far, "verify", *names, "--quick", "--json", code=None)[0]
         rows = {(row["link"], row["from"], row["property"]): row for row in json.loads(said)}
         for end in ("phone", "edge"):
             row = rows["radio", end, "delay"]
             assert row["asked"] == pytest.approx(0.03)
             assert row["measured"] == pytest.approx(0.03, abs=0.01)
             assert "ms of it" in row["note"]
+            assert "beside_s" not in row
+            on_top = rows["fibre", end, "delay"]
+            assert on_top["beside_s"] == links["fibre", end]["tunnel"]["underlay"]["delay_s"]
+            assert "ms of the network between lab" in on_top["note"]
             is_the_real_network(*(rows["lan", end, name] for name in ("delay", "rate", "loss")))
         refused = otterctl(far, "shape", "link", "radio", "--delay", "2ms", code=1)[1]
         assert "the network between its machines alone takes" in refused

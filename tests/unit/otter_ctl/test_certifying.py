@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from net.links.spec import LinkSpec
 from otter_agent import api
-from otter_ctl.certifying import BETWEEN, HERE, unshaped, whole
+from otter_ctl.certifying import BETWEEN, HERE, beside, on_top, unshaped, whole
+from otter_ctl.cli.plan import tunnel_line
 
 
 def row(name: str = "delay", measured: float | None = 0.0002) -> api.VerifyRow:
@@ -22,8 +24,10 @@ def part(*links: api.LinkStatus) -> api.MeshStatus:
     )  # fmt: skip
 
 
-def link(name: str, source: str, to: str, machine: str | None, **asked: float) -> api.LinkStatus:
-    tunnel = None if machine is None else api.TunnelState(machine=machine)
+def link(
+    name: str, source: str, to: str, machine: str | None, less_s: float = 0.0, **asked: float
+) -> api.LinkStatus:
+    tunnel = None if machine is None else api.TunnelState(machine=machine, less_s=less_s)
     return api.LinkStatus(
         name=name, from_=source, to=to, driver="none", asked=asked, applied=None, tunnel=tunnel
     )
@@ -60,3 +64,54 @@ def test_what_nobody_answers_for_is_said_to_be_this_machines_alone() -> None:
     assert (delay.measured, delay.note) == (0.0002, f"{HERE}: {BETWEEN} gave no answer")
     [none] = whole(row(measured=None), api.Underlay(delay_s=0.005))
     assert (none.measured, none.note) == (None, HERE)
+
+
+def test_what_is_on_top_of_the_network_is_known() -> None:
+    parts = {
+        "m1": part(
+            link("lan", "a", "b", "m2"), link("inside", "a", "c", None, delay_s=0.02),
+            link("radio", "a", "b", "m2", delay_s=0.02),
+            link("exact", "a", "b", "m2", less_s=0.005, delay_s=0.02),
+        ),
+    }  # fmt: skip
+    assert {key: way[0] for key, way in on_top(parts, None).items()} == {("radio", "a", "b"): "m1"}
+
+
+def test_a_delay_on_top_of_the_network_names_what_that_takes() -> None:
+    tunnel = api.TunnelState(machine="gpu-box", underlay=api.Underlay(delay_s=0.005))
+    told = beside(row(), ("lab1", tunnel))
+    assert told.note == (
+        "and 5 ms of the network between lab1 and gpu-box beside it "
+        "(subtract_underlay takes it off)"
+    )
+    document = api.to_builtins(told)
+    assert document.pop("beside_s") == 0.005
+    assert document.pop("note") == told.note
+    assert document == {k: v for k, v in api.to_builtins(row()).items() if k != "note"}
+    blind = beside(row(), ("lab1", api.TunnelState(machine="gpu-box")))
+    assert blind.note.endswith("between lab1 and gpu-box beside it, which was not measured")
+    assert api.to_builtins(blind)["beside_s"] is None
+
+
+def test_nothing_else_tells_of_the_network() -> None:
+    tunnel = api.TunnelState(machine="gpu-box", underlay=api.Underlay(delay_s=0.005))
+    for other in (row("loss"), row(measured=None)):
+        assert beside(other, ("lab1", tunnel)) is other
+    assert (same := row()) is beside(same, None)
+
+
+def test_a_plan_says_what_comes_on_top_of_a_link() -> None:
+    way = api.Tunnel(
+        host="b", local="10.0.0.1", remote="10.0.0.2", vni=1, key="k", why="no VXLAN",
+        underlay=api.Underlay(delay_s=0.005),
+    )  # fmt: skip
+    scarce = api.Link(name="radio", a="a", b="b", forward=LinkSpec(delay_s=0.02))
+    assert tunnel_line(scarce, "lab1", way) == (
+        "  link radio leaves lab1 by vxlan, 5ms; the network's delay comes on top of the link's "
+        "(subtract_underlay takes it off): no VXLAN"
+    )
+    for other in (
+        api.Link(name="radio", a="a", b="b", forward=LinkSpec(delay_s=0.02), subtract=True),
+        api.Link(name="radio", a="a", b="b", forward=LinkSpec()),
+    ):
+        assert tunnel_line(other, "lab1", way) == "  link radio leaves lab1 by vxlan, 5ms: no VXLAN"

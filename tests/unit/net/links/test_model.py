@@ -125,6 +125,20 @@ def test_jitter_spreads_and_never_reorders():
     assert [number for _, number in near] == list(range(4000))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("gap_s", "median_s", "deviation_s"),
+    [(0.02, 0.0200, 0.0020), (0.001, 0.0209, 0.0015), (0.0005, 0.0216, 0.0013),
+     (0.0001, 0.0230, 0.0011)],
+)  # fmt: skip
+def test_packets_that_are_denser_than_the_jitter_wait_for_each_other(gap_s, median_s, deviation_s):
+    """What docs/links.md says of 20 ms and 2 ms."""
+    _, arrived = run(LinkSpec(delay_s=0.02, jitter_s=0.002), every(gap_s, 20_000))
+    delays = [at - gap_s * number for at, number in arrived]
+    assert statistics.median(delays) == pytest.approx(median_s, abs=0.00015)
+    assert statistics.pstdev(delays) == pytest.approx(deviation_s, abs=0.00012)
+
+
 def test_delays_are_never_below_zero():
     spec = LinkSpec(delay_s=0.01, jitter_s=0.01)
     _, arrived = run(spec, every(1.0, 1000))
