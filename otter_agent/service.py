@@ -157,7 +157,7 @@ def _alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-async def _serve(machine: Machine, state: State, group: int) -> None:
+async def _serve(machine: Machine, state: State, gid: int) -> None:
     stop, started = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -170,7 +170,7 @@ async def _serve(machine: Machine, state: State, group: int) -> None:
         if work.done():
             waiting.cancel()
             return
-        async with serving(agent, machine.layout.socket, group):
+        async with serving(agent, machine.layout.socket, gid):
             notify("READY=1")
             await asyncio.wait((work,))
             notify("STOPPING=1")

@@ -62,8 +62,8 @@ async def certified(
         try:
             async for line in agent.verify(mesh, request):
                 held += (row for row in line.rows if _key(row) in real)
-                rows = (row for row in line.rows if _key(row) not in real)
-                last = replace(line, rows=tuple(beside(row, added.get(_key(row))) for row in rows))
+                here = (row for row in line.rows if _key(row) not in real)
+                last = replace(line, rows=tuple(beside(row, added.get(_key(row))) for row in here))
                 yield last
         except AgentFault as fault:
             if fault.code != "not-found":

@@ -251,7 +251,8 @@ class Dial:
             )
         if client.certified:
             return self.unreachable(
-                f"its host key has no good certificate of whom known_hosts names for it: {why}{shown}",
+                "its host key has no good certificate of whom known_hosts names for it: "
+                f"{why}{shown}",
                 f"have it signed anew, or compare its key and accept it: `{self.by_hand(hop)}`",
                 hop=hop,
             )
