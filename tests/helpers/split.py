@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import warnings
 from collections import deque
-from collections.abc import Iterator
-from itertools import chain, groupby, pairwise
+from collections.abc import Iterable, Iterator
+from itertools import groupby, pairwise
 from multiprocessing.connection import Connection, wait
+from typing import Literal
 
 import pytest
 
@@ -24,6 +26,7 @@ File = list[pytest.Item]
 _CONTEXT = multiprocessing.get_context("fork")
 _NUMBER_BYTES = 4
 END_S = 10.0
+INTERRUPTED = 130
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,11 +52,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     queue, numbers = os.pipe()
     os.write(numbers, b"".join(n.to_bytes(_NUMBER_BYTES, "big") for n in range(len(files))))
     os.close(numbers)  # who reads past the last one is told so
-    workers = []
+    workers: list[Worker] = []
     try:
-        for _ in range(processes):
-            workers.append(Worker(session, files, queue))
-        _listen(session, workers, queue)
+        workers.extend(Worker(session, files, queue) for _ in range(processes))
+        _listen(session, workers, files, queue)
     finally:
         for worker in workers:
             worker.end()
@@ -71,7 +73,7 @@ def _taken(queue: int) -> Iterator[int]:
         yield int.from_bytes(number, "big")
 
 
-def _listen(session: pytest.Session, workers: list[Worker], queue: int) -> None:
+def _listen(session: pytest.Session, workers: list[Worker], files: list[File], queue: int) -> None:
     """Tell of all tests, until no process is left."""
     listened_to = {worker.ear: worker for worker in workers}
     while listened_to:
@@ -83,8 +85,10 @@ def _listen(session: pytest.Session, workers: list[Worker], queue: int) -> None:
                 del listened_to[ear]
                 worker.gone()
             if session.shouldfail or session.shouldstop:
-                for _ in _taken(queue):
-                    pass
+                deque(_taken(queue), maxlen=0)
+    for number in _taken(queue):
+        for item in files[number]:
+            tell(item, [failed(item, "no process was left to run it")])
 
 
 class Worker:
@@ -95,6 +99,7 @@ class Worker:
         # Of the tests in its hands, those that it is yet to run, and those that it has run.
         self._expected: deque[pytest.Item] = deque()
         self._done: list[tuple[pytest.Item, list[Reported]]] = []
+        self._last: pytest.Item | None = None
         self.ear, mouth = _CONTEXT.Pipe(duplex=False)
         self._process = _CONTEXT.Process(target=_run, args=(session, files, queue, mouth))
         with warnings.catch_warnings():
@@ -108,19 +113,24 @@ class Worker:
         if isinstance(told, int):
             self._expected.extend(self._files[told])
             return
-        item = self._expected.popleft()
+        self._last = item = self._expected.popleft()
         self._done.append((item, told))
         if not self._expected or self._expected[0].path != item.path:
             self._tell()
 
     def gone(self) -> None:
-        """It says no more: tests in its hands have failed, if it should have run them."""
+        """It says no more. If it should have, the tests in its hands have failed, or its last."""
         self._tell()
         self._process.join()
-        if self._process.exitcode:
-            why = f"the process that was to run it has ended, status {self._process.exitcode}"
-            self._done = [(item, [_failed(item, why)]) for item in self._expected]
-            self._tell()
+        if not (status := self._process.exitcode):
+            return
+        why = f"the process that was to run it has ended, status {status}"
+        if not self._expected and self._last is None:
+            raise RuntimeError(f"a process ended before it ran any test, status {status}")
+        if not self._expected and self._last is not None:
+            self._done = [(self._last, [failed(self._last, why, "teardown")])]
+        self._done += [(item, [failed(item, why)]) for item in self._expected]
+        self._tell()
 
     def end(self) -> None:
         """It is no more: whom nobody listens to ends after its test, or by the same Ctrl-C."""
@@ -132,21 +142,29 @@ class Worker:
 
     def _tell(self) -> None:
         for item, reported in self._done:
-            hook = item.ihook
-            hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-            for one in reported:
-                if isinstance(one, pytest.TestReport):
-                    hook.pytest_runtest_logreport(report=one)
-                else:
-                    item.config.hook.pytest_warning_recorded.call_historic(kwargs=one)
-            hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+            tell(item, reported)
         self._done.clear()
 
 
-def _failed(item: pytest.Item, why: str) -> pytest.TestReport:
+def tell(item: pytest.Item, reported: Iterable[Reported]) -> None:
+    """As if the test ran here."""
+    hook = item.ihook
+    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for one in reported:
+        if isinstance(one, pytest.TestReport):
+            hook.pytest_runtest_logreport(report=one)
+        else:
+            item.config.hook.pytest_warning_recorded.call_historic(kwargs=one)
+    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+
+def failed(
+    item: pytest.Item, why: str, when: Literal["setup", "teardown"] = "setup"
+) -> pytest.TestReport:
+    """The report of a test that could say nothing of it itself."""
     return pytest.TestReport(
         nodeid=item.nodeid, location=item.location, keywords={}, outcome="failed", longrepr=why,
-        when="setup",
+        when=when,
     )  # fmt: skip
 
 
@@ -164,19 +182,19 @@ def _run(session: pytest.Session, files: list[File], queue: int, mouth: Connecti
     hooks.register(reporter, "otter-split-reporter")
     reporter.reported.clear()  # warnings of before, which it is told of anew
 
-    def items() -> Iterator[pytest.Item]:
+    try:
         for number in _taken(queue):
             mouth.send(number)
-            yield from files[number]
-
-    try:
-        for item, following in pairwise(chain(items(), [None])):
-            hooks.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            mouth.send(reporter.reported)
-            reporter.reported.clear()
-            if session.shouldfail or session.shouldstop:
-                return
-    except (KeyboardInterrupt, BrokenPipeError):  # the first process has had it too, or is gone
+            # Which file is next isn't known yet: what is of the session alone stays up until then.
+            for item, following in pairwise([*files[number], session]):
+                hooks.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                mouth.send(reporter.reported)
+                reporter.reported.clear()
+                if session.shouldfail or session.shouldstop:
+                    return
+    except KeyboardInterrupt:  # Ctrl-C, of which the first process tells, or a test's own doing
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # nobody listens any more
         return
     finally:
         session._setupstate.teardown_exact(None)

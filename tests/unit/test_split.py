@@ -14,7 +14,7 @@ import pytest
 from helpers.otter import wait_for
 
 HELPERS = Path(__file__).parents[1]
-PLUGINS = ("-p", "helpers.elsewhere", "-p", "helpers.split", "-p", "no:cacheprovider")
+PLUGINS = ("helpers.elsewhere", "helpers.split", "no:cacheprovider", "no:asyncio")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor shares nothing"),
@@ -77,6 +77,8 @@ def session(tmp_path: Path):
     temporary.mkdir()
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
 
+    started: list[subprocess.Popen[str]] = []
+
     def run(files: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
         done = start(files, *words)
         out, err = done.communicate(timeout=60)
@@ -86,16 +88,21 @@ def session(tmp_path: Path):
         for name, text in files.items():
             (tmp_path / f"test_{name}.py").write_text(text)
         more = {"TMPDIR": str(temporary), "PYTHONPATH": str(HELPERS)}
-        return subprocess.Popen(
-            [sys.executable, "-m", "pytest", *PLUGINS, "--split", *words],
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *(f"-p{name}" for name in PLUGINS), "--split", *words],
             cwd=tmp_path, env=os.environ | more, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        started.append(process)
+        return process
 
     run.start = start
     run.folder = tmp_path
     run.temporary = temporary
-    return run
+    yield run
+    for process in started:
+        with process:
+            process.kill()
 
 
 def test_files_run_beside_each_other_each_in_one_process(session) -> None:
@@ -126,13 +133,32 @@ def test_what_becomes_of_a_test_is_told_as_in_one_process(session) -> None:
     assert not (user / "pytest-0" / ".lock").exists()
 
 
-def test_a_process_that_dies_fails_the_tests_in_its_hands(session) -> None:
-    dies = "import os\ndef test_1(): ...\ndef test_2(): os._exit(7)\ndef test_3(): ...\n"
+@pytest.mark.parametrize(("how", "status"), [("os._exit(7)", 7), ("os.kill(os.getpid(), 2)", 130)])
+def test_a_process_that_dies_fails_the_tests_in_its_hands(session, how: str, status: int) -> None:
+    dies = f"import os\ndef test_1(): ...\ndef test_2(): {how}\ndef test_3(): ...\n"
     done = session({"a": dies, "b": "def test_4(): ...\n", "c": "def test_5(): ...\n"}, "-v")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     assert "3 passed, 2 errors" in done.stdout.splitlines()[-1], done.stdout
     assert "test_a.py::test_1 PASSED" in done.stdout
-    assert done.stdout.count("the process that was to run it has ended, status 7") >= 2
+    assert done.stdout.count(f"the process that was to run it has ended, status {status}") >= 2
+
+
+def test_no_test_is_forgotten_when_all_processes_have_died(session) -> None:
+    dies = "import os\ndef test_dies(): os.kill(os.getpid(), 9)\n"
+    many = {f"{n:03}": dies for n in range(len(os.sched_getaffinity(0)) + 3)}
+    done = session(many)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert f"{len(many)} errors" in done.stdout.splitlines()[-1]
+    assert done.stdout.count("no process was left to run it") >= 3
+
+
+def test_what_goes_wrong_after_all_tests_fails_the_last(session) -> None:
+    fixture = "import pytest\n@pytest.fixture(scope='session')\ndef one():\n    yield\n"
+    wrong = f"{fixture}    raise OSError('it stays')\ndef test_it(one): ...\n"
+    done = session({"a": wrong, "b": "def test_b(): ...\n"})
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert "2 passed, 1 error" in done.stdout.splitlines()[-1]
+    assert "OSError: it stays" in done.stderr
 
 
 def test_a_session_that_is_to_end_at_a_failure_takes_no_more_files(session) -> None:
