@@ -87,7 +87,7 @@ test: setup-tests check  ## all tiers in one run, after check; what cannot run h
 	@$(PYTEST) -q --beside $(ARGS)
 
 test-unit: setup-dev  ## the quick ones: no root, no engine, no network, seconds together
-	@$(PYTEST) -m 'not slow' --hypothesis-profile=quick tests/unit $(ARGS)
+	@$(PYTEST) -m 'not slow' --hypothesis-profile=quick --split tests/unit $(ARGS)
 
 test-contracts: setup-tests  ## the suites that every driver passes
 	@$(PYTEST) tests/contracts $(ARGS)

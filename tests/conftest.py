@@ -10,7 +10,8 @@ import hypothesis
 import pytest
 
 pytest_plugins = [
-    "helpers.elsewhere", "helpers.scheduling", "helpers.fixtures_docker", "helpers.fixtures_otter",
+    "helpers.elsewhere", "helpers.garbage", "helpers.scheduling", "helpers.split",
+    "helpers.fixtures_docker", "helpers.fixtures_otter",
 ]  # fmt: skip
 
 
