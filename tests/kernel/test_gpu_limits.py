@@ -36,6 +36,7 @@ def machine(otter, tmp_path) -> nvml.Machine:
 
 def test_the_drivers_limit_holds_a_module_from_its_first_instruction_on(otter, machine):
     machine.tell(NEW)
+    otter.serve()
     otter("apply", otter.topology(MESH))
     (state,) = otter.json("gpu", "verify").values()
     levels = {(fact["level"], fact["gpu"]): fact for fact in state["levels"]}
