@@ -338,6 +338,36 @@ def test_a_host_moves_to_another_machine(world):
     wait_for(lambda: took(world) > before, "numbers come from there")
 
 
+def test_a_firewall_that_lets_pings_in_and_nothing_else_is_named(world, require):
+    """As ufw is: what comes back of what a machine has begun gets in, what others begin doesn't."""
+    require("netns", shutil.which("iptables"), "no iptables")
+    file, shut = world.topology(TOPOLOGY), world["m2"]
+    rules = (
+        ("-p", "udp", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT"),
+        ("-p", "udp", "-j", "DROP"),
+    )
+    firewall = ["nsenter", f"--net=/run/netns/{shut.netns}", "iptables"]
+    why = "machine m2 (10.77.0.12): nothing that m1, m3 send to its UDP port 14789 comes in"
+    allow = "ufw allow proto udp from 10.77.0.11 to any port 14789"
+    try:
+        for rule in rules:
+            sh(*firewall, "-A", "INPUT", *rule)
+        for verb in ("plan", "apply"):
+            said = world(verb, file).stderr
+            assert why in said
+            assert allow in said
+            assert said.count("nothing that ") == 1  # the others keep nothing out
+        lost = world("exec", "shell", "--", "ping", "-c", "1", "-W", "1", "far", code=None)
+        assert lost.returncode == 1  # it was right
+        opened = ("-p", "udp", "--dport", "14789", "-j", "ACCEPT")
+        sh(*firewall, "-I", "INPUT", *opened)
+        assert world("plan", file).stderr == ""  # though the kernel's VXLAN has the port by now
+        assert world("apply", file).stderr == ""
+        assert rtt_ms(world, "shell", "far") > 39
+    finally:
+        sh(*firewall, "-F", "INPUT")
+
+
 def test_a_data_network_that_carries_less_is_warned_of(world):
     """No answer from a data address; packets that don't come through whole."""
     site = world.folder / "site.toml"
