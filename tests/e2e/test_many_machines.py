@@ -217,6 +217,29 @@ def test_nothing_begins_unless_all_machines_can(world):
         assert machine.ask("GET", "/v1/meshes") == []
 
 
+def test_no_verb_has_more_than_one_connection_to_a_machine(world):
+    def logins():
+        return [m.log_of_sshd().count("Accepted publickey") for m in world.all]
+
+    file = world.topology(TOPOLOGY)
+    for verb, all_of_them in (
+        (("plan", file), True),
+        (("apply", file), True),
+        (("status",), True),
+        (("logs", "receiver"), False),
+        (("exec", "receiver", "--", "true"), False),
+        (("cp", "far:/etc/hosts", world.folder / "hosts"), False),
+        (("shape", "link", "radio", "--delay", "25ms"), False),
+        (("verify", "radio", "--quick"), False),
+        (("fetch",), True),
+        (("destroy", "--yes"), True),
+    ):
+        before = logins()
+        world(*verb, code=None if verb[0] == "verify" else 0)
+        made = [now - then for now, then in zip(logins(), before, strict=True)]
+        assert set(made) == {1} if all_of_them else {1} <= set(made) <= {0, 1}, (verb, made)
+
+
 def test_of_two_controllers_one_wins(world):
     file = world.topology(TOPOLOGY)
     lease = {"holder": "other", "who": "anna on laptop", "for_s": 60}
