@@ -240,6 +240,26 @@ def test_no_verb_has_more_than_one_connection_to_a_machine(world):
         assert set(made) == {1} if all_of_them else {1} <= set(made) <= {0, 1}, (verb, made)
 
 
+def test_packets_of_the_full_size_come_through_whole(world):
+    """Over one VXLAN and over two, also where a machine's own network takes less than others'."""
+
+    def pinged(size, to, code=0):
+        argv = ("ping", "-c", "2", "-i", "0.2", "-M", "do", "-s", size, to)
+        return world("exec", "shell", "--", *argv, code=code).stdout
+
+    file, narrow = world.topology(TOPOLOGY), world["m2"]
+    try:
+        for mtu in (1500, 1400):
+            sh("ip", "-n", narrow.netns, "link", "set", "eth0", "mtu", mtu)
+            world("apply", file)
+            for to in ("far", "receiver"):
+                assert "2 received" in pinged(mtu - 50 - 28, to)
+            assert " 0 received" in pinged(mtu - 50 - 27, "far", code=1)
+            world("destroy", "--yes", "--no-fetch")
+    finally:
+        sh("ip", "-n", narrow.netns, "link", "set", "eth0", "mtu", "1500")
+
+
 def test_of_two_controllers_one_wins(world):
     file = world.topology(TOPOLOGY)
     lease = {"holder": "other", "who": "anna on laptop", "for_s": 60}
