@@ -111,6 +111,7 @@ def machine(number: int, root: Path, agent_id: str) -> Machine:
         links=Choice(driver=FakeLinks(), why="a fake machine has fake links"),
         networks=lambda: (fact,),
         underlay=_measured,
+        knock=lambda asked: api.Knocked(answered=(True,) * len(asked.doors)),
         reach=lambda local, remote, mtu: api.Reach(rtt_s=RTT_S, whole=True),
         nvml=lambda: None,
     )

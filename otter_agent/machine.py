@@ -27,6 +27,7 @@ from otter_agent.gpu.mps import Mps
 from otter_agent.gpu.watch import library, once
 from otter_agent.ground.ground import Ground, visit
 from otter_agent.images.base import ImageStore
+from otter_agent.knocking import knock
 from otter_agent.layout import Layout
 from otter_agent.leasing.client import Leases
 from otter_agent.links import sharing
@@ -86,6 +87,7 @@ class Machine:
         networks: Tells its addresses.
         reach: Tells how it reaches another machine's address for data.
         underlay: Measures the network to another machine, or answers one that does.
+        knock: Tries whether datagrams get in where tunnels of other machines do, or answers.
         nvml: Tells where NVIDIA's library is, if it is.
         limiter: Holds a module that is about to begin to the memory of GPUs that it was given.
         problems: Runtime name -> why it can't be used now ("" if it can); kept by the agent.
@@ -106,6 +108,7 @@ class Machine:
     networks: Callable[[], tuple[api.NetworkFact, ...]] = addresses
     reach: Callable[[str, str, int], api.Reach] = reach
     underlay: Callable[[api.Probing], api.Measured] = take_part
+    knock: Callable[[api.Knocking], api.Knocked] = knock
     nvml: Callable[[], Path | None] = library
     problems: dict[str, str] = field(default_factory=dict)
     features: tuple[api.Feature, ...] = ()

@@ -140,6 +140,10 @@ class AgentClient(ApiClient, Meshes):
         """Have the machine measure the network to another, or answer one that does."""
         return await self.ask("/v1/underlay", api.Measured, "POST", body=api.encode(asked))
 
+    async def knock(self, asked: api.Knocking) -> api.Knocked:
+        """Have the machine try where tunnels come in at others, or answer at its own ports."""
+        return await self.ask("/v1/knock", api.Knocked, "POST", body=api.encode(asked))
+
     async def clock(self) -> api.ClockReading:
         """What the machine's clocks say."""
         return await self.ask("/v1/clock", api.ClockReading)

@@ -176,7 +176,8 @@ async def _wired(fleet: Fleet, site: Site, measure: Measuring) -> Site:
     assert topology is not None
     wires, guessed = await _wires(fleet, site)
     ways = [way for way in _ways(topology, machines) if not site.unheard.keys() & {*way[2]}]
-    wires, warnings = await sounded(fleet, wires, ways, measure)
+    over = {link.name: link.tunnel for link in topology.links}
+    wires, warnings = await sounded(fleet, wires, ways, measure, over)
     between = {pair: underlay.delay_s for pair, underlay in wires.underlay.items()}
     rates = {pair: one.rate_bps for pair, one in wires.underlay.items() if one.rate_bps}
     ways_s = {**site.hosting.ways_s, **between}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from net.errors import OtterError
 from net.links.spec import LinkSpec
 from otter_agent import api
+from otter_ctl import knocking
 from otter_ctl.client import AgentClient
 from otter_ctl.many import each
 from otter_ctl.planning.tunnels import Measuring, Pair, Wires, too_much
@@ -26,6 +27,7 @@ async def sounded(
     wires: Wires,
     ways: Sequence[tuple[str, LinkSpec, Pair]],
     measure: Measuring,
+    over: Mapping[str, api.TunnelKind | None],
 ) -> tuple[Wires, tuple[str, ...]]:
     """The same with what was found, and what is to be said of it.
 
@@ -34,6 +36,7 @@ async def sounded(
         wires: What is known already; that isn't measured again unless `measure` is `all`.
         ways: Directions of links between machines: name, what is asked, from which to which.
         measure: What the network carries, of those of which that isn't known, or of all.
+        over: Link -> how the topology asks for it to get to the other machine.
     """
     pairs = list(dict.fromkeys(pair for _, _, pair in ways))
     reaches = await _reaches(fleet, wires, pairs)
@@ -47,12 +50,14 @@ async def sounded(
     if any(found.rtt_s is None for found in reaches.values()):
         mtu = min(mtu, wires.kept_mtu or mtu)  # what isn't known now was so before
     wires = replace(wires, deaf=deaf, underlay=underlay, mtu=mtu)
+    doors = knocking.wanted([(name, pair) for name, _, pair in ways], over, wires)
+    tried = await knocking.tried(fleet, wires, doors)
     if measure != "not":
         known = frozenset() if measure == "all" else frozenset(before)
         unknown = [pair for pair in pairs if pair not in known]
         wires = await gauged(fleet.agents.of, wires, unknown)
-    said = [line for p in sorted(reaches) for line in _words(p, reaches[p], wires)]
-    return wires, (*said, *too_much(ways, wires))
+    said = [line for p in sorted(reaches) for line in _words(p, reaches[p], wires, tried.passing)]
+    return wires, (*said, *knocking.words(tried, doors, wires), *too_much(ways, wires))
 
 
 async def _reaches(fleet: Fleet, wires: Wires, pairs: Iterable[Pair]) -> dict[Pair, api.Reach]:
@@ -82,11 +87,13 @@ def _delays(reaches: Mapping[Pair, api.Reach]) -> dict[Pair, float]:
     return found
 
 
-def _words(pair: Pair, found: api.Reach, wires: Wires) -> list[str]:
+def _words(pair: Pair, found: api.Reach, wires: Wires, passing: Collection[Pair]) -> list[str]:
     where = f"from machine {pair[0]} to {pair[1]} ({wires.addresses[pair[1]]})"
     if not found.tried:
         return [f"{where}: {found.error}"]
     if found.rtt_s is None:
+        if pair in passing:
+            return []  # pings alone aren't let through
         if (pair[1], pair[0]) not in wires.deaf:
             return []  # the other way there is an answer: the link goes over UDP, and says why
         return [f"{where}: {found.error}: links between them may carry nothing"]

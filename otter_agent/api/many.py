@@ -171,6 +171,37 @@ class Measured(Data, frozen=True):
     """UDP port at which this machine answers."""
 
 
+class Door(Data, frozen=True):
+    """Where tunnels come in at another machine."""
+
+    address: str
+    """Its IPv4 address for data."""
+    port: int
+    """Of UDP."""
+
+
+class Knocking(Data, frozen=True):
+    """The body of `POST /v1/knock`: try doors of other machines, or answer at this one's."""
+
+    local: str
+    """This machine's IPv4 address for data."""
+    key: str
+    """32 hex digits that all of them know: nothing else is answered."""
+    doors: tuple[Door, ...] = ()
+    """Which to try; none: answer."""
+    ports: tuple[int, ...] = ()
+    """Where to answer, for some seconds."""
+
+
+class Knocked(Data, frozen=True):
+    """What came of it."""
+
+    answered: tuple[bool, ...] = ()
+    """Of each door that was tried."""
+    error: str = ""
+    """Why this machine can neither try nor answer."""
+
+
 class Lease(Data, frozen=True):
     """Who may change a mesh now; the body of `PUT /v1/meshes/NAME/lease`."""
 

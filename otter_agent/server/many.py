@@ -17,6 +17,7 @@ from otter_agent.turns import Turns
 
 TURNS = web.AppKey("turns", Turns)
 _KEY = re.compile(r"[0-9a-f]{32}")
+_MOST_DOORS = 1000
 
 
 async def _clock(request: web.Request) -> web.Response:
@@ -69,6 +70,18 @@ async def _underlay(request: web.Request) -> web.Response:
     return answer(await asyncio.to_thread(request.app[AGENT].machine.underlay, asked))
 
 
+async def _knock(request: web.Request) -> web.Response:
+    asked = api.decode(await request.read(), api.Knocking)
+    for address in (asked.local, *(door.address for door in asked.doors)):
+        _address(address)
+    ports = {*asked.ports, *(door.port for door in asked.doors)}
+    if not _KEY.fullmatch(asked.key) or not all(0 < port < 65536 for port in ports):
+        raise AgentError("bad-request", "a key is 32 hex digits, a port 1 to 65535")
+    if bool(asked.ports) == bool(asked.doors) or len(asked.ports) + len(asked.doors) > _MOST_DOORS:
+        raise AgentError("bad-request", f"either doors or ports, up to {_MOST_DOORS}")
+    return answer(await asyncio.to_thread(request.app[AGENT].machine.knock, asked))
+
+
 def _address(text: str) -> None:
     try:
         ipaddress.IPv4Address(text)
@@ -80,5 +93,6 @@ ROUTES = (
     web.get("/v1/reach", _reach),
     web.get("/v1/clock", _clock),
     web.post("/v1/underlay", _underlay),
+    web.post("/v1/knock", _knock),
     web.put("/v1/meshes/{mesh}/lease", _lease),
 )

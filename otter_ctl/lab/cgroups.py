@@ -1,6 +1,13 @@
 """Control groups of a lab: one tree per hierarchy, in it one group per machine, its root there.
 
-All of a lab's processes are in them: that is how `down` finds them, whatever else was lost.
+    otter-lab-ID/        no process
+        switch/          what is the lab's own
+        power/           the outer process of each machine
+        lab1/            no process: the root of all groups that the machine sees
+            init/        its pid 1, and what that starts
+
+Version 2 lets a group hand on cpu and memory only while no process is in it itself, hence the
+leaves. All of a lab's processes are in them: that is how `down` finds them, whatever else was lost.
 Version 1, version 2 and both together are served. Must not know: labs, machines.
 """
 
@@ -12,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INIT = "init"
-"""Version 2 allows no processes in a group whose children are limited: the first process's."""
+POWER = "power"
 
 
 @dataclass(frozen=True, slots=True)

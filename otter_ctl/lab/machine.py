@@ -23,15 +23,13 @@ _NAMESPACES = (
     | linux.CLONE_NEWUTS
     | linux.CLONE_NEWIPC
     | linux.CLONE_NEWPID
-    | linux.CLONE_NEWCGROUP
 )
 
 
 def main(folder: Path) -> int:
     """Be the power of a machine until it halts."""
     processes.note_own_pid(folder)
-    group = f"{os.environ['OTTER_LAB_GROUP']}/{folder.name}"
-    cgroups.enter(group)
+    cgroups.enter(f"{os.environ['OTTER_LAB_GROUP']}/{cgroups.POWER}")
     settings = read_settings(folder)
     os.chdir(folder)
     control = _control(folder)
@@ -44,7 +42,7 @@ def main(folder: Path) -> int:
         linux.die_with_parent(signal.SIGKILL)
         if os.getppid() not in (0, parent):  # 0: it is outside of the child's pid namespace
             return 1
-        return _first(settings, control, goes)
+        return _first(settings, control, goes, folder.name)
     os.close(goes)
     control.close()
     # Relative: the child may have hidden the folder already, and they share what they see.
@@ -66,8 +64,10 @@ def _control(folder: Path) -> socket.socket:
     return listening
 
 
-def _first(settings: Settings, control: socket.socket, goes: int) -> int:
+def _first(settings: Settings, control: socket.socket, goes: int, group: str) -> int:
     """The machine's pid 1; the outer process is told by `goes` that it goes on."""
+    cgroups.enter(f"{os.environ['OTTER_LAB_GROUP']}/{group}")
+    linux.unshare(linux.CLONE_NEWCGROUP)  # here: the outer one mustn't be in what is its root
     linux.set_hostname(settings.name)
     mounted = cgroups.hierarchies()
     disk.enter([Path(layer) for layer in settings.layers], Path(settings.hosts), mounted)
@@ -89,7 +89,7 @@ def _first(settings: Settings, control: socket.socket, goes: int) -> int:
 
 
 def _into_init_group(mounted: list[cgroups.Hierarchy]) -> None:
-    """Leave the root of version 2's groups, where no process may be once children are limited."""
+    """Leave the root of version 2's groups, which hands nothing on while a process is in it."""
     for hierarchy in mounted:
         if hierarchy.kind == "cgroup2":
             single = len(mounted) == 1

@@ -217,6 +217,49 @@ def test_nothing_begins_unless_all_machines_can(world):
         assert machine.ask("GET", "/v1/meshes") == []
 
 
+def test_no_verb_has_more_than_one_connection_to_a_machine(world):
+    def logins():
+        return [m.log_of_sshd().count("Accepted publickey") for m in world.all]
+
+    file = world.topology(TOPOLOGY)
+    for verb, all_of_them in (
+        (("plan", file), True),
+        (("apply", file), True),
+        (("status",), True),
+        (("logs", "receiver"), False),
+        (("exec", "receiver", "--", "true"), False),
+        (("cp", "far:/etc/hosts", world.folder / "hosts"), False),
+        (("shape", "link", "radio", "--delay", "25ms"), False),
+        (("verify", "radio", "--quick"), False),
+        (("fetch",), True),
+        (("destroy", "--yes"), True),
+    ):
+        before = logins()
+        world(*verb, code=None if verb[0] == "verify" else 0)
+        made = [now - then for now, then in zip(logins(), before, strict=True)]
+        assert set(made) == {1} if all_of_them else {1} <= set(made) <= {0, 1}, (verb, made)
+
+
+def test_packets_of_the_full_size_come_through_whole(world):
+    """Over one VXLAN and over two, also where a machine's own network takes less than others'."""
+
+    def pinged(size, to, code=0):
+        argv = ("ping", "-c", "2", "-i", "0.2", "-M", "do", "-s", size, to)
+        return world("exec", "shell", "--", *argv, code=code).stdout
+
+    file, narrow = world.topology(TOPOLOGY), world["m2"]
+    try:
+        for mtu in (1500, 1400):
+            sh("ip", "-n", narrow.netns, "link", "set", "eth0", "mtu", mtu)
+            world("apply", file)
+            for to in ("far", "receiver"):
+                assert "2 received" in pinged(mtu - 50 - 28, to)
+            assert " 0 received" in pinged(mtu - 50 - 27, "far", code=1)
+            world("destroy", "--yes", "--no-fetch")
+    finally:
+        sh("ip", "-n", narrow.netns, "link", "set", "eth0", "mtu", "1500")
+
+
 def test_of_two_controllers_one_wins(world):
     file = world.topology(TOPOLOGY)
     lease = {"holder": "other", "who": "anna on laptop", "for_s": 60}
@@ -429,6 +472,36 @@ def test_a_plan_leaves_a_running_mesh_as_it_is(world):
     assert "2 to update" in world("plan", file, *changes, "--detailed-exitcode", code=2).stdout
     assert kept(world) == before
     assert {m["name"]: m["pid"] for m in world.json("status")["modules"]} == pids
+
+
+def test_a_firewall_that_lets_pings_in_and_nothing_else_is_named(world, require):
+    """As ufw is: what comes back of what a machine has begun gets in, what others begin doesn't."""
+    require("netns", shutil.which("iptables"), "no iptables")
+    file, shut = world.topology(TOPOLOGY), world["m2"]
+    rules = (
+        ("-p", "udp", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT"),
+        ("-p", "udp", "-j", "DROP"),
+    )
+    firewall = ["nsenter", f"--net=/run/netns/{shut.netns}", "iptables"]
+    why = "machine m2 (10.77.0.12): nothing that m1, m3 send to its UDP port 14789 comes in"
+    allow = "ufw allow proto udp from 10.77.0.11 to any port 14789"
+    try:
+        for rule in rules:
+            sh(*firewall, "-A", "INPUT", *rule)
+        for verb in ("plan", "apply"):
+            said = world(verb, file).stderr
+            assert why in said
+            assert allow in said
+            assert said.count("nothing that ") == 1  # the others keep nothing out
+        lost = world("exec", "shell", "--", "ping", "-c", "1", "-W", "1", "far", code=None)
+        assert lost.returncode == 1  # it was right
+        opened = ("-p", "udp", "--dport", "14789", "-j", "ACCEPT")
+        sh(*firewall, "-I", "INPUT", *opened)
+        assert world("plan", file).stderr == ""  # though the kernel's VXLAN has the port by now
+        assert world("apply", file).stderr == ""
+        assert rtt_ms(world, "shell", "far") > 39
+    finally:
+        sh(*firewall, "-F", "INPUT")
 
 
 def test_a_data_network_that_carries_less_is_warned_of(world):

@@ -40,9 +40,9 @@ def layers() -> list[Path]:
 
 
 @contextmanager
-def new_folder() -> Iterator[Path]:
+def new_folder(below: str | None = None) -> Iterator[Path]:
     """For a lab; not in pytest's, as that keeps the last three."""
-    path = Path(tempfile.mkdtemp(prefix="otter-lab-"))
+    path = Path(tempfile.mkdtemp(prefix="otter-lab-", dir=below))
     try:
         yield path / "lab"
     finally:

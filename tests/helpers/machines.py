@@ -180,6 +180,10 @@ class Machine:
         path = self.folder / name
         return path.read_text(errors="replace")[-3000:] if path.exists() else ""
 
+    def log_of_sshd(self) -> str:
+        """All of it."""
+        return (self.folder / "sshd.log").read_text(errors="replace")
+
     def _start(self, log: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / log).open("ab") as file:
             return subprocess.Popen(

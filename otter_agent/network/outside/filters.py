@@ -8,6 +8,7 @@ import struct
 
 _SO_ATTACH_FILTER = 26
 _LOAD_BYTE, _LOAD_HALF, _LOAD_WORD, _LOAD_INDEXED, _HEADER_LENGTH = 0x30, 0x28, 0x20, 0x50, 0xB1
+_LOAD_INDEXED_HALF, _LOAD_INDEXED_WORD = 0x48, 0x40
 _IF_EQUAL, _IF_SET, _AND, _TAKE = 0x15, 0x45, 0x54, 0x06
 _PACKET_TYPE = 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PKTTYPE
 _OUTGOING = 4
@@ -29,6 +30,19 @@ SYNS = (
     (_TAKE, 0, 0, 0),
 )
 """Arriving IPv4 packets that ask for a TCP connection, read from their IP header on."""
+
+
+def datagrams(port: int, word: int) -> tuple[tuple[int, int, int, int], ...]:
+    """UDP over IPv4 to a port, whose first four bytes are `word`; read from the IP header on."""
+    return (
+        (_HEADER_LENGTH, 0, 0, 0),
+        (_LOAD_INDEXED_HALF, 0, 0, 2),
+        (_IF_EQUAL, 0, 3, port),
+        (_LOAD_INDEXED_WORD, 0, 0, 8),
+        (_IF_EQUAL, 0, 1, word),
+        (_TAKE, 0, 0, 0xFFFF),
+        (_TAKE, 0, 0, 0),
+    )
 
 
 def attach(made: socket.socket, program: tuple[tuple[int, int, int, int], ...]) -> None:

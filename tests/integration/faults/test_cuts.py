@@ -63,12 +63,35 @@ def test_only_its_data_is_cut_while_it_runs(trio, site):
     site.numbers_come()
     pids = {m["name"]: m["pid"] for m in site.json("status")["modules"]}
     trio.cut("lab3", cables=["data"])
+    ping = ("exec", "sender", "--", "ping", "-c", "1", "-W", "1", "receiver")
+    site(*ping, code=1)
+    last = site.arrived()
+    site(*ping, code=1)  # a second, in which twenty would come by another way
+    assert site.arrived() == last
     said = site("plan", site.topology(), code=None)
     assert "from machine lab1 to lab3" in said
     assert "links between them may carry nothing" in said
     trio.heal("lab3", cables=["data"])
     site.numbers_come()
     assert {m["name"]: m["pid"] for m in site.json("status")["modules"]} == pids
+
+
+def test_only_its_management_is_cut_while_it_runs(trio, site):
+    """Nobody gets there by SSH; streams and pings don't notice: nothing of theirs goes there."""
+    site("apply", site.topology())
+    site.numbers_come()
+    trio.cut("lab3", cables=["management"])
+    status = site.json("status")
+    assert {m["name"]: m["reachable"] for m in status["machines"]} == {
+        "lab1": True, "lab2": True, "lab3": False,
+    }  # fmt: skip
+    last = site.arrived()
+    assert last >= 0
+    wait_for(lambda: site.arrived() >= last + 40, "numbers go on")
+    site("exec", "sender", "--", "ping", "-c", "1", "-W", "5", "receiver")
+    trio.heal("lab3", cables=["management"])
+    wait_for(site.is_whole, "it is found again")
+    assert site.arrived() > last + 40, "the same life of both"
 
 
 def test_power_cut_while_it_runs(trio, site):

@@ -17,6 +17,28 @@ command = ["python3", "-m", "http.server", "8000"]
 ready = { tcp = 8000 }
 """
 )
+INTRUDER = """
+name = "intruder"
+[network]
+pool = "10.200.0.0/16"
+[defaults.module]
+runtime = "process"
+[hosts.beside]
+machine = "lab2"
+gateway = true
+[hosts.elsewhere]
+machine = "lab3"
+gateway = true
+[[links]]
+between = ["beside", "elsewhere"]
+[modules.near]
+host = "beside"
+command = ["sleep", "8317"]
+[modules.far]
+host = "elsewhere"
+command = ["sleep", "8317"]
+"""
+"""Another mesh, with a part where the server is and one where nothing of it is."""
 BY_UDP = RING.replace("[defaults.module]", '[defaults.link]\ntunnel = "udp"\n[defaults.module]')
 
 
@@ -66,3 +88,34 @@ def test_who_is_not_in_the_mesh_reaches_no_module(trio, site):
     for name in ("lab1", "lab2"):  # and they themselves have no way there
         said = inside(trio, name, "ping", "-c", "1", "-W", "0.3", addresses[0], code=None)
         assert "1 received" not in said
+
+
+def test_no_module_of_another_mesh_reaches_one(trio, site):
+    """Not from the same machine nor from another, though the gateways there have routes to it."""
+    site("apply", site.topology(SERVER))
+    spec = site.json("status")["spec"]
+    site("apply", site.topology(INTRUDER, "intruder.toml"))
+    data = {m.name: m.data for m in trio.machines()}
+    addresses = [spec["names"][name] for name in ("server", "relay", "hub", "west")]
+
+    def says(module, *command):
+        process = site.start("exec", "-m", "intruder", module, "--", *command)
+        said, errors = process.communicate(timeout=60)
+        assert not errors.startswith("Error"), errors
+        return process.returncode, said
+
+    for module, name, via in (("near", "lab2", "lab1"), ("far", "lab3", "lab2")):
+        assert says(module, "ping", "-c", "1", "-W", "5", data["lab1"])[0] == 0, "it has a way out"
+        route = ("100.64.0.0/10", "via", data[via], "dev", "eth1")
+        inside(trio, name, "ip", "route", "add", *route)
+        try:
+            for address in addresses:
+                code, said = says(module, "ping", "-c", "1", "-W", "0.3", address)
+                assert (code, " 0 received" in said) == (1, True), said
+            for target in (addresses[0], *data.values()):
+                code, said = says(module, "curl", "-s", "-m", "1", f"http://{target}:8000/")
+                assert code in (7, 28), said  # refused, or no answer
+                assert said == ""
+        finally:
+            inside(trio, name, "ip", "route", "del", *route)
+    assert "200" in site("exec", "-m", "ring", "sender", "--", "curl", "-sI", "http://server:8000/")

@@ -12,6 +12,9 @@ import pytest
 from helpers import labs
 from helpers.labs import ssh
 
+from otter_ctl.lab import cgroups
+from otter_ctl.lab.lab import group_of
+
 pytestmark = pytest.mark.netns
 
 
@@ -69,6 +72,16 @@ def test_a_machine_sees_its_own_processes_groups_and_devices_alone(pair):
     groups = ssh(pair, "lab1", "cut -d: -f3 /proc/1/cgroup").split()
     assert set(groups) <= {"/", "/init"}
     assert set(ssh(pair, "lab1", "ls /sys/class/net").split()) == {"eth0", "eth1", "lo"}
+
+
+def test_no_process_is_in_a_group_that_has_to_hand_cpu_and_memory_on(pair):
+    """Or there are no budgets where version 2 has the controllers (tests/kernel/test_lab.py)."""
+    [top] = [h.path for h in cgroups.hierarchies() if h.kind == "cgroup2"]
+    group = top / group_of(pair.folder.id())
+    handing = [group, *(group / machine.name for machine in pair.machines())]
+    assert {str(one): (one / "cgroup.procs").read_text() for one in handing} == {
+        str(one): "" for one in handing
+    }
 
 
 def test_nothing_leads_beyond_this_computer_and_only_ssh_listens(pair):

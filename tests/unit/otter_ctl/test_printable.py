@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from otter_ctl.cli import doctor, machine
 from otter_ctl.cli import plan as plan_verb
+from otter_ctl.cli.carrying import Manner, carry_out
 from otter_ctl.errors import TopologyErrors
 from otter_ctl.machine.checks import Check
 from otter_ctl.machine.installing import Work
@@ -78,7 +79,8 @@ def test_what_is_found_on_a_machine_and_done_there(capsys):
     machine._show([Check(ORDERS, False, ORDERS, ORDERS)])
     facts = SimpleNamespace(user=ORDERS, root="sudo")
     work = Work(facts, [Step(ORDERS, "", root=False)], notes=[ORDERS])
-    assert not asyncio.run(machine._carry_out(None, work, "add it", yes=True, dry_run=True))
+    manner = Manner(yes=True, dry_run=True, as_json=False)
+    assert not asyncio.run(carry_out(None, work, "add it", manner))
     told = "".join(capsys.readouterr())
     assert told.count("red\\x07\\u202e\\r\\x9b2J") == 9
     assert told.replace("\n", "").isprintable()

@@ -1,0 +1,78 @@
+"""What gets in where tunnels do, past a firewall; whoever has the port."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from otter_agent import api
+from otter_agent.knocking import knock
+from otter_agent.network import namespaces
+
+HERE = "127.0.0.1"
+KEY = "ab" * 16
+PORTS = (14789, 14790)
+
+
+@pytest.fixture
+def machine(require) -> Iterator[str]:
+    """A network namespace."""
+    require("netns", shutil.which("iptables"), "no iptables")
+    name = f"otk{secrets.token_hex(3)}"
+    try:
+        ip("netns", "add", name)
+        ip("-n", name, "link", "set", "lo", "up")
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def rule(name: str, *words: str) -> None:
+    argv = ["nsenter", f"--net=/run/netns/{name}", "iptables", *words]
+    subprocess.run(argv, check=True, capture_output=True)
+
+
+def answered(name: str, key: str = KEY, ports: tuple[int, ...] = PORTS) -> tuple[bool, ...]:
+    """Of both ports, with a machine that answers who has `KEY` at `ports`."""
+
+    def both() -> tuple[bool, ...]:
+        namespaces.enter(name)
+        assert knock(api.Knocking(local=HERE, key=KEY, ports=ports)) == api.Knocked()
+        doors = tuple(api.Door(address=HERE, port=port) for port in PORTS)
+        found = knock(api.Knocking(local=HERE, key=key, doors=doors))
+        assert found.error == ""
+        return found.answered
+
+    return namespaces.in_own_thread(both)
+
+
+def test_who_has_the_key_gets_an_answer_from_each_port(machine: str) -> None:
+    assert answered(machine) == (True, True)
+    assert answered(machine, key="cd" * 16) == (False, False)
+
+
+def test_the_port_may_be_vxlans(machine: str) -> None:
+    ip("-n", machine, "link", "add", "v", "type", "vxlan", "id", "7", "dstport", str(PORTS[0]))
+    ip("-n", machine, "link", "set", "v", "up")
+    assert answered(machine) == (True, True)
+
+
+def test_what_a_firewall_drops_gets_no_answer(machine: str) -> None:
+    rule(machine, "-A", "INPUT", "-p", "udp", "--dport", str(PORTS[0]), "-j", "DROP")
+    assert answered(machine) == (False, True)
+
+
+def test_an_address_that_the_machine_has_not_is_told(machine: str) -> None:
+    def ask() -> api.Knocked:
+        namespaces.enter(machine)
+        return knock(api.Knocking(local="10.9.8.7", key=KEY, ports=PORTS))
+
+    assert "cannot assign" in namespaces.in_own_thread(ask).error
