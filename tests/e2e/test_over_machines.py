@@ -339,3 +339,96 @@ def test_agents_are_heard_by_nobody_else(world):
     assert talks["m1"]
     keys = [json.dumps(talk) for talk in talks.values() if talk]
     assert len(keys) == len(set(keys))
+
+
+KEEPER = """
+name = "keeper"
+[hosts.edge]
+machine = "m2"
+[modules.keeper]
+runtime = "process"
+host = "edge"
+command = ["sleep", "infinity"]
+mounts = { "/keep" = { volume = "models" } }
+"""
+
+
+def test_what_machines_keep_is_listed_and_removed_from_here(world):
+    """The computer that asks has no agent; one that gives no answer hides nothing of the others."""
+    world("apply", world.topology(KEEPER))
+    kept = world.json("volume", "ls", "--on", "m*")
+    assert [(v["machine"], v["name"], v["used_by"]) for v in kept] == [
+        ("m2", "models", ["keeper/keeper"])
+    ]
+    assert "is used by" in world("volume", "rm", "models", "--on", "m2", code=1).stderr
+    world("destroy", "--yes", "--no-fetch")
+    assert "m1: no volume models" in world("volume", "rm", "models", "--on", "m1", code=1).stderr
+
+    env = {"_OTTERCTL_COMPLETE": "bash_complete", "COMP_CWORD": "5",
+           "COMP_WORDS": "otterctl volume rm --on m2 mod"}  # fmt: skip
+    assert "models" in world(env=env).stdout
+
+    world["m3"].cut()
+    shown = world("volume", "ls", "--on", "*", code=1)
+    assert "MACHINE" in shown.stdout
+    assert "m2" in shown.stdout
+    assert "models" in shown.stdout
+    assert "m3: can't be reached by SSH" in shown.stderr
+    world["m3"].heal()
+
+    said = world("volume", "rm", "models", "--on", "m*", "--json")
+    assert {"machine": "m2", "removed": ["models"]} in json.loads(said.stdout)
+    assert world.json("volume", "ls", "--on", "m*") == []
+    assert world.json("cache", "ls", "--on", "m1") == []
+    assert world.json("image", "ls", "--on", "m?") == []
+    pruned = world.json("image", "prune", "--dry-run", "--on", "m*")
+    assert {(p["machine"], p["dry_run"]) for p in pruned} == {
+        ("m1", True), ("m2", True), ("m3", True),
+    }  # fmt: skip
+    unused = world.json("cache", "rm", "--unused", "--on", "m2")
+    assert [(p["machine"], p["removed"]) for p in unused] == [("m2", [])]
+    absent = world("cache", "rm", "wheels/x", "--on", "m2", code=1).stderr
+    assert "m2: nothing is called wheels/x" in absent
+    unknown = world("volume", "ls", "--on", "pi", code=2).stderr
+    assert "no such machine; there are: local, m1, m2, m3" in unknown
+
+
+STILL = """
+name = "still"
+[defaults.module]
+runtime = "process"
+command = ["sleep", "infinity"]
+[hosts.phone]
+machine = "m1"
+[hosts.edge]
+machine = "m2"
+[[links]]
+name = "radio"
+between = ["phone", "edge"]
+delay = "20ms"
+[modules.near]
+host = "phone"
+[modules.far]
+host = "edge"
+"""
+
+
+def kept(world):
+    """What the agents remember of meshes, the run folder, namespaces: all, byte for byte."""
+    files = [path for m in world.all for path in m.root.glob("lib/state.sqlite*")]
+    files += [path for path in (world.folder / "runs").rglob("*") if path.is_file()]
+    found = {str(p): p.read_bytes() for p in files if not p.name.endswith("-shm")}
+    return found, sorted(os.listdir("/run/netns")), world.leftovers()
+
+
+def test_a_plan_leaves_a_running_mesh_as_it_is(world):
+    file = world.topology(STILL)
+    world("apply", file)
+    pids = {m["name"]: m["pid"] for m in world.json("status")["modules"]}
+    before = kept(world)
+    assert any(name.endswith("state.sqlite") for name in before[0])
+    world("plan", file, "--detailed-exitcode", "--explain")
+    changes = ("--set", "links.radio.delay=30ms", "--set", "hosts.phone.cpu=0.5")
+    assert "2 to update" in world("plan", file, *changes, "--detailed-exitcode", code=2).stdout
+    assert kept(world) == before
+    assert {m["name"]: m["pid"] for m in world.json("status")["modules"]} == pids
