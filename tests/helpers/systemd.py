@@ -3,9 +3,9 @@
     Booted ─ unshare: processes, mounts, control groups ─► systemd ─► journald
         └─ inside(script): a shell in there, as root                └─► what is installed there
 
-Files are this computer's, but /run, /etc/systemd/system (a folder that outlives it: it can be
-booted again) and what the distribution would start. Needs root and cgroup v2 alone: the guest
-kernel, where whatever it writes elsewhere is forgotten.
+Files are this computer's, but /run, /etc/systemd/system and /var/lib (folders that outlive it: it
+can be booted again) and what the distribution would start. Needs root and cgroup v2 alone: the
+guest kernel, where whatever it writes elsewhere is forgotten.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ _BOOT = """
 mount -t proc proc /proc
 mount -t tmpfs -o mode=755 run /run
 mkdir /run/lock
+umount /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mount --bind "$1" /etc/systemd/system
+mount --bind "$1/units" /etc/systemd/system
+mount --bind "$1/lib" /var/lib
 own=/usr/lib/systemd/system
 for folder in $own-generators $own/*.target.wants; do mount -t tmpfs none $folder; done
 ln -s $own/systemd-journald.service $own/sysinit.target.wants/
@@ -39,16 +41,17 @@ class Booted:
     """One that runs; use as a context manager, again to boot it again.
 
     Args:
-        units: Its /etc/systemd/system, empty at first.
+        folder: For what is kept; empty at first.
     """
 
-    def __init__(self, units: Path) -> None:
-        self._units = units
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._pid = 0
         self._group = CGROUPS / "otter-systemd"
-        for name in ("tmp.mount", "systemd-firstboot.service"):
-            with contextlib.suppress(FileExistsError):
-                (units / name).symlink_to("/dev/null")
+        for name in ("units", "lib"):
+            (folder / name).mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # else /tmp would be another one, with Debian 13
+            (folder / "units/tmp.mount").symlink_to("/dev/null")
 
     def __enter__(self) -> Booted:
         (CGROUPS / "cgroup.subtree_control").write_text("+cpu +memory +pids")
@@ -56,7 +59,7 @@ class Booted:
         spaces = ["unshare", "--fork", "--kill-child", "--pid", "--mount", "--uts", "--ipc"]
         # Only what becomes process 1 enters: it can't move others out, and hand controllers on.
         enter = f'echo 0 > {self._group}/cgroup.procs; exec unshare --cgroup "$@"'
-        boot = ["sh", "-euc", enter, "sh", "sh", "-euc", _BOOT, "sh", str(self._units), _PATH]
+        boot = ["sh", "-euc", enter, "sh", "sh", "-euc", _BOOT, "sh", str(self._folder), _PATH]
         self._outer = subprocess.Popen([*spaces, *boot], stdin=subprocess.DEVNULL)
         try:
             self._pid = wait_for(self._inner, "process 1")

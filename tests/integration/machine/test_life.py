@@ -280,7 +280,7 @@ def agent(lab, words):
 
 
 def wait(condition):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < deadline
 
