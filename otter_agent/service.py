@@ -56,13 +56,13 @@ def serve(config: Config, *, debug: bool = False) -> None:
     layout.lib.chmod(0o700)
     with _only_one(layout):
         ground = stand(places)
-        group = _group(ground)
+        gid = _group(ground)
         state = State(layout.database)
         try:
             machine = open_machine(config, ground, state.agent_id())
             _say_what_is_lacking(machine)
             look_seldom_for_garbage()
-            asyncio.run(_serve(machine, state, group), debug=debug)
+            asyncio.run(_serve(machine, state, gid), debug=debug)
         finally:
             state.close()
 
@@ -146,7 +146,7 @@ def _alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-async def _serve(machine: Machine, state: State, group: int) -> None:
+async def _serve(machine: Machine, state: State, gid: int) -> None:
     stop, started = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -159,7 +159,7 @@ async def _serve(machine: Machine, state: State, group: int) -> None:
         if work.done():
             waiting.cancel()
             return
-        async with serving(agent, machine.layout.socket, group):
+        async with serving(agent, machine.layout.socket, gid):
             notify("READY=1")
             await asyncio.wait((work,))
             notify("STOPPING=1")

@@ -62,8 +62,9 @@ async def certified(
         try:
             async for line in agent.verify(mesh, request):
                 held += (row for row in line.rows if _key(row) in real)
-                rows = (row for row in line.rows if _key(row) not in real)
-                last = replace(line, rows=tuple(beside(row, added.get(_key(row))) for row in rows))
+                others = (row for row in line.rows if _key(row) not in real)
+                told = tuple(beside(row, added.get(_key(row))) for row in others)
+                last = replace(line, rows=told)
                 yield last
         except AgentFault as fault:
             if fault.code != "not-found":
