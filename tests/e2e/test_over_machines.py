@@ -375,7 +375,7 @@ def test_what_machines_keep_is_listed_and_removed_from_here(world):
     assert "models" in shown.stdout
     assert "m3: can't be reached by SSH" in shown.stderr
     world["m3"].heal()
-
+    wait_for(lambda: world("volume", "ls", "--on", "m3", code=None).returncode == 0, "m3 is back")
     said = world("volume", "rm", "models", "--on", "m*", "--json")
     assert {"machine": "m2", "removed": ["models"]} in json.loads(said.stdout)
     assert world.json("volume", "ls", "--on", "m*") == []
@@ -397,7 +397,6 @@ STILL = """
 name = "still"
 [defaults.module]
 runtime = "process"
-command = ["sleep", "infinity"]
 [hosts.phone]
 machine = "m1"
 [hosts.edge]
@@ -408,8 +407,10 @@ between = ["phone", "edge"]
 delay = "20ms"
 [modules.near]
 host = "phone"
+command = ["sleep", "infinity"]
 [modules.far]
 host = "edge"
+command = ["sleep", "infinity"]
 """
 
 
