@@ -32,7 +32,6 @@ ROUNDED = 0.05
 PROBE = "_gpu-probe"
 """A group, and a member that shares; no mesh can be called so."""
 _TURN_S = 5.0
-_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,18 +168,10 @@ class Probe:
 
     def _turns(self) -> str:
         """A turn is asked for and given, as modules do it."""
-        why = ""
-        for _ in range(_TRIES):  # whoever looks after turns may take ours away as nobody's
-            why = self._turn()
-            if not why:
-                break
-        return why
-
-    def _turn(self) -> str:
         with tempfile.TemporaryDirectory(dir=self._folder, prefix="turns-") as folder:
             path = f"{folder}/s"
             try:
-                self._leases.put(Member(name=PROBE, socket=path, weight=1.0))
+                self._leases.put(Member(name=PROBE, socket=path, weight=1.0), guest=True)
                 return _turn(path)
             except OSError as error:
                 return str(error)

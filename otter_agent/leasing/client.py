@@ -26,6 +26,7 @@ class Leases:
         self._path = path
         self._guard = threading.Lock()
         self._members: dict[str, Member] = {}
+        self._guests: dict[str, Member] = {}
         self._ended = False
 
     @property
@@ -38,14 +39,20 @@ class Leases:
         member = self._members.get(name)
         return None if member is None else member.weight
 
-    def put(self, member: Member) -> None:
+    def put(self, member: Member, *, guest: bool = False) -> None:
         """One more, or another weight of one: it can ask when this returns.
+
+        Args:
+            member: Who.
+            guest: Whether it shares until it is dropped, though `keep` doesn't name it.
 
         Raises:
             OSError: There is no arbiter to be had, or it can't serve this one.
         """
         with self._guard:
             self._members[member.name] = member
+            if guest:
+                self._guests[member.name] = member
             self._ended = False
             # Others may be about to go, with their folders.
             _check(f for f in self._say(more=True).failed if f.startswith(f"{member.name}: "))
@@ -57,16 +64,17 @@ class Leases:
             OSError: There is no arbiter to be had.
         """
         with self._guard:  # who comes meanwhile stays
+            self._guests.pop(name, None)
             self._keep({key: member for key, member in self._members.items() if key != name})
 
     def keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
-        """Exactly these share from now on; what each had.
+        """Exactly these share from now on, and guests; what each had.
 
         Raises:
             OSError: There is no arbiter to be had, or it can't serve all of them.
         """
         with self._guard:
-            return self._keep(members)
+            return self._keep({**members, **self._guests})
 
     def _keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
         self._members, self._ended = dict(members), False

@@ -169,6 +169,20 @@ def test_one_that_goes_with_its_folder_is_in_no_other_ones_way(tmp_path: Path) -
     assert not Path(new.socket).exists()
 
 
+async def test_a_probe_shares_though_no_mesh_does_until_it_is_dropped(tmp_path: Path) -> None:
+    layout = Layout.at(tmp_path)
+    leases = Leases(layout.turns)
+    keeping = Keeping(leases, layout, list, lambda *told: None)
+    probe = Member(name="probe", socket=str(tmp_path / "s"), weight=1.0)
+    await asyncio.to_thread(leases.put, probe, guest=True)
+    for _ in range(2):
+        await keeping.look()
+    assert Path(probe.socket).is_socket()
+    await asyncio.to_thread(leases.drop, "probe")
+    assert not Path(probe.socket).exists()
+    assert not processes(layout)
+
+
 async def test_without_a_share_it_is_asked_once_and_one_that_was_begun_late_ends(
     tmp_path: Path,
 ) -> None:
