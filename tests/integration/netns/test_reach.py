@@ -73,7 +73,7 @@ def test_a_machines_first_address_is_the_one_towards_the_outside(three: list[str
 
         return namespaces.in_own_thread(look)
 
-    ip("-n", three[0], "link", "add", "docker0", "type", "dummy")
+    ip("-n", three[0], "link", "add", "docker0", "type", "veth", "peer", "name", "other")
     ip("-n", three[0], "address", "add", "10.79.0.2/24", "dev", "docker0")
     ip("-n", three[0], "link", "set", "docker0", "up")
     assert told() == [A, "10.79.0.2"]

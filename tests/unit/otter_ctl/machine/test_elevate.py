@@ -157,8 +157,7 @@ async def test_whatever_shell_its_user_has_scripts_are_run_by_sh(tmp_path: Path)
     assert (folder / "one.whl").exists()
     await shell.do(Step("look", f"echo done > {tmp_path}/done\n"), facts())
     assert (tmp_path / "done").exists()
-    await shell.forget(str(folder))
-    assert not folder.exists()
+    shutil.rmtree(folder)
 
 
 async def test_a_shell_that_greets_keeps_no_package_away(tmp_path: Path) -> None:
