@@ -250,9 +250,9 @@ class Dial:
                 hop=hop,
             )
         if client.certified:
+            no = "no good certificate of whom known_hosts names for it"
             return self.unreachable(
-                "its host key has no good certificate of whom known_hosts names for it: "
-                f"{why}{shown}",
+                f"its host key has {no}: {why}{shown}",
                 f"have it signed anew, or compare its key and accept it: `{self.by_hand(hop)}`",
                 hop=hop,
             )

@@ -25,7 +25,7 @@ class Controller:
     def __call__(self, *arguments: object, code: int | None = 0, **env: str) -> str:
         process = self.start(*arguments, **env)
         try:
-            said = "".join(process.communicate(timeout=120))
+            said = "".join(process.communicate(timeout=300))
         finally:
             process.kill()
         assert code is None or process.returncode == code, (
