@@ -25,6 +25,7 @@ import questions  # type: ignore[import-not-found]
 from analysts import Analyst, analyst  # type: ignore[import-not-found]
 
 import net
+from net.computing import OneThread
 from net.weights import WeightsError
 
 MODEL = os.environ.get("OTTER_MODEL", "auto")
@@ -33,10 +34,16 @@ BATCH = int(os.environ.get("OTTER_BATCH", "4"))
 
 
 class Desk:
-    """Takes questions, and sees that each is answered."""
+    """Takes questions, and sees that each is answered.
 
-    def __init__(self, mesh: net.Mesh, who: Analyst) -> None:
-        self._mesh, self._who = mesh, who
+    Args:
+        mesh: Where questions come from, and answers go.
+        who: Answers them.
+        compute: The thread in which that is done.
+    """
+
+    def __init__(self, mesh: net.Mesh, who: Analyst, compute: OneThread) -> None:
+        self._mesh, self._who, self._compute = mesh, who, compute
         self._last: Any = None
 
     async def serve(self) -> None:
@@ -56,7 +63,7 @@ class Desk:
 
     async def _answer(self, batch: Sequence[net.Message]) -> None:
         start = time.perf_counter()
-        answers = await asyncio.to_thread(self._think, [message.value for message in batch])
+        answers = await self._compute(self._think, [message.value for message in batch])
         print(f"{len(batch)} answered after {time.perf_counter() - start:.3f} s of computing")
         for message, text in zip(batch, answers, strict=True):
             print(f"answer: {text}")
@@ -110,17 +117,17 @@ def _age(file: Path) -> tuple[int, str]:
 
 async def main(mesh: net.Mesh) -> None:
     """Load, say ready, answer."""
-    began = time.perf_counter()
+    began, compute = time.perf_counter(), OneThread()
     threads = int(os.environ["OMP_NUM_THREADS"])
     try:
-        name, who = await asyncio.to_thread(analyst, MODEL, mesh.models, threads)
+        name, who = await compute(analyst, MODEL, mesh.models, threads)
     except WeightsError as exc:
         sys.exit(str(exc))
     loaded = time.perf_counter()
-    await asyncio.to_thread(who.warm_up)
+    await compute(who.warm_up)
     print(f"{name} loaded in {loaded - began:.2f} s, warm in {time.perf_counter() - loaded:.2f} s")
     await mesh.ready()
-    desk = Desk(mesh, who)
+    desk = Desk(mesh, who, compute)
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(desk.watch()) if "picture" in mesh.inputs else None
         await desk.serve()

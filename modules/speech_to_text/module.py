@@ -12,7 +12,6 @@ import asyncio
 import os
 import sys
 import time
-from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from recordings import Recording, Recordings  # type: ignore[import-not-found]
 
 import net
 from net import units, weights
+from net.computing import OneThread
 
 MODEL = os.environ.get("OTTER_MODEL", "openai/whisper-tiny.en")
 PATTERN = os.environ.get("OTTER_WAV", "inputs/*.wav")
@@ -94,15 +94,14 @@ class Ear:
     Args:
         mesh: Where texts go.
         recognise: What hears.
-        thread: In which it does: always the same one. Others look for files and read them, and in
-            each thread the first run is slow again: memory that was used in one is kept for it.
+        compute: The thread in which it does; others look for files and read them.
         longest_s: Of a recording.
     """
 
     def __init__(
-        self, mesh: net.Mesh, recognise: Recogniser, thread: Executor, longest_s: float
+        self, mesh: net.Mesh, recognise: Recogniser, compute: OneThread, longest_s: float
     ) -> None:
-        self._mesh, self._recognise, self._thread = mesh, recognise, thread
+        self._mesh, self._recognise, self._compute = mesh, recognise, compute
         self._longest_s = longest_s
         self.heard = self.failed = 0
 
@@ -121,9 +120,7 @@ class Ear:
         if not sounds:
             return
         start = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        heard = [samples for _, samples in sounds]
-        texts = await loop.run_in_executor(self._thread, self._recognise, heard)
+        texts = await self._compute(self._recognise, [samples for _, samples in sounds])
         took = time.perf_counter() - start
         for (one, samples), text in zip(sounds, texts, strict=True):
             print(f"{one.name}: {len(samples) / RATE_HZ:.2f} s of sound, {took:.3f} s of computing")
@@ -145,20 +142,19 @@ def _line(error: Exception) -> str:
 
 async def main(mesh: net.Mesh) -> None:
     """Load, say ready, hear all recordings."""
-    began, loop = time.perf_counter(), asyncio.get_running_loop()
-    thread = ThreadPoolExecutor(1, "model")
+    began, compute = time.perf_counter(), OneThread()
     try:
         longest_s = units.duration(LONGEST)
         folder = weights.prepared(mesh.models, MODEL, {"whisper"})
-        recognise = await loop.run_in_executor(thread, Recogniser, folder)
+        recognise = await compute(Recogniser, folder)
     except (weights.WeightsError, units.UnitError) as exc:
         sys.exit(str(exc))
     loaded = time.perf_counter()
-    await loop.run_in_executor(thread, recognise.warm_up)
+    await compute(recognise.warm_up)
     print(f"{MODEL} loaded in {loaded - began:.2f} s, warm in {time.perf_counter() - loaded:.2f} s")
     (mesh.work / PATTERN).parent.mkdir(parents=True, exist_ok=True)
     await mesh.ready()
-    ear = Ear(mesh, recognise, thread, longest_s)
+    ear = Ear(mesh, recognise, compute, longest_s)
     recordings = Recordings(mesh, PATTERN, stay=STAY)
     async with asyncio.TaskGroup() as group:
         group.create_task(recordings.collect())

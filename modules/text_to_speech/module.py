@@ -19,14 +19,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from speech import TextError, Voice, text_of, write_wav  # type: ignore[import-not-found]
 
 import net
+from net.computing import OneThread
 from net.weights import WeightsError
 
 
 class Mouth:
-    """Says texts, and tells of each."""
+    """Says texts, and tells of each.
 
-    def __init__(self, mesh: net.Mesh, voice: Voice) -> None:
-        self._mesh, self._voice = mesh, voice
+    Args:
+        mesh: Where texts come from, and their sound goes.
+        voice: That says them.
+        compute: The thread in which it does; another one writes files.
+    """
+
+    def __init__(self, mesh: net.Mesh, voice: Voice, compute: OneThread) -> None:
+        self._mesh, self._voice, self._compute = mesh, voice, compute
         self.said = 0
 
     async def say(self, message: net.Message) -> None:
@@ -37,7 +44,7 @@ class Mouth:
             print(f"can't say it: {exc}")
             return
         start = time.perf_counter()
-        samples = await asyncio.to_thread(self._voice, text)
+        samples = await self._compute(self._voice, text)
         took = time.perf_counter() - start
         self.said += 1
         file = self._mesh.work / "outputs" / f"answer-{self.said}.wav"
@@ -55,17 +62,17 @@ class Mouth:
 
 async def main(mesh: net.Mesh) -> None:
     """Load, say ready, speak."""
-    began = time.perf_counter()
+    began, compute = time.perf_counter(), OneThread()
     try:
-        voice = await asyncio.to_thread(Voice, int(os.environ["OMP_NUM_THREADS"]))
+        voice = await compute(Voice, int(os.environ["OMP_NUM_THREADS"]))
         loaded = time.perf_counter()
-        await asyncio.to_thread(voice.warm)
+        await compute(voice.warm)
     except WeightsError as exc:
         sys.exit(str(exc))
     print(f"voice loaded in {loaded - began:.2f} s, warm in {time.perf_counter() - loaded:.2f} s")
     Path(mesh.work / "outputs").mkdir(exist_ok=True)
     await mesh.ready()
-    mouth = Mouth(mesh, voice)
+    mouth = Mouth(mesh, voice, compute)
     async for message in mesh.input("text"):
         await mouth.say(message)
 
