@@ -60,6 +60,8 @@ BENCHMARKS = {
 }
 GROUPS = {"ai": ("ai-answers", "ai-memory", "ai-turns", "ai-repeat")}
 LONG = frozenset({"ai-digits", "ai-first"})
+PARTLY = {"netem": "OTTER_BENCH_NETEM"}
+"""Benchmark -> the variable that names the parts of it to measure; unset: all."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """Links as queues of the kernel beside the `tc` that one would type: asked against measured.
 
     python -m benchmarks netem
-    OTTER_BENCH_NETEM="bursts delays" python -m benchmarks netem    # some of it
+    OTTER_BENCH_NETEM="bursts delays" python -m benchmarks netem    # some of it, to look at
 
 Runs in the guest kernel of tests/kernel where this machine's has no sch_netem. There one processor
 does everything, a system call takes 7 µs and timers are late, which `limit` (an unshaped link) and
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import guest, netem_cells
+from benchmarks.__main__ import PARTLY
 from benchmarks.fidelity import tcp
 from benchmarks.fidelity.probes import first
 from benchmarks.fidelity.rate import Delivered, came
@@ -59,7 +60,7 @@ def rows() -> list[Row]:
 
 
 def _asked() -> list[Callable[[], list[Row]]]:
-    names = os.environ.get("OTTER_BENCH_NETEM", "").split() or list(_PARTS)
+    names = os.environ.get(PARTLY["netem"], "").split() or list(_PARTS)
     if unknown := set(names) - _PARTS.keys():
         raise NotHere(f"no part {min(unknown)!r}; there are {', '.join(_PARTS)}")
     return [_PARTS[name] for name in names]

@@ -3,7 +3,8 @@
     python -m benchmarks.pages PAGE [NAME…] --write docs
 
 Measures all that the page has, or the named of it, and leaves the others' sections as they are.
-What can't be measured here leaves its section, too; one that has none is named there.
+What can't be measured here leaves its section, too; one that has none is named there. A section is
+of one run, so a part of a benchmark (OTTER_BENCH_NETEM) is refused, before anything is measured.
 
 Must not know: how anything is measured.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import machine, report
-from benchmarks.__main__ import measure
+from benchmarks.__main__ import PARTLY, measure
 from benchmarks.machine import Description, is_busy
 from benchmarks.row import Row, meets_goal
 
@@ -158,7 +160,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := [name for name in args.names if name not in page.sections]:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(page.sections)}")
     file, failures = args.write / page.file, 0
-    for name in args.names or page.sections:
+    names = args.names or list(page.sections)
+    for name, variable in PARTLY.items():
+        if name in names and os.environ.get(variable, "").split():
+            parser.error(
+                f"{variable} has only a part of {name} measured, and its section is of all of it: "
+                f"unset it, or look at the part with `python -m benchmarks {name}`"
+            )
+    for name in names:
         here = machine.describe()
         rows, skipped, failed = measure([name])
         failures += len(failed)

@@ -7,7 +7,7 @@ import datetime
 import pytest
 
 from benchmarks.machine import Description
-from benchmarks.pages import PAGES, section, sections, text
+from benchmarks.pages import PAGES, main, section, sections, text
 from benchmarks.row import Row
 
 HERE: Description = {
@@ -27,6 +27,29 @@ def test_a_row_has_its_figures_its_verdict_and_its_reason():
     assert "`python -m benchmarks shared-memory` on 2026-01-31: A, 2 cores" in made
     assert "| handed over | 270 µs | 200 µs | MISSED | tcp 6.2 ms |  | 5 | load beside |\n" in made
     assert "busy" not in made
+
+
+def test_a_part_of_a_benchmark_does_not_take_the_place_of_its_whole_section(
+    monkeypatch, tmp_path, capsys
+):
+    page = tmp_path / PAGES["netem"].file
+    page.parent.mkdir()
+    page.write_text("as it was")
+    monkeypatch.setattr("benchmarks.pages.measure", lambda names: ([ROW], {}, {}))
+    monkeypatch.setattr("benchmarks.machine.describe", lambda: HERE)
+    monkeypatch.setenv("OTTER_BENCH_NETEM", "bursts")
+    for names in ([], ["netem-time", "netem"]):
+        with pytest.raises(SystemExit) as refused:
+            main(["netem", *names, "--write", str(tmp_path)])
+        assert refused.value.code == 2
+        said = capsys.readouterr().err
+        assert "OTTER_BENCH_NETEM has only a part of netem measured" in said
+        assert "unset it, or look at the part with `python -m benchmarks netem`" in said
+        assert page.read_text() == "as it was"
+    assert main(["netem", "netem-time", "--write", str(tmp_path)]) == 0  # all of another one
+    monkeypatch.delenv("OTTER_BENCH_NETEM")
+    assert main(["netem", "netem", "--write", str(tmp_path)]) == 0
+    assert page.read_text().count(ROW["name"]) == 2
 
 
 def test_a_busy_machine_is_said():
