@@ -9,6 +9,7 @@ import socket
 import time
 
 import pytest
+from helpers.queueing import queued
 
 import net
 from net.stream import Timing
@@ -51,10 +52,8 @@ def reported(tmp_path, module):
     return json.loads((tmp_path / module / "streams.json").read_text())
 
 
-async def until(true):
-    async with asyncio.timeout(5):
-        while not true():
-            await asyncio.sleep(0.001)
+def queue_of(sink):
+    return sink._inputs["y"]._inbox
 
 
 async def test_stats_of_both_ends(pair, tmp_path):
@@ -64,7 +63,7 @@ async def test_stats_of_both_ends(pair, tmp_path):
             await source.output("x").send(number)
             await sink.input("y").receive()
         await source.output("x").send("waits")
-        await until(lambda: sink.stats()["inputs"][0]["waiting"])
+        await queued(queue_of(sink), lambda: sink.stats()["inputs"][0]["waiting"])
         (out,), (inp,) = source.stats()["outputs"], sink.stats()["inputs"]
         assert (out["output"], out["stream"], out["transport"]) == ("x", NAME, "tcp")
         assert (inp["input"], inp["stream"], inp["transport"]) == ("y", NAME, "tcp")
@@ -99,12 +98,12 @@ async def test_what_expires_at_either_end_is_in_the_file_of_that_end(pair, tmp_p
     async with source, asyncio.TaskGroup() as group:
         output = source.output("x")
         sending = group.create_task(output.send("too late to go", within_s=5))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop: it has begun
         now[0] += 10
         async with sink:
             unsent = await sending
             unseen = await output.send("too late to be seen", within_s=5)
-            await until(lambda: sink.stats()["inputs"][0]["waiting"])
+            await queued(queue_of(sink), lambda: sink.stats()["inputs"][0]["waiting"])
             now[0] += 10
             seen = await output.send("in time")
             assert (await sink.input("y").receive()).id == seen
@@ -116,6 +115,11 @@ async def test_what_expires_at_either_end_is_in_the_file_of_that_end(pair, tmp_p
     ]  # fmt: skip
 
 
+def come(sink):
+    (told,) = sink.stats()["inputs"]
+    return told["dropped"], told["waiting"]
+
+
 async def test_what_a_receiver_drops_is_in_its_file(pair, tmp_path):
     source, sink = pair(policy="latest")
     async with source, sink:
@@ -124,8 +128,7 @@ async def test_what_a_receiver_drops_is_in_its_file(pair, tmp_path):
         for number in range(3):
             ids.append(await source.output("x").send(number))
             # Each is there before the next one is sent.
-            await until(lambda: sink.stats()["inputs"][0]["dropped"] == number)  # noqa: B023
-            await until(lambda: sink.stats()["inputs"][0]["waiting"])
+            await queued(queue_of(sink), lambda: come(sink) == (number, 1))  # noqa: B023
         assert (await sink.input("y").receive()).id == ids[-1]
     outcomes = {line["id"]: line["outcome"] for line in records(tmp_path, "b")}
     assert outcomes == {ids[0]: "dropped", ids[1]: "dropped", ids[2]: "done"}

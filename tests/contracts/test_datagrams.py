@@ -230,7 +230,7 @@ async def test_block_holds_the_sender_back_and_loses_nothing():
             count = 0
             async for _ in inbox:
                 count += 1
-                for _ in range(20):
+                for _ in range(20):  # a module that is slower than what comes
                     await asyncio.sleep(0)
         assert count == 100
         assert inbox.edges["a>y"].stats.dropped == 0
@@ -373,7 +373,7 @@ async def test_noise_and_claims_do_no_harm():
                 noise = chance.randbytes(chance.randrange(200))
                 sock.sendto(chance.choice([claims, noise, claims[:30]]), (HERE, endpoint.port))
                 if i % 20 == 0:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # the endpoint has its turn
             _, most = tracemalloc.get_traced_memory()
             tracemalloc.stop()
         await works(endpoint)

@@ -8,6 +8,7 @@ import socket
 
 import numpy as np
 import pytest
+from helpers.queueing import queued
 
 from net import stream
 from net.errors import ConnectionClosed
@@ -141,7 +142,7 @@ async def test_of_tasks_that_share_an_input_each_one_s_message_is_done_with():
         inbox = listener.inputs["y"]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(inbox.take()) for _ in range(4)]
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # one turn of the loop: all of them wait
             for number, task in enumerate(tasks):
                 await out.send(b"%d" % number)
                 assert (await task).value == b"%d" % number
@@ -176,10 +177,9 @@ async def test_drop_oldest_never_waits_and_keeps_the_newest():
         for number in range(1000):
             async with asyncio.timeout(5):
                 await out.send(number)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # both ends are in this loop: the other one has its turn
         inbox = listener.inputs["y"]
-        while not inbox._items or inbox._items[-1].value != 999:
-            await asyncio.sleep(0.001)
+        await queued(inbox, lambda: inbox._items and inbox._items[-1].value == 999)
         assert [(await inbox.take()).value for _ in range(3)] == [997, 998, 999]
         assert inbox.edges["a>y"].stats.dropped + out.stats().dropped == 997
 
@@ -208,8 +208,7 @@ async def test_a_message_too_old_is_dropped_where_it_waits():
         async with out:
             await out.send("old", within_s=0.5)
             await out.send("fresh")
-            while len(inbox._items) < 2:
-                await asyncio.sleep(0)
+            await queued(inbox, lambda: len(inbox._items) == 2)
             for _ in range(1000):  # a second passes
                 next(now)
             assert (await inbox.take()).value == "fresh"
@@ -242,7 +241,7 @@ async def test_exactly_once_drops_what_another_life_of_the_sender_sent():
                     parcel = stream.Parcel(stream.pack(f"{number}"), 1 << 63, number)
                     await out.deliver(parcel)
                 while inbox.edges["a>y"].progress.received < 4 + life:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # what came before is dropped, and nobody is told
                 if life < 2:
                     out.abort()
                     await out.aclose()
@@ -261,12 +260,8 @@ async def replay(listener, sender, numbers):
         for number in numbers:
             await out.deliver(stream.Parcel(stream.pack(number), 1 << 63, number))
         async with asyncio.TaskGroup() as group:
-            closing = group.create_task(out.aclose())
-            got = []
-            while not closing.done():
-                if (message := listener.inputs["y"].take_now()) is not None:
-                    got.append(message.value)
-                await asyncio.sleep(0)
+            group.create_task(out.aclose())
+            got = [message.value async for message in listener.inputs["y"]]
     return got
 
 
@@ -289,7 +284,7 @@ async def test_exactly_once_remembers_the_last_of_each_stream(monkeypatch):
 async def until_ending(out, closing):
     """The task has run up to its first wait: from now on the sender is closing."""
     while not out._ending:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a turn of the loop, or two
     assert not closing.done()
 
 
@@ -323,7 +318,7 @@ async def test_what_was_being_sent_when_closing_began_arrives(words):
             group.create_task(out.send(blocker))
             sends = [group.create_task(out.send(np.full(words, n))) for n in range(count)]
             while out._queued < count:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # a few turns of the loop: all have begun
             closing = group.create_task(out.aclose())
             await until_ending(out, closing)
             got = [message.value[0] async for message in inbox]
@@ -339,7 +334,7 @@ async def test_small_messages_that_wait_for_the_kernel_when_closing_begins_arriv
             sends = []
             while not out._queued:
                 sends.append(group.create_task(out.send(value)))
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop: it has begun
             closing = group.create_task(out.aclose())
             await until_ending(out, closing)
             got = [len(message.value) async for message in listener.inputs["y"]]

@@ -9,6 +9,7 @@ import collections
 import contextlib
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -65,10 +66,12 @@ class Chain:
 
     def gone(self, role: str) -> None:
         """Wait for the end of a module."""
-        deadline = time.monotonic() + DEADLINE_S
-        while Path(f"/proc/{self.pids[role]}").exists():
-            assert time.monotonic() < deadline, f"the {role} doesn't end"
-            time.sleep(0.001)
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            ended = os.pidfd_open(self.pids[role])
+            try:
+                assert select.select([ended], [], [], DEADLINE_S)[0], f"the {role} doesn't end"
+            finally:
+                os.close(ended)
 
     def lines(self, name: str) -> list[str]:
         path = self.folder / name
@@ -79,7 +82,7 @@ class Chain:
         deadline = time.monotonic() + DEADLINE_S
         while (count := len(self.lines(name))) <= beyond:
             assert time.monotonic() < deadline, f"{name} stays at {count}"
-            time.sleep(0.001)
+            time.sleep(0.001)  # another process writes it
         return count
 
     def finish(self) -> None:

@@ -8,6 +8,7 @@ import socket
 
 import numpy as np
 import pytest
+from helpers.queueing import queued
 from helpers.shared_pair import BIG, STREAM, Pair, until
 
 from net import stream, wire
@@ -44,7 +45,7 @@ async def fill(out, listener):
     """Send until the receiver reads no more."""
     for number in itertools.count():
         await out.send(f"old {number}")
-        await asyncio.sleep(0.001)  # the loop's other end has its turn
+        await asyncio.sleep(0.001)  # its other end has a turn; that it holds back nobody tells
         if any(connection._held for connection in listener.connections):
             return
 
@@ -81,8 +82,8 @@ async def test_a_sender_that_starts_over_and_over_fills_no_more_than_its_queue()
             await out.open()
             for number in range(2):
                 await out.send(number)
-                await asyncio.sleep(0)
-            await until(lambda: len(inbox._items) >= 2)
+                await asyncio.sleep(0)  # both ends are in this loop: the other one has its turn
+            await queued(inbox, lambda: len(inbox._items) >= 2)
             out.abort()
             await out.aclose()
         async with connect(listener.port) as out, asyncio.timeout(10):
@@ -99,7 +100,7 @@ async def test_the_same_through_shared_memory(tmp_path):
             await out.open()
             for number in range(2):
                 await out.deliver(Parcel(pack(f"{life} {number}"), out.run, number))
-            await until(lambda: len(pair.box._items) >= 2)
+            await queued(pair.box, lambda: len(pair.box._items) >= 2)
             out.abort()
         assert len(pair.listener.receivers) <= 2
         await pair.send("last")
@@ -157,7 +158,7 @@ async def test_the_array_of_a_cancelled_send_may_change_at_once():
     async with listen(queue=1) as listener, connect(listener.port) as out:
         inbox = listener.inputs["y"]
         await out.send("first")
-        await until(lambda: len(inbox._items) == 1)
+        await queued(inbox, lambda: len(inbox._items) == 1)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await out.send(array)

@@ -369,7 +369,7 @@ async def test_tasks_that_share_an_input_have_all_they_took_recorded(pair, tmp_p
         taken = []
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(question.receive()) for _ in range(3)]
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # one turn of the loop: all of them wait
             for number, task in enumerate(tasks):
                 await asker.output("question").send(number)
                 taken.append(await task)

@@ -228,7 +228,7 @@ async def test_watch_tells_of_an_exit(harness):
     exits = harness.runtime.watch()
     async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
         first = group.create_task(anext(exits))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop: it watches from now on
         await run(harness.runtime, work)
         ended = await first
     await exits.aclose()

@@ -62,7 +62,7 @@ class Sender:
         self.first = await self.pair.box.take()
         await self.group.__aenter__()
         self.task = self.group.create_task(self.pair.box.take())
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop: it waits
         return self
 
     async def __aexit__(self, *error):
@@ -120,7 +120,7 @@ async def test_its_place_is_given_back_with_the_last_view_in_whatever_thread(tmp
         views = [message.value[5:, ::2].T, memoryview(message.value)]
         del message
         sender.task = sender.group.create_task(pair.box.take())  # what it gave goes
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # one turn of the loop: it waits
         assert pair.receiver.lent == 2
         assert views[0][0, 0] == views[1][5, 0] == 500
         thread = threading.Thread(target=views.clear)
@@ -181,7 +181,7 @@ async def _passed(pair, waits):
     async with asyncio.TaskGroup() as group:
         task = group.create_task(pair.box.take())
         if waits:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # one turn of the loop: it does
         await pair.send(ARRAY)
     message = task.result()
     message.done()

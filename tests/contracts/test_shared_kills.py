@@ -75,7 +75,7 @@ async def ending(sender):
 async def until(check):
     async with asyncio.timeout(30):
         while not check():
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # another process does it, and tells nobody
 
 
 def numbers(log):
@@ -101,7 +101,7 @@ async def test_a_receiver_that_is_killed_again_and_again_loses_nothing(path, tmp
             array[:] = sent
             await sender.deliver(Parcel(pack(array), sender.run, sent))
             sent += 1
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # whoever kills the receiver has its turn
 
     async with ending(sender), asyncio.TaskGroup() as group:
         task = group.create_task(send())
@@ -148,7 +148,7 @@ async def test_a_sender_that_is_killed_again_and_again_leaves_no_memory(path):
                         expected += 1
                         assert (left.value == expected).all()
                         left.done()
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # nobody is told when the last receiver has gone
             del left
             assert first.value[7] == 0  # it outlives its maker
             del first, message

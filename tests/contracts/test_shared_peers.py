@@ -162,7 +162,7 @@ async def test_content_that_cannot_be_is_refused_however_many_came_before(tmp_pa
         socket.send_fds(sock, [records.head(records.MEMORY)], [fd])
         for seq in range(1, 5):
             task = group.create_task(pair.box.take())
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # one turn of the loop: it waits
             data = b"".join(
                 wire.encode(Parcel(pack(array), 1, seq), seq=seq, queued=1.0, sent=1.0)
             )  # fmt: skip
@@ -211,7 +211,7 @@ async def test_a_thousand_connects_and_drops_leave_nothing(tmp_path):
             try:
                 raw(pair).close()
             except BlockingIOError:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # so many wait: the listener has a turn, and another
             await asyncio.sleep(0)
         await until(lambda: not pair.listener.receivers)
         assert await pair.pass_on("x") == "x"
@@ -223,7 +223,7 @@ async def test_strangers_that_say_nothing_do_not_keep_others_out_for_long(tmp_pa
         strangers = []
         for _ in range(40):
             strangers.append(raw(pair))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the listener has its turn
         assert await pair.pass_on("x") == "x"
         for sock in strangers:
             sock.close()

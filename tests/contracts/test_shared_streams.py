@@ -68,7 +68,7 @@ async def test_a_hundred_that_were_filled_in_place_go_through_few_slots(tmp_path
         await pair.pass_on(BIG)
         for i in range(100):
             while (array := pair.sender.empty(MIB // 8)) is None:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # its receiver says by and by what it has given back
             array[:] = i
             got = await pair.pass_on(array)
             del array

@@ -41,7 +41,7 @@ async def test_a_thousand_connects_and_drops_leave_nothing():
             writer.write(said[number % len(said)])
             if number % 3 == 0:
                 await writer.drain()
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # the listener may read some of it, or not
             writer.transport.abort()
             del reader
         async with stream.connect(
@@ -76,7 +76,7 @@ async def test_half_of_a_large_array_wakes_nobody_for_every_piece():
         _, writer = await asyncio.open_connection(HERE, listener.port)
         writer.write(wire.hello("s", "y", "a") + said[: len(said) // 2])
         while woken_for(listener.port) < 2**20:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # the kernel tells nobody of its socket's option
         writer.write(said[len(said) // 2 :])
         got = (await listener.inputs["y"].take()).value
         np.testing.assert_array_equal(got, value)

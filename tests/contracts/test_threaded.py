@@ -73,7 +73,7 @@ async def test_a_main_that_computes_keeps_nobody_waiting(thread, other):
             for number in range(4):
                 await output.send(number)
             while (waiting := theirs.stats()["outputs"][0]["waiting"]) > 4:
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.001)  # acknowledgements come; nobody is told of each
             return waiting
 
         assert other.wait(others) == 4  # blocks this test's loop, which is main's
@@ -137,7 +137,7 @@ async def test_what_is_there_is_taken_without_waiting_in_the_transports_thread(t
         await peer.output("there").send("x")
         async with asyncio.timeout(10):
             while (message := inbox.receive_now()) is None:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # it is asked again and again: that is what is tried
         assert message.value == "x"
         assert set(taken_in) == {thread._thread}
 
@@ -161,11 +161,11 @@ async def test_what_came_as_its_taker_was_cancelled_is_left_to_the_next_life(thr
 
             async def taken():
                 while port._real._current is None:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # our own loop, which would be told, stands still
 
             async with asyncio.TaskGroup() as group:
                 taking = group.create_task(port.receive())
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn of the loop: it has asked
                 other.wait(lambda: peer._real.output("there").send("x"))  # our loop stands still
                 thread.wait(taken)
                 taking.cancel()

@@ -78,6 +78,7 @@ class Pair:
 
 
 async def until(check):
+    """Looks again and again: for what nobody is told of. (Of messages `queueing.queued` is.)"""
     async with asyncio.timeout(10):
         while not check():
             await asyncio.sleep(0.001)
