@@ -26,6 +26,7 @@ from otter_agent.runtimes.process import ProcessRuntime
 
 ON_BOTH_LOOPS = {
     "test_accounts.py",
+    "test_datagram_peers.py",
     "test_datagrams.py",
     "test_delivery.py",
     "test_mesh.py",
