@@ -24,6 +24,10 @@ from otter_agent import api
 from otter_ctl.__main__ import run
 
 ORDERS = "x\x1b]0;owned\x07\x9b2J\r\n\u202e<b>"
+WORD = "owned"
+SHOWN = re.compile(r"x(\\x1b|\\u001b|\ufffd)\]0(;|#59;)owned(\\x07|\\u0007|\ufffd)")
+"""How that is to be seen: with escapes, JSON's where it is JSON and Mermaid's in a graph of its; in
+logs with signs for what can't be seen, as columns are to stay."""
 LARGE = 1 << 53
 PREFERRED = ("failed", "running", "link", "process", "delay")
 """Of words that a type allows: those by which verbs have the most to say."""
@@ -152,6 +156,7 @@ def otterctl(root, tmp_path, monkeypatch, capfd, caplog):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("OTTER_SITE", raising=False)
+    monkeypatch.setenv("COLUMNS", "1000")  # so that no table cuts a word off
     (tmp_path / "file").write_text("content")
     (tmp_path / "topology.toml").write_text(TOPOLOGY)
 
@@ -194,3 +199,5 @@ def test_what_an_agent_says_is_text(otterctl, monkeypatch, words, number):
     assert "Traceback" not in told, told
     seen = told.replace("\n", "")
     assert seen.isprintable(), repr(told)
+    shown = SHOWN.findall(told)
+    assert len(shown) == told.count(WORD) > 0, told  # all of it is seen, and there is some
