@@ -259,16 +259,9 @@ async def replay(listener, sender, numbers):
     ) as out:
         for number in numbers:
             await out.deliver(stream.Parcel(stream.pack(number), 1 << 63, number))
-        got = []
-
-        async def take():
-            while True:
-                got.append((await listener.inputs["y"].take()).value)
-
         async with asyncio.TaskGroup() as group:
-            taking = group.create_task(take())
-            assert await out.aclose()
-            taking.cancel()
+            group.create_task(out.aclose())
+            got = [message.value async for message in listener.inputs["y"]]
     return got
 
 
