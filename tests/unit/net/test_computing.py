@@ -49,7 +49,7 @@ async def test_what_was_cancelled_before_it_began_does_not_begin():
         third = group.create_task(compute(ran.append, 3))
         await asyncio.sleep(0)  # both have asked
         second.cancel()
-        await asyncio.wait([second])
+        await asyncio.wait({second})  # only then is it taken from those that wait
         go.set()
     assert third.done()
     assert ran == [3]
