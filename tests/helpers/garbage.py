@@ -1,6 +1,6 @@
 """A pytest plugin: what is there for the whole session isn't searched for garbage again and again.
 
-Collected tests and the modules that they come from are a million objects, none of which is ever let
+Collected tests and the modules that they come from are 400,000 objects, none of which is ever let
 go. Python would look through all of them whenever a quarter more has been made, and a test that
 has it collect would wait for that.
 """
