@@ -145,7 +145,7 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
         limit = "" if row["limit"] is None else report.quantity(row["limit"], unit)
         ours, verdict = report.quantity(row["ours"], unit), report.VERDICTS[meets_goal(row)]
         cells = (row["name"], ours, goal, verdict, peers, limit, row["n"], row.get("note", ""))
-        yield "| " + " | ".join(map(str, cells)) + " |"
+        yield "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

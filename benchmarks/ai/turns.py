@@ -38,8 +38,7 @@ STOPPED_S = 0.2
 """Nobody has a turn for so long only if its holder was stopped in it."""
 TRIES = 50
 BARE_STEPS = 400
-HANDED, HANDOVERS = (5, 2), 50
-"""Turns in a row, of 10 ms, by 3:1 as far as the arbiter's slice lets them."""
+HANDOVERS = 50
 _BYTES = 1 << 18
 """Of a module's notes: turns of two minutes and more."""
 _LOOP = f"""
@@ -62,8 +61,8 @@ STEPS = _LOOP + f"import net\nnote(net.lease(), {_BYTES // 16})\n"
 _BARE = _LOOP + f"import contextlib\nnote(contextlib.nullcontext(), {BARE_STEPS})\n"
 _HANDED = (
     _LOOP
-    + f"""
-import os
+    + """
+import os, sys
 
 class Turn:
     def __init__(self, mine, others, several, left):
@@ -79,15 +78,16 @@ class Turn:
         if not self.left:
             os.write(self.others, b"x")
 
+one, other, hands = map(int, sys.argv[1:])
 (ask, asked), (answer, answered) = os.pipe(), os.pipe()
 child = os.fork()
 os.mkdir(name := "one" if child else "other")
 os.chdir(name)
 if child:
-    note(Turn(ask, answered, {HANDED[0]}, {HANDED[0]}), {HANDED[0] * HANDOVERS})
+    note(Turn(ask, answered, one, one), one * hands)
     os.waitpid(child, 0)
 else:
-    note(Turn(answer, asked, {HANDED[1]}, 0), {HANDED[1] * HANDOVERS})
+    note(Turn(answer, asked, other, 0), other * hands)
 """
 )
 
@@ -120,10 +120,16 @@ def rows() -> list[Row]:
         freed = first_after(_steps(otterctl, folder, "a"), killed)
         shared = share(one, other, began, began + SHARED_S)
         both = within(one, other, began, changed)
+        several = in_a_row(*(x[(x[:, 0] >= began) & (x[:, 1] <= changed)] for x in (one, other)))
         return [
             *_shared_rows(shared, in_force(one, other, changed, ANOTHER), took),
             _cost_row("alone", one[one[:, 1] < other[0, 0]], _bare(folder)),
-            _cost_row("with another that wants turns", both, _handed(folder)),
+            _cost_row(
+                "with another that wants turns",
+                both,
+                _handed(folder, several),
+                f"; {several[0]} and {several[1]} turns in a row, as here",
+            ),
             _freed_row(freed),
         ]
 
@@ -143,11 +149,12 @@ def _shared_rows(part: float, in_force_s: float, took: float) -> list[Row]:
     ]  # fmt: skip
 
 
-def _cost_row(which: str, steps: Steps, limit: Steps) -> Row:
+def _cost_row(which: str, steps: Steps, limit: Steps, more: str = "") -> Row:
+    ours_us, limit_us = _median_us(steps), _median_us(limit)
     return Row(
         name=f"… a turn's cost, by a step of 10 ms, {which}", unit="1", better="lower",
         ours=cost(steps), peers={}, limit=cost(limit), goal=COST_GOAL, n=len(steps),
-        note=f"the median {_median_us(steps):.0f} us, of the limit {_median_us(limit):.0f} us",
+        note=f"the median {ours_us:.0f} us, of the limit {limit_us:.0f} us{more}",
     )  # fmt: skip
 
 
@@ -234,9 +241,18 @@ def _bare(folder: Path) -> Steps:
     return noted(folder / "steps")
 
 
-def _handed(folder: Path) -> Steps:
-    """Turns of two processes, which hand them to each other."""
-    subprocess.run([sys.executable, "-c", _HANDED], cwd=folder, check=True)
+def in_a_row(one: Steps, other: Steps) -> tuple[int, int]:
+    """How many turns each had in a row, in the mean."""
+    begun = np.concatenate([one[:, 0], other[:, 0]])
+    whose = np.repeat([0, 1], [len(one), len(other)])[begun.argsort()]
+    hands = 1 + int(np.count_nonzero(np.diff(whose)))
+    return max(1, round(2 * len(one) / hands)), max(1, round(2 * len(other) / hands))
+
+
+def _handed(folder: Path, several: tuple[int, int]) -> Steps:
+    """Turns of two processes, which hand them to each other after several."""
+    words = map(str, (*several, HANDOVERS))
+    subprocess.run([sys.executable, "-c", _HANDED, *words], cwd=folder, check=True)
     one, other = noted(folder / "one" / "steps"), noted(folder / "other" / "steps")
     return within(one, other, one[0, 0], other[-1, 1])
 

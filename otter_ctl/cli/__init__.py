@@ -57,21 +57,29 @@ VERBS = {
 
 
 ELSEWHERE = {
-    **dict.fromkeys(("up", "deploy", "create", "launch", "redeploy", "reload"), "apply FILE"),
-    **dict.fromkeys(("down", "delete", "remove", "rm", "teardown", "clean", "cleanup"), "destroy"),
+    **dict.fromkeys(
+        ("up", "deploy", "create", "launch", "run", "redeploy", "reload"), "apply FILE"
+    ),
+    **dict.fromkeys(
+        ("down", "undeploy", "delete", "remove", "rm", "teardown", "clean", "cleanup"), "destroy"
+    ),
     **dict.fromkeys(("ps", "inspect", "describe", "dump", "net", "nodes", "links"), "status"),
     **dict.fromkeys(("list", "meshes", "labs"), "ls"),
     **dict.fromkeys(("diff", "preview", "dry-run"), "plan FILE"),
-    **dict.fromkeys(("check", "lint"), "validate FILE"),
-    **dict.fromkeys(("netem", "tc", "impair", "impairments"), "shape link NAME --delay 50ms"),
+    **dict.fromkeys(("check", "lint", "config"), "validate FILE"),
+    **dict.fromkeys(
+        ("netem", "tc", "tools", "link", "impair", "impairments"), "shape link NAME --delay 50ms"
+    ),
     **dict.fromkeys(("pingall", "pingallfull", "ping", "iperf", "iperf3"), "verify"),
     **dict.fromkeys(("tcpdump", "wireshark", "tshark", "sniff"), "capture LINK -o -"),
     **dict.fromkeys(("ssh", "sh", "shell", "bash", "attach", "xterm"), "exec MODULE"),
     **dict.fromkeys(("port", "port-forward", "proxy"), "forward MODULE PORT"),
     **dict.fromkeys(("stats", "monitor", "usage"), "top"),
     **dict.fromkeys(("draw", "viz", "plot", "graphviz"), "graph FILE"),
-    **dict.fromkeys(("push", "save"), "image send NAME --to MACHINE"),
-    **dict.fromkeys(("config", "env", "health"), "doctor"),
+    **dict.fromkeys(("env", "health"), "doctor"),
+    "push": "image send NAME --to MACHINE",
+    "save": "fetch",
+    "watch": "dev MODULE",
     "scale": "apply FILE --set hosts.NAME.count=3",
     "prune": "image prune",
     "new": "init NAME",

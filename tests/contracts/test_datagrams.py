@@ -23,7 +23,6 @@ from net.inbox import Edge, Inbox
 
 pytestmark = pytest.mark.timeout(60)
 FAST = datagram.Timing(close_s=0.3)
-ELSEWHERE = "127.0.0.2"
 MTU = datagram.Options(mtu_bytes=1500)
 
 

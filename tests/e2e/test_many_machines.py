@@ -442,10 +442,10 @@ def test_machines_that_ssh_reaches_by_ipv6_are_joined_by_ipv4(world):
     """As `raspberrypi.local` is in many homes: links are IPv4's."""
     file, names = world.topology(TOPOLOGY), ("ssh_config", "known_hosts")
     m1 = world["m1"]
+    for number, netns in ((1, world.ctl), (11, m1.netns)):
+        six = f"fd00:77::{number}/64"
+        sh("ip", "-n", netns, "address", "add", six, "dev", "eth0", "nodad")
     try:
-        for number, netns in ((1, world.ctl), (11, m1.netns)):
-            six = f"fd00:77::{number}/64"
-            sh("ip", "-n", netns, "address", "add", six, "dev", "eth0", "nodad")
         m1.stop_sshd()
         m1.more = ("ListenAddress fd00:77::11",)
         m1.start_sshd()

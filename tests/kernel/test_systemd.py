@@ -13,7 +13,6 @@ from helpers.systemd import SYSTEMD, Booted
 from otter_ctl.machine import steps
 from otter_ctl.machine.facts import parse
 
-pytestmark = pytest.mark.skipif(not SYSTEMD.exists(), reason="no systemd here")
 RELEASE = "0-unit"
 MESH = """
 name = "one"
@@ -38,8 +37,9 @@ def facts():
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(require, tmp_path):
     """What the machine keeps; in /opt/otter stands this very agent."""
+    require("kernel", SYSTEMD.exists(), f"there is no {SYSTEMD} (Debian: systemd)")
     program = Path(steps.TOP, RELEASE, "bin/otter-agent")
     program.parent.mkdir(parents=True)
     program.symlink_to(BIN / "otter-agent")
@@ -76,6 +76,7 @@ def test_it_is_started_kept_and_taken_away(folder):
         install(machine)
         unit = shown(machine, "ActiveState", "UnitFileState", "MainPID", "Delegate")
         assert (unit["ActiveState"], unit["UnitFileState"]) == ("active", "enabled")
+        assert unit["Delegate"] == "yes"
         assert machine("stat -c '%G %a' /run/otter/agent.sock")[1] == "otter 660"
         machine(f"cat > /run/one.toml <<'END'\n{MESH}END\n{OTTERCTL} apply /run/one.toml")
         before = pid, (quota, period, memory) = state(machine)

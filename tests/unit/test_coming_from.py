@@ -9,11 +9,13 @@ from pathlib import Path
 import click
 import pytest
 
-from otter_ctl.cli import cli
+from otter_ctl.cli import ELSEWHERE, VERBS, cli
 from otter_ctl.topology.keys import TOPOLOGY
 from otter_ctl.topology.reader import Table
 from otter_ctl.topology.schema import tables_of
 
+OF_PROGRAMS = {"mn"}
+"""Programs, no verbs of one."""
 PAGE = Path(__file__).parents[2] / "docs" / "coming-from.md"
 
 
@@ -57,6 +59,20 @@ def test_what_it_names_is_there(word: str) -> None:
         assert found[1] in TOPOLOGY.keys
     else:
         assert word in KEYS
+
+
+def verbs_there() -> list[str]:
+    """Commands of others that the page gives a verb of ours for: what one would type at first."""
+    rows = [line.split("|") for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    told = [
+        re.match(r" `(?:dora )?([a-z]+)\b[^`]*`", row[1]) for row in rows if "`otterctl" in row[2]
+    ]
+    return list(dict.fromkeys(one[1] for one in told if one is not None))
+
+
+@pytest.mark.parametrize("word", verbs_there())
+def test_their_verbs_are_known(word: str) -> None:
+    assert word in VERBS or word in ELSEWHERE or word in OF_PROGRAMS
 
 
 def test_all_tables_are_looked_at() -> None:

@@ -12,6 +12,9 @@ from otter_ctl.lab.lab import Lab
 
 USER, PASSWORD = "alice", "correct horse"
 
+BUILD_S = 300.0
+"""An image may be built meanwhile, beside other tests."""
+
 
 class Controller:
     """`otterctl` with a site file of the test's own, that begins empty, and the lab's SSH."""
@@ -25,7 +28,7 @@ class Controller:
     def __call__(self, *arguments: object, code: int | None = 0, **env: str) -> str:
         process = self.start(*arguments, **env)
         try:
-            said = "".join(process.communicate(timeout=300))
+            said = "".join(process.communicate(timeout=BUILD_S))
         finally:
             process.kill()
         assert code is None or process.returncode == code, (

@@ -280,7 +280,7 @@ def agent(lab, words):
 
 
 def wait(condition):
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 90  # a mesh is made meanwhile, beside other tests
     while not condition():
         assert time.monotonic() < deadline
 

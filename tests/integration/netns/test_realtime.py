@@ -32,7 +32,9 @@ def test_a_process_that_never_waits_stands_back(words: list[str], require):
     argv = [sys.executable, "-c", GUARDED, *words]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout in ("stands back False\n", "not allowed\n")
+    if done.stdout == "not allowed\n":
+        pytest.skip("nobody runs before others here")
+    assert done.stdout == "stands back False\n"
 
 
 CHARGED = """
@@ -53,6 +55,7 @@ def test_a_process_that_was_charged_with_others_time_stays_where_it_is(require):
     require("netns", os.geteuid() == 0, "not root")
     argv = [sys.executable, "-c", CHARGED]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    if done.stdout != "not allowed\n":
-        said = [line.split()[1] for line in done.stdout.splitlines()]
-        assert said == ["True"] * 6 + ["False"]
+    if done.stdout == "not allowed\n":
+        pytest.skip("nobody runs before others here")
+    said = [line.split()[1] for line in done.stdout.splitlines()]
+    assert said == ["True"] * 6 + ["False"]
