@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -335,6 +336,7 @@ async def _wires(fleet: Fleet, site: Site) -> tuple[Wires, list[str]]:
     found = answers.all()
     guessed = [one.guessed for _, one in sorted(found.items()) if one.guessed]
     addresses = {name: one.address for name, one in found.items()}
+    differ(found)
     beyond = {name: one.address for name, one in site.unheard.items()}
     if LOCAL in names and LOCAL not in addresses:
         others = [a for a in {**addresses, **beyond}.values() if a != NOWHERE]
@@ -357,6 +359,10 @@ async def _wires(fleet: Fleet, site: Site) -> tuple[Wires, list[str]]:
         clock=kept_clock(parts),
     )
     return wires, guessed
+
+
+_INNER = ("docker", "br-", "virbr", "cni", "lxc", "lxd", "podman")
+"""Devices of engines: their addresses lead nowhere, and are the same on many machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,12 +400,22 @@ def near(told: str, machine: str, info: api.Info) -> At:
         info: What its agent says; its first address is that towards the outside.
     """
     usable = _is_address(told) and not ipaddress.IPv4Address(told).is_loopback
-    if usable or not info.networks:
+    outer = [one for one in info.networks if not one.device.startswith(_INNER)]
+    if usable or not outer:
         return At(told)
-    first = info.networks[0]
+    first = outer[0]
     where = f"SSH goes to {told}" if told else "SSH doesn't say where it goes"
     what = f"links to other machines go by {first.address} ({first.device})"
     return At(first.address, f"machine {machine}: {where}, {what}; its `data` can say otherwise")
+
+
+def differ(found: Mapping[str, At]) -> None:
+    """Raises `PlanError` where an address that nobody named is another machine's as well."""
+    times = Counter(one.address for one in found.values())
+    for name, one in sorted(found.items()):
+        if one.guessed and times[one.address] > 1:
+            why = f"its address for links, {one.address}, is another machine's, too"
+            raise PlanError(f"machine {name}", why, hint="set its `data` in the site file")
 
 
 def _towards(other: str, info: api.Info) -> str:

@@ -32,6 +32,7 @@ READS: dict[str, Call] = {
     "check": lambda client: client.check_mesh(SPEC),
     "secrets": lambda client: client.check_secrets("m", {}),
     "images": lambda client: ImageCalls(client, "m1").look([]),
+    "knock": lambda client: client.knock(api.Knocking(local="10.0.0.1", key="ab" * 16, ports=(1,))),
     "reach": lambda client: client.reach("10.0.0.1", "10.0.0.2", 1500),
 }
 

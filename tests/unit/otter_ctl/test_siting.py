@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from otter_agent import api
-from otter_ctl.siting import At, near
+from otter_ctl.errors import PlanError
+from otter_ctl.siting import At, differ, near
 
 WLAN = api.NetworkFact(device="wlan0", address="192.168.1.7", prefix=24, mtu=1500)
 DOCKER = api.NetworkFact(device="docker0", address="172.17.0.1", prefix=16, mtu=1500)
@@ -39,3 +40,15 @@ def test_instead_of_what_no_link_can_go_by_it_is_the_first(told: str) -> None:
 def test_a_machine_that_does_not_say_where_ssh_went() -> None:
     assert near("", "pi", info(WLAN)).guessed.startswith("machine pi: SSH doesn't say where it")
     assert near("fe80::1", "pi", info()) == At("fe80::1")  # which is refused, with what it has
+
+
+def test_an_engines_own_network_is_no_way_to_another_machine() -> None:
+    """By IPv6 alone it may be the only one of IPv4, and is the same on each."""
+    assert near("fe80::1", "pi", info(DOCKER, WLAN)).address == "192.168.1.7"
+    assert near("fe80::1", "pi", info(DOCKER)) == At("fe80::1")
+
+
+def test_an_address_that_nobody_named_is_one_machines_alone() -> None:
+    differ({"a": At("10.0.0.1"), "b": At("10.0.0.1"), "c": At("10.0.0.3", "c: guessed")})
+    with pytest.raises(PlanError, match=r"machine b: .*10\.0\.0\.1, is another machine's, too"):
+        differ({"a": At("10.0.0.1"), "b": At("10.0.0.1", "b: guessed")})
