@@ -80,6 +80,7 @@ class Giving:
         self._lacks_disks: str | None = None
         self._groups: dict[Subject, str] = {}
         self._hosts: dict[str, Subject] = {}
+        self._of_host: dict[str, list[str]] = {}
         self._kills: dict[str, int] = {}
         self._shares: dict[Subject, float] = {}
 
@@ -88,9 +89,11 @@ class Giving:
         self._groups = {Subject("host", h.name): f"{spec.name}/{h.name}" for h in spec.hosts}
         self._shares = {Subject("host", h.name): h.gpu_share or 1.0 for h in spec.hosts}
         self._hosts = {m.name: Subject("host", m.host) for m in spec.modules}
+        self._of_host = {}
         for module in spec.modules:
             group = f"{spec.name}/{module.host}/{module.name}"
             self._groups[Subject("module", module.name)] = group
+            self._of_host.setdefault(module.host, []).append(module.name)
         self._kills = {name: n for name, n in self._kills.items() if name in self._hosts}
 
     def host_of(self, subject: Subject) -> Subject:
@@ -197,11 +200,11 @@ class Giving:
 
     def _staying(self, subject: Subject) -> Iterator[str]:
         """What of a module's share, or of those of a host's modules, is as it was."""
-        for name, host in self._hosts.items():
-            of = Subject("module", name)
-            share = self.share(of) if subject in (of, host) else None
+        alone = subject.kind == "module"
+        for name in [subject.name] if alone else self._of_host.get(subject.name, ()):
+            share = self.share(Subject("module", name))
             if share is not None and (why := self._stays(name, share)):
-                yield why if subject == of else f"module {name}: {why}"
+                yield why if alone else f"module {name}: {why}"
 
     def memory_text(self, module: str) -> str:
         """`asked 20MiB, used 20MiB; its host: asked 1GiB, used 300MiB`, of one killed for it."""

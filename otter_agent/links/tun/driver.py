@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec.structs import asdict, replace
@@ -87,10 +88,21 @@ class TunDriver(LinkDriver, Planner):
         return self._helper.pid
 
     def stand_by(self) -> None:
-        """Have the helper that stays: a small computer takes a second to load it."""
+        """Have the helper that stays: a small computer takes a second to load it.
+
+        One that is there and carries nothing may be an earlier version's: another takes its place.
+        """
         with self._guard:
-            if self._stays and not self._closed.is_set():
-                self._have()
+            if not self._stays or self._closed.is_set():
+                return
+            before = self._helper.pid
+            with suppress(Lost):
+                if self._helper.find() and self._helper.pid != before:
+                    if self._helper.ask(protocol.Request(kind="read", everything=True)).found:
+                        self._adopt()
+                    else:
+                        self._helper.end()
+            self._have()
 
     def probe(self) -> Facts:
         """Whether TUN devices can be made, in a namespace that is gone again."""

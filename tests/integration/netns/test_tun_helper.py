@@ -190,6 +190,31 @@ def test_one_that_stays_is_there_before_any_link_and_as_long_as_its_agent(
     assert not (folder / "links.s").exists()
 
 
+def test_who_stands_by_takes_over_what_carries_links_and_replaces_what_carries_none(
+    another: Made,
+):
+    """It may be an earlier version's: an upgrade is quicker than its end."""
+    first = another(idle_s=60.0, stays=True)
+    first.stand_by()
+    before = first.pid
+    first.close()
+    second = another(stays=True)
+    second.stand_by()
+    assert second.pid not in (0, before)
+    with Bench(second) as bench:
+        link = bench.make_link()
+        bench.apply(link.there, LinkSpec(delay_s=0.1))
+        second.close()
+        bench.driver = third = another(stays=True)
+        third.stand_by()
+        assert bench.read(link.there) == LinkSpec(delay_s=0.1)
+        carrying = third.pid
+        third.stand_by()
+        assert third.pid == carrying
+    with pytest.raises(ProcessLookupError):
+        os.kill(before, 0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM])
 def test_a_signal_ends_the_helper_in_order(another: Made, folder: Path, number: int):
     driver = another()

@@ -47,6 +47,26 @@ def test_a_topology_that_comes_in_the_middle_of_it_ends_nothing():
     assert giving.killed() == ["a"]
 
 
+class Unread(dict[str, Subject]):
+    """Nobody goes through it."""
+
+    def items(self) -> Any:
+        raise AssertionError("all modules are looked at for one")
+
+
+def test_what_stays_is_told_of_a_subjects_own_modules_without_a_look_at_all_others():
+    of = {Subject("module", n): api.Budget(gpu_share=0.5) for n in "ab"}
+    giving = Giving(
+        None, lambda subject: of.get(subject, api.Budget()), as_they_are, str, no_space, no_rates,
+        stays=lambda module, share: f"{share:g} of {module}",
+    )  # fmt: skip
+    giving.take(spec("a", "b", "c"))
+    giving._hosts = Unread(giving._hosts)
+    assert giving.note(Subject("module", "b")) == "0.5 of b"
+    assert giving.note(Subject("module", "c")) == ""
+    assert giving.note(Subject("host", "h")) == "module a: 0.5 of a; module b: 0.5 of b"
+
+
 @pytest.mark.parametrize("gone", [Subject("host", "old"), Subject("module", "b")])
 async def test_what_another_topology_has_taken_meanwhile_is_changed_no_more(gone: Subject):
     kept: Any = SimpleNamespace(budgets=lambda mesh: {}, put_budgets=lambda mesh, budgets: None)
