@@ -37,9 +37,8 @@ def _hosts() -> Iterator[str]:
 def _links() -> Iterator[str]:
     yield (
         "Technologies, `profile` of `[[links]]`, `[cells.NAME]` and `[defaults.link]`. Delay and "
-        "jitter are one way. They aren't all of the same way: a **bold** part is less than the way "
-        "to a server, so don't compare it with those that are. Write a `delay` beside such a "
-        "profile.\n"
+        "jitter are one way. Where the last but one column is **bold**, they are of a part of the way "
+        "to a server: not to be compared with the others; write the `delay` beside the profile.\n"
     )
     yield "| profile | is | up | down | one way is | sources |"
     yield "|---|---|---|---|---|---|"
