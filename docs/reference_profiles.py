@@ -37,8 +37,9 @@ def _hosts() -> Iterator[str]:
 def _links() -> Iterator[str]:
     yield (
         "Technologies, `profile` of `[[links]]`, `[cells.NAME]` and `[defaults.link]`. Delay and "
-        "jitter are one way. Where the last but one column is **bold**, they are of a part of the way "
-        "to a server: not to be compared with the others; write the `delay` beside the profile.\n"
+        "jitter are one way. Where the last but one column is **bold**, they are of a part of the "
+        "way to a server: not to be compared with the others; write the `delay` beside the "
+        "profile.\n"
     )
     yield "| profile | is | up | down | one way is | sources |"
     yield "|---|---|---|---|---|---|"
