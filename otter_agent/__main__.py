@@ -146,6 +146,8 @@ def _fake(given: argparse.Namespace) -> int:
 
 
 def _sweep(given: argparse.Namespace) -> int:
+    import sqlite3
+
     from net.errors import OtterError
     from otter_agent.ending import kept, sweep
     from otter_agent.machine import Config
@@ -157,7 +159,7 @@ def _sweep(given: argparse.Namespace) -> int:
         elif names := kept(config):
             print(f"otter-agent: meshes are left here: {', '.join(names)}", file=sys.stderr)
             return EXIT_FAILED
-    except (OtterError, OSError) as error:
+    except (OtterError, OSError, sqlite3.Error) as error:
         print(f"otter-agent: {error}", file=sys.stderr)
         return EXIT_FAILED
     return 0

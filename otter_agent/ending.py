@@ -7,17 +7,18 @@ arguments, who asks.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 from dataclasses import replace
+from pathlib import Path
 
 from otter_agent import collect
 from otter_agent.agent import Agent
+from otter_agent.api.places import places_of
 from otter_agent.errors import AgentError
-from otter_agent.ground.ground import find
 from otter_agent.layout import Layout
 from otter_agent.machine import Config, Machine
 from otter_agent.service import opened
-from otter_agent.state import State
+from otter_agent.state import State, mesh_names
 
 LIMIT_S = 120.0
 """Modules have some seconds to end, and an engine may be slow; then it says what is left."""
@@ -28,15 +29,17 @@ def kept(config: Config) -> list[str]:
     """Names of the meshes that are to be there, whether an agent runs or hangs; changes nothing.
 
     Raises:
-        AgentError: Its state is newer than this.
+        AgentError: Its state can't be read.
         OSError: The root can't be read.
     """
-    places = find(config.root)
-    layout = Layout(places.run, places.lib)
-    if not layout.database.exists():
-        return []
-    with contextlib.closing(State(layout.database)) as state:
-        return list(state.meshes())
+    database = _database(config)
+    return mesh_names(database) if database.exists() else []
+
+
+def _database(config: Config) -> Path:
+    """Of the agent that was, without making its folders."""
+    places = places_of(config.root, os.geteuid(), os.environ)
+    return Layout(places.run, places.lib).database
 
 
 def sweep(config: Config, *, images: bool = False) -> None:
@@ -52,8 +55,7 @@ def sweep(config: Config, *, images: bool = False) -> None:
         OSError: The root can't be written.
     """
     with opened(replace(config, idle_exit_s=_LOOK_S)) as (machine, state):
-        for desired in state.meshes().values():
-            state.destroy_mesh(desired)  # before an agent looks: it starts nothing any more
+        state.end_meshes()  # before an agent looks: it starts nothing any more
         asyncio.run(_end(machine, state, images))
 
 

@@ -38,10 +38,12 @@ def serve(config: Config, *, debug: bool = False) -> None:
     """Serve until SIGTERM or SIGINT. Meshes live on; the next agent adopts them.
 
     Raises:
-        AgentError: Another agent serves this root (`in-use`), or its state is newer than this.
+        AgentError: Another agent serves this root (`in-use`), or its state is newer than this, or
+            damaged.
         OSError: The root can't be written.
     """
     with opened(config) as (machine, state):
+        state.meshes()  # what can't be read is told before anything is made
         group = _group(machine.ground)
         _say_what_is_lacking(machine)
         look_seldom_for_garbage()
