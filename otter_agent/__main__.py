@@ -152,10 +152,12 @@ def _sweep(given: argparse.Namespace) -> int:
     from otter_agent.ending import kept, sweep
     from otter_agent.machine import Config
 
+    os.umask(0o022)  # the next agent keeps the folders that are made here
     config = Config(root=given.root, docker=given.docker)
     try:
         if not given.check:
-            sweep(config, images=given.images)
+            if not sweep(config, images=given.images) and given.root is not None:
+                print(f"otter-agent: {given.root}: no agent was ever here", file=sys.stderr)
         elif names := kept(config):
             print(f"otter-agent: meshes are left here: {', '.join(names)}", file=sys.stderr)
             return EXIT_FAILED

@@ -42,8 +42,10 @@ def _database(config: Config) -> Path:
     return Layout(places.run, places.lib).database
 
 
-def sweep(config: Config, *, images: bool = False) -> None:
+def sweep(config: Config, *, images: bool = False) -> bool:
     """Remove every mesh: modules, namespaces, links, budgets, folders.
+
+    False: no agent was ever there, and nothing was made either.
 
     Args:
         config: Of the agent that was.
@@ -54,9 +56,12 @@ def sweep(config: Config, *, images: bool = False) -> None:
             says what could not be removed.
         OSError: The root can't be written.
     """
+    if not _database(config).exists():  # an agent whose id is written nowhere owns nothing
+        return False
     with opened(replace(config, idle_exit_s=_LOOK_S)) as (machine, state):
         state.end_meshes()  # before an agent looks: it starts nothing any more
         asyncio.run(_end(machine, state, images))
+    return True
 
 
 async def _end(machine: Machine, state: State, images: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
 import pytest
@@ -28,11 +29,12 @@ command = ["sleep", "1000"]
 """
 
 
-def sweep(otter, *words, code=0):
+def sweep(otter, *words, code=0, umask=-1):
     argv = [BIN / "otter-agent", "sweep", "--root", otter.root / "a", "--docker", otter.docker]
     done = subprocess.run(
-        [*argv, *words], env=otter.env, capture_output=True, text=True, check=False, timeout=90
-    )
+        [*argv, *words], env=otter.env, capture_output=True, text=True, check=False, timeout=90,
+        umask=umask,
+    )  # fmt: skip
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout + done.stderr
@@ -58,5 +60,15 @@ def test_what_a_killed_agent_left_is_ended(otter):
 
 def test_there_may_be_nothing(otter):
     assert sweep(otter, "--check") == ""
-    assert not (otter.root / "a").exists()
-    assert sweep(otter, "--images") == ""
+    assert sweep(otter, "--images") == f"otter-agent: {otter.root / 'a'}: no agent was ever here\n"
+    assert not (otter.root / "a").exists()  # a root that was mistyped isn't made
+
+
+def test_the_next_agents_folders_can_be_entered(otter):
+    """Whatever the mask of who sweeps: a group that may use the socket has to reach it."""
+    otter.serve()
+    otter.kill_agent()
+    run = otter.root / "a" / "run"
+    shutil.rmtree(run)  # as after a reboot
+    assert sweep(otter, umask=0o077) == ""
+    assert run.stat().st_mode & 0o777 == 0o755
