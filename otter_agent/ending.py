@@ -11,17 +11,20 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from otter_agent import collect
+from net.errors import OtterError
 from otter_agent.agent import Agent
 from otter_agent.api.places import places_of
 from otter_agent.errors import AgentError
 from otter_agent.layout import Layout
 from otter_agent.machine import Config, Machine
+from otter_agent.runtimes.base import Closes
 from otter_agent.service import opened
 from otter_agent.state import State, mesh_names
 
 LIMIT_S = 120.0
 """Modules have some seconds to end, and an engine may be slow; then it says what is left."""
+IMAGES_S = 1800.0
+"""For what one store has built: 10 GB on a small computer's card take minutes."""
 _LOOK_S = 0.1
 
 
@@ -59,26 +62,63 @@ def sweep(config: Config, *, images: bool = False) -> bool:
     if not _database(config).exists():  # an agent whose id is written nowhere owns nothing
         return False
     with opened(replace(config, idle_exit_s=_LOOK_S)) as (machine, state):
-        state.end_meshes()  # before an agent looks: it starts nothing any more
         asyncio.run(_end(machine, state, images))
     return True
 
 
 async def _end(machine: Machine, state: State, images: bool) -> None:
+    try:
+        await _take_down(machine, state)
+        if images and (said := await _prune(machine)):
+            raise AgentError("failed", "; ".join(said))
+    finally:
+        for driver in (*machine.runtimes.values(), *machine.stores.values()):
+            if isinstance(driver, Closes):
+                await driver.aclose()
+
+
+async def _take_down(machine: Machine, state: State) -> None:
+    state.end_meshes()  # before an agent looks: it starts nothing any more
     started, idle, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
     agent = Agent(machine, state, on_idle=idle.set)
     try:
-        async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             group.create_task(agent.serve(started, stop), name="agent")
-            await started.wait()
-            for mesh in agent.meshes():
-                agent.destroy_mesh(mesh.mesh)  # on a full disk it isn't written down
-            await idle.wait()
-            if images:
-                await collect.prune(machine, frozenset(), dry_run=False)
+            async with asyncio.timeout(LIMIT_S):
+                await started.wait()
+                for mesh in agent.meshes():
+                    agent.destroy_mesh(mesh.mesh)  # on a full disk it isn't written down
+                await idle.wait()
             stop.set()
-    except TimeoutError as error:
-        raise AgentError("failed", f"not all could be removed: {_left(agent)}") from error
+    except BaseExceptionGroup as errors:
+        first = _first(errors)
+        if not isinstance(first, TimeoutError):
+            raise first from errors
+        left = _left(agent) or f"its agent took over {LIMIT_S:g} s to begin"
+        raise AgentError("failed", f"not all could be removed: {left}") from errors
+
+
+async def _prune(machine: Machine) -> list[str]:
+    """Remove what was built, store by store; why some of it stays."""
+    said = []
+    for name, store in machine.stores.items():
+        if machine.problems.get(name):
+            continue
+        try:
+            async with asyncio.timeout(IMAGES_S):
+                await store.prune(frozenset())
+        except TimeoutError:
+            said.append(f"what {name} has built is not all gone after {IMAGES_S:g} s")
+        except OtterError as error:
+            said.append(str(error))
+    return said
+
+
+def _first(errors: BaseException) -> BaseException:
+    """What ended it, of a group of groups."""
+    while isinstance(errors, BaseExceptionGroup):
+        errors = errors.exceptions[0]
+    return errors
 
 
 def _left(agent: Agent) -> str:
