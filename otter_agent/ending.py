@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from net.errors import OtterError
 from otter_agent.agent import Agent
 from otter_agent.api.places import places_of
 from otter_agent.errors import AgentError
+from otter_agent.following import FIRST_S, listed
+from otter_agent.images.base import Remembers
 from otter_agent.layout import Layout
 from otter_agent.machine import Config, Machine
 from otter_agent.runtimes.base import Closes
@@ -56,7 +59,8 @@ def sweep(config: Config, *, images: bool = False) -> bool:
 
     Raises:
         AgentError: An agent serves this root (`in-use`); its state is newer than this; or `failed`:
-            says what could not be removed.
+            says what could not be removed. Where a runtime of its modules can't be asked, nothing
+            is: a later sweep still knows of all.
         OSError: The root can't be written.
     """
     if not _database(config).exists():  # an agent whose id is written nowhere owns nothing
@@ -67,17 +71,40 @@ def sweep(config: Config, *, images: bool = False) -> bool:
 
 
 async def _end(machine: Machine, state: State, images: bool) -> None:
+    used = sorted(state.runtimes() & machine.runtimes.keys())
     try:
-        await _take_down(machine, state)
+        lacking = [why for name in used if (why := await _no_answer(machine, name))]
+        if lacking:
+            raise _unasked(lacking)
+        await _take_down(machine, state, used)
         if images and (said := await _prune(machine)):
-            raise AgentError("failed", "; ".join(said))
+            hint = "mend that and sweep again; without --images what was built stays"
+            raise AgentError("failed", "; ".join(said), hint=hint)
     finally:
         for driver in (*machine.runtimes.values(), *machine.stores.values()):
             if isinstance(driver, Closes):
                 await driver.aclose()
 
 
-async def _take_down(machine: Machine, state: State) -> None:
+async def _no_answer(machine: Machine, name: str) -> str:
+    """Why a runtime can't say what it has; "" if it can."""
+    try:
+        await listed(name, machine.runtimes[name], FIRST_S)
+    except OtterError as error:
+        return str(error)
+    return ""
+
+
+def _unasked(lacking: list[str]) -> AgentError:
+    """An agent that lives on removes what such an engine has once it is back; nobody does here."""
+    return AgentError(
+        "failed",
+        f"what meshes have there can't be removed now: {'; '.join(lacking)}",
+        hint="start it and sweep again; where it is gone for good, `otterctl destroy` does without",
+    )
+
+
+async def _take_down(machine: Machine, state: State, used: Sequence[str]) -> None:
     state.end_meshes()  # before an agent looks: it starts nothing any more
     started, idle, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
     agent = Agent(machine, state, on_idle=idle.set)
@@ -86,6 +113,8 @@ async def _take_down(machine: Machine, state: State) -> None:
             group.create_task(agent.serve(started, stop), name="agent")
             async with asyncio.timeout(LIMIT_S):
                 await started.wait()
+                if lacking := [why for name in used if (why := machine.problems.get(name))]:
+                    raise _unasked(lacking)  # it has just gone: nothing is forgotten yet
                 for mesh in agent.meshes():
                     agent.destroy_mesh(mesh.mesh)  # on a full disk it isn't written down
                 await idle.wait()
@@ -102,7 +131,9 @@ async def _prune(machine: Machine) -> list[str]:
     """Remove what was built, store by store; why some of it stays."""
     said = []
     for name, store in machine.stores.items():
-        if machine.problems.get(name):
+        if why := machine.problems.get(name):
+            if isinstance(store, Remembers) and store.has_made():
+                said.append(f"what {name} has built can't be removed now: {why}")
             continue
         try:
             async with asyncio.timeout(IMAGES_S):
