@@ -146,18 +146,22 @@ def _fake(given: argparse.Namespace) -> int:
 
 
 def _sweep(given: argparse.Namespace) -> int:
+    import sqlite3
+
     from net.errors import OtterError
     from otter_agent.ending import kept, sweep
     from otter_agent.machine import Config
 
+    os.umask(0o022)  # the next agent keeps the folders that are made here
     config = Config(root=given.root, docker=given.docker)
     try:
         if not given.check:
-            sweep(config, images=given.images)
+            if not sweep(config, images=given.images) and given.root is not None:
+                print(f"otter-agent: {given.root}: no agent was ever here", file=sys.stderr)
         elif names := kept(config):
             print(f"otter-agent: meshes are left here: {', '.join(names)}", file=sys.stderr)
             return EXIT_FAILED
-    except (OtterError, OSError) as error:
+    except (OtterError, OSError, sqlite3.Error) as error:
         print(f"otter-agent: {error}", file=sys.stderr)
         return EXIT_FAILED
     return 0

@@ -28,7 +28,7 @@ from otter_agent.budgets.subjects import with_shares
 from otter_agent.changed import check_unchanged
 from otter_agent.errors import AgentError
 from otter_agent.fidelity.watch import Watch
-from otter_agent.following import Following
+from otter_agent.following import FIRST_S, Following
 from otter_agent.gpu.devices import Devices
 from otter_agent.gpu.owners import Running
 from otter_agent.keeper import MeshKeeper
@@ -88,7 +88,7 @@ class Agent:
             await asyncio.to_thread(sweep, self.machine, set(self._keepers))
             for name, runtime in self.machine.runtimes.items():
                 following = Following(self.machine, name, runtime, self._keepers, self.emit)
-                await following.look()
+                await following.look(FIRST_S)
                 self._spawn(following.run(), f"runtime {name}")
             for keeper in list(self._keepers.values()):
                 self._spawn(self._keep(keeper), f"mesh {keeper.name}")

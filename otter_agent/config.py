@@ -90,7 +90,7 @@ def socket_group(settings: Settings) -> int:
         return -1
     try:
         return grp.getgrnam(settings.group).gr_gid
-    except KeyError:
+    except (KeyError, ValueError):  # no name has a NUL in it
         why = f"group: this machine has no group {settings.group[:80]!r}"
         raise _bad(settings.file, why) from None
 

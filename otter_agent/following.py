@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from net.errors import OtterError
 from otter_agent.book import Emit
+from otter_agent.errors import ContainerError
 from otter_agent.keeper import MeshKeeper
 from otter_agent.machine import Machine
 from otter_agent.runtimes.base import Instance, Runtime
@@ -21,6 +22,29 @@ RELIST_S = 30.0
 RECONNECT_S = 1.0
 ANSWER_S = 5.0
 """What tells of no more and hasn't answered after so long has a problem: engines may hang."""
+FIRST_S = 20.0
+"""As long an agent that begins waits for what a runtime has: what hangs keeps no other from it."""
+
+
+async def listed(name: str, runtime: Runtime, within_s: float | None) -> list[Instance]:
+    """What a runtime has.
+
+    Args:
+        name: Of the runtime.
+        runtime: Itself.
+        within_s: How long it may take, above 0; None: as long as it takes.
+
+    Raises:
+        ContainerError: It can't be asked, or takes longer.
+    """
+    if within_s is None:
+        return await runtime.list()
+    try:
+        async with asyncio.timeout(within_s):
+            return await runtime.list()
+    except TimeoutError:
+        why = f"no answer within {within_s:g} s"
+        raise ContainerError(name, "list", "instances", why, recoverable=True) from None
 
 
 class Following:
@@ -48,11 +72,15 @@ class Following:
         self._keepers = keepers
         self._emit = emit
 
-    async def look(self) -> bool:
-        """List what it has, and hand that on; False: it can't be asked now."""
+    async def look(self, within_s: float | None = None) -> bool:
+        """List what it has, and hand that on; False: it can't be asked now.
+
+        Args:
+            within_s: It is given up if it takes longer, above 0; None: as long as it takes.
+        """
         asked_at = time.monotonic()
         try:
-            instances = await self._runtime.list()
+            instances = await listed(self._name, self._runtime, within_s)
         except OtterError as error:
             self._set_problem(str(error))
             return False
@@ -92,9 +120,8 @@ class Following:
     async def _lists(self) -> bool:
         """Whether it can be asked what it has, though it told of no more."""
         try:
-            async with asyncio.timeout(ANSWER_S):
-                await self._runtime.list()
-        except (OtterError, TimeoutError):
+            await listed(self._name, self._runtime, ANSWER_S)
+        except OtterError:
             return False
         return True
 

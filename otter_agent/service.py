@@ -38,11 +38,12 @@ def serve(config: Config, *, debug: bool = False) -> None:
     """Serve until SIGTERM or SIGINT. Meshes live on; the next agent adopts them.
 
     Raises:
-        AgentError: Another agent serves this root (`in-use`), its state is newer than this, or its
-            configuration names a group that can't have its socket (`bad-config`).
+        AgentError: Another agent serves this root (`in-use`), or its state is newer than this, or
+            damaged.
         OSError: The root can't be written.
     """
     with opened(config) as (machine, state):
+        state.meshes()  # what can't be read is told before anything is made
         group = _group(machine.ground)
         _say_what_is_lacking(machine)
         look_seldom_for_garbage()
@@ -79,18 +80,22 @@ def opened(config: Config) -> Iterator[tuple[Machine, State]]:
 
 
 def _group(ground: Ground) -> int:
-    """Whose group's members may use the socket; -1: this process's, also of a file that is broken.
+    """Whose group's members may use the socket; -1: this process's.
 
-    That one is told by whatever needs it: until then meshes are looked after.
+    That, too, where the file is broken or names a group that isn't known: a directory service may
+    not answer yet when a machine comes up. Meshes are looked after all the same, and fewer people
+    get in, not more.
     """
     try:
         settings = read(ground.places.config)
-    except AgentError:
+        if settings.group and ground.user:
+            why = f"{settings.file}: group: the agent of {ground.user} serves nobody else"
+            raise AgentError("bad-config", why, hint="leave the key out, or run the agent as root")
+        return socket_group(settings)
+    except AgentError as error:
+        said = "until that is mended and it starts anew, its socket is its own group's"
+        print(f"otter-agent: {error}; {said}", file=sys.stderr)
         return -1
-    if settings.group and ground.user:
-        why = f"{settings.file}: group: the agent of {ground.user} serves nobody else"
-        raise AgentError("bad-config", why, hint="leave the key out, or run the agent as root")
-    return socket_group(settings)
 
 
 def look_seldom_for_garbage() -> None:

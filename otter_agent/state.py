@@ -61,6 +61,9 @@ CREATE TABLE IF NOT EXISTS timelines (mesh TEXT PRIMARY KEY, body BLOB NOT NULL)
 CREATE INDEX IF NOT EXISTS events_of_mesh ON events (mesh, seq);
 """
 
+_OF_MESHES = ("meshes", "supervision", "shapes", "budgets", "notes", "timelines")
+"""Tables with rows of a mesh, but for its events."""
+
 _FROM_1 = (
     "ALTER TABLE meshes ADD COLUMN owner INTEGER",
     "ALTER TABLE meshes ADD COLUMN author INTEGER",
@@ -94,16 +97,18 @@ class State:
     """One sqlite file. Close it with `close`.
 
     Raises:
-        AgentError: The file was written by a newer version (`code` is `newer-state`).
+        AgentError: A newer version has written the file (`newer-state`), or it is damaged
+            (`failed`).
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
-        self._check_version(path)
+        with _told(path):
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_SCHEMA)
+            self._check_version(path)
         self._last: int | None = None
         """Number of the newest event, once that was asked."""
         self._recent: deque[api.Event] = deque(maxlen=RECENT)
@@ -152,15 +157,45 @@ class State:
     # --- meshes --------------------------------------------------------------------------------
 
     def meshes(self) -> dict[str, DesiredMesh]:
-        """All meshes, those being destroyed included."""
+        """All meshes, those being destroyed included.
+
+        Raises:
+            AgentError: Another version has written one, of which this one can't read what is
+                desired (`newer-state`).
+        """
         rows = self._db.execute(
             "SELECT name, spec, generation, destroying, owner, author, changed FROM meshes"
             " ORDER BY name"
         )
         return {
-            name: DesiredMesh(api.decode(spec, api.MeshSpec), generation, bool(destroying), *who)
+            name: DesiredMesh(_readable(name, spec), generation, bool(destroying), *who)
             for name, spec, generation, destroying, *who in rows
         }
+
+    def runtimes(self) -> frozenset[str]:
+        """Names of those that modules of its meshes run in, whichever version has written them."""
+        found: set[str] = set()
+        for (spec,) in self._db.execute("SELECT spec FROM meshes"):
+            with contextlib.suppress(ValueError):
+                found |= {one.runtime for one in msgspec.json.decode(spec, type=_Mesh).modules}
+        return frozenset(found)
+
+    def end_meshes(self) -> None:
+        """Mark all meshes as to be removed, those too that this version can't read.
+
+        Of these only the name stays: what they have on the machine is found by it.
+        """
+        with contextlib.suppress(_FULL), self._transaction():
+            for name, spec in self._db.execute("SELECT name, spec FROM meshes").fetchall():
+                try:
+                    api.decode(spec, api.MeshSpec)
+                    self.supervision(name)
+                except ValueError:
+                    self._drop(name)
+                    bare = api.encode(api.MeshSpec(name=name, run=""))
+                    words = "INSERT INTO meshes (name, spec, generation) VALUES (?, ?, 1)"
+                    self._db.execute(words, (name, bare))
+            self._db.execute("UPDATE meshes SET destroying=1")
 
     def put_mesh(self, spec: api.MeshSpec, author: int | None, now: float) -> DesiredMesh:
         """Store what is desired; an unchanged spec keeps its generation.
@@ -206,12 +241,12 @@ class State:
             AgentError: The disk is full even for that.
         """
         with _full_disk("forget the mesh"), self._transaction():
-            self._db.execute("DELETE FROM meshes WHERE name=?", (name,))
-            self._db.execute("DELETE FROM supervision WHERE mesh=?", (name,))
-            self._db.execute("DELETE FROM shapes WHERE mesh=?", (name,))
-            self._db.execute("DELETE FROM budgets WHERE mesh=?", (name,))
-            self._db.execute("DELETE FROM notes WHERE mesh=?", (name,))
-            self._db.execute("DELETE FROM timelines WHERE mesh=?", (name,))
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        for table in _OF_MESHES:
+            column = "name" if table == "meshes" else "mesh"
+            self._db.execute(f"DELETE FROM {table} WHERE {column}=?", (name,))  # noqa: S608
 
     # --- supervision ---------------------------------------------------------------------------
 
@@ -399,6 +434,51 @@ class State:
             row = self._db.execute("SELECT max(seq) FROM events").fetchone()
             self._last = int(row[0] or 0)
         return self._last
+
+
+def _readable(name: str, spec: bytes) -> api.MeshSpec:
+    try:
+        return api.decode(spec, api.MeshSpec)
+    except ValueError as error:
+        raise AgentError(
+            "newer-state",
+            f"mesh {name} was written by another version of otter-agent: {error}",
+            hint="install that version again, or `otter-agent sweep` ends all meshes",
+        ) from error
+
+
+class _Module(msgspec.Struct):
+    """What all versions have of a module."""
+
+    runtime: str = ""
+
+
+class _Mesh(msgspec.Struct):
+    """What all versions have of a mesh."""
+
+    modules: tuple[_Module, ...] = ()
+
+
+def mesh_names(path: Path) -> list[str]:
+    """Names of the meshes in the file of any version, and of an agent that runs; only read.
+
+    Raises:
+        AgentError: It can't be read.
+    """
+    with (
+        _told(path),
+        contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db,
+    ):
+        return [str(name) for (name,) in db.execute("SELECT name FROM meshes ORDER BY name")]
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say of which file it is that can't be read."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise AgentError("failed", f"{path}: {error}") from error
 
 
 def _json(data: Mapping[str, Any]) -> str:

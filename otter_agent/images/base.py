@@ -43,3 +43,12 @@ class Builds(Protocol):
     def alone(self) -> AbstractAsyncContextManager[None]:
         """While no build is under way, and none begins."""
         ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """Stores whose engine may be away, and what they made there with it."""
+
+    def has_made(self) -> bool:
+        """Whether it has ever made anything, or was sent it; the engine isn't asked."""
+        ...

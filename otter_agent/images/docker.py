@@ -126,6 +126,10 @@ class DockerImages:
         with translated(ImageError, "list", "images"):
             return [_info(image) for image in await self._own("module", "base")]
 
+    def has_made(self) -> bool:
+        """See `Remembers`: the folder of builds stays."""
+        return self._folder.exists() or bool(self.transfers.received.names())
+
     async def prune(self, keep: frozenset[str], *, dry_run: bool = False) -> Pruned:
         """See `ImageStore`. An image that a container uses stays."""
         with translated(ImageError, "prune", "images"):
