@@ -12,15 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import asyncssh
 
 from otter_ctl.errors import MachineUnreachable
+from otter_ctl.knownhosts import known_hosts
 from otter_ctl.topology.model import Machine
 
 DIALS_AT_ONCE = 8
@@ -33,10 +32,6 @@ _OWN_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 """Unless ssh_config has an `IdentityFile`."""
 _JUMPS = 8
 """More of them are a circle."""
-_SYSTEM = f"{os.environ.get('PROGRAMDATA')}/ssh" if sys.platform == "win32" else "/etc/ssh"
-OWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
-SYSTEM_HOSTS = (f"{_SYSTEM}/ssh_known_hosts", f"{_SYSTEM}/ssh_known_hosts2")
-"""What ssh reads of the user's and of the computer's, unless its configuration names others."""
 
 
 class Momentary(Exception):  # noqa: N818 - it passes
@@ -203,7 +198,7 @@ class Dial:
             given["port"] = hop.port
         options: asyncssh.SSHClientConnectionOptions
         options = await asyncssh.SSHClientConnectionOptions.construct(**given)
-        known = _known_hosts(options.config.get)
+        known = known_hosts(options.config.get)
         options.known_hosts = options.kwargs["known_hosts"] = known  # `connect` makes them anew
         client.look_up(options)
         if client.certified and not client.known and not options.config.get("HostKeyAlgorithms"):
@@ -333,31 +328,6 @@ def _locked(options: asyncssh.SSHClientConnectionOptions) -> str:
         except (OSError, ValueError):
             continue
     return ""
-
-
-def _known_hosts(said: Callable[[str, object], Any]) -> asyncssh.SSHKnownHosts:
-    """Who is known by the files that are there, as ssh reads them; where none is, nobody is known.
-
-    Not as asyncssh has it: it takes `UserKnownHostsFile none` for "verify nothing", knows one of
-    ssh's four files, and that one only where no other is named.
-
-    Args:
-        said: What the configuration says of a key, or else a default.
-    """
-    named = [*said("UserKnownHostsFile", OWN_HOSTS), *said("GlobalKnownHostsFile", SYSTEM_HOSTS)]
-    files = [os.path.expanduser(path) for path in named]
-    there = [(path, os.stat(path)) for path in files if _readable(path)]
-    return _read(tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in there))
-
-
-def _readable(path: str) -> bool:
-    return os.path.isfile(path) and os.access(path, os.R_OK)
-
-
-@lru_cache(maxsize=16)
-def _read(files: tuple[tuple[str, int, int], ...]) -> asyncssh.SSHKnownHosts:
-    """Of so many machines as are dialled each has a line, or more: they are read once, not each."""
-    return asyncssh.read_known_hosts([path for path, _, _ in files])
 
 
 def one_line(error: BaseException) -> str:
