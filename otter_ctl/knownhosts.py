@@ -76,6 +76,22 @@ def known_hosts(said: Callable[[str, object], Any]) -> KnownHosts:
     return _read(tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in there))
 
 
+def written_to(said: Callable[[str, object], Any]) -> Path:
+    """The user's file for keys that are accepted, which `known_hosts` reads; it may not be there.
+
+    Args:
+        said: What the configuration says of a key, or else a default.
+
+    Raises:
+        ValueError: There is none.
+    """
+    named = said("UserKnownHostsFile", OWN_HOSTS) or ["none"]
+    path = Path(named[0]).expanduser()
+    if named[0] == "none" or "%" in named[0] or (path.exists() and not path.is_file()):
+        raise ValueError(f"UserKnownHostsFile {named[0]} is no file to which its key can be added")
+    return path
+
+
 def _readable(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.R_OK)
 
