@@ -10,6 +10,7 @@ import asyncssh
 
 from otter_ctl.dialling import Dial, Momentary
 from otter_ctl.errors import MachineUnreachable
+from otter_ctl.knownhosts import written_to
 from otter_ctl.topology.model import Machine
 
 ANSWER_S = 10.0
@@ -20,7 +21,7 @@ async def accept(machine: Machine, fingerprint: str) -> None:
     """Write down a machine's host key if it has that fingerprint.
 
     Raises:
-        MachineUnreachable: It shows another one, or can't be reached.
+        MachineUnreachable: It shows another one, or can't be reached; there is no file for it.
     """
     user, _, host = (machine.ssh or machine.name).rpartition("@")
     config = [machine.ssh_config] if machine.ssh_config else ()
@@ -29,6 +30,7 @@ async def accept(machine: Machine, fingerprint: str) -> None:
         options = await asyncssh.SSHClientConnectionOptions.construct(
             host=host, config=config, known_hosts=None, **({"username": user} if user else {})
         )
+        path = _file(machine, options)
         via = await dial.through(options)  # jump hosts are verified as ever
         async with asyncio.timeout(ANSWER_S):
             key = await asyncssh.get_server_host_key(options.host, options=options, tunnel=via)
@@ -52,19 +54,28 @@ async def accept(machine: Machine, fingerprint: str) -> None:
         )
     alias = options.host_key_alias or options.host
     name = alias if options.port == asyncssh.DEFAULT_PORT else f"[{alias}]:{options.port}"
-    path = await _known_hosts(host, config)
+    try:
+        _add(path, f"{name} {key.export_public_key().decode().strip()}\n")
+    except OSError as error:
+        raise MachineUnreachable(machine.name, f"its key can't be accepted: {error}") from error
+
+
+def _file(machine: Machine, options: asyncssh.SSHClientConnectionOptions) -> Path:
+    """Not asyncssh's choice: that may be the computer's file, or one that no dial reads."""
+    try:
+        return written_to(options.config.get)
+    except ValueError as error:
+        hint = "name one in the ssh_config, or leave that line out"
+        raise MachineUnreachable(
+            machine.name, f"its key can't be accepted: {error}", hint=hint
+        ) from error
+
+
+def _add(path: Path, line: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    line = f"{name} {key.export_public_key().decode().strip()}\n"
-    with os.fdopen(
-        os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8"
-    ) as file:
-        file.write(line)
-
-
-async def _known_hosts(host: str, config: object) -> Path:
-    """The file that OpenSSH would write to for this host."""
-    options = await asyncssh.SSHClientConnectionOptions.construct(host=host, config=config)
-    files = options.known_hosts
-    if isinstance(files, list | tuple) and files and isinstance(files[0], str):
-        return Path(files[0]).expanduser()
-    return Path("~/.ssh/known_hosts").expanduser()
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(file, "a+b") as known:
+        size = known.seek(0, os.SEEK_END)
+        known.seek(max(0, size - 1))
+        cut = known.read(1) not in (b"", b"\n")  # else both its last line and ours would be none
+        known.write(b"\n" * cut + line.encode())

@@ -231,6 +231,29 @@ def test_names_that_are_hashed_in_known_hosts(pair):
         pair.write_site()
 
 
+def test_a_key_that_is_known_for_the_address_is_not_the_named_machines(pair, config):
+    """Who has names lead elsewhere could else put another known machine in place of any."""
+    config("Host m1\n", "Host m1\n  HostKeyAlias one\n")
+    machine, known = pair["m1"], pair.folder / "known_hosts"
+    assert "its host key is not known" in ask(pair)["error"]
+    with known.open("a") as file:
+        file.write(f"one {pair['m2'].host_key.with_suffix('.pub').read_text()}")
+    assert "its host key has changed" in ask(pair)["error"]
+    with known.open("a") as file:
+        file.write(f"one {machine.host_key.with_suffix('.pub').read_text()}")
+    assert ask(pair)["info"] == ["m1"] * 3
+
+
+def test_a_key_that_is_revoked_for_a_port(pair, config):
+    machine, known = pair["m1"], pair.folder / "known_hosts"
+    config("Host m1\n", "Host m1\n  Port 2222\n")
+    with serving(machine, "Port 2222"):
+        assert ask(pair)["info"] == ["m1"] * 3
+        key = machine.host_key.with_suffix(".pub").read_text()
+        known.write_text(f"@revoked [{machine.address}]:2222 {key}{known.read_text()}")
+        assert "its host key is revoked" in ask(pair)["error"]
+
+
 @contextmanager
 def certified(machine, authority, *principals):
     """Its host key has a certificate, which its sshd shows."""
