@@ -56,8 +56,8 @@ class Ending:
 
 
 def installed(words: str) -> str:
-    """A script that runs the agent's program, where one is installed."""
-    return f"[ ! -e {CURRENT} ] || {CURRENT}/bin/otter-agent {words}\n"
+    """A script that runs the agent's program, where one is installed; one that is gone fails."""
+    return f"[ ! -L {CURRENT} ] || {CURRENT}/bin/otter-agent {words}\n"
 
 
 def around(ending: Ending, stop: Step, run: Callable[[str], str]) -> list[Step]:

@@ -188,6 +188,8 @@ def plan_remove(facts: Facts, ending: Ending, *, keep_docker: bool = False) -> W
         done = [packages.removable(), *done, packages.remove()]
     elif facts.docker:
         notes = ["packages of the system (Docker) stay"]
+    if not facts.release:
+        done = [steps.own(ending.name), *done]
     return Work(facts, [*done, *steps.remove()], notes=notes)
 
 
