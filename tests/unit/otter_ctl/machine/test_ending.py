@@ -38,16 +38,24 @@ def titles(ending: Ending) -> list[str]:
     return [step.title for step in around(ending, STOP, installed)]
 
 
+NONE_THERE = "see that no meshes are there"
+
+
 def test_only_what_is_to_go_is_ended() -> None:
-    assert titles(Ending("pi")) == ["stop", "remove the images that OTTER built there"]
-    assert titles(Ending("pi", images=False)) == ["stop"]
+    images = "remove the images that OTTER built there"
+    assert titles(Ending("pi")) == [NONE_THERE, "stop", images]
+    assert titles(Ending("pi", images=False)) == [NONE_THERE, "stop"]
+    unheard = f"{NONE_THERE}, as its agent doesn't answer"
+    left = "remove what is left of meshes that ended"
+    assert titles(Ending("pi", None)) == [unheard, "stop", f"{left}, and {images}"]
+    assert titles(Ending("pi", None, images=False)) == [unheard, "stop", left]
+    assert "otterctl machine check pi" in around(Ending("pi", None), STOP, installed)[0].hint
     assert titles(Ending("pi", ("one", "two"), force=True, images=False)) == [
         "stop", "end the meshes there, with all they have: one, two",
     ]  # fmt: skip
-    assert titles(Ending("pi", None, force=True))[1].startswith("end all meshes that are left")
-    looks = around(Ending("pi", None), STOP, installed)[0]
-    assert looks.title == "see that no meshes are left, as its agent doesn't answer"
-    assert "otterctl machine check pi" in looks.hint
+    for meshes in (None, ()):
+        forced = Ending("pi", meshes, force=True, images=False)
+        assert titles(forced) == ["stop", "end all meshes that are left there"]
 
 
 def test_without_an_engine_no_images_are_looked_for() -> None:
@@ -144,12 +152,32 @@ def program(top: Path, text: str) -> Path:
 def test_the_agents_own_program_does_it_once_it_has_ended(tmp_path: Path) -> None:
     assert do(tmp_path, Ending("pi", None)) == (["stop"], "")  # nothing was ever installed
     there = program(tmp_path, SAYS)
-    assert do(tmp_path, Ending("pi")) == (["stop", "sweep --images"], "")
+    looked = "sweep --check"
+    for meshes in ((), None):
+        assert do(tmp_path, Ending("pi", meshes)) == (
+            [looked, looked, "stop", "sweep --images"],
+            "",
+        )
+    assert do(tmp_path, Ending("pi", images=False)) == ([looked, looked, "stop"], "")
     ending = Ending("pi", ("one",), force=True, images=False)
     assert do(tmp_path, ending) == (["stop", "sweep"], "")
     there.with_suffix(".left").touch()
     assert do(tmp_path, Ending("pi", None)) == ([], "otter-agent: meshes are left here: one")
-    assert do(tmp_path, Ending("pi", None, force=True))[0] == ["stop", "sweep --images"]
+    for meshes in ((), None):
+        assert do(tmp_path, Ending("pi", meshes, force=True))[0] == ["stop", "sweep --images"]
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_a_mesh_that_came_while_it_asked_is_not_ended(tmp_path: Path, images: bool) -> None:
+    """Somebody applies one while whoever removes the machine thinks, or types a password."""
+    there = program(tmp_path, SAYS)
+    there.with_suffix(".left").touch()
+    why = "otter-agent: meshes are left here: one"
+    assert do(tmp_path, Ending("pi", images=images)) == ([], why)
+    stop = around(Ending("pi", images=images), STOP, installed)[1]
+    script = stop.script.replace(TOP, str(tmp_path))  # it came since even that was seen
+    done = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", why)
 
 
 @pytest.mark.parametrize("text", [OLD, "#!/nowhere/python\n"])
@@ -160,7 +188,7 @@ def test_one_that_cannot_do_it_is_told_of_before_anything_is_ended(
     said, why = do(tmp_path, Ending("pi", ("one",), force=True))
     assert said == []
     assert why == "the OTTER there is an earlier one, or broken: first otterctl machine add pi"
-    assert do(tmp_path, Ending("pi", images=False)) == (["stop"], "")  # --keep-images
+    assert do(tmp_path, Ending("pi", images=False)) == ([], why)  # --keep-images
 
 
 def test_one_that_is_gone_is_a_broken_one(tmp_path: Path) -> None:
