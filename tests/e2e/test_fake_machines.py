@@ -84,6 +84,8 @@ def world(machines):
 def test_it_says_where_its_machines_are(machines):
     assert machines.said == f"{MACHINES} fake machines: otterctl VERB --site {machines.site}\n"
     assert machines.site.read_text().count("[machines.") == MACHINES
+    lines = json.loads(machines("machine", "ls", "--json"))
+    assert [line["reachable"] for line in lines] == [True] * MACHINES, "each by its socket"
 
 
 def test_a_mesh_on_twenty_machines_is_one_mesh(world):
