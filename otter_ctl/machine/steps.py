@@ -37,8 +37,12 @@ STATE = "/var/lib/otter"
 _UNIT = "/etc/systemd/system/otter-agent.service"
 _INIT = "/etc/init.d/otter-agent"
 _LOG = "tail -n 1 /var/log/otter-agent.log"
-_JOURNAL = "journalctl --sync; journalctl _SYSTEMD_UNIT=otter-agent.service -n 1 -o cat --no-pager"
-"""What the agent itself said last, without systemd's own words on it."""
+_RUN = "systemctl show -p InvocationID --value otter-agent"
+_JOURNAL = (
+    f'run=$({_RUN}); [ "$run" = "$was" ] || {{ journalctl --sync;'
+    " journalctl _SYSTEMD_INVOCATION_ID=$run -n 1 -o cat -q --no-pager; }"
+)
+"""What the agent itself said last, in the run after `was`, without systemd's own words on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,8 @@ def service(facts: Facts, name: str) -> Step:
         text = data("otter-agent.service").replace("@COMMAND@", command)
         script = f"cat > {_UNIT} <<'END'\n{text}END\nsystemctl daemon-reload\n"
         script += f"systemctl enable --quiet otter-agent\n{_gives_up(_JOURNAL)}"
-        script += "systemctl restart otter-agent 2>/dev/null || gives_up\n"  # until it is ready
+        script += f"was=$({_RUN})\n"  # restart waits until it is ready
+        script += 'why=$(systemctl restart otter-agent 2>&1) || gives_up "$why"\n'
         return Step(f"start otter-agent now and at each boot ({_UNIT})", script + _answers())
     text = data("otter-agent.init").replace("@COMMAND@", command)
     script = f"cat > {_INIT} <<'END'\n{text}END\nchmod 755 {_INIT}\n"
@@ -157,10 +162,11 @@ def service(facts: Facts, name: str) -> Step:
 
 
 def _gives_up(last: str) -> str:
-    """A function of the shell: fail with what the agent's log says last."""
+    """A function of the shell: fail with what the agent's log says last, else with its argument."""
     return (
-        f"gives_up() {{ said=$({{ {last}; }} 2>/dev/null) || :;"
-        ' echo "otter-agent does not answer: $said" >&2; exit 1; }\n'
+        f"gives_up() {{ said=$({{ {last}; }} 2>/dev/null) || :\n"
+        '[ "$said" ] || said=$(echo "${1:-}" | head -n 1)\n'
+        'echo "otter-agent does not answer: $said" >&2; exit 1; }\n'
     )
 
 
