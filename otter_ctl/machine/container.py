@@ -82,7 +82,7 @@ def start(release: str, name: str) -> Step:
     run = _begin(NAME, f"{options} {image_of(release)} --name {shlex.quote(name)}")
     return Step(
         f"start the privileged container {NAME}, now and at each boot",
-        f"{_STOP}{_FORGET.format(NAME)}\n{run}{_ANSWERS}",
+        f"{_STOP}{run}{_ANSWERS}",
         root=False,
     )
 
