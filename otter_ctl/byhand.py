@@ -121,6 +121,8 @@ async def _in_two(
         can = await each(asked, lambda name, agent: shape(agent, mine[name], check=True))
         if can.failed:
             raise _nothing(can.failed)
+        if check:
+            return [one for name in asked for one in can.good[name]]
     done = await each(asked, lambda name, agent: shape(agent, mine[name], check=check))
     if done.failed and done.good:
         text = f"{together(done.failed).message}; changed on {', '.join(sorted(done.good))} alone"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from fnmatch import fnmatchcase
 
 import click
@@ -98,8 +99,8 @@ def rm(
         return await caching.remove(client, chosen, dry_run=dry_run)
 
     answers = ask_on(session, on, question)
-    show_removed(answers.good, on=on, as_json=as_json)
+    show_removed(answers.good, dry_run=dry_run, on=on, as_json=as_json)
     complain(answers)
     if on is not None and missing:
         nothing = f"nothing is called {', '.join(sorted(missing))}"
-        raise RemoteError(on, nothing, hint="otterctl cache ls")
+        raise RemoteError(on, nothing, hint=f"otterctl cache ls --on {shlex.quote(on)}")

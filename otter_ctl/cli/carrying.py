@@ -56,7 +56,18 @@ class Manner:
 def with_shell(
     machine: Machine, accept: str | None, work: Callable[[Elevated], Awaitable[None]]
 ) -> None:
-    """Run something with one SSH connection to a machine."""
+    """Run something with one SSH connection to a machine.
+
+    Raises:
+        RemoteError: It is reached in another way: by SSH somebody else may be called so.
+    """
+    if machine.docker is not None or machine.direct:
+        how = f"by its socket, {machine.socket}"
+        if machine.docker is not None:
+            how = f"by docker exec, in container {machine.docker}"
+        forget = f"otterctl machine rm {machine.name} --forget"
+        hint = f"`otterctl machine ls` asks it so; `{forget}` takes it out of the site file"
+        raise RemoteError(machine.name, f"it is reached {how}, not by SSH", hint=hint)
 
     async def whole() -> None:
         from otter_ctl.machine.elevate import Elevated

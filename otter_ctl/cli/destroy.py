@@ -31,6 +31,11 @@ from otter_ctl.errors import RemoteError
 from otter_ctl.runs import RunFolder
 from otter_ctl.spread import Fleet
 
+_UNKNOWN = (
+    "this machine's agent doesn't run: whether it left meshes isn't known here;"
+    " without --dry-run it is started, and removes them, too"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _How:
@@ -79,8 +84,12 @@ def command(
     """
     if all_ and mesh is not None:
         raise click.UsageError("--all means every mesh: don't name one")
-    if not (dry_run or session.agent.answers()) and session.agent.ran_before:
-        session.agent.start()  # one that was killed may have left a mesh: only an agent removes it
+    if session.agent.ran_before and not session.agent.answers():
+        # One that was killed may have left a mesh: only an agent removes it.
+        if dry_run:
+            say(_UNKNOWN, err=True)
+        else:
+            session.agent.start()
     how = _How(yes, no_fetch, discard, force, as_json, dry_run)
     there = anybody(session)
     if dry_run:
@@ -102,6 +111,7 @@ async def _rehearsed(session: Session, mesh: str | None, how: _How, *, every: bo
         if not every:
             name = only_mesh(meshes) if mesh is None else mesh
             meshes = [m for m in meshes if m.mesh == name]
+            _check_mine(client.machine, meshes, how)
         taken = [m for m in meshes if m.mine or how.force]
         _leave([m for m in meshes if m not in taken])
         return _say_gone([await client.mesh(m.mesh) for m in taken], how)
@@ -138,9 +148,7 @@ async def _one(session: Session, mesh: str | None, how: _How) -> tuple[str, RunF
         summary = next((m for m in meshes if m.mesh == name), None)
         if summary is None:
             return name, None
-        if not (summary.mine or how.force):
-            text = f"mesh {name} belongs to {summary.owner}"
-            raise RemoteError(client.machine, text, hint="ask them; --force does it all the same")
+        _check_mine(client.machine, [summary], how)
         _ask(how, f"destroy mesh {name} with its {summary.modules} modules?")
         return name, await _remove(session, client, name, how)
 
@@ -175,6 +183,13 @@ async def _remove(session: Session, client: Fleet, name: str, how: _How) -> RunF
     with Progress([m.name for m in status.modules], quiet=how.quiet) as progress:
         await rollout.destroy(client, name, progress)
     return folder
+
+
+def _check_mine(machine: str, named: Sequence[api.MeshSummary], how: _How) -> None:
+    for one in named:
+        if not (one.mine or how.force):
+            text = f"mesh {one.mesh} belongs to {one.owner}"
+            raise RemoteError(machine, text, hint="ask them; --force does it all the same")
 
 
 def _ask(how: _How, question: str) -> None:

@@ -44,7 +44,8 @@ def _complete_machine(
 
 _on_option = click.option(
     "--on", metavar="MACHINE", shell_complete=_complete_machine,
-    help="Of that machine of your site file instead of this one; a glob: of all that it matches.",
+    help="Of that machine of your site file instead of this one; a glob: of all that it matches,"
+         " of which this one, `local`, may be one.",
 )  # fmt: skip
 
 

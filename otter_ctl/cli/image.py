@@ -73,7 +73,7 @@ def prune(session: Session, dry_run: bool, on: str | None, as_json: bool) -> Non
         return await client.prune(dry_run=dry_run)
 
     answers = ask_on(session, on, question)
-    show_removed(answers.good, on=on, as_json=as_json)
+    show_removed(answers.good, dry_run=dry_run, on=on, as_json=as_json)
     complain(answers)
 
 

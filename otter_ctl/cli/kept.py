@@ -77,18 +77,19 @@ def by_machine(found: Mapping[str, Sequence[object]]) -> list[dict[str, object]]
     ]
 
 
-def show_removed(found: Mapping[str, api.Pruned], *, on: str | None, as_json: bool) -> None:
-    """Say what was removed, or would be: by machine, as `show_kept`."""
+def show_removed(
+    found: Mapping[str, api.Pruned], *, dry_run: bool, on: str | None, as_json: bool
+) -> None:
+    """Say what was removed, or would be: by machine, as `show_kept`; maybe nobody answered."""
     if as_json:
         answers = {machine: [pruned] for machine, pruned in found.items()}
         print_json(by_machine(answers) if on is not None else next(iter(found.values())))
         return
-    is_dry = any(pruned.dry_run for pruned in found.values())
-    would = "would remove" if is_dry else "removed"
+    would = "would remove" if dry_run else "removed"
     for machine, pruned in sorted(found.items()):
         there = f" on {machine}" if on is not None else ""
         for item in pruned.items:
             say(f"{would} {item.reference} ({item.kind}, {about(item.size_bytes)}){there}")
     total = about(sum(pruned.freed_bytes for pruned in found.values()))
-    done = f"would be removed, about {total} freed" if is_dry else f"removed, {total} freed"
+    done = f"would be removed, about {total} freed" if dry_run else f"removed, {total} freed"
     click.echo(f"{sum(len(pruned.items) for pruned in found.values())} {done}", err=True)

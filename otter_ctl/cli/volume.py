@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 from click.shell_completion import CompletionItem
 
@@ -89,4 +91,5 @@ def rm(session: Session, names: tuple[str, ...], on: str | None, as_json: bool) 
     complain(answers)
     missing = set(names).difference(*removed.values())
     if on is not None and missing:
-        raise RemoteError(on, f"no volume {', '.join(sorted(missing))}", hint="otterctl volume ls")
+        hint = f"otterctl volume ls --on {shlex.quote(on)}"
+        raise RemoteError(on, f"no volume {', '.join(sorted(missing))}", hint=hint)

@@ -151,7 +151,7 @@ def _python_packages(facts: Facts) -> str:
         return ""  # the archive below has none for it any more
     if system == "ubuntu" and release < (24, 4):
         return "add-apt-repository ppa:deadsnakes/ppa && apt-get install python3.12 python3.12-venv"
-    if system == "debian" and release < (12,):
+    if system == "debian" and release and release < (12,):  # testing and sid have no number
         return ""
     if system in ("debian", "ubuntu"):
         return "apt-get install python3"

@@ -10,6 +10,7 @@ may use its socket. Containers of modules belong to the engine, and live on with
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from pathlib import Path
 from otter_ctl.machine.steps import ANSWER_S, Step, data
 
 NAME = "otter-agent"
+SETTINGS = ".env"
+"""Beside the compose file: variables that it takes."""
 BASE = "python:3.11-slim-bookworm"
 PYTHON = (3, 11, 0)
 LIBC = "glibc 2.36"
@@ -35,13 +38,17 @@ of network namespaces all do, so that they outlive a container of an agent."""
 Files = list[tuple[str, bytes | Path]]
 
 
-def settings(platform: str) -> Files:
-    """What the compose file is told of the computer that it is written on.
+def settings(platform: str, there: bytes) -> bytes:
+    """What the compose file is told of the computer that it is written on: `SETTINGS`.
 
     Args:
         platform: As `sys.platform` has it. Docker Desktop's /run is no shared mount.
+        there: What it is told already, by its user.
     """
-    return [] if platform == "linux" else [(".env", b"OTTER_MOUNTS=rprivate\n")]
+    if platform == "linux" or re.search(rb"^\s*(export\s+)?OTTER_MOUNTS\s*=", there, re.M):
+        return there
+    between = b"" if not there or there.endswith(b"\n") else b"\n"
+    return there + between + b"OTTER_MOUNTS=rprivate\n"
 
 
 def arch_of(name: str) -> str | None:
@@ -75,7 +82,7 @@ def start(release: str, name: str) -> Step:
     run = _begin(NAME, f"{options} {image_of(release)} --name {shlex.quote(name)}")
     return Step(
         f"start the privileged container {NAME}, now and at each boot",
-        f"{_STOP}{_FORGET.format(NAME)}\n{run}{_ANSWERS}",
+        f"{_STOP}{run}{_ANSWERS}",
         root=False,
     )
 

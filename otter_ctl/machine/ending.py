@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from otter_ctl.machine.steps import TOP, Step
 
@@ -21,8 +21,8 @@ class Ending:
 
     Attributes:
         name: The machine's.
-        meshes: Those that are there; None: no agent says which.
-        force: They are ended, whichever there are.
+        meshes: Those that were there when it was asked; None: no agent says which.
+        force: They are ended, whichever there are by then.
         images: What was built goes, too; else it stays in the machine's engine.
     """
 
@@ -33,31 +33,33 @@ class Ending:
 
     @property
     def looks(self) -> bool:
-        """Whether it is to be seen first that none are left."""
-        return self.meshes is None and not self.force
+        """Whether it is to be seen first that none are there: some may have come since."""
+        return not self.force
 
     @property
     def words(self) -> str:
         """What the agent's program is asked for; "" for nothing."""
-        sweeps = self.images or self.meshes is None or self.meshes
+        sweeps = self.images or self.force or self.meshes is None
         return f"sweep{' --images' * self.images}" if sweeps else ""
 
     @property
     def title(self) -> str:
         """The same, for people."""
         done = []
-        if self.meshes:
+        if self.force and self.meshes:
             done = [f"end the meshes there, with all they have: {', '.join(self.meshes)}"]
-        elif self.meshes is None:
+        elif self.force:
             done = ["end all meshes that are left there"]
+        elif self.meshes is None:
+            done = ["remove what is left of meshes that ended"]
         if self.images:
             done.append("remove the images that OTTER built there")
         return ", and ".join(done)
 
 
 def installed(words: str) -> str:
-    """A script that runs the agent's program, where one is installed."""
-    return f"[ ! -e {CURRENT} ] || {CURRENT}/bin/otter-agent {words}\n"
+    """A script that runs the agent's program, where one is installed; one that is gone fails."""
+    return f"[ ! -L {CURRENT} ] || {CURRENT}/bin/otter-agent {words}\n"
 
 
 def around(ending: Ending, stop: Step, run: Callable[[str], str]) -> list[Step]:
@@ -68,17 +70,16 @@ def around(ending: Ending, stop: Step, run: Callable[[str], str]) -> list[Step]:
         stop: Ends the agent.
         run: Words for the agent's program -> a script that runs it, as root over there.
     """
-    if not ending.words:
-        return [stop]
     add = f"otterctl machine add {ending.name}" + " --via docker" * (not stop.root)
     told = shlex.quote(f"the OTTER there is an earlier one, or broken: first {add}")
     able = f"( {run('sweep --help')}) >/dev/null 2>&1 || {{ echo {told} >&2; exit 1; }}\n"
-    steps = [
-        Step(stop.title, able + stop.script, stop.root),
-        Step(ending.title, run(ending.words), stop.root),
-    ]
-    if ending.looks:
-        title = "see that no meshes are left, as its agent doesn't answer"
+    sweep = [Step(ending.title, run(ending.words), stop.root)] if ending.words else []
+    if not ending.looks:
+        return [replace(stop, script=able + stop.script), *sweep]
+    title, hint = "see that no meshes are there", "destroy them first, or --force ends them"
+    if ending.meshes is None:
+        title += ", as its agent doesn't answer"
         hint = f"see why it doesn't (otterctl machine check {ending.name}), or --force ends them"
-        steps.insert(0, Step(title, able + run("sweep --check"), stop.root, hint))
-    return steps
+    none = run("sweep --check")
+    looks = Step(title, able + none, stop.root, hint)
+    return [looks, replace(stop, script=none + stop.script), *sweep]

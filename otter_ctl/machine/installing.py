@@ -158,6 +158,8 @@ def _context(machine: str, facts: Facts, arch: str) -> container.Files:
 def write_context(folder: Path, arch: str, platform: str) -> None:
     """Write down what the agent's image is built from, and a compose file with its settings.
 
+    Settings that are there stay: what is lacking is added to them.
+
     Args:
         folder: Made if it isn't there.
         arch: Pip's word for the processor that it is for.
@@ -169,10 +171,14 @@ def write_context(folder: Path, arch: str, platform: str) -> None:
     facts = parse("end=yes\n")
     assert facts is not None
     made = _context(str(folder), facts, arch)
-    for name, content in made + container.settings(platform):
+    for name, content in made:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+    settings = folder / container.SETTINGS
+    there = settings.read_bytes() if settings.exists() else b""
+    if (told := container.settings(platform, there)) != there:
+        settings.write_bytes(told)
 
 
 def plan_remove(facts: Facts, ending: Ending, *, keep_docker: bool = False) -> Work:
@@ -195,6 +201,8 @@ def plan_remove(facts: Facts, ending: Ending, *, keep_docker: bool = False) -> W
         done = [packages.removable(), *done, packages.remove()]
     elif facts.docker:
         notes = ["packages of the system (Docker) stay"]
+    if not facts.release:
+        done = [steps.own(ending.name), *done]
     return Work(facts, [*done, *steps.remove()], notes=notes)
 
 

@@ -73,7 +73,7 @@ async def agent_of(road: Road) -> tuple[api.Info | None, str]:
     return await _asked(road.machine, road.open(road.machine.socket))
 
 
-async def _asked(machine: Machine, way: Open) -> tuple[api.Info | None, str]:
+async def _asked(machine: Machine, way: Open | None) -> tuple[api.Info | None, str]:
     try:
         async with (
             asyncio.timeout(ANSWER_S),
@@ -93,8 +93,9 @@ async def list_all(machines: Sequence[Machine]) -> list[Line]:
     throttle = Throttle()
 
     async def one(machine: Machine) -> Line:
-        if machine.docker is not None:
-            info, why = await _asked(machine, enclosed(machine.docker, machine.socket))
+        if machine.docker is not None or machine.direct:
+            way = enclosed(machine.docker, machine.socket) if machine.docker is not None else None
+            info, why = await _asked(machine, way)
             return Line(machine, reachable=info is not None, why=why, info=info)
         try:
             async with Road(machine, throttle) as road:

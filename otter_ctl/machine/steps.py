@@ -34,9 +34,17 @@ that runs."""
 ENDED = "/run/otter-agent.ended"
 """What runs the agent where no systemd does leaves this when it has ended by itself."""
 _NOT_AS_SENT = "if what was sent isn't what has come: the same again sends it anew"
+STATE = "/var/lib/otter"
+"""What an agent keeps, of whichever way it was installed."""
+_UNIT = "/etc/systemd/system/otter-agent.service"
+_INIT = "/etc/init.d/otter-agent"
 _LOG = "tail -n 1 /var/log/otter-agent.log"
-_JOURNAL = "journalctl --sync; journalctl _SYSTEMD_UNIT=otter-agent.service -n 1 -o cat --no-pager"
-"""What the agent itself said last, without systemd's own words on it."""
+_RUN = "systemctl show -p InvocationID --value otter-agent"
+_JOURNAL = (
+    f'run=$({_RUN}); [ "$run" = "$was" ] || {{ journalctl --sync;'
+    " journalctl _SYSTEMD_INVOCATION_ID=$run -n 1 -o cat -q --no-pager; }"
+)
+"""What the agent itself said last, in the run after `was`, without systemd's own words on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,29 +177,29 @@ def service(facts: Facts, name: str) -> Step:
     """Have the agent started now and at each boot; one that runs is started anew."""
     command = f"{TOP}/current/bin/otter-agent serve --name {shlex.quote(name)}"
     if facts.systemd:
-        unit = "/etc/systemd/system/otter-agent.service"
         text = data("otter-agent.service").replace("@COMMAND@", command)
-        script = f"cat > {unit} <<'END'\n{text}END\nsystemctl daemon-reload\n"
+        script = f"cat > {_UNIT} <<'END'\n{text}END\nsystemctl daemon-reload\n"
         script += f"systemctl enable --quiet otter-agent\n{_gives_up(_JOURNAL)}"
-        script += "systemctl restart otter-agent 2>/dev/null || gives_up\n"  # until it is ready
-        return Step(f"start otter-agent now and at each boot ({unit})", script + _answers())
-    path = "/etc/init.d/otter-agent"
+        script += f"was=$({_RUN})\n"  # restart waits until it is ready
+        script += 'why=$(systemctl restart otter-agent 2>&1) || gives_up "$why"\n'
+        return Step(f"start otter-agent now and at each boot ({_UNIT})", script + _answers())
     text = data("otter-agent.init").replace("@COMMAND@", command)
-    script = f"cat > {path} <<'END'\n{text}END\nchmod 755 {path}\n"
+    script = f"cat > {_INIT} <<'END'\n{text}END\nchmod 755 {_INIT}\n"
     for level in "2345":
         script += f"mkdir -p /etc/rc{level}.d && ln -sf ../init.d/otter-agent"
         script += f" /etc/rc{level}.d/S03otter-agent\n"
-    script += f"{_gives_up(_LOG)}{path} restart\n"
+    script += f"{_gives_up(_LOG)}{_INIT} restart\n"
     return Step(
-        f"start otter-agent now and at each boot ({path}: no systemd runs)", script + _answers()
+        f"start otter-agent now and at each boot ({_INIT}: no systemd runs)", script + _answers()
     )
 
 
 def _gives_up(last: str) -> str:
-    """A function of the shell: fail with what the agent's log says last."""
+    """A function of the shell: fail with what the agent's log says last, else with its argument."""
     return (
-        f"gives_up() {{ said=$({{ {last}; }} 2>/dev/null) || :;"
-        ' echo "otter-agent does not answer: $said" >&2; exit 1; }\n'
+        f"gives_up() {{ said=$({{ {last}; }} 2>/dev/null) || :\n"
+        '[ "$said" ] || said=$(echo "${1:-}" | head -n 1)\n'
+        'echo "otter-agent does not answer: $said" >&2; exit 1; }\n'
     )
 
 
@@ -231,25 +239,39 @@ def stop(facts: Facts) -> Step:
     """End the agent, for good; modules live on."""
     if facts.systemd:
         script = (
-            "[ ! -e /etc/systemd/system/otter-agent.service ] ||"
-            " systemctl disable --quiet --now otter-agent\n"
-            "rm -f /etc/systemd/system/otter-agent.service\nsystemctl daemon-reload\n"
+            f"[ ! -e {_UNIT} ] || systemctl disable --quiet --now otter-agent\n"
+            f"rm -f {_UNIT}\nsystemctl daemon-reload\n"
         )
     else:
-        script = (
-            "[ ! -x /etc/init.d/otter-agent ] || /etc/init.d/otter-agent stop\n"
-            "rm -f /etc/init.d/otter-agent /etc/rc[2345].d/S03otter-agent\n"
-        )
+        script = f"[ ! -x {_INIT} ] || {_INIT} stop\nrm -f {_INIT} /etc/rc[2345].d/S03otter-agent\n"
     return Step("stop otter-agent, now and at boot", script)
 
 
+def own(name: str) -> Step:
+    """See that what is there is `add`'s, whose receipt comes before an agent and goes after it."""
+    of_others = " ".join((STATE, _UNIT, _INIT))
+    told = "its agent wasn't installed by otterctl machine add, or is one --via docker"
+    hint = "end its meshes, and remove it as it was installed (one --via docker: as a user of group"
+    return Step(
+        "see that it was installed by otterctl machine",
+        f"[ ! -e {TOP}/receipt ] || exit 0\n"
+        f"for one in {of_others}; do\n"
+        f'    [ ! -e "$one" ] || {{ echo {shlex.quote(told)}": $one is there" >&2; exit 1; }}\n'
+        "done\n",
+        hint=f"{hint} docker); then otterctl machine rm {name} --forget",
+    )
+
+
 def remove() -> list[Step]:
-    """Remove all that `install` made, once the agent is stopped."""
+    """Remove all that `install` made, once the agent is stopped; the receipt last."""
     return [
         Step(
-            f"remove {TOP}, /usr/local/bin/otter-agent, /var/lib/otter and /run/otter",
-            f"rm -rf {TOP} /var/lib/otter /run/otter /var/log/otter-agent.log\n"
-            "[ ! -L /usr/local/bin/otter-agent ] || rm -f /usr/local/bin/otter-agent\n",
+            f"remove {TOP}, /usr/local/bin/otter-agent, {STATE} and /run/otter",
+            f"rm -rf {STATE} /run/otter /var/log/otter-agent.log\n"
+            "[ ! -L /usr/local/bin/otter-agent ] || rm -f /usr/local/bin/otter-agent\n"
+            f"[ ! -d {TOP} ] ||"
+            f" find {TOP} -mindepth 1 -maxdepth 1 ! -name receipt -exec rm -rf {{}} +\n"
+            f"rm -rf {TOP}\n",
         ),
         Step(
             f"remove the group {GROUP}",

@@ -75,6 +75,9 @@ def test_a_dry_run_of_destroy_names_what_would_go(otter):
         {"mesh": "m", "dry_run": True, "machines": ["local"], "hosts": ["h"], "modules": ["x"]}
     ]
     assert [m["mesh"] for m in otter.json("ls")] == ["m"]
+    otter.kill_agent()
+    assert "it is started, and removes them, too" in otter("destroy", "--all", "-n").stderr
+    assert otter.agent_pid is None
 
 
 def test_the_socket_is_for_root_and_its_group_and_curl_works(otter):

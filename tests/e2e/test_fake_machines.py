@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -41,13 +42,16 @@ class World:
         self.said = self.child.stdout.readline()
 
     def __call__(self, *words: object, code: int = 0) -> str:
+        return self.done(*words, code=code).stdout
+
+    def done(self, *words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         verb, *others = map(str, words)
         done = subprocess.run(
             [BIN / "otterctl", verb, *others, "--site", self.site], env=self.env, text=True,
             capture_output=True, check=False, cwd=self.folder, timeout=120,
         )  # fmt: skip
         assert done.returncode == code, f"{words}: {done.stdout}{done.stderr}"
-        return done.stdout
+        return done
 
     def status(self) -> dict:
         return json.loads(self("status", "--json"))
@@ -84,6 +88,15 @@ def world(machines):
 def test_it_says_where_its_machines_are(machines):
     assert machines.said == f"{MACHINES} fake machines: otterctl VERB --site {machines.site}\n"
     assert machines.site.read_text().count("[machines.") == MACHINES
+    lines = json.loads(machines("machine", "ls", "--json"))
+    assert [line["reachable"] for line in lines] == [True] * MACHINES, "each by its socket"
+
+
+@pytest.mark.parametrize("on", ["fake1", "fake[12]"])
+def test_what_is_not_kept_there_is_looked_for_there(machines, on):
+    for verb in ("cache", "volume"):
+        told = machines.done(verb, "rm", "x", "--on", on, code=1).stderr
+        assert f"otterctl {verb} ls --on {shlex.quote(on)}" in told
 
 
 def test_a_mesh_on_twenty_machines_is_one_mesh(world):

@@ -92,6 +92,7 @@ def test_another_users_mesh_is_listed_and_left_alone(otter, guest):
     for words in (
         ("apply", file), ("apply", file, "--set", "modules.m.env.X=2"), ("stop", "m"),
         ("start", "m"), ("restart", "m"), ("destroy", "--yes"), ("exec", "m", "--", "true"),
+        ("destroy", "--dry-run"), ("destroy", "-m", "mine", "--dry-run"),
         ("shape", "link", "l", "--delay", "1ms"), ("shape", "reset"), ("timeline", "reset"),
         ("verify", "l"), ("capture", "l", "--for", "1ms"),
     ):  # fmt: skip

@@ -31,6 +31,7 @@ class Agent(AgentClient):
         self.ends = source, target
         self.refuses = self.fails = False
         self.changed: list[Any] = []
+        self.asked = 0
 
     async def links(self, mesh: str) -> list[api.LinkStatus]:
         source, target = self.ends
@@ -65,6 +66,7 @@ class Agent(AgentClient):
         return await self._take(changes, check) or await self.budgets(mesh)
 
     async def _take(self, changes: Sequence[Any], check: bool) -> None:
+        self.asked += 1
         if self.refuses or (self.fails and not check):
             raise AgentFault(self.machine, NO)
         if not check:
@@ -77,11 +79,16 @@ def agents() -> dict[str, Agent]:
 
 
 async def shape(
-    agents: Mapping[str, Agent], lost: Mapping[str, OtterError], link: str, direction: str = ""
+    agents: Mapping[str, Agent],
+    lost: Mapping[str, OtterError],
+    link: str,
+    direction: str = "",
+    *,
+    check: bool = False,
 ) -> list[api.LinkStatus]:
     change = api.LinkChange(link=link, direction=direction, set={"delay_s": 0.05})
     found = await parts(agents, lost)
-    return await byhand.links(agents, found, "mesh", [change], check=False)
+    return await byhand.links(agents, found, "mesh", [change], check=check)
 
 
 async def parts(agents: Mapping[str, Agent], lost: Mapping[str, OtterError]) -> Found:
@@ -103,6 +110,17 @@ async def test_one_no_and_nothing_was_changed_anywhere(agents: dict[str, Agent])
     assert agents["m1"].changed == []
     await shape(agents, {}, "radio", "phone>edge")  # that is none of m2's
     assert len(agents["m1"].changed) == 1
+
+
+async def test_a_dry_run_asks_each_once_and_changes_nothing(agents: dict[str, Agent]) -> None:
+    for direction in ("", "phone>edge"):  # of both machines, of one
+        found = await shape(agents, {}, "radio", direction, check=True)
+        assert len(found) == 2 - bool(direction)
+    assert [agent.asked for agent in agents.values()] == [2, 1]
+    agents["m2"].refuses = True
+    with pytest.raises(OtterError, match=r"m2: .*can't.*; nothing was changed on any machine"):
+        await shape(agents, {}, "radio", check=True)
+    assert [agent.changed for agent in agents.values()] == [[], []]
 
 
 async def test_who_fails_after_all_is_told_with_who_has_it(agents: dict[str, Agent]) -> None:

@@ -88,6 +88,7 @@ def test_a_python_that_is_too_old_is_named_with_what_to_install() -> None:
     [
         ("debian 13", "apt-get install python3;"),
         ("debian 12", "apt-get install python3;"),
+        ("debian", "apt-get install python3;"),  # testing, sid
         ("debian 11", ""),
         ("ubuntu 24.04", "apt-get install python3;"),
         ("ubuntu 22.04", "add-apt-repository ppa:deadsnakes/ppa"),

@@ -20,6 +20,7 @@ from otter_ctl.machine.ending import Ending, around
 from otter_ctl.machine.facts import Facts, Python, parse
 from otter_ctl.machine.installing import plan_container, plan_remove
 from otter_ctl.machine.steps import data
+from otter_ctl.machine.wheel import Wheel
 
 
 def facts(**changes: object) -> Facts:
@@ -113,9 +114,32 @@ def test_a_context_is_for_the_processor_of_the_computer_that_asks(
 @pytest.mark.parametrize("system", ["win32", "darwin"])
 def test_docker_desktop_is_not_asked_for_shared_mounts(system: str) -> None:
     """It would refuse to start the container. Compose reads `.env` beside the file."""
-    [(name, content)] = container.settings(system)
-    assert (name, content) == (".env", b"OTTER_MOUNTS=rprivate\n")
+    assert container.settings(system, b"") == b"OTTER_MOUNTS=rprivate\n"
     assert "${OTTER_MOUNTS:-" in data("compose.yaml")
+
+
+@pytest.mark.parametrize(
+    ("there", "then"),
+    [
+        (b"OTTER_NAME=desk\nTOKEN=x", b"OTTER_NAME=desk\nTOKEN=x\nOTTER_MOUNTS=rprivate\n"),
+        (b"OTTER_NAME=desk\r\n", b"OTTER_NAME=desk\r\nOTTER_MOUNTS=rprivate\n"),
+        (b"OTTER_MOUNTS=rshared\nOTTER_NAME=desk\n", None),
+        (b"A=1\nexport OTTER_MOUNTS = rprivate", None),
+        (b"# OTTER_MOUNTS=rshared\n", b"# OTTER_MOUNTS=rshared\nOTTER_MOUNTS=rprivate\n"),
+        (b"NAME=\xff", b"NAME=\xff\nOTTER_MOUNTS=rprivate\n"),
+    ],
+)
+def test_settings_that_are_there_stay(
+    there: bytes, then: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a newer OTTER: the same command again."""
+    monkeypatch.setattr(installing, "fetch", lambda *_: [])
+    monkeypatch.setattr(installing, "own_wheel", lambda: Wheel("1.0", "abc", "own.whl", b""))
+    path = tmp_path / ".env"
+    path.write_bytes(there)
+    for platform_ in ("linux", "darwin", "darwin"):
+        installing.write_context(tmp_path, "x86_64", platform_)
+        assert path.read_bytes() == (there if platform_ == "linux" or then is None else then)
 
 
 @pytest.mark.parametrize(("here", "asked"), [("x86_64", ("--arch", "arm")), ("ppc64le", ())])

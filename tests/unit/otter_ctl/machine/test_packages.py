@@ -113,6 +113,6 @@ def test_an_engine_that_was_there_before_is_left() -> None:
     brought = replace(found, installed=True)
     assert titles()[0].startswith("see that nothing else needs the packages")
     ends = [title.split()[0] for title in titles()]  # images go while the engine is there
-    assert ends == ["see", "stop", "remove", "remove", "remove", "remove"]
-    assert [title.split()[2] for title in titles()[2:4]] == ["images", "packages"]
+    assert ends == ["see", "see", "stop", "remove", "remove", "remove", "remove"]
+    assert [title.split()[2] for title in titles()[3:5]] == ["images", "packages"]
     assert not any("packages" in title for title in titles(keep_docker=True))

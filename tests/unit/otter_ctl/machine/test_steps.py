@@ -144,3 +144,51 @@ def test_root_takes_nothing_that_is_not_as_it_was_sent(
     assert copied() != 0
     assert list((tmp_path / "otter/wheels").iterdir()) == []
     assert sorted(path.name for path in (tmp_path / "otter").iterdir()) == ["receipt", "wheels"]
+
+
+SYSTEMCTL = """#!/bin/sh
+cd "$JOURNAL"
+case "$*" in
+*InvocationID*) cat now ;;
+"restart otter-agent")
+    [ ! -e next ] || mv next now
+    printf 'Failed: bad unit\\nSee more\\n' >&2
+    exit 1 ;;
+esac
+"""
+JOURNALCTL = """#!/bin/sh
+for word in "$@"; do
+    case $word in _SYSTEMD_INVOCATION_ID=?*) cat "$JOURNAL/of-${word#*=}" 2>/dev/null ;; esac
+done
+"""
+
+
+@pytest.mark.parametrize(
+    ("runs", "lines", "why"),
+    [
+        (("", ""), {}, "Failed: bad unit"),
+        (("one", ""), {"one": "stopped"}, "Failed: bad unit"),  # what runs is an earlier one
+        (("one", "two"), {"one": "stopped", "two": "broken on purpose"}, "broken on purpose"),
+        (("", "one"), {"one": "broken on purpose"}, "broken on purpose"),
+        (("one", "two"), {"one": "stopped"}, "Failed: bad unit"),  # it said nothing
+    ],
+)
+def test_why_an_agent_does_not_start_is_told_by_it_or_by_systemd(
+    tmp_path: Path, runs: tuple[str, str], lines: dict[str, str], why: str
+) -> None:
+    for name, text in (("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "now").write_text(runs[0])
+    if runs[1]:
+        (tmp_path / "next").write_text(runs[1])
+    for run, line in lines.items():
+        (tmp_path / f"of-{run}").write_text(f"{line}\n")
+    script = steps.service(facts(systemd=True), "pi").script
+    script = script.replace("/etc/systemd/system", str(tmp_path))
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "JOURNAL": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", "-euc", script], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"otter-agent does not answer: {why}\n"
