@@ -58,7 +58,8 @@ def test_who_asks_for_more_than_there_is_is_refused_or_runs_without(asked, machi
     assert "module a runs without 2 GPUs: this machine has none" in planned.stdout + planned.stderr
     otter("apply", degraded)
     assert "this machine has none" in grants(asked)["a"]["why"]
-    assert "CUDA_VISIBLE_DEVICES" not in otter("logs", "a").stdout
+    told = wait_for(lambda: _variables(otter, "a", "CUDA_VISIBLE_DEVICES"), "its variables")
+    assert told == {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def test_an_engine_without_a_way_to_gpus_is_no_place_for_who_asks_for_one(
