@@ -92,9 +92,13 @@ def _entry(
                     yield from pack_file(source.fileno(), member)
             elif stat.S_ISDIR(facts.st_mode) and depth <= MAX_DEPTH:
                 folder = found.open(READ_AT_ONCE | DIRECTORY)
-                info = _info(member, facts)
-                info.type = tarfile.DIRTYPE
-                yield _header(info)
+                try:
+                    info = _info(member, facts)
+                    info.type = tarfile.DIRTYPE
+                    yield _header(info)
+                except BaseException:  # also nobody reads on: it isn't on `pack`'s stack yet
+                    os.close(folder)
+                    raise
                 return folder
     except OSError:  # went away, or isn't ours to read
         return None

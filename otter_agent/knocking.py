@@ -5,7 +5,8 @@
 
 Who answers reads what the kernel hands on behind its firewall (a raw socket) for some seconds, so
 the port may be the kernel's VXLAN's, a carrier's, or nobody's. Neither of them takes notice: each
-packet of VXLAN begins with a flag that isn't set, and a carrier's are longer. All blocking.
+packet of VXLAN begins with a flag that isn't set, and a carrier's are longer. Trying blocks for
+up to `_WAIT_S`; answering goes on in a thread of its own, which ends by itself.
 Must not know: meshes, HTTP.
 """
 
@@ -23,11 +24,11 @@ import time
 from otter_agent import api
 from otter_agent.network.outside.filters import attach, datagrams
 
-FOR_S = 10.0
 _TRY_S = 1.0
 """For so long it is tried anew: single packets may be lost, or resolving an address takes."""
 _AGAIN_S = 0.1
 _WAIT_S = 1.5
+"""In all, with the last answers' way back."""
 _KNOCK, _BACK = 0x01000000, 0x02000000
 """First words; VXLAN's have 0x08000000."""
 _WORD = struct.Struct("!I")
@@ -36,7 +37,11 @@ _MOST_BYTES = 256
 
 
 def knock(asked: api.Knocking) -> api.Knocked:
-    """Try all doors; or answer at ports of this machine from now on, `FOR_S` long."""
+    """Try all doors; or answer at ports of this machine from now on, `api.KNOCK_S` long.
+
+    The first blocks until all have answered, or for 1.5 s; the second returns at once, and leaves
+    a thread with a socket for each port. What fails is told in the answer, not raised.
+    """
     try:
         if asked.doors:
             return _tried(asked)
@@ -44,7 +49,13 @@ def knock(asked: api.Knocking) -> api.Knocked:
     except OSError as error:
         return api.Knocked(error=(error.strerror or str(error)).lower())
     work = (sockets, asked.key)
-    threading.Thread(target=_answer, args=work, name=f"knock {asked.local}", daemon=True).start()
+    name = f"knock {asked.local}"
+    try:
+        threading.Thread(target=_answer, args=work, name=name, daemon=True).start()
+    except RuntimeError as error:  # there are too many already
+        for made in sockets:
+            made.close()
+        return api.Knocked(error=str(error))
     return api.Knocked()
 
 
@@ -94,13 +105,20 @@ def _opened(asked: api.Knocking) -> dict[socket.socket, int]:
 
 def _answer(sockets: dict[socket.socket, int], key: str) -> None:
     knocking, back = _said(_KNOCK, key), _said(_BACK, key)
-    until = time.monotonic() + FOR_S
+    until = time.monotonic() + api.KNOCK_S
+    by_number = {made.fileno(): made for made in sockets}
+    poll = select.poll()  # `select` takes no descriptors from 1024 on
     with contextlib.ExitStack() as stack:
         for made in sockets:
             stack.enter_context(made)
+            poll.register(made, select.POLLIN)
         while (left := until - time.monotonic()) > 0:
-            for made in select.select(list(sockets), [], [], left)[0]:
-                data, (source, _) = made.recvfrom(_MOST_BYTES)
+            for number, _ in poll.poll(left * 1000):
+                made = by_number[number]
+                try:
+                    data, (source, _) = made.recvfrom(_MOST_BYTES, socket.MSG_DONTWAIT)
+                except OSError:  # it was damaged, and the kernel dropped it
+                    continue
                 udp = (data[0] & 0xF) * 4
                 if data[udp + _UDP.size :] != knocking:
                     continue

@@ -102,7 +102,8 @@ class Devices:
             for fact in levels
             if fact.level == "limit" and fact.gpu is not None
         }
-        self._grants.take(state, self._limitable)  # what is told is what grants go by
+        self._grants.can_limit(self._limitable)  # what is told is what grants go by
+        state = await self.state()  # trying takes seconds: one may be lost since
         await self._check(state)
         await asyncio.to_thread(self._tidying())
         return replace(state, levels=tuple(levels), grants=self._grants.all())

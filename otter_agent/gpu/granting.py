@@ -101,8 +101,12 @@ class Grants:
         )  # fmt: skip
         self.why = state.why
         if limits is not None:
-            self.limits = dict(limits)
+            self.can_limit(limits)
         self._known.set()
+
+    def can_limit(self, limits: Mapping[str, str]) -> None:
+        """GPU -> why the driver can't limit its memory; "": it can."""
+        self.limits = dict(limits)
 
     async def known(self) -> None:
         """Returns when it is known what there is; not blocking."""

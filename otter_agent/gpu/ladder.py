@@ -131,9 +131,9 @@ def variables(
     """
     if not grant.uuids:
         return Variables()
-    env: dict[str, str] = {}
-    if grant.way == "env":
-        env |= dict.fromkeys(OWN, ",".join(grant.uuids))
+    # By NVIDIA's runtime a container has what the second says, so that mustn't be at odds either.
+    seen = OWN if grant.way == "env" else OWN[1:] if grant.way == "nvidia" else ()
+    env = dict.fromkeys(seen, ",".join(grant.uuids))
     if "mps" in (grant.memory, grant.time):
         memory = grant.memory_bytes if grant.memory == "mps" else None
         share = grant.share if grant.time == "mps" else None

@@ -61,6 +61,8 @@ _BASE_ENV = {
     "LANG": "C.UTF-8",
     "PYTHONUNBUFFERED": "1",
 }
+_NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+"""CUDA shows all GPUs to who says nothing: whoever was given none would have others' memory."""
 _PHASES = {
     "held": Phase.HELD, "running": Phase.RUNNING, "ending": Phase.RUNNING, "exited": Phase.EXITED,
 }  # fmt: skip
@@ -446,7 +448,7 @@ def environment(work: Workload) -> dict[str, str]:
     said = {**work.artifact.env, **work.env}
     return {
         **_BASE_ENV, **thread_variables(said, work.threads), "HOME": str(paths.work),
-        **work.artifact.env, **(work.gpu.env if work.gpu is not None else {}), **work.env,
+        **work.artifact.env, **(_NO_GPU if work.gpu is None else work.gpu.env), **work.env,
         "OTTER_WIRING": str(paths.wiring_file), "OTTER_STATE": str(paths.state),
         "OTTER_WORK": str(paths.work),
         **({"OTTER_SECRETS": SECRETS} if work.secrets is not None else {}),

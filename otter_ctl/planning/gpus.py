@@ -137,8 +137,8 @@ def ungiven(topology: Topology, seats: Mapping[str, str]) -> Iterator[str]:
     for accelerator, names in found.items():
         told = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
         yield (
-            f"made for {accelerator}, without a `gpu`: {told}: a container is given none, "
-            "a process takes any, and of it what it likes"
+            f"made for {accelerator}, without a `gpu`: {told}: a module sees only GPUs that it "
+            "was given"
         )
 
 

@@ -15,6 +15,7 @@ import pytest
 from helpers.arbiters import Arbiters
 from helpers.otter import command_line, wait_for
 
+from net.leases import Lease
 from otter_agent import api, beside
 from otter_agent.layout import Layout
 from otter_agent.leasing.arbiter import THINGS
@@ -175,8 +176,14 @@ async def test_a_probe_shares_though_no_mesh_does_until_it_is_dropped(tmp_path: 
     keeping = Keeping(leases, layout, list, lambda *told: None)
     probe = Member(name="probe", socket=str(tmp_path / "s"), weight=1.0)
     await asyncio.to_thread(leases.put, probe, guest=True)
+
+    def had_turn() -> bool:
+        with Lease("gpu", probe.socket) as turn:
+            return turn.shared
+
+    assert await asyncio.to_thread(had_turn)
     for _ in range(2):
-        await keeping.look()
+        assert await keeping.look() == ()  # it is no module
     assert Path(probe.socket).is_socket()
     await asyncio.to_thread(leases.drop, "probe")
     assert not Path(probe.socket).exists()

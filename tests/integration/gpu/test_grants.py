@@ -13,7 +13,7 @@ L4 = "driver 580.82.07\ncuda 13000\ngpu GPU-1111 NVIDIA L4\nmemory 24152899584 0
 TWO = f"{L4}gpu GPU-2222 NVIDIA L4\nmemory 24152899584 0\n"
 SPLIT = TWO.replace("memory", "mig 1\nmemory")
 """Both into instances (MIG)."""
-SHOWS = "env | grep -E 'CUDA|NVIDIA|OTTER_GPU|TF_' | sort; exec sleep 1000"
+SHOWS = "env | grep -E 'CUDA|NVIDIA|OTTER_GPU|TF_FORCE' | sort; exec sleep 1000"
 
 
 def topology(otter, *modules: tuple[str, str], top: str = ""):
@@ -58,7 +58,8 @@ def test_who_asks_for_more_than_there_is_is_refused_or_runs_without(asked, machi
     assert "module a runs without 2 GPUs: this machine has none" in planned.stdout + planned.stderr
     otter("apply", degraded)
     assert "this machine has none" in grants(asked)["a"]["why"]
-    assert "CUDA_VISIBLE_DEVICES" not in otter("logs", "a").stdout
+    told = wait_for(lambda: _variables(otter, "a", "CUDA_VISIBLE_DEVICES"), "its variables")
+    assert told == {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def test_an_engine_without_a_way_to_gpus_is_no_place_for_who_asks_for_one(

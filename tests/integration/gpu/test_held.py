@@ -167,6 +167,27 @@ async def test_one_that_reads_back_as_another_is_told_and_so_is_that_it_holds_ag
         assert (await world.events.get())[:2] == ("x", "held")
 
 
+async def test_a_gpu_lost_while_levels_are_tried_stays_lost(make, machine, monkeypatch):
+    """What was there before they were isn't given to modules, nor told as there again."""
+    real = checking.Probe.levels
+    async with make(f"{NEW}backend misc\n") as world:
+        world.give()
+        await world.machine.limiter("m", "x", PID)
+
+        async def levels(probe, state):
+            found = await real(probe, state)
+            machine.tell("driver 615.71\n")
+            while (await world.events.get())[:2] != ("x", "lost"):
+                pass
+            return found
+
+        monkeypatch.setattr(checking.Probe, "levels", levels)
+        monkeypatch.setattr(devices, "LOOK_S", 1000.0)  # nor is it looked at again
+        state = await world.devices.verify()
+        assert (state.gpus, world.grants.facts) == ((), ())
+        assert "answers no more" in state.grants[0].trouble
+
+
 async def test_where_the_driver_can_limit_none_grants_go_by_what_was_tried(make, machine):
     async with make(f"{NEW}lacks limits\n") as world:
         given = world.give()

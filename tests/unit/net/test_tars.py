@@ -62,6 +62,18 @@ def test_there_and_back(tmp_path, folders):
     assert (new / ("n" * 255)).read_bytes() == bytes(range(256)) * 9000
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc")
+def test_one_that_nobody_reads_to_its_end_leaves_nothing_open(tmp_path, folders):
+    (tmp_path / "source" / "top" / "below").mkdir(parents=True)
+    before = set(os.listdir("/proc/self/fd"))
+    for chunks in (1, 2):
+        tar = tars.pack(folders[0], "top", "top")
+        for _ in range(chunks):
+            next(tar)
+        tar.close()
+        assert set(os.listdir("/proc/self/fd")) <= before  # others end by themselves
+
+
 @pytest.fixture
 def after_the_first_look(monkeypatch):
     """Has something done once anything was looked at, whichever way that is done."""

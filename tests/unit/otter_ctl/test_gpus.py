@@ -100,10 +100,7 @@ def test_who_is_made_for_a_gpu_and_asks_for_none_is_warned_of(
 ):
     text = f'{TOP}[hosts.h]\n{of_host}\n[modules.a]\ncommand = ["true"]\nhost = "h"\n'
     made = planned(read(f'{text}accelerator = "{accelerator}"\n{gpu}\n'))
-    said = (
-        f"made for {accelerator}, without a `gpu`: a: a container is given none, "
-        "a process takes any, and of it what it likes"
-    )
+    said = f"made for {accelerator}, without a `gpu`: a: a module sees only GPUs that it was given"
     assert made.warnings == ((said,) if warned else ())
 
 

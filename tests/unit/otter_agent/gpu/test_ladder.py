@@ -78,7 +78,9 @@ def test_a_process_sees_its_gpus_by_name_alone():
     assert told.env == {
         "CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b", "NVIDIA_VISIBLE_DEVICES": "GPU-a,GPU-b",
     }  # fmt: skip
-    assert variables(grant(way="nvidia"), "/pipe", None, {}).env == {}  # the engine's affair
+    by_runtime = variables(grant(way="nvidia"), "/pipe", None, {}).env
+    assert by_runtime == {"NVIDIA_VISIBLE_DEVICES": "GPU-a"}
+    assert variables(grant(way="cdi"), "/pipe", None, {}).env == {}  # the engine's affair
     assert variables(grant(uuids=()), "/pipe", None, {}).env == {}
 
 
@@ -124,3 +126,9 @@ def test_a_variable_that_the_module_says_otherwise_is_named():
     given = grant(time="mps", share=0.5)
     own = {"CUDA_MPS_PIPE_DIRECTORY": "/elsewhere", "CUDA_VISIBLE_DEVICES": "GPU-a"}
     assert variables(given, "/pipe", None, own).at_odds == ("CUDA_MPS_PIPE_DIRECTORY",)
+
+
+@pytest.mark.parametrize(("way", "at_odds"), [("env", True), ("nvidia", True), ("cdi", False)])
+def test_who_asks_nvidias_runtime_for_all_gpus_is_named(way, at_odds):
+    told = variables(grant(way=way), "/pipe", None, {"NVIDIA_VISIBLE_DEVICES": "all"})
+    assert told.at_odds == (("NVIDIA_VISIBLE_DEVICES",) if at_odds else ())
