@@ -28,7 +28,7 @@ GUEST, ASIDE = "guest", "aside"
 REPORTS = "OTTER_TEST_REPORTS"
 """The variable that names the file where a job's pytest writes its reports."""
 CANNOT_BOOT = 125
-LIMIT_S = 1800
+LIMIT_S = 3000
 """Of a guest. Other jobs are as long as their tests, each of which has its own."""
 END_S = 60.0
 _PR_SET_PDEATHSIG = 1
