@@ -5,6 +5,7 @@ What would be done is known before anything is: `plan_*` asks and refuses, `carr
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,10 +78,11 @@ def plan_add(
     wheels = fetch(machine, facts, python)
     send: list[tuple[str, bytes | Path]] = [(own.file_name, own.content)]
     send += [(path.name, path) for path in wheels if path.name not in facts.wheels]
-    done = steps.install(facts, python, own.release, machine, STAGED, wheels[0].name)
+    sums = {name: _digest(content) for name, content in send}
+    done = steps.install(facts, python, own.release, machine, STAGED, sums, wheels[0].name)
     if along and all(python.path != one.path for one in facts.pythons):
         send.append((steps.ARCHIVE, along.archive))
-        done = [steps.unpack(along.folder, python.path, STAGED), *done]
+        done = [steps.unpack(along.folder, python.path, STAGED, along.digest), *done]
     if docker and not facts.docker and not facts.docker_socket:
         if "apt-get" not in facts.tools:
             raise RemoteError(machine, "there is no apt-get to install Docker with")
@@ -93,6 +95,11 @@ def plan_add(
     if not docker and not facts.docker:
         notes.append("no Docker engine: modules run as processes (--docker installs one)")
     return Work(facts, done, send, back, notes)
+
+
+def _digest(content: bytes | Path) -> str:
+    raw = content if isinstance(content, bytes) else content.read_bytes()
+    return hashlib.sha256(raw).hexdigest()
 
 
 def _check_width(machine: str, facts: Facts) -> None:

@@ -39,16 +39,18 @@ class Brought:
         python: What it is over there.
         folder: Where it will be there: another archive is another folder, so what runs from an
             earlier one goes on.
+        digest: SHA-256 of the archive.
     """
 
     archive: Path
     python: Python
     folder: str
+    digest: str
 
     @property
     def room_bytes(self) -> int:
-        """What it takes over there, about."""
-        return _GROWS * self.archive.stat().st_size
+        """What it takes over there, about, with its archive, of which root has a copy meanwhile."""
+        return (_GROWS + 1) * self.archive.stat().st_size
 
 
 def brought(machine: str, facts: Facts, archive: Path) -> Brought:
@@ -65,7 +67,7 @@ def brought(machine: str, facts: Facts, archive: Path) -> Brought:
     try:
         minor, header = _program(archive)
         with archive.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         raise RemoteError(machine, f"{archive}: can't be read: {error}", hint=_HINT) from error
     if minor < 0:
@@ -78,9 +80,9 @@ def brought(machine: str, facts: Facts, archive: Path) -> Brought:
     if arch != facts.arch:
         kind = arch or "no processors that are known"
         raise RemoteError(machine, f"{archive}: is for {kind}, the machine is {facts.arch}")
-    folder = f"{TOP}/python/{digest}"
+    folder = f"{TOP}/python/{digest[:12]}"
     python = Python(f"{folder}/bin/python3.{minor}", (3, minor), f"linux-{arch}", venv=True)
-    return Brought(archive, python, folder)
+    return Brought(archive, python, folder, digest)
 
 
 def _program(archive: Path) -> tuple[int, bytes]:

@@ -19,11 +19,13 @@ FOLDER = re.compile(r"/tmp/otter-add\.\w{6,12}", re.ASCII)
 OLD = """find /tmp -maxdepth 1 -name 'otter-add.*' -user "$(id -un)" {} -exec rm -rf {{}} +"""
 """Of one that was interrupted, what it sent goes after an hour, or with all else."""
 _THERE = re.compile(r"(\d+) ([0-9a-f]{64}) \./(\S+)")
-# A folder of that name may be somebody else's: then it is one of another name.
+# A folder of that name may be somebody else's, or be there for long: then it is one of another
+# name. What is in it is compared, and once more by root, who takes no other files of it.
 _MAKE = f"""\
 umask 077; folder=/tmp/otter-add.@KEY@
 mkdir $folder 2>/dev/null ||
-    [ -n "$(find $folder -maxdepth 0 -type d -user "$(id -un)" ! -perm /077 2>/dev/null)" ] ||
+    {{ [ -n "$(find $folder -maxdepth 0 -type d -user "$(id -un)" ! -perm /077 2>/dev/null)" ] &&
+        [ -n "$(find $folder -mmin -60 2>/dev/null)" ]; }} ||
     folder=$(mktemp -d /tmp/otter-add.XXXXXX) || exit 1
 touch $folder
 {OLD.format("-mmin +60")} 2>/dev/null

@@ -14,12 +14,14 @@ Must not know: how commands get to a machine.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
 from otter_ctl.machine.facts import Facts, Python
 
 TOP = "/opt/otter"
+_NOT_AS_SENT = "if what was sent isn't what has come: the same again sends it anew"
 GROUP = "otter"
 """Its members may use the agent's socket: as good as root, as with Docker's."""
 ROOM_BYTES = 350 << 20
@@ -55,7 +57,13 @@ class Step:
 
 
 def install(
-    facts: Facts, python: Python, release: str, name: str, staged: str, pip: str
+    facts: Facts,
+    python: Python,
+    release: str,
+    name: str,
+    staged: str,
+    sums: Mapping[str, str],
+    pip: str,
 ) -> list[Step]:
     """All of an installation; also of an upgrade, as what is there already is left.
 
@@ -65,18 +73,12 @@ def install(
         release: What to install, `VERSION-BUILD`.
         name: The machine's name.
         staged: Folder over there with the wheels that were sent.
+        sums: SHA-256 of each of these wheels, by its name; one at least.
         pip: File name of pip's wheel, among them or those sent earlier.
     """
     venv = f"{TOP}/{release}"
     steps = [
-        Step(
-            f"copy packages to {TOP}/wheels",
-            f"mkdir -p {TOP}/wheels && chmod 755 {TOP} {TOP}/wheels\n"
-            f"for wheel in {staged}/*.whl; do\n"
-            f'    [ ! -f "$wheel" ] || install -m 644 "$wheel" {TOP}/wheels/\n'
-            "done\n"
-            f"touch {TOP}/receipt\n",
-        ),
+        copy(staged, sums),
         Step(
             f"make the virtual environment {venv} with {python.path}",
             f"[ ! -f {venv}/complete ] || ! {_runs(venv)} || exit 0\n"
@@ -97,27 +99,58 @@ def install(
     return [*steps, *group(facts), service(facts, name)]
 
 
+def copy(staged: str, sums: Mapping[str, str]) -> Step:
+    """Take from what was sent what is to be taken, and only as it was sent.
+
+    Whatever else is there isn't: pip, which is root here, would choose it if it is newer, and who
+    can write there may not be root. What is checked is root's copy, which nobody changes after.
+    """
+    listed = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
+    return Step(
+        f"copy packages to {TOP}/wheels",
+        f"mkdir -p {TOP}/wheels && chmod 755 {TOP} {TOP}/wheels\n"
+        f"touch {TOP}/receipt\n"
+        f"new=$(mktemp -d {TOP}/wheels.XXXXXX)\n"  # its own: others may add at the same time
+        "trap 'rm -rf \"$new\"' EXIT\n"
+        f"cat > \"$new/sums\" <<'END'\n{listed}END\n"
+        "while read -r _ name; do\n"
+        f'    cp {staged}/"$name" "$new/"\n'
+        'done <"$new/sums"\n'
+        'cd "$new"\n'
+        "sha256sum -c sums >/dev/null\n"
+        "chmod 644 ./*.whl\n"
+        "mv ./*.whl ../wheels/\n",
+        hint=_NOT_AS_SENT,
+    )
+
+
 def _runs(venv: str) -> str:
     """Its interpreter may be gone: another version of the system has another one."""
     return f"{venv}/bin/python -c 'import otter_agent.service'"
 
 
-def unpack(folder: str, program: str, staged: str) -> Step:
+def unpack(folder: str, program: str, staged: str, digest: str) -> Step:
     """Put an interpreter that was sent where it stays, all of it or nothing.
 
     Args:
         folder: Where.
         program: The interpreter's path then.
         staged: Folder over there with the archive.
+        digest: SHA-256 of the archive, of which root checks a copy of its own.
     """
     inside = program.removeprefix(folder)
+    copied = f"{folder}.tar.gz"
     return Step(
         f"unpack the Python that was sent to {folder}",
         f"[ ! -x {program} ] || exit 0\n"
         f"rm -rf {folder}.new && mkdir -p {folder}.new && chmod 755 {TOP} {TOP}/python\n"
-        f"tar -xzf {staged}/{ARCHIVE} -C {folder}.new --strip-components=1 --no-same-owner\n"
+        f"trap 'rm -f {copied}' EXIT\n"
+        f"cp {staged}/{ARCHIVE} {copied}\n"
+        f"echo '{digest}  {copied}' | sha256sum -c >/dev/null\n"
+        f"tar -xzf {copied} -C {folder}.new --strip-components=1 --no-same-owner\n"
         f"{folder}.new{inside} -c 'import venv, ssl, sqlite3'\n"
         f"mv -T {folder}.new {folder}\n",
+        hint=_NOT_AS_SENT,
     )
 
 

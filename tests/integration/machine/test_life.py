@@ -103,8 +103,11 @@ def test_one_that_is_killed_while_it_sends_is_gone_on_with(bare, before, otterct
     wait(lambda: int(ssh(bare, "lab1", come, code=None)) > 1_000_000)
     process.kill()
     process.communicate()
+    newer = "msgspec-99-py3-none-any.whl"  # pip would choose it, whoever has laid it there
+    ssh(bare, "lab1", f"for folder in /tmp/otter-add.*; do echo > $folder/{newer}; done")
     said = otterctl.add("root@lab1")
     assert re.search(r"go on: [\d.]+ MB of that have come before", said)
+    assert newer not in ssh(bare, "lab1", "ls /opt/otter/wheels")
     otterctl("machine", "check", "lab1")
 
 

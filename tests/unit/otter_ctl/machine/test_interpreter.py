@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import subprocess
 import tarfile
@@ -75,15 +76,18 @@ def test_it_is_unpacked_whole_or_not_at_all(tmp_path: Path) -> None:
     top, staged = tmp_path / "otter", tmp_path / "staged"
     staged.mkdir()
 
-    def unpacked(program: bytes) -> int:
+    def unpacked(program: bytes, digest: str = "") -> int:
         path = archive(staged, **{"python/bin/python3.12": program})
+        digest = digest or hashlib.sha256(path.read_bytes()).hexdigest()
         path.rename(staged / steps.ARCHIVE)
         folder = f"{steps.TOP}/python/abc"
-        step = steps.unpack(folder, f"{folder}/bin/python3.12", str(staged))
+        step = steps.unpack(folder, f"{folder}/bin/python3.12", str(staged), digest)
         script = step.script.replace(steps.TOP, str(top))
         return subprocess.run(["sh", "-euc", script], check=False).returncode
 
     assert unpacked(b"#!/bin/sh\nexit 7\n") == 7
+    assert not (top / "python/abc").exists()
+    assert unpacked(b"#!/bin/sh\n", "0" * 64) == 1, "it isn't what was sent"
     assert not (top / "python/abc").exists()
     assert unpacked(b"#!/bin/sh\n") == 0
     assert [path.name for path in (top / "python").iterdir()] == ["abc"]
