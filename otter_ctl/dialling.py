@@ -12,14 +12,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 import asyncssh
 
 from otter_ctl.errors import MachineUnreachable
-from otter_ctl.knownhosts import known_hosts
+from otter_ctl.knownhosts import OWN_HOSTS, KnownHosts, known_hosts
 from otter_ctl.topology.model import Machine
 
 DIALS_AT_ONCE = 8
@@ -30,6 +33,7 @@ _KEEPALIVE_S = 10
 """Unless ssh_config has a `ServerAliveInterval`."""
 _OWN_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 """Unless ssh_config has an `IdentityFile`."""
+WINDOWS = sys.platform == "win32"
 _JUMPS = 8
 """More of them are a circle."""
 
@@ -200,7 +204,7 @@ class Dial:
         options = await asyncssh.SSHClientConnectionOptions.construct(**given)
         known = known_hosts(options.config.get)
         options.known_hosts = options.kwargs["known_hosts"] = known  # `connect` makes them anew
-        client.look_up(options)
+        client.look_up(options, known)
         if client.certified and not client.known and not options.config.get("HostKeyAlgorithms"):
             # Else one that has no certificate has nothing to show, and hangs up without a word.
             options.server_host_key_algs = options.kwargs["server_host_key_algs"] = "default"
@@ -211,7 +215,7 @@ class Dial:
     def by_hand(self, hop: Hop | None = None) -> str:
         """What a user would type."""
         hop = hop or self.hop
-        config = f"-F {self.machine.ssh_config} " if self.machine.ssh_config else ""
+        config = f"-F {_quoted(self.machine.ssh_config)} " if self.machine.ssh_config else ""
         port = f"-p {hop.port} " if hop.port is not None else ""
         return f"ssh {config}{port}{hop.name}"
 
@@ -225,7 +229,11 @@ class Dial:
         return MachineUnreachable(self.machine.name, f"can't be reached by SSH: {why}", hint=hint)
 
     def _no_key(self, hop: Hop, options: asyncssh.SSHClientConnectionOptions) -> str:
-        brings = f"`ssh-copy-id {self.by_hand(hop).removeprefix('ssh ')}` brings your key there"
+        if WINDOWS:  # whose OpenSSH has no ssh-copy-id
+            brings = "a line of ~/.ssh/authorized_keys there, with your public key, lets you in"
+        else:
+            words = self.by_hand(hop).removeprefix("ssh ")
+            brings = f"`ssh-copy-id {words}` brings your key there"
         if locked := _locked(options):
             return (
                 f"{locked} has a passphrase, so it counts from an agent alone: `ssh-add {locked}`;"
@@ -238,10 +246,11 @@ class Dial:
         if "revoked" in why.lower():
             return self.unreachable(f"its host key is revoked{shown}", hop=hop)
         if client.known:
+            forget = " and ".join(starmap(_without, client.where()))
             return self.unreachable(
                 f"its host key has changed{shown}",
                 "somebody may be in between; if its key was replaced: "
-                f"ssh-keygen -R '{client.name}', then `{self.by_hand(hop)}` once",
+                f"{forget}, then `{self.by_hand(hop)}` once",
                 hop=hop,
             )
         if client.certified:
@@ -269,21 +278,21 @@ class Client(asyncssh.SSHClient):
         certified: Who signs its keys is known (`@cert-authority`).
         shown: Fingerprint of the key that it showed and that isn't among them.
         signer: Of who signed its certificate, and isn't known.
-        name: As it stands in known_hosts.
+        where: Files that have keys of this host, and the name by which they have them.
         headway: Called when a step of the dial is done.
     """
 
     def __init__(self) -> None:
         self.known = self.certified = False
         self.shown = self.signer = ""
-        self.name = ""
+        self.where: Callable[[], list[tuple[str, str]]] = list
         self.headway: Callable[[], None] = lambda: None
 
-    def look_up(self, options: asyncssh.SSHClientConnectionOptions) -> None:
+    def look_up(self, options: asyncssh.SSHClientConnectionOptions, known: KnownHosts) -> None:
         """Whether keys are known for the host, or who signs them."""
         host = options.host_key_alias or options.host
-        self.name = host if options.port == asyncssh.DEFAULT_PORT else f"[{host}]:{options.port}"
-        found = asyncssh.match_known_hosts(options.known_hosts, host, "", options.port)
+        self.where = lambda: known.where(host, options.port)
+        found = asyncssh.match_known_hosts(known, host, "", options.port)
         self.known, self.certified = bool(found[0]), bool(found[1])
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
@@ -328,6 +337,17 @@ def _locked(options: asyncssh.SSHClientConnectionOptions) -> str:
         except (OSError, ValueError):
             continue
     return ""
+
+
+def _without(path: str, name: str) -> str:
+    """What a user would type to have a host's keys gone from a file."""
+    usual = os.path.expanduser(OWN_HOSTS[0])
+    return f"ssh-keygen -R '{name}'" + (f" -f {_quoted(path)}" if path != usual else "")
+
+
+def _quoted(path: str) -> str:
+    """A path as a shell takes it; of Windows' two both do so."""
+    return f'"{path}"' if WINDOWS and " " in path else path if WINDOWS else shlex.quote(path)
 
 
 def one_line(error: BaseException) -> str:

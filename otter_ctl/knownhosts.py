@@ -17,12 +17,20 @@ from typing import Any
 
 import asyncssh
 
-_SYSTEM = f"{os.environ.get('PROGRAMDATA')}/ssh" if sys.platform == "win32" else "/etc/ssh"
+
+def _system_folder(platform: str) -> str:
+    """Never a relative one: a file of the folder that one stands in would be believed."""
+    if platform != "win32":
+        return "/etc/ssh"
+    return (os.environ.get("PROGRAMDATA") or r"C:\ProgramData") + "/ssh"
+
+
+_SYSTEM = _system_folder(sys.platform)
 OWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 SYSTEM_HOSTS = (f"{_SYSTEM}/ssh_known_hosts", f"{_SYSTEM}/ssh_known_hosts2")
 """What ssh reads of the user's and of the computer's, unless its configuration names others."""
-_TRUSTED = (0, 1, 3, 5)
-"""Of the seven lists that asyncssh asks for, those that make a host a known one."""
+_KINDS, _TRUSTED = 7, (0, 1, 3, 5)
+"""Of the lists that asyncssh asks for, those that make a host a known one."""
 
 
 class KnownHosts(asyncssh.SSHKnownHosts):
@@ -34,11 +42,7 @@ class KnownHosts(asyncssh.SSHKnownHosts):
 
     def __init__(self, paths: Iterable[str]) -> None:
         super().__init__()
-        for path in paths:
-            self.load(Path(path).read_text(encoding="utf-8"))
-        # Of `name,KEY`'s kind, with nothing after the comma: as no address is asked for, it would
-        # be everybody's.
-        self._exact_entries.pop("", None)
+        self._files = [_File(path) for path in paths]
 
     def match(self, host: str, addr: str, port: int | None) -> Any:
         """Seven lists: keys of the host, of who signs them, revoked ones; and X.509's.
@@ -49,13 +53,38 @@ class KnownHosts(asyncssh.SSHKnownHosts):
             port: Of another than ssh's own, names have it: `[host]:port`. Where that one isn't
                 known the bare name counts, but what is revoked for the port stays so.
         """
+        found = [keys for _, _, keys in self._found(host, port)]
+        return tuple([key for keys in found for key in keys[kind]] for kind in range(_KINDS))
+
+    def where(self, host: str, port: int | None) -> list[tuple[str, str]]:
+        """Files that have keys of a host, and the name by which they have them."""
+        return [(path, name) for path, name, keys in self._found(host, port) if keys[0]]
+
+    def _found(self, host: str, port: int | None) -> list[tuple[str, str, Any]]:
         if port is None or port == asyncssh.DEFAULT_PORT:
-            return super().match(host, "", None)
-        found = super().match(f"[{host}]:{port}", "", None)
-        if any(found[kind] for kind in _TRUSTED):
+            return self._by(host)
+        found = self._by(f"[{host}]:{port}")
+        if any(keys[kind] for _, _, keys in found for kind in _TRUSTED):
             return found
-        bare = super().match(host, "", None)
-        return tuple([*one, *more] for one, more in zip(found, bare, strict=True))
+        return found + self._by(host)
+
+    def _by(self, name: str) -> list[tuple[str, str, Any]]:
+        return [(file.path, name, file.match(name, "", None)) for file in self._files]
+
+
+class _File(asyncssh.SSHKnownHosts):
+    """One of the files. Raises ValueError that names it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+        try:
+            self.load(Path(path).read_text(encoding="utf-8", errors="replace"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        # Of a line that begins `name, `, with nothing after its comma: as no address is asked
+        # for, its key would be everybody's.
+        self._exact_entries.pop("", None)
 
 
 def known_hosts(said: Callable[[str, object], Any]) -> KnownHosts:

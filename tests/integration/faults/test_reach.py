@@ -27,7 +27,7 @@ def test_a_host_key_that_is_another_machines(trio, site):
     site.config.write_text(text)
     said = site("apply", site.topology(), code=1)
     assert "lab2: can't be reached by SSH: its host key has changed (it shows ssh-ed25519" in said
-    assert "ssh-keygen -R 'lab2', then `ssh -F" in said
+    assert f"ssh-keygen -R 'lab2' -f {known}, then `ssh -F" in said
     assert site.meshes() == NOWHERE
 
 

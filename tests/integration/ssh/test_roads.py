@@ -47,7 +47,8 @@ def test_a_changed_host_key_is_refused(pair):
         machine.stop_sshd()
         machine.start_sshd()
     assert "its host key has changed (it shows ssh-ed25519 SHA256:" in said["error"]
-    assert f"ssh-keygen -R '{machine.address}'" in said["hint"]
+    forgets = f"ssh-keygen -R '{machine.address}' -f {pair.folder}/known_hosts, then `ssh -F"
+    assert forgets in said["hint"]
 
 
 @pytest.mark.parametrize("verify", ["nobody", "none", "/nonexistent"])

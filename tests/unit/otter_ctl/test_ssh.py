@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from otter_ctl import knownhosts
+from otter_ctl import dialling, knownhosts
 from otter_ctl.dialling import Client, Dial, Hop, jumps
 from otter_ctl.errors import MachineUnreachable
 from otter_ctl.topology.model import Machine
@@ -106,10 +106,67 @@ async def test_known_hosts_are_read_once_and_again_when_they_change(home: Path) 
 
 
 async def test_known_hosts_that_cannot_be_understood_are_told(home: Path) -> None:
-    (home / "known_hosts").write_text("rubbish\n")
-    dial = Dial(Machine(name="pi", ssh="pi.example.org"))
-    with pytest.raises(MachineUnreachable, match="Invalid known hosts entry: rubbish"):
-        await dial.connect()
+    """With the file's name: it is one of four."""
+    for path in (home / "known_hosts2", home / "known_hosts"):
+        path.write_text("rubbish\n")
+        dial = Dial(Machine(name="pi", ssh="pi.example.org"))
+        with pytest.raises(MachineUnreachable, match=f"{path}: Invalid known hosts entry: rubbish"):
+            await dial.connect()
+
+
+async def test_a_comment_in_another_encoding_keeps_nobody_away(home: Path) -> None:
+    (home / "known_hosts").write_bytes(f"# M\xfcller\npi.example.org {KEY}\n".encode("latin-1"))
+    assert await known("pi.example.org")
+
+
+async def shown_another_key(dial: Dial) -> str:
+    """What is advised then."""
+    client = Client()
+    await dial.options(client, dial.hop)
+    error = dial._untrusted(dial.hop, client, "Host key is not trusted")
+    assert "its host key has changed" in error.args[0]
+    return error.hint
+
+
+async def test_the_file_is_named_from_which_a_changed_key_has_to_go(home: Path) -> None:
+    """And the name that it has there: by itself, ssh-keygen takes one file, and the very name."""
+    config = home / "my config"
+    config.write_text("Port 2222\n")
+    dial = Dial(Machine(name="pi", ssh="pi.example.org", ssh_config=str(config)))
+    (home / "known_hosts").write_text(f"[pi.example.org]:2222 {KEY}\n")
+    hint = await shown_another_key(dial)
+    assert hint == (
+        "somebody may be in between; if its key was replaced:"
+        f" ssh-keygen -R '[pi.example.org]:2222', then `ssh -F '{config}' pi.example.org` once"
+    )
+    (home / "known_hosts").write_text(f"pi.example.org {KEY}\n")
+    (home / "known_hosts2").write_text(f"pi.example.org {KEY}\n")
+    forgets = "ssh-keygen -R 'pi.example.org'"
+    assert f": {forgets} and {forgets} -f {home}/known_hosts2, then" in await shown_another_key(
+        dial
+    )
+
+
+def test_on_windows_what_is_advised_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its OpenSSH has no ssh-copy-id, and its shells don't know each other's quotes."""
+    options = asyncssh.SSHClientConnectionOptions(config=())
+    config = r"C:\Users\ann b\config"
+    dial = Dial(Machine(name="pi", ssh="pi", ssh_config=config))
+    assert f"`ssh-copy-id -F '{config}' pi` brings" in dial._no_key(dial.hop, options)
+    monkeypatch.setattr(dialling, "WINDOWS", True)
+    told = dial._no_key(dial.hop, options)
+    assert "ssh-copy-id" not in told
+    assert "authorized_keys" in told
+    assert f'`ssh -F "{config}" pi`' in told
+
+
+def test_the_computers_files_are_never_looked_for_in_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PROGRAMDATA", raising=False)
+    assert knownhosts._system_folder("win32") == r"C:\ProgramData/ssh"
+    monkeypatch.setenv("PROGRAMDATA", r"D:\Data")
+    assert knownhosts._system_folder("win32") == r"D:\Data/ssh"
 
 
 async def matched(host: str, address: str, port: int | None) -> tuple[list[str], list[str]]:
