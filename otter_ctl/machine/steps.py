@@ -21,6 +21,7 @@ from importlib.resources import files
 from otter_ctl.machine.facts import Facts, Python
 
 TOP = "/opt/otter"
+_NOT_AS_SENT = "if what was sent isn't what has come: the same again sends it anew"
 GROUP = "otter"
 """Its members may use the agent's socket: as good as root, as with Docker's."""
 ROOM_BYTES = 350 << 20
