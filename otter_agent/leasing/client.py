@@ -68,13 +68,14 @@ class Leases:
             self._keep({key: member for key, member in self._members.items() if key != name})
 
     def keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
-        """Exactly these share from now on, and guests; what each had.
+        """Exactly these share from now on, and guests; what each had but guests.
 
         Raises:
             OSError: There is no arbiter to be had, or it can't serve all of them.
         """
         with self._guard:
-            return self._keep({**members, **self._guests})
+            held = self._keep({**members, **self._guests})
+        return tuple(one for one in held if one.name in members)
 
     def _keep(self, members: Mapping[str, Member]) -> tuple[Held, ...]:
         self._members, self._ended = dict(members), False

@@ -15,6 +15,8 @@ import pytest
 from helpers.arbiters import Arbiters
 from helpers.otter import command_line, wait_for
 
+from net import asking
+from net.leases import Lease
 from otter_agent import api, beside
 from otter_agent.layout import Layout
 from otter_agent.leasing.arbiter import THINGS
@@ -169,14 +171,24 @@ def test_one_that_goes_with_its_folder_is_in_no_other_ones_way(tmp_path: Path) -
     assert not Path(new.socket).exists()
 
 
+def had_turn(path: str) -> bool:
+    with Lease("gpu", path) as turn:
+        return turn.shared
+
+
 async def test_a_probe_shares_though_no_mesh_does_until_it_is_dropped(tmp_path: Path) -> None:
     layout = Layout.at(tmp_path)
     leases = Leases(layout.turns)
     keeping = Keeping(leases, layout, list, lambda *told: None)
     probe = Member(name="probe", socket=str(tmp_path / "s"), weight=1.0)
     await asyncio.to_thread(leases.put, probe, guest=True)
+
+    assert await asyncio.to_thread(had_turn, probe.socket)
+    for link in [link for link in asking._idle if link.path == probe.socket]:
+        asking._idle.remove(link)
+        link.close()
     for _ in range(2):
-        await keeping.look()
+        assert await keeping.look() == ()  # it is no module
     assert Path(probe.socket).is_socket()
     await asyncio.to_thread(leases.drop, "probe")
     assert not Path(probe.socket).exists()
