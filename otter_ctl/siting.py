@@ -378,7 +378,7 @@ async def _address(fleet: Fleet, machine: Machine, info: api.Info) -> At:
     if machine.data is None and machine.direct:
         return At("127.0.0.1")
     if machine.data is None and machine.docker is not None:
-        return At(next((network.address for network in info.networks), NOWHERE))
+        return near("", machine.name, info, "its engine doesn't say which of its addresses it is")
     if machine.data is None:
         return near(await fleet.agents.roads[machine.name].address(), machine.name, info)
     if _is_address(machine.data):
@@ -391,20 +391,23 @@ async def _address(fleet: Fleet, machine: Machine, info: api.Info) -> At:
     return At(of[0])
 
 
-def near(told: str, machine: str, info: api.Info) -> At:
+def near(
+    told: str, machine: str, info: api.Info, untold: str = "SSH doesn't say where it goes"
+) -> At:
     """Where SSH went, or, as links are IPv4's and between machines, another address of the same.
 
     Args:
         told: As the machine itself sees it: IPv6 and loopback among others; "": it doesn't say.
         machine: Its name.
         info: What its agent says; its first address is that towards the outside.
+        untold: Why `told` is empty, if it is.
     """
     usable = _is_address(told) and not ipaddress.IPv4Address(told).is_loopback
     outer = [one for one in info.networks if not one.device.startswith(_INNER)]
     if usable or not outer:
-        return At(told)
+        return At(told or NOWHERE)
     first = outer[0]
-    where = f"SSH goes to {told}" if told else "SSH doesn't say where it goes"
+    where = f"SSH goes to {told}" if told else untold
     what = f"links to other machines go by {first.address} ({first.device})"
     return At(first.address, f"machine {machine}: {where}, {what}; its `data` can say otherwise")
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import cast
+
 import msgspec
 import pytest
 
 from otter_agent import api
 from otter_ctl.errors import PlanError
-from otter_ctl.siting import At, differ, near
+from otter_ctl.planning.unheard import NOWHERE
+from otter_ctl.siting import At, _address, differ, near
+from otter_ctl.spread import Fleet
+from otter_ctl.topology.model import Machine
 
 WLAN = api.NetworkFact(device="wlan0", address="192.168.1.7", prefix=24, mtu=1500)
 DOCKER = api.NetworkFact(device="docker0", address="172.17.0.1", prefix=16, mtu=1500)
@@ -46,6 +52,21 @@ def test_an_engines_own_network_is_no_way_to_another_machine() -> None:
     """By IPv6 alone it may be the only one of IPv4, and is the same on each."""
     assert near("fe80::1", "pi", info(DOCKER, WLAN)).address == "192.168.1.7"
     assert near("fe80::1", "pi", info(DOCKER)) == At("fe80::1")
+
+
+async def test_a_machine_that_its_engine_reaches_is_joined_by_its_way_outside() -> None:
+    """Which may be a VPN's, from one day to the next."""
+    box = Machine(name="box", docker="otter-agent")
+    vpn = msgspec.structs.replace(WLAN, device="wg0")
+    found = await _address(cast(Fleet, None), box, info(DOCKER, vpn))
+    assert found.address == "192.168.1.7"
+    assert found.guessed == (
+        "machine box: its engine doesn't say which of its addresses it is, links to other machines"
+        " go by 192.168.1.7 (wg0); its `data` can say otherwise"
+    )
+    assert await _address(cast(Fleet, None), box, info(DOCKER)) == At(NOWHERE)
+    named = replace(box, data="10.0.0.9")
+    assert await _address(cast(Fleet, None), named, info(WLAN)) == At("10.0.0.9")
 
 
 def test_an_address_that_nobody_named_is_one_machines_alone() -> None:
