@@ -44,7 +44,13 @@ def knock(asked: api.Knocking) -> api.Knocked:
     except OSError as error:
         return api.Knocked(error=(error.strerror or str(error)).lower())
     work = (sockets, asked.key)
-    threading.Thread(target=_answer, args=work, name=f"knock {asked.local}", daemon=True).start()
+    name = f"knock {asked.local}"
+    try:
+        threading.Thread(target=_answer, args=work, name=name, daemon=True).start()
+    except RuntimeError as error:  # there are too many already
+        for made in sockets:
+            made.close()
+        return api.Knocked(error=str(error))
     return api.Knocked()
 
 
@@ -95,12 +101,19 @@ def _opened(asked: api.Knocking) -> dict[socket.socket, int]:
 def _answer(sockets: dict[socket.socket, int], key: str) -> None:
     knocking, back = _said(_KNOCK, key), _said(_BACK, key)
     until = time.monotonic() + FOR_S
+    by_number = {made.fileno(): made for made in sockets}
+    poll = select.poll()  # `select` takes no descriptors from 1024 on
     with contextlib.ExitStack() as stack:
         for made in sockets:
             stack.enter_context(made)
+            poll.register(made, select.POLLIN)
         while (left := until - time.monotonic()) > 0:
-            for made in select.select(list(sockets), [], [], left)[0]:
-                data, (source, _) = made.recvfrom(_MOST_BYTES)
+            for number, _ in poll.poll(left * 1000):
+                made = by_number[number]
+                try:
+                    data, (source, _) = made.recvfrom(_MOST_BYTES, socket.MSG_DONTWAIT)
+                except OSError:  # it was damaged, and the kernel dropped it
+                    continue
                 udp = (data[0] & 0xF) * 4
                 if data[udp + _UDP.size :] != knocking:
                     continue

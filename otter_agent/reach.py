@@ -74,16 +74,20 @@ def _echoes(sock: socket.socket, size: int, first: int) -> list[float]:
     # Where it isn't raw the kernel chooses the identity, and hands on what has it.
     raw = (sock.family, sock.type) != (socket.AF_INET, socket.SOCK_DGRAM)
     identity = os.getpid() & 0xFFFF
+    poll = select.poll()  # `select` takes no descriptors from 1024 on
+    poll.register(sock, select.POLLIN)
     for number in range(first, first + _TRIES):
         packet = _packet(identity, number, size)
         begun = time.monotonic()
         with contextlib.suppress(OSError):  # too large: it never comes back
             sock.send(packet)
         while (left := begun + _WAIT_S - time.monotonic()) > 0:
-            if not select.select([sock], [], [], left)[0]:
+            if not poll.poll(left * 1000):
                 break
             try:
-                data = sock.recv(65535)
+                data = sock.recv(65535, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue  # it was damaged, and the kernel dropped it
             except OSError as error:
                 if error.errno != errno.EMSGSIZE:
                     raise

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 
 import pytest
+from helpers.descriptors import many
 
 from otter_agent import api
 from otter_agent.knocking import knock
@@ -68,6 +71,28 @@ def test_the_port_may_be_vxlans(machine: str) -> None:
 def test_what_a_firewall_drops_gets_no_answer(machine: str) -> None:
     rule(machine, "-A", "INPUT", "-p", "udp", "--dport", str(PORTS[0]), "-j", "DROP")
     assert answered(machine) == (False, True)
+
+
+def test_an_agent_with_many_files_open_answers(machine: str) -> None:
+    with many():
+        assert answered(machine) == (True, True)
+
+
+def test_one_that_can_start_no_thread_says_so_and_listens_to_nothing(
+    machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def ask() -> api.Knocked:
+        namespaces.enter(machine)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            return knock(api.Knocking(local=HERE, key=KEY, ports=PORTS))
+
+    before = set(os.listdir("/proc/self/fd"))
+    assert namespaces.in_own_thread(ask).error == "can't start new thread"
+    assert set(os.listdir("/proc/self/fd")) <= before  # others end by themselves
 
 
 def test_an_address_that_the_machine_has_not_is_told(machine: str) -> None:
