@@ -23,7 +23,6 @@ import time
 from otter_agent import api
 from otter_agent.network.outside.filters import attach, datagrams
 
-FOR_S = 10.0
 _TRY_S = 1.0
 """For so long it is tried anew: single packets may be lost, or resolving an address takes."""
 _AGAIN_S = 0.1
@@ -36,7 +35,7 @@ _MOST_BYTES = 256
 
 
 def knock(asked: api.Knocking) -> api.Knocked:
-    """Try all doors; or answer at ports of this machine from now on, `FOR_S` long."""
+    """Try all doors; or answer at ports of this machine from now on, `api.KNOCK_S` long."""
     try:
         if asked.doors:
             return _tried(asked)
@@ -100,7 +99,7 @@ def _opened(asked: api.Knocking) -> dict[socket.socket, int]:
 
 def _answer(sockets: dict[socket.socket, int], key: str) -> None:
     knocking, back = _said(_KNOCK, key), _said(_BACK, key)
-    until = time.monotonic() + FOR_S
+    until = time.monotonic() + api.KNOCK_S
     by_number = {made.fileno(): made for made in sockets}
     poll = select.poll()  # `select` takes no descriptors from 1024 on
     with contextlib.ExitStack() as stack:

@@ -6,7 +6,9 @@ Must not know: how meshes are planned, how machines are reached by SSH.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST = 50
 """Machines among whom it is tried: of more, requests would take longer than what they are for."""
+LISTENING_S = 4.0
+"""Who doesn't listen by then isn't waited for: the others do for `KNOCK_S` only."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,17 +78,28 @@ def wanted(
 
 
 async def tried(fleet: Fleet, wires: Wires, ways: Sequence[Way]) -> Tried:
-    """Try them all at once; a machine that can't (its agent isn't root's) tries none."""
+    """Try them all at once; a machine that can't (its agent isn't root's) tries none.
+
+    What was tried while perhaps nobody listened any more is neither open nor shut.
+    """
     if not ways:
         return Tried()
     key = secrets.token_hex(16)
+    until: dict[str, float] = {}
 
     async def listen(name: str, agent: AgentClient) -> api.Knocked:
         ports = tuple(sorted({way.port for way in ways if way.other == name}))
-        return await agent.knock(api.Knocking(local=wires.addresses[name], key=key, ports=ports))
+        asked = api.Knocking(local=wires.addresses[name], key=key, ports=ports)
+        until[name] = time.monotonic() + api.KNOCK_S
+        try:
+            async with asyncio.timeout(LISTENING_S):
+                return await agent.knock(asked)
+        except TimeoutError:
+            return api.Knocked(error=f"no answer within {LISTENING_S:g} s")
 
     there = await each(await fleet.agents.of({way.other for way in ways}), listen)
     listening = {name for name, said in there.good.items() if not said.error}
+    is_open, shut = set[Way](), set[Way]()
     of: dict[str, list[Way]] = {}
     for way in ways:
         if way.other in listening:
@@ -94,16 +109,17 @@ async def tried(fleet: Fleet, wires: Wires, ways: Sequence[Way]) -> Tried:
         doors = tuple(
             api.Door(address=wires.addresses[way.other], port=way.port) for way in of[name]
         )
-        return await agent.knock(api.Knocking(local=wires.addresses[name], key=key, doors=doors))
+        said = await agent.knock(api.Knocking(local=wires.addresses[name], key=key, doors=doors))
+        now = time.monotonic()
+        for way, answered in zip(of[name], said.answered, strict=False):
+            if answered:
+                is_open.add(way)
+            elif now < until[way.other]:
+                shut.add(way)
+        return said
 
-    answers = await each(await fleet.agents.of(of), knock)
-    told = [
-        (way, answered)
-        for name, said in answers.good.items()
-        for way, answered in zip(of[name], said.answered, strict=False)
-    ]
-    is_open = frozenset(way for way, answered in told if answered)
-    return Tried(is_open, frozenset(way for way, _ in told) - is_open)
+    await each(await fleet.agents.of(of), knock)
+    return Tried(frozenset(is_open), frozenset(shut))
 
 
 def words(found: Tried, ways: Collection[Way], wires: Wires) -> Iterator[str]:

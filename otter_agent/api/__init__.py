@@ -91,6 +91,7 @@ from otter_agent.api.machine import (
     VolumeInfo,
 )
 from otter_agent.api.many import (
+    KNOCK_S,
     MTU_BYTES,
     TUNNEL_BYTES,
     TUNNEL_PORT,
@@ -189,6 +190,7 @@ __all__ = [
     "API_VERSION",
     "DISKS",
     "GPUS",
+    "KNOCK_S",
     "LIVE_FIELDS",
     "MAX_CORES",
     "MAX_SPEED",

@@ -16,6 +16,8 @@ TUNNEL_PORT = 14789
 """UDP port of a machine at which packets of links between machines come in."""
 UDP_PORT = 14790
 """The same, of links that a process carries where the kernel's VXLAN can't be had."""
+KNOCK_S = 10.0
+"""For so long a machine answers who knocks, from when it was asked to."""
 
 TunnelKind = Literal["vxlan", "udp"]
 

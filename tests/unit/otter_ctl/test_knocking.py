@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
-from otter_ctl.knocking import Tried, Way, wanted, words
+import pytest
+
+from otter_agent import api
+from otter_ctl import knocking
+from otter_ctl.knocking import Tried, Way, tried, wanted, words
 from otter_ctl.planning.tunnels import Wires
+from otter_ctl.spread import Fleet
 
 WIRES = Wires(
     {"m1": "10.0.0.1", "m2": "10.0.0.2", "m3": "10.0.0.3"},
@@ -58,3 +67,49 @@ def test_over_udp_it_is_enough_that_one_end_can_greet() -> None:
 
 def test_of_machines_that_do_not_even_answer_pings_something_else_is_said() -> None:
     assert said(VXLAN, VXLAN, replace(WIRES, deaf=frozenset(PAIRS))) == []
+
+
+class Agent:
+    """Of a machine: who knocks there hears nothing, but from m3.
+
+    Args:
+        hangs: It never says that it listens.
+    """
+
+    def __init__(self, hangs: bool = False) -> None:
+        self._hangs = hangs
+
+    async def knock(self, asked: api.Knocking) -> api.Knocked:
+        if self._hangs and asked.ports:
+            await asyncio.Event().wait()
+        return api.Knocked(answered=tuple(d.address == WIRES.addresses["m3"] for d in asked.doors))
+
+
+async def found(hangs: str = "") -> Tried:
+    async def of(names: Iterable[str]) -> dict[str, Agent]:
+        return {name: Agent(name == hangs) for name in names}
+
+    fleet = cast(Fleet, SimpleNamespace(agents=SimpleNamespace(of=of)))
+    return await tried(fleet, WIRES, VXLAN)
+
+
+async def test_what_hears_no_answer_is_shut() -> None:
+    by = {way.other: {one for one in VXLAN if one.other == way.other} for way in VXLAN}
+    assert await found() == Tried(frozenset(by["m3"]), frozenset(by["m1"] | by["m2"]))
+
+
+async def test_who_is_slow_to_listen_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others would have ended by then, and look shut; nor is it said to be."""
+    monkeypatch.setattr(knocking, "LISTENING_S", 0.05)
+    async with asyncio.timeout(30):
+        told = await found(hangs="m2")
+    assert {way.other for way in told.open} == {"m3"}
+    assert {way.other for way in told.shut} == {"m1"}
+
+
+async def test_what_was_tried_when_perhaps_nobody_listened_any_more_is_not_shut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api, "KNOCK_S", 0.0)
+    told = await found()
+    assert ({way.other for way in told.open}, told.shut) == ({"m3"}, frozenset())
