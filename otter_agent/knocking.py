@@ -5,7 +5,8 @@
 
 Who answers reads what the kernel hands on behind its firewall (a raw socket) for some seconds, so
 the port may be the kernel's VXLAN's, a carrier's, or nobody's. Neither of them takes notice: each
-packet of VXLAN begins with a flag that isn't set, and a carrier's are longer. All blocking.
+packet of VXLAN begins with a flag that isn't set, and a carrier's are longer. Trying blocks for
+up to `_WAIT_S`; answering goes on in a thread of its own, which ends by itself.
 Must not know: meshes, HTTP.
 """
 
@@ -27,6 +28,7 @@ _TRY_S = 1.0
 """For so long it is tried anew: single packets may be lost, or resolving an address takes."""
 _AGAIN_S = 0.1
 _WAIT_S = 1.5
+"""In all, with the last answers' way back."""
 _KNOCK, _BACK = 0x01000000, 0x02000000
 """First words; VXLAN's have 0x08000000."""
 _WORD = struct.Struct("!I")
@@ -35,7 +37,11 @@ _MOST_BYTES = 256
 
 
 def knock(asked: api.Knocking) -> api.Knocked:
-    """Try all doors; or answer at ports of this machine from now on, `api.KNOCK_S` long."""
+    """Try all doors; or answer at ports of this machine from now on, `api.KNOCK_S` long.
+
+    The first blocks until all have answered, or for 1.5 s; the second returns at once, and leaves
+    a thread with a socket for each port. What fails is told in the answer, not raised.
+    """
     try:
         if asked.doors:
             return _tried(asked)

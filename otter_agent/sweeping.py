@@ -10,7 +10,10 @@ from otter_agent.secrets import Secrets
 
 
 def sweep(machine: Machine, known: Collection[str]) -> None:
-    """Remove all of meshes that aren't `known`: namespaces, groups, secrets, folders. Blocking."""
+    """Remove all of meshes that aren't `known`: namespaces, groups, secrets, folders. Blocking.
+
+    What an agent does as it begins; `ending.sweep` ends known meshes, where there is none.
+    """
     there = set(known)
     if not machine.problems.get("network"):
         for mesh in machine.network.meshes() - there:
