@@ -13,7 +13,7 @@ L4 = "driver 580.82.07\ncuda 13000\ngpu GPU-1111 NVIDIA L4\nmemory 24152899584 0
 TWO = f"{L4}gpu GPU-2222 NVIDIA L4\nmemory 24152899584 0\n"
 SPLIT = TWO.replace("memory", "mig 1\nmemory")
 """Both into instances (MIG)."""
-SHOWS = "env | grep -E 'CUDA|NVIDIA|OTTER_GPU|TF_' | sort; exec sleep 1000"
+SHOWS = "env | grep -E 'CUDA|NVIDIA|OTTER_GPU|TF_FORCE' | sort; exec sleep 1000"
 
 
 def topology(otter, *modules: tuple[str, str], top: str = ""):
