@@ -15,6 +15,7 @@ import pytest
 from helpers.arbiters import Arbiters
 from helpers.otter import command_line, wait_for
 
+from net import asking
 from net.leases import Lease
 from otter_agent import api, beside
 from otter_agent.layout import Layout
@@ -170,6 +171,11 @@ def test_one_that_goes_with_its_folder_is_in_no_other_ones_way(tmp_path: Path) -
     assert not Path(new.socket).exists()
 
 
+def had_turn(path: str) -> bool:
+    with Lease("gpu", path) as turn:
+        return turn.shared
+
+
 async def test_a_probe_shares_though_no_mesh_does_until_it_is_dropped(tmp_path: Path) -> None:
     layout = Layout.at(tmp_path)
     leases = Leases(layout.turns)
@@ -177,11 +183,10 @@ async def test_a_probe_shares_though_no_mesh_does_until_it_is_dropped(tmp_path: 
     probe = Member(name="probe", socket=str(tmp_path / "s"), weight=1.0)
     await asyncio.to_thread(leases.put, probe, guest=True)
 
-    def had_turn() -> bool:
-        with Lease("gpu", probe.socket) as turn:
-            return turn.shared
-
-    assert await asyncio.to_thread(had_turn)
+    assert await asyncio.to_thread(had_turn, probe.socket)
+    for link in [link for link in asking._idle if link.path == probe.socket]:
+        asking._idle.remove(link)
+        link.close()
     for _ in range(2):
         assert await keeping.look() == ()  # it is no module
     assert Path(probe.socket).is_socket()
