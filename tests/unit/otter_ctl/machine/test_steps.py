@@ -146,48 +146,6 @@ def test_a_removal_that_was_cut_short_is_done_again(tmp_path: Path) -> None:
     assert subprocess.run(["sh", "-euc", script], env=env, check=False).returncode == 1
 
 
-@pytest.fixture
-def copied(tmp_path: Path) -> Callable[..., int]:
-    """Do as root does with what was sent, `one.whl` and another file beside it; its exit status."""
-    staged, sent = tmp_path / "staged", b"one"
-    staged.mkdir()
-    (staged / "one.whl").write_bytes(sent)
-    (staged / "msgspec-99-py3-none-any.whl").write_bytes(b"by another")
-
-    def copy(sent: bytes = sent) -> int:
-        step = steps.copy(str(staged), {"one.whl": hashlib.sha256(sent).hexdigest()})
-        script = step.script.replace(steps.TOP, str(tmp_path / "otter"))
-        return subprocess.run(["sh", "-euc", f"umask 022; {script}"], check=False).returncode
-
-    return copy
-
-
-def test_root_takes_only_what_was_sent(tmp_path: Path, copied: Callable[..., int]) -> None:
-    """Pip would choose another that is newer, of who may write there but isn't root."""
-    assert copied() == 0
-    [wheel] = (tmp_path / "otter/wheels").iterdir()
-    assert (wheel.name, wheel.read_bytes(), wheel.stat().st_mode & 0o777) == (
-        "one.whl", b"one", 0o644,
-    )  # fmt: skip
-    assert copied() == 0, "it may be done again"
-    assert sorted(path.name for path in (tmp_path / "otter").iterdir()) == ["receipt", "wheels"]
-
-
-@pytest.mark.parametrize("other", ["changed", "cut", "leads elsewhere", "gone"])
-def test_root_takes_nothing_that_is_not_as_it_was_sent(
-    tmp_path: Path, copied: Callable[..., int], other: str
-) -> None:
-    path = tmp_path / "staged/one.whl"
-    path.unlink()
-    if other == "leads elsewhere":
-        path.symlink_to("/etc/passwd")
-    elif other != "gone":
-        path.write_bytes(b"two" if other == "changed" else b"on")
-    assert copied() != 0
-    assert list((tmp_path / "otter/wheels").iterdir()) == []
-    assert sorted(path.name for path in (tmp_path / "otter").iterdir()) == ["receipt", "wheels"]
-
-
 SYSTEMCTL = """#!/bin/sh
 cd "$JOURNAL"
 case "$*" in
