@@ -38,6 +38,19 @@ def test_a_bare_machine_is_told_apart_and_what_to_do(otterctl, bare, unchanged):
     assert "OTTER isn't installed" in told
 
 
+def test_what_another_way_of_installing_left_is_not_removed(bare, unchanged):
+    """As of an agent by hand, which has no mesh just now; one that answers is asked likewise."""
+    ssh(bare, "lab1", "mkdir -p /var/lib/otter/volumes/models")
+    try:
+        told = labs.otterctl(bare, "machine", "rm", "lab1", "--force", "--yes", code=1)
+        there = ssh(bare, "lab1", "ls /var/lib/otter/volumes")
+    finally:
+        ssh(bare, "lab1", "rm -rf /var/lib/otter")
+    assert "wasn't installed by otterctl machine add" in told
+    assert "otterctl machine rm lab1 --forget" in told
+    assert there.split() == ["models"]
+
+
 def test_nobody_to_ask(otterctl, unchanged):
     words = ("machine", "add", "root@lab1", "--ssh-config", otterctl.config)
     assert "--yes" in otterctl(*words, code=2)
