@@ -15,9 +15,11 @@ from helpers.otter import wait_for
 
 HELPERS = Path(__file__).parents[1]
 PLUGINS = ("helpers.elsewhere", "helpers.split", "no:cacheprovider", "no:asyncio")
+PROCESSORS = os.sched_getaffinity(0)
+"""Where this session may run; beside others it keeps to one (`--beside`) while its tests run."""
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor shares nothing"),
+    pytest.mark.skipif(len(PROCESSORS) < 2, reason="one processor shares nothing"),
 ]
 
 TOGETHER = """\
@@ -92,6 +94,7 @@ def session(tmp_path: Path):
             [sys.executable, "-m", "pytest", *(f"-p{name}" for name in PLUGINS), "--split", *words],
             cwd=tmp_path, env=os.environ | more, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=lambda: os.sched_setaffinity(0, PROCESSORS),
         )  # fmt: skip
         started.append(process)
         return process
