@@ -223,10 +223,10 @@ def test_links_that_add_up_to_too_many(problems):
 def test_very_many_different_globs(problems):
     text = 'name = "m"\n[hosts.a]\n[hosts.x]\ncount = 9999\n'
     text += "".join(f'[[links]]\nbetween = ["*{i}*", "a"]\n' for i in range(1500))
-    started = time.perf_counter()
+    started = time.process_time()
     found = problems(text)
     assert "there are over 1000 different globs in this file" in {e.reason for e in found}
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.slow
