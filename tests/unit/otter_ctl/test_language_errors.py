@@ -204,10 +204,10 @@ def test_one_problem(one_problem, text, key, reason):
     ],
 )
 def test_huge_expansions_are_refused_at_once(problems, text, said):
-    started = time.perf_counter()
+    started = time.process_time()
     (error,) = problems(TOP.replace("count = 3", "count = 1") + text)
     assert said in error.reason
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.slow
