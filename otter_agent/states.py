@@ -9,6 +9,8 @@ from otter_agent.supervision import Supervision
 
 FINAL = frozenset({"ready", "done", "failed", "stopped"})
 """A module in one of these stays so until something happens to it."""
+_BEGUN = frozenset({Phase.RUNNING, Phase.EXITED})
+"""One that has ended is what it was until it is decided what comes of that: done, failed, anew."""
 
 
 def module_state(digest: str, seen: Seen, memory: Supervision) -> tuple[api.ModuleState, str]:
@@ -32,7 +34,7 @@ def module_state(digest: str, seen: Seen, memory: Supervision) -> tuple[api.Modu
         return "failed", memory.reason
     if seen.runtime_problem:
         return "pending", seen.runtime_problem
-    if instance is not None and current and instance.phase is Phase.RUNNING:
+    if instance is not None and current and instance.phase in _BEGUN:
         return ("ready", "") if seen.ready else ("running", "")
     if memory.streak or memory.restarts:
         return "restarting", memory.reason
