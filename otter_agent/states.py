@@ -9,8 +9,6 @@ from otter_agent.supervision import Supervision
 
 FINAL = frozenset({"ready", "done", "failed", "stopped"})
 """A module in one of these stays so until something happens to it."""
-_BEGUN = frozenset({Phase.RUNNING, Phase.EXITED})
-"""One that has ended is what it was until it is decided what comes of that: done, failed, anew."""
 
 
 def module_state(digest: str, seen: Seen, memory: Supervision) -> tuple[api.ModuleState, str]:
@@ -34,10 +32,13 @@ def module_state(digest: str, seen: Seen, memory: Supervision) -> tuple[api.Modu
         return "failed", memory.reason
     if seen.runtime_problem:
         return "pending", seen.runtime_problem
-    if instance is not None and current and instance.phase in _BEGUN:
-        return ("ready", "") if seen.ready else ("running", "")
+    begun = ("ready", "") if seen.ready else ("running", "")
+    if instance is not None and current and instance.phase is Phase.RUNNING:
+        return begun
     if memory.streak or memory.restarts:
         return "restarting", memory.reason
+    if instance is not None and current and instance.phase is Phase.EXITED:
+        return begun  # until it is decided what comes of its end: done, failed, anew
     if instance is not None and current:
         return "starting", "waits for its network"
     return "pending", "" if seen.artifact else "waits for its image"
