@@ -32,7 +32,7 @@ def module_state(digest: str, seen: Seen, memory: Supervision) -> tuple[api.Modu
         return "failed", memory.reason
     if seen.runtime_problem:
         return "pending", seen.runtime_problem
-    begun = ("ready", "") if seen.ready else ("running", "")
+    begun: tuple[api.ModuleState, str] = ("ready" if seen.ready else "running", "")
     if instance is not None and current and instance.phase is Phase.RUNNING:
         return begun
     if memory.streak or memory.restarts:
