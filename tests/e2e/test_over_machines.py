@@ -415,11 +415,11 @@ command = ["sleep", "infinity"]
 
 
 def kept(world):
-    """What the agents remember of meshes, the run folder, namespaces: all, byte for byte."""
+    """What the agents remember of meshes, the run folder, their namespaces: all, byte for byte."""
     files = [path for m in world.all for path in m.root.glob("lib/state.sqlite*")]
     files += [path for path in (world.folder / "runs").rglob("*") if path.is_file()]
     found = {str(p): p.read_bytes() for p in files if not p.name.endswith("-shm")}
-    return found, sorted(os.listdir("/run/netns")), world.leftovers()
+    return found, sorted(world.leftovers())
 
 
 def test_a_plan_leaves_a_running_mesh_as_it_is(world):
