@@ -360,10 +360,15 @@ async def test_a_thousand_events_a_millisecond_leave_the_loop_to_others(tmp_path
     async with world.playing(spec(*events)) as player:
         player.all_ready()
         await until(lambda: player.status().lateness.changes > 4)
-        begun, used = time.monotonic(), time.process_time()
-        await until(lambda: time.monotonic() - begun > 1.0)
-        polls_s = time.process_time() - used  # `until` itself looks a thousand times a second
-        assert polls_s < 0.75 * (time.monotonic() - begun)
+        begun, looks = time.monotonic(), 0
+
+        def over() -> bool:
+            nonlocal looks
+            looks += 1
+            return time.monotonic() - begun > 1.0
+
+        await until(over)
+        assert looks > 100  # of a thousand that `until` may have, if it has the loop to itself
         assert player.status().lateness.passed > 10
 
 
