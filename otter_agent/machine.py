@@ -161,8 +161,8 @@ class Machine:
         return [c.driver for c in choices if c is not None and c.driver is not None]
 
     def stand_by(self) -> None:
-        """Have what carries links loaded before anybody applies, where the agent stays anyhow."""
-        if self.links.driver is not None and self.config.idle_exit_s is None:
+        """Have what carries links loaded before anybody applies, where its driver keeps that."""
+        if self.links.driver is not None:
             with suppress(OtterError, OSError):  # whoever asks for a link is told
                 self.links.driver.stand_by()
 
