@@ -10,8 +10,8 @@ import hypothesis
 import pytest
 
 pytest_plugins = [
-    "helpers.elsewhere", "helpers.garbage", "helpers.scheduling", "helpers.split",
-    "helpers.fixtures_docker", "helpers.fixtures_otter",
+    "helpers.elsewhere", "helpers.environment", "helpers.garbage", "helpers.scheduling",
+    "helpers.split", "helpers.fixtures_docker", "helpers.fixtures_otter",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import click
@@ -233,10 +234,23 @@ without_option = click.option(
 
 
 def _choose_site(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """In the environment, for the verb alone: whoever calls `run` has the same one afterwards.
+
+    Not so where a shell completes words, which it does once all contexts are closed.
+    """
     if value is not None:
         from otter_ctl.sites import VARIABLE
 
-        os.environ[VARIABLE] = value
+        if not ctx.resilient_parsing:
+            ctx.call_on_close(partial(_set_variable, VARIABLE, os.environ.get(VARIABLE)))
+        _set_variable(VARIABLE, value)
+
+
+def _set_variable(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 _site_option = click.option(

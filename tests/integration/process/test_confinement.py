@@ -53,7 +53,7 @@ async def test_environment_is_complete_and_nothing_else(runtime, layout, monkeyp
     assert got == {
         "A": "work", "B": "artifact", "HOME": str(paths.work), "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1",
-        "PYTHONUNBUFFERED": "1", "OTTER_WORK": str(paths.work),
+        "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": "", "OTTER_WORK": str(paths.work),
         "OTTER_WIRING": str(paths.wiring_file), "OTTER_STATE": str(paths.state),
     }  # fmt: skip
 
