@@ -172,7 +172,7 @@ async def test_a_full_queue_blocks_the_sender_and_loses_nothing():
                 while len(sent) < 100:
                     await out.send(BIG + len(sent))
                     sent.append(len(sent))
-        assert len(sent) < 10
+        assert len(sent) < 20  # 80 MB: more than queue and sockets hold, of 32 MiB at most
         # The one that was cut short by the deadline had begun to go out, so it comes whole, too.
         async with asyncio.TaskGroup() as group:
             group.create_task(out.send("last"))

@@ -11,7 +11,7 @@ from helpers.otter import Otter
 
 from otter_agent.links.netem import NetemDriver
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 
 def test_links_and_computing_are_what_was_asked_for_from_both_sides(otter: Otter) -> None:

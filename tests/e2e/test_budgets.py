@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.otter import wait_for
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 MESH = """
 name = "scarce"

@@ -17,7 +17,7 @@ from helpers.otter import Otter, command_line, wait_for
 from otter_agent.api import Budget
 from otter_agent.cgroups import open_cgroups
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 MESH = """
 name = "loaded"

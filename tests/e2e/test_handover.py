@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.otter import Otter, wait_for
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 MESH = """
 name = "mobile"

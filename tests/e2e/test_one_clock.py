@@ -12,6 +12,8 @@ import pytest
 from helpers.machines import SSHD, machines
 from helpers.otter import wait_for
 
+pytestmark = pytest.mark.timed
+
 AHEAD_S = {"m1": 0.0, "m2": 2.5, "m3": -1.5}
 _CLOCK = """
 import os, time

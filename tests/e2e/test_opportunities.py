@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from helpers.otter import wait_for
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 MESH = """
 name = "packets"

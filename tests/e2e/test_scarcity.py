@@ -11,7 +11,7 @@ from helpers.otter import wait_for
 
 from otter_agent.cgroups import open_cgroups
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 SLOW = """
 name = "slow"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.otter import wait_for
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 MESH = """
 name = "timed"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timed
+
 ROOT = Path(__file__).parents[2]
 SINK = """
 otter = 1

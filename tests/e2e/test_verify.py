@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from helpers.otter import wait_for
 
+pytestmark = pytest.mark.timed
+
 TWO = """
 otter = 1
 name = "pair"

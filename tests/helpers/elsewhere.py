@@ -8,9 +8,11 @@ With `--beside`, as in a whole run, a session has this order:
     untimed   what judges no time and starts nothing that outlives it: tests/unit, tests/fuzz and
               what is marked so; here, on all processors but the last
     guest     meanwhile, on the last one: the guest kernel's tests, which take minutes
-    aside     after those, a pytest per file: what is marked so, as it judges no time; once there
-              is nothing untimed left, also on the other processors
-    timed     all else: afterwards, with the machine to itself
+    aside     after those: tests/e2e, tests/integration and what is marked so; once there is
+              nothing untimed left, also on the other processors, a pytest on each. The tests of a
+              folder share one, those that need an engine another, as what they build is kept
+    timed     all else, and what is marked so, as it judges time or needs several processors:
+              afterwards, with the machine to itself
 
 A process elsewhere writes each report as a line of JSON (OTTER_TEST_REPORTS), which is told here.
 """
@@ -20,7 +22,6 @@ from __future__ import annotations
 import json
 import os
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +32,7 @@ from helpers.beside import LIMIT_S, REPORTS, Job, Lanes
 TESTS = Path(__file__).parents[1]
 KERNEL = TESTS / "kernel"
 UNTIMED = (TESTS / "unit", TESTS / "fuzz")
+BESIDE = (TESTS / "e2e", TESTS / "integration")
 ON_THE_MACHINE = {"test_beside.py", "test_launcher.py"}
 IN_GUEST = "OTTER_GUEST" in os.environ
 UNTIMED_, GUEST, ASIDE, TIMED = range(4)
@@ -70,7 +72,8 @@ def place(item: pytest.Item) -> int:
         return TIMED if item.path.name in ON_THE_MACHINE else GUEST
     if below(item.path, *UNTIMED) or "untimed" in item.keywords:
         return UNTIMED_
-    return ASIDE if "aside" in item.keywords else TIMED
+    aside = "aside" in item.keywords or below(item.path, *BESIDE)
+    return ASIDE if aside and "timed" not in item.keywords else TIMED
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -124,12 +127,18 @@ def begin(session: pytest.Session) -> None:
 
 
 def make_jobs(session: pytest.Session, *places: int) -> None:
-    """The guest's, and one for each file of others, whose tests share fixtures."""
+    """The guest's, and two at most for each folder of others: files stay whole."""
     session.stash[lanes], session.stash[job_of] = Lanes(), {}
     chosen = [item for item in session.items if place(item) in places]
-    for (where, _), items in groupby(chosen, lambda i: (place(i), place(i) == ASIDE and i.path)):
-        names = [item.nodeid for item in items]
-        session.stash[lanes].add(beside.GUEST if where == GUEST else beside.ASIDE, names)
+    engines = {item.path for item in chosen if "docker" in item.keywords}
+    jobs: dict[tuple[str, Path, bool], list[str]] = {}
+    for item in chosen:
+        key = (beside.GUEST, KERNEL, False)
+        if place(item) == ASIDE:
+            key = (beside.ASIDE, item.path.parent, item.path in engines)
+        jobs.setdefault(key, []).append(item.nodeid)
+    for (kind, *_), names in jobs.items():
+        session.stash[lanes].add(kind, names)
         session.stash[job_of].update(dict.fromkeys(names, session.stash[lanes].jobs[-1]))
 
 

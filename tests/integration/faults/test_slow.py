@@ -7,7 +7,7 @@ from helpers import labs
 from helpers.lab_site import RING, lab_of, site_of
 from helpers.labs import inside
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 PAIR = RING.replace('machine = "lab3"', 'machine = "lab2"')
 FILES = 'files = { "receiver.py" = "receiver.py"'
 MOST_BYTES = 150_000

@@ -25,6 +25,8 @@ from otter_agent.leasing.keeping import Keeping
 from otter_agent.leasing.members import member
 from otter_agent.leasing.words import MARK, Held, Member
 
+pytestmark = pytest.mark.timed
+
 
 @pytest.fixture
 def arbiters(tmp_path: Path) -> Iterator[Arbiters]:

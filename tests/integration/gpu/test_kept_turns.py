@@ -26,6 +26,8 @@ from otter_agent.leasing.arbiter import Arbiter
 from otter_agent.leasing.fair import LONGEST_S
 from otter_agent.leasing.words import Member
 
+pytestmark = pytest.mark.timed
+
 HOLDS = """
 import os, sys, time
 from net.leases import Lease

@@ -15,6 +15,8 @@ from helpers.otter import command_line, wait_for
 
 import net
 
+pytestmark = pytest.mark.timed
+
 STEPS = """
 import time, net
 while True:

@@ -14,7 +14,7 @@ from helpers import labs
 
 from otter_ctl.lab.lab import Lab
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 TOPOLOGY = """
 name = "far"

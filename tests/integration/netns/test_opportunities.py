@@ -19,7 +19,7 @@ from net.links.traces.codec import encode
 from net.links.traces.mahimahi import binned
 from otter_agent.links.tun.driver import TunDriver
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 TIMES_MS = (5, 5, 40, 41, 60, 60, 60, 140)
 

@@ -10,7 +10,7 @@ from helpers import netns
 
 from otter_agent.network import Network
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 _ASK = """
 from otter_agent import api

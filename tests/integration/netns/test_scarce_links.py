@@ -19,7 +19,7 @@ from otter_agent.links.fake import FakeLinks
 from otter_agent.network import Network
 from otter_agent.state import State
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 LATE = LinkSpec(delay_s=0.01)
 

@@ -37,7 +37,7 @@ from otter_agent.links.tun import device, protocol, pulse
 from otter_agent.links.tun.driver import TunDriver
 from otter_agent.network import namespaces
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 Made = Callable[[], TunDriver]
 

@@ -16,6 +16,8 @@ from helpers.link_bench import wait_until
 
 from otter_agent.links.tun.pulse import HANGS_S, Heart, Watched, path_of
 
+pytestmark = pytest.mark.timed
+
 SPIN = "while True: pass"
 SLEEP = "import time; time.sleep(1000)"
 

@@ -16,7 +16,7 @@ from helpers.link_bench import Bench, Link, numbers
 from net.links.spec import LinkSpec
 from otter_agent.links.tun.driver import TunDriver
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 LOSSY = LinkSpec(loss_ratio=0.3)
 SENT = 200
 

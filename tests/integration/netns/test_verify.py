@@ -20,6 +20,8 @@ from otter_agent import api
 from otter_agent.verify import paths
 from otter_agent.verify.engine import ClockStepError, measure
 
+pytestmark = pytest.mark.timed
+
 AB, BA = ("l0", "h0", "h1"), ("l0", "h1", "h0")
 NOTHING = LinkSpec()
 

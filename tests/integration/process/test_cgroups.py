@@ -14,7 +14,7 @@ from otter_agent.api import Budget
 from otter_agent.cgroups import open_cgroups
 from otter_agent.errors import CgroupError
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 
 @pytest.fixture
