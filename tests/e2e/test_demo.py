@@ -21,7 +21,7 @@ def test_an_interrupted_demo_leaves_nothing(shared_otter, how):
         [sys.executable, "-m", "examples.demo"], cwd=ROOT, env=shared_otter.env, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as demo:  # fmt: skip
-        wait_for(lambda: shared_otter.json("ls") != [], "it never applied anything")
+        wait_for(lambda: shared_otter.json("ls") != [], "it never applied anything", 240)
         demo.send_signal(how)
         said, errors = demo.communicate(timeout=120)
     assert demo.returncode == 130, said

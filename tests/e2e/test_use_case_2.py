@@ -39,6 +39,7 @@ LEAST = (
 as meant; in what an untrained generator draws as well, of which it is sure by 0.3 to 0.37."""
 SCORE = re.compile(r"quality: ([\d.]+), (\d+) of 10 classes, (\d+)% as meant")
 pytestmark = [
+    pytest.mark.timed,
     pytest.mark.docker, pytest.mark.netns, pytest.mark.slow,
     pytest.mark.timeout(BUILT_WITHIN_S + (1200 if FULL else 100)),
 ]  # fmt: skip

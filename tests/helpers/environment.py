@@ -19,9 +19,7 @@ before = pytest.StashKey[dict[str, str]]()
 def standing() -> dict[str, str]:
     """The variables that are looked at."""
     return {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(OURS) or name in OTHERS
+        name: value for name, value in os.environ.items() if name.startswith(OURS) or name in OTHERS
     }
 
 

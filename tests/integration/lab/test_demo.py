@@ -14,6 +14,7 @@ from helpers.otter import wait_for
 from otter_agent.images.bases import find_base
 
 pytestmark = [
+    pytest.mark.timed,
     pytest.mark.netns, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(600),
 ]  # fmt: skip
 TOPOLOGY = Path(__file__).parents[3] / "topologies/three-machines.toml"
