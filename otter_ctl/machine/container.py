@@ -36,6 +36,7 @@ BINDS = (
 """Folders of the machine that the agent has at the same place, and who sees what is mounted there:
 of network namespaces all do, so that they outlive a container of an agent."""
 Files = list[tuple[str, bytes | Path]]
+_TEXTS = {"Dockerfile": "agent.Dockerfile", "compose.yaml": "compose.yaml"}
 
 
 def settings(platform: str, there: bytes) -> bytes:
@@ -58,10 +59,19 @@ def arch_of(name: str) -> str | None:
     return word if word in ARCHES.values() else None
 
 
+def foreign(folder: Path) -> list[str]:
+    """Files by the names of a context's that are another project's: ours say so at their head."""
+    there = [name for name in _TEXTS if (folder / name).exists()]
+    return [n for n in there if _head((folder / n).read_bytes()) != _head(data(_TEXTS[n]).encode())]
+
+
+def _head(content: bytes) -> bytes:
+    return next(iter(content.splitlines()), b"")
+
+
 def context(own: tuple[str, bytes], packages: Sequence[Path]) -> Files:
     """What `docker build` and a compose file need."""
-    files: Files = [("Dockerfile", data("agent.Dockerfile").encode())]
-    files.append(("compose.yaml", data("compose.yaml").encode()))
+    files: Files = [(name, data(source).encode()) for name, source in _TEXTS.items()]
     files.append((f"own/{own[0]}", own[1]))
     return files + [(f"deps/{path.name}", path) for path in packages]
 

@@ -158,7 +158,8 @@ def _context(machine: str, facts: Facts, arch: str) -> container.Files:
 def write_context(folder: Path, arch: str, platform: str) -> None:
     """Write down what the agent's image is built from, and a compose file with its settings.
 
-    Settings that are there stay: what is lacking is added to them.
+    Settings that are there stay: what is lacking is added to them. Files of an earlier OTTER are
+    replaced, and nobody else's are.
 
     Args:
         folder: Made if it isn't there.
@@ -166,8 +167,11 @@ def write_context(folder: Path, arch: str, platform: str) -> None:
         platform: Of this computer, as `sys.platform` has it.
 
     Raises:
-        RemoteError: Its packages can't be fetched.
+        RemoteError: Its packages can't be fetched, or the folder is a project of its own.
     """
+    for name in container.foreign(folder):
+        why = f"{folder / name} isn't OTTER's, and would be replaced"
+        raise RemoteError(str(folder), why, hint="name another folder, such as agent")
     facts = parse("end=yes\n")
     assert facts is not None
     made = _context(str(folder), facts, arch)

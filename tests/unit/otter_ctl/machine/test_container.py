@@ -142,6 +142,24 @@ def test_settings_that_are_there_stay(
         assert path.read_bytes() == (there if platform_ == "linux" or then is None else then)
 
 
+def test_another_projects_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`machine context .` in a project that has a compose file, too; its own are made anew."""
+    monkeypatch.setattr(installing, "fetch", lambda *_: [])
+    monkeypatch.setattr(installing, "own_wheel", lambda: Wheel("1.0", "abc", "own.whl", b""))
+    mine = tmp_path / "compose.yaml"
+    mine.write_text("services:\n  web: {}\n")
+    with pytest.raises(RemoteError, match="compose.yaml isn't OTTER's") as raised:
+        installing.write_context(tmp_path, "x86_64", "linux")
+    assert raised.value.hint == "name another folder, such as agent"
+    assert [path.name for path in tmp_path.iterdir()] == ["compose.yaml"]
+    assert mine.read_text() == "services:\n  web: {}\n"
+    mine.unlink()
+    installing.write_context(tmp_path, "x86_64", "linux")
+    mine.write_text(mine.read_text() + "# of an earlier OTTER\n")
+    installing.write_context(tmp_path, "x86_64", "linux")
+    assert "earlier" not in mine.read_text()
+
+
 @pytest.mark.parametrize(("here", "asked"), [("x86_64", ("--arch", "arm")), ("ppc64le", ())])
 def test_a_context_for_a_processor_without_an_image_is_refused(
     here: str, asked: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
