@@ -149,8 +149,8 @@ def _sweep(given: argparse.Namespace) -> int:
     import sqlite3
 
     from net.errors import OtterError
-    from otter_agent.ending import kept, sweep
     from otter_agent.machine import Config
+    from otter_agent.sweeping import kept, sweep
 
     os.umask(0o022)  # the next agent keeps the folders that are made here
     config = Config(root=given.root, docker=given.docker)

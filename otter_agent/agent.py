@@ -20,7 +20,7 @@ from collections.abc import (
 )
 from typing import Any
 
-from otter_agent import api, dev, ended, mounts
+from otter_agent import api, dev, lost_helpers, mounts
 from otter_agent.admission import Holding, admit, admit_gpus, admit_scarcity, admit_without_budgets
 from otter_agent.budgets.book import BudgetBook
 from otter_agent.budgets.byhand import Hands
@@ -32,6 +32,7 @@ from otter_agent.following import FIRST_S, Following
 from otter_agent.gpu.devices import Devices
 from otter_agent.gpu.owners import Running
 from otter_agent.keeper import MeshKeeper
+from otter_agent.leftovers import remove_leftovers
 from otter_agent.links.admission import admit_links
 from otter_agent.links.asking import resolve
 from otter_agent.links.book import LinkBook
@@ -41,7 +42,6 @@ from otter_agent.runtimes.base import Closes
 from otter_agent.secrets import Secrets
 from otter_agent.state import DesiredMesh, State
 from otter_agent.status import mesh_status, mesh_summary, module_statuses
-from otter_agent.sweeping import sweep
 from otter_agent.timeline.player import Player
 from otter_agent.users import user_name
 
@@ -85,7 +85,7 @@ class Agent:
             self._group = group
             for desired in self._state.meshes().values():
                 self._keepers[desired.spec.name] = self._keeper(desired)
-            await asyncio.to_thread(sweep, self.machine, set(self._keepers))
+            await asyncio.to_thread(remove_leftovers, self.machine, set(self._keepers))
             for name, runtime in self.machine.runtimes.items():
                 following = Following(self.machine, name, runtime, self._keepers, self.emit)
                 await following.look(FIRST_S)
@@ -93,7 +93,7 @@ class Agent:
             for keeper in list(self._keepers.values()):
                 self._spawn(self._keep(keeper), f"mesh {keeper.name}")
             self._spawn(self._watch_idle(), "idle")
-            self._spawn(ended.watch(self.machine, self._keepers, self.emit), "outside")
+            self._spawn(lost_helpers.watch(self.machine, self._keepers, self.emit), "outside")
             self._spawn(self.devices.run(), "devices")
             self._spawn(asyncio.to_thread(self.machine.stand_by), "stand by")
             started.set()

@@ -231,7 +231,7 @@ def rm(
     there with them. So does a Docker engine that `add --docker` installed, and no other.
     """
     from otter_ctl.machine import installing, sites
-    from otter_ctl.machine.ending import Ending
+    from otter_ctl.machine.removing import Ending
 
     manner = Manner(yes, dry_run, as_json)
     machine, _ = sites.find(target, None, None)

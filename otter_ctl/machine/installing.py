@@ -15,10 +15,10 @@ from otter_ctl.errors import RemoteError
 from otter_ctl.machine import container, packages, steps
 from otter_ctl.machine.checks import python_todo
 from otter_ctl.machine.elevate import Elevated
-from otter_ctl.machine.ending import Ending, around, installed
 from otter_ctl.machine.facts import WIDE, Facts, Python, parse
 from otter_ctl.machine.interpreter import brought
 from otter_ctl.machine.looking import agent_of
+from otter_ctl.machine.removing import Ending, around, installed
 from otter_ctl.machine.steps import Step
 from otter_ctl.machine.wheel import own_wheel
 from otter_ctl.machine.wheelhouse import fetch

@@ -10,12 +10,12 @@ import pytest
 from helpers.world import module, spec
 
 from otter_agent import api
-from otter_agent.ending import kept
 from otter_agent.errors import AgentError
 from otter_agent.layout import Layout
 from otter_agent.machine import Config
 from otter_agent.state import State, mesh_names
 from otter_agent.supervision import Supervision
+from otter_agent.sweeping import kept
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from otter_ctl.cli.machine import command
 from otter_ctl.errors import RemoteError
 from otter_ctl.machine import container, installing
 from otter_ctl.machine.checks import Seen, checks, usable
-from otter_ctl.machine.ending import Ending, around
 from otter_ctl.machine.facts import Facts, Python, parse
 from otter_ctl.machine.installing import plan_container, plan_remove
+from otter_ctl.machine.removing import Ending, around
 from otter_ctl.machine.steps import data
 from otter_ctl.machine.wheel import Wheel
 
@@ -148,7 +148,7 @@ def test_another_projects_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(installing, "own_wheel", lambda: Wheel("1.0", "abc", "own.whl", b""))
     mine = tmp_path / "compose.yaml"
     mine.write_text("services:\n  web: {}\n")
-    with pytest.raises(RemoteError, match="compose.yaml isn't OTTER's") as raised:
+    with pytest.raises(RemoteError, match=r"compose\.yaml isn't OTTER's") as raised:
         installing.write_context(tmp_path, "x86_64", "linux")
     assert raised.value.hint == "name another folder, such as agent"
     assert [path.name for path in tmp_path.iterdir()] == ["compose.yaml"]

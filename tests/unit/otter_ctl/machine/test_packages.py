@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from otter_ctl.machine import packages, steps
-from otter_ctl.machine.ending import Ending
 from otter_ctl.machine.facts import parse
 from otter_ctl.machine.installing import plan_remove
+from otter_ctl.machine.removing import Ending
 
 DPKG = """#!/bin/sh
 for one in $(cat "$DPKG/installed"); do echo "ii $one"; done; echo "rc old"

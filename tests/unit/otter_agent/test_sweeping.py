@@ -11,7 +11,7 @@ from helpers.world import HASTE, World, module, spec
 from msgspec.structs import replace
 
 from net.errors import DriverError
-from otter_agent import ending
+from otter_agent import sweeping
 from otter_agent.__main__ import _sweep
 from otter_agent.errors import CgroupError, ContainerError, ImageError
 from otter_agent.ground.ground import Ground
@@ -47,7 +47,7 @@ class Left:
         self.runtimes = {"fake": self.world.runtime}
         self.stores = {"fake": self.world.images}
         self.state = State(self.world.layout.database)
-        monkeypatch.setattr(ending, "opened", self._opened)
+        monkeypatch.setattr(sweeping, "opened", self._opened)
 
     def put(self, name, *modules):
         self.state.put_mesh(spec(*modules, name=name), 0, 1.0)
@@ -116,7 +116,7 @@ def test_what_its_agent_fails_of_is_told_in_a_line(left, monkeypatch, error: Dri
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("otter_agent.agent.sweep", fail)
+    monkeypatch.setattr("otter_agent.agent.remove_leftovers", fail)
     left.put("one", module())
     assert left.sweep() == (1, f"otter-agent: {error}\n")
     assert left.check()[0] == 1
@@ -148,7 +148,7 @@ def of_docker(name="c"):
 @pytest.mark.parametrize("engine", [Away, Hanging])
 def test_meshes_with_containers_wait_for_their_engine(left, monkeypatch, engine):
     """Nobody would look for what it has once the agent's id is forgotten."""
-    monkeypatch.setattr(ending, "FIRST_S", 0.01)
+    monkeypatch.setattr(sweeping, "FIRST_S", 0.01)
     left.runtimes["docker"] = engine()
     left.put("mixed", module("a"), of_docker())
     left.put("other", module("b"))
@@ -194,7 +194,7 @@ def test_images_of_an_engine_that_is_away_are_told_where_there_may_be_any(left, 
 
 
 def test_what_doesnt_go_is_told_with_its_reason(left, monkeypatch):
-    monkeypatch.setattr(ending, "LIMIT_S", 0.5)
+    monkeypatch.setattr(sweeping, "LIMIT_S", 0.5)
     left.world.runtime.faults.fail["remove"] = set(range(1000))
     left.put("one", module())
     code, said = left.sweep()
@@ -210,7 +210,7 @@ def test_images_that_take_too_long_are_told(left, monkeypatch):
         async def prune(self, keep, *, dry_run=False):
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(ending, "IMAGES_S", 0.01)
+    monkeypatch.setattr(sweeping, "IMAGES_S", 0.01)
     left.stores = {"process": Slow()}
     code, said = left.sweep(images=True)
     assert code == 1

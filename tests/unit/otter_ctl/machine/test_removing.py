@@ -10,9 +10,9 @@ import pytest
 
 from otter_ctl.errors import RemoteError
 from otter_ctl.machine import steps
-from otter_ctl.machine.ending import Ending, around, installed
 from otter_ctl.machine.facts import Facts, parse
 from otter_ctl.machine.installing import plan_remove
+from otter_ctl.machine.removing import Ending, around, installed
 from otter_ctl.machine.steps import TOP, Step
 
 STOP = Step("stop", "echo stop\n")
