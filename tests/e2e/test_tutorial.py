@@ -10,7 +10,7 @@ from helpers.otter import BIN
 from helpers.tutorial import Reader, matches, steps
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text()
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 
 @pytest.mark.slow
