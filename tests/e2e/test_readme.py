@@ -16,6 +16,8 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PLACES = {"speech_to_text": "phone", "image_analysis": "edge", "text_to_speech": "speaker"}
+"""Of the demo: its modules' hosts."""
 pytestmark = [pytest.mark.timed, pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -97,9 +99,7 @@ def check_demo(said: str, runtime: str) -> None:
     """What the demo promises: heard, answered, spoken, and where the time went, twice."""
     assert re.search(r"^heard: what animal is it\?$", said, re.MULTILINE | re.IGNORECASE), said
     assert re.search(r"^answer: .*\bcat\b", said, re.MULTILINE | re.IGNORECASE), said
-    for module, host in (
-        ("speech_to_text", "phone"), ("image_analysis", "edge"), ("text_to_speech", "speaker"),
-    ):  # fmt: skip
+    for module, host in PLACES.items():
         assert re.search(rf"{module}: host {host}, machine local, runtime {runtime}", said), said
     (spoken,) = re.findall(r"^spoken answer: (.*)", said, re.MULTILINE)
     with wave.open(spoken) as file:
@@ -108,7 +108,7 @@ def check_demo(said: str, runtime: str) -> None:
     # 20 ms asked with 2 ms of deviation, then 300: five deviations are left on each side.
     assert 10 < float(link[0]) < 290 < float(link[1]), said
     (folder,) = re.findall(r"^run folder: (.*)", said, re.MULTILINE)
-    logs = {path.stem: path.read_text() for path in (Path(folder) / "logs").glob("*.log")}
+    logs = {name: Path(folder, "logs", f"{name}.log").read_text() for name in PLACES}
     for log in logs.values():  # two questions, and one start
         assert log.count(" loaded in ") == 1
     assert logs["speech_to_text"].count("heard: What animal is it?\n") == 2
