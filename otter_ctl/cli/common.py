@@ -236,13 +236,15 @@ without_option = click.option(
 def _choose_site(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     """In the environment, for the verb alone: whoever calls `run` has the same one afterwards.
 
-    Not so where a shell completes words, which it does once all contexts are closed.
+    The outermost context puts it back, as a verb whose words are wrong closes none of its own; not
+    where a shell completes words, which it does once all contexts are closed.
     """
     if value is not None:
         from otter_ctl.sites import VARIABLE
 
         if not ctx.resilient_parsing:
-            ctx.call_on_close(partial(_set_variable, VARIABLE, os.environ.get(VARIABLE)))
+            back = partial(_set_variable, VARIABLE, os.environ.get(VARIABLE))
+            ctx.find_root().call_on_close(back)
         _set_variable(VARIABLE, value)
 
 

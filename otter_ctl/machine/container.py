@@ -37,6 +37,10 @@ BINDS = (
 of network namespaces all do, so that they outlive a container of an agent."""
 Files = list[tuple[str, bytes | Path]]
 _TEXTS = {"Dockerfile": "agent.Dockerfile", "compose.yaml": "compose.yaml"}
+_COMPOSE = ("compose.yml", "docker-compose.yaml", "docker-compose.yml")
+"""Other names of what Compose takes where no `compose.yaml` comes before it."""
+HEAD = b"# The OTTER agent as one "
+"""How texts of ours begin, also those of earlier versions."""
 
 
 def settings(platform: str, there: bytes) -> bytes:
@@ -60,13 +64,20 @@ def arch_of(name: str) -> str | None:
 
 
 def foreign(folder: Path) -> list[str]:
-    """Files by the names of a context's that are another project's: ours say so at their head."""
-    there = [name for name in _TEXTS if (folder / name).exists()]
-    return [n for n in there if _head((folder / n).read_bytes()) != _head(data(_TEXTS[n]).encode())]
+    """Files that make a folder another project's: ours say at their head whose they are."""
+    names = (*_TEXTS, *_COMPOSE)
+    return [n for n in names if (folder / n).exists() and not _is_ours(folder / n)]
 
 
-def _head(content: bytes) -> bytes:
-    return next(iter(content.splitlines()), b"")
+def _is_ours(file: Path) -> bool:
+    return file.read_bytes().startswith(HEAD)
+
+
+def stale(folder: Path, files: Files) -> list[Path]:
+    """Packages of an earlier context that one of these files lacks: all there are get installed."""
+    names = {name for name, _ in files}
+    found = [path for part in ("own", "deps") for path in sorted((folder / part).glob("*.whl"))]
+    return [path for path in found if path.relative_to(folder).as_posix() not in names]
 
 
 def context(own: tuple[str, bytes], packages: Sequence[Path]) -> Files:

@@ -170,11 +170,13 @@ def write_context(folder: Path, arch: str, platform: str) -> None:
         RemoteError: Its packages can't be fetched, or the folder is a project of its own.
     """
     for name in container.foreign(folder):
-        why = f"{folder / name} isn't OTTER's, and would be replaced"
+        why = f"{folder / name} is another project's, which would have its agent started instead"
         raise RemoteError(str(folder), why, hint="name another folder, such as agent")
     facts = parse("end=yes\n")
     assert facts is not None
     made = _context(str(folder), facts, arch)
+    for former in container.stale(folder, made):
+        former.unlink()
     for name, content in made:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.netns, pytest.mark.aside]
+pytestmark = [pytest.mark.netns]
 
 BASE = """
 name = "{mesh}"

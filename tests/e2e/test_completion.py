@@ -47,6 +47,7 @@ def completed(otter: Otter, *words: str) -> list[str]:
     return sorted(line.partition(",")[2] for line in done.stdout.split())
 
 
+@pytest.mark.timed
 def test_names_of_modules_and_meshes(shared_otter):
     otter = shared_otter
     otter("apply", otter.topology(TWO))

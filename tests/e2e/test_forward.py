@@ -18,7 +18,7 @@ import pytest
 from helpers import netns, outside
 from helpers.otter import wait_for
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 MESH = """
 name = "fwd"

@@ -8,7 +8,7 @@ import pytest
 from helpers.otter import kill_within
 from helpers.pings import round_trip_s
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.aside, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(900)]
 
 POINTS = 25
 """Kills in apply, and as many in destroy."""

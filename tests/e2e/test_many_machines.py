@@ -123,6 +123,7 @@ def took(world):
     return int(lines[-1]) if lines else -1
 
 
+@pytest.mark.timed
 def test_a_mesh_on_three_machines_is_one_mesh(world):
     file = world.topology(TOPOLOGY)
     assert "10 to create" in world("plan", file).stdout
@@ -156,6 +157,7 @@ def test_a_mesh_on_three_machines_is_one_mesh(world):
     assert "nothing to change" in world("plan", file).stdout
 
 
+@pytest.mark.timed
 def test_changes_by_hand_and_measuring_where_a_direction_is_made_scarce(world):
     world("apply", world.topology(TOPOLOGY))
     event_came(world)

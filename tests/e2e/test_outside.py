@@ -14,7 +14,7 @@ from helpers import outside
 from helpers.byhand import free_port
 from helpers.otter import kill_within, wait_for
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.timed, pytest.mark.netns]
 
 MESH = """
 name = "{name}"

@@ -13,6 +13,8 @@ import pytest
 from helpers.machines import SSHD, machines, sh
 from helpers.otter import wait_for
 
+pytestmark = pytest.mark.timed
+
 INNER = "10.99.0.3"
 """Of the machine behind a NAT: nobody else has a way there."""
 

@@ -9,7 +9,6 @@ import pytest
 from helpers.hub import StandInHub
 from helpers.otter import Otter, wait_for
 
-pytestmark = pytest.mark.aside
 SCRIPT = """
 cd $OTTER_WEIGHTS/tiny; cat config.json; stat -c "inode %i" config.json; ls
 sha256sum model.safetensors

@@ -35,10 +35,15 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Job:
-    """What is known of one by its folder."""
+    """What is known of one by its folder.
+
+    Attributes:
+        told_of: The test whose report has the job's own trouble; empty: none has.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.told_of = ""
 
     def read(self, name: str) -> str:
         """One of its files; "" if it isn't there."""

@@ -11,8 +11,8 @@ With `--beside`, as in a whole run, a session has this order:
     aside     after those: tests/e2e, tests/integration and what is marked so; once there is
               nothing untimed left, also on the other processors, a pytest on each. The tests of a
               folder share one, those that need an engine another, as what they build is kept
-    timed     all else, and what is marked so, as it judges time or needs several processors:
-              afterwards, with the machine to itself
+    timed     all else, and what is marked so, as it judges time, needs several processors or
+              looks at what a machine has one of: afterwards, with the machine to itself
 
 A process elsewhere writes each report as a line of JSON (OTTER_TEST_REPORTS), which is told here.
 """
@@ -70,10 +70,11 @@ def place(item: pytest.Item) -> int:
     """Where a test belongs in a session."""
     if below(item.path, KERNEL) and not IN_GUEST:
         return TIMED if item.path.name in ON_THE_MACHINE else GUEST
+    if "timed" in item.keywords:
+        return TIMED
     if below(item.path, *UNTIMED) or "untimed" in item.keywords:
         return UNTIMED_
-    aside = "aside" in item.keywords or below(item.path, *BESIDE)
-    return ASIDE if aside and "timed" not in item.keywords else TIMED
+    return ASIDE if "aside" in item.keywords or below(item.path, *BESIDE) else TIMED
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -84,11 +85,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     down before the next one that it runs itself, and one that is only told of would come between.
     """
     whole = config.option.beside
+    several = len(os.sched_getaffinity(0)) > 1
     places = [at for at, item in enumerate(items) if below(item.path, KERNEL) or whole]
     ordered = sorted((items[at] for at in places), key=place)
     for at, item in zip(places, ordered, strict=True):
         items[at] = item
-        if place(item) == GUEST or (whole and place(item) == ASIDE):
+        if place(item) == GUEST or (whole and several and place(item) == ASIDE):
             item.add_marker(pytest.mark.timeout(2 * LIMIT_S), append=False)
 
 
@@ -130,7 +132,7 @@ def make_jobs(session: pytest.Session, *places: int) -> None:
     """The guest's, and two at most for each folder of others: files stay whole."""
     session.stash[lanes], session.stash[job_of] = Lanes(), {}
     chosen = [item for item in session.items if place(item) in places]
-    engines = {item.path for item in chosen if "docker" in item.keywords}
+    engines = {item.path for item in chosen if item.get_closest_marker("docker")}
     jobs: dict[tuple[str, Path, bool], list[str]] = {}
     for item in chosen:
         key = (beside.GUEST, KERNEL, False)
@@ -188,18 +190,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def not_finished(
     item: pytest.Item, when: Literal["setup", "teardown"] = "setup"
 ) -> pytest.TestReport:
-    """The report of a test of which nothing was told, or not the end."""
+    """The report of a test of which nothing was told, or not the end; the first has the job's."""
     job = item.session.stash[job_of][item.nodeid]
+    trouble = f"its pytest ended: see {job.told_of}" if job.told_of else job.trouble
+    job.told_of = job.told_of or item.nodeid
     required = "kernel" in os.environ.get("OTTER_REQUIRE", "").split(",")
     skip = job.no_guest and not required
     path, line = item.path.relative_to(item.config.rootpath), (item.location[1] or 0) + 1
-    why = f"no kernel: {job.trouble.splitlines()[0]}"
+    why = f"no kernel: {job.trouble.splitlines()[0]}" if skip else ""
     return pytest.TestReport(
         nodeid=item.nodeid,
         location=item.location,
         keywords={},
         outcome="skipped" if skip else "failed",
-        longrepr=(str(path), line, why) if skip else job.trouble,
+        longrepr=(str(path), line, why) if skip else trouble,
         when=when,
     )
 

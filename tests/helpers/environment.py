@@ -34,10 +34,18 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """After its fixtures. A test that has changed them has failed, and they are put back."""
     try:
         return (yield)
+    except (KeyboardInterrupt, pytest.exit.Exception):  # whose fixtures may be up
+        put_back(item.stash[before])
+        raise
     finally:
-        kept, now = item.stash[before], standing()
-        if changed := sorted(name for name, _ in kept.items() ^ now.items()):
-            for name in {*changed}:
-                os.environ.pop(name, None)
-            os.environ.update(kept)
+        if changed := put_back(item.stash[before]):
             raise AssertionError(f"this process's environment has changed: {', '.join(changed)}")
+
+
+def put_back(kept: dict[str, str]) -> list[str]:
+    """Names of the variables that were changed since."""
+    changed = sorted({name for name, _ in kept.items() ^ standing().items()})
+    for name in changed:
+        os.environ.pop(name, None)
+    os.environ.update(kept)
+    return changed

@@ -11,7 +11,7 @@ import pytest
 from helpers.folders import tree, write_tree
 from helpers.otter import BIN
 
-pytestmark = [pytest.mark.netns, pytest.mark.aside, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 MAKE = (
     "cd $OTTER_WORK; mkdir -p box/in; echo one > box/a; echo two > box/in/b; chmod 751 box/a;"
     "echo x > file"

@@ -11,7 +11,7 @@ import threading
 import pytest
 from helpers.otter import wait_for
 
-pytestmark = [pytest.mark.netns, pytest.mark.aside, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 
 
 def test_files_and_folders_are_shown_read_only_unless_asked_otherwise(place):

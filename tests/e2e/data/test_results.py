@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.folders import small_disk
 
-pytestmark = [pytest.mark.netns, pytest.mark.aside, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 MIB = 1 << 20
 
 

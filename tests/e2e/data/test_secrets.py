@@ -12,7 +12,7 @@ import pytest
 from helpers.images import busybox_root
 from helpers.otter import Otter
 
-pytestmark = [pytest.mark.netns, pytest.mark.aside, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 SHOW = "head -c 4 /run/secrets/TOKEN | od -An -c; ls -l /run/secrets; exec sleep 1000"
 """Shows that it is there without saying what it is."""
 

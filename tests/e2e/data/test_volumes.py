@@ -10,7 +10,7 @@ import uuid
 import pytest
 from helpers.otter import BIN
 
-pytestmark = [pytest.mark.netns, pytest.mark.aside, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

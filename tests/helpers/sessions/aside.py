@@ -1,4 +1,4 @@
-"""Of a session that tests/kernel/test_beside.py starts: in a pytest of its own."""
+"""Of a session that tests/kernel/test_beside.py starts: in another pytest."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from otter_agent.images.labels import ACCELERATOR
 from otter_agent.images.wheelhouse import Wheelhouse
 
 pytestmark = [
-    pytest.mark.docker, pytest.mark.slow, pytest.mark.aside, pytest.mark.timeout(300),
+    pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(300),
 ]  # fmt: skip
 
 MODULE = b"""

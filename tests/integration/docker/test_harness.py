@@ -9,7 +9,7 @@ import pytest
 from helpers.dockerd import Dockerd, unavailable
 from helpers.images import busybox_root
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.timed, pytest.mark.docker]
 
 
 def traces(mark: str) -> list[str]:

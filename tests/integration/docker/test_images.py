@@ -21,7 +21,7 @@ from otter_agent.images.wheelhouse import Wheelhouse
 from otter_agent.layout import Layout
 
 pytestmark = [
-    pytest.mark.docker, pytest.mark.slow, pytest.mark.aside, pytest.mark.timeout(600),
+    pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(600),
 ]  # fmt: skip
 
 KEEPER = "t-keeper"

@@ -11,7 +11,7 @@ from helpers.images import busybox_root
 from helpers.lab_site import lab_of, site_of
 from helpers.otter import wait_for
 
-pytestmark = [pytest.mark.netns, pytest.mark.docker, pytest.mark.aside]
+pytestmark = [pytest.mark.netns, pytest.mark.docker]
 MESH = """
 name = "boxed"
 [hosts.west]

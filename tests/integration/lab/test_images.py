@@ -23,7 +23,7 @@ from helpers.otter import wait_for
 from otter_ctl.lab.lab import Lab
 
 pytestmark = [
-    pytest.mark.docker, pytest.mark.netns, pytest.mark.slow, pytest.mark.aside,
+    pytest.mark.docker, pytest.mark.netns, pytest.mark.slow,
     pytest.mark.timeout(300),
 ]  # fmt: skip
 

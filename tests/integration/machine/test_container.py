@@ -21,7 +21,7 @@ from .conftest import Controller
 from .test_life import other_build
 
 pytestmark = [
-    pytest.mark.netns, pytest.mark.docker, pytest.mark.aside, pytest.mark.timeout(600),
+    pytest.mark.netns, pytest.mark.docker, pytest.mark.timeout(600),
 ]  # fmt: skip
 BASE = "python:3.11-slim-bookworm"
 MESH = """

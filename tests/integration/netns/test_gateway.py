@@ -17,6 +17,8 @@ from helpers.outside import HERE, SHUT, TCP, THERE, UDP
 
 from otter_agent.network import Network, namespaces
 
+pytestmark = pytest.mark.timed
+
 SOON_S = 8.0
 """Less than the 10 s that a handshake, or an end, is waited for."""
 """A refusal takes a millisecond; a time-out would take three seconds at least."""

@@ -12,6 +12,8 @@ from otter_agent.errors import NetworkError
 from otter_agent.network import Network
 from otter_agent.network.outside.steer import Steering
 
+pytestmark = pytest.mark.timed
+
 
 def test_here_they_can() -> None:
     before = outside.machine()

@@ -17,6 +17,8 @@ from otter_agent.network.outside import lookups
 from otter_agent.network.outside.config import RESOLVER, config_of
 from otter_agent.network.outside.relay import Relay
 
+pytestmark = pytest.mark.timed
+
 FIRST, SECOND = "127.77.0.1", "127.77.0.2"
 """Of this machine's loopback, as a local resolver's is; nothing else is there."""
 

@@ -19,6 +19,8 @@ from otter_agent import api
 from otter_agent.errors import NetworkError
 from otter_agent.network import Network
 
+pytestmark = pytest.mark.timed
+
 AT_H2 = netns.address(2).encode()
 
 

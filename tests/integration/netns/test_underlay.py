@@ -8,7 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
+
 from otter_agent import api, underlay
+
+pytestmark = pytest.mark.timed
 
 KEY, MTU = "ab" * 16, 1500
 

@@ -249,6 +249,7 @@ async def test_a_reused_pid_is_not_taken_for_the_module(layout, runtime):
     assert (await runtime.list())[0].pid == running.pid
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 async def test_a_hundred_modules_start_quickly_and_cost_the_launcher_nothing(layout, runtime):
     works = [make_workload(layout, "", ("sleep", "3600"), module=f"m{n}") for n in range(100)]

@@ -142,22 +142,36 @@ def test_settings_that_are_there_stay(
         assert path.read_bytes() == (there if platform_ == "linux" or then is None else then)
 
 
-def test_another_projects_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`machine context .` in a project that has a compose file, too; its own are made anew."""
+@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "docker-compose.yml"])
+def test_another_projects_folder_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`machine context .`: Compose would start an agent, not what its user means."""
     monkeypatch.setattr(installing, "fetch", lambda *_: [])
     monkeypatch.setattr(installing, "own_wheel", lambda: Wheel("1.0", "abc", "own.whl", b""))
-    mine = tmp_path / "compose.yaml"
-    mine.write_text("services:\n  web: {}\n")
-    with pytest.raises(RemoteError, match=r"compose\.yaml isn't OTTER's") as raised:
-        installing.write_context(tmp_path, "x86_64", "linux")
+    (tmp_path / name).write_text("services:\n  web: {}\n")
+    with pytest.raises(RemoteError, match=f"{re.escape(name)} is another project's") as raised:
+        installing.write_context(tmp_path, "x86_64", "darwin")
     assert raised.value.hint == "name another folder, such as agent"
-    assert [path.name for path in tmp_path.iterdir()] == ["compose.yaml"]
-    assert mine.read_text() == "services:\n  web: {}\n"
-    mine.unlink()
-    installing.write_context(tmp_path, "x86_64", "linux")
-    mine.write_text(mine.read_text() + "# of an earlier OTTER\n")
-    installing.write_context(tmp_path, "x86_64", "linux")
-    assert "earlier" not in mine.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "services:\n  web: {}\n"
+
+
+def test_what_an_earlier_release_wrote_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its packages, too: the image has all that are there installed."""
+    monkeypatch.setattr(installing, "fetch", lambda *_: [])
+    for release in ("1.0", "2.0"):
+        own = Wheel(release, "abc", f"otter-{release}.whl", b"")
+        monkeypatch.setattr(installing, "own_wheel", lambda own=own: own)
+        installing.write_context(tmp_path, "x86_64", "linux")
+        for name in ("Dockerfile", "compose.yaml"):
+            text = (tmp_path / name).read_bytes()
+            assert text.startswith(container.HEAD)
+            assert b"changed" not in text
+            (tmp_path / name).write_bytes(text + b"# changed\n")
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["otter-2.0.whl"]
 
 
 @pytest.mark.parametrize(("here", "asked"), [("x86_64", ("--arch", "arm")), ("ppc64le", ())])
