@@ -32,3 +32,28 @@ def test_in_a_process_with_many_files_open():
             for number in range(1, 1 + _TRIES):
                 theirs.send(IP_HEAD + struct.pack("!BBHHH", 0, 0, 0, os.getpid() & 0xFFFF, number))
             assert len(_echoes(ours, 56, 1)) == _TRIES
+
+
+def test_who_stood_still_hears_what_came_meanwhile(monkeypatch):
+    """On a machine that stalls for a second the other one doesn't seem gone."""
+    clock = iter(range(1000))
+    monkeypatch.setattr("otter_agent.reach.time.monotonic", lambda: float(next(clock)))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        theirs.send(IP_HEAD + bytes(8))  # somebody else's
+        for number in range(1, 1 + _TRIES):
+            theirs.send(IP_HEAD + struct.pack("!BBHHH", 0, 0, 0, os.getpid() & 0xFFFF, number))
+        assert len(_echoes(ours, 56, 1)) == _TRIES
+
+
+def test_who_sends_without_end_is_not_heard_out(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("otter_agent.reach.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("otter_agent.reach._LATE", 3)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        for _ in range(8):
+            theirs.send(IP_HEAD + bytes(8))
+        assert _echoes(ours, 56, 1) == []
+        ours.setblocking(False)
+        assert len(ours.recv(100)) == 28, "the last two are left: three were heard for each of two"
