@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.netns]
+pytestmark = pytest.mark.netns
 
 BASE = """
 name = "{mesh}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.labs import ssh
 
-pytestmark = [pytest.mark.netns]
+pytestmark = pytest.mark.netns
 ROOT = Path(__file__).parents[3]
 MESH = """
 name = "one"

@@ -16,7 +16,7 @@ from helpers.labs import ssh
 
 from .conftest import PASSWORD, USER
 
-pytestmark = [pytest.mark.netns]
+pytestmark = pytest.mark.netns
 
 
 @pytest.fixture

@@ -13,14 +13,18 @@ from otter_agent.reach import _TRIES, _echoes
 IP_HEAD = b"\x45" + bytes(19)
 
 
+def answer_all(theirs: socket.socket) -> None:
+    for number in range(1, 1 + _TRIES):
+        theirs.send(IP_HEAD + struct.pack("!BBHHH", 0, 0, 0, os.getpid() & 0xFFFF, number))
+
+
 def test_what_is_no_echo_is_passed_over():
     """The other machine says what it likes; the agent goes on."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs:
         for junk in (b"\x4f", IP_HEAD, IP_HEAD + bytes(7), b"\x4f" + bytes(30)):
             theirs.send(junk)
-        for number in range(1, 1 + _TRIES):
-            theirs.send(IP_HEAD + struct.pack("!BBHHH", 0, 0, 0, os.getpid() & 0xFFFF, number))
+        answer_all(theirs)
         assert len(_echoes(ours, 56, 1)) == _TRIES
 
 
@@ -29,8 +33,7 @@ def test_in_a_process_with_many_files_open():
     with many():
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         with ours, theirs:
-            for number in range(1, 1 + _TRIES):
-                theirs.send(IP_HEAD + struct.pack("!BBHHH", 0, 0, 0, os.getpid() & 0xFFFF, number))
+            answer_all(theirs)
             assert len(_echoes(ours, 56, 1)) == _TRIES
 
 
@@ -41,8 +44,7 @@ def test_who_stood_still_hears_what_came_meanwhile(monkeypatch):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs:
         theirs.send(IP_HEAD + bytes(8))  # somebody else's
-        for number in range(1, 1 + _TRIES):
-            theirs.send(IP_HEAD + struct.pack("!BBHHH", 0, 0, 0, os.getpid() & 0xFFFF, number))
+        answer_all(theirs)
         assert len(_echoes(ours, 56, 1)) == _TRIES
 
 
