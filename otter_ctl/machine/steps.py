@@ -41,10 +41,19 @@ _INIT = "/etc/init.d/otter-agent"
 _LOG = "tail -n 1 /var/log/otter-agent.log"
 _RUN = "systemctl show -p InvocationID --value otter-agent"
 _JOURNAL = (
-    f'run=$({_RUN}); [ "$run" = "$was" ] || {{ journalctl --sync;'
-    " journalctl _SYSTEMD_INVOCATION_ID=$run -n 1 -o cat -q --no-pager; }"
+    # A run that ended is followed by another within a second, and what it said is in the journal
+    # a little later: until one has ended, and no more words come.
+    "said=; again=0\n"
+    f'while run=$({_RUN}) && [ "$run" != "$was" ] && [ $again -lt 30 ]; do\n'
+    "    state=$(systemctl show -p SubState --value otter-agent)\n"
+    "    journalctl --sync\n"
+    "    last=$(journalctl _SYSTEMD_INVOCATION_ID=$run -n 1 -o cat -q --no-pager)\n"
+    '    if [ "$last" ] && [ "$last" = "$said" ] && [ "$state" != start ]; then break; fi\n'
+    "    again=$((again + 1)); said=${last:-$said}; sleep 0.1\n"
+    "done\n"
+    'echo "$said"'
 )
-"""What the agent itself said last, in the run after `was`, without systemd's own words on it."""
+"""What the agent itself said last, in a run after `was`, without systemd's own words on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +206,7 @@ def service(facts: Facts, name: str) -> Step:
 def _gives_up(last: str) -> str:
     """A function of the shell: fail with what the agent's log says last, else with its argument."""
     return (
-        f"gives_up() {{ said=$({{ {last}; }} 2>/dev/null) || :\n"
+        f"gives_up() {{ said=$({{ {last}\n}} 2>/dev/null) || :\n"
         '[ "$said" ] || said=$(echo "${1:-}" | head -n 1)\n'
         'echo "otter-agent does not answer: $said" >&2; exit 1; }\n'
     )

@@ -112,15 +112,31 @@ def test_it_is_started_kept_and_taken_away(folder):
         assert machine("ps -e -o args= | grep [o]tter-agent", code=None)[1] == ""
 
 
-def test_what_an_agent_said_that_does_not_start_is_told(folder):
+@pytest.fixture
+def broken(folder):
+    """Its agent says why after a while, and ends."""
     program = Path(steps.TOP, RELEASE, "bin/otter-agent")
     program.unlink()
-    program.write_text("#!/bin/sh\necho starting\necho broken on purpose >&2\nexit 3\n")
+    words = "echo starting\nsleep 0.5\necho broken on purpose >&2\nexit 3\n"
+    program.write_text(f"#!/bin/sh\n{words}")
     program.chmod(0o755)
-    with Booted(folder) as machine:
+    return folder
+
+
+SLOW = """systemctl() {
+    code=0; command systemctl "$@" || code=$?
+    [ "$1" != restart ] || sleep 1.2
+    return $code
+}
+"""
+
+
+@pytest.mark.parametrize("slow", ["", SLOW], ids=["at-once", "in-its-next-run"])
+def test_what_an_agent_said_that_does_not_start_is_told(broken, slow):
+    with Booted(broken) as machine:
         for step in steps.group(facts()):
             machine(step.script)
-        _, said = machine(steps.service(facts(), "pi").script, code=1)
+        _, said = machine(slow + steps.service(facts(), "pi").script, code=1)
         assert said.splitlines()[-1] == "otter-agent does not answer: broken on purpose"
         for step in [steps.stop(facts()), *steps.remove()]:
             machine(step.script)
