@@ -126,6 +126,7 @@ def rows() -> list[Row]:
 def _measured(where: str, otterctl: list[str], folder: Path, machines: dict[str, str]) -> list[Row]:
     file = folder / "mesh.toml"
     file.write_text(topology(folder, machines))
+    run(otterctl, "plan", str(file), "--explain")  # the machines measure how they wake up
     run(otterctl, "apply", str(file))
     try:
         came = measured(otterctl)

@@ -142,6 +142,11 @@ class Layout:
         return self.lib / "speed.json"
 
     @property
+    def waking(self) -> Path:
+        """What a message takes between two resting processes of this machine (JSON)."""
+        return self.lib / "waking.json"
+
+    @property
     def turns(self) -> Path:
         """Socket of what gives turns to modules that share a GPU."""
         return self.run / "turns.s"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from net.errors import OtterError
-from otter_agent import api
+from otter_agent import api, speed, waking
 from otter_agent.abilities import accelerators
 from otter_agent.admission import Holding, Room
 from otter_agent.cgroups import Cgroups
@@ -37,9 +37,9 @@ from otter_agent.links.fake import FakeLinks
 from otter_agent.links.ways import ways
 from otter_agent.network import Network
 from otter_agent.network.probe import addresses, tunnels_problem, udp_tunnels_problem
+from otter_agent.once import Once
 from otter_agent.reach import reach
 from otter_agent.runtimes.base import Closes, Runtime, Versioned
-from otter_agent.speed import Speed
 from otter_agent.supervision import PATIENCE, Patience
 from otter_agent.underlay import take_part
 from otter_agent.users import machine_uid
@@ -115,7 +115,8 @@ class Machine:
     limiter: Callable[[str, str, int], Awaitable[None]] = _no_limits
     _leases: Leases | None = None
     _grants: Grants | None = None
-    _speed: Speed | None = None
+    _speed: Once | None = None
+    _waking: Once | None = None
 
     @property
     def leases(self) -> Leases:
@@ -201,11 +202,18 @@ class Machine:
         return self.problems.get("cgroups", "no control groups") if self.cgroups is None else ""
 
     @property
-    def speed(self) -> Speed:
+    def speed(self) -> Once:
         """How fast a core of it is."""
         if self._speed is None:
-            self._speed = Speed(self.layout.speed)
+            self._speed = speed.of_machine(self.layout.speed)
         return self._speed
+
+    @property
+    def waking(self) -> Once:
+        """What a message takes between two resting processes of it, in seconds."""
+        if self._waking is None:
+            self._waking = waking.of_machine(self.layout.waking)
+        return self._waking
 
     @property
     def hardness(self) -> api.Hardness:
@@ -284,6 +292,7 @@ class Machine:
             congestion=congestion(),
             held=tuple(api.Held(mesh=h.mesh, cpu=h.cpu, memory_bytes=h.memory_bytes) for h in held),
             speed=self.speed.known,
+            waking_s=self.waking.known,
             disks_why=self.no_disks,
             udp_tunnels=self.problems.get("network") or self.problems.get("udp tunnels", ""),
             udp_port=self.udp_port,

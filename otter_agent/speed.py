@@ -5,23 +5,21 @@
 Integers: bzip2 of a text that is always the same; floating point: Fourier transforms of doubles,
 which numpy does without vector units. Each of several short runs is timed by its thread's CPU time,
 so that others at work disturb little, and the quickest counts. 1 is a core that Geekbench 6 scores
-with 2500 points. Must not know: hosts, budgets.
+with 2500 points. Must not know: hosts, budgets, where it is kept.
 """
 
 from __future__ import annotations
 
 import bz2
-import json
 import math
 import os
-import platform
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
+
+from otter_agent.once import Once
 
 VERSION = 1
 """Of the work: what was measured by another is measured again."""
@@ -35,6 +33,11 @@ LIMIT_S = 30.0
 _TEXT_BYTES = 1 << 17
 _POINTS = 1 << 15
 _TIMES = 12
+
+
+def of_machine(file: Path) -> Once:
+    """The speed of this machine's cores, kept in a file."""
+    return Once(file, VERSION, measured_apart)
 
 
 def measured() -> float:
@@ -73,66 +76,6 @@ def _best(work: Callable[[], object]) -> float:
         work()
         took = min(took, time.thread_time() - before)
     return took
-
-
-def processor(cpuinfo: str, machine: str) -> str:
-    """What names the kind of this machine's cores, from /proc/cpuinfo and `uname -m`."""
-    told: dict[str, str] = {}
-    for line in cpuinfo.splitlines():
-        name, _, value = line.partition(":")
-        told.setdefault(name.strip(), value.strip())
-    names = ("model name", "CPU implementer", "CPU part", "cpu family", "model", "stepping")
-    return " ".join(filter(None, (machine, *(told.get(name, "") for name in names))))
-
-
-class Speed:
-    """Of this machine: measured when it is first asked for, and kept for good.
-
-    Args:
-        file: Where it is kept.
-        measure: Measures it; raises `OSError` where it can't.
-    """
-
-    def __init__(self, file: Path, measure: Callable[[], float] | None = None) -> None:
-        self._file = file
-        self._measure = measure or measured_apart
-        self._lock = threading.Lock()
-        self._known: float | None = None
-        self._looked = False
-
-    @property
-    def known(self) -> float | None:
-        """As it was measured before; None: it never was, on a machine with such cores."""
-        if not self._looked:
-            self._looked = True
-            with suppress(OSError, ValueError, TypeError, KeyError):
-                kept = json.loads(self._file.read_text())
-                if kept["cores"] == here() and kept["version"] == VERSION:
-                    self._known = float(kept["speed"])
-        return self._known
-
-    def value(self) -> float | None:
-        """Blocking if it has to be measured; None: it can't be."""
-        with self._lock:
-            if self.known is None:
-                with suppress(OSError, ValueError):
-                    self._known = self._measure()
-                    self._keep(self._known)
-            return self._known
-
-    def _keep(self, speed: float) -> None:
-        kept = {"cores": here(), "version": VERSION, "speed": speed, "measured": time.time()}
-        fresh = self._file.with_name(f"{self._file.name}.new")
-        with suppress(OSError):  # a full disk: it is measured again next time
-            fresh.write_text(json.dumps(kept))
-            fresh.replace(self._file)
-
-
-def here() -> str:
-    """What names the kind of this machine's cores."""
-    with suppress(OSError):
-        return processor(Path("/proc/cpuinfo").read_text(), platform.machine())
-    return platform.machine()
 
 
 def measured_apart() -> float:

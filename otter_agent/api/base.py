@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-API_VERSION = 7
+API_VERSION = 8
 """Checked by both sides at connect; raised when a type of the API changes incompatibly."""
 
 T = TypeVar("T")

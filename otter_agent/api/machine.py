@@ -90,6 +90,9 @@ class Info(Data, frozen=True, forbid_unknown_fields=False):
     """Why it tells of none."""
     speed: float | None = None
     """Of one of its cores; None: nobody has needed it yet, and so it wasn't measured."""
+    waking_s: float | None = None
+    """What a message of 10 kB takes between two processes here that rest in between; None: it
+    wasn't measured, as nobody has asked for a prediction, or the machine was busy."""
     disks_why: str = ""
     """Why what is read from and written to disks can't be limited here; empty: it can."""
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -44,6 +45,9 @@ from otter_ctl.secrets import present
 from otter_ctl.system import no_agent, where_instead
 from otter_ctl.topology import Topology, load
 from otter_ctl.topology.model import LOCAL
+
+if TYPE_CHECKING:
+    from otter_ctl.spread import Fleet
 
 EXIT_CHANGES = 2
 """With `--detailed-exitcode`; wrong usage and bad topologies end with 1 then (`__main__`)."""
@@ -96,7 +100,7 @@ def command(
     Exits with 1 if apply would be refused. So it does where a machine gives no answer: the plan
     is of the others then, with what was last known of that one.
     """
-    prepared, refused = run(_prepare(session, file, overrides, without))
+    prepared, refused = run(_prepare(session, file, overrides, without, explain=explain))
     drawn = graph is not None and _draw(prepared, graph)
     if as_json:
         lacks = [fault.problem.message for fault in refused if fault.code == DEGRADED]
@@ -123,12 +127,17 @@ def command(
 
 
 async def _prepare(
-    session: Session, file: Path, overrides: tuple[str, ...], without: tuple[str, ...]
+    session: Session,
+    file: Path,
+    overrides: tuple[str, ...],
+    without: tuple[str, ...],
+    *,
+    explain: bool,
 ) -> tuple[Prepared, list[AgentFault]]:
     """The plan, and why the agent would refuse it."""
     topology = load(file, overrides)
     with located(topology):
-        return await _planned(session, file, overrides, topology, without)
+        return await _planned(session, file, overrides, topology, without, explain=explain)
 
 
 async def _planned(
@@ -137,6 +146,8 @@ async def _planned(
     overrides: tuple[str, ...],
     written: Topology,
     without: tuple[str, ...],
+    *,
+    explain: bool,
 ) -> tuple[Prepared, list[AgentFault]]:
     topology = left_out(written, without)
     if not without and machines_of(topology) == {LOCAL} and not session.agent.answers():
@@ -144,9 +155,16 @@ async def _planned(
         prepared = prepare(file, overrides, None, facts, topology=topology)
         return prepared, without_agent(prepared.plan.spec, facts)
     async with reaching(session, written, without=without, reads_only=True) as client:
-        prepared = await prepared_for(
-            session, client, file, overrides, topology, without=without, partly=True
-        )
+
+        async def look() -> Prepared:
+            return await prepared_for(
+                session, client, file, overrides, topology, without=without, partly=True
+            )
+
+        prepared = await look()
+        predicts = explain and prepared.plan.forecast.streams
+        if predicts and await _measured(session, client, prepared):
+            prepared = await look()
         if not prepared.parts and not session.agent.answers():
             return prepared, without_agent(prepared.plan.spec, session.agent.facts())
         refused = await refusals(client, prepared)
@@ -156,6 +174,23 @@ async def _planned(
         except AgentFault as fault:
             refused.append(fault)
     return prepared, refused
+
+
+async def _measured(session: Session, fleet: Fleet, prepared: Prepared) -> bool:
+    """Have machines measure what predictions rest on; whether any has told it for the first time.
+
+    One that can't, or is silent, is predicted like the others were before.
+    """
+    names = {n for n in prepared.plan.machines.values() if n not in prepared.unheard}
+    if LOCAL in names and not session.agent.answers():
+        names.remove(LOCAL)
+    from otter_ctl.many import each
+
+    agents = await fleet.agents.of(sorted(names))
+    before = (await each(agents, lambda name, agent: agent.info())).good
+    unknown = {n: agents[n] for n, info in before.items() if info.waking_s is None}
+    after = (await each(unknown, lambda name, agent: agent.info(measured=True))).good
+    return any(info.waking_s is not None for info in after.values())
 
 
 def without_agent(spec: api.MeshSpec, facts: api.Info | None) -> list[AgentFault]:

@@ -32,7 +32,8 @@ from otter_ctl.planning.windows import PACED, SEGMENT_BYTES, Pacing, paced, slow
 
 OWN_S = 0.00015
 """What messages take without any link: both modules' loops and the copying of little. As measured,
-between two processes that rest in between, on the machine of docs/fidelity.md, calm."""
+between two processes that rest in between, on the machine of docs/fidelity.md, calm. Of another
+machine it is scaled: `pace.py`."""
 HOP_S = 0.00002
 """What whoever makes a link scarce takes, beside what is asked of it: likewise, of driver tun."""
 OWN_S_PER_BYTE = 0.5e-9

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from otter_ctl.planning.crossing import Crossing, Step
 from otter_ctl.planning.latency import Parts, Took, wire_bytes
+from otter_ctl.planning.pace import Pace, as_measured, at_pace
 from otter_ctl.planning.waiting import Other, median_wait_s
 from otter_ctl.topology.model import Stream
 
@@ -85,8 +86,13 @@ Way = tuple[str, str]
 """(link, sending host) of a direction."""
 
 
-def forecast(streams: Sequence[Stream], seats: Mapping[str, str], crossing: Crossing) -> Forecast:
-    """What to expect, with modules where `seats` says."""
+def forecast(
+    streams: Sequence[Stream],
+    seats: Mapping[str, str],
+    crossing: Crossing,
+    pace: Pace = as_measured,
+) -> Forecast:
+    """What to expect, with modules where `seats` says, on machines of that pace."""
     paths = {s.name: crossing.path(seats[s.source], seats[s.target]) for s in streams}
     loads = _loads(streams, paths)
     links = tuple(
@@ -96,7 +102,7 @@ def forecast(streams: Sequence[Stream], seats: Mapping[str, str], crossing: Cros
         if step.spec.rate_bps
     )
     return Forecast(
-        tuple(_stream(s, seats, crossing, paths[s.name], loads) for s in streams), links
+        tuple(_stream(s, seats, crossing, paths[s.name], loads, pace) for s in streams), links
     )
 
 
@@ -140,6 +146,7 @@ def _stream(
     crossing: Crossing,
     path: tuple[Step, ...] | None,
     loads: Mapping[Way, _Load],
+    pace: Pace,
 ) -> StreamForecast:
     known = stream.expect_bytes is not None
     size = float(DEFAULT_BYTES if stream.expect_bytes is None else stream.expect_bytes)
@@ -151,7 +158,8 @@ def _stream(
     waiting_s = _wait_s(stream.name, met, took)
     parts = None
     if took.parts is not None and math.isfinite(waiting_s):
-        parts = replace(took.parts, waiting_s=waiting_s)
+        own = at_pace(took.parts, (source, target), path or (), pace)
+        parts = replace(own, waiting_s=waiting_s)
     links = tuple(step.link for step in path or ())
     latency_s = parts.seconds if parts is not None else None
     return StreamForecast(stream.name, latency_s, size, known, links, _doubt(path or ()), parts)

@@ -19,7 +19,7 @@ from net.routing.blocks import dotted
 from net.routing.routes import Routes, compute
 from otter_agent import api
 from otter_ctl.errors import PlanError
-from otter_ctl.planning import gpus
+from otter_ctl.planning import gpus, pace
 from otter_ctl.planning.addresses import Addresses, allocate
 from otter_ctl.planning.capacity import carries_bps
 from otter_ctl.planning.crossing import NOTHING, Beneath, Crossing
@@ -138,7 +138,8 @@ def plan(
         names=names,
         timeline=timeline(topology, blobs),
     )
-    expected = forecast(topology.streams, seats, crossing)
+    paces = {name: pace.of_machine(infos.get(name)) for name in {*machines.values()}}
+    expected = forecast(topology.streams, seats, crossing, lambda host: paces[machines[host]])
     return Plan(
         spec,
         warnings=(

@@ -1,15 +1,12 @@
-"""Speeds: measured once and kept, and cores of one speed as cores of another."""
+"""Speeds: cores of one speed as cores of another."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
 from otter_agent import api
 from otter_agent.admission import Holding, admit_scarcity
 from otter_agent.errors import AgentError
-from otter_agent.speed import Speed, here, processor
 
 MACHINE = api.Hardness(speed=0.6, cpus=2)
 
@@ -32,32 +29,6 @@ def test_cores_of_a_speed_are_so_many_of_the_machine_s(cpu, asked, cores):
 def test_nothing_is_scaled_where_nobody_has_measured():
     assert api.Hardness(cpus=2).cores(4.0, 0.3) == 4.0
     assert not api.Hardness().too_slow(9.0)
-
-
-def test_it_is_measured_once_and_kept(tmp_path):
-    took = iter((0.75, 0.5))
-    speed = Speed(tmp_path / "speed.json", lambda: next(took))
-    assert speed.known is None
-    assert (speed.value(), speed.value(), speed.known) == (0.75, 0.75, 0.75)
-    assert Speed(tmp_path / "speed.json", lambda: next(took)).value() == 0.75
-    kept = json.loads((tmp_path / "speed.json").read_text())
-    assert kept["cores"] == here()
-    (tmp_path / "speed.json").write_text(json.dumps({**kept, "cores": "another"}))
-    assert Speed(tmp_path / "speed.json", lambda: next(took)).value() == 0.5
-
-
-def test_one_that_cannot_be_measured_is_no_error(tmp_path):
-    def fails() -> float:
-        raise OSError("no numpy")
-
-    (tmp_path / "speed.json").write_text("{")
-    assert Speed(tmp_path / "speed.json", fails).value() is None
-
-
-def test_the_kind_of_cores_is_told_of_any_processor():
-    arm = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0b\n"
-    assert processor(arm, "aarch64") == "aarch64 0x41 0xd0b"
-    assert processor("model name : X\nmodel : 1\n", "x86_64") == "x86_64 X 1"
 
 
 def mesh(**host) -> api.MeshSpec:

@@ -6,9 +6,11 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from otter_agent import api
+from otter_ctl.planning import pace
 from otter_ctl.planning.hosting import Hosting
 from otter_ctl.planning.resolve import plan
 from otter_ctl.planning.uploads import collect
@@ -72,3 +74,9 @@ def test_nine_in_ten_are_within_a_tenth(tmp_path: Path, bench: ModuleType, which
     near = [name for name, error in errors.items() if abs(error) <= bench.NEAR]
     assert len(near) >= bench.SHARE_GOAL * len(errors), errors
     assert sorted(map(abs, errors.values()))[len(errors) // 2] < 0.04, errors
+
+
+def test_a_machine_that_has_measured_nothing_is_as_that_one() -> None:
+    assert pace.of_machine(None) == pace.of_machine(info("m")) == 1
+    twice = msgspec.structs.replace(info("m"), waking_s=2 * pace.REFERENCE_S)
+    assert pace.of_machine(twice) == pytest.approx(2)

@@ -47,6 +47,23 @@ def test_a_small_message_takes_the_delays_and_its_bits():
     assert took == pytest.approx(own + 0.025 + 8 * one_packet / 1e6)
 
 
+def test_what_wakes_up_takes_as_long_as_where_it_is():
+    """Twice at a, three times at b: between them, 2.5 times."""
+    paces = {"a": 2.0, "b": 3.0}
+    links = [both("l", "a", "b", spec(10))]
+    beneath = Beneath(tunnel_s=lambda one, other: 0.0002)
+    crossing = Crossing("ab", links, beneath)
+    streams = [stream("one", "two", 1000, 1)]
+    seats = {"one": "a", "two": "b"}
+    (found,) = forecast(streams, seats, crossing, paces.__getitem__).streams
+    assert found.parts.transport_s == pytest.approx(2.5 * (OWN_S + 1000 * OWN_S_PER_BYTE))
+    assert found.parts.driver_s == pytest.approx(2 * HOP_S)
+    assert found.parts.tunnel_s == pytest.approx(2.5 * 0.0002)
+    assert found.parts.delay_s == 0.01
+    (same,) = forecast(streams, {"one": "a", "two": "a"}, crossing, paces.__getitem__).streams
+    assert same.latency_s == pytest.approx(2 * (OWN_S + 1000 * OWN_S_PER_BYTE))
+
+
 def test_datagrams_cost_modules_one_by_one():
     more = message_s([spec(20)], 6000, udp=True) - message_s([spec(20)], 6000)
     assert more == pytest.approx(5 * OWN_S_PER_DATAGRAM)
