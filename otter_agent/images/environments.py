@@ -54,7 +54,8 @@ class EnvironmentStore:
         wheelhouse: Wheelhouse | None = None,
         base: Callable[[str, str], Base] = base_of_processes,
     ) -> None:
-        self._shelf = Shelf(layout.environments)
+        # What is in it holds absolute paths, of where a link to a larger disk leads.
+        self._shelf = Shelf(layout.environments.resolve())
         self._blobs = layout.blobs
         self._wheelhouse = wheelhouse or Wheelhouse(layout.wheels)
         self._find_base = base

@@ -11,7 +11,7 @@ import pytest
 from helpers.otter import wait_for
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.timed, pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.wide, pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -157,7 +157,7 @@ def test_an_absent_image_is_told_with_what_to_do(docker_otter):
 
 
 @pytest.mark.slow
-@pytest.mark.timed  # its hosts have more than one processor
+@pytest.mark.wide  # its hosts have more than one processor
 def test_three_containers_over_tcp_and_images_are_kept_listed_and_pruned(docker_otter, python_root):
     """Builds on a shared base without internet inside; an unchanged module isn't built again."""
     otter = docker_otter

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 TOPOLOGY = Path(__file__).parents[2] / "topologies" / "speech_to_text.toml"
-pytestmark = [pytest.mark.timed, pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.wide, pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_a_model_that_needs_more_memory_than_its_module_may(shared_otter):

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PLACES = {"speech_to_text": "phone", "image_analysis": "edge", "text_to_speech": "speaker"}
 """Of the demo: its modules' hosts."""
-pytestmark = [pytest.mark.timed, pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.wide, pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def blocks(language: str) -> list[str]:

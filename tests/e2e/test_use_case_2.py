@@ -40,7 +40,7 @@ as meant; in what an untrained generator draws as well, of which it is sure by 0
 short recipe's bar is as far from a tenth as three deviations of the share of 320 digits."""
 SCORE = re.compile(r"quality: ([\d.]+), (\d+) of 10 classes, (\d+)% as meant")
 pytestmark = [
-    pytest.mark.timed,
+    pytest.mark.wide,
     pytest.mark.docker, pytest.mark.netns, pytest.mark.slow,
     pytest.mark.timeout(BUILT_WITHIN_S + (1200 if FULL else 100)),
 ]  # fmt: skip

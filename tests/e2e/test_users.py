@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.otter import BIN, DEADLINE_S
 
-pytestmark = [pytest.mark.timed, pytest.mark.netns]
+pytestmark = [pytest.mark.wide, pytest.mark.netns]
 
 GUEST = 65534
 """nobody: has a name on every machine."""

@@ -3,10 +3,11 @@ their own on some of the processors.
 
     python -m tests.helpers.beside FOLDER PROCESSOR...
 
-A job is one pytest run, in a folder of its own below FOLDER: its `kind`, the node ids in `tests`;
-afterwards its `output`, its `reports` (a JSON document a line) and its `status`. A lane, which is a
-process as above, takes one job after the other that no other lane has `claimed`. Lanes are no
-threads of the session's process, as tests change its environment and fork it.
+A job is one pytest run, in a folder of its own below FOLDER: its `kind`, the node ids in `tests`,
+the `processors` it is to have if these aren't the lane's; afterwards its `output`, its `reports` (a
+JSON document a line) and its `status`. A lane, which is a process as above, takes one job after the
+other that no other lane has `claimed`. Lanes are no threads of the session's process, as tests
+change its environment and fork it.
 
 Must not know: which tests, and what is made of their reports.
 """
@@ -27,6 +28,9 @@ ROOT = Path(__file__).parents[2]
 GUEST, ASIDE = "guest", "aside"
 REPORTS = "OTTER_TEST_REPORTS"
 """The variable that names the file where a job's pytest writes its reports."""
+KEPT = "OTTER_TEST_KEPT"
+"""The variable that names a folder for what is made once in a session, and used by several of its
+processes; not by those in the guest."""
 CANNOT_BOOT = 125
 LIMIT_S = 3000
 """Of a guest. Other jobs are as long as their tests, each of which has its own."""
@@ -72,13 +76,16 @@ class Lanes:
         self._folder = tempfile.TemporaryDirectory(prefix="otter-beside-")
         self._lanes: list[subprocess.Popen[bytes]] = []
         self.jobs: list[Job] = []
+        self.kept = Path(self._folder.name, "kept")
+        self.kept.mkdir()
 
-    def add(self, kind: str, tests: Sequence[str]) -> None:
-        """A job more; those that were added first are begun first."""
+    def add(self, kind: str, tests: Sequence[str], processors: Iterable[int] = ()) -> None:
+        """A job more, on its lane's processors or on these; the first ones are begun first."""
         folder = Path(self._folder.name, f"{len(self.jobs):03}")
         folder.mkdir()
         (folder / "kind").write_text(kind)
         (folder / "tests").write_text("\n".join(tests) + "\n")
+        (folder / "processors").write_text(",".join(map(str, processors)))
         self.jobs.append(Job(folder))
 
     def open(self, processors: Iterable[int]) -> None:
@@ -141,18 +148,20 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
 def _run(job: Job, processors: Sequence[str]) -> None:
     """One job, to its end or to ours."""
     folder, guest = job.folder, job.read("kind") == GUEST
+    env = {**os.environ, REPORTS: str(folder / "reports")}
     pytest = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "--rootdir", ROOT]
     pytest += ["-p", "no:cacheprovider", f"@{folder / 'tests'}"]
     if guest:
         before = [sys.executable, "-m", "tests.kernel.guest", "--with-parent", "--share", folder]
         before += ["--limit", LIMIT_S, "--"]
+        env.pop(KEPT, None)
     else:
-        before = ["setpriv", "--pdeathsig", "INT", "taskset", "-c", ",".join(processors)]
+        its = job.read("processors") or ",".join(processors)
+        before = ["setpriv", "--pdeathsig", "INT", "taskset", "-c", its]
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(
             [str(word) for word in (*before, *pytest)], stdin=subprocess.DEVNULL, stdout=output,
-            stderr=subprocess.STDOUT, env={**os.environ, REPORTS: str(folder / "reports")},
-            start_new_session=True,
+            stderr=subprocess.STDOUT, env=env, start_new_session=True,
         )  # fmt: skip
     try:
         (folder / "status").write_text(str(process.wait()))

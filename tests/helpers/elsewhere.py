@@ -10,9 +10,10 @@ With `--beside`, as in a whole run, a session has this order:
     guest     meanwhile, on the last one: the guest kernel's tests, which take minutes
     aside     after those: tests/e2e, tests/integration and what is marked so; once there is
               nothing untimed left, also on the other processors, a pytest on each. The tests of a
-              folder share one, those that need an engine another, as what they build is kept
-    timed     all else, and what is marked so, as it judges time, needs several processors or
-              looks at what a machine has one of: afterwards, with the machine to itself
+              folder share one, those that need an engine another, as what they build is kept;
+              one with a test that is `wide` has all processors
+    timed     all else, and what is marked so, as it judges time or looks at what a machine has one
+              of: afterwards, with the machine to itself
 
 A process elsewhere writes each report as a line of JSON (OTTER_TEST_REPORTS), which is told here.
 """
@@ -27,7 +28,7 @@ from typing import Literal
 
 import pytest
 from helpers import beside
-from helpers.beside import LIMIT_S, REPORTS, Job, Lanes
+from helpers.beside import KEPT, LIMIT_S, REPORTS, Job, Lanes
 
 TESTS = Path(__file__).parents[1]
 KERNEL = TESTS / "kernel"
@@ -74,7 +75,8 @@ def place(item: pytest.Item) -> int:
         return TIMED
     if below(item.path, *UNTIMED) or "untimed" in item.keywords:
         return UNTIMED_
-    return ASIDE if "aside" in item.keywords or below(item.path, *BESIDE) else TIMED
+    aside = {"aside", "wide"} & set(item.keywords) or below(item.path, *BESIDE)
+    return ASIDE if aside else TIMED
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -122,6 +124,7 @@ def begin(session: pytest.Session) -> None:
     if not {GUEST, ASIDE} & {*places}:  # nobody would give this process its processors back
         return
     make_jobs(session, GUEST, ASIDE)
+    os.environ[KEPT] = str(session.stash[lanes].kept)
     session.stash[lanes].open([max(processors)])
     session.stash[all_of_them] = processors
     session.stash[here] = processors - {max(processors)}
@@ -133,14 +136,16 @@ def make_jobs(session: pytest.Session, *places: int) -> None:
     session.stash[lanes], session.stash[job_of] = Lanes(), {}
     chosen = [item for item in session.items if place(item) in places]
     engines = {item.path for item in chosen if item.get_closest_marker("docker")}
-    jobs: dict[tuple[str, Path, bool], list[str]] = {}
+    jobs: dict[tuple[str, Path, bool], list[pytest.Item]] = {}
     for item in chosen:
         key = (beside.GUEST, KERNEL, False)
         if place(item) == ASIDE:
             key = (beside.ASIDE, item.path.parent, item.path in engines)
-        jobs.setdefault(key, []).append(item.nodeid)
-    for (kind, *_), names in jobs.items():
-        session.stash[lanes].add(kind, names)
+        jobs.setdefault(key, []).append(item)
+    for (kind, *_), items in jobs.items():
+        names = [item.nodeid for item in items]
+        wide = any("wide" in item.keywords for item in items)
+        session.stash[lanes].add(kind, names, os.sched_getaffinity(0) if wide else ())
         session.stash[job_of].update(dict.fromkeys(names, session.stash[lanes].jobs[-1]))
 
 
@@ -183,6 +188,7 @@ def take(session: pytest.Session, job: Job) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Nothing runs elsewhere any more, though it was interrupted, or ended by `-x`."""
+    os.environ.pop(KEPT, None)
     if lanes in session.stash:
         session.stash[lanes].close()
 

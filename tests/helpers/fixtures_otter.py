@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+from helpers.beside import KEPT
 from helpers.otter import Otter
 
 
@@ -23,6 +25,8 @@ def session_otter(require):
     """One `Otter` for all tests that may share its environments; use `shared_otter`."""
     require("netns", os.geteuid() == 0 and shutil.which("ip"), "not root")
     one = Otter()
+    if kept := os.environ.get(KEPT):
+        one.share(Path(kept))
     yield one
     one.close()
 

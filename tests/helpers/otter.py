@@ -97,6 +97,14 @@ class Otter:
         found: dict[str, Any] = wait_for(reached, f"{module} never {states}; {self.log()}")
         return found
 
+    def share(self, kept: Path) -> None:
+        """Make environments where others make them, too: they take gigabytes and minutes."""
+        lib = self.root / "a" / "lib"
+        lib.mkdir(parents=True)
+        for name in ("environments", "wheels"):
+            (kept / name).mkdir(exist_ok=True)
+            (lib / name).symlink_to(kept / name)
+
     # --- the agent -----------------------------------------------------------------------------
 
     @property

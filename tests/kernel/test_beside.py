@@ -75,6 +75,16 @@ def test_what_judges_time_has_all_processors_also_where_nothing_runs_beside(fold
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_what_is_wide_runs_beside_on_all_processors(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_of_them = ",".join(map(str, os.sched_getaffinity(0)))
+    monkeypatch.setenv("OTTER_SESSION_PROCESSORS", all_of_them)
+    done = session(folder, until="", end="passed", files=[f"{FOLDER}/wide.py"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("beside", "end", "status"),
     [

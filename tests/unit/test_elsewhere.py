@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +33,8 @@ def item(path: str, name: str = "test", *marks: str) -> Any:
         (item("integration/x/test_a.py", "test", "timed"), TIMED),
         (item("contracts/test_a.py"), TIMED),
         (item("contracts/test_a.py", "test", "aside"), ASIDE),
+        (item("contracts/test_a.py", "test", "wide"), ASIDE),
+        (item("e2e/test_a.py", "test", "wide"), ASIDE),
     ],
     ids=lambda value: f"{value.nodeid} {sorted(value.keywords)}" if hasattr(value, "path") else "",
 )
@@ -49,7 +52,8 @@ def test_a_folder_shares_a_pytest_and_what_needs_an_engine_another(
     items = [
         item("unit/test_u.py"), item("kernel/test_netem.py"), item("kernel/test_v2.py"),
         item("e2e/test_a.py", "1"), item("e2e/test_b.py", "2", "docker"),
-        item("e2e/test_b.py", "3"), item("e2e/test_b.py", "4", "timed"), item("e2e/test_c.py", "5"),
+        item("e2e/test_b.py", "3"), item("e2e/test_b.py", "4", "timed"),
+        item("e2e/test_c.py", "5", "wide"),
         item("integration/x/test_d.py", "6"),
     ]  # fmt: skip
     session: Any = SimpleNamespace(items=items, stash=pytest.Stash())
@@ -57,6 +61,7 @@ def test_a_folder_shares_a_pytest_and_what_needs_an_engine_another(
     lanes = session.stash[elsewhere.lanes]
     try:
         jobs = [(job.read("kind"), job.read("tests").split()) for job in lanes.jobs]
+        processors = [job.read("processors") for job in lanes.jobs]
         told = session.stash[elsewhere.job_of]
         assert {n: told[n] for n in jobs[1][1]} == dict.fromkeys(jobs[1][1], lanes.jobs[1])
     finally:
@@ -67,6 +72,7 @@ def test_a_folder_shares_a_pytest_and_what_needs_an_engine_another(
         ("aside", ["e2e/test_b.py::2", "e2e/test_b.py::3"]),
         ("aside", ["integration/x/test_d.py::6"]),
     ]
+    assert processors == ["", ",".join(map(str, os.sched_getaffinity(0))), "", ""]
 
 
 def test_of_a_job_that_ended_too_soon_one_test_has_all_that_is_known(tmp_path: Path) -> None:

@@ -131,6 +131,24 @@ async def test_what_is_there_is_found_without_doing_anything(bench: Bench, index
     assert len(bench.whole("base")) == 1
 
 
+async def test_a_link_to_another_disk_is_followed(bench: Bench, tmp_path: Path) -> None:
+    """What is made there is found there, whichever link led to it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    bench.layout.lib.mkdir(parents=True)
+    bench.layout.environments.symlink_to(disk)
+    files = {"module.py": MAIN, "requirements.txt": "otterone"}
+    made = await Bench(tmp_path / "root").ensure(files)
+    bench.layout.environments.unlink()
+    assert run(made)["one"] == "1.0"
+    other = Bench(tmp_path / "other")
+    other.layout.lib.mkdir(parents=True)
+    other.layout.environments.symlink_to(disk)
+    found = Bench(tmp_path / "other")
+    assert await found.ensure(files) == made
+    assert found.log == []
+
+
 async def test_concurrent_calls_make_it_once(bench: Bench) -> None:
     module = bench.module({"module.py": MAIN, "requirements.txt": "otterone"})
     async with asyncio.TaskGroup() as group:
