@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Query = Sequence[tuple[str, str]]
 _HOST = "agent"
-_READS = re.compile(r"/v1/meshes/[^/]+/(secrets/)?check|/v1/images/look|/v1/knock")
+_READS = re.compile(r"/v1/meshes/[^/]+/(secrets/)?check|/v1/images/look|/v1/knock|/v1/info")
 """What is asked with a body, and changes nothing all the same."""
 
 

@@ -18,9 +18,10 @@ name = "two"
 [defaults.module]
 host = "here"
 runtime = "process"
-command = ["sleep", "infinity"]
 [modules.one]
+command = ["sleep", "infinity"]
 [modules.other]
+command = ["sleep", "infinity"]
 [[streams]]
 from = "one.out"
 to = "other.in"
