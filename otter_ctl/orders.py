@@ -38,12 +38,14 @@ class Goal:
         states: Any of these.
         late: Whether one that wasn't ready in its time is waited for all the same.
         at_once: Give up with the first that can't get there any more; else wait for the others.
+        until: Of the modules those whose end is everybody's; none: all.
     """
 
     modules: Collection[str]
     states: frozenset[str]
     late: bool = False
     at_once: bool = False
+    until: Collection[str] = ()
 
     def reached(self, module: api.ModuleStatus) -> bool:
         """Whether a module is there."""
@@ -58,7 +60,8 @@ class Goal:
         """Whether there is nothing more to wait for."""
         if self.at_once and any(map(self.missed, modules)):
             return True
-        return all(self.reached(m) or self.missed(m) for m in modules)
+        waited = [m for m in modules if not self.until or m.name in self.until]
+        return all(self.reached(m) or self.missed(m) for m in waited)
 
 
 def select(known: Sequence[str], words: Sequence[str], *, all_: bool, mesh: str) -> list[str]:

@@ -25,6 +25,7 @@ VERBS = {
     "schema": "Print the JSON Schema of topology files, for editors.",
     "plan": "Show what apply would change, field by field.",
     "apply": "Make a topology real; returns when all modules are ready.",
+    "run": "Run one experiment: apply, wait for its end, fetch, destroy.",
     "destroy": "Fetch results, then remove everything of a mesh.",
     "ls": "List meshes.",
     "status": "Show hosts, modules, links and streams of a mesh.",
@@ -57,9 +58,7 @@ VERBS = {
 
 
 ELSEWHERE = {
-    **dict.fromkeys(
-        ("up", "deploy", "create", "launch", "run", "redeploy", "reload"), "apply FILE"
-    ),
+    **dict.fromkeys(("up", "deploy", "create", "launch", "redeploy", "reload"), "apply FILE"),
     **dict.fromkeys(
         ("down", "undeploy", "delete", "remove", "rm", "teardown", "clean", "cleanup"), "destroy"
     ),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from pathlib import Path
 
 import click
 
 from otter_agent import api
-from otter_ctl import rollout
 from otter_ctl.cli import EXIT_FAILED, Session
 from otter_ctl.cli.budgets import budgets_by_hand
 from otter_ctl.cli.common import (
@@ -17,33 +14,17 @@ from otter_ctl.cli.common import (
     json_option,
     pass_session,
     print_json,
-    run,
     set_option,
     without_option,
 )
 from otter_ctl.cli.links import warnings
-from otter_ctl.cli.preparing import (
-    check_all,
-    located,
-    machines_of,
-    needs_this,
-    prepared_for,
-    reaching,
-)
-from otter_ctl.cli.progress import Progress
+from otter_ctl.cli.making import How, made
 from otter_ctl.cli.saying import say
 from otter_ctl.cli.status import show_failures
-from otter_ctl.cli.words import overcommitted, restarts
-from otter_ctl.deploy import SETTLED, Prepared, with_secrets
-from otter_ctl.fetching import controller, facts
+from otter_ctl.cli.words import overcommitted
+from otter_ctl.deploy import SETTLED, Prepared
 from otter_ctl.meshes import Meshes
-from otter_ctl.planning.machines import left_out
-from otter_ctl.planning.tunnels import Measuring
-from otter_ctl.planning.unbuilt import refuse_unsupported
 from otter_ctl.runs import RunFolder
-from otter_ctl.secrets import gather
-from otter_ctl.topology import load
-from otter_ctl.topology.model import LOCAL
 
 
 def _not_here(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -105,77 +86,13 @@ def command(
     """
     if verified and no_wait:
         raise click.UsageError("--verify measures what is ready, --no-wait doesn't wait: pick one")
-    written = load(file, overrides)  # before anything is started: a bad file changes nothing
-    with located(written):
-        topology = left_out(written, without)
-    here = machines_of(topology)
-    if needs_this(topology) or (LOCAL in here and session.agent.ran_before):
-        _start_agent(session)
-
-    async def work() -> tuple[Prepared, api.MeshStatus]:
-        async with reaching(session, written, force=force, without=without) as client:
-            which: Measuring = "all" if measure else "new"
-
-            async def planned() -> Prepared:
-                return await prepared_for(
-                    session, client, file, overrides, topology, which, without
-                )
-
-            prepared = await planned()
-            if LOCAL in prepared.plan.machines.values() and not session.agent.answers():
-                await asyncio.to_thread(_start_agent, session)
-                prepared = await planned()
-            for warning in prepared.plan.warnings:
-                say(f"warning: {warning}", fg="yellow", err=True)
-            refuse_unsupported(prepared.plan)
-            await check_all(client, prepared)
-            secrets = gather(prepared.plan.spec, os.environ)
-            prepared = await with_secrets(client, prepared, secrets)
-            for line in restarts(prepared.changes):
-                say(line, err=True)
-            if prepared.nothing_to_do and prepared.current is not None and not secrets:
-                await rollout.complete(client, prepared)
-                return prepared, prepared.current
-            folder = RunFolder.of(session.runs, prepared.plan.spec)
-            folder.make()
-            names = [m.name for m in prepared.plan.spec.modules]
-
-            def accepted(status: api.MeshStatus) -> None:
-                folder.record(
-                    file, status.spec, included=topology.files[:-1], overrides=overrides
-                )  # fmt: skip
-                controller()  # looked up now, while the agent works
-
-            try:
-                with Progress(names, quiet=as_json) as progress:
-                    status = await rollout.bring(
-                        client,
-                        prepared,
-                        progress,
-                        wait=not no_wait,
-                        secrets=secrets,
-                        on_accepted=accepted,
-                        keep_partial=keep_partial,
-                    )
-            finally:
-                folder.drop_if_empty()
-            folder.note(await facts(client, status, prepared.told()))
-            return prepared, status
-
-    with located(topology):
-        prepared, status = run(work())
-    code = _report(session, prepared, status, as_json=as_json, waited=not no_wait)
+    how = How(
+        wait=not no_wait, force=force, keep_partial=keep_partial, measure=measure, without=without,
+        quiet=as_json,
+    )  # fmt: skip
+    prepared, status = made(session, file, overrides, how)
+    code = report(session, prepared, status, as_json=as_json, waited=not no_wait)
     return code or (_verify(session, status.mesh, as_json=as_json) if verified else 0)
-
-
-def _start_agent(session: Session) -> None:
-    """Have an agent on this machine, and say so if none was there."""
-    if session.agent.answers():
-        return
-    pid, mine = session.agent.start()
-    if mine:
-        said = f"started otter-agent (pid {pid}); it ends 60 s after its last mesh"
-        click.echo(said, err=True)
 
 
 def _verify(session: Session, mesh: str, *, as_json: bool) -> int:
@@ -194,18 +111,24 @@ def _verify(session: Session, mesh: str, *, as_json: bool) -> int:
     return 0 if all(row.ok for row in rows) else EXIT_FAILED
 
 
-def _report(
+def show_notes(status: api.MeshStatus) -> None:
+    """What is worth knowing of a mesh that is there."""
+    for line in (*warnings(status.links), *budgets_by_hand(status)):
+        say(line, fg="yellow", err=True)
+    if status.overcommit:
+        say(overcommitted(status.overcommit), fg="yellow", err=True)
+
+
+def report(
     session: Session, prepared: Prepared, status: api.MeshStatus, *, as_json: bool, waited: bool
 ) -> int:
+    """Say what has become of it; returns the exit code."""
     good = not waited or status.state == "ready"
     if as_json:
         print_json(status)
         return 0 if good else EXIT_FAILED
-    for line in (*warnings(status.links), *budgets_by_hand(status)):
-        say(line, fg="yellow", err=True)
+    show_notes(status)
     folder = RunFolder.of(session.runs, status.spec).path
-    if status.overcommit:
-        say(overcommitted(status.overcommit), fg="yellow", err=True)
     if prepared.nothing_to_do:
         say(f"mesh {status.mesh}: nothing to change, {len(status.modules)} modules ready")
         return 0

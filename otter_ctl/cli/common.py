@@ -14,6 +14,7 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 from net.errors import OtterError
+from net.units import duration
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import connect
@@ -268,6 +269,25 @@ def site_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """What every verb takes that may ask other machines; once, whoever else brings it."""
     there = {parameter.name for parameter in getattr(command, "__click_params__", ())}
     return command if "site" in there else _site_option(command)
+
+
+def time_option(
+    flag: str,
+    name: str,
+    *,
+    help: str,  # noqa: A002 - click's word
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that takes a time with its unit; the verb gets seconds."""
+    return click.option(flag, name, metavar="TIME", callback=_seconds, help=help)
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        return duration(value)
+    except OtterError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def set_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -38,15 +38,15 @@ _UNKNOWN = (
 
 
 @dataclass(frozen=True, slots=True)
-class _How:
+class How:
     """What the options say."""
 
-    yes: bool
-    no_fetch: bool
-    discard: bool
-    force: bool
-    quiet: bool
-    dry_run: bool
+    yes: bool = False
+    no_fetch: bool = False
+    discard: bool = False
+    force: bool = False
+    quiet: bool = False
+    dry_run: bool = False
 
 
 @click.command(
@@ -90,7 +90,7 @@ def command(
             say(_UNKNOWN, err=True)
         else:
             session.agent.start()
-    how = _How(yes, no_fetch, discard, force, as_json, dry_run)
+    how = How(yes, no_fetch, discard, force, as_json, dry_run)
     there = anybody(session)
     if dry_run:
         return run(_rehearsed(session, mesh, how, every=all_)) if there else _say_gone([], how)
@@ -104,7 +104,7 @@ def command(
     return 0
 
 
-async def _rehearsed(session: Session, mesh: str | None, how: _How, *, every: bool) -> int:
+async def _rehearsed(session: Session, mesh: str | None, how: How, *, every: bool) -> int:
     """Say what would be removed."""
     async with everybody(session, force=how.force) as client:
         meshes = await client.meshes()
@@ -117,7 +117,7 @@ async def _rehearsed(session: Session, mesh: str | None, how: _How, *, every: bo
         return _say_gone([await client.mesh(m.mesh) for m in taken], how)
 
 
-def _say_gone(meshes: Sequence[api.MeshStatus], how: _How) -> int:
+def _say_gone(meshes: Sequence[api.MeshStatus], how: How) -> int:
     if how.quiet:
         print_json([_whole(one) for one in meshes])
         return 0
@@ -141,7 +141,7 @@ def _whole(one: api.MeshStatus) -> dict[str, object]:
     }
 
 
-async def _one(session: Session, mesh: str | None, how: _How) -> tuple[str, RunFolder | None]:
+async def _one(session: Session, mesh: str | None, how: How) -> tuple[str, RunFolder | None]:
     async with everybody(session, force=how.force) as client:
         meshes = await client.meshes()
         name = only_mesh(meshes) if mesh is None else mesh
@@ -150,10 +150,10 @@ async def _one(session: Session, mesh: str | None, how: _How) -> tuple[str, RunF
             return name, None
         _check_mine(client.machine, [summary], how)
         _ask(how, f"destroy mesh {name} with its {summary.modules} modules?")
-        return name, await _remove(session, client, name, how)
+        return name, await remove(session, client, name, how)
 
 
-async def _all(session: Session, how: _How) -> int:
+async def _all(session: Session, how: How) -> int:
     """Every mesh, one after the other; one that can't be removed keeps none of the others."""
     done: list[tuple[str, RunFolder | None]] = []
     failed = False
@@ -165,14 +165,15 @@ async def _all(session: Session, how: _How) -> int:
             _ask(how, f"destroy {len(names)} meshes ({', '.join(names)})?")
         for name in names:
             try:
-                done.append((name, await _remove(session, client, name, how)))
+                done.append((name, await remove(session, client, name, how)))
             except (OtterError, OSError) as error:
                 say(f"otterctl: {error}", fg="red", err=True)
                 failed = True
     return _say_all(done, as_json=how.quiet) or (EXIT_FAILED if failed else 0)
 
 
-async def _remove(session: Session, client: Fleet, name: str, how: _How) -> RunFolder | None:
+async def remove(session: Session, client: Fleet, name: str, how: How) -> RunFolder | None:
+    """Fetch what a mesh has made, and remove it; its run folder, or None: there was none."""
     status = await client.find_mesh(name)
     if status is None:
         return None
@@ -185,14 +186,14 @@ async def _remove(session: Session, client: Fleet, name: str, how: _How) -> RunF
     return folder
 
 
-def _check_mine(machine: str, named: Sequence[api.MeshSummary], how: _How) -> None:
+def _check_mine(machine: str, named: Sequence[api.MeshSummary], how: How) -> None:
     for one in named:
         if not (one.mine or how.force):
             text = f"mesh {one.mesh} belongs to {one.owner}"
             raise RemoteError(machine, text, hint="ask them; --force does it all the same")
 
 
-def _ask(how: _How, question: str) -> None:
+def _ask(how: How, question: str) -> None:
     if not how.yes and sys.stdin.isatty():
         click.confirm(question, abort=True, err=True)
 

@@ -40,6 +40,20 @@ def heard(handlers: Mapping[str, Callable[[], object]]) -> Iterator[None]:
                 loop.remove_signal_handler(number)
 
 
+@contextmanager
+def as_ctrl_c() -> Iterator[None]:
+    """What asks a program to end does for the length of the block what Ctrl-C does."""
+    before = {
+        number: signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+        for number in (getattr(signal, name) for name in ENDS if hasattr(signal, name))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _soon(
     loop: asyncio.AbstractEventLoop, handler: Callable[[], object]
 ) -> Callable[[int, FrameType | None], None]:

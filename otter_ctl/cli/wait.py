@@ -7,8 +7,6 @@ from typing import get_args
 
 import click
 
-from net.errors import OtterError
-from net.units import duration
 from otter_agent import api
 from otter_ctl.cli import Session
 from otter_ctl.cli.agents import connect
@@ -20,20 +18,12 @@ from otter_ctl.cli.common import (
     pick_mesh,
     print_json,
     run,
+    time_option,
 )
 from otter_ctl.cli.ordering import check_named, say_missed
 from otter_ctl.cli.progress import Progress
 from otter_ctl.errors import RemoteError
 from otter_ctl.orders import Goal, select, wait_for
-
-
-def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        return duration(value)
-    except OtterError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 @click.command(
@@ -55,11 +45,9 @@ Examples:
     type=click.Choice(get_args(api.ModuleState)),
     help="What to wait for; repeat it for any of several.",
 )
-@click.option(
+@time_option(
     "--timeout",
     "timeout_s",
-    metavar="TIME",
-    callback=_seconds,
     help="Give up after this long, e.g. 60s; else only when it can't be reached any more.",
 )
 @mesh_option

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from helpers.machines import SSHD, machines
@@ -72,6 +73,16 @@ def held(cpu: float) -> str:
         f'name = "other"\n[hosts.h]\nmachine = "m1"\ncpu = {cpu}\n[modules.s]\nhost = "h"\n'
         'runtime = "process"\ncommand = ["sleep", "infinity"]\n'
     )
+
+
+def test_an_experiment_over_both_leaves_a_folder(world):
+    """Made, ended and fetched on two machines by one command."""
+    apart = TOPOLOGY.replace("cpu = 0.5", 'machine = "m2"')
+    (one,) = world.json("run", world.topology(apart), "--for", "300ms")["runs"]
+    assert one["ended"] == "time"
+    assert {m["state"] for m in one["modules"]} == {"ready"}
+    assert {path.name for path in Path(one["folder"], "logs").iterdir()} >= {"eye.log", "brain.log"}
+    assert world.json("ls") == []
 
 
 def test_hosts_go_near_those_they_talk_to_and_stay_there(world):

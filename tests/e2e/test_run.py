@@ -1,0 +1,142 @@
+"""`otterctl run`: from nothing to a run folder, whatever ends it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.otter import wait_for
+
+pytestmark = pytest.mark.netns
+MESH = """
+name = "experiment"
+[hosts.here]
+[defaults.module]
+host = "here"
+runtime = "process"
+"""
+SHORT = """
+[modules.short]
+command = ["sh", "-c", "echo measured; echo 1 > result.txt"]
+outputs = ["result.txt"]
+"""
+LONG = """
+[modules.long]
+command = ["sh", "-c", "echo began; exec sleep infinity"]
+"""
+BAD = """
+[modules.bad]
+command = ["sh", "-c", "echo no such file >&2; exit 3"]
+restart = "no"
+"""
+
+
+@pytest.fixture
+def otter(shared_otter):
+    """With nothing there, also afterwards: what a run leaves is a folder."""
+    yield shared_otter
+    assert shared_otter.json("ls") == []
+    assert shared_otter.leftovers() == []
+
+
+def result(folder: str) -> list[str]:
+    """What a run's outputs and logs say."""
+    outputs = [path.read_text() for path in Path(folder).glob("outputs/*/**/result.txt")]
+    return outputs + [path.read_text() for path in sorted(Path(folder).glob("logs/*.log"))]
+
+
+def test_it_ends_when_all_is_done_and_leaves_a_folder(otter):
+    said = otter("run", otter.topology(MESH + SHORT))
+    assert said.stdout.startswith("mesh experiment: all is done after ")
+    folder = said.stdout.strip().partition("run folder ")[2]
+    assert result(folder) == ["1\n", "measured\n"]
+
+
+def test_each_of_several_has_a_folder_of_its_own(otter):
+    told = otter.json("run", otter.topology(MESH + SHORT), "--repeat", "2")
+    assert told["mesh"] == "experiment"
+    first, second = told["runs"]
+    assert [one["ended"] for one in told["runs"]] == ["done", "done"]
+    assert [m["state"] for m in first["modules"]] == ["done"]
+    assert first["folder"] != second["folder"]
+    assert result(first["folder"]) == result(second["folder"]) == ["1\n", "measured\n"]
+
+
+def test_it_ends_when_its_time_is_up(otter):
+    (one,) = otter.json("run", otter.topology(MESH + LONG), "--for", "300ms")["runs"]
+    assert one["ended"] == "time"
+    assert 0.3 <= one["lasted_s"] < 30
+    assert result(one["folder"]) == ["began\n"]
+
+
+def test_it_ends_with_the_module_that_is_named(otter):
+    told = otter.json("run", otter.topology(MESH + LONG + SHORT), "--until", "sh*")
+    assert told["runs"][0]["ended"] == "done"
+    assert {m["module"]: m["state"] for m in told["runs"][0]["modules"]} == {
+        "long": "ready", "short": "done",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("named", [(), ("--until", "long")])
+def test_a_module_that_fails_fails_the_run(otter, named):
+    file = otter.topology(MESH + LONG + BAD)
+    done = otter("run", file, *named, "--repeat", "3", "--for", "60s", code=1)
+    assert done.stdout == ""
+    assert "bad: failed: " in done.stderr
+    assert "  | no such file" in done.stderr
+    assert "run 1 of 3: a module failed" in done.stderr
+    assert "run 2 of 3" not in done.stderr
+    assert result(done.stderr.strip().partition("run folder ")[2])
+
+
+def test_one_that_fails_after_a_while_fails_it_too(otter):
+    bad = BAD.replace("echo", "sleep 2; echo")
+    file = otter.topology(MESH + LONG + bad)
+    (one,) = otter.json("run", file, code=1)["runs"]
+    assert one["ended"] == "failed"
+    assert {m["module"]: m["state"] for m in one["modules"]}["bad"] == "failed"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_it_has_made_is_fetched_when_it_is_interrupted(otter, how):
+    file = otter.topology(MESH + LONG)
+    with otter.popen("run", file, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as made:
+        wait_for(lambda: "began" in otter("logs", "long", code=None).stdout, "it runs")
+        made.send_signal(how)
+        said, errors = made.communicate(timeout=60)
+    assert made.returncode == 130, errors
+    assert "Traceback" not in errors
+    (one,) = json.loads(said)["runs"]
+    assert one["ended"] == "interrupted"
+    assert result(one["folder"]) == ["began\n"]
+
+
+def test_it_keeps_what_it_is_to_keep(otter):
+    (one,) = otter.json("run", otter.topology(MESH + SHORT), "--keep")["runs"]
+    assert one["ended"] == "done"
+    assert [m["mesh"] for m in otter.json("ls")] == ["experiment"]
+    again = otter("run", otter.topology(MESH + SHORT), code=1)
+    assert "mesh experiment is there already" in again.stderr
+    assert "otterctl destroy -m experiment" in again.stderr
+    assert otter.json("destroy", "--yes")["folder"] == one["folder"]
+
+
+def test_what_cannot_be_is_refused_before_anything_is_started(otter):
+    file = otter.topology(MESH + SHORT)
+    unknown = otter("run", file, "--until", "client", code=1)
+    assert "module client: not in mesh experiment" in unknown.stderr
+    assert "pick one" in otter("run", file, "--keep", "--repeat", "2", code=2).stderr
+    assert "60" in otter("run", file, "--for", "60", code=2).stderr
+
+
+def test_a_mesh_that_somebody_ends_is_told(otter):
+    file = otter.topology(MESH + LONG)
+    with otter.popen("run", file, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as made:
+        wait_for(lambda: "began" in otter("logs", "long", code=None).stdout, "it runs")
+        otter("destroy", "--yes", "--no-fetch")
+        _, errors = made.communicate(timeout=60)
+    assert made.returncode == 1
+    assert "mesh experiment was destroyed" in errors
