@@ -5,7 +5,6 @@ Prints nothing: callers pass a function that takes each event. Must not know: th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,6 +96,7 @@ def prepare(
     current: api.MeshStatus | None,
     info: api.Info | None,
     *,
+    run: str = "run",
     topology: Topology | None = None,
     infos: Mapping[str, api.Info] = MappingProxyType({}),
     found: Mapping[str, api.MeshStatus] = MappingProxyType({}),
@@ -113,6 +113,7 @@ def prepare(
         overrides: `--set`.
         current: The mesh as it is now, on all machines.
         info: This machine's agent; None: there is none.
+        run: The id of its run if there is no mesh now.
         topology: It, if it has been loaded.
         infos: The agents of all machines, where others than this one are reached.
         found: The parts that they have now.
@@ -145,7 +146,7 @@ def prepare(
         able={name: able(one) for name, one in infos.items()} if several else {},
         hosting=hosting,
         infos=infos or here,
-        run=before.run if before else time.strftime("%Y%m%d-%H%M%S"),
+        run=before.run if before else run,
     )
     planned = replace(planned, spec=msgspec.structs.replace(planned.spec, left=left))
     if info is not None:

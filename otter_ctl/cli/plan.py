@@ -24,6 +24,7 @@ from otter_ctl.cli.links import by_hand, network
 from otter_ctl.cli.preparing import (
     located,
     machines_of,
+    new_run,
     prepared_for,
     reaching,
     refusals,
@@ -152,7 +153,8 @@ async def _planned(
     topology = left_out(written, without)
     if not without and machines_of(topology) == {LOCAL} and not session.agent.answers():
         facts = session.agent.facts()
-        prepared = prepare(file, overrides, None, facts, topology=topology)
+        new = new_run(session, topology.name)
+        prepared = prepare(file, overrides, None, facts, run=new, topology=topology)
         return prepared, without_agent(prepared.plan.spec, facts)
     async with reaching(session, written, without=without, reads_only=True) as client:
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import os
+import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +110,7 @@ async def prepared_for(
             overrides,
             current,
             info,
+            run=new_run(session, topology.name),
             topology=topology,
             hosting=site.hosting if site is not None else None,
             blobs=site.blobs if site is not None else None,
@@ -121,6 +125,7 @@ async def prepared_for(
         overrides,
         merged(parts, lost, site.found.directory) if parts else None,
         site.infos[LOCAL if LOCAL in site.heard else site.heard[0]],
+        run=new_run(session, topology.name),
         hosting=site.hosting,
         topology=site.topology,
         infos=site.infos,
@@ -131,6 +136,13 @@ async def prepared_for(
         unheard=site.unheard,
     )
     return _warned(prepared, site.warnings)
+
+
+def new_run(session: Session, mesh: str) -> str:
+    """An id for a run that begins now: its time; with a number where that one has a folder."""
+    now, parent = time.strftime("%Y%m%d-%H%M%S"), session.runs / mesh
+    names = itertools.chain([now], (f"{now}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if not os.path.lexists(parent / name))
 
 
 def _warned(prepared: Prepared, more: Sequence[str]) -> Prepared:
