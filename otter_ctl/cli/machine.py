@@ -231,7 +231,7 @@ def rm(
     there with them. So does a Docker engine that `add --docker` installed, and no other.
     """
     from otter_ctl.machine import installing, sites
-    from otter_ctl.machine.removing import Ending
+    from otter_ctl.machine.removing import Removal
 
     manner = Manner(yes, dry_run, as_json)
     machine, _ = sites.find(target, None, None)
@@ -250,8 +250,8 @@ def rm(
                 f"meshes run there: {', '.join(meshes)}",
                 hint="destroy them first, or --force",
             )
-        ending = Ending(machine.name, meshes, force, images=not keep_images)
-        todo = installing.plan_remove(facts, ending, keep_docker=keep_docker)
+        removal = Removal(machine.name, meshes, force, images=not keep_images)
+        todo = installing.plan_remove(facts, removal, keep_docker=keep_docker)
         if await carry_out(shell, todo, f"remove OTTER from {machine.name}", manner):
             await shell.forget_all()
             _tell_forgotten(machine, sites.remove(machine.name))

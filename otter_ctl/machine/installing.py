@@ -18,7 +18,7 @@ from otter_ctl.machine.elevate import Elevated
 from otter_ctl.machine.facts import WIDE, Facts, Python, parse
 from otter_ctl.machine.interpreter import brought
 from otter_ctl.machine.looking import agent_of
-from otter_ctl.machine.removing import Ending, around, installed
+from otter_ctl.machine.removing import Removal, around, installed
 from otter_ctl.machine.steps import Step
 from otter_ctl.machine.wheel import own_wheel
 from otter_ctl.machine.wheelhouse import fetch
@@ -187,7 +187,7 @@ def write_context(folder: Path, arch: str, platform: str) -> None:
         settings.write_bytes(told)
 
 
-def plan_remove(facts: Facts, ending: Ending, *, keep_docker: bool = False) -> Work:
+def plan_remove(facts: Facts, removal: Removal, *, keep_docker: bool = False) -> Work:
     """What reverts all; an engine that `add` found, or that is to be kept, stays.
 
     Raises:
@@ -195,20 +195,20 @@ def plan_remove(facts: Facts, ending: Ending, *, keep_docker: bool = False) -> W
     """
     if facts.container and not facts.release:
         once = container.once(facts.container)
-        return Work(facts, [*around(ending, container.stop(), once), *container.remove()])
-    if ending.meshes and not facts.release:
-        hint = f"end them first: otterctl destroy -m {ending.meshes[0]}"
-        raise RemoteError(ending.name, "its agent wasn't installed by otterctl machine", hint=hint)
+        return Work(facts, [*around(removal, container.stop(), once), *container.remove()])
+    if removal.meshes and not facts.release:
+        hint = f"end them first: otterctl destroy -m {removal.meshes[0]}"
+        raise RemoteError(removal.name, "its agent wasn't installed by otterctl machine", hint=hint)
     if not (facts.docker or facts.docker_socket):
-        ending = replace(ending, images=False)  # environments go with all else
-    done = around(ending, steps.stop(facts), installed)
+        removal = replace(removal, images=False)  # environments go with all else
+    done = around(removal, steps.stop(facts), installed)
     notes = []
     if facts.installed and not keep_docker:
         done = [packages.removable(), *done, packages.remove()]
     elif facts.docker:
         notes = ["packages of the system (Docker) stay"]
     if not facts.release:
-        done = [steps.own(ending.name), *done]
+        done = [steps.own(removal.name), *done]
     return Work(facts, [*done, *steps.remove()], notes=notes)
 
 

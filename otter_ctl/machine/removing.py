@@ -16,7 +16,7 @@ CURRENT = f"{TOP}/current"
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Removal:
     """What is to go.
 
     Attributes:
@@ -62,24 +62,24 @@ def installed(words: str) -> str:
     return f"[ ! -L {CURRENT} ] || {CURRENT}/bin/otter-agent {words}\n"
 
 
-def around(ending: Ending, stop: Step, run: Callable[[str], str]) -> list[Step]:
+def around(removal: Removal, stop: Step, run: Callable[[str], str]) -> list[Step]:
     """What is done about meshes, around the agent's end: before that it is seen that it can be.
 
     Args:
-        ending: What is to go.
+        removal: What is to go.
         stop: Ends the agent.
         run: Words for the agent's program -> a script that runs it, as root over there.
     """
-    add = f"otterctl machine add {ending.name}" + " --via docker" * (not stop.root)
+    add = f"otterctl machine add {removal.name}" + " --via docker" * (not stop.root)
     told = shlex.quote(f"the OTTER there is an earlier one, or broken: first {add}")
     able = f"( {run('sweep --help')}) >/dev/null 2>&1 || {{ echo {told} >&2; exit 1; }}\n"
-    sweep = [Step(ending.title, run(ending.words), stop.root)] if ending.words else []
-    if not ending.looks:
+    sweep = [Step(removal.title, run(removal.words), stop.root)] if removal.words else []
+    if not removal.looks:
         return [replace(stop, script=able + stop.script), *sweep]
     title, hint = "see that no meshes are there", "destroy them first, or --force ends them"
-    if ending.meshes is None:
+    if removal.meshes is None:
         title += ", as its agent doesn't answer"
-        hint = f"see why it doesn't (otterctl machine check {ending.name}), or --force ends them"
+        hint = f"see why it doesn't (otterctl machine check {removal.name}), or --force ends them"
     none = run("sweep --check")
     looks = Step(title, able + none, stop.root, hint)
     return [looks, replace(stop, script=none + stop.script), *sweep]

@@ -29,9 +29,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """A test that has changed it has failed, though all its fixtures are down."""
     try:
-        return (yield)
-    finally:
+        told = yield
+    except (KeyboardInterrupt, pytest.exit.Exception):  # says more than what its test has changed
+        with contextlib.suppress(AssertionError):
+            item.stash[looked_at].__exit__(None, None, None)
+        raise
+    except BaseException:
         item.stash[looked_at].__exit__(None, None, None)
+        raise
+    item.stash[looked_at].__exit__(None, None, None)
+    return told
 
 
 def standing() -> dict[str, Any]:

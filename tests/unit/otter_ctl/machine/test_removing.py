@@ -12,7 +12,7 @@ from otter_ctl.errors import RemoteError
 from otter_ctl.machine import steps
 from otter_ctl.machine.facts import Facts, parse
 from otter_ctl.machine.installing import plan_remove
-from otter_ctl.machine.removing import Ending, around, installed
+from otter_ctl.machine.removing import Removal, around, installed
 from otter_ctl.machine.steps import TOP, Step
 
 STOP = Step("stop", "echo stop\n")
@@ -34,8 +34,8 @@ def facts(said: str = "") -> Facts:
     return found
 
 
-def titles(ending: Ending) -> list[str]:
-    return [step.title for step in around(ending, STOP, installed)]
+def titles(removal: Removal) -> list[str]:
+    return [step.title for step in around(removal, STOP, installed)]
 
 
 NONE_THERE = "see that no meshes are there"
@@ -43,24 +43,24 @@ NONE_THERE = "see that no meshes are there"
 
 def test_only_what_is_to_go_is_ended() -> None:
     images = "remove the images that OTTER built there"
-    assert titles(Ending("pi")) == [NONE_THERE, "stop", images]
-    assert titles(Ending("pi", images=False)) == [NONE_THERE, "stop"]
+    assert titles(Removal("pi")) == [NONE_THERE, "stop", images]
+    assert titles(Removal("pi", images=False)) == [NONE_THERE, "stop"]
     unheard = f"{NONE_THERE}, as its agent doesn't answer"
     left = "remove what is left of meshes that ended"
-    assert titles(Ending("pi", None)) == [unheard, "stop", f"{left}, and {images}"]
-    assert titles(Ending("pi", None, images=False)) == [unheard, "stop", left]
-    assert "otterctl machine check pi" in around(Ending("pi", None), STOP, installed)[0].hint
-    assert titles(Ending("pi", ("one", "two"), force=True, images=False)) == [
+    assert titles(Removal("pi", None)) == [unheard, "stop", f"{left}, and {images}"]
+    assert titles(Removal("pi", None, images=False)) == [unheard, "stop", left]
+    assert "otterctl machine check pi" in around(Removal("pi", None), STOP, installed)[0].hint
+    assert titles(Removal("pi", ("one", "two"), force=True, images=False)) == [
         "stop", "end the meshes there, with all they have: one, two",
     ]  # fmt: skip
     for meshes in (None, ()):
-        forced = Ending("pi", meshes, force=True, images=False)
+        forced = Removal("pi", meshes, force=True, images=False)
         assert titles(forced) == ["stop", "end all meshes that are left there"]
 
 
 def test_without_an_engine_no_images_are_looked_for() -> None:
-    assert not any("images" in s.title for s in plan_remove(facts(), Ending("pi")).steps)
-    done = plan_remove(facts("docker=24.0\n"), Ending("pi")).steps
+    assert not any("images" in s.title for s in plan_remove(facts(), Removal("pi")).steps)
+    done = plan_remove(facts("docker=24.0\n"), Removal("pi")).steps
     assert any("images" in s.title for s in done)
 
 
@@ -72,9 +72,9 @@ def by_hand() -> Facts:
 
 
 def test_an_agent_of_another_way_is_left_alone() -> None:
-    plan_remove(facts(), Ending("pi", ("one",), force=True))
+    plan_remove(facts(), Removal("pi", ("one",), force=True))
     with pytest.raises(RemoteError, match="wasn't installed by otterctl machine"):
-        plan_remove(by_hand(), Ending("pi", ("one",), force=True))
+        plan_remove(by_hand(), Removal("pi", ("one",), force=True))
 
 
 @pytest.mark.parametrize("meshes", [None, ()])
@@ -82,9 +82,9 @@ def test_an_agent_of_another_way_is_left_alone() -> None:
 def test_one_that_has_no_mesh_or_does_not_say_is_left_alone_too(
     meshes: tuple[str, ...] | None, force: bool
 ) -> None:
-    ending = Ending("pi", meshes, force)
-    assert plan_remove(by_hand(), ending).steps[0] == steps.own("pi")
-    assert steps.own("pi") not in plan_remove(facts(), ending).steps
+    removal = Removal("pi", meshes, force)
+    assert plan_remove(by_hand(), removal).steps[0] == steps.own("pi")
+    assert steps.own("pi") not in plan_remove(facts(), removal).steps
 
 
 def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -128,10 +128,10 @@ def test_the_receipt_goes_last(tmp_path: Path) -> None:
         assert list(tmp_path.rglob("*otter*")) == []
 
 
-def do(top: Path, ending: Ending) -> tuple[list[str], str]:
+def do(top: Path, removal: Removal) -> tuple[list[str], str]:
     """What is printed over there until a step fails, and with which word it does."""
     said: list[str] = []
-    for step in around(ending, STOP, installed):
+    for step in around(removal, STOP, installed):
         script = step.script.replace(TOP, str(top))
         done = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=False)
         said += done.stdout.splitlines()
@@ -150,21 +150,21 @@ def program(top: Path, text: str) -> Path:
 
 
 def test_the_agents_own_program_does_it_once_it_has_ended(tmp_path: Path) -> None:
-    assert do(tmp_path, Ending("pi", None)) == (["stop"], "")  # nothing was ever installed
+    assert do(tmp_path, Removal("pi", None)) == (["stop"], "")  # nothing was ever installed
     there = program(tmp_path, SAYS)
     looked = "sweep --check"
     for meshes in ((), None):
-        assert do(tmp_path, Ending("pi", meshes)) == (
+        assert do(tmp_path, Removal("pi", meshes)) == (
             [looked, looked, "stop", "sweep --images"],
             "",
         )
-    assert do(tmp_path, Ending("pi", images=False)) == ([looked, looked, "stop"], "")
-    ending = Ending("pi", ("one",), force=True, images=False)
-    assert do(tmp_path, ending) == (["stop", "sweep"], "")
+    assert do(tmp_path, Removal("pi", images=False)) == ([looked, looked, "stop"], "")
+    removal = Removal("pi", ("one",), force=True, images=False)
+    assert do(tmp_path, removal) == (["stop", "sweep"], "")
     there.with_suffix(".left").touch()
-    assert do(tmp_path, Ending("pi", None)) == ([], "otter-agent: meshes are left here: one")
+    assert do(tmp_path, Removal("pi", None)) == ([], "otter-agent: meshes are left here: one")
     for meshes in ((), None):
-        assert do(tmp_path, Ending("pi", meshes, force=True))[0] == ["stop", "sweep --images"]
+        assert do(tmp_path, Removal("pi", meshes, force=True))[0] == ["stop", "sweep --images"]
 
 
 @pytest.mark.parametrize("images", [True, False])
@@ -173,8 +173,8 @@ def test_a_mesh_that_came_while_it_asked_is_not_ended(tmp_path: Path, images: bo
     there = program(tmp_path, SAYS)
     there.with_suffix(".left").touch()
     why = "otter-agent: meshes are left here: one"
-    assert do(tmp_path, Ending("pi", images=images)) == ([], why)
-    stop = around(Ending("pi", images=images), STOP, installed)[1]
+    assert do(tmp_path, Removal("pi", images=images)) == ([], why)
+    stop = around(Removal("pi", images=images), STOP, installed)[1]
     script = stop.script.replace(TOP, str(tmp_path))  # it came since even that was seen
     done = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", why)
@@ -185,16 +185,16 @@ def test_one_that_cannot_do_it_is_told_of_before_anything_is_ended(
     tmp_path: Path, text: str
 ) -> None:
     program(tmp_path, text)
-    said, why = do(tmp_path, Ending("pi", ("one",), force=True))
+    said, why = do(tmp_path, Removal("pi", ("one",), force=True))
     assert said == []
     assert why == "the OTTER there is an earlier one, or broken: first otterctl machine add pi"
-    assert do(tmp_path, Ending("pi", images=False)) == ([], why)  # --keep-images
+    assert do(tmp_path, Removal("pi", images=False)) == ([], why)  # --keep-images
 
 
 def test_one_that_is_gone_is_a_broken_one(tmp_path: Path) -> None:
     """`current` leads nowhere: what it kept is still there."""
     program(tmp_path, SAYS).parents[1].rename(tmp_path / "elsewhere")
-    for ending in (Ending("pi", None), Ending("pi", None, force=True)):
-        said, why = do(tmp_path, ending)
+    for removal in (Removal("pi", None), Removal("pi", None, force=True)):
+        said, why = do(tmp_path, removal)
         assert said == []
         assert "an earlier one, or broken: first otterctl machine add pi" in why
