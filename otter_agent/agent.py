@@ -67,6 +67,7 @@ class Agent:
         self._news = asyncio.Event()
         self._last_busy = time.monotonic()
         self._users = 0
+        self._measuring = asyncio.Lock()
         self.devices = Devices(machine, self._sharing, self._running, self.emit)
 
     @contextlib.contextmanager
@@ -200,6 +201,11 @@ class Agent:
 
     def _holding(self, spec: api.MeshSpec, owner: int | None = None) -> Holding:
         return Holding.of(spec, owner, self.machine.hardness)
+
+    async def measure_waking(self) -> None:
+        """Find out how this machine wakes up; one thread is busy, however many ask."""
+        async with self._measuring:
+            await asyncio.to_thread(self.machine.waking.value)
 
     async def measure_for(self, spec: api.MeshSpec) -> None:
         """Find out how fast this machine's cores are, if a mesh wants to know."""

@@ -27,7 +27,7 @@ async def _info(request: web.Request) -> web.Response:
 
 async def _measure(request: web.Request) -> web.Response:
     """The same, once what predictions rest on is measured; two seconds the first time."""
-    await asyncio.to_thread(request.app[AGENT].machine.waking.value)
+    await request.app[AGENT].measure_waking()
     return await _info(request)
 
 

@@ -91,7 +91,7 @@ def command(
         quiet=as_json,
     )  # fmt: skip
     prepared, status = made(session, file, overrides, how)
-    code = report(session, prepared, status, as_json=as_json, waited=not no_wait)
+    code = _report(session, prepared, status, as_json=as_json, waited=not no_wait)
     return code or (_verify(session, status.mesh, as_json=as_json) if verified else 0)
 
 
@@ -119,10 +119,20 @@ def show_notes(status: api.MeshStatus) -> None:
         say(overcommitted(status.overcommit), fg="yellow", err=True)
 
 
-def report(
+def show_bad(status: api.MeshStatus) -> int:
+    """What is wrong with a mesh and its modules, with the last lines of their logs; of how many."""
+    if status.problem:
+        say(status.problem, fg="red", err=True)
+    bad = [m for m in status.modules if m.state not in SETTLED or m.reason]
+    show_failures(status, err=True)
+    for module in bad:
+        say(f"{module.name}: {module.state}: {module.reason}", fg="red", err=True)
+    return len(bad)
+
+
+def _report(
     session: Session, prepared: Prepared, status: api.MeshStatus, *, as_json: bool, waited: bool
 ) -> int:
-    """Say what has become of it; returns the exit code."""
     good = not waited or status.state == "ready"
     if as_json:
         print_json(status)
@@ -136,14 +146,9 @@ def report(
         what = f"{len(status.modules)} modules ready" if waited else "handed to the agent"
         say(f"mesh {status.mesh}: {what}; run folder {folder}")
         return 0
-    if status.problem:
-        say(status.problem, fg="red", err=True)
-    bad = [m for m in status.modules if m.state not in SETTLED or m.reason]
-    show_failures(status, err=True)
-    for module in bad:
-        say(f"{module.name}: {module.state}: {module.reason}", fg="red", err=True)
+    bad = show_bad(status)
     say(
-        f"otterctl: mesh {status.mesh}: {len(bad)} of {len(status.modules)} modules are not as "
+        f"otterctl: mesh {status.mesh}: {bad} of {len(status.modules)} modules are not as "
         "asked; `otterctl logs`, mend, apply again, or `otterctl destroy`",
         err=True,
     )

@@ -13,6 +13,8 @@ from types import FrameType
 
 ENDS = ("SIGTERM", "SIGHUP")
 """Asks a program to end, besides Ctrl-C."""
+_LEFT = (signal.SIG_IGN, None)
+"""Handlers that stay: what is ignored, and what isn't Python's."""
 
 
 @contextmanager
@@ -42,16 +44,28 @@ def heard(handlers: Mapping[str, Callable[[], object]]) -> Iterator[None]:
 
 @contextmanager
 def as_ctrl_c() -> Iterator[None]:
-    """What asks a program to end does for the length of the block what Ctrl-C does."""
-    before = {
-        number: signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
-        for number in (getattr(signal, name) for name in ENDS if hasattr(signal, name))
-    }
+    """What asks a program to end does for the length of the block what Ctrl-C does.
+
+    But for what is ignored, as `nohup` has it.
+    """
+    there = [getattr(signal, name) for name in ENDS if hasattr(signal, name)]
+    before = {one: signal.getsignal(one) for one in there}
+    before = {one: handler for one, handler in before.items() if handler not in _LEFT}
+    for number in before:
+        signal.signal(number, _interrupted)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """Also where Ctrl-C itself is ignored, as of what a shell has in its background."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(number, frame)
 
 
 def _soon(

@@ -38,7 +38,7 @@ from otter_ctl.topology import load
 from otter_ctl.topology.model import LOCAL, Topology
 
 
-def _nothing(status: api.MeshStatus) -> None:
+def _nothing(spec: api.MeshSpec) -> None:
     """Nobody is told."""
 
 
@@ -54,7 +54,7 @@ class How:
         measure: Measure all networks between machines, not only new ones.
         without: Machines that are left out.
         quiet: Show no progress.
-        on_accepted: Called once agents have taken it; from then on there is something.
+        on_begun: Called before agents are given anything; from then on there may be something.
     """
 
     wait: bool = True
@@ -64,7 +64,7 @@ class How:
     measure: bool = False
     without: tuple[str, ...] = ()
     quiet: bool = False
-    on_accepted: Callable[[api.MeshStatus], None] = _nothing
+    on_begun: Callable[[api.MeshSpec], None] = _nothing
 
 
 def made(
@@ -142,10 +142,10 @@ async def _brought(
     folder.make()
 
     def accepted(status: api.MeshStatus) -> None:
-        how.on_accepted(status)
         folder.record(file, status.spec, included=topology.files[:-1], overrides=overrides)
         controller()  # looked up now, while the agent works
 
+    how.on_begun(prepared.plan.spec)
     try:
         names = [m.name for m in prepared.plan.spec.modules]
         with Progress(names, quiet=how.quiet) as progress:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,9 +17,8 @@ from net.errors import OtterError
 from net.units import format_duration
 from otter_agent import api
 from otter_ctl.cli import EXIT_FAILED, EXIT_INTERRUPTED, Session
-from otter_ctl.cli import destroy as ending
-from otter_ctl.cli.agents import everybody
-from otter_ctl.cli.apply import report, show_notes
+from otter_ctl.cli import destroy as destroying
+from otter_ctl.cli.apply import show_bad, show_notes
 from otter_ctl.cli.common import (
     json_option,
     pass_session,
@@ -27,16 +29,20 @@ from otter_ctl.cli.common import (
 )
 from otter_ctl.cli.interrupts import as_ctrl_c
 from otter_ctl.cli.making import How, made
+from otter_ctl.cli.preparing import reaching
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.saying import say
-from otter_ctl.cli.status import show_failures
+from otter_ctl.errors import RemoteError
+from otter_ctl.experiments import ENDED_WELL, acts_until_s
 from otter_ctl.orders import Goal, select, wait_for
 from otter_ctl.runs import RunFolder
+from otter_ctl.spread import Fleet
 from otter_ctl.topology import load
+from otter_ctl.topology.model import Topology
 
 Why = Literal["done", "time", "failed", "interrupted"]
-OVER = frozenset({"done", "stopped"})
-"""What a module comes to by itself, or by the timeline, and which is no failure."""
+LOOK_S = 0.5
+"""How often is looked whether the timeline has done all that it does to modules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +52,16 @@ class Ended:
     Attributes:
         why: All that is waited for is done, the time was up, a module failed, or Ctrl-C.
         lasted_s: Since all modules were ready.
-        folder: Its run folder; None: it never came to one.
-        status: Of the mesh, as it was last; None: it never came to one.
+        folder: Its run folder.
+        status: Of the mesh, as it was last.
+        kept: It is still there.
     """
 
     why: Why
-    lasted_s: float = 0.0
-    folder: Path | None = None
-    status: api.MeshStatus | None = None
+    lasted_s: float
+    folder: Path
+    status: api.MeshStatus
+    kept: bool
 
     @property
     def code(self) -> int:
@@ -66,18 +74,23 @@ class Ended:
             "done": "all is done", "time": "its time was up",
             "failed": "a module failed", "interrupted": "interrupted",
         }  # fmt: skip
-        where = f"; run folder {self.folder}" if self.folder else ""
-        return f"{words[self.why]} after {format_duration(round(self.lasted_s, 1))}{where}"
+        text = f"{words[self.why]} after {format_duration(round(self.lasted_s, 1))}"
+        if self.kept:
+            return f"{text}; it stays, until otterctl destroy -m {self.status.mesh}"
+        return f"{text}; run folder {self.folder}"
 
     def document(self) -> dict[str, object]:
         """For `--json`."""
-        modules = self.status.modules if self.status else ()
         return {
             "ended": self.why,
             "lasted_s": round(self.lasted_s, 3),
-            "folder": str(self.folder) if self.folder else None,
-            "valid": self.status.fidelity.valid if self.status else None,
-            "modules": [{"module": m.name, "state": m.state, "reason": m.reason} for m in modules],
+            "folder": str(self.folder),
+            "kept": self.kept,
+            "valid": self.status.fidelity.valid,
+            "modules": [
+                {"module": m.name, "state": m.state, "reason": m.reason}
+                for m in self.status.modules
+            ],
         }
 
 
@@ -96,7 +109,7 @@ Examples:
 @set_option
 @click.option(
     "--until", multiple=True, metavar="MODULE",
-    help="End when this one is done, whatever the others do; a name or a glob. Repeatable.",
+    help="End when this one is done, though others still run; a name or a glob. Repeatable.",
 )  # fmt: skip
 @time_option("--for", "for_s", help="End so long after all modules were ready, e.g. 60s.")
 @click.option(
@@ -118,24 +131,29 @@ def command(
 ) -> int:
     """Run one experiment: apply, wait for its end, fetch, destroy.
 
-    It ends when all modules are done, when the time of --for is up, or with the first module that
-    fails. Exits with 0 unless one failed. Ctrl-C ends it early; what it has made is fetched and
-    removed all the same. The mesh must not be there before.
+    It ends when all modules are done (a server never is: say --until or --for), when the time of
+    --for is up, or with the first module that fails. Exits with 0 unless one failed. Ctrl-C ends it
+    early; what it has made is fetched and removed all the same. The mesh must not be there before.
     """
     if keep and repeat > 1:
         raise click.UsageError("--keep leaves the mesh, --repeat makes it anew: pick one")
     topology = load(file, overrides)
+    if not topology.modules and for_s is None:
+        raise click.UsageError(f"{file} has no modules whose end could be its end: say --for")
     select([m.name for m in topology.modules], until, all_=False, mesh=topology.name)
     ended: list[Ended] = []
-    while len(ended) < repeat and not (ended and ended[-1].code):
-        with as_ctrl_c():
-            one = _Run(session, file, overrides, until, for_s, keep=keep, quiet=as_json)
-            ended.append(one.whole())
-        if not as_json:
-            number = f" run {len(ended)} of {repeat}:" if repeat > 1 else ""
-            say(f"mesh {topology.name}:{number} {ended[-1].text()}", err=bool(ended[-1].code))
-    if as_json:
-        print_json({"mesh": topology.name, "runs": [one.document() for one in ended]})
+    try:
+        while len(ended) < repeat and not (ended and ended[-1].code):
+            with as_ctrl_c():
+                one = _Run(session, file, overrides, topology, until, for_s, keep, as_json)
+                ended.append(one.whole())
+            if not as_json:
+                number = f" run {len(ended)} of {repeat}:" if repeat > 1 else ""
+                text = f"mesh {topology.name}:{number} {ended[-1].text()}"
+                say(text, err=bool(ended[-1].code))
+    finally:
+        if as_json and ended:  # also those before one that couldn't be
+            print_json({"mesh": topology.name, "runs": [one.document() for one in ended]})
     return ended[-1].code
 
 
@@ -147,21 +165,23 @@ class _Run:
         session: Session,
         file: Path,
         overrides: tuple[str, ...],
+        topology: Topology,
         until: Sequence[str],
         for_s: float | None,
-        *,
         keep: bool,
         quiet: bool,
     ) -> None:
         self._session = session
         self._file = file
         self._overrides = overrides
+        self._topology = topology
+        self._mesh = topology.name
         self._until = until
         self._for_s = for_s
         self._keep = keep
         self._quiet = quiet
-        self._status: api.MeshStatus | None = None
-        """Once there is something."""
+        self._id = ""
+        """Of the run, once agents may have something of it."""
         self._ready: float | None = None
 
     def whole(self) -> Ended:
@@ -169,76 +189,117 @@ class _Run:
 
         Raises:
             OtterError: It can't be, or not be removed.
+            KeyboardInterrupt: Before there was anything, or once more while it was removed.
         """
         why: Why = "interrupted"
         try:
             why = self._lived()
         except KeyboardInterrupt:
-            if self._status is None:
+            if not self._id:
                 raise
             rest = "the mesh stays" if self._keep else "fetching what there is, and removing it"
             say(f"interrupted: {rest}", err=True)
-        except OtterError:
-            if self._status is not None and not self._keep:
-                self._removed_all_the_same()
+        except Exception:
+            if self._id and not self._keep:
+                self._cleared()
             raise
-        assert self._status is not None
         lasted_s = 0.0 if self._ready is None else time.monotonic() - self._ready
-        folder = RunFolder.of(self._session.runs, self._status.spec).path
-        if not self._keep:
-            self._removed()
-        return Ended(why, lasted_s, folder, self._status)
+        status, interrupted = self._left(interrupted=why == "interrupted")
+        if interrupted:
+            why = "interrupted"
+        if status is None:
+            if why == "interrupted":  # before agents had it
+                raise KeyboardInterrupt
+            raise RemoteError("local", f"mesh {self._mesh} was ended by somebody else")
+        folder = RunFolder.of(self._session.runs, status.spec).path
+        return Ended(why, lasted_s, folder, status, self._keep)
+
+    # --- its life ----------------------------------------------------------------------------
 
     def _lived(self) -> Why:
-        """Made, and waited for."""
-        how = How(fresh=True, quiet=self._quiet, on_accepted=self._begun)
-        prepared, self._status = made(self._session, self._file, self._overrides, how)
+        how = How(fresh=True, quiet=self._quiet, on_begun=self._begun)
+        _, status = made(self._session, self._file, self._overrides, how)
         self._ready = time.monotonic()
         if not self._quiet:
-            show_notes(self._status)
-        if self._status.state != "ready":
-            report(self._session, prepared, self._status, as_json=False, waited=True)
+            show_notes(status)
+        if status.state != "ready":
+            show_bad(status)
             return "failed"
-        return run(self._over(self._status))
+        return run(self._over(status))
 
-    def _begun(self, status: api.MeshStatus) -> None:
-        self._status = status
+    def _begun(self, spec: api.MeshSpec) -> None:
+        self._id = spec.run
 
     async def _over(self, begun: api.MeshStatus) -> Why:
+        """Wait for its end."""
         known = [m.name for m in begun.modules]
-        chosen = select(known, self._until, all_=not self._until, mesh=begun.mesh)
-        goal = Goal(known, OVER, late=True, at_once=True, until=chosen)
-        why: Why = "done"
-        async with everybody(self._session) as fleet:
-            try:
-                with Progress(chosen, quiet=self._quiet) as progress:
-                    found = await wait_for(fleet, begun.mesh, goal, progress, self._for_s)
-                if any(map(goal.missed, found)):
-                    why = "failed"
-            except TimeoutError:
-                why = "time"
-            self._status = await fleet.mesh(begun.mesh)
-        if why == "failed":
-            for module in self._status.modules:
-                if goal.missed(module):
-                    say(f"{module.name}: {module.state}: {module.reason}", fg="red", err=True)
-            show_failures(self._status, err=True)
-        return why
+        chosen = select(known, self._until, all_=not self._until, mesh=self._mesh)
+        goal = Goal(known, ENDED_WELL, late=True, at_once=True, until=chosen)
+        acts_until = acts_until_s(begun.spec.timeline, chosen)
+        self._say_what_for(acts_until)
+        async with reaching(self._session, self._topology) as fleet:
+            with suppress(TimeoutError), Progress(chosen, quiet=self._quiet) as progress:
+                async with asyncio.timeout(self._for_s):
+                    while known:
+                        found = await wait_for(fleet, self._mesh, goal, progress, None)
+                        if any(map(goal.missed, found)):
+                            show_bad(await fleet.mesh(self._mesh))
+                            return "failed"
+                        if await self._played(fleet) >= acts_until:
+                            return "done"
+                        await asyncio.sleep(LOOK_S)
+                    await asyncio.get_running_loop().create_future()  # until its time is up
+            return "time"
 
-    def _removed_all_the_same(self) -> None:
-        """There is another error to tell of."""
+    async def _played(self, fleet: Fleet) -> float:
+        """How far the timeline is, seconds."""
+        return (await fleet.timeline(self._mesh, last=0, following=0)).position_s
+
+    def _say_what_for(self, acts_until: float) -> None:
+        if self._quiet:
+            return
+        ends = []
+        if self._topology.modules and not math.isinf(acts_until):
+            ends.append(f"{', '.join(self._until) or 'all modules'} done")
+        if self._for_s is not None:
+            ends.append(f"{format_duration(self._for_s)} over")
+        what = " or ".join(ends) or "Ctrl-C, as the timeline goes on starting or stopping modules"
+        say(f"mesh {self._mesh}: ready; until {what}", err=True)
+
+    # --- its end -----------------------------------------------------------------------------
+
+    def _left(self, *, interrupted: bool) -> tuple[api.MeshStatus | None, bool]:
+        """Fetch and remove, unless it is to be kept: what it was, and whether Ctrl-C came by then.
+
+        The first Ctrl-C of all is no reason to leave anything; another one is.
+        """
         try:
-            self._removed()
-        except OtterError as error:
-            say(f"otterctl: {error}", fg="red", err=True)
+            return run(self._last()), interrupted
+        except KeyboardInterrupt:
+            if interrupted or self._keep:
+                text = f"mesh {self._mesh} stays: otterctl destroy -m {self._mesh}"
+                say(text, fg="yellow", err=True)
+                raise
+            say("interrupted: it is removed all the same; once more, and it stays", err=True)
+            return self._left(interrupted=True)
 
-    def _removed(self) -> None:
-        assert self._status is not None
-        name = self._status.mesh
-        how = ending.How(yes=True, quiet=self._quiet)
+    async def _last(self) -> api.MeshStatus | None:
+        """The mesh, if it is still ours: somebody may have made another one of its name."""
+        async with reaching(self._session, self._topology) as fleet:
+            status = await fleet.find_mesh(self._mesh)
+            if status is None or status.spec.run != self._id:
+                return None
+            if not self._keep:
+                how = destroying.How(quiet=self._quiet)
+                await destroying.remove(self._session, fleet, self._mesh, how)
+            return status
 
-        async def work() -> None:
-            async with everybody(self._session) as fleet:
-                await ending.remove(self._session, fleet, name, how)
+    def _cleared(self) -> None:
+        """There is another error to tell of."""
+        from otter_ctl.__main__ import explain
 
-        run(work())
+        try:
+            self._left(interrupted=False)
+        except (OtterError, OSError, BaseExceptionGroup) as error:
+            explain(error)
+            say(f"mesh {self._mesh} may still be there: otterctl destroy", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -75,10 +76,17 @@ def held(cpu: float) -> str:
     )
 
 
-def test_an_experiment_over_both_leaves_a_folder(world):
-    """Made, ended and fetched on two machines by one command."""
-    apart = TOPOLOGY.replace("cpu = 0.5", 'machine = "m2"')
-    (one,) = world.json("run", world.topology(apart), "--for", "300ms")["runs"]
+@pytest.mark.parametrize("named_in", ["site", "topology"])
+def test_an_experiment_over_both_leaves_a_folder(world, named_in):
+    """Made, ended and fetched on two machines by one command, wherever these are named."""
+    apart, env = TOPOLOGY.replace("cpu = 0.5", 'machine = "m2"'), {}
+    if named_in == "topology":
+        (world.folder / ".ssh").mkdir()
+        shutil.copy(world.folder / "ssh_config", world.folder / ".ssh/config")
+        tables = (f'\n[machines.{m.name}]\nsocket = "{m.socket}"\n' for m in world.all)
+        apart, env = apart + "".join(tables), {"OTTER_SITE": ""}
+    said = world("run", world.topology(apart), "--for", "300ms", "--json", env=env)
+    (one,) = json.loads(said.stdout)["runs"]
     assert one["ended"] == "time"
     assert {m["state"] for m in one["modules"]} == {"ready"}
     assert {path.name for path in Path(one["folder"], "logs").iterdir()} >= {"eye.log", "brain.log"}

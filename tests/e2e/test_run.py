@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,87 @@ def test_a_mesh_that_somebody_ends_is_told(otter):
         _, errors = made.communicate(timeout=60)
     assert made.returncode == 1
     assert "mesh experiment was destroyed" in errors
+
+
+STUBBORN = """
+[modules.stubborn]
+command = ["sh", "-c", "trap '' TERM; echo began; while :; do sleep 0.1; done"]
+"""
+NEVER_READY = (
+    LONG
+    + """ready = "file:/never"
+"""
+)
+
+
+@contextmanager
+def running(otter, *words, until):
+    """A run that has come so far; it is ended by the test."""
+    with otter.popen(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as made:
+        try:
+            wait_for(until, "the run comes so far")
+            yield made
+        finally:
+            made.kill()
+
+
+def states(otter):
+    return [mesh["state"] for mesh in otter.json("ls")]
+
+
+def test_interrupted_before_it_is_ready_it_leaves_nothing(otter):
+    file = otter.topology(MESH + NEVER_READY)
+    with running(otter, "run", file, until=lambda: states(otter) == ["converging"]) as made:
+        made.send_signal(signal.SIGINT)
+        _, errors = made.communicate(timeout=60)
+    assert made.returncode == 130, errors
+    assert "fetching what there is, and removing it" in errors
+
+
+def test_interrupted_while_it_is_removed_it_goes_on_with_that_once(otter):
+    file = otter.topology(MESH + STUBBORN)
+    words = ("run", file, "--for", "100ms", "--json")
+    with running(otter, *words, until=lambda: "destroying" in states(otter)) as made:
+        made.send_signal(signal.SIGINT)
+        said, errors = made.communicate(timeout=60)
+    assert made.returncode == 130, errors
+    assert "once more, and it stays" in errors
+    assert json.loads(said)["runs"][0]["ended"] == "interrupted"
+
+
+def test_interrupted_twice_it_says_what_is_left(otter):
+    file = otter.topology(MESH + STUBBORN)
+    with running(otter, "run", file, until=lambda: states(otter) == ["ready"]) as made:
+        made.send_signal(signal.SIGINT)
+        wait_for(lambda: "destroying" in states(otter), "it is removed")
+        made.send_signal(signal.SIGINT)
+        _, errors = made.communicate(timeout=60)
+    assert made.returncode == 130
+    assert "mesh experiment stays: otterctl destroy -m experiment" in errors
+    otter("destroy", "--yes")
+
+
+def test_a_mesh_of_somebody_else_by_then_is_left_alone(otter):
+    file = otter.topology(MESH + LONG)
+    with running(otter, "run", file, until=lambda: states(otter) == ["ready"]) as made:
+        otter("destroy", "--yes", "--no-fetch")
+        otter("apply", file)
+        _, errors = made.communicate(timeout=60)
+    assert made.returncode == 1, errors
+    assert states(otter) == ["ready"]
+    otter("destroy", "--yes", "--no-fetch")
+
+
+def test_what_is_started_again_later_isnt_done(otter):
+    events = '[[events]]\nat = "1s"\nmodule = "long"\naction = "stop"\nfor = "2s"\n'
+    stopped = '[[events]]\nat = "4s"\nmodule = "long"\naction = "stop"\n'
+    (one,) = otter.json("run", otter.topology(MESH + LONG + events + stopped))["runs"]
+    assert one["ended"] == "done"
+    assert one["lasted_s"] > 3.9
+
+
+def test_a_mesh_without_modules_lasts_as_long_as_is_said(otter):
+    file = otter.topology(MESH)
+    assert "say --for" in otter("run", file, code=2).stderr
+    (one,) = otter.json("run", file, "--for", "1s")["runs"]
+    assert (one["ended"], one["lasted_s"] >= 1) == ("time", True)

@@ -22,8 +22,7 @@ async def test_nothing_is_learnt_of_a_machine_that_is_busy(monkeypatch):
 
 async def test_a_sender_that_ends_is_no_measurement(monkeypatch):
     monkeypatch.setattr(waking.sys, "executable", "/bin/false")
-    monkeypatch.setattr(waking, "LIMIT_S", 1.0)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="the process that sends ended with status 1"):
         await waking.measured()
 
 
