@@ -147,11 +147,7 @@ STUBBORN = """
 [modules.stubborn]
 command = ["sh", "-c", "trap '' TERM; echo began; while :; do sleep 0.1; done"]
 """
-NEVER_READY = (
-    LONG
-    + """ready = "file:/never"
-"""
-)
+NEVER_READY = LONG + "ready = { tcp = 8000 }\n"
 
 
 @contextmanager
