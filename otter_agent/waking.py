@@ -84,7 +84,11 @@ async def _ended(sender: asyncio.subprocess.Process) -> None:
 
 
 async def _heard(inbox: Inbox) -> tuple[float, float]:
-    """The median of how long messages took, and how many cores were busy meanwhile."""
+    """The median of how long messages took, and how many cores were busy meanwhile.
+
+    Raises:
+        OSError: Some never came.
+    """
     took: list[float] = []
     busy_s = since = 0.0
     async for message in inbox:
@@ -93,6 +97,8 @@ async def _heard(inbox: Inbox) -> tuple[float, float]:
             busy_s, since = _busy_s(), time.monotonic()
         if len(took) == COUNT:
             break
+    if len(took) < COUNT:
+        raise OSError(f"only {len(took)} of {COUNT} messages came")
     busy = (_busy_s() - busy_s) / (time.monotonic() - since)
     return statistics.median(took[FIRST:]), busy
 

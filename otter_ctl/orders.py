@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from otter_agent import api
-from otter_ctl.errors import RemoteError, UnknownNameError
+from otter_ctl.errors import AgentFault, RemoteError, UnknownNameError
 from otter_ctl.meshes import Meshes
 
 OnEvent = Callable[[api.Event], None]
@@ -126,7 +126,7 @@ async def _until(
 ) -> list[api.ModuleStatus]:
     """Events say when to look: older ones may still be on their way, so they prove nothing."""
     modules = await _look(client, mesh, goal)
-    waiting = {m.name for m in modules if not goal.reached(m) and not goal.missed(m)}
+    waiting = _waiting(modules, goal)
     while not goal.over(modules):
         async for event in events:
             on_event(event)
@@ -139,9 +139,21 @@ async def _until(
         else:
             hint = "look again: otterctl status"
             raise RemoteError(client.machine, "the agent went away", hint=hint)
-        modules = await _look(client, mesh, goal)
-        waiting = {m.name for m in modules if not goal.reached(m) and not goal.missed(m)}
+        try:
+            modules = await _look(client, mesh, goal)
+        except AgentFault as fault:
+            if fault.code != "not-found":
+                raise
+            raise RemoteError(client.machine, f"mesh {mesh} was destroyed") from None
+        waiting = _waiting(modules, goal)
     return modules
+
+
+def _waiting(modules: Sequence[api.ModuleStatus], goal: Goal) -> set[str]:
+    """Whose events are worth a look: who gives up at once looks at what was reached, too."""
+    if goal.at_once:
+        return {m.name for m in modules}
+    return {m.name for m in modules if not goal.reached(m) and not goal.missed(m)}
 
 
 def _tells(event: api.Event, goal: Goal) -> bool:

@@ -18,9 +18,10 @@ pytest_plugins = [
 def pytest_configure() -> None:
     """Let what tests find not depend on how they are started, nor on what else the machine does.
 
-    A shell has SIGINT ignored in its background, which all inherit that tests start: Ctrl-C never
-    came. Hypothesis gives each example 200 ms of wall-clock time, which is no property of ours.
-    `make test-unit` has it try fewer examples (`--hypothesis-profile`) than `make test`.
+    A shell has SIGINT ignored in its background (`nohup` SIGHUP), which all inherit that tests
+    start: Ctrl-C never came. Hypothesis gives each example 200 ms of wall-clock time, which is no
+    property of ours. `make test-unit` has it try fewer examples (`--hypothesis-profile`) than
+    `make test`.
     """
     ours = hypothesis.settings(deadline=None)
     hypothesis.settings.register_profile("otter", ours)
@@ -28,6 +29,8 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("otter")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ from otter_ctl.topology import load
 from otter_ctl.topology.model import LOCAL, Topology
 
 
-def _nothing(spec: api.MeshSpec) -> None:
+def _nothing(told: object) -> None:
     """Nobody is told."""
 
 
@@ -54,6 +54,7 @@ class How:
         measure: Measure all networks between machines, not only new ones.
         without: Machines that are left out.
         quiet: Show no progress.
+        on_ready: Called once it has settled, if that was waited for.
         on_begun: Called before agents are given anything; from then on there may be something.
     """
 
@@ -65,6 +66,7 @@ class How:
     without: tuple[str, ...] = ()
     quiet: bool = False
     on_begun: Callable[[api.MeshSpec], None] = _nothing
+    on_ready: Callable[[api.MeshStatus], None] = _nothing
 
 
 def made(
@@ -158,6 +160,7 @@ async def _brought(
                 on_accepted=accepted,
                 keep_partial=how.keep_partial,
             )
+            how.on_ready(status)
     finally:
         folder.drop_if_empty()
     folder.note(await facts(fleet, status, prepared.told()))

@@ -32,7 +32,7 @@ from otter_ctl.cli.making import How, made
 from otter_ctl.cli.preparing import reaching
 from otter_ctl.cli.progress import Progress
 from otter_ctl.cli.saying import say
-from otter_ctl.errors import RemoteError
+from otter_ctl.errors import AgentFault, RemoteError
 from otter_ctl.experiments import ENDED_WELL, acts_until_s
 from otter_ctl.orders import Goal, select, wait_for
 from otter_ctl.runs import RunFolder
@@ -183,6 +183,8 @@ class _Run:
         self._id = ""
         """Of the run, once agents may have something of it."""
         self._ready: float | None = None
+        self._found: api.MeshStatus | None = None
+        """As it was last."""
 
     def whole(self) -> Ended:
         """From nothing to nothing, but for a run folder.
@@ -199,14 +201,14 @@ class _Run:
                 raise
             rest = "the mesh stays" if self._keep else "fetching what there is, and removing it"
             say(f"interrupted: {rest}", err=True)
-        except Exception:
-            if self._id and not self._keep:
+        except Exception as error:
+            if self._id and not self._keep and not _is_refusal(error):
                 self._cleared()
             raise
         lasted_s = 0.0 if self._ready is None else time.monotonic() - self._ready
-        status, interrupted = self._left(interrupted=why == "interrupted")
-        if interrupted:
+        if self._left(interrupted=why == "interrupted"):
             why = "interrupted"
+        status = self._found
         if status is None:
             if why == "interrupted":  # before agents had it
                 raise KeyboardInterrupt
@@ -217,9 +219,8 @@ class _Run:
     # --- its life ----------------------------------------------------------------------------
 
     def _lived(self) -> Why:
-        how = How(fresh=True, quiet=self._quiet, on_begun=self._begun)
+        how = How(fresh=True, quiet=self._quiet, on_begun=self._begins, on_ready=self._begun)
         _, status = made(self._session, self._file, self._overrides, how)
-        self._ready = time.monotonic()
         if not self._quiet:
             show_notes(status)
         if status.state != "ready":
@@ -227,8 +228,11 @@ class _Run:
             return "failed"
         return run(self._over(status))
 
-    def _begun(self, spec: api.MeshSpec) -> None:
+    def _begins(self, spec: api.MeshSpec) -> None:
         self._id = spec.run
+
+    def _begun(self, status: api.MeshStatus) -> None:
+        self._ready = time.monotonic()
 
     async def _over(self, begun: api.MeshStatus) -> Why:
         """Wait for its end."""
@@ -237,15 +241,20 @@ class _Run:
         goal = Goal(known, ENDED_WELL, late=True, at_once=True, until=chosen)
         acts_until = acts_until_s(begun.spec.timeline, chosen)
         self._say_what_for(acts_until)
+        assert self._ready is not None
+        at = None if self._for_s is None else self._ready + self._for_s  # of the loop's clock
         async with reaching(self._session, self._topology) as fleet:
+            if (await fleet.mesh(self._mesh)).spec.run != self._id:
+                raise RemoteError("local", f"mesh {self._mesh} was ended by somebody else")
             with suppress(TimeoutError), Progress(chosen, quiet=self._quiet) as progress:
-                async with asyncio.timeout(self._for_s):
+                async with asyncio.timeout_at(at):
                     while known:
+                        played = await self._played(fleet) if acts_until else math.inf
                         found = await wait_for(fleet, self._mesh, goal, progress, None)
                         if any(map(goal.missed, found)):
                             show_bad(await fleet.mesh(self._mesh))
                             return "failed"
-                        if await self._played(fleet) >= acts_until:
+                        if played >= acts_until + LOOK_S:
                             return "done"
                         await asyncio.sleep(LOOK_S)
                     await asyncio.get_running_loop().create_future()  # until its time is up
@@ -268,31 +277,32 @@ class _Run:
 
     # --- its end -----------------------------------------------------------------------------
 
-    def _left(self, *, interrupted: bool) -> tuple[api.MeshStatus | None, bool]:
-        """Fetch and remove, unless it is to be kept: what it was, and whether Ctrl-C came by then.
+    def _left(self, *, interrupted: bool) -> bool:
+        """Fetch and remove, unless it is to be kept; whether Ctrl-C came by then.
 
         The first Ctrl-C of all is no reason to leave anything; another one is.
         """
         try:
-            return run(self._last()), interrupted
+            run(self._last())
         except KeyboardInterrupt:
             if interrupted or self._keep:
-                text = f"mesh {self._mesh} stays: otterctl destroy -m {self._mesh}"
+                text = f"mesh {self._mesh} may still be there: otterctl destroy -m {self._mesh}"
                 say(text, fg="yellow", err=True)
                 raise
-            say("interrupted: it is removed all the same; once more, and it stays", err=True)
+            say("interrupted: it is removed all the same; once more, and it may stay", err=True)
             return self._left(interrupted=True)
+        return interrupted
 
-    async def _last(self) -> api.MeshStatus | None:
-        """The mesh, if it is still ours: somebody may have made another one of its name."""
+    async def _last(self) -> None:
+        """If it is still ours: somebody may have made another one of its name."""
         async with reaching(self._session, self._topology) as fleet:
             status = await fleet.find_mesh(self._mesh)
             if status is None or status.spec.run != self._id:
-                return None
+                return
+            self._found = status
             if not self._keep:
                 how = destroying.How(quiet=self._quiet)
                 await destroying.remove(self._session, fleet, self._mesh, how)
-            return status
 
     def _cleared(self) -> None:
         """There is another error to tell of."""
@@ -303,3 +313,8 @@ class _Run:
         except (OtterError, OSError, BaseExceptionGroup) as error:
             explain(error)
             say(f"mesh {self._mesh} may still be there: otterctl destroy", err=True)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether somebody else was first, of which then all is theirs."""
+    return isinstance(error, AgentFault) and error.code in ("changed", "locked")

@@ -43,14 +43,14 @@ _RUN = "systemctl show -p InvocationID --value otter-agent"
 _JOURNAL = (
     # A run that ended is followed by another within a second, and what it said is in the journal
     # a little later: until one has ended, and no more words of it come.
-    "said=; early=; before=; again=0\n"
-    f'while run=$({_RUN}) && [ "$run" != "$was" ] && [ $again -lt 60 ]; do\n'
+    "said=; early=; before=; late=$(($(date +%s) + 20))\n"
+    f'while run=$({_RUN}) && [ "$run" != "$was" ] && [ "$(date +%s)" -lt $late ]; do\n'
     "    state=$(systemctl show -p SubState --value otter-agent) || :\n"
     "    journalctl --sync || :\n"
     "    last=$(journalctl _SYSTEMD_INVOCATION_ID=$run -n 1 -o cat -q --no-pager) || :\n"
     '    if [ "$state" = start ] || [ ! "$last" ]; then early=${last:-$early}\n'
     '    else said=$last; [ "$run $last" != "$before" ] || break; before="$run $last"; fi\n'
-    "    again=$((again + 1)); sleep 0.2\n"
+    "    sleep 0.2\n"
     "done\n"
     'echo "${said:-$early}"'
 )

@@ -49,6 +49,21 @@ def result(folder: str) -> list[str]:
     return outputs + [path.read_text() for path in sorted(Path(folder).glob("logs/*.log"))]
 
 
+@contextmanager
+def running(otter, *words, until):
+    """A run that has come so far; it is ended by the test."""
+    with otter.popen(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as made:
+        try:
+            wait_for(until, "the run comes so far")
+            yield made
+        finally:
+            made.kill()
+
+
+def has_begun(otter):
+    return "began" in otter("logs", "long", code=None).stdout
+
+
 def test_it_ends_when_all_is_done_and_leaves_a_folder(otter):
     said = otter("run", otter.topology(MESH + SHORT))
     assert said.stdout.startswith("mesh experiment: all is done after ")
@@ -104,8 +119,7 @@ def test_one_that_fails_after_a_while_fails_it_too(otter):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_it_has_made_is_fetched_when_it_is_interrupted(otter, how):
     file = otter.topology(MESH + LONG)
-    with otter.popen("run", file, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as made:
-        wait_for(lambda: "began" in otter("logs", "long", code=None).stdout, "it runs")
+    with running(otter, "run", file, "--json", until=lambda: has_begun(otter)) as made:
         made.send_signal(how)
         said, errors = made.communicate(timeout=60)
     assert made.returncode == 130, errors
@@ -135,8 +149,7 @@ def test_what_cannot_be_is_refused_before_anything_is_started(otter):
 
 def test_a_mesh_that_somebody_ends_is_told(otter):
     file = otter.topology(MESH + LONG)
-    with otter.popen("run", file, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as made:
-        wait_for(lambda: "began" in otter("logs", "long", code=None).stdout, "it runs")
+    with running(otter, "run", file, until=lambda: has_begun(otter)) as made:
         otter("destroy", "--yes", "--no-fetch")
         _, errors = made.communicate(timeout=60)
     assert made.returncode == 1
@@ -148,17 +161,6 @@ STUBBORN = """
 command = ["sh", "-c", "trap '' TERM; echo began; while :; do sleep 0.1; done"]
 """
 NEVER_READY = LONG + "ready = { tcp = 8000 }\n"
-
-
-@contextmanager
-def running(otter, *words, until):
-    """A run that has come so far; it is ended by the test."""
-    with otter.popen(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as made:
-        try:
-            wait_for(until, "the run comes so far")
-            yield made
-        finally:
-            made.kill()
 
 
 def states(otter):
@@ -181,7 +183,7 @@ def test_interrupted_while_it_is_removed_it_goes_on_with_that_once(otter):
         made.send_signal(signal.SIGINT)
         said, errors = made.communicate(timeout=60)
     assert made.returncode == 130, errors
-    assert "once more, and it stays" in errors
+    assert "once more, and it may stay" in errors
     assert json.loads(said)["runs"][0]["ended"] == "interrupted"
 
 
@@ -193,8 +195,8 @@ def test_interrupted_twice_it_says_what_is_left(otter):
         made.send_signal(signal.SIGINT)
         _, errors = made.communicate(timeout=60)
     assert made.returncode == 130
-    assert "mesh experiment stays: otterctl destroy -m experiment" in errors
-    otter("destroy", "--yes")
+    assert "mesh experiment may still be there: otterctl destroy -m experiment" in errors
+    otter("destroy", "-m", "experiment", "--yes")
 
 
 def test_a_mesh_of_somebody_else_by_then_is_left_alone(otter):
@@ -213,7 +215,7 @@ def test_what_is_started_again_later_isnt_done(otter):
     stopped = '[[events]]\nat = "4s"\nmodule = "long"\naction = "stop"\n'
     (one,) = otter.json("run", otter.topology(MESH + LONG + events + stopped))["runs"]
     assert one["ended"] == "done"
-    assert one["lasted_s"] > 3.9
+    assert one["lasted_s"] > 2.5  # not at the first stop
 
 
 def test_a_mesh_without_modules_lasts_as_long_as_is_said(otter):

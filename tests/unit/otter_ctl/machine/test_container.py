@@ -18,7 +18,7 @@ from otter_ctl.machine import container, installing
 from otter_ctl.machine.checks import Seen, checks, usable
 from otter_ctl.machine.facts import Facts, Python, parse
 from otter_ctl.machine.installing import plan_container, plan_remove
-from otter_ctl.machine.removing import Ending, around
+from otter_ctl.machine.removing import Removal, around
 from otter_ctl.machine.steps import data
 from otter_ctl.machine.wheel import Wheel
 
@@ -31,7 +31,7 @@ def facts(**changes: object) -> Facts:
 
 def test_all_scripts_are_shell_and_need_no_root() -> None:
     done = [*container.install("1.0+x-abc", "it's", "/tmp/staged"), container.clean("1.0-abc")]
-    ending = Ending("it's", None)
+    ending = Removal("it's", None)
     done += [*around(ending, container.stop(), container.once("1.0-abc")), *container.remove()]
     for step in done:
         subprocess.run(["sh", "-n"], input=step.script, text=True, check=True)
@@ -199,7 +199,7 @@ def test_where_it_cannot_be_one(is_so: dict[str, object], said: str) -> None:
 
 
 def test_what_reverts_is_as_what_was_done() -> None:
-    ending = Ending("pi", None)
+    ending = Removal("pi", None)
     assert all(not step.root for step in plan_remove(facts(container="1.0-abc"), ending).steps)
     assert all(step.root for step in plan_remove(facts(release="1.0-abc"), ending).steps)
 

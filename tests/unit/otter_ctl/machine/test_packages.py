@@ -12,7 +12,7 @@ import pytest
 from otter_ctl.machine import packages, steps
 from otter_ctl.machine.facts import parse
 from otter_ctl.machine.installing import plan_remove
-from otter_ctl.machine.removing import Ending
+from otter_ctl.machine.removing import Removal
 
 DPKG = """#!/bin/sh
 for one in $(cat "$DPKG/installed"); do echo "ii $one"; done; echo "rc old"
@@ -106,7 +106,7 @@ def test_an_engine_that_was_there_before_is_left() -> None:
     found = replace(found, release="1.0-abc", docker="24.0")
 
     def titles(**more: bool) -> list[str]:
-        return [step.title for step in plan_remove(brought, Ending("pi"), **more).steps]
+        return [step.title for step in plan_remove(brought, Removal("pi"), **more).steps]
 
     brought = found
     assert not any("packages" in title for title in titles())
