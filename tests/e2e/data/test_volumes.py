@@ -44,7 +44,7 @@ def test_a_volume_outlives_its_meshes_until_it_is_removed(place, volume):
 def test_modules_share_a_volume_and_one_may_only_read(place, volume):
     mounts = [place.mounts(v=f'volume = "{volume}", readonly = {r}') for r in ("false", "true")]
     writer = place.module("echo shared > /v/f; exec sleep 1000", name="w", mounts=mounts[0])
-    script = "until cat /v/f; do :; done; echo x > /v/g; exec sleep 1000"
+    script = "until grep -s shared /v/f; do :; done; echo x > /v/g; exec sleep 1000"
     reader = place.module(script, name="r", mounts=mounts[1])
     place.otter("apply", place.topology(writer, reader))
     assert "shared" in place.say("r")
