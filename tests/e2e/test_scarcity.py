@@ -59,7 +59,7 @@ def test_cores_of_a_speed_are_so_many_of_this_machine_s_and_traces_change_them(s
     (otter.root / "speeds.csv").write_text("time,speed\n0.3,0.05\n")
     file = otter.topology(SLOW)
     otter("apply", file)
-    speed = json.loads((otter.root / "a" / "lib" / "speed.json").read_text())["speed"]
+    speed = json.loads((otter.root / "a" / "lib" / "speed.json").read_text())["value"]
     assert 0.05 < speed < 5
     told = host(otter, "pi")
     assert (told["asked"]["cpu"], told["asked"]["speed"]) == (0.5, 0.1)
