@@ -43,12 +43,14 @@ _RUN = "systemctl show -p InvocationID --value otter-agent"
 _JOURNAL = (
     # A run that ended is followed by another within a second, and what it said is in the journal
     # a little later: until one has ended, and no more words of it come.
-    "said=; early=; before=; late=$(($(date +%s) + 20))\n"
+    "said=; early=; before=; silent=0; late=$(($(date +%s) + 20))\n"
     f'while run=$({_RUN}) && [ "$run" != "$was" ] && [ "$(date +%s)" -lt $late ]; do\n'
     "    state=$(systemctl show -p SubState --value otter-agent) || :\n"
     "    journalctl --sync || :\n"
     "    last=$(journalctl _SYSTEMD_INVOCATION_ID=$run -n 1 -o cat -q --no-pager) || :\n"
-    '    if [ "$state" = start ] || [ ! "$last" ]; then early=${last:-$early}\n'
+    '    if [ "$state" = start ]; then early=${last:-$early}\n'
+    # One that couldn't even be run says nothing.
+    '    elif [ ! "$last" ]; then silent=$((silent + 1)); [ $silent -lt 10 ] || break\n'
     '    else said=$last; [ "$run $last" != "$before" ] || break; before="$run $last"; fi\n'
     "    sleep 0.2\n"
     "done\n"
