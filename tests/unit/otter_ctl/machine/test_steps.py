@@ -176,7 +176,8 @@ done
 def test_why_an_agent_does_not_start_is_told_by_it_or_by_systemd(
     tmp_path: Path, runs: tuple[str, str], lines: dict[str, str], why: str
 ) -> None:
-    for name, text in (("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL)):
+    quick = "#!/bin/sh\n"
+    for name, text in (("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL), ("sleep", quick)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     (tmp_path / "now").write_text(runs[0])
