@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -129,20 +128,23 @@ def measure(machines: int) -> dict[str, Cost]:
 def fakes(machines: int) -> Iterator[tuple[Path, Path, int]]:
     """Fake machines; gives a scratch folder, the site file and the agents' pid."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a thousand databases
-    folder = Path(tempfile.mkdtemp(prefix="otter-sc-", dir=memory))
     command = [str(Path(sys.executable).with_name("otter-agent")), "fake", str(machines)]
-    child = subprocess.Popen(
-        [*command, "--root", str(folder / "m")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-    )
-    try:
-        assert child.stdout is not None
-        if not child.stdout.readline():
-            raise RuntimeError("otter-agent fake didn't start")
-        yield folder, folder / "m" / "site.toml", child.pid
-    finally:
-        child.send_signal(signal.SIGTERM)
-        child.wait(60)
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(
+        prefix="otter-sc-", dir=memory, ignore_cleanup_errors=True
+    ) as made:
+        folder = Path(made)
+        child = subprocess.Popen(
+            [*command, "--root", str(folder / "m")],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            assert child.stdout is not None
+            if not child.stdout.readline():
+                raise RuntimeError("otter-agent fake didn't start")
+            yield folder, folder / "m" / "site.toml", child.pid
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.wait(60)
 
 
 def _cost(command: Sequence[str], agents: int, folder: Path) -> Cost:
