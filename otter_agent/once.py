@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 
@@ -30,7 +31,7 @@ class Once:
     ) -> None:
         self._file = file
         self._measure = measure
-        self._stamp = {"cores": cores(), "version": version, "of": of}
+        self._held = {"version": version, "of": of}
         self._lock = threading.Lock()
         self._known: float | None = None
         self._looked = False
@@ -42,7 +43,7 @@ class Once:
             self._looked = True
             with suppress(OSError, ValueError, TypeError, KeyError):
                 kept = json.loads(self._file.read_text())
-                if all(kept[name] == value for name, value in self._stamp.items()):
+                if all(kept[name] == value for name, value in self._stamp().items()):
                     self._known = float(kept["value"])
         return self._known
 
@@ -55,14 +56,19 @@ class Once:
                     self._keep(self._known)
             return self._known
 
+    def _stamp(self) -> dict[str, object]:
+        """What it is kept with."""
+        return {"cores": cores(), **self._held}
+
     def _keep(self, value: float) -> None:
-        kept = {**self._stamp, "value": value, "measured": time.time()}
+        kept = {**self._stamp(), "value": value, "measured": time.time()}
         fresh = self._file.with_name(f"{self._file.name}.new")
         with suppress(OSError):  # a full disk: it is measured again next time
             fresh.write_text(json.dumps(kept))
             fresh.replace(self._file)
 
 
+@cache
 def cores() -> str:
     """What names the kind of this machine's cores."""
     with suppress(OSError):

@@ -54,7 +54,7 @@ class How:
         measure: Measure all networks between machines, not only new ones.
         without: Machines that are left out.
         quiet: Show no progress.
-        on_ready: Called once it has settled, if that was waited for.
+        on_ready: Called at once when agents have said what has become of it.
         on_begun: Called before agents are given anything; from then on there may be something.
     """
 

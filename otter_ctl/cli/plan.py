@@ -189,8 +189,8 @@ async def _measured(session: Session, fleet: Fleet, prepared: Prepared) -> bool:
     from otter_ctl.many import each
 
     agents = await fleet.agents.of(sorted(names))
-    before = (await each(agents, lambda name, agent: agent.info())).good
-    unknown = {n: agents[n] for n, info in before.items() if info.waking_s is None}
+    told = prepared.infos or (await each(agents, lambda name, agent: agent.info())).good
+    unknown = {n: agents[n] for n in agents if n in told and told[n].waking_s is None}
     after = (await each(unknown, lambda name, agent: agent.info(measured=True))).good
     return any(info.waking_s is not None for info in after.values())
 
