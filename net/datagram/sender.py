@@ -290,17 +290,23 @@ class Sender(Sends):
     # --- the loop's callbacks --------------------------------------------------------------------
 
     def _on_readable(self) -> None:
-        core, opened = self._core, self._socket
-        assert core is not None
+        if self._core is not None and self._socket is not None:
+            self._hear(self._core, self._socket)
+            self._pump()
+
+    def _hear(self, core: Sending, opened: UdpSocket, *, refused: bool = False) -> None:
+        """Take what has come, and then that nobody listens there (any more), if that was told.
+
+        The kernel tells of a refusal ahead of what came before it: the receiver's last word may
+        be among that.
+        """
         for count in range(_READS):
-            if opened is None or opened is not self._socket:
-                return
             try:
                 found = opened.receive()
             except Refused:
                 watch_again(opened, self._on_readable)
-                self._refused()
-                return
+                refused = True
+                continue
             if found is None:
                 if not count:
                     watch_again(opened, self._on_readable)
@@ -309,13 +315,8 @@ class Sender(Sends):
             for start in range(0, len(data), segment):
                 with suppress(RemoteWireError):  # whoever says it: our own receiver says sense
                     core.receive(data[start : start + segment].tobytes(), self._now())
-        self._pump()
-
-    def _refused(self) -> None:
-        """The receiver's machine says that nobody listens there (any more)."""
-        if self._core is not None and self._core.state in (State.OPEN, State.ENDING):
-            self._core.lose()
-        self._pump()
+        if refused and core.state in (State.OPEN, State.ENDING):
+            core.lose()
 
     def _on_writable(self) -> None:
         if self._socket is not None and self._writer:
@@ -400,8 +401,7 @@ class Sender(Sends):
             core.narrow(self._socket.mtu_bytes)
             return True
         except Refused:
-            if core.state is not State.GREETING:
-                core.lose()
+            self._hear(core, self._socket, refused=True)
             return True
         if not self._writer:
             self._writer = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import socket
 import struct
@@ -14,7 +15,7 @@ from helpers.relay import HERE
 
 from net import datagram
 from net.datagram import control
-from net.datagram.fragment import ACCEPT, CHALLENGE, FRAGMENT, HEADER, MAGIC, VERSION
+from net.datagram.fragment import ACCEPT, CHALLENGE, END, FRAGMENT, HEADER, MAGIC, VERSION
 
 pytestmark = pytest.mark.timeout(60)
 FAST = datagram.Timing(close_s=0.3)
@@ -153,6 +154,35 @@ async def test_a_short_hello_gets_no_answer():
             assert sock.recv(2000) == control.gone(9)
             with pytest.raises(BlockingIOError):
                 sock.recv(2000)
+
+
+async def test_a_last_word_counts_though_nobody_listens_any_more():
+    """What came before a refusal is heard, in whichever order the kernel tells of them."""
+    loop = asyncio.get_running_loop()
+
+    async def open_and_close(sender):
+        await sender.open()
+        return await sender.aclose()
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind((HERE, 0))
+        receiver.setblocking(False)
+        sender = connect(receiver.getsockname()[1], "s")
+        async with asyncio.TaskGroup() as group:
+            confirmed = group.create_task(open_and_close(sender))
+            data = await loop.sock_recv(receiver, 2000)
+            _, number = control.read_prefix(data)
+            address = HERE, sender._socket.port
+            accepted = control.Accepted(2**20, 2**20, len(data))
+            receiver.sendto(control.accept(number, accepted), address)
+            while control.read_prefix(data)[0] != END:
+                data = await loop.sock_recv(receiver, 2000)
+            # All of this while the sender has no turn.
+            receiver.sendto(control.ended(number), address)
+            receiver.close()
+            with socket.socket(fileno=os.dup(sender._socket.fileno())) as its:
+                its.send(data)
+        assert confirmed.result()
 
 
 async def test_another_version_is_told_so():
