@@ -87,84 +87,83 @@ def made(
 
     async def work() -> tuple[Prepared, api.MeshStatus]:
         async with reaching(session, written, force=how.force, without=how.without) as fleet:
-            prepared = await _planned(session, fleet, file, overrides, topology, how)
-            return await _brought(session, fleet, file, overrides, topology, prepared, how)
+            making = _Making(session, fleet, file, overrides, topology, how)
+            return await making.brought(await making.planned())
 
     with located(topology):
         return run(work())
 
 
-async def _planned(
-    session: Session,
-    fleet: Fleet,
-    file: Path,
-    overrides: tuple[str, ...],
-    topology: Topology,
-    how: How,
-) -> Prepared:
-    """Planned, and found to be possible as far as that is known before."""
-    which: Measuring = "all" if how.measure else "new"
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """A topology on its way from a file to its machines."""
 
-    async def planned() -> Prepared:
-        return await prepared_for(session, fleet, file, overrides, topology, which, how.without)
+    session: Session
+    fleet: Fleet
+    file: Path
+    overrides: tuple[str, ...]
+    topology: Topology
+    how: How
 
-    prepared = await planned()
-    if LOCAL in prepared.plan.machines.values() and not session.agent.answers():
-        await asyncio.to_thread(_start_agent, session)
-        prepared = await planned()
-    if how.fresh and prepared.current is not None:
-        name = prepared.plan.spec.name
-        hint = f"end it: otterctl destroy -m {name}; or give this one another name: --set name=…"
-        raise RemoteError(fleet.machine, f"mesh {name} is there already", hint=hint)
-    for warning in prepared.plan.warnings:
-        say(f"warning: {warning}", fg="yellow", err=True)
-    refuse_unsupported(prepared.plan)
-    await check_all(fleet, prepared)
-    return prepared
+    async def planned(self) -> Prepared:
+        """Planned, and found to be possible as far as that is known before."""
+        prepared = await self._prepared()
+        if LOCAL in prepared.plan.machines.values() and not self.session.agent.answers():
+            await asyncio.to_thread(_start_agent, self.session)
+            prepared = await self._prepared()
+        if self.how.fresh and prepared.current is not None:
+            name = prepared.plan.spec.name
+            end = f"otterctl destroy -m {name}"
+            hint = f"end it: {end}; or give this one another name: --set name=…"
+            raise RemoteError(self.fleet.machine, f"mesh {name} is there already", hint=hint)
+        for warning in prepared.plan.warnings:
+            say(f"warning: {warning}", fg="yellow", err=True)
+        refuse_unsupported(prepared.plan)
+        await check_all(self.fleet, prepared)
+        return prepared
 
+    async def _prepared(self) -> Prepared:
+        which: Measuring = "all" if self.how.measure else "new"
+        without = self.how.without
+        return await prepared_for(
+            self.session, self.fleet, self.file, self.overrides, self.topology, which, without
+        )
 
-async def _brought(
-    session: Session,
-    fleet: Fleet,
-    file: Path,
-    overrides: tuple[str, ...],
-    topology: Topology,
-    prepared: Prepared,
-    how: How,
-) -> tuple[Prepared, api.MeshStatus]:
-    """Handed to the agents, with a run folder that says what was asked."""
-    secrets = gather(prepared.plan.spec, os.environ)
-    prepared = await with_secrets(fleet, prepared, secrets)
-    for line in restarts(prepared.changes):
-        say(line, err=True)
-    if prepared.nothing_to_do and prepared.current is not None and not secrets:
-        await rollout.complete(fleet, prepared)
-        return prepared, prepared.current
-    folder = RunFolder.of(session.runs, prepared.plan.spec)
-    folder.make()
+    async def brought(self, planned: Prepared) -> tuple[Prepared, api.MeshStatus]:
+        """Handed to the agents, with a run folder that says what was asked."""
+        secrets = gather(planned.plan.spec, os.environ)
+        prepared = await with_secrets(self.fleet, planned, secrets)
+        for line in restarts(prepared.changes):
+            say(line, err=True)
+        if prepared.nothing_to_do and prepared.current is not None and not secrets:
+            await rollout.complete(self.fleet, prepared)
+            return prepared, prepared.current
+        folder = RunFolder.of(self.session.runs, prepared.plan.spec)
+        folder.make()
 
-    def accepted(status: api.MeshStatus) -> None:
-        folder.record(file, status.spec, included=topology.files[:-1], overrides=overrides)
-        controller()  # looked up now, while the agent works
+        def accepted(status: api.MeshStatus) -> None:
+            included = self.topology.files[:-1]
+            folder.record(self.file, status.spec, included=included, overrides=self.overrides)
+            controller()  # looked up now, while the agent works
 
-    how.on_begun(prepared.plan.spec)
-    try:
-        names = [m.name for m in prepared.plan.spec.modules]
-        with Progress(names, quiet=how.quiet) as progress:
-            status = await rollout.bring(
-                fleet,
-                prepared,
-                progress,
-                wait=how.wait,
-                secrets=secrets,
-                on_accepted=accepted,
-                keep_partial=how.keep_partial,
-            )
-            how.on_ready(status)
-    finally:
-        folder.drop_if_empty()
-    folder.note(await facts(fleet, status, prepared.told()))
-    return prepared, status
+        self.how.on_begun(prepared.plan.spec)
+        try:
+            names = [m.name for m in prepared.plan.spec.modules]
+            with Progress(names, quiet=self.how.quiet) as progress:
+                status = await rollout.bring(
+                    self.fleet,
+                    prepared,
+                    progress,
+                    wait=self.how.wait,
+                    secrets=secrets,
+                    on_accepted=accepted,
+                    keep_partial=self.how.keep_partial,
+                )
+                self.how.on_ready(status)
+        finally:
+            folder.drop_if_empty()
+        folder.note(await facts(self.fleet, status, prepared.told()))
+        return prepared, status
 
 
 def _start_agent(session: Session) -> None:

@@ -50,7 +50,8 @@ class Ended:
     """How a run has ended.
 
     Attributes:
-        why: All that is waited for is done, the time was up, a module failed, or Ctrl-C.
+        why: All that is waited for is done, the time was up, a module failed or wasn't ready in
+            its time, or Ctrl-C.
         lasted_s: Since all modules were ready.
         folder: Its run folder.
         status: Of the mesh, as it was last.
@@ -72,12 +73,19 @@ class Ended:
         """For people."""
         words = {
             "done": "all is done", "time": "its time was up",
-            "failed": "a module failed", "interrupted": "interrupted",
+            "failed": self._failure(), "interrupted": "interrupted",
         }  # fmt: skip
-        text = f"{words[self.why]} after {format_duration(round(self.lasted_s, 1))}"
+        lasted_s = round(self.lasted_s, 1)
+        text = words[self.why] + (f" after {format_duration(lasted_s)}" if lasted_s else "")
         if self.kept:
             return f"{text}; it stays, until otterctl destroy -m {self.status.mesh}"
         return f"{text}; run folder {self.folder}"
+
+    def _failure(self) -> str:
+        failed = [m.name for m in self.status.modules if m.state == "failed"]
+        if not failed:
+            return "not all modules were ready in their time"
+        return f"{', '.join(failed)} failed"
 
     def document(self) -> dict[str, object]:
         """For `--json`."""

@@ -103,9 +103,16 @@ def test_a_module_that_fails_fails_the_run(otter, named):
     assert done.stdout == ""
     assert "bad: failed: " in done.stderr
     assert "  | no such file" in done.stderr
-    assert "run 1 of 3: a module failed" in done.stderr
+    assert "run 1 of 3: bad failed" in done.stderr
     assert "run 2 of 3" not in done.stderr
     assert result(done.stderr.strip().partition("run folder ")[2])
+
+
+def test_one_that_is_not_ready_in_its_time_fails_it_and_is_not_said_to_have_failed(otter):
+    ready = 'ready = { command = ["false"], within = "300ms" }\n'
+    done = otter("run", otter.topology(MESH + LONG + ready), "--for", "60s", code=1)
+    assert "long: running: not ready after 0.3 s" in done.stderr
+    assert "mesh experiment: not all modules were ready in their time" in done.stderr
 
 
 def test_one_that_fails_after_a_while_fails_it_too(otter):
