@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 
-from otter_agent import api, readiness, states
+from otter_agent import api, processes, readiness, states
 from otter_agent.book import Book
 from otter_agent.part import Part
 
@@ -51,7 +51,7 @@ class Prober:
             probe = readiness.probe_of(book.machine, book.name, module)
             if probe is None:  # nothing to ask: ready is who lives on for a moment
                 await asyncio.sleep(book.patience.moment_of(memory))
-                yes = same()
+                yes = same() and not _has_ended(part)
             else:
                 left = max(memory.started_at, book.applied_at) + ready.within_s - time.time()
                 yes = await readiness.ask(probe, left, same, troubled)
@@ -60,3 +60,9 @@ class Prober:
         finally:
             part.probing = False
             book.touch(module.name)
+
+
+def _has_ended(part: Part) -> bool:
+    """Whether its process has, of which a busy engine tells a while later."""
+    pid = part.instance.pid if part.instance is not None else None
+    return pid is not None and pid < processes.MOST_PIDS and not processes.runs(pid)

@@ -12,9 +12,9 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO
 
+from otter_agent import processes
 from otter_agent.agent import Agent
 from otter_agent.config import read, socket_group
 from otter_agent.errors import AgentError
@@ -122,7 +122,7 @@ def _only_one(layout: Layout) -> Iterator[None]:
         deadline = time.monotonic() + ENDING_S
         while not _locked(lock):
             pid = _pid(layout)
-            if _alive(pid) or time.monotonic() > deadline:
+            if processes.runs(pid) or time.monotonic() > deadline:
                 raise AgentError(
                     "in-use",
                     f"{layout.run}: another otter-agent (pid {pid or '?'}) serves this root",
@@ -152,14 +152,6 @@ def _pid(layout: Layout) -> int:
         return int(layout.pid_file.read_text())
     except (OSError, ValueError):
         return 0
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
 
 
 async def _serve(machine: Machine, state: State, gid: int) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import subprocess
 
 import pytest
 from helpers.world import BrokenImages, World, module, settled, spec, states, until
@@ -67,6 +70,22 @@ async def test_done_when_it_exits_with_zero(tmp_path):
     async with world.agent() as agent:
         agent.put_mesh(spec(module("m", "exit", "0")))
         assert states(await settled(agent)) == {"m": "done"}
+
+
+async def test_who_has_ended_is_not_ready_before_word_of_it_comes(tmp_path):
+    """An engine's word takes its time; the process is what it is."""
+    world = World(tmp_path)
+    zombie = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    world.runtime.world.pids = itertools.chain([zombie.pid], world.runtime.world.pids)
+    async with world.agent() as agent:
+        agent.put_mesh(spec(module("m", restart="no")))
+        await until(agent, "mesh", "module", "running")
+        agent.put_mesh(spec(module("m", restart="no"), module("other")))
+        assert (await until(agent, "mesh", "module", "ready")).subject == "other"
+        world.runtime.die(Key("mesh", "m"), 127)
+        assert states(await settled(agent)) == {"m": "failed", "other": "ready"}
+    zombie.wait()
 
 
 @pytest.mark.slow
