@@ -176,16 +176,19 @@ def test_a_session_that_is_to_end_at_a_failure_takes_no_more_files(session) -> N
 
 @pytest.mark.parametrize("to_all", [True, False])
 def test_one_that_is_interrupted_takes_its_processes_along(session, to_all: bool) -> None:
-    waits = "import signal\nfrom pathlib import Path\ndef test_waits():\n"
-    waits += "    try:\n        Path(__file__).with_suffix('.up').touch(); {}\n"
-    waits += "    finally: Path(__file__).with_suffix('.down').touch()\n"
-    last = "signal.pause()" if to_all else "[__import__('time').sleep(0.01) for _ in range(50)]"
-    process = session.start({"a": waits.format(last), "b": waits.format(last)})
+    waits = "import os, time\nfrom pathlib import Path\nhere = Path(__file__)\ndef test_waits():\n"
+    waits += "    first, go = os.getppid(), here.with_name('go')\n"
+    waits += "    try:\n        here.with_suffix('.up').touch()\n"
+    waits += "        while os.getppid() == first and not go.exists(): time.sleep(0.01)\n"
+    waits += "    finally: here.with_suffix('.down').touch()\n"
+    process = session.start({"a": waits, "b": waits})
     wait_for(lambda: len([*session.folder.glob("*.up")]) == 2, "both are at work")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == 2
     for pid in [process.pid, *map(int, children if to_all else [])]:
         os.kill(pid, signal.SIGINT)
+    if not to_all:
+        (session.folder / "go").touch()  # whom nobody interrupts ends after its test
     out, err = process.communicate(timeout=60)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, out + err
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]

@@ -1,23 +1,32 @@
-"""What the benchmark of placement asks for can be placed, in the time that is its goal."""
+"""What the benchmark of placement asks for can be placed, with little trying."""
 
 from __future__ import annotations
-
-import time
 
 import pytest
 
 from benchmarks import placement
 from otter_ctl.placing import place, total_s
+from otter_ctl.placing.rules import Group
+from otter_ctl.placing.seating import Seating
 
 
 @pytest.mark.slow
-def test_a_hundred_modules_on_fifty_hosts_are_placed_in_a_second_or_two() -> None:
-    """Of a processor's time, twice the goal: other tests run beside this one."""
+def test_a_hundred_modules_on_fifty_hosts_are_placed_without_trying_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Most of the time goes into trying rooms: some 72,000 in the second that is the goal."""
+    tried, talk_s = 0, Seating.talk_s
+
+    def counting(seating: Seating, group: Group, room: str) -> float:
+        nonlocal tried
+        tried += 1
+        return talk_s(seating, group, room)
+
+    monkeypatch.setattr(Seating, "talk_s", counting)
     asked = placement.mesh(0, placement.HOSTS, placement.MODULES)
     assert len(asked.flows) > placement.MODULES
-    start = time.process_time()
     seats = place(asked)
-    assert time.process_time() - start < 2 * placement.GOAL_S
+    assert placement.MODULES < tried < 150_000
     assert len(seats) == placement.MODULES
     anyhow = {name: f"h{n % placement.HOSTS}" for n, name in enumerate(seats)}
     assert total_s(asked, seats) < total_s(asked, anyhow) / 2

@@ -11,6 +11,7 @@ from helpers.timeline_world import BACK, BASE, FORTH, World, event, spec, until
 from net.links.spec import LinkSpec
 from otter_agent.links import clock
 from otter_agent.links.planning import PlanningThread
+from otter_agent.timeline import ahead
 
 
 @pytest.fixture(autouse=True, params=[False, True], ids=["when it is due", "ahead"])
@@ -21,18 +22,16 @@ def plans(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
 
 
 @pytest.mark.slow
-async def test_what_is_due_at_the_epoch_is_told_before_it(tmp_path, plans):
+async def test_what_is_due_at_the_epoch_is_told_before_it(tmp_path, plans, monkeypatch):
+    monkeypatch.setattr(ahead, "_LEAD_S", 1.0)  # so long no thread is kept waiting
     world = World(tmp_path)
     async with world.playing(spec(event(0.0, rate_bps=1e6))) as player:
-        still = clock.now()
-        world.now = lambda: still
         player.all_ready()
         if plans:
             await until(lambda: set(world.links.planned()) == {FORTH, BACK})
-            assert player.status().epoch > still.wall_s
+            assert player.status().epoch > clock.now().wall_s
             assert (player.position(), world.in_force()) == (None, BASE)
             assert [c.at_s for c in await player.upcoming(5)] == [0.0, 0.0]
-        world.now = clock.now
         await until(lambda: world.in_force() == replace(BASE, rate_bps=1e6))
         await until(lambda: len(player.record.last) == 2)
         assert player.position() is not None
