@@ -16,7 +16,8 @@ class Timing:
         close_s: How long closing looks for a receiver that isn't there. (One that is there gets all
             the time it needs to take what was sent.)
         hello_s: How long a receiver keeps a connection on which no stream has said hello.
-        dead_s: A peer that vanished without a word is found within this, and a quarter more.
+        dead_s: A peer that vanished without a word is found within this, and a quarter more;
+            later if it had no room for what was sent.
         ack_s: Longest that an acknowledgement waits for others to go with.
     """
 

@@ -188,18 +188,43 @@ class Sender(Sends):
     async def _finish(self) -> bool:
         if self._core is None or self._closed:
             return False
+        patience_s = self._timing.close_s
         with suppress(TimeoutError, TransportError):
-            while self._waiting or self._core.busy or self._state is State.GREETING:
-                async with asyncio.timeout(self._timing.close_s):
-                    await self._change()
-                self._check()
+            await self._patiently(self._leaving, patience_s)
             self._ending = True
             self._core.finish(self._now())
             self._pump()
-            async with asyncio.timeout(self._timing.close_s + self._options.deadline_s):
-                while self._state is State.ENDING:
-                    await self._change()
+            patience_s += self._options.deadline_s
+            await self._patiently(lambda: self._state is State.ENDING, patience_s)
         return self._state is State.ENDED
+
+    def _leaving(self) -> bool:
+        busy = self._core is not None and self._core.busy
+        return bool(self._waiting) or busy or self._state is State.GREETING
+
+    async def _patiently(self, waits: Callable[[], bool], patience_s: float) -> None:
+        """Wait as long as the receiver says something now and then.
+
+        In quarters: if it is we who stand still, one of them passes, whatever the clock says, and
+        what was said meanwhile is heard in the next.
+
+        Raises:
+            TimeoutError: It has been silent for so long.
+        """
+        quarter_s, silent, heard = patience_s / 4, 0, self._heard
+        until = self._now() + quarter_s
+        while waits():
+            if silent == 4:
+                raise TimeoutError
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._change()
+            self._check()
+            now = self._now()
+            if self._heard > heard:
+                silent, heard, until = 0, self._heard, now + quarter_s
+            elif now >= until:
+                silent, until = silent + 1, now + quarter_s
 
     def abort(self) -> None:
         """End it here; what is not yet received may be lost. Idempotent."""
@@ -224,6 +249,12 @@ class Sender(Sends):
     @property
     def _state(self) -> State:
         return State.LOST if self._core is None else self._core.state
+
+    @property
+    def _heard(self) -> float:
+        """When the receiver last said something; of one that is only greeted nothing is known."""
+        greeted = self._core is None or self._state is State.GREETING
+        return 0.0 if self._core is None or greeted else self._core.heard
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

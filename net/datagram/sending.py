@@ -89,6 +89,7 @@ class Sending:
         counters: What was done.
         sent: All messages up to this number have left, or were given up.
         batch: Whether many datagrams may be sent with one call.
+        heard: When the receiver last said how things stand.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Sending:
         self._rate = Rate(options.rate_bps, 0.0, now)
         self._open_window = True
         self._last_report = 0
-        self._heard = now
+        self.heard = now
         self._quiet_since = now
         self._probes = 0
         self._hellos, self._hello_at, self._hello_sent = 0, now, now
@@ -213,7 +214,7 @@ class Sending:
             self._hellos, self._hello_at = 0, now
 
     def _on_accept(self, accepted: control.Accepted, now: float) -> None:
-        self.state, self._heard, self._quiet_since = State.OPEN, now, now
+        self.state, self.heard, self._quiet_since = State.OPEN, now, now
         self._limit = accepted.limit_bytes
         self._datagram = min(self._datagram, accepted.datagram_bytes)
         self._size = size_for(self._datagram + IP_UDP_BYTES)
@@ -225,7 +226,7 @@ class Sending:
     def _on_report(self, report: control.Report, now: float) -> None:
         if report.number <= self._last_report:
             return
-        self._last_report, self._heard = report.number, now
+        self._last_report, self.heard = report.number, now
         self._open_window = report.window_bytes > 0
         if self._open_window:
             self._rate.window_bytes = report.window_bytes
@@ -274,7 +275,7 @@ class Sending:
             return self._greet(now)
         if self.state not in (State.OPEN, State.ENDING):
             return []
-        if now - self._heard > DEAD_S:
+        if now - self.heard > DEAD_S:
             self.lose()
             return []
         self._expire(now)
@@ -408,7 +409,7 @@ class Sending:
             return self._hello_at
         if self.state not in (State.OPEN, State.ENDING):
             return None
-        times = [self._probe_at, self._heard + DEAD_S + 0.001]
+        times = [self._probe_at, self.heard + DEAD_S + 0.001]
         if self.state is State.ENDING and not self._queue:
             times.append(self._end_at)
         if self._again or self._ready:

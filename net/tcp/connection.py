@@ -119,7 +119,7 @@ class Connection(Link, asyncio.BufferedProtocol, ABC):
             except BlockingIOError:
                 sent = 0
             except OSError as exc:
-                self._broken(exc)
+                self._not_sent(exc)
                 return False
             if sent == len(data):
                 return True
@@ -130,7 +130,7 @@ class Connection(Link, asyncio.BufferedProtocol, ABC):
     def unsent(self, data: bytes, sent: int, error: int) -> None:
         """What was written past us the kernel took no more than `sent` bytes of."""
         if error:
-            self._broken(OSError(error, os.strerror(error)))
+            self._not_sent(OSError(error, os.strerror(error)))
         else:
             self._keep(data[sent:])
 
@@ -188,7 +188,7 @@ class Connection(Link, asyncio.BufferedProtocol, ABC):
             except (BlockingIOError, InterruptedError):
                 return False
             except OSError as exc:
-                self._broken(exc)
+                self._not_sent(exc)
                 return False
             while rest and sent >= len(rest[0]):
                 sent -= len(rest.popleft())
@@ -219,6 +219,10 @@ class Connection(Link, asyncio.BufferedProtocol, ABC):
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         self._room = None
+
+    def _not_sent(self, exc: OSError) -> None:
+        """The kernel takes nothing any more."""
+        self._broken(exc)
 
     def _broken(self, exc: OSError) -> None:
         self._cause = self._cause or exc

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from contextlib import suppress
 from typing import Protocol
 
 from net.errors import ConnectionClosed, RemoteWireError, StreamRefused
@@ -44,6 +45,7 @@ class SendingConnection(Connection):
         self._keeper = keeper
         self.answer: asyncio.Future[Accept | Refuse] = self.loop.create_future()
         self.receipt = False
+        self._parting = False
 
     def on_event(self, event: Event) -> None:
         """Keep the answer, tell what is acknowledged, keep the receipt."""
@@ -58,6 +60,23 @@ class SendingConnection(Connection):
             self.close()
         else:
             raise RemoteWireError(f"unexpected {type(event).__name__} from a receiver")
+
+    def _not_sent(self, exc: OSError) -> None:
+        """What the receiver said before it went counts: read that first, once nobody is writing."""
+        if self._parting:
+            return
+        self._parting = self._closing = True
+        self.free = False
+        self._rest.clear()
+        self._unwatch()
+        self._wake()
+        self.loop.call_soon(self._part, exc)
+
+    def _part(self, exc: OSError) -> None:
+        with suppress(OSError):
+            while not self._over and self._reader.receive(self._fd):
+                self._arrived()
+        self._broken(exc)
 
     def on_lost(self, error: Exception | None) -> None:
         """Nobody will answer any more."""

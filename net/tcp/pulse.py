@@ -2,8 +2,9 @@
 
 An idle peer is found by the kernel's probes, a busy one by a look now and then at what it has
 acknowledged. Not by messages of our own: a module that holds its loop for a minute isn't dead. Nor
-by TCP_USER_TIMEOUT: that would cut off a receiver that is only slow (a window of zero). Must not
-know: what is sent, and read.
+by TCP_USER_TIMEOUT: that would cut off a receiver that is only slow (a window of zero): our kernel
+asks it ever more seldom whether it has room, so that it is silent, and gone only if it leaves that
+unanswered. Must not know: what is sent, and read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ import termios
 from collections.abc import Callable
 
 _TCP_INFO_BYTES = 60
+_PROBES_AT = 3  # tcpi_probes, u8: that were sent since something was last received
+_UNANSWERED = 3
+"""So many probes of a window of zero mean that nobody is there; Linux answers two a second."""
+_SIOCOUTQNSD = 0x894B
 _LAST_ACK_RECEIVED = struct.Struct("=I")
 _LAST_ACK_AT = 56  # struct tcp_info of linux/tcp.h: 8 bytes, then u32s; tcpi_last_ack_recv, ms
 
@@ -48,7 +53,7 @@ class Pulse:
         """At a peer that acknowledges nothing, not even the kernel's probes."""
         self._timer = self._loop.call_later(self._dead_s / 4, self._look)
         info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        if len(info) < _TCP_INFO_BYTES or not self._owed():
+        if len(info) < _TCP_INFO_BYTES or not (self._owed() or info[_PROBES_AT] >= _UNANSWERED):
             return
         (silent_ms,) = _LAST_ACK_RECEIVED.unpack_from(info, _LAST_ACK_AT)
         if silent_ms > self._dead_s * 1000:
@@ -56,6 +61,8 @@ class Pulse:
 
     def _owed(self) -> bool:
         """Whether the peer's kernel has yet to acknowledge what ours has sent."""
-        unsent = array.array("i", [0])
-        fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, unsent)
-        return unsent[0] > 0
+        # In this order: what is acknowledged in between makes it less, not more.
+        kept, unsent = array.array("i", [0]), array.array("i", [0])
+        fcntl.ioctl(self._sock.fileno(), _SIOCOUTQNSD, unsent)
+        fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, kept)
+        return kept[0] > unsent[0]

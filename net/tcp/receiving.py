@@ -82,6 +82,10 @@ class ReceivingConnection(Greeted, Connection):
         self._door.let_in(self)
 
     def _lose_patience(self) -> None:
+        if self.unread():  # it is we who stood still: it may have said hello in time
+            self.readable()
+        if self._patience is None or not self.alive:
+            return
         self._door.refused(self, f"no hello within {self.timing.hello_s:g} s")
         self.abort()
 

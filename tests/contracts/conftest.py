@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import socket
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -46,6 +47,16 @@ def pytest_asyncio_loop_factories(item):
 
         loops["uvloop"] = uvloop.new_event_loop
     return loops
+
+
+@pytest.fixture
+async def unknown_names(monkeypatch):
+    """No name is known, and no server of the network's is asked, who may not answer."""
+
+    async def nobody(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", nobody)
 
 
 class Harness(ABC):

@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import struct
+import time
 import tracemalloc
 
 import pytest
@@ -30,8 +31,10 @@ async def no_leaks():
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def connect(port, sender):
-    return datagram.connect(HERE, port, options=MTU, input="y", sender=sender, timing=FAST)
+def connect(port, sender, timing=FAST, **more):
+    return datagram.connect(
+        HERE, port, options=MTU, input="y", sender=sender, timing=timing, **more
+    )
 
 
 def listen(**options):
@@ -185,6 +188,43 @@ async def test_a_last_word_counts_though_nobody_listens_any_more():
         assert confirmed.result()
 
 
+async def test_patience_at_the_end_is_with_silence_not_with_the_clock():
+    """We stand still, for longer than that; the answer has come meanwhile."""
+    loop = asyncio.get_running_loop()
+
+    async def send_and_close(sender):
+        await sender.send("last")
+        return await sender.aclose()
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind((HERE, 0))
+        receiver.setblocking(False)
+        sender = connect(receiver.getsockname()[1], "s", policy="latest")
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            confirmed = group.create_task(send_and_close(sender))
+            data = await loop.sock_recv(receiver, 2000)
+            _, number = control.read_prefix(data)
+            address = HERE, sender._socket.port
+            accepted = control.Accepted(2**20, 2**20, len(data))
+            receiver.sendto(control.accept(number, accepted), address)
+            time.sleep(FAST.close_s + 0.1)  # the whole process does
+            while control.read_prefix(data)[0] != END:
+                data = await loop.sock_recv(receiver, 2000)
+            receiver.sendto(control.ended(number), address)
+        assert confirmed.result()
+
+
+async def test_closing_waits_for_nobody_who_is_silent():
+    """However often he is greeted meanwhile: ever less, but every half second at least."""
+    timing = datagram.Timing(close_s=1.0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind((HERE, 0))
+        sender = connect(silent.getsockname()[1], "s", policy="latest", timing=timing)
+        await sender.send("anybody there?")
+        async with asyncio.timeout(10):
+            assert await sender.aclose() is False
+
+
 async def test_another_version_is_told_so():
     async with listen() as endpoint:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -196,7 +236,8 @@ async def test_another_version_is_told_so():
             assert "wire version 99, here is" in control.read_refuse(sock.recv(2000))
 
 
-async def test_sessions_that_come_and_go_are_forgotten():
+async def test_sessions_that_come_and_go_are_forgotten(monkeypatch):
+    monkeypatch.setattr("net.datagram.endpoint.DEAD_S", 60.0)  # not before all have come
     async with listen() as endpoint:
         for i in range(300):
             sender = connect(endpoint.port, f"s{i}")

@@ -52,7 +52,8 @@ async def connect(transport, where):
     if transport == "shm":
         out = SharedSender(where, stream="a>y", input="y", sender="a", delivery="at-most-once")
     elif transport == "udp":
-        out = datagram.connect(HERE, int(where), input="y", sender="a")
+        options = datagram.Options(deadline_s=60.0)  # none is lost by standing still
+        out = datagram.connect(HERE, int(where), input="y", sender="a", options=options)
     else:
         out = stream.connect(HERE, int(where), input="y", sender="a", delivery="at-most-once")
     try:
@@ -88,6 +89,7 @@ async def test_a_reader_that_stops_holds_its_sender_back(transport, tmp_path):
     count, array = TIMES * bound // nbytes, np.ones(nbytes, np.uint8)
     args = transport, nbytes, queue, 0, tmp_path / "s.sock"
     async with reading(*args) as (reader, where), connect(transport, where) as out:
+        await out.open()
         with pytest.raises(TimeoutError):  # it never gets to the end
             await send(out, array, count, HELD_S)
         reader.stdin.write("\n")

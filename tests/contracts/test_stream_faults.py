@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 from contextlib import asynccontextmanager, suppress
 
 import numpy as np
@@ -17,6 +18,7 @@ from net.messages import Parcel
 from net.shared.listener import Door, SharedListener
 from net.shared.sender import SharedSender
 from net.tcp.connection import Connection
+from net.tcp.pulse import Pulse
 from net.values import pack
 
 HERE = "127.0.0.1"
@@ -132,11 +134,114 @@ async def test_a_clock_that_steps_loses_and_reorders_nothing(transport, tmp_path
         assert out.stats().messages == 21
 
 
+@pytest.mark.usefixtures("unknown_names")
 async def test_a_name_that_is_not_found_is_told_with_the_name():
     out = stream.connect("no-such-host.invalid", 7, input="y", sender="a", timing=FAST)
     with pytest.raises(TransportError, match=r"no-such-host\.invalid:7"):
         await out.open()
     assert not await out.aclose()
+
+
+async def test_an_acknowledgement_counts_though_nobody_listens_any_more():
+    """What came before the end is heard, though writing finds the end first."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server((HERE, 0)) as server:
+        server.setblocking(False)
+        out = stream.connect(
+            HERE, server.getsockname()[1], input="y", sender="a", timing=FAST
+        )  # fmt: skip
+        async with asyncio.TaskGroup() as group:
+            sending = group.create_task(out.send("first"))
+            peer, _ = await loop.sock_accept(server)
+            peer.sendall(wire.accept(2**20, 0))
+            await sending
+            connection = out._connection
+            # All of this while the sender has no turn.
+            peer.sendall(wire.ack(1))
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            assert not connection.post(b"more")
+            await connection.wait_closed()
+            assert out.stats().waiting == 0
+            out.abort()
+            await out.aclose()
+
+
+def fill(sock):
+    """Write as much as the kernel takes, for an end that reads nothing."""
+    with suppress(BlockingIOError):
+        while True:
+            sock.send(bytes(2**16))
+
+
+def told_of(sock, at):
+    """A number of the kernel's about a connection of TCP, of its struct tcp_info."""
+    return struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 60), at)[0]
+
+
+def outstanding(sock):
+    """Packets that have been sent and not acknowledged (tcpi_unacked)."""
+    return told_of(sock, 24)
+
+
+def silent_s(sock):
+    """Since the other end last acknowledged something (tcpi_last_ack_recv)."""
+    return told_of(sock, 56) / 1000
+
+
+async def test_a_receiver_that_is_only_slow_is_not_taken_for_dead():
+    """With a window of zero there is nothing to acknowledge, whatever waits here."""
+    told = []
+    with (
+        socket.create_server((HERE, 0)) as server,
+        socket.create_connection(server.getsockname()) as ours,
+        server.accept()[0],
+    ):
+        ours.setblocking(False)
+        fill(ours)
+        pulse = Pulse(ours, 60.0, told.append)
+        while outstanding(ours) or silent_s(ours) <= 0.1:
+            fill(ours)
+            await asyncio.sleep(0.01)  # the kernel tells nobody that it has sent
+        pulse._dead_s = 0.1
+        pulse._look()
+        pulse.stop()
+    assert told == []
+
+
+@pytest.mark.parametrize(("probes", "gone"), [(2, False), (3, True)])
+async def test_a_receiver_without_room_that_answers_no_probe_is_gone(probes, gone):
+    told = []
+    with socket.socket() as sock:
+        look = Unanswered(sock, probes)
+        pulse = Pulse(look, 16.0, told.append)
+        pulse._look()
+        pulse.stop()
+    assert [str(error) for error in told] == ["nothing heard for 17 s"] * gone
+
+
+class Unanswered:
+    """A socket of which the kernel says that it has sent so many probes, for 17 s."""
+
+    def __init__(self, sock, probes):
+        self.fileno, self.setsockopt = sock.fileno, sock.setsockopt
+        self.info = struct.pack("=3xB52xI", probes, 17_000)
+
+    def getsockopt(self, level, option, size):
+        return self.info
+
+
+async def test_who_has_said_hello_while_we_stood_still_is_heard():
+    """It lies in the kernel when our patience is over."""
+    async with stream.listen(HERE, 0, ["y"], timing=FAST) as listener:
+        with socket.create_connection((HERE, listener.port)) as peer:
+            while not listener.strangers:
+                await asyncio.sleep(0)  # a turn of the loop, or two
+            (connection,) = listener.strangers
+            peer.sendall(wire.hello("s", "y", "a"))
+            connection._lose_patience()
+            assert connection.alive
+            assert not listener.strangers
 
 
 async def test_it_never_takes_itself_for_its_receiver():
@@ -168,6 +273,7 @@ async def test_a_port_that_is_taken_is_an_error_with_its_address():
                 pass
 
 
+@pytest.mark.usefixtures("unknown_names")
 async def test_an_address_that_makes_no_sense_is_an_error_not_a_retry():
     with pytest.raises(TransportError, match="can't connect"):
         await stream.Sender("999.1.1.1", 1, stream="s", input="y", sender="a").send(1)

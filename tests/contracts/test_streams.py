@@ -167,6 +167,7 @@ async def test_the_sender_waits_until_the_receiver_is_there():
 async def test_a_full_queue_blocks_the_sender_and_loses_nothing():
     async with stream.listen(HERE, 0, ["y"], queue=2) as listener:
         inbox, out, sent = listener.inputs["y"], sender(listener.port), []
+        await out.open()
         with suppress(TimeoutError):
             async with asyncio.timeout(0.5):
                 while len(sent) < 100:
@@ -473,7 +474,7 @@ async def test_who_does_not_say_hello_in_time_is_cut_off(said, capsys):
 
 
 async def test_who_has_said_hello_may_be_silent():
-    timing = stream.Timing(hello_s=0.05)
+    timing = stream.Timing(hello_s=0.5)
     async with stream.listen(HERE, 0, ["y"], timing=timing) as listener:
         greeted = await raw_client(listener.port, wire.hello("s", "y", "a"))
         assert isinstance(await greeted.event(), wire.Accept)

@@ -21,6 +21,8 @@ from net.short import COMPILED
 
 HERE = "127.0.0.1"
 EPOLL = hasattr(select, "epoll")
+LATE = stream.Timing(ack_s=30.0)
+"""No timer of an acknowledgement makes a turn of the loop: many are acknowledged at once."""
 pytestmark = pytest.mark.timeout(60)
 
 
@@ -42,7 +44,7 @@ class Echo(threading.Thread):
         assert not self.is_alive()
 
     async def echo(self):
-        async with stream.listen(HERE, 0, ["in"]) as listener:
+        async with stream.listen(HERE, 0, ["in"], timing=LATE) as listener:
             self.port, self.task = listener.port, asyncio.current_task()
             self.loop = asyncio.get_running_loop()
             self.there.set()
@@ -59,7 +61,7 @@ async def asking():
     echo.start()
     await asyncio.to_thread(echo.there.wait, 10)
     try:
-        async with stream.listen(HERE, 0, ["in"]) as listener:
+        async with stream.listen(HERE, 0, ["in"], timing=LATE) as listener:
             inbox = listener.inputs["in"]
             async with stream.connect(HERE, echo.port, input="in", sender="asker") as out:
                 await out.send(listener.port)

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from helpers.modules import free_ports
+
 from otter_agent.api import Build, ModuleSpec, StreamEnd, Wiring, encode
 from otter_agent.images.environments import EnvironmentStore
 from otter_agent.layout import Layout
@@ -48,7 +50,7 @@ class Machine:
 
     def __init__(self, root: Path, streams: Sequence[str] = ()) -> None:
         self.root = root
-        self._streams = {name: free_port() for name in streams}
+        self._streams = dict(zip(streams, free_ports(len(streams)), strict=True))
         self._running: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> Machine:
