@@ -84,8 +84,8 @@ async def test_a_held_container_is_stopped_at_once(runtime, layout, busybox_imag
     await runtime.create(work)
     await runtime.start(work.key)
     began = time.monotonic()
-    assert (await runtime.stop(work.key, 30)).phase is Phase.EXITED
-    assert time.monotonic() - began < 10
+    assert (await runtime.stop(work.key, 600)).phase is Phase.EXITED
+    assert time.monotonic() - began < 120  # not the grace, on a slow disk too
 
 
 async def test_absent_is_fine_for_stop_and_remove_only(runtime):
@@ -147,11 +147,15 @@ async def test_hosts_change_live(runtime, layout, busybox_image):
 
 
 async def test_an_unknown_name_fails_fast(runtime, layout, busybox_image):
-    work = make_workload(layout, busybox_image, ("nslookup", "no.such.name"))
-    began = time.monotonic()
+    """By the container's own clock: an engine's start and end take their time.
+
+    A server that is silent is waited for 5 s, once or more often.
+    """
+    now = "$(cut -d. -f1 /proc/uptime)"
+    script = f"a={now}; nslookup no.such.name && exit 9; [ $(({now} - a)) -lt 5 ]"
+    work = make_workload(layout, busybox_image, ("sh", "-c", script))
     await run(runtime, work)
-    assert (await until_exit(runtime, work.key)).exit_code != 0
-    assert time.monotonic() - began < 12
+    assert (await until_exit(runtime, work.key)).exit_code == 0
 
 
 async def test_confinement(runtime, layout, busybox_image):
