@@ -244,6 +244,7 @@ def _said_once() -> bytes:
         [sys.executable, "-P", "-m", str(__package__), "once"], bufsize=0, cwd="/",
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(),
     ) as process:  # fmt: skip
+        assert process.stdout is not None
         try:
             select.select([process.stdout], [], [], START_S)
             return process.communicate(b"\n", timeout=ANSWER_S)[0]
