@@ -6,6 +6,7 @@ Must not know: OTTER.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -195,8 +196,10 @@ class Dockerd:
             except OSError:
                 continue
         for top in _cgroup_trees():
-            for procs in (top / self.root.name).glob("**/cgroup.procs"):
-                found.update(int(pid) for pid in procs.read_text().split())
+            for folder, _, _ in os.walk(top / self.root.name):
+                with contextlib.suppress(OSError):  # it has gone
+                    text = Path(folder, "cgroup.procs").read_text()
+                    found.update(int(pid) for pid in text.split())
         return found - {os.getpid()}
 
 

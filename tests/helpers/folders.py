@@ -37,7 +37,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-async def signalled(fifo: Path, deadline_s: float = 30) -> bytes:
+async def signalled(fifo: Path, deadline_s: float = 120) -> bytes:
     """Wait until somebody writes to the FIFO; returns what."""
     loop = asyncio.get_running_loop()
     fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)

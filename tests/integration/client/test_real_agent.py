@@ -23,7 +23,7 @@ name = "talk"
 [modules.m]
 host = "h"
 runtime = "process"
-command = ["sh", "-c", "echo one; echo two; echo x > out.txt; exec sleep 1000"]
+command = ["sh", "-c", "echo one; echo x > out.txt; echo two; exec sleep 1000"]
 outputs = ["out.txt"]
 """
 
@@ -132,7 +132,11 @@ async def test_logs_results_events_and_commands(client, shared_otter):
             async for event in events:
                 if event.state == "settled":
                     break
-        lines = [line.text async for line in client.logs("talk", ["m"], tail=None, follow=False)]
+        lines = []
+        async with asyncio.timeout(60):  # "settled" is that it lives: its words follow
+            while "two" not in lines:
+                log = client.logs("talk", ["m"], tail=None, follow=False)
+                lines = [line.text async for line in log]
         assert lines == ["one", "two"]
         results = b"".join([chunk async for chunk in client.files("talk", "m")])
         assert b"outputs/out.txt" in results

@@ -7,14 +7,15 @@ import os
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.folders import signalled, tree
 from helpers.wheels import make_sdist, make_wheel
 
 from otter_agent.errors import ImageError
+from otter_agent.images import wheelhouse
 from otter_agent.images.wheelhouse import Wheelhouse, requirements_of
 
 
@@ -107,9 +108,17 @@ async def test_an_index_for_torch_that_is_away_costs_nothing(
     make_wheel(index, "torch", "2.13.0")
     monkeypatch.setenv("OTTER_TORCH_INDEX", "http://127.0.0.1:1/whl")
     lines: list[str] = []
-    began = time.monotonic()
+    ran: list[list[str]] = []
+    real = wheelhouse.run
+
+    async def run(argv: list[str], **options: Any) -> None:
+        ran.append(argv)
+        await real(argv, **options)
+
+    monkeypatch.setattr(wheelhouse, "run", run)
     assert names(await house.fetch(["torch==2.13.0"], log=lines.append)) == {"torch-2.13.0"}
-    assert time.monotonic() - began < 10
+    assert ran
+    assert not any("127.0.0.1:1" in word for argv in ran for word in argv)  # pip would try again
     assert any(line.startswith("http://127.0.0.1:1/whl can't be used") for line in lines)
 
 
@@ -139,7 +148,7 @@ async def test_killed_in_the_middle_it_starts_anew(
         await process.wait()
     try:
         make_sdist(index, "ottersource")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             folder = await house.fetch(["ottersource"], log=print)
     finally:
         # The backend is pip's child; it goes on until it is let go.

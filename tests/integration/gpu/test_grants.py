@@ -188,7 +188,10 @@ def _beside(asked, machine) -> None:
     assert "it computes beside MPS" in _grant(state, "a")["trouble"]
     (processes,) = [gpu["processes"] for gpu in state["gpus"] if gpu["processes"]]
     assert [(p["pid"], p["kind"], p["module"]) for p in processes] == [(pid, "compute", "a")]
-    assert any("beside MPS" in event["text"] for event in _events(asked, "unheld", "a"))
+    asked.until(
+        lambda _: any("beside MPS" in event["text"] for event in _events(asked, "unheld", "a")),
+        "the event: it follows the state",
+    )
     machine.tell(f"{TWO}process compute {pid} 1048576\nprocess mps {pid} 1048576\n")
     asked.until(lambda state: not _grant(state, "a")["trouble"], "it is held")
 
