@@ -168,7 +168,9 @@ class Capture:
     def _blocks(self) -> list[bytes]:
         blocks: list[bytes] = []
         for number, tap in enumerate(self._taps):
-            most = _AT_ONCE if self._left is None else min(_AT_ONCE, self._left)
+            most = _AT_ONCE
+            if self._left is not None:  # to each its share; the next turn takes what one lacks
+                most = min(most, -(-self._left // (len(self._taps) - number)))
             found = tap.read(number, self._room, most)
             if self._left is not None:
                 self._left -= len(found)

@@ -17,6 +17,7 @@ from net.messages import Message
 from net.timing import Timing
 
 TIMING = Timing(close_s=1.0)
+"""Who asked has its answers: what is left to be said at the end isn't worth a wait."""
 TRIES = 4
 
 
@@ -96,6 +97,7 @@ async def reached(
     wait_s: float,
     *,
     udp: bool,
+    timing: Timing = TIMING,
 ) -> Any:
     """A stream to a receiver that is there.
 
@@ -103,7 +105,7 @@ async def reached(
         TransportError: It isn't, in time.
     """
     host, port = target
-    sender = carrier(udp=udp).connect(host, port, input=into, sender=name, timing=TIMING)
+    sender = carrier(udp=udp).connect(host, port, input=into, sender=name, timing=timing)
     try:
         async with asyncio.timeout(wait_s):
             return await stack.enter_async_context(sender)

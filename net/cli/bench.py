@@ -10,7 +10,7 @@ from time import perf_counter as clock
 import numpy as np
 
 from net.cli import shown
-from net.cli.asking import Session, asking
+from net.cli.asking import TRIES, Session, asking
 from net.errors import TransportError
 
 WARM, TRIPS, TRIPS_S = 5, 200, 0.5
@@ -29,9 +29,10 @@ class Work:
         """A line per size."""
         asked = self._asked
         async with asking(asked.target, asked.wait, udp=asked.udp) as session:
+            tries = TRIES if asked.udp else 1
             for size in asked.sizes:
                 payload = np.zeros(size, np.uint8)
-                trips = await _trips(session, payload, asked.wait)
+                trips = await _trips(session, payload, asked.wait, tries)
                 rate, count = await _throughput(session, payload, asked.seconds, asked.wait)
                 self._add(size, shown.spread(trips), rate, count, len(trips))
 
@@ -66,17 +67,32 @@ class Work:
 Payload = np.ndarray[tuple[int], np.dtype[np.uint8]]
 
 
-async def _trips(session: Session, payload: Payload, wait_s: float) -> list[float]:
-    """Seconds of each that was answered."""
+async def _trips(session: Session, payload: Payload, wait_s: float, tries: int) -> list[float]:
+    """Seconds of each that was answered.
+
+    Args:
+        session: With the echo.
+        payload: What goes there and back.
+        wait_s: For an answer, all tries together.
+        tries: So many messages in a row have to be lost until nobody answers.
+
+    Raises:
+        TransportError: Nobody answers.
+    """
     samples: list[float] = []
+    lost = 0
     start = clock()
     while len(samples) < WARM + TRIPS and (clock() - start < TRIPS_S or len(samples) <= WARM):
         begin = clock()
         try:
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(wait_s / tries):
                 await session.ask(payload)
         except TimeoutError:
+            lost += 1
+            if lost < tries:
+                continue
             raise TransportError(f"no answer to {len(payload)} bytes within {wait_s:g} s") from None
+        lost = 0
         samples.append(clock() - begin)
     return samples[WARM:]
 

@@ -15,7 +15,6 @@ silent for longest makes room where there are too many.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +30,10 @@ WAITING = 256
 
 @dataclass(slots=True)
 class Asker:
-    """One who asks: the way back, and what was swallowed."""
+    """One who asks: the way back, where it leads, and what was swallowed."""
 
     back: Any
+    where: tuple[str, int]
     swallows: bool = False
     count: int = 0
     nbytes: int = 0
@@ -85,22 +85,27 @@ class Echo:
             asker.count += 1
             asker.nbytes += message.size_bytes
             return
-        with suppress(TransportError):  # it has gone; its next hello, if any, starts anew
+        try:
             await asker.back.send(reply, reply_to=message.id)
+        except TransportError:  # it has gone; its next hello, if any, starts anew
+            await _leave(self._askers.pop(message.stream))
 
     async def _greet(self, message: Message) -> None:
         address, port = message.value.get("address"), message.value.get("port")
         if type(address) is not str or type(port) is not int or not 0 < port < 65536:
             return
-        if former := self._askers.pop(message.stream, None):
-            await _leave(former)
+        where = (address, port)
+        if former := self._askers.get(message.stream):
+            if former.where == where and not former.back.stats().messages:
+                return  # the way there is being made: another one would take as long again
+            await _leave(self._askers.pop(message.stream))
         if len(self._askers) >= MOST:
             await _leave(self._askers.pop(next(iter(self._askers))))
         back = self._connect(
             address, port, input=BACK, sender=f"echo of {message.source}"[:200],
             policy="drop-oldest", queue=WAITING,
         )  # fmt: skip
-        self._askers[message.stream] = Asker(back)
+        self._askers[message.stream] = Asker(back, where)
 
 
 async def _leave(asker: Asker) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from net.cli.asking import reached
+from net.cli.asking import TIMING, reached
 from net.errors import OtterError, TransportError
+from net.timing import Timing
 
 CHUNK = 1 << 16
 
@@ -41,8 +42,11 @@ class Work:
         values = self._repeated() if one_value(asked) else lines(sys.stdin.fileno())
         async with AsyncExitStack() as stack:
             name = f"send-{secrets.token_hex(4)}"
+            # Of datagrams only the receiver's last word tells whether they are there, and a busy
+            # machine is silent for seconds; a connection tells whether anybody is.
+            timing = Timing() if asked.udp else TIMING
             sender = await reached(
-                stack, asked.target, asked.input, name, asked.wait, udp=asked.udp
+                stack, asked.target, asked.input, name, asked.wait, udp=asked.udp, timing=timing
             )
             self._begin = clock()
             async for value in values:

@@ -17,6 +17,8 @@ from otter_agent.runtimes.setting import Terminal
 CHUNK = 64 * 1024
 DRAIN_S = 0.5
 """After the command's end, how long to read on what a child of it keeps open."""
+HELD_BYTES = 128 * 1024
+"""More than a pipe or a terminal holds of what a command that has ended had printed."""
 
 END_OF_FILE = b"\x04"
 """What Ctrl-D types: a terminal has no end of its own."""
@@ -46,13 +48,13 @@ async def run_command(start: Start, stdin: AsyncIterator[bytes] | None, output: 
                 asyncio.TaskGroup() as group,
             ):
                 feed = group.create_task(_feed(stdin, to_stdin))
-                readers = [
-                    group.create_task(_pass_on(1, out, output)),
-                    group.create_task(_pass_on(2, err, output)),
-                ]
+                readers = {
+                    group.create_task(_pass_on(1, out, output)): out,
+                    group.create_task(_pass_on(2, err, output)): err,
+                }
                 theirs.pop_all()  # `start` closes them
                 status = await start((in_r, out_w, err_w))
-                await asyncio.wait(readers, timeout=DRAIN_S)
+                await _drain(readers)
                 for task in (feed, *readers):
                     task.cancel()
         except BaseExceptionGroup as failed:
@@ -83,10 +85,10 @@ async def run_in_terminal(
                     group.create_task(_type(stdin, keys)),
                     group.create_task(_follow_size(keys, terminal)),
                 ]
-                shown = group.create_task(_show(screen, output))
+                shown = group.create_task(_pass_on(1, screen, output))
                 theirs.pop_all()  # `start` closes them
                 status = await start(stdio)
-                await asyncio.wait([shown], timeout=DRAIN_S)
+                await _drain({shown: screen})
                 for task in (shown, *others):
                     task.cancel()
         except BaseExceptionGroup as failed:
@@ -108,14 +110,6 @@ async def _follow_size(writer: asyncio.StreamWriter, terminal: Terminal) -> None
         resize(file.fileno(), rows, columns)
 
 
-async def _show(reader: asyncio.StreamReader, output: ExecOutput) -> None:
-    try:
-        await _pass_on(1, reader, output)
-    except OSError as error:
-        if error.errno != errno.EIO:  # nobody has the terminal open any more: its end
-            raise
-
-
 async def _type(stdin: AsyncIterator[bytes] | None, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):  # nobody reads it any more
         if stdin is not None:
@@ -126,15 +120,48 @@ async def _type(stdin: AsyncIterator[bytes] | None, writer: asyncio.StreamWriter
             await writer.drain()
 
 
+class _Printed(asyncio.StreamReader):
+    """What comes of a pipe or a terminal, counted.
+
+    Attributes:
+        came: Bytes that were read.
+        passed: Bytes that were taken by whoever reads this.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(CHUNK, asyncio.get_running_loop())
+        self._fd = fd
+        self.came = self.passed = 0
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]
+        """As asyncio has it, whose pipes give bytes."""
+        self.came += len(data)
+        super().feed_data(data)
+
+    def set_exception(self, exc: Exception) -> None:
+        """A terminal that nobody has open any more has ended: what came before is still read."""
+        if isinstance(exc, OSError) and exc.errno == errno.EIO:
+            self.feed_eof()
+        else:
+            super().set_exception(exc)
+
+    def has_more(self) -> bool:
+        """Whether something waits to be taken, here or in the kernel."""
+        if self.passed < self.came or self.at_eof():
+            return self.passed < self.came
+        waiting = fcntl.ioctl(self._fd, termios.FIONREAD, b"\0" * 4)
+        return any(waiting)
+
+
 class _Reader:
     """A stream that reads a pipe, and closes it at the end."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    async def __aenter__(self) -> asyncio.StreamReader:
+    async def __aenter__(self) -> _Printed:
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(CHUNK, loop)
+        reader = _Printed(self._fd)
         pipe = os.fdopen(self._fd, "rb", 0)
         self._transport, _ = await loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader, loop=loop), pipe
@@ -163,9 +190,22 @@ class _Writer:
             self._transport.abort()
 
 
-async def _pass_on(number: int, reader: asyncio.StreamReader, output: ExecOutput) -> None:
+async def _pass_on(number: int, reader: _Printed, output: ExecOutput) -> None:
     while data := await reader.read(CHUNK):
         await output(number, data)
+        reader.passed += len(data)
+
+
+async def _drain(readers: dict[asyncio.Task[None], _Printed]) -> None:
+    """To the end of what a command had printed when it ended, however slow its taker is.
+
+    What a child of it keeps open has no end: of that, what comes soon.
+    """
+    most = {task: printed.came + HELD_BYTES for task, printed in readers.items()}
+    left = set(readers)
+    while left:
+        _, left = await asyncio.wait(left, timeout=DRAIN_S)
+        left = {t for t in left if readers[t].has_more() and readers[t].passed < most[t]}
 
 
 async def _feed(stdin: AsyncIterator[bytes] | None, writer: asyncio.StreamWriter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -126,11 +127,12 @@ class _Dev:
         return EXIT_FAILED
 
     async def _until(self, stop: asyncio.Event, *, stale: bool) -> None:
+        tail, since = await self._end_of_log()
         async with asyncio.TaskGroup() as group:
             listening = asyncio.Event()
             others = [
                 group.create_task(self._tell_states(listening, stop), name="states"),
-                group.create_task(self._show_log(), name="log"),
+                group.create_task(self._show_log(tail, since), name="log"),
             ]
             await listening.wait()
             if stale:
@@ -197,8 +199,20 @@ class _Dev:
                 _tell(f"{self._module} is {event.state}{after}", "green")
             self._under_way = False
 
-    async def _show_log(self) -> None:
-        lines = self._client.logs(self._mesh, (self._module,), tail=0, follow=True)
+    async def _end_of_log(self) -> tuple[int | None, float | None]:
+        """What to ask for to have all that comes from now on, however late the answer begins.
+
+        It may begin after the first save's restart: "nothing of what is there" would be too late.
+        """
+        one = self._client.logs(self._mesh, (self._module,), tail=1, follow=False)
+        lines = [line async for line in one]
+        if not lines:
+            return None, None
+        last = lines[-1].time  # by its machine's clock
+        return (0, None) if last is None else (None, math.nextafter(last, math.inf))
+
+    async def _show_log(self, tail: int | None, since: float | None) -> None:
+        lines = self._client.logs(self._mesh, (self._module,), tail=tail, follow=True, since=since)
         async for line in lines:
             click.echo(printable(line.text))
 

@@ -122,7 +122,8 @@ def test_ctrl_c_ends_ping_with_its_summary() -> None:
 def test_ping_is_answered_by_a_receiver_that_came_back() -> None:
     """What has restarted doesn't know who asks: who asks says it again."""
     port = free_port()
-    argv = [*NET, "ping", f"127.0.0.1:{port}", "-i", "0", "-W", "500ms"]
+    # So long for each answer, and for the first connection, when both are only starting.
+    argv = [*NET, "ping", f"127.0.0.1:{port}", "-i", "0", "-W", "4s"]
     with receiver(port=port) as (first, _):
         p = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         with p:

@@ -115,7 +115,7 @@ def test_a_link_in_user_space_has_no_ethernet(otter):
 
 def test_captures_that_hear_nothing_hold_up_nobody(mesh):
     """A thread each would leave the agent none for anything else; and there is an end to them."""
-    before = threads_that_poll(mesh.agent_pid)
+    before = max(threads_that_poll(mesh.agent_pid) for _ in range(20))
     children = [
         mesh.popen("capture", "spare", "-o", f"quiet{i}", stderr=subprocess.PIPE) for i in range(16)
     ]
@@ -124,7 +124,8 @@ def test_captures_that_hear_nothing_hold_up_nobody(mesh):
             wait_for((mesh.root / f"quiet{i}").exists, "the file")
         refused = mesh("capture", "radio", "--packets", "1", "-o", "more", code=1)
         assert "16 captures are under way already" in refused.stderr
-        assert threads_that_poll(mesh.agent_pid) <= before
+        # Others wake now and then; one for each capture would be there at every look.
+        assert min(threads_that_poll(mesh.agent_pid) for _ in range(20)) <= before
     finally:
         for child in children:
             child.send_signal(signal.SIGINT)

@@ -25,7 +25,8 @@ rate = "10mbit"
 [modules.asr]
 host = "phone"
 cpu = 0.8
-command = ["sh", "-c", "sleep 1000 & wait"]
+command = ["sh", "-c", "sleep 1000 & : > $OTTER_WORK/up; wait"]
+ready = { command = ["sh", "-c", "test -e $OTTER_WORK/up"] }
 [modules.far]
 host = "edge"
 command = ["sleep", "1000"]
@@ -64,9 +65,14 @@ action = "kill"
 """
     otter("apply", otter.topology(MESH + events))
     before = otter.modules("eventful")["asr"]
-    wait_for(lambda: process_state(before["pid"]) == "T", "it was never paused")
-    children = Path(f"/proc/{before['pid']}/task/{before['pid']}/children").read_text().split()
-    assert [process_state(int(pid)) for pid in children] == ["T"]
+
+    def paused_whole() -> bool:
+        """Each of its processes stops when a processor has time for it."""
+        pid = before["pid"]
+        (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [process_state(pid), process_state(int(child))] == ["T", "T"]
+
+    wait_for(paused_whole, "it was never paused, or not with its child")
     paused = otter.modules("eventful")["asr"]
     assert paused["reason"] == "paused by the timeline"
     assert (paused["state"], paused["in_force"]["cpu"]) == ("ready", 0.5)
@@ -77,7 +83,7 @@ action = "kill"
         now = otter.modules("eventful")["asr"]
         return now["restarts"] >= 1 and now["state"] == "ready" and now["pid"] != before["pid"]
 
-    wait_for(again, "it was never killed, and started again", 10)
+    wait_for(again, "it was never killed, and started again")
     assert process_state(otter.modules("eventful")["asr"]["pid"]) != "T"
     fired = [e for e in told(otter) if e["state"] == "fired"]
     assert [e["data"]["value"] for e in fired] == ["stopped", "stopped"]
@@ -103,14 +109,17 @@ set = { cpu = 0.5 }
 
     def late() -> bool:
         links = otter.json("status")["links"]
-        return all(x["applied"]["delay_s"] == pytest.approx(0.03, abs=1e-6) for x in links)
+        applied = [x["applied"] or {} for x in links]  # none while an agent only begins
+        return all(x.get("delay_s") == pytest.approx(0.03, abs=1e-6) for x in applied)
 
     wait_for(late, "the packets were never counted")
     fired = next(e for e in told(otter) if e["state"] == "fired" and "packets" in e["text"])
     assert fired["data"]["value"] >= 20
     otter.kill_agent()
     otter.serve()
-    assert late()
+    asked = [x["asked"]["delay_s"] for x in otter.json("status")["links"]]
+    assert asked == [pytest.approx(0.03, abs=1e-6)] * 2  # the next agent remembers it
+    wait_for(late, "it isn't in force again")
     otter("exec", "asr", "--", "timeout", "5", "sh", "-c", "while :; do :; done", code=None)
 
     def limited() -> bool:

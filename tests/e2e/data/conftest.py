@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.folders import write_tree
-from helpers.otter import Otter
+from helpers.otter import Otter, wait_for
 
 
 @dataclass
@@ -54,6 +54,20 @@ class Place:
     def say(self, module: str = "m") -> str:
         """All that a module has printed."""
         return self.otter("logs", "-m", "data", module, code=None).stdout
+
+    def says(self, *words: str, module: str = "m") -> str:
+        """All that a module has printed, once these words are among it.
+
+        It is ready before its script is through; and what it wrote to one of its two outputs may
+        be in the log before what it wrote to the other.
+        """
+
+        def said() -> str:
+            text = self.say(module)
+            return text if all(word in text for word in words) else ""
+
+        text: str = wait_for(said, f"{module} never said {words}")
+        return text
 
 
 @pytest.fixture(params=["process", "docker"])

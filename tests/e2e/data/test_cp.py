@@ -9,12 +9,12 @@ import tarfile
 
 import pytest
 from helpers.folders import tree, write_tree
-from helpers.otter import BIN
+from helpers.otter import BIN, wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 MAKE = (
     "cd $OTTER_WORK; mkdir -p box/in; echo one > box/a; echo two > box/in/b; chmod 751 box/a;"
-    "echo x > file"
+    "echo x > file; echo made"
 )
 
 
@@ -22,6 +22,7 @@ MAKE = (
 def cp(place, tmp_path):
     """`otterctl cp` in a folder of its own, of a module that has made some files."""
     place.otter("apply", place.topology(place.module(f"{MAKE}; exec sleep 1000")))
+    place.says("made")
 
     def run(*words, code=0):
         return place.otter("cp", "-m", "data", *words, code=code, cwd=tmp_path)
@@ -116,6 +117,7 @@ def test_a_stopped_module_and_one_that_has_ended(cp, place, tmp_path):
     place.otter(
         "apply", place.topology(place.module("echo done > $OTTER_WORK/f; exit 0"), name="data")
     )
+    place.otter.wait_state("data", "m", "done")
     cp("m:f", "end")
     assert (tmp_path / "end").read_text() == "done\n"
 
@@ -177,5 +179,9 @@ def test_an_image_with_nothing_but_its_program(place, scratch_image, tmp_path):
 def test_completion_offers_modules(cp, place):
     env = {**place.otter.env, "_OTTERCTL_COMPLETE": "bash_complete",
            "COMP_WORDS": "otterctl cp m", "COMP_CWORD": "2"}  # fmt: skip
-    done = subprocess.run([BIN / "otterctl"], env=env, capture_output=True, text=True, check=False)
-    assert "m:" in done.stdout
+
+    def offered():
+        """An answer that takes too long for a Tab key is none."""
+        return subprocess.run([BIN / "otterctl"], env=env, capture_output=True, text=True).stdout
+
+    wait_for(lambda: "m:" in offered(), "it was never offered")

@@ -28,10 +28,11 @@ def test_ten_gigabytes_are_brought_without_being_held_anywhere(place):
     otter = place.otter
     script = (
         "cd $OTTER_WORK; truncate -s 10G big; echo end >> big; head -c 48m /dev/urandom > full;"
-        "exec sleep 1000"
+        "echo made; exec sleep 1000"
     )
     file = place.topology(place.module(script, outputs='["big", "full", "*.none", "d/*.x"]'))
     otter("apply", file)
+    place.says("made")
     otter("fetch", "-m", "data")
     before = peak_kib(otter.agent_pid)
     done = otter("fetch", "-m", "data")
@@ -58,9 +59,11 @@ def test_ten_gigabytes_are_brought_without_being_held_anywhere(place):
 def test_hostile_names_of_outputs(place):
     script = (
         "cd $OTTER_WORK; mkdir -p 'a b'; echo 1 > 'a b/-rf'; echo 2 > \"$(printf 'new\\nline')\";"
-        "echo 3 > \"$(printf '\\377')\"; ln -s /etc/passwd link; mkfifo pipe; exec sleep 1000"
+        "echo 3 > \"$(printf '\\377')\"; ln -s /etc/passwd link; mkfifo pipe; echo made;"
+        "exec sleep 1000"
     )
     place.otter("apply", place.topology(place.module(script, outputs='["*"]')))
+    place.says("made")
     said = place.otter("fetch", "-m", "data").stdout
     assert "outputs/m/new\\nline\n" in said
     assert "outputs/m/\\udcff\n" in said
@@ -73,11 +76,13 @@ def test_hostile_names_of_outputs(place):
 def test_a_full_disk_loses_nothing(place, tmp_path):
     """8 MiB of outputs, 4 MiB of room: destroy stops, and says where and how much is missing."""
     otter = place.otter
-    script = "cd $OTTER_WORK; head -c 8m /dev/zero > big; echo small > small; exec sleep 1000"
+    script = "cd $OTTER_WORK; head -c 8m /dev/zero > big; echo small > small; echo made;"
+    script += "exec sleep 1000"
     with small_disk(tmp_path / "full", 4) as disk:
         otter.env["OTTER_RUNS"] = str(disk)
         try:
             otter("apply", place.topology(place.module(script, outputs='["*"]')))
+            place.says("made")
             said = otter("destroy", "-m", "data", "--yes", code=1).stderr
             assert "No space left on device" in said
             assert "1 files, 8.0 MiB, are not in" in said
@@ -102,11 +107,12 @@ def test_a_full_disk_loses_nothing(place, tmp_path):
 
 def test_an_earlier_result_survives_a_full_disk(place, tmp_path):
     otter = place.otter
-    script = "cd $OTTER_WORK; echo first > out; exec sleep 1000"
+    script = "cd $OTTER_WORK; echo first > out; echo made; exec sleep 1000"
     with small_disk(tmp_path / "full", 4) as disk:
         otter.env["OTTER_RUNS"] = str(disk)
         try:
             otter("apply", place.topology(place.module(script, outputs='["*"]')))
+            place.says("made")
             otter("fetch", "-m", "data")
             place.inside("sh", "-c", "head -c 8m /dev/zero > $OTTER_WORK/out")
             otter("fetch", "-m", "data", code=1)
@@ -126,6 +132,7 @@ def test_the_run_folder_says_what_ran(place):
     otter("apply", file)
     otter("apply", file)  # the same: no entry of its own
     otter("apply", file, "--set", "modules.m.env.X=1")
+    place.says("one")  # a container's log goes with it: this is the second one's
     otter("destroy", "-m", "data", "--yes")
     folder = run_folder(otter)
     facts = json.loads((folder / "run.json").read_text())
