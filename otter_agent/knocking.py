@@ -24,11 +24,13 @@ import time
 from otter_agent import api
 from otter_agent.network.outside.filters import attach, datagrams
 
-_TRY_S = 1.0
+_TRY_S = 2.5
 """For so long it is tried anew: single packets may be lost, or resolving an address takes."""
 _AGAIN_S = 0.1
-_WAIT_S = 1.5
-"""In all, with the last answers' way back."""
+_WAIT_S = 3.0
+"""In all, with the last answers' way back: who answers is a thread of an agent that may be busy."""
+_LATE = 100
+"""Packets that are looked at after that: whoever is there can send what he likes."""
 _KNOCK, _BACK = 0x01000000, 0x02000000
 """First words; VXLAN's have 0x08000000."""
 _WORD = struct.Struct("!I")
@@ -39,7 +41,7 @@ _MOST_BYTES = 256
 def knock(asked: api.Knocking) -> api.Knocked:
     """Try all doors; or answer at ports of this machine from now on, `api.KNOCK_S` long.
 
-    The first blocks until all have answered, or for 1.5 s; the second returns at once, and leaves
+    The first blocks until all have answered, or for 3 s; the second returns at once, and leaves
     a thread with a socket for each port. What fails is told in the answer, not raised.
     """
     try:
@@ -72,18 +74,26 @@ def _tried(asked: api.Knocking) -> api.Knocked:
         made.bind((asked.local, 0))
         now = due = time.monotonic()
         last, end = now + _TRY_S, now + _WAIT_S
-        while left and now < end:
-            if now >= due:
+        late = 0
+        while left and late < _LATE:
+            if now >= due and not late:
                 for door in left:
                     with contextlib.suppress(OSError):  # no way there: nor does an answer come
                         made.sendto(knocking, door)
                 due = due + _AGAIN_S if due + _AGAIN_S < last else math.inf
-            made.settimeout(max(1e-3, min(due, end) - now))
-            with contextlib.suppress(OSError):
+            made.settimeout(0 if late else max(1e-3, min(due, end) - now))
+            try:
                 data, source = made.recvfrom(_MOST_BYTES)
-                if data == back:
-                    left.discard(source)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if data == back:
+                left.discard(source)
             now = time.monotonic()
+            late += (
+                now >= end
+            )  # perhaps it was this thread that stood still: what is there is heard
     return api.Knocked(answered=tuple(door not in left for door in doors))
 
 

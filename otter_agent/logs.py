@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -22,6 +23,8 @@ QUEUE_LINES = 1000
 """Lines in flight per follower: a slow reader slows the reading of logs, and costs no memory."""
 GRACE_S = 0.06
 """How long a followed module that is silent holds up the later lines of others: a look's length."""
+FIRST_LOOK_S = 5.0
+"""The same as long as not all has been read that was there: an engine may hang."""
 LOOK_AGAIN_S = 1.0
 """A module that is being replaced is looked for this often, in case its news were missed."""
 
@@ -82,13 +85,17 @@ async def followed(
 ) -> AsyncIterator[api.LogLine]:
     """What is there and what comes, until none of the modules is part of the mesh any more.
 
-    In the order of time; a module that says nothing holds up others for a moment only.
+    In the order of time; a module that says nothing new holds up others for a moment only.
     """
     merger = _Merger([m.name for m in modules])
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(
-                merger.pump(m.name, _follow(machine, mesh, m, wanted, watch)), name=f"logs {m.name}"
+                merger.pump(
+                    m.name,
+                    _follow(machine, mesh, m, wanted, watch, partial(merger.caught_up, m.name)),
+                ),
+                name=f"logs {m.name}",
             )
             for m in modules
         ]
@@ -101,13 +108,19 @@ async def followed(
 
 
 async def _follow(
-    machine: Machine, mesh: str, module: api.ModuleSpec, wanted: Wanted, watch: Watch
+    machine: Machine,
+    mesh: str,
+    module: api.ModuleSpec,
+    wanted: Wanted,
+    watch: Watch,
+    caught_up: Callable[[], None],
 ) -> AsyncIterator[api.LogLine]:
     """One module, also when its instance is replaced by another one."""
-    place = LogPlace()
+    place = LogPlace(caught_up=caught_up)
     while watch.wanted(module.name):
         async for line in _read(machine, mesh, module, wanted, place, follow=True):
             yield line
+        caught_up()  # also with what isn't there
         if place.at is not None:
             wanted = Wanted(since=wanted.since)  # the rest of the log is new
         elif wanted.tail is not None:  # it wasn't there: nor was anything to have the tail of
@@ -148,6 +161,8 @@ class _Merger:
         self._heads: dict[str, api.LogLine] = {}
         self._silent: dict[str, float] = dict.fromkeys(names, time.monotonic())
         """Since when each source without a head has had nothing to say."""
+        self._behind = set(names)
+        """Of which not all has come that was there."""
         self._news = asyncio.Event()
 
     async def pump(self, name: str, lines: AsyncIterator[api.LogLine]) -> None:
@@ -158,6 +173,14 @@ class _Merger:
             self._news.set()
         await queue.put(None)
         self._news.set()
+
+    def caught_up(self, name: str) -> None:
+        """All that was there of a source has been taken; what comes now, comes as it is said."""
+        if name in self._behind:
+            self._behind.discard(name)
+            if name in self._silent:
+                self._silent[name] = time.monotonic()
+            self._news.set()
 
     async def next(self) -> api.LogLine | None:
         """The next line; None: all sources have ended."""
@@ -184,8 +207,11 @@ class _Merger:
 
     def _patience(self) -> float:
         """How much longer silent sources are waited for."""
-        newest = max(self._silent.values(), default=0.0)
-        return newest + GRACE_S - time.monotonic()
+        ends = [
+            since + (FIRST_LOOK_S if name in self._behind else GRACE_S)
+            for name, since in self._silent.items()
+        ]
+        return max(ends, default=0.0) - time.monotonic()
 
     def _pop(self) -> api.LogLine:
         name = min(self._heads, key=lambda name: self._heads[name].time or 0.0)

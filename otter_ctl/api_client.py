@@ -50,6 +50,7 @@ class ApiClient:
 
     Attributes:
         holder: Whose turn to change meshes it is, said with each request; empty: nobody's.
+        is_far: It is on another machine, or takes a way there.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ApiClient:
         self.machine = machine
         self.force = force
         self.holder = ""
-        self._is_far = open_ is not None
+        self.is_far = open_ is not None
         self._http = HttpClient(open_ or unix(socket), self.unreachable, _HOST, connect_s)
 
     async def __aenter__(self) -> Self:
@@ -99,7 +100,7 @@ class ApiClient:
         if not is_reading:
             self._may_change(f"{method} {path}")
         packed = None
-        if self._is_far and isinstance(body, bytes):
+        if self.is_far and isinstance(body, bytes):
             packed = await asyncio.to_thread(shrunk, body) if len(body) >= LEAST_BYTES else None
         async with self._http.request(
             method, path, query=[*query, *self._always()], answer_s=answer_s,

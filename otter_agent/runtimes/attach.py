@@ -37,15 +37,23 @@ async def follow_logs(
         params = _params(tail, since, until, place)
         if place.at is None and tail == 0:
             place.at = _now()
+        last = await _last(engine, container, params) if follow else ""
         while life := await _life(engine, container):
             seen = str(place.at or "")  # `since` includes its moment
-            async for stamp, text in _read(engine, container, params, follow):
+            if not last:
+                place.caught_up()
+            lines = _read(engine, container, params, follow=follow, last=last, place=place)
+            async for stamp, text in lines:
                 if stamp <= seen:
                     continue
                 # Two outputs are stamped apart: order isn't strict.
                 place.at = max(str(place.at or ""), stamp)
                 yield LogLine(module=key.module, text=text, time=seconds(stamp))
-            if not follow or not await _lives_again(engine, container, life):
+            if not follow:
+                return
+            last = ""
+            place.caught_up()
+            if not await _lives_again(engine, container, life):
                 return
             params = _params(None, since, until, place)
 
@@ -68,20 +76,54 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
+async def _last(engine: Engine, container: str, params: dict[str, str]) -> str:
+    """The time of the last that is there; empty: nothing is. Who follows isn't told where it ends.
+
+    One after the other (first without, then with following) would lose what two outputs have been
+    given out of order in between.
+    """
+    if params["tail"] == "0":
+        return ""
+    only = {**params, "tail": "1"}
+    stamps = [_stamp(data) async for _, data in _frames(engine, container, only, follow=False)]
+    return max(stamps, default="")
+
+
 async def _read(
-    engine: Engine, container: str, params: dict[str, str], follow: bool
+    engine: Engine,
+    container: str,
+    params: dict[str, str],
+    *,
+    follow: bool,
+    last: str,
+    place: LogPlace,
 ) -> AsyncIterator[tuple[str, str]]:
+    lines = Lines()
+    async for fd, data in _frames(engine, container, params, follow=follow):
+        if line := lines.feed(fd, data):
+            yield line
+        if last and _stamp(data) >= last:
+            place.caught_up()
+            last = ""
+    for line in lines.rest():
+        yield line
+
+
+async def _frames(
+    engine: Engine, container: str, params: dict[str, str], *, follow: bool
+) -> AsyncIterator[tuple[int, bytes]]:
     wanted = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": str(int(follow)), **params}
-    frames, lines = Frames(), Lines()
+    frames = Frames()
     path = f"/containers/{container}/logs"
     async with engine.stream("GET", path, params=wanted) as response:
         with engine.errors():
             async for block in response.content.iter_any():
-                for fd, data in frames.feed(block):
-                    if line := lines.feed(fd, data):
-                        yield line
-    for line in lines.rest():
-        yield line
+                for frame in frames.feed(block):
+                    yield frame
+
+
+def _stamp(data: bytes) -> str:
+    return data.partition(b" ")[0].decode(errors="replace")
 
 
 async def _life(engine: Engine, container: str) -> str | None:

@@ -10,7 +10,7 @@ Every driver passes tests/contracts/test_runtime.py. When and what to start is r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -220,9 +220,11 @@ class LogPlace:
 
     Attributes:
         at: The runtime's own note; None: nothing was read.
+        caught_up: Called by who follows once all that was there has been given; perhaps again.
     """
 
     at: object = None
+    caught_up: Callable[[], None] = lambda: None
 
 
 @runtime_checkable

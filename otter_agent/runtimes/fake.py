@@ -224,6 +224,8 @@ class FakeRuntime:
                 at += 1
             if not follow or self.world.entries.get(key) is not entry:
                 return
+            if place is not None:
+                place.caught_up()
             await asyncio.sleep(0.01)
 
     async def exec(

@@ -221,6 +221,7 @@ class ProcessRuntime:
                 if log.grew():
                     lines = await asyncio.to_thread(log.read)
                 elif follow and os.path.exists(self._path(key, records.WORK)):
+                    place.caught_up()
                     await asyncio.sleep(LOOK_EVERY_S)
                     continue
                 else:

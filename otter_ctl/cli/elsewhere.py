@@ -28,6 +28,8 @@ from otter_ctl.printable import printable
 from otter_ctl.topology.model import LOCAL
 
 T = TypeVar("T")
+COMPLETE_FAR_WITHIN_S = 2.0
+"""The same of another machine: who asks has yet to log in there, over whichever network."""
 
 
 def _complete_machine(
@@ -117,7 +119,8 @@ def complete_on(
 
     async def soon(client: AgentClient) -> list[str]:
         try:
-            async with asyncio.timeout(COMPLETE_WITHIN_S):
+            within_s = COMPLETE_FAR_WITHIN_S if client.is_far else COMPLETE_WITHIN_S
+            async with asyncio.timeout(within_s):
                 return await question(client)
         except TimeoutError:
             return []

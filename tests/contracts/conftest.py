@@ -94,8 +94,9 @@ class Harness(ABC):
         await self.close()
 
     def make_workload(self, kind: str, *words: object, **options: object) -> Workload:
-        """A workload of a kind: `sleeps`, `exits N`, `prints TEXT…`, `stubborn`, `shows_network`,
-        `missing`, `eats` memory; options are those of `helpers.workloads.make_workload`."""
+        """A workload of a kind: `sleeps`, `exits N`, `prints TEXT…`, `says TEXT…` and lives on,
+        `stubborn`, `shows_network`, `missing`, `eats` memory; options are those of
+        `helpers.workloads.make_workload`."""
         argv = self.command(kind, *[str(word) for word in words])
         return make_workload(self.layout, self.image, argv, **options)
 
@@ -109,6 +110,12 @@ class Harness(ABC):
             case "prints":
                 echo = "; ".join(f"echo '{word}'" for word in words)
                 return ("sh", "-c", echo)
+            case "says":
+                return (
+                    "sh",
+                    "-c",
+                    "; ".join([*(f"echo '{word}'" for word in words), "sleep 3600"]),
+                )
             case "stubborn":
                 script = "trap : TERM; sleep 3600 & sleep 3600 & echo up; while true; do wait; done"
                 return ("sh", "-c", script)
@@ -146,6 +153,8 @@ class FakeHarness(Harness):
                 return ("exit", words[0])
             case "prints":
                 return (*(part for word in words for part in ("print", word)), "exit", "0")
+            case "says":
+                return tuple(part for word in words for part in ("print", word))
             case "stubborn":
                 return ("stubborn", "print", "up")
         return super().command(kind, *words)

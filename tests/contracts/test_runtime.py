@@ -14,7 +14,7 @@ from helpers.workloads import DEADLINE_S, log_text, run, until, until_exit
 
 from otter_agent.api import Budget
 from otter_agent.errors import ContainerError
-from otter_agent.runtimes.base import Exec, Key, Logs, Phase
+from otter_agent.runtimes.base import Exec, Key, LogPlace, Logs, Phase
 
 
 async def phase_of(runtime, key: Key) -> Phase | None:
@@ -252,6 +252,47 @@ async def test_logs_tail_and_follow(harness):
         await until_exit(harness.runtime, work.key)
         await harness.runtime.remove(work.key)
         assert [line.text async for line in followed] == []  # it ends with the instance
+
+
+@pytest.mark.parametrize(
+    ("words", "tail", "there"),
+    [
+        (("one", "two", "three"), None, 3),
+        (("one", "two", "three"), 2, 2),
+        (("one",), 0, 0),
+        ((), 9, 0),
+    ],
+)
+async def test_who_follows_is_told_once_all_that_was_there_has_come(harness, words, tail, there):
+    """Others' logs are put in order with that; the module lives on, and says nothing more."""
+    if not isinstance(harness.runtime, Logs):
+        pytest.skip("no logs")
+    work = harness.make_workload("says", *words)
+    await run(harness.runtime, work)
+
+    async def said() -> bool:
+        return await log_text(harness.runtime, work.key) == list(words)
+
+    await until(said, "it says all of it")
+    got: list[str] = []
+    told: list[int] = []
+    news = asyncio.Event()
+
+    def caught_up() -> None:
+        told.append(len(got))
+        news.set()
+
+    async def follow() -> None:
+        place = LogPlace(caught_up=caught_up)
+        lines = harness.runtime.logs(work.key, tail=tail, follow=True, place=place)
+        while True:
+            got.append((await anext(lines)).text)
+
+    async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
+        following = group.create_task(follow())
+        await news.wait()
+        following.cancel()
+    assert (told[0], got) == (there, list(words)[len(words) - there :])
 
 
 async def test_exec(harness):

@@ -60,7 +60,7 @@ def world(pair):
     yield pair
     for machine in pair.all:
         machine.heal()
-    pair("destroy", "--all", "--yes", "--no-fetch", code=None)
+    pair("destroy", "--all", "--yes", "--no-fetch")
     assert pair.leftovers() == []
 
 
@@ -195,7 +195,7 @@ def own_agent(world):
     """Ends the agent of this machine that a test had started."""
     yield
     pid = int((world.folder / "c" / "run" / "agent.pid").read_text())
-    world("destroy", "--all", "--yes", "--no-fetch", code=None)
+    world("destroy", "--all", "--yes", "--no-fetch")
     os.kill(pid, signal.SIGTERM)
     wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "it ends")
 

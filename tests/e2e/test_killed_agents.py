@@ -51,7 +51,7 @@ def test_apply_and_destroy_survive_kills_at_random_points(otter):
         kill_within(otter, chance.uniform(0, LONGEST_APPLY_S), "apply", file)
         otter("apply", file)
         assert {m["state"] for m in otter.json("status")["modules"]} == {"ready"}
-        across = otter("exec", "one", "--", "ping", "-c1", "-W2", "three")
+        across = otter("exec", "one", "--", "ping", "-c1", "-W20", "three")
         assert " 0% packet loss" in across.stdout
         assert round_trip_s(across.stdout) > 0.004
         kill_within(

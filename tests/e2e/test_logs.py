@@ -48,15 +48,15 @@ class Talk:
         self.say(1, "ready")
         self.say(2, "ready")
 
-    def say(self, number: int, text: str) -> float:
-        """Let a talker say something; returns a time after which it did."""
+    def say(self, number: int, text: str) -> tuple[float, float]:
+        """Let a talker say something; returns times between which it did."""
         module = f"talker-{number}"
         pipe = self.otter.root / "a/lib/meshes/talk" / module / "work/pipe"
         wait_for(pipe.exists, "no pipe")
         before = time.time()
         pipe.write_text(f"{text}\n")
         wait_for(lambda: text in self.texts(module), f"{text} was never said")
-        return before
+        return before, time.time()
 
     def lines(self, *arguments: object) -> list[dict[str, Any]]:
         done = self.otter("logs", *arguments, "--json")
@@ -82,8 +82,8 @@ def test_ranges_patterns_and_globs(talk):
     assert [(x["module"], x["text"]) for x in lines[2:]] == [
         ("talker-1", "one 1"), ("talker-2", "two 2"), ("talker-1", "three 3"),
     ]  # fmt: skip
-    assert lines[3]["time"] == pytest.approx(middle, abs=0.2)
-    assert lines[4]["time"] == pytest.approx(last, abs=0.2)
+    assert is_within(lines[3]["time"], middle)
+    assert is_within(lines[4]["time"], last)
     from_middle = (lines[2]["time"] + lines[3]["time"]) / 2
     to_middle = (lines[3]["time"] + lines[4]["time"]) / 2
     assert talk.texts("--since", from_middle) == ["two 2", "three 3"]
@@ -100,6 +100,11 @@ def test_ranges_patterns_and_globs(talk):
     stamp, text = shown[1].split(" | ")[1].split(" ", 1)
     assert datetime.fromisoformat(stamp).timestamp() == pytest.approx(lines[4]["time"], abs=0.002)
     assert text == "three 3"
+
+
+def is_within(moment: float, times: tuple[float, float]) -> bool:
+    """Whether it was then; the clock of files goes in steps, and stands up to one behind."""
+    return times[0] - 0.02 <= moment <= times[1]
 
 
 def utc(seconds: float) -> str:
@@ -180,15 +185,16 @@ def test_times_are_kept_while_no_agent_runs(shared_otter):
     talk.otter.kill_agent()
     moments = []
     for number in range(3):
-        moments.append(time.time())
+        before = time.time()
         pipe.write_text(f"alone {number}\n")
         wait_for(lambda n=number: f"alone {n}" in log.read_text(), "never written")
+        moments.append((before, time.time()))
         threading.Event().wait(0.2)  # so that their times differ
     talk.otter.serve()
     lines = talk.lines("talker-1")[1:]
     assert [line["text"] for line in lines] == ["alone 0", "alone 1", "alone 2"]
     for line, moment in zip(lines, moments, strict=True):
-        assert line["time"] == pytest.approx(moment, abs=0.15)
+        assert is_within(line["time"], moment)
 
 
 LOUD = """
@@ -221,15 +227,17 @@ def test_a_module_that_prints_without_end_harms_nobody(shared_otter):
     otter = shared_otter
     otter("apply", otter.topology(LOUD))
     answers = []
+    # Not by a verb: its Python's start takes most of its time, of the core that all of them share.
+    ask = ["curl", "-sf", "--unix-socket", otter.root / "a/run/agent.sock", "http://a/v1/meshes"]
     with Following(otter) as following:
         log = otter.root / "a/lib/meshes/loud/loud/log"
         following.until(f"{9999:099d}")  # or it could be cut before anybody follows it
         (log.parent / "work/go").write_text("")
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while following.lines[-1]["text"] != "done":
             assert time.monotonic() < deadline, following.lines[-1]
             began = time.monotonic()
-            otter("ls")
+            subprocess.run(ask, check=True, capture_output=True)
             answers.append(time.monotonic() - began)
     assert sorted(answers)[len(answers) // 2] < 2.0
     assert log.stat().st_size > 150_000_000

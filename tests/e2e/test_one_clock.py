@@ -101,7 +101,7 @@ def world(trio):
     yield trio
     for machine in trio.all:
         machine.heal()
-    trio("destroy", "--all", "--yes", "--no-fetch", code=None)
+    trio("destroy", "--all", "--yes", "--no-fetch")
     assert trio.leftovers() == []
 
 

@@ -71,13 +71,15 @@ def test_each_packet_leaves_at_its_opportunity(otter):
     arrivals = [seconds + nanos * 1e-9 - epoch for seconds, nanos, _ in found]
     cycles = range(int(arrivals[0] // 0.8) - 1, int(arrivals[-1] // 0.8) + 2)
     reference = [cycle * 0.8 + at / 1000 for cycle in cycles for at in TRACE_MS]
-    # Full packets, always some waiting: one at each opportunity from the first on.
-    first = max(at for at in reference if at <= arrivals[0] + 0.001)
-    start = reference.index(first)
-    expected = reference[start : start + COUNT]
-    late = [seen - at for seen, at in zip(arrivals, expected, strict=True)]
-    assert min(late) > -0.002  # two clocks
-    assert statistics.median(late) < 0.05
+    # Full packets, always some waiting: one at each opportunity from the first on. Which was the
+    # first can't be told by it alone, as it may be late: the last of which none came too early.
+    lates = [
+        [seen - at for seen, at in zip(arrivals, reference[start : start + COUNT], strict=True)]
+        for start in range(len(reference) - COUNT + 1)
+    ]
+    fits = [late for late in lates if min(late) > -0.002]  # two clocks
+    assert fits, (arrivals, reference)
+    assert statistics.median(fits[-1]) < 0.05
 
     asked = otter.json("shape", "show")
     assert asked
@@ -115,15 +117,18 @@ def test_paused_it_is_a_rate_and_goes_on_where_it_was(otter):
 
 def test_an_event_that_sets_the_rate_holds_for_its_time_and_the_trace_goes_on(otter):
     (otter.root / "cell.mm").write_text("\n".join(map(str, TRACE_MS)) + "\n")
-    event = 'at = "500ms"\nlink = "radio:phone>edge"\nset = { rate = "7mbit" }\nfor = "2s"\n'
+    event = 'at = "500ms"\nlink = "radio:phone>edge"\nset = { rate = "7mbit" }\nfor = "6s"\n'
     otter("apply", otter.topology(f"{MESH}[[events]]\n{event}"))
 
     def applied() -> dict:
         links = otter.json("status")["links"]
         return next(x["applied"] for x in links if x["from"] == "phone")
 
-    wait_for(lambda: applied().get("rate_bps") == 7e6, "the event never came")
-    assert "delivery" not in applied()
+    def while_it_holds() -> dict | None:
+        now = applied()
+        return now if now.get("rate_bps") == 7e6 else None
+
+    assert "delivery" not in wait_for(while_it_holds, "the event never came")
     wait_for(lambda: "delivery" in applied(), "the trace didn't go on")
     shown = otter.json("timeline", "show", "--last", "9")
     assert shown["lateness"]["failed"] == 0

@@ -19,7 +19,8 @@ runtime = "process"
 host = "a"
 [hosts.a]
 [modules.count]
-command = ["sh", "-c", "echo life >> lives; exec sleep 1000"]
+command = ["sh", "-c", "echo life >> lives; echo $$ > up; exec sleep 1000"]
+ready = { command = ["sh", "-c", "kill -0 $(cat up)"] }
 [modules.other]
 command = ["sleep", "1000"]
 [modules.other2]
@@ -27,6 +28,8 @@ command = ["sleep", "1000"]
 [modules.job]
 command = ["sh", "-c", "echo run >> runs"]
 """
+BEGINS = "echo $$ > up; exec sleep 1000"
+STUBBORN = FOUR.replace(BEGINS, "trap : TERM; echo $$ > up; while :; do sleep 1; done")
 
 
 def lives(otter) -> int:
@@ -114,9 +117,7 @@ def test_an_apply_of_the_same_file_starts_what_was_stopped(mesh):
 
 def test_a_module_that_ignores_sigterm_is_killed_and_no_failure(mesh):
     otter = mesh
-    deaf = "trap : TERM; while :; do sleep 1; done"
-    stubborn = FOUR.replace("exec sleep 1000", deaf)
-    otter("apply", otter.topology(stubborn))
+    otter("apply", otter.topology(STUBBORN))
     pid = otter.modules("orders")["count"]["pid"]
     otter("stop", "count")
     after = otter.modules("orders")["count"]
@@ -207,9 +208,7 @@ def test_a_name_of_nothing_fails_as_all_else_that_depends_on_what_runs(mesh, wor
 
 def test_a_failing_restart_says_why(mesh):
     otter = mesh
-    broken = FOUR.replace(
-        'exec sleep 1000"]', 'test -e broken && exit 9; exec sleep 1000"]\nrestart = "no"'
-    )
+    broken = FOUR.replace(f'{BEGINS}"]', f'test -e broken && exit 9; {BEGINS}"]\nrestart = "no"')
     otter("apply", otter.topology(broken))
     (otter.root / "a/lib/meshes/orders/count/work/broken").touch()
     done = otter("restart", "count", code=1)
@@ -221,8 +220,7 @@ def test_a_failing_restart_says_why(mesh):
 
 def test_ctrl_c_leaves_the_order(mesh):
     otter = mesh
-    stubborn = FOUR.replace("exec sleep 1000", "trap : TERM; while :; do sleep 1; done", 1)
-    otter("apply", otter.topology(stubborn))
+    otter("apply", otter.topology(STUBBORN))
     stop = otter.popen("stop", "count", stderr=subprocess.PIPE)
     wait_for(lambda: otter.modules("orders")["count"]["reason"] == "is being stopped", "no order")
     stop.send_signal(signal.SIGINT)

@@ -107,7 +107,7 @@ def world(trio):
     yield trio
     for machine in trio.all:
         machine.heal()
-    trio("destroy", "--all", "--yes", "--no-fetch", code=None)
+    trio("destroy", "--all", "--yes", "--no-fetch")
     assert trio.leftovers() == []
 
 
@@ -287,7 +287,7 @@ def first_link(world, machine: str, host: str, target: str) -> str:
 
 
 def reaches(world) -> bool:
-    done = world("exec", "near", "--", "ping", "-c1", "-W2", "-q", "far", code=None)
+    done = world("exec", "near", "--", "ping", "-c1", "-W20", "-q", "far", code=None)
     return done.returncode == 0
 
 
@@ -366,7 +366,7 @@ def test_what_machines_keep_is_listed_and_removed_from_here(world):
 
     env = {"_OTTERCTL_COMPLETE": "bash_complete", "COMP_CWORD": "5",
            "COMP_WORDS": "otterctl volume rm --on m2 mod"}  # fmt: skip
-    assert "models" in world(env=env).stdout
+    wait_for(lambda: "models" in world(env=env).stdout, "it is completed")
 
     world["m3"].cut()
     shown = world("volume", "ls", "--on", "*", code=1)

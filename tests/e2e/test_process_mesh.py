@@ -133,7 +133,7 @@ def test_a_new_host_is_named_in_running_modules_without_restart(shared_otter):
     otter("apply", otter.topology(THREE + '[hosts.d]\n[[links]]\nbetween = ["c", "d"]\n'))
     assert otter.modules("three")["client"]["pid"] == before["client"]["pid"]
     assert " d\n" in otter("exec", "client", "--", "cat", "/etc/hosts").stdout
-    assert otter("exec", "client", "--", "ping", "-c1", "-W2", "d").returncode == 0
+    assert otter("exec", "client", "--", "ping", "-c1", "-W20", "d").returncode == 0
 
 
 CRASHES = """
@@ -141,6 +141,7 @@ name = "crashes"
 [hosts.a]
 [modules.bad]
 command = ["sh", "-c", "echo the last words >&2; exit 3"]
+ready = { command = ["false"] }
 runtime = "process"
 [modules.good]
 command = ["sleep", "1000"]
@@ -207,14 +208,14 @@ def test_two_meshes_with_the_same_hosts_and_two_agents_side_by_side(otter, share
     for one, name in ((otter, "one"), (otter, "two"), (shared_otter, "one")):
         one("apply", one.topology(THREE.replace('"three"', f'"{name}"'), f"{name}.toml"))
     for one, name in ((otter, "one"), (otter, "two"), (shared_otter, "one")):
-        ping = one("exec", "-m", name, "client", "--", "ping", "-c1", "-W2", "server")
+        ping = one("exec", "-m", name, "client", "--", "ping", "-c1", "-W20", "server")
         assert " 0% packet loss" in ping.stdout
     several = otter("status", code=2)
     assert "one, two" in several.stderr
     otter("destroy", "-m", "one", "--yes")
     assert otter.leftovers("+one+") == []
-    assert otter("exec", "-m", "two", "client", "--", "ping", "-c1", "server")
-    assert shared_otter("exec", "-m", "one", "client", "--", "ping", "-c1", "server")
+    assert otter("exec", "-m", "two", "client", "--", "ping", "-c1", "-W20", "server")
+    assert shared_otter("exec", "-m", "one", "client", "--", "ping", "-c1", "-W20", "server")
 
 
 def test_ctrl_c_in_apply_and_logs(shared_otter):
@@ -230,8 +231,9 @@ def test_ctrl_c_in_apply_and_logs(shared_otter):
     apply.stderr.close()
     assert "Traceback" not in rest
     follow = otter.popen("logs", "-f", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    otter("exec", "client", "--", "python3", "-c",
-          "import urllib.request as u; u.urlopen('http://server:8000/')")  # fmt: skip
+    fetch = "import urllib.request as u; u.urlopen('http://server:8000/')"
+    exec_ = ("exec", "client", "--", "python3", "-c", fetch)
+    wait_for(lambda: otter(*exec_, code=None).returncode == 0, "it never listens")
     assert any("GET /" in line for line in follow.stdout)
     follow.send_signal(signal.SIGINT)
     err = follow.communicate(timeout=20)[1]

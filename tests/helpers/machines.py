@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -40,6 +41,8 @@ exec "$@"
 """
 """In a mount namespace of its own, as sshd wants a user of its name. Keeps its pid."""
 CTL = "10.77.0.1"
+PATIENCE_S = 20
+"""With a dial's steps, on a busy machine."""
 _SERVE = """
 import sys, time
 real, ahead_s = time.time, float(sys.argv.pop(1))
@@ -192,12 +195,20 @@ class Machine:
             )  # fmt: skip
 
     def cut(self) -> None:
-        """Nothing gets through to it or from it."""
+        """Nothing gets through to it or from it; who dials it soon gives up."""
         sh("ip", "-n", self.world.switch, "link", "set", self.name, "down")
+        self._is_dialled_for(2)
 
     def heal(self) -> None:
         """What was cut is whole again."""
         sh("ip", "-n", self.world.switch, "link", "set", self.name, "up")
+        self._is_dialled_for(PATIENCE_S)
+
+    def _is_dialled_for(self, seconds: int) -> None:
+        path = self.world.folder / "ssh_config"
+        before, host, after = path.read_text().partition(f"Host {self.name}\n")
+        after = re.sub(r"ConnectTimeout \d+", f"ConnectTimeout {seconds}", after, count=1)
+        path.write_text(before + host + after)
 
 
 class Machines:
@@ -240,7 +251,7 @@ class Machines:
         (self.folder / "known_hosts").write_text("".join(known))
         blocks = [
             f"Host {m.name}\n  HostName {m.address}\n  User root\n  IdentitiesOnly yes\n"
-            f"  ConnectTimeout 2\n"
+            f"  ConnectTimeout {PATIENCE_S}\n"
             f"  IdentityFile {self.folder}/key\n  UserKnownHostsFile {self.folder}/known_hosts\n"
             for m in self.all
         ]

@@ -12,6 +12,11 @@ def round_trip_s(said: str) -> float:
     return float(found[1]) / 1000
 
 
+def answered(said: str) -> list[int]:
+    """The numbers of the packets that were answered."""
+    return [int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", said)]
+
+
 def received(said: str) -> int:
     """Answers that came."""
     found = re.search(r"([0-9]+) (?:packets )?received", said)

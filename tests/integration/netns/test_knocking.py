@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from helpers.descriptors import many
 
-from otter_agent import api
+from otter_agent import api, knocking
 from otter_agent.knocking import knock
 from otter_agent.network import namespaces
 
@@ -93,6 +96,42 @@ def test_one_that_can_start_no_thread_says_so_and_listens_to_nothing(
     before = set(os.listdir("/proc/self/fd"))
     assert namespaces.in_own_thread(ask).error == "can't start new thread"
     assert set(os.listdir("/proc/self/fd")) <= before  # others end by themselves
+
+
+def test_what_is_there_is_heard_though_who_knocks_stood_still(
+    machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is over as soon as it has knocked; all doors have answered by then."""
+    back = knocking._said(knocking._BACK, KEY)
+    passed_s = [0.0]
+
+    class Held(socket.socket):
+        def sendto(self, data: bytes, door: tuple[str, int]) -> int:  # type: ignore[override]
+            sent = super().sendto(data, door)
+            if (there := doors.get(door[1])) is None:
+                return sent
+            knock_, source = there.recvfrom(256)
+            assert knock_ == knocking._said(knocking._KNOCK, KEY)
+            there.sendto(b"what others send", source)
+            there.sendto(back, source)
+            passed_s[0] += 100.0
+            return sent
+
+    def ask() -> api.Knocked:
+        namespaces.enter(machine)
+        with contextlib.ExitStack() as stack:
+            for port in PORTS:
+                made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                doors[port] = stack.enter_context(made)
+                made.bind((HERE, port))
+            patched = stack.enter_context(monkeypatch.context())
+            patched.setattr(knocking.socket, "socket", Held)
+            patched.setattr(knocking, "time", SimpleNamespace(monotonic=lambda: passed_s[0]))
+            asked = tuple(api.Door(address=HERE, port=port) for port in (*PORTS, 9))
+            return knock(api.Knocking(local=HERE, key=KEY, doors=asked))
+
+    doors: dict[int, socket.socket] = {}
+    assert namespaces.in_own_thread(ask) == api.Knocked(answered=(True, True, False))
 
 
 def test_an_address_that_the_machine_has_not_is_told(machine: str) -> None:

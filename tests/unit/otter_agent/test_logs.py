@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otter_agent import logs
 from otter_agent.api import LogLine
 from otter_agent.logs import GRACE_S, _Merger
 
@@ -58,6 +59,8 @@ async def test_a_silent_source_holds_up_others_for_a_moment_only():
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         group.create_task(merger.pump("loud", source("loud", 1.0, 2.0, 3.0)))
         group.create_task(merger.pump("silent", source("silent", then=over)))
+        for name in ("loud", "silent"):
+            merger.caught_up(name)
         assert merger._patience() <= GRACE_S
         assert (await merger.next()).time == 1.0
         for at in (2.0, 3.0):  # one source has been silent for as long already
@@ -78,11 +81,55 @@ async def test_a_late_line_comes_before_later_ones(monkeypatch):
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         group.create_task(merger.pump("a", source("a", 2.0)))
         group.create_task(merger.pump("b", late()))
+        for name in ("a", "b"):
+            merger.caught_up(name)
         waiting = group.create_task(merger.next())
         await asyncio.sleep(0)
         said.set()
         assert (await waiting).time == 1.5
         assert (await merger.next()).time == 2.0
+        assert await merger.next() is None
+
+
+async def test_what_was_there_is_in_order_however_long_it_takes_to_read(monkeypatch):
+    """Only what comes is given without waiting for who may have said something before."""
+    monkeypatch.setattr(logs, "GRACE_S", 0.0)
+    merger, read = _Merger(["quick", "slow"]), asyncio.Event()
+
+    async def slow():
+        for at in (1.0, 3.0):
+            await read.wait()
+            read.clear()
+            yield line("slow", at)
+        await read.wait()
+        merger.caught_up("slow")
+        await over.wait()
+
+    over = asyncio.Event()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(merger.pump("quick", source("quick", 2.0, 4.0, then=over)))
+        group.create_task(merger.pump("slow", slow()))
+        merger.caught_up("quick")
+        for at in (1.0, 2.0, 3.0, 4.0):
+            coming = group.create_task(merger.next())
+            if at != 3.0:  # which is there, as is what is later of the other
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                assert not coming.done()
+                read.set()
+            assert (await coming).time == at
+        over.set()
+        assert await merger.next() is None
+
+
+async def test_one_that_cannot_be_read_is_not_waited_for_without_end(monkeypatch):
+    monkeypatch.setattr(logs, "FIRST_LOOK_S", 0.0)
+    merger, over = _Merger(["there", "hangs"]), asyncio.Event()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(merger.pump("there", source("there", 1.0)))
+        group.create_task(merger.pump("hangs", source("hangs", then=over)))
+        assert (await merger.next()).time == 1.0
+        over.set()
         assert await merger.next() is None
 
 
