@@ -1,9 +1,11 @@
-"""What the network between two machines does, measured by both: in a second, with a few megabytes.
+"""What the network between two machines does, measured by both: in seconds, with a few megabytes.
 
     who measures ── echo, five times ──► who answers       how long there and back
                  ── a train of packets ─►                  how fast they came in there
                  ◄─ a train of packets ──                  how fast they came in here
 
+Trains go each way three times, and the middle one counts: whoever stands still for a moment as one
+comes in, at an end or on the way, falsifies that one alone.
 Who answers has a socket open for as long as that takes, `FOR_S` at most, and takes nothing in that
 doesn't bear the key. All blocking. Must not know: meshes, HTTP.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import socket
+import statistics
 import struct
 import threading
 import time
@@ -27,6 +30,10 @@ MOST_BYTES = 4 << 20
 """Of a train."""
 MOST_S = 0.1
 """For as long as a train is sent, however slow the way."""
+ROUNDS = 3
+"""Trains each way."""
+_ROUNDS_S = 2.0
+"""After so long no other round begins: who answers does so for `FOR_S`."""
 _ECHOES = 5
 _WAIT_S = 0.5
 _AGAIN_S = 0.05
@@ -197,7 +204,7 @@ def answer(sock: socket.socket, key: str, mtu: int, for_s: float = FOR_S) -> Non
                 elif said.kind == _END and said.number in trains:
                     rate = trains[said.number].rate_bps or 0.0
                     end.tell(source, _REPORTED, said.number, _REPORT.pack(rate, 0.0))
-                elif said.kind == _SEND and said.number not in sent and len(sent) < 2:
+                elif said.kind == _SEND and said.number not in sent and len(sent) < ROUNDS:
                     sent.add(said.number)
                     end.send_train(source, said.number)
 
@@ -210,18 +217,28 @@ def measure(local: str, remote: Address, key: str, mtu: int) -> api.Measured:
         except OSError as error:
             return api.Measured(error=(error.strerror or str(error)).lower())
         end = _End(sock, key, mtu)
-        times: list[float] = []
+        begun, times = time.monotonic(), list[float]()
         for number in range(_ECHOES):
             if (took := _echo(end, remote, number)) is not None:
                 times.append(took)
             elif number and not times:
                 return api.Measured(error="no answer")
-        end.send_train(remote, 1)
-        forth = _report(end, remote, min(times))
-        end.tell(remote, _SEND, 2)
-        back = _train(end, min(times))
+        forth: list[float | None] = []
+        back: list[float | None] = []
+        for number in range(ROUNDS):
+            if number and time.monotonic() - begun > _ROUNDS_S:
+                break
+            end.send_train(remote, number)
+            forth.append(_report(end, remote, number, min(times)))
+            end.tell(remote, _SEND, number)
+            back.append(_train(end, number, min(times)))
         end.tell(remote, _BYE)
-        return api.Measured(rtt_s=min(times), forth_bps=forth, back_bps=back)
+        return api.Measured(rtt_s=min(times), forth_bps=_middle(forth), back_bps=_middle(back))
+
+
+def _middle(rates_bps: list[float | None]) -> float | None:
+    known = [rate for rate in rates_bps if rate is not None]
+    return statistics.median_low(known) if known else None
 
 
 def _echo(end: _End, remote: Address, number: int) -> float | None:
@@ -234,27 +251,28 @@ def _echo(end: _End, remote: Address, number: int) -> float | None:
     return None
 
 
-def _report(end: _End, remote: Address, rtt_s: float) -> float | None:
+def _report(end: _End, remote: Address, number: int, rtt_s: float) -> float | None:
     """What came in there; asked for again, as the train may have filled a queue on the way."""
     until = time.monotonic() + rtt_s + 2 * _WAIT_S
     while (left := until - time.monotonic()) > 0:
         for said, _, _ in end.heard(min(left, rtt_s + _AGAIN_S)):
-            if said.kind == _REPORTED and len(said.rest) == _REPORT.size:
+            of_it = (said.kind, said.number) == (_REPORTED, number)
+            if of_it and len(said.rest) == _REPORT.size:
                 return float(_REPORT.unpack(said.rest)[0]) or None
-        end.tell(remote, _END, 1)
+        end.tell(remote, _END, number)
     return None
 
 
-def _train(end: _End, rtt_s: float) -> float | None:
+def _train(end: _End, number: int, rtt_s: float) -> float | None:
     counted = _Counted()
     until = time.monotonic() + rtt_s + _WAIT_S + MOST_S
     quiet_s = rtt_s + _WAIT_S
     while (left := min(until - time.monotonic(), quiet_s)) > 0:
         some = False
         for said, size, _ in end.heard(left):
-            if said.kind == _END:
+            if (said.kind, said.number) == (_END, number):
                 return counted.rate_bps
-            if said.kind == _TRAIN:
+            if (said.kind, said.number) == (_TRAIN, number):
                 counted.add(size)
                 some, quiet_s = True, _QUIET_S
         if not some and counted.first_s:
