@@ -4,8 +4,8 @@
                  ── a train of packets ─►                  how fast they came in there
                  ◄─ a train of packets ──                  how fast they came in here
 
-Trains go each way three times, and the middle one counts: whoever stands still for a moment as one
-comes in, at an end or on the way, falsifies that one alone.
+Packets come when the kernel says so, as who reads them may stand still. Trains go each way three
+times, and the middle one counts: whoever else stands still falsifies one alone.
 Who answers has a socket open for as long as that takes, `FOR_S` at most, and takes nothing in that
 doesn't bear the key. All blocking. Must not know: meshes, HTTP.
 """
@@ -22,8 +22,9 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from otter_agent import api
+from otter_agent import api, arrivals
 from otter_agent.errors import AgentError
+from otter_agent.network.buffers import widen_receiving
 
 FOR_S = 5.0
 MOST_BYTES = 4 << 20
@@ -55,6 +56,8 @@ class _Said(NamedTuple):
     kind: int
     number: int
     rest: bytes
+    came_s: float
+    """By `time.monotonic()`."""
 
 
 class _Counted:
@@ -64,13 +67,12 @@ class _Counted:
         self.first_s = self.last_s = 0.0
         self.bytes = 0
 
-    def add(self, size: int) -> None:
-        now = time.monotonic()
+    def add(self, size: int, came_s: float) -> None:
         if self.first_s:
             self.bytes += size
         else:
-            self.first_s = now
-        self.last_s = now
+            self.first_s = came_s
+        self.last_s = came_s
 
     @property
     def rate_bps(self) -> float | None:
@@ -85,8 +87,9 @@ class _End:
         self._socket = sock
         self._key = bytes.fromhex(key)
         self._size = mtu - _IP_UDP_BYTES
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+        widen_receiving(sock, _BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+        arrivals.tell_times(sock)
         with contextlib.suppress(OSError):
             sock.setsockopt(_SOL_UDP, _UDP_GRO, 1)
 
@@ -108,13 +111,14 @@ class _End:
         """
         self._socket.settimeout(max(1e-4, within_s))
         try:
-            data, told, _, source = self._socket.recvmsg(1 << 16, 64)
+            data, told, _, source = self._socket.recvmsg(1 << 16, 64 + arrivals.ROOM)
         except OSError:
             return
+        came_s = _came_s(arrivals.time_of(told))
         step = next((int.from_bytes(v[:4], "little") for _, k, v in told if k == _UDP_GRO), 0)
         step = step or len(data) or 1
         for begin, end in self._runs(data, step):
-            said = self._read(data[begin : min(begin + step, end)])
+            said = self._read(data[begin : min(begin + step, end)], came_s)
             if said is not None:
                 packets = -(-(end - begin) // step)
                 yield said, end - begin + packets * _IP_UDP_BYTES, source
@@ -132,13 +136,13 @@ class _End:
             yield begin, min(end, len(data))
             begin = end
 
-    def _read(self, data: bytes) -> _Said | None:
+    def _read(self, data: bytes, came_s: float) -> _Said | None:
         if len(data) < _HEAD.size:
             return None
         kind, number, _ = _HEAD.unpack_from(data)
         rest = b"" if kind == _TRAIN else data[_HEAD.size :]
         good = self.packed(kind, number, rest)[: _HEAD.size] == data[: _HEAD.size]
-        return _Said(kind, number, rest) if good else None
+        return _Said(kind, number, rest, came_s) if good else None
 
     def send_train(self, to: Address, number: int) -> None:
         """As fast as it goes, for a short time; then say that this was it."""
@@ -162,6 +166,12 @@ class _End:
             sent += len(row) if aids else len(one)
         for _ in range(3):
             self.tell(to, _END, number)
+
+
+def _came_s(told_ns: int) -> float:
+    """When it came that has just been read, by a clock that nobody sets; 0: now."""
+    now_s, late_ns = time.monotonic(), time.time_ns() - told_ns
+    return now_s - max(0, late_ns) / 1e9 if told_ns else now_s
 
 
 def take_part(asked: api.Probing) -> api.Measured:
@@ -200,7 +210,7 @@ def answer(sock: socket.socket, key: str, mtu: int, for_s: float = FOR_S) -> Non
                 if said.kind == _ECHO:
                     end.tell(source, _BACK, said.number)
                 elif said.kind == _TRAIN:
-                    trains.setdefault(said.number, _Counted()).add(size)
+                    trains.setdefault(said.number, _Counted()).add(size, said.came_s)
                 elif said.kind == _END and said.number in trains:
                     rate = trains[said.number].rate_bps or 0.0
                     end.tell(source, _REPORTED, said.number, _REPORT.pack(rate, 0.0))
@@ -273,7 +283,7 @@ def _train(end: _End, number: int, rtt_s: float) -> float | None:
             if (said.kind, said.number) == (_END, number):
                 return counted.rate_bps
             if (said.kind, said.number) == (_TRAIN, number):
-                counted.add(size)
+                counted.add(size, said.came_s)
                 some, quiet_s = True, _QUIET_S
         if not some and counted.first_s:
             break

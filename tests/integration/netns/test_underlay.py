@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+from helpers.otter import wait_for
 
 from otter_agent import api, underlay
 
@@ -70,6 +72,30 @@ def test_a_train_that_somebody_stood_still_at_is_not_believed(
     with answering() as where:
         found = underlay.measure("127.0.0.1", where, KEY, MTU)
     assert (found.forth_bps, found.back_bps) == (20e6, 30e6)
+
+
+def test_who_reads_late_knows_when_it_came() -> None:
+    with ends() as (ours, theirs, where):
+        wait_for(lambda: comes_before(ours, theirs, where), "the kernel notes when packets come")
+        theirs.tell(where, underlay._TRAIN, 1)
+        begun = time.monotonic()
+        time.sleep(0.2)
+        least_s = time.monotonic() - begun
+        for _ in range(3):
+            theirs.tell(where, underlay._TRAIN, 1)
+        theirs.tell(where, underlay._END, 1)
+        rate = underlay._train(ours, 1, 10.0)
+    size = len(ours.packed(underlay._TRAIN)) + underlay._IP_UDP_BYTES
+    assert rate is not None
+    assert rate <= 3 * size * 8 / (least_s - 0.01)
+
+
+def comes_before(ours: underlay._End, theirs: underlay._End, where: tuple[str, int]) -> bool:
+    """Whether a packet has come before it is read: the kernel begins to note that a little late."""
+    theirs.tell(where, underlay._ECHO)
+    sent_s = time.monotonic()
+    [(said, _, _)] = ours.heard(10.0)
+    return said.came_s < sent_s
 
 
 def test_the_end_of_an_earlier_train_ends_no_other() -> None:
