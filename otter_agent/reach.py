@@ -25,6 +25,9 @@ _IP_ICMP_BYTES = 28
 _ECHO_HEAD = struct.Struct("!BBHHH")
 _TRIES = 5
 _WAIT_S = 0.5
+_SILENT = 2
+"""So many may be lost before: the kernel asks for a neighbour's address once a second, and its
+first question, too, may get lost."""
 _LATE = 100
 """Packets that are looked at after that: whoever is there can send what he likes."""
 
@@ -42,7 +45,7 @@ def reach(local: str, remote: str, mtu: int) -> api.Reach:
             sock.bind((local, 0))
             sock.connect((remote, 0))
             small = _echoes(sock, 56, 1)
-            large = _echoes(sock, mtu - _IP_ICMP_BYTES, 1 + _TRIES)
+            large = small and _echoes(sock, mtu - _IP_ICMP_BYTES, 1 + _TRIES)
             narrow = 0 if large or not small else _narrow(sock, local, remote, mtu)
     except OSError as error:
         return api.Reach(error=(error.strerror or str(error)).lower())
@@ -104,8 +107,8 @@ def _echoes(sock: socket.socket, size: int, first: int) -> list[float]:
             if (kind, which) == (_ECHO_REPLY, number) and (not raw or whose == identity):
                 times.append(time.monotonic() - begun)
                 break
-        if not times and number > first:
-            break  # two without an answer: nobody is there
+        if not times and number - first >= _SILENT:
+            break  # nobody is there
     return times
 
 

@@ -1,9 +1,11 @@
-"""What the network between two machines does, measured by both: in a second, with a few megabytes.
+"""What the network between two machines does, measured by both: in seconds, with a few megabytes.
 
     who measures ── echo, five times ──► who answers       how long there and back
                  ── a train of packets ─►                  how fast they came in there
                  ◄─ a train of packets ──                  how fast they came in here
 
+Packets come when the kernel says so, as who reads them may stand still. Trains go each way three
+times, and the middle one counts: whoever else stands still falsifies one alone.
 Who answers has a socket open for as long as that takes, `FOR_S` at most, and takes nothing in that
 doesn't bear the key. All blocking. Must not know: meshes, HTTP.
 """
@@ -13,20 +15,26 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import socket
+import statistics
 import struct
 import threading
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from otter_agent import api
+from otter_agent import api, arrivals
 from otter_agent.errors import AgentError
+from otter_agent.network.buffers import widen_receiving
 
 FOR_S = 5.0
 MOST_BYTES = 4 << 20
 """Of a train."""
 MOST_S = 0.1
 """For as long as a train is sent, however slow the way."""
+ROUNDS = 3
+"""Trains each way."""
+_ROUNDS_S = 2.0
+"""After so long no other round begins: who answers does so for `FOR_S`."""
 _ECHOES = 5
 _WAIT_S = 0.5
 _AGAIN_S = 0.05
@@ -48,6 +56,8 @@ class _Said(NamedTuple):
     kind: int
     number: int
     rest: bytes
+    came_s: float
+    """By `time.monotonic()`."""
 
 
 class _Counted:
@@ -57,13 +67,12 @@ class _Counted:
         self.first_s = self.last_s = 0.0
         self.bytes = 0
 
-    def add(self, size: int) -> None:
-        now = time.monotonic()
+    def add(self, size: int, came_s: float) -> None:
         if self.first_s:
             self.bytes += size
         else:
-            self.first_s = now
-        self.last_s = now
+            self.first_s = came_s
+        self.last_s = came_s
 
     @property
     def rate_bps(self) -> float | None:
@@ -78,8 +87,9 @@ class _End:
         self._socket = sock
         self._key = bytes.fromhex(key)
         self._size = mtu - _IP_UDP_BYTES
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+        widen_receiving(sock, _BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+        arrivals.tell_times(sock)
         with contextlib.suppress(OSError):
             sock.setsockopt(_SOL_UDP, _UDP_GRO, 1)
 
@@ -101,13 +111,14 @@ class _End:
         """
         self._socket.settimeout(max(1e-4, within_s))
         try:
-            data, told, _, source = self._socket.recvmsg(1 << 16, 64)
+            data, told, _, source = self._socket.recvmsg(1 << 16, 64 + arrivals.ROOM)
         except OSError:
             return
+        came_s = _came_s(arrivals.time_of(told))
         step = next((int.from_bytes(v[:4], "little") for _, k, v in told if k == _UDP_GRO), 0)
         step = step or len(data) or 1
         for begin, end in self._runs(data, step):
-            said = self._read(data[begin : min(begin + step, end)])
+            said = self._read(data[begin : min(begin + step, end)], came_s)
             if said is not None:
                 packets = -(-(end - begin) // step)
                 yield said, end - begin + packets * _IP_UDP_BYTES, source
@@ -125,13 +136,13 @@ class _End:
             yield begin, min(end, len(data))
             begin = end
 
-    def _read(self, data: bytes) -> _Said | None:
+    def _read(self, data: bytes, came_s: float) -> _Said | None:
         if len(data) < _HEAD.size:
             return None
         kind, number, _ = _HEAD.unpack_from(data)
         rest = b"" if kind == _TRAIN else data[_HEAD.size :]
         good = self.packed(kind, number, rest)[: _HEAD.size] == data[: _HEAD.size]
-        return _Said(kind, number, rest) if good else None
+        return _Said(kind, number, rest, came_s) if good else None
 
     def send_train(self, to: Address, number: int) -> None:
         """As fast as it goes, for a short time; then say that this was it."""
@@ -155,6 +166,12 @@ class _End:
             sent += len(row) if aids else len(one)
         for _ in range(3):
             self.tell(to, _END, number)
+
+
+def _came_s(told_ns: int) -> float:
+    """When it came that has just been read, by a clock that nobody sets; 0: now."""
+    now_s, late_ns = time.monotonic(), time.time_ns() - told_ns
+    return now_s - max(0, late_ns) / 1e9 if told_ns else now_s
 
 
 def take_part(asked: api.Probing) -> api.Measured:
@@ -193,11 +210,11 @@ def answer(sock: socket.socket, key: str, mtu: int, for_s: float = FOR_S) -> Non
                 if said.kind == _ECHO:
                     end.tell(source, _BACK, said.number)
                 elif said.kind == _TRAIN:
-                    trains.setdefault(said.number, _Counted()).add(size)
+                    trains.setdefault(said.number, _Counted()).add(size, said.came_s)
                 elif said.kind == _END and said.number in trains:
                     rate = trains[said.number].rate_bps or 0.0
                     end.tell(source, _REPORTED, said.number, _REPORT.pack(rate, 0.0))
-                elif said.kind == _SEND and said.number not in sent and len(sent) < 2:
+                elif said.kind == _SEND and said.number not in sent and len(sent) < ROUNDS:
                     sent.add(said.number)
                     end.send_train(source, said.number)
 
@@ -210,18 +227,28 @@ def measure(local: str, remote: Address, key: str, mtu: int) -> api.Measured:
         except OSError as error:
             return api.Measured(error=(error.strerror or str(error)).lower())
         end = _End(sock, key, mtu)
-        times: list[float] = []
+        begun, times = time.monotonic(), list[float]()
         for number in range(_ECHOES):
             if (took := _echo(end, remote, number)) is not None:
                 times.append(took)
             elif number and not times:
                 return api.Measured(error="no answer")
-        end.send_train(remote, 1)
-        forth = _report(end, remote, min(times))
-        end.tell(remote, _SEND, 2)
-        back = _train(end, min(times))
+        forth: list[float | None] = []
+        back: list[float | None] = []
+        for number in range(ROUNDS):
+            if number and time.monotonic() - begun > _ROUNDS_S:
+                break
+            end.send_train(remote, number)
+            forth.append(_report(end, remote, number, min(times)))
+            end.tell(remote, _SEND, number)
+            back.append(_train(end, number, min(times)))
         end.tell(remote, _BYE)
-        return api.Measured(rtt_s=min(times), forth_bps=forth, back_bps=back)
+        return api.Measured(rtt_s=min(times), forth_bps=_middle(forth), back_bps=_middle(back))
+
+
+def _middle(rates_bps: list[float | None]) -> float | None:
+    known = [rate for rate in rates_bps if rate is not None]
+    return statistics.median_low(known) if known else None
 
 
 def _echo(end: _End, remote: Address, number: int) -> float | None:
@@ -234,28 +261,29 @@ def _echo(end: _End, remote: Address, number: int) -> float | None:
     return None
 
 
-def _report(end: _End, remote: Address, rtt_s: float) -> float | None:
+def _report(end: _End, remote: Address, number: int, rtt_s: float) -> float | None:
     """What came in there; asked for again, as the train may have filled a queue on the way."""
     until = time.monotonic() + rtt_s + 2 * _WAIT_S
     while (left := until - time.monotonic()) > 0:
         for said, _, _ in end.heard(min(left, rtt_s + _AGAIN_S)):
-            if said.kind == _REPORTED and len(said.rest) == _REPORT.size:
+            of_it = (said.kind, said.number) == (_REPORTED, number)
+            if of_it and len(said.rest) == _REPORT.size:
                 return float(_REPORT.unpack(said.rest)[0]) or None
-        end.tell(remote, _END, 1)
+        end.tell(remote, _END, number)
     return None
 
 
-def _train(end: _End, rtt_s: float) -> float | None:
+def _train(end: _End, number: int, rtt_s: float) -> float | None:
     counted = _Counted()
     until = time.monotonic() + rtt_s + _WAIT_S + MOST_S
     quiet_s = rtt_s + _WAIT_S
     while (left := min(until - time.monotonic(), quiet_s)) > 0:
         some = False
         for said, size, _ in end.heard(left):
-            if said.kind == _END:
+            if (said.kind, said.number) == (_END, number):
                 return counted.rate_bps
-            if said.kind == _TRAIN:
-                counted.add(size)
+            if (said.kind, said.number) == (_TRAIN, number):
+                counted.add(size, said.came_s)
                 some, quiet_s = True, _QUIET_S
         if not some and counted.first_s:
             break

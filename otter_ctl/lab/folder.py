@@ -23,8 +23,9 @@ from pathlib import Path
 
 from otter_ctl.lab.errors import LabError
 
-LOCK_S = 2.0
-"""A process that was killed half-way leaves children who hold the lock for some milliseconds."""
+LOCK_S = 20.0
+"""A process that was killed half-way leaves children who hold the lock until they see that: once
+what they were at is done, and a machine's disk is let go, on a slow one seconds later."""
 PREFIX = "lab"
 """Machines are lab1, lab2, …"""
 
@@ -137,7 +138,7 @@ class Folder:
         """Be the only one who changes the lab; yields the lock's descriptor.
 
         Raises:
-            LabError: Another one does so, and goes on for seconds.
+            LabError: Another one does so, and goes on for long.
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -19,7 +19,8 @@ from otter_ctl.lab.errors import LabError
 
 READY = b"ready\n"
 START_S = 20.0
-END_S = 10.0
+END_S = 60.0
+"""A machine that ends has each of its overlays written to the disk first, by the kernel."""
 
 
 def note_own_pid(folder: Path) -> None:

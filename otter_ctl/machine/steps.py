@@ -2,6 +2,7 @@
 
     /opt/otter/VERSION-BUILD/   a virtual environment
     /opt/otter/current          leads to the one in use
+    /opt/otter/lock             held by who makes such an environment
     /opt/otter/wheels/          what it was installed from: an upgrade sends only what is new
     /opt/otter/python/DIGEST/   an interpreter that was brought along, where there was none
     /opt/otter/receipt          what `rm` has to revert
@@ -21,6 +22,11 @@ from importlib.resources import files
 from otter_ctl.machine.facts import Facts, Python
 
 TOP = "/opt/otter"
+_ALONE = (
+    f"umask 077; exec 9>{TOP}/lock; umask 022\n"  # others could hold one that they may open
+    "! command -v flock >/dev/null || flock 9 || :\n"
+)
+"""One whose way was cut goes on over there: who comes next waits, and finds what that has made."""
 _NOT_AS_SENT = "if what was sent isn't what has come: the same again sends it anew"
 GROUP = "otter"
 """Its members may use the agent's socket: as good as root, as with Docker's."""
@@ -101,6 +107,7 @@ def install(
         copy(staged, sums),
         Step(
             f"make the virtual environment {venv} with {python.path}",
+            f"{_ALONE}"
             f"[ ! -f {venv}/complete ] || ! {_runs(venv)} || exit 0\n"
             f"rm -rf {venv}\n"
             f"{shlex.quote(python.path)} -m venv --without-pip {venv}\n"

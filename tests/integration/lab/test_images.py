@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from helpers import labs
@@ -29,7 +29,9 @@ pytestmark = [
 
 BASE_MB = 20
 NARROW = "rate=80mbit"
-"""So what is sent takes about two seconds: long enough to be cut."""
+"""So what is sent takes about two seconds: a part of it can be seen."""
+CUT_MB = 60
+"""What is to be cut takes six: whoever looks for a part of it, and cuts, may be late by seconds."""
 DOCKERFILE = """FROM base:1
 COPY code.txt /code.txt
 CMD ["/busybox", "sleep", "3600"]
@@ -98,8 +100,11 @@ def uploads(lab, machine):
 
 def has_come(lab, machine):
     """Bytes of layers under way."""
-    folder = layers_of(lab, machine)
-    return sum(p.stat().st_size for p in folder.glob("*")) if folder.exists() else 0
+    folder, found = layers_of(lab, machine), 0
+    for path in folder.glob("*") if folder.exists() else ():
+        with suppress(FileNotFoundError):  # it has come whole, or was taken
+            found += path.stat().st_size
+    return found
 
 
 def image_id(lab, machine, tag):
@@ -193,7 +198,7 @@ def sending(lab, *words):
 
 
 def test_what_was_killed_goes_on_where_it_was(trio):
-    make(trio, "killed:1", 20)
+    make(trio, "killed:1", CUT_MB)
     words = ("killed:1", "--from", "lab1", "--to", "lab2")
     with sending(trio, *words) as process:
         wait_for(lambda: has_come(trio, "lab2") > 4_000_000, "a part of it")
@@ -201,7 +206,7 @@ def test_what_was_killed_goes_on_where_it_was(trio):
         process.wait()
     (done,) = json.loads(otterctl(trio, "image", "send", *words, "--json"))
     assert done["kept_bytes"] > 3_000_000
-    assert done["sent_bytes"] < 18_000_000
+    assert done["sent_bytes"] < (CUT_MB - 2) * 1_000_000
     assert image_id(trio, "lab2", "killed:1") == image_id(trio, "lab1", "killed:1")
     assert has_come(trio, "lab2") == 0
 
@@ -216,11 +221,11 @@ def kill_agent(lab, machine):
 @pytest.mark.parametrize("end", ["lab1", "lab2"])
 def test_an_agent_that_is_killed_meanwhile_is_waited_for(trio, end):
     tag = f"cut-{end}:1"
-    make(trio, tag, 20)
+    make(trio, tag, CUT_MB)
     with sending(trio, tag, "--from", "lab1", "--to", "lab2") as process:
         wait_for(lambda: has_come(trio, "lab2") > 2_000_000, "a part of it")
         kill_agent(trio, end)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=150)
     assert process.returncode == 0, err
     (done,) = json.loads(out)
     assert done["kept_bytes"] > 1_000_000
@@ -229,16 +234,16 @@ def test_an_agent_that_is_killed_meanwhile_is_waited_for(trio, end):
 
 def test_two_get_it_at_once(trio):
     """Both have a part of it at the same moment: where one waits for the other, never."""
-    make(trio, "both:1", 15)
+    make(trio, "both:1", CUT_MB // 2)
     words = ("both:1", "--from", "lab1", "--to", "lab2", "--to", "lab3")
 
     def both():
         return all(has_come(trio, name) > 1_000_000 for name in ("lab2", "lab3"))
 
     with sending(trio, *words) as process:
-        wait_for(both, "a part of it on both", within_s=30)
+        wait_for(both, "a part of it on both")
         assert process.poll() is None
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=150)
     assert process.returncode == 0, err
     assert {one["machine"] for one in json.loads(out)} == {"lab2", "lab3"}
     assert len({image_id(trio, name, "both:1") for name in ("lab1", "lab2", "lab3")}) == 1

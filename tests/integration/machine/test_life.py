@@ -146,6 +146,7 @@ def test_a_failed_upgrade_returns_to_what_ran(bare, before, added, tmp_path):
     added("machine", "check", "lab1")
 
 
+@pytest.mark.timeout(600)
 def test_an_upgrade_keeps_meshes_and_rm_leaves_nothing(bare, before, added, tmp_path):
     pid = start_mesh(bare)
     helpers = {name: pids(bare, name) for name in HELPERS}

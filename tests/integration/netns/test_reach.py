@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import subprocess
 from collections.abc import Iterator
 
 import pytest
+from helpers.otter import wait_for
 
 from otter_agent import api
 from otter_agent.network import namespaces
@@ -40,10 +42,19 @@ def three() -> Iterator[list[str]]:
             ip("-n", machine, "route", "add", "default", "via", f"{net}.1")
         forward = "echo 1 > /proc/sys/net/ipv4/ip_forward"
         subprocess.run(["ip", "netns", "exec", router, "sh", "-c", forward], check=True)
+        for name, device in ((router, "to1"), (router, "to2"), (a, "eth0"), (b, "eth0")):
+            wait_for(lambda at=(name, device): is_up(*at), f"{device} of {name} carries")
         yield names
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def is_up(name: str, device: str) -> bool:
+    """Whether the kernel has taken note, too: what is sent before that is dropped."""
+    words = ["ip", "-n", name, "-j", "link", "show", "dev", device]
+    told = subprocess.run(words, capture_output=True, check=True).stdout
+    return bool(json.loads(told)[0]["operstate"] == "UP")
 
 
 def reached(name: str) -> api.Reach:

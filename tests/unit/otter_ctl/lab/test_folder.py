@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from otter_ctl.lab.files import give_to_caller
 from otter_ctl.lab.folder import Folder
+from otter_ctl.lab.processes import wait_until
 from otter_ctl.lab.ssh import machine_files
 
 
@@ -36,3 +39,37 @@ def test_what_pip_is_told_is_not_for_every_user_of_a_machine(tmp_path: Path) -> 
     saying = {name for name, (text, _) in files.items() if "me:word" in text or "secret" in text}
     assert saying == {"ssh/sshd_config", "ssh/ssh_host_ed25519_key"}
     assert {files[name][1] for name in saying} == {0o600}
+
+
+class Clock:
+    """Goes while somebody sleeps, and has something happen at some time."""
+
+    def __init__(self, at_s: float, happens: Callable[[], None]) -> None:
+        self._now_s, self._at_s, self._happens = 0.0, at_s, happens
+
+    def monotonic(self) -> float:
+        return self._now_s
+
+    def sleep(self, s: float) -> None:
+        self._now_s += s
+        if self._now_s - s < self._at_s <= self._now_s:
+            self._happens()
+
+
+def test_children_of_one_that_was_killed_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They hold its lock until they see that, on a slow computer seconds later."""
+    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    monkeypatch.setattr("otter_ctl.lab.folder.time", Clock(8.0, lambda: os.close(lock)))
+    with Folder(tmp_path).locked():
+        pass
+
+
+def test_a_machine_that_is_written_to_a_slow_disk_as_it_ends_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[bool] = []
+    monkeypatch.setattr("otter_ctl.lab.processes.time", Clock(30.0, lambda: ended.append(True)))
+    wait_until(lambda: bool(ended), "lab1 doesn't end")

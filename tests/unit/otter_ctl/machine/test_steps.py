@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from helpers.otter import wait_for
 
 from otter_ctl.machine import packages, steps
 from otter_ctl.machine.facts import Facts, Python, parse
@@ -79,6 +80,50 @@ def test_root_takes_nothing_that_is_not_as_it_was_sent(
     assert copied() != 0
     assert list((tmp_path / "otter/wheels").iterdir()) == []
     assert sorted(path.name for path in (tmp_path / "otter").iterdir()) == ["receipt", "wheels"]
+
+
+PYTHON_OF_TWO = """#!/bin/sh
+# As `-m venv --without-pip VENV`, and what it has made as what is there then. The first one waits.
+for venv; do :; done
+echo made >>made
+mkdir -p "$venv/bin"
+printf '#!/bin/sh\\n' >"$venv/bin/python"
+chmod 755 "$venv/bin/python"
+if mkdir waits 2>/dev/null; then echo >is-there; read -r _ <goes-on; fi
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("flock") is None, reason="no flock here")
+def test_who_comes_while_one_that_was_cut_goes_on_finds_what_that_makes(tmp_path: Path) -> None:
+    """Else it removes an environment under the hands of who fills it."""
+    program = tmp_path / "python"
+    program.write_text(PYTHON_OF_TWO)
+    program.chmod(0o755)
+    for name in ("is-there", "goes-on"):
+        os.mkfifo(tmp_path / name)
+    python = replace(PYTHON, path=str(program))
+    done = steps.install(facts(), python, "1.0-abc", "pi", "/tmp/staged", {"p": "ab"}, "p")
+    [step] = [one for one in done if one.title.startswith("make the virtual")]
+    script = step.script.replace(steps.TOP, str(tmp_path))
+
+    def make() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["sh", "-euc", script], cwd=tmp_path)
+
+    def waits(process: subprocess.Popen[bytes]) -> bool:
+        words = ["pgrep", "-P", str(process.pid), "-x", "flock"]
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+    with make() as first:
+        (tmp_path / "is-there").read_text()
+        with make() as other:
+            try:
+                wait_for(lambda: other.poll() is not None or waits(other), "it sees the first one")
+            finally:
+                (tmp_path / "goes-on").write_text("\n")
+    assert (first.returncode, other.returncode) == (0, 0)
+    assert (tmp_path / "made").read_text() == "made\n"
+    assert (tmp_path / "1.0-abc/complete").exists()
 
 
 def test_whoever_logs_in_gets_into_the_group_quoted_and_root_needs_none() -> None:
