@@ -130,7 +130,8 @@ class Following:
     async def _look_now_and_then(self) -> None:
         await asyncio.sleep(SOON_S)
         while True:
-            await asyncio.sleep(RELIST_S if await self.look() else RECONNECT_S)
+            answers = await self.look()
+            await asyncio.sleep(RELIST_S if answers else RECONNECT_S)
 
     async def _lists(self) -> bool:
         """Whether it can be asked what it has, though it told of no more."""
