@@ -144,7 +144,12 @@ async def _brought(
     folder.make()
 
     def accepted(status: api.MeshStatus) -> None:
-        folder.record(file, status.spec, included=topology.files[:-1], overrides=overrides)
+        # Who changes several machines has the turn on all of them: nobody else writes meanwhile.
+        generation = None if prepared.parts else status.generation
+        folder.record(
+            file, status.spec, included=topology.files[:-1], overrides=overrides,
+            generation=generation,
+        )  # fmt: skip
         controller()  # looked up now, while the agent works
 
     how.on_begun(prepared.plan.spec)
