@@ -106,6 +106,16 @@ class Actions:
             if wanted.digests.get(name) == book.wanted.digests.get(name):
                 self._failed(name, part, action, explained(error))
 
+    def missed(self, name: str) -> None:
+        """A module's instance isn't there any more, and nothing was being done about it."""
+        book = self._book
+        memory = book.memory.get(name)
+        if memory is None or name not in book.wanted.modules or book.desired.destroying:
+            return
+        if memory.armed or memory.stopped or memory.outcome:
+            return  # that it ended is to be accounted for; or nobody wants it to start
+        self._vanished(name, book.parts[name], memory)
+
     async def _look_again(self, name: str, part: Part) -> None:
         """After a failure: what is there may not be what was thought (removed by somebody else)."""
         driver = self._book.machine.runtimes.get(part.runtime)

@@ -19,6 +19,8 @@ from otter_agent.runtimes.base import Instance, Runtime
 
 RELIST_S = 30.0
 """A runtime is listed afresh this often, in case a report of its was missed."""
+SOON_S = 1.0
+"""And once so soon after it was asked to report: what ended just before it did isn't reported."""
 RECONNECT_S = 1.0
 ANSWER_S = 5.0
 """What tells of no more and hasn't answered after so long has a problem: engines may hang."""
@@ -100,22 +102,36 @@ class Following:
     async def run(self) -> None:
         """Hand on what it reports, for ever; look at everything again after each interruption."""
         while True:
-            try:
-                async with asyncio.timeout(RELIST_S):
-                    async for instance in self._runtime.watch():
-                        keeper = self._keepers.get(instance.key.mesh)
-                        if keeper is not None:
-                            keeper.saw(self._name, instance)
-            except TimeoutError:
-                pass
-            except OtterError as error:
+            # Its reports go on while it is listed: between two rows of them exits would be missed.
+            async with asyncio.TaskGroup() as group:
+                looking = group.create_task(self._look_now_and_then(), name=f"looks: {self._name}")
+                ended = await self._hand_on()
+                looking.cancel()
+            if ended:
                 if not await self._lists():  # a launcher that ended is started by who needs one
-                    self._set_problem(str(error))
+                    self._set_problem(ended)
                 for keeper in self._keepers.values():
                     keeper.interrupted(self._name)
                 await asyncio.sleep(RECONNECT_S)
             while not await self.look():  # noqa: ASYNC110 - it polls an engine
                 await asyncio.sleep(RECONNECT_S)
+
+    async def _hand_on(self) -> str:
+        """Hand on what it reports, until it reports no more: why, "" if it doesn't say."""
+        try:
+            async for instance in self._runtime.watch():
+                keeper = self._keepers.get(instance.key.mesh)
+                if keeper is not None:
+                    keeper.saw(self._name, instance)
+        except OtterError as error:
+            return str(error)
+        return ""
+
+    async def _look_now_and_then(self) -> None:
+        await asyncio.sleep(SOON_S)
+        while True:
+            answers = await self.look()
+            await asyncio.sleep(RELIST_S if answers else RECONNECT_S)
 
     async def _lists(self) -> bool:
         """Whether it can be asked what it has, though it told of no more."""

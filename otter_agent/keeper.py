@@ -188,6 +188,7 @@ class MeshKeeper:
             gone = part.runtime == runtime and name not in instances and part.instance is not None
             if gone and not part.busy and part.changed < asked_at:
                 part.now_is(None)
+                self._actions.missed(name)
         self.wake()
         return strays
 

@@ -251,10 +251,20 @@ def _middle(rates_bps: list[float | None]) -> float | None:
     return statistics.median_low(known) if known else None
 
 
+def _lefts(until: float) -> Iterator[float]:
+    """How long to listen still, again and again; once more when `until` is over, for no time.
+
+    Perhaps it was this thread that stood still: what came meanwhile is heard.
+    """
+    while (left := until - time.monotonic()) > 0:
+        yield left
+    yield 0.0
+
+
 def _echo(end: _End, remote: Address, number: int) -> float | None:
     begun = time.monotonic()
     end.tell(remote, _ECHO, number)
-    while (left := begun + _WAIT_S - time.monotonic()) > 0:
+    for left in _lefts(begun + _WAIT_S):
         for said, _, _ in end.heard(left):
             if (said.kind, said.number) == (_BACK, number):
                 return time.monotonic() - begun
@@ -264,7 +274,7 @@ def _echo(end: _End, remote: Address, number: int) -> float | None:
 def _report(end: _End, remote: Address, number: int, rtt_s: float) -> float | None:
     """What came in there; asked for again, as the train may have filled a queue on the way."""
     until = time.monotonic() + rtt_s + 2 * _WAIT_S
-    while (left := until - time.monotonic()) > 0:
+    for left in _lefts(until):
         for said, _, _ in end.heard(min(left, rtt_s + _AGAIN_S)):
             of_it = (said.kind, said.number) == (_REPORTED, number)
             if of_it and len(said.rest) == _REPORT.size:

@@ -14,8 +14,9 @@ import errno
 import os
 import re
 import shutil
+import sys
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,11 +110,20 @@ class RunFolder:
         *,
         included: Sequence[Path] = (),
         overrides: Sequence[str] = (),
+        generation: int | None = None,
     ) -> None:
         """Write down what was asked: the files as they were, and the plan.
 
         Each apply that asks for something else has a folder `applied/N` of its own; the newest is
         also on top.
+
+        Args:
+            topology: The file; None: it isn't known.
+            spec: The plan.
+            included: Files that it includes.
+            overrides: `--set`.
+            generation: Of the mesh with this plan. Where a later one has been written down, this
+                one has been replaced already, and isn't. None: nobody else applies meanwhile.
 
         Raises:
             OtterError: It can't be written.
@@ -125,23 +135,49 @@ class RunFolder:
         files = {"topology.toml": topology.read_bytes(), "plan.json": plan}
         for number, path in enumerate(included, 1):
             files[f"included/{number}-{path.name[-100:]}"] = path.read_bytes()
-        facts = self.facts()
-        applies = facts.setdefault("applies", [])
         digest = api.digest(
             b"".join(os.fsencode(name) + data for name, data in sorted(files.items()))
         )
-        if not applies or applies[-1].get("sha256") != digest:
+        said = {"topology": _text(topology.absolute()),
+                "included": [_text(path) for path in included], "set": list(overrides),
+                "sha256": digest, "generation": generation}  # fmt: skip
+        self.make()
+        with self._alone():
+            self._record(files, said)
+
+    def _record(self, files: Mapping[str, bytes], said: Mapping[str, Any]) -> None:
+        facts = self.facts()
+        applies = facts.setdefault("applies", [])
+        last = applies[-1] if applies else {}
+        generation = said["generation"]
+        if generation is not None and generation < (last.get("generation") or 0):
+            return
+        if last.get("sha256") == said["sha256"]:
+            last["generation"] = generation
+        else:
             place = f"applied/{len(applies) + 1}"
             for name, data in files.items():
                 self.write(f"{place}/{name}", data)
-            applies.append(
-                {"time": timestamp(), "folder": place, "topology": _text(topology.absolute()),
-                 "included": [_text(path) for path in included], "set": list(overrides),
-                 "sha256": digest}
-            )  # fmt: skip
+            applies.append({"time": timestamp(), "folder": place, **said})
         for name, data in files.items():
             self.write(name, data)
         self.note(facts)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other apply of this computer writes down what was asked meanwhile."""
+        if sys.platform == "win32":
+            yield
+            return
+        import fcntl
+
+        folder = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(OSError):  # not every file system has locks
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def facts(self) -> dict[str, Any]:
         """What `run.json` says so far; see docs/data.md."""

@@ -84,10 +84,15 @@ class Containers:
             return (await self.engine.client.containers.create(body, name=name)).id
 
     async def start(self, container_id: str) -> bool:
-        """Start one; False if it runs already."""
+        """Start one; False if it runs already. Fails for one that is being removed once it is."""
         path = f"/containers/{container_id}/start"
-        async with self.engine.stream("POST", path) as response:
-            return response.status != _NOT_MODIFIED
+        try:
+            async with self.engine.stream("POST", path) as response:
+                return response.status != _NOT_MODIFIED
+        except EngineError as exc:
+            if exc.status == 409 and await self._is_being_removed(container_id):
+                await self._gone(container_id)
+            raise
 
     async def kill(self, container_id: str, signal: str) -> None:
         """Send a signal to its first process."""
@@ -109,6 +114,10 @@ class Containers:
                 await self._gone(container_id)
             elif exc.status != 404:
                 raise
+
+    async def _is_being_removed(self, container_id: str) -> bool:
+        shown = await self.show(container_id)
+        return shown is not None and shown["State"]["Status"] == "removing"
 
     async def _gone(self, container_id: str) -> None:
         path = f"/containers/{container_id}/wait"

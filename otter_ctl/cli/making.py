@@ -142,8 +142,12 @@ class _Making:
         folder.make()
 
         def accepted(status: api.MeshStatus) -> None:
-            included = self.topology.files[:-1]
-            folder.record(self.file, status.spec, included=included, overrides=self.overrides)
+            # Who changes several machines has the turn on all: nobody else writes meanwhile.
+            generation = None if prepared.parts else status.generation
+            folder.record(
+                self.file, status.spec, included=self.topology.files[:-1],
+                overrides=self.overrides, generation=generation,
+            )  # fmt: skip
             controller()  # looked up now, while the agent works
 
         self.how.on_begun(prepared.plan.spec)

@@ -125,7 +125,8 @@ def test_the_images_stop_signal_is_the_one_that_is_sent(docker_otter, dockerd, b
     otter = docker_otter
     dockerfile = f"FROM {busybox_image}\nSTOPSIGNAL SIGUSR1\n"
     docker(dockerd, "build", "-t", "otter-test/usr1:1", "-", stdin=dockerfile)
-    heard = "trap 'echo heard > /work/heard; exit 0' USR1; while :; do sleep 0.1; done"
+    heard = "trap 'echo heard > /work/heard; exit 0' USR1; touch /work/hears"
+    heard += "; while :; do sleep 0.1; done"
     otter(
         "apply",
         otter.topology(f"""
@@ -135,6 +136,7 @@ def test_the_images_stop_signal_is_the_one_that_is_sent(docker_otter, dockerd, b
         host = "a"
         image = "otter-test/usr1:1"
         command = ["sh", "-c", "{heard}"]
+        ready = {{ command = ["test", "-e", "/work/hears"] }}
         restart = "always"
     """),
     )

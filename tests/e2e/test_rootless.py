@@ -85,7 +85,7 @@ def test_a_mesh_of_ones_own(owner: Ordinary, port: int) -> None:
     assert {link["driver"] for link in status["links"]} == {"tun"}
     agents = Path(f"/proc/{user.pid_of('serve')}/ns/net")  # the machine's: builds fetch packages
     assert agents.readlink() == Path("/proc/self/ns/net").readlink()
-    assert "I am 0" in user("logs", "near").stdout
+    wait_for(lambda: "I am 0" in user("logs", "near").stdout, "it says who it is")
     ping = ("exec", "near", "--", "ping", "-c3", "-i0.1", "far")
     assert round_trip_s(user(*ping).stdout) >= 0.040
     user("shape", "link", "radio", "--delay", "60ms")
@@ -175,7 +175,12 @@ def test_mounts_and_secrets(user: Ordinary) -> None:
     settings.write_text(f'mount_roots = ["{data}"]\n')
     user.env["KEY"] = "sesame"
     user("apply", user.topology(MOUNTS % data))
-    assert [line.split("| ")[1] for line in user("logs").stdout.splitlines()] == ["shown", "sesame"]
+
+    def said() -> list[str]:
+        return [line.split("| ")[1] for line in user("logs").stdout.splitlines()]
+
+    wait_for(lambda: len(said()) >= 2, "it has read both")
+    assert said() == ["shown", "sesame"]
     user("exec", "m", "--", "sh", "-c", "echo more >/otter-data/out")
     assert (data / "out").stat().st_uid == user.uid
 

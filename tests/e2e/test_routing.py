@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 
 import pytest
 from helpers.otter import wait_for
@@ -70,13 +71,15 @@ def test_routes_lead_around_a_link_that_is_down_and_back(shared_otter):
     assert {x["from"] for x in otter.json("status")["links"] if x["asked"].get("delay_s") == 0.09}
     assert first_link(otter, "b") == "a-b"
     # On a wire without properties, and on one that is shaped.
+    asked = time.monotonic()
     otter("shape", "link", "a-b", "--down")
-    wait_for(lambda: first_link(otter, "b") == "d-a", "nobody goes the other way", 10)
+    wait_for(lambda: first_link(otter, "b") == "d-a", "nobody goes the other way")
     assert first_link(otter, "c") == "d-a"
     assert reaches(otter)
-    (told,) = wait_for(lambda: rerouted(otter), "nobody told of it", 10)
+    (told,) = wait_for(lambda: rerouted(otter), "nobody told of it")
     assert told["down"] == ["a-b:a>b", "a-b:b>a"]
-    assert told["took_s"] < 5  # the claim of 100 ms is a benchmark's: machines differ
+    # The claim of 100 ms is a benchmark's: machines differ.
+    assert 0 < told["took_s"] < time.monotonic() - asked
 
     otter.kill_agent()
     otter.serve()
@@ -84,10 +87,11 @@ def test_routes_lead_around_a_link_that_is_down_and_back(shared_otter):
     assert first_link(otter, "b") == "d-a"
 
     otter("shape", "reset")
-    wait_for(lambda: first_link(otter, "b") == "a-b", "nobody came back", 10)
+    wait_for(lambda: first_link(otter, "b") == "a-b", "nobody came back")
     assert reaches(otter)
 
 
+@pytest.mark.timed
 def test_an_event_that_takes_a_link_down_is_followed_at_its_time(shared_otter):
     otter = shared_otter
     event = '[[events]]\nat = "1s"\nlink = "c-d"\nset = { up = false }\n'

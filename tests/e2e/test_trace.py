@@ -75,6 +75,7 @@ def traced(shared_otter):
         (folder / "module.py").write_text(
             CODE.format(body=textwrap.indent(textwrap.dedent(body), "    "))
         )
+    began = time.monotonic()
     otter("apply", otter.topology(MESH))
 
     def through():
@@ -84,6 +85,7 @@ def traced(shared_otter):
         return streams if told == [(3, 3, 0)] * 2 else None
 
     otter.streams = wait_for(through, "three answers in the status")
+    otter.lived_s = time.monotonic() - began
     return otter
 
 
@@ -102,7 +104,8 @@ def test_status_shows_what_streams_carry(traced):
     )  # fmt: skip
     assert (first["sent"], first["messages"], first["waiting"]) == (3, 3, 0)
     assert first["bytes"] > 3 * 80
-    assert 0 < first["latency"]["link"]["p50_s"] <= first["latency"]["total"]["max_s"] < 5
+    link, total = first["latency"]["link"], first["latency"]["total"]
+    assert 0 < link["p50_s"] <= total["max_s"] < traced.lived_s
     text = traced("status").stdout
     (row,) = [line.split() for line in text.splitlines() if line.startswith(FIRST)]
     assert row[1:3] == ["tcp", "3"]

@@ -38,12 +38,15 @@ async def main(mesh):
 net.run(main)
 """
 _RECEIVER = """
+import sys
+
 import net
 
 async def main(mesh):
     await mesh.ready()
     async for message in mesh.input("numbers"):
-        print("took", message.value, flush=True)
+        sys.stdout.write(f"took {message.value}\\n")  # in one piece: who looks sees whole lines
+        sys.stdout.flush()
 
 net.run(main)
 """

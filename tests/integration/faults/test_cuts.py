@@ -8,8 +8,11 @@ from helpers.labs import inside
 from helpers.otter import wait_for
 
 pytestmark = pytest.mark.netns
-SLOW = RING.replace('host = "hub"\n', 'host = "hub"\nready = { command = ["test", "-e", "go"] }\n')
-"""It doesn't come to an end until `go` lies in the relay's folder."""
+_GO = 'ready = { command = ["test", "-e", "go"] }\n'
+_FILES = 'files = { "receiver.py" = "receiver.py" }\n'
+SLOW = RING.replace('host = "hub"\n', f'host = "hub"\n{_GO}')
+SLOW = SLOW.replace(f"{_FILES}ready = {{ sdk = true }}\n", f"{_FILES}{_GO}")
+"""It doesn't come to an end until `go` lies in the folders of the relay and of the receiver."""
 
 
 def applying(site):
@@ -19,10 +22,10 @@ def applying(site):
     return process
 
 
-def let_go(site):
-    """The relay may become ready."""
-    folder = "/var/lib/otter/meshes/ring/relay/work"
-    inside(site.lab, "lab2", "touch", f"{folder}/go")
+def let_go(site, machine, module):
+    """It may become ready."""
+    script = f"cd /var/lib/otter/meshes/ring/{module}/work && touch go && echo done"
+    wait_for(lambda: inside(site.lab, machine, "sh", "-c", script, code=None), "it has a folder")
 
 
 def ended(process, code):
@@ -36,11 +39,12 @@ def test_cut_off_while_it_is_applied_and_healed(trio, site):
     """Told which machine it was; all agents go on; applied again, the mesh is whole."""
     process = applying(site)
     trio.cut("lab3")
-    let_go(site)
+    let_go(site, "lab2", "relay")
     said = ended(process, 1)
     assert "lab3: " in said
     assert "mesh ring is partial: lab1, lab2 of its machines have settled" in said
     trio.heal("lab3")
+    let_go(site, "lab3", "receiver")
     site("apply", site.topology(SLOW))
     assert site.is_whole()
     site.numbers_come()
@@ -115,9 +119,10 @@ def test_power_cut_while_it_runs(trio, site):
 def test_power_cut_while_it_is_applied(trio, site):
     process = applying(site)
     trio.off("lab3")
-    let_go(site)
+    let_go(site, "lab2", "relay")
     assert "lab3: " in ended(process, 1)
     trio.on("lab3")
+    let_go(site, "lab3", "receiver")
     site("apply", site.topology(SLOW))
     assert site.is_whole()
     site.numbers_come()

@@ -121,7 +121,8 @@ def test_scarcity_is_felt_by_single_inferences(cgroups, inside, cpu):
     )
     process = inside("m/h/a", f"exec python3 -c '{script}'")
     took = sorted(float(process.stdout.readline()) for _ in range(5))
-    assert took[2] == pytest.approx(0.04 / cpu, rel=0.35)
+    # What others take makes some longer, as a wrong quota would make all.
+    assert took[1] == pytest.approx(0.04 / cpu, rel=0.35)
 
 
 def test_memory_below_use_is_refused(cgroups, inside):

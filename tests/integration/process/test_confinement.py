@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -80,10 +82,29 @@ async def test_shared_folders_are_read_only(runtime, layout, tmp_path):
     (tmp_path / "env" / "x").touch()  # outside it is as before
 
 
-async def test_mounts_stay_inside(runtime, layout):
-    before = Path("/proc/self/mountinfo").read_text()
-    await run(runtime, make_workload(layout, "", ("sleep", "3600")))
-    assert Path("/proc/self/mountinfo").read_text() == before
+def mounts(*places: str) -> list[str]:
+    """Lines of the mounts at these places and below; elsewhere others mount and unmount."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [x for x in lines if any(f"{x.split()[4]}/".startswith(f"{p}/") for p in places)]
+
+
+@pytest.fixture
+def namespace(agent_id) -> Iterator[Path]:
+    """A named one; the launcher does away with its copies of the mounts of those."""
+    name = f"{agent_id}-kept"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    yield Path("/run/netns", name)
+    subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+async def test_mounts_stay_inside(runtime, layout, tmp_path, namespace):
+    (tmp_path / "env").mkdir()
+    artifact = Artifact("", readonly=(str(tmp_path / "env"),))
+    places = ("/etc", "/proc", "/sys", "/dev", "/run/secrets", str(tmp_path), str(namespace))
+    before = mounts(*places)
+    assert f" {namespace} " in before[-1]
+    await run(runtime, make_workload(layout, "", ("sleep", "3600"), artifact=artifact))
+    assert mounts(*places) == before
     assert "100.64.0.9" not in Path("/etc/hosts").read_text()
 
 

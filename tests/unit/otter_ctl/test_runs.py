@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -60,6 +63,53 @@ def test_paths_that_are_no_utf_8_are_written_down_as_far_as_they_can_be(tmp_path
     folder.record(named, SPEC, included=[named])
     (applied,) = folder.facts()["applies"]
     assert applied["topology"] == f"{tmp_path}/B\ufffdcher.toml"
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """Two topologies of one mesh."""
+    files = [tmp_path / "1.toml", tmp_path / "2.toml"]
+    for file in files:
+        file.write_text(file.name)
+    return files
+
+
+def test_what_was_replaced_before_it_was_written_down_is_not(folder, asked):
+    first, second = asked
+    folder.record(second, SPEC, generation=2)
+    folder.record(first, SPEC, generation=1)
+    assert held(folder)["topology.toml"] == b"2.toml"
+    assert [one["folder"] for one in folder.facts()["applies"]] == ["applied/1"]
+    folder.record(first, SPEC, generation=3)
+    assert held(folder)["topology.toml"] == b"1.toml"
+    folder.record(second, SPEC)  # by who has the turn
+    folder.record(first, SPEC, generation=1)
+    assert held(folder)["topology.toml"] == b"1.toml"
+    assert [one["generation"] for one in folder.facts()["applies"]] == [2, 3, None, 1]
+
+
+def test_of_two_who_write_down_at_once_the_later_generation_stays(folder, asked, monkeypatch):
+    first, second = asked
+    looked, go_on, facts = threading.Event(), threading.Event(), RunFolder.facts
+
+    def slow(self):
+        found = facts(self)
+        if not looked.is_set():
+            looked.set()
+            assert go_on.wait(60)
+        return found
+
+    monkeypatch.setattr(RunFolder, "facts", slow)
+    with ThreadPoolExecutor() as pool:
+        slower = pool.submit(folder.record, first, SPEC, generation=1)
+        assert looked.wait(60)
+        faster = pool.submit(folder.record, second, SPEC, generation=2)
+        with suppress(TimeoutError):
+            faster.result(0.3)  # it waits for its turn
+        go_on.set()
+        assert (slower.result(60), faster.result(60)) == (None, None)
+    assert held(folder)["topology.toml"] == b"2.toml"
+    assert [one["generation"] for one in folder.facts()["applies"]] == [1, 2]
 
 
 def test_names_may_be_as_long_as_names_can_be(folder, fetch):
