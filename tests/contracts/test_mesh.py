@@ -13,6 +13,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.modules import free_ports
 
 import net
 from net.stream import Timing
@@ -31,12 +32,6 @@ async def no_leaks():
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind((HERE, 0))
-        return sock.getsockname()[1]
-
-
 def end(name, port_name, peer, port, queue=4, source=HERE):
     return StreamEnd(name, port_name, peer, HERE, port, queue=queue, source_address=source)
 
@@ -48,7 +43,7 @@ def wiring(module, inputs=(), outputs=()):
 @pytest.fixture
 def pair(tmp_path):
     """`asker` and `answerer`, wired to each other, each with a state folder."""
-    ports = free_port(), free_port()
+    ports = free_ports(2)
     there, back = "asker.question>answerer.question", "answerer.answer>asker.answer"
     question = [end(there, "question", "answerer", ports[0])]
     answer = [end(back, "answer", "asker", ports[1])]
@@ -128,7 +123,7 @@ async def test_unknown_names_list_the_known(pair):
 
 
 async def test_an_output_fans_out_and_an_input_fans_in():
-    ports = [free_port(), free_port()]
+    ports = free_ports(2)
     streams = ["a.x>b.y", "a.x>c.y"]
     outputs = [end(s, "x", s[4], p) for s, p in zip(streams, ports, strict=True)]
     source = wiring("a", outputs=outputs)
@@ -150,7 +145,7 @@ async def test_an_output_fans_out_and_an_input_fans_in():
 
 async def test_a_module_cannot_send_in_the_name_of_another():
     """The wiring says where a stream comes from; here the receiver was told another address."""
-    name, port = "a.x>b.y", free_port()
+    name, (port,) = "a.x>b.y", free_ports(1)
     target = wiring("b", [end(name, "y", "a", port, source="127.0.0.2")])
     source = wiring("a", outputs=[end(name, "x", "b", port)])
     async with net.Mesh(target, timing=FAST) as receiver:
@@ -163,7 +158,7 @@ async def test_a_module_cannot_send_in_the_name_of_another():
 
 
 async def test_a_mesh_has_its_own_patience_with_strangers():
-    port = free_port()
+    (port,) = free_ports(1)
     timing = Timing(hello_s=0.05)
     async with net.Mesh(wiring("b", [end("a.x>b.y", "y", "a", port)]), timing=timing):
         reader, writer = await asyncio.open_connection(HERE, port)
@@ -308,7 +303,7 @@ async def test_an_error_in_main_fails_the_process_with_its_traceback(tmp_path, r
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 async def test_a_module_does_not_see_what_carries_its_streams(tmp_path, transport):
     """Question and answer, both ways; what goes with the transport is the wiring's alone."""
-    ports = free_port(), free_port()
+    ports = free_ports(2, socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)
     there, back = (
         StreamEnd(name, port_name, peer, HERE, port, transport, source_address=HERE)
         for name, port_name, peer, port in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 
@@ -13,17 +14,18 @@ HERE = "127.0.0.1"
 FAST = Timing(first_retry_s=0.005, longest_retry_s=0.02, close_s=0.2)
 
 
-def free_port() -> int:
-    """A TCP port that nobody has now."""
-    with socket.socket() as sock:
-        sock.bind((HERE, 0))
-        port: int = sock.getsockname()[1]
-        return port
+def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
+    """Ports that nobody has now, each another: all are held until the last is found."""
+    with contextlib.ExitStack() as held:
+        socks = [held.enter_context(socket.socket(type=kind)) for _ in range(count)]
+        for sock in socks:
+            sock.bind((HERE, 0))
+        return [sock.getsockname()[1] for sock in socks]
 
 
 def two_wirings(**options: object) -> tuple[Wiring, Wiring]:
     """`a.there` leads to `b.there`, `b.back` to `a.back`."""
-    ports = free_port(), free_port()
+    ports = free_ports(2)
     there = StreamEnd("a.there>b.there", "there", "", HERE, ports[0], **options)  # type: ignore[arg-type]
     back = StreamEnd("b.back>a.back", "back", "", HERE, ports[1], **options)  # type: ignore[arg-type]
     return (

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from helpers import netns, outside
 from helpers.byhand import free_port
+from helpers.modules import free_ports
 
 from otter_agent import api
 from otter_agent.errors import NetworkError
@@ -162,7 +163,7 @@ def test_another_mesh_is_named_as_holder(agent, protocol: str) -> None:
 
 
 def test_a_change_cuts_only_what_changed(agent) -> None:
-    stays, goes, comes = free_port(), free_port(), free_port()
+    stays, goes, comes = free_ports(3)
     spec = outside.mesh("m", published(stays), published(goes), gateway=False)
     outside.up(agent, spec)
     with outside.module(agent, spec) as pid, echoing(pid):
