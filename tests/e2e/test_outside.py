@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from helpers import outside
 from helpers.byhand import free_port
+from helpers.modules import free_ports
 from helpers.otter import kill_within, wait_for
 
 pytestmark = [pytest.mark.timed, pytest.mark.netns]
@@ -139,7 +140,7 @@ def test_a_taken_port_is_told_by_plan_and_apply_with_who_has_it(shared_otter) ->
 
 
 def test_published_ports_change_live(shared_otter) -> None:
-    otter, one, two = shared_otter, free_port(), free_port()
+    otter, (one, two) = shared_otter, free_ports(2)
     otter("apply", otter.topology(mesh("live", at_cloud(one), "false")))
     pid = otter.modules("live")["web"]["pid"]
     otter("apply", otter.topology(mesh("live", at_cloud(two), "false")))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from helpers.modules import free_ports
 
 from otter_agent.api import Build, ModuleSpec, StreamEnd, Wiring, encode
 from otter_agent.images.environments import EnvironmentStore
@@ -32,10 +33,7 @@ async def environment(root: Path, module: str, base: str = "python") -> Artifact
 
 def free_port() -> int:
     """A TCP port of the loopback interface that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 class Machine:
@@ -48,7 +46,7 @@ class Machine:
 
     def __init__(self, root: Path, streams: Sequence[str] = ()) -> None:
         self.root = root
-        self._streams = {name: free_port() for name in streams}
+        self._streams = dict(zip(streams, free_ports(len(streams)), strict=True))
         self._running: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> Machine:
