@@ -236,8 +236,11 @@ class Cgroups(ABC):
         systemd.drop(self._slice(group))
 
     def _rmdir(self, group: str, path: Path) -> None:
-        """The last process leaves a group a moment after it is off the list: be patient once."""
-        for patience_s in (0.001, 0.01, 0.1, None):
+        """The last process is off the list when it begins to end: be patient once.
+
+        It leaves when it has given back its memory and its devices, for which it has to run.
+        """
+        for patience_s in (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, None):
             try:
                 path.rmdir()
             except FileNotFoundError:

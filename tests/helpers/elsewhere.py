@@ -1,6 +1,6 @@
 """A pytest plugin: tests that run in other processes, and are told of as if they ran here.
 
-Those of tests/kernel run in the guest kernel, all of a session in one boot: `pytest tests/kernel
+Those of tests/kernel run in the guest kernel, all of them in one boot: `pytest tests/kernel
 -k NAME` works like any other tier, and its tests count in the one closing line.
 
 With `--beside`, as in a whole run, a session has this order:
@@ -12,6 +12,8 @@ With `--beside`, as in a whole run, a session has this order:
               nothing untimed left, also on the other processors, a pytest on each. The tests of a
               folder share one, those that need an engine another, as what they build is kept;
               one with a test that is `wide` has all processors
+    alone     the guest kernel's tests that are `timed`, in a boot of their own: the guest shares
+              its processor with what runs beside it
     timed     all else, and what is marked so, as it judges time or looks at what a machine has one
               of: afterwards, with the machine to itself
 
@@ -36,7 +38,8 @@ UNTIMED = (TESTS / "unit", TESTS / "fuzz")
 BESIDE = (TESTS / "e2e", TESTS / "integration")
 ON_THE_MACHINE = {"test_beside.py", "test_launcher.py"}
 IN_GUEST = "OTTER_GUEST" in os.environ
-UNTIMED_, GUEST, ASIDE, TIMED = range(4)
+UNTIMED_, GUEST, ASIDE, ALONE, TIMED = range(5)
+OF_GUESTS = (GUEST, ALONE)
 
 lanes = pytest.StashKey[Lanes]()
 # Processors of this process: while lanes run, and otherwise.
@@ -70,7 +73,9 @@ def below(path: Path, *folders: Path) -> bool:
 def place(item: pytest.Item) -> int:
     """Where a test belongs in a session."""
     if below(item.path, KERNEL) and not IN_GUEST:
-        return TIMED if item.path.name in ON_THE_MACHINE else GUEST
+        if item.path.name in ON_THE_MACHINE:
+            return TIMED
+        return ALONE if "timed" in item.keywords else GUEST
     if "timed" in item.keywords:
         return TIMED
     if below(item.path, *UNTIMED) or "untimed" in item.keywords:
@@ -92,7 +97,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ordered = sorted((items[at] for at in places), key=place)
     for at, item in zip(places, ordered, strict=True):
         items[at] = item
-        if place(item) == GUEST or (whole and several and place(item) == ASIDE):
+        if place(item) in OF_GUESTS or (whole and several and place(item) == ASIDE):
             item.add_marker(pytest.mark.timeout(2 * LIMIT_S), append=False)
 
 
@@ -101,7 +106,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     session = item.session
     if item is session.items[0] and session.config.option.beside:
         begin(session)
-    if place(item) != GUEST and not (place(item) == ASIDE and here in session.stash):
+    if place(item) not in OF_GUESTS and not (place(item) == ASIDE and here in session.stash):
         return None
     if told not in session.stash:
         collect(session)
@@ -132,8 +137,9 @@ def begin(session: pytest.Session) -> None:
 
 
 def make_jobs(session: pytest.Session, *places: int) -> None:
-    """The guest's, and two at most for each folder of others: files stay whole."""
-    session.stash[lanes], session.stash[job_of] = Lanes(), {}
+    """A guest's, and two at most for each folder of others: files stay whole."""
+    if lanes not in session.stash:
+        session.stash[lanes], session.stash[job_of] = Lanes(), {}
     chosen = [item for item in session.items if place(item) in places]
     engines = {item.path for item in chosen if item.get_closest_marker("docker")}
     jobs: dict[tuple[str, Path, bool], list[pytest.Item]] = {}
@@ -152,15 +158,18 @@ def make_jobs(session: pytest.Session, *places: int) -> None:
 def collect(session: pytest.Session) -> None:
     """Wait for what runs elsewhere, which this process makes room for, and take its reports."""
     if lanes not in session.stash:
-        make_jobs(session, GUEST)
+        make_jobs(session, *OF_GUESTS)
     running = session.stash[lanes]
     running.open(sorted(session.stash.get(here, os.sched_getaffinity(0))))
     running.join()
+    if all_of_them in session.stash:
+        os.sched_setaffinity(0, session.stash[all_of_them])
+        make_jobs(session, ALONE)
+        running.open(sorted(session.stash[all_of_them]))
+        running.join()
     session.stash[told] = {}
     for job in running.jobs:
         take(session, job)
-    if all_of_them in session.stash:
-        os.sched_setaffinity(0, session.stash[all_of_them])
 
 
 def take(session: pytest.Session, job: Job) -> None:

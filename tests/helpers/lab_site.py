@@ -23,8 +23,10 @@ from helpers.otter import BIN, wait_for
 from otter_ctl.lab.lab import Lab
 
 NAMES = ("lab1", "lab2", "lab3")
-HASTE = "  ConnectTimeout 2\n  ServerAliveInterval 1\n  ServerAliveCountMax 3\n"
+HASTE = "  ServerAliveInterval 1\n  ServerAliveCountMax 3\n"
 """Of the ssh_config: who is cut off is soon given up."""
+AWAY = "Host {names}\n  ConnectTimeout 2\n"
+"""The same of who was cut off before; all others may need longer on a busy machine."""
 _SENDER = """
 import asyncio
 import net
@@ -124,6 +126,7 @@ class Site:
     def __init__(self, lab: Lab, folder: Path, ssh: str = HASTE) -> None:
         self.lab, self.folder = lab, folder
         self.config, self.site = folder / "ssh_config", folder / "site.toml"
+        self._away = folder / "ssh_away"
         self.env = {
             **os.environ, "OTTER_ROOT": str(folder / "c"), "OTTER_RUNS": str(folder / "runs"),
             "OTTER_LAB": str(lab.folder.path), "OTTER_SITE": str(self.site), "NO_COLOR": "1",
@@ -135,12 +138,16 @@ class Site:
         (folder / "receiver.py").write_text(_RECEIVER)
         text = (lab.folder / "ssh_config").read_text()
         first, rest = text.split("  User root\n", 1)
-        self.config.write_text(f"{first}  User root\n{ssh}{rest}")
+        self.config.write_text(f"Include {self._away}\n{first}  User root\n{ssh}{rest}")
         text = lab.site.read_text().replace(str(lab.folder / "ssh_config"), str(self.config))
         self.site.write_text(text)
 
     def start(self, *arguments: object, **env: str) -> subprocess.Popen[str]:
         """`otterctl`, not waited for."""
+        memory = self.lab.folder.read()
+        machines = memory.machines if memory else []
+        away = [one.name for one in machines if one.off or "management" in one.cut]
+        self._away.write_text(AWAY.format(names=" ".join(away)) if away else "")
         return subprocess.Popen(
             [BIN / "otterctl", *map(str, arguments)], env={**self.env, **env}, text=True,
             cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -8,7 +8,7 @@ may come into the train.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -22,6 +22,7 @@ SIZE = 1250
 FAST = 1e6
 _TRAIN = 100
 _LONG_S = _TRAIN * SIZE * 8 / FAST
+_TRIES = 5
 _CELL = LinkSpec(rate_bps=FAST, medium="cell", queue_packets=1000)
 _HEAVY = replace(_CELL, medium_weight=1e6)
 Way = tuple[Link, Direction]
@@ -103,7 +104,7 @@ class LinkMedia:
     def test_a_queue_is_one_members_own(self, bench: Bench, heavy: Way):
         small, other = _members(bench, heavy, 2)
         short = replace(_CELL, queue_packets=None, queue_bytes=5 * SIZE)
-        _fill(bench, heavy, {small: (5, short), other: (50, _CELL)})
+        _fill(bench, heavy, {small: (5, short), other: (50, _CELL)}, within_s=_LONG_S / 2)
         link, direction = small
         bench.send(link, direction, 20, size=SIZE)
         wait_until(lambda: bench.counters(direction).dropped.get("queue", 0) >= 19)
@@ -111,14 +112,12 @@ class LinkMedia:
 
     def test_more_capacity_is_for_what_waits_already(self, bench: Bench, heavy: Way):
         a, b = _members(bench, heavy, 2)
-        _fill(bench, heavy, {a: (100, _CELL), b: (100, _CELL)})
-        began = time.monotonic()
+        theirs = _fill(bench, heavy, {a: (100, _CELL), b: (100, _CELL)})
         more = {a[1]: _CELL, b[1]: _CELL, heavy[1]: _HEAVY}
         asked = {way: replace(spec, rate_bps=100 * FAST) for way, spec in more.items()}
         assert all(outcome.error is None for outcome in bench.driver.apply(asked).values())
-        for way in (a, b):
-            _seen(bench, way, 100)
-        assert time.monotonic() - began < 1.0  # else it takes three
+        seen = [one for way in (a, b) for one in _seen(bench, way, 100)]
+        assert max(map(_when, seen)) < theirs + 1.9  # else it takes two from there
 
     def test_all_that_many_send_at_once_comes(self, bench: Bench, heavy: Way):
         ways = [heavy, *_members(bench, heavy, 3)]
@@ -133,21 +132,25 @@ class LinkMedia:
     def test_media_of_two_meshes_are_two(self, bench: Bench, heavy: Way):
         other = bench.make_link("m2")
         a, *_ = _members(bench, heavy, 1)
-        _fill(bench, heavy, {a: (4, _CELL)})
-        bench.apply(other.there, _CELL)
-        bench.send(other, other.there, 2, size=SIZE)
-        _seen(bench, (other, other.there), 2)
-        assert bench.counters(a[1]).waiting_packets >= 2
+
+        def others_come() -> None:
+            bench.apply(other.there, _CELL)
+            bench.send(other, other.there, 2, size=SIZE)
+            _seen(bench, (other, other.there), 2)
+
+        _while_it_waits(bench, heavy, a, others_come)
 
     @pytest.mark.parametrize("way", ["up", "down"])
     def test_who_shares_it_no_more_waits_for_nobody(self, bench: Bench, heavy: Way, way: str):
         a, b = _members(bench, heavy, 2, way)
         bench.apply(b[1], _CELL)
-        _fill(bench, heavy, {a: (4, _CELL)})
-        bench.apply(b[1], LinkSpec(rate_bps=FAST, queue_packets=1000))
-        bench.send(*b, 5, size=SIZE)
-        _seen(bench, b, 5)
-        assert bench.counters(a[1]).waiting_packets >= 2
+
+        def it_goes_on_alone() -> None:
+            bench.apply(b[1], LinkSpec(rate_bps=FAST, queue_packets=1000))
+            bench.send(*b, 5, size=SIZE)
+            _seen(bench, b, 5)
+
+        _while_it_waits(bench, heavy, a, it_goes_on_alone)
         bench.apply(b[1], _CELL)
         bench.send(*b, 5, size=SIZE)
         _seen(bench, b, 5)
@@ -173,17 +176,36 @@ def _members(bench: Bench, heavy: Way, count: int, way: str = "up") -> list[Way]
     return [(link, link.there if way == "up" else link.back) for link in links]
 
 
-def _fill(bench: Bench, heavy: Way, packets: Mapping[Way, tuple[int, LinkSpec]]) -> float:
-    """Have packets wait for the heavy one's; when the medium is theirs at the earliest."""
+def _while_it_waits(bench: Bench, heavy: Way, way: Way, act: Callable[[], None]) -> None:
+    """Act while packets wait for the heavy one's; again where that took longer than they wait."""
+    for _ in range(_TRIES):
+        theirs = _fill(bench, heavy, {way: (4, _CELL)}, within_s=_LONG_S / 2)
+        act()
+        waiting = bench.counters(way[1]).waiting_packets
+        if waiting >= 2 or time.monotonic() < theirs:
+            break
+        _seen(bench, way, 4)
+        _seen(bench, heavy, _TRAIN)
+    assert waiting >= 2
+
+
+def _fill(
+    bench: Bench, heavy: Way, packets: Mapping[Way, tuple[int, LinkSpec]],
+    within_s: float = 0.9 * _LONG_S,
+) -> float:  # fmt: skip
+    """Have packets wait for the heavy one's; when the medium is theirs at the earliest.
+
+    All of them are sent within so long.
+    """
     for (_, direction), (_, spec) in packets.items():
         bench.apply(direction, spec)
     link, direction = heavy
-    for _ in range(5):
+    for _ in range(_TRIES):
         began = time.monotonic()
         bench.send(link, direction, _TRAIN, size=SIZE)
         for way, (count, _) in packets.items():
             bench.send(*way, count, size=SIZE)
-        if time.monotonic() - began < 0.5 * _LONG_S:
+        if time.monotonic() - began < within_s:
             return began + _LONG_S
         for way, (count, spec) in packets.items():
             if not spec.loss_ratio:

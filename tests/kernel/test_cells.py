@@ -109,6 +109,16 @@ def drivers(otter: Otter) -> set[str]:
     return {x["driver"] for x in links}
 
 
+def shaped(otter: Otter) -> bool:
+    return all(x["applied"] for x in otter.json("status")["links"])
+
+
+def come_back(otter: Otter) -> None:
+    """The agent, which answers before it has looked at its links."""
+    otter.serve()
+    wait_for(lambda: shaped(otter), "not shaped")
+
+
 def asked(otter: Otter) -> dict[tuple[str, str], Any]:
     return {(x["from"], x["to"]): x["applied"] for x in otter.json("status")["links"]}
 
@@ -143,7 +153,7 @@ def test_a_cell_is_shared_by_the_kernel_and_changed_live(otter: Otter) -> None:
     assert asked(otter)["phone-1", "edge"]["rate_bps"] == 2e6
     assert shortest_s(otter, "near", "far") >= 0.036
     otter.kill_agent()
-    otter.serve()
+    come_back(otter)
     assert drivers(otter) == {"netem"}
     told = otter("shape", "link", "gnb1-phone-2", "--rate", "1mbit", code=1)
     assert "its rate is another than other members'" in told.stdout
@@ -186,7 +196,7 @@ def test_what_the_kernel_cannot_share_brings_another_driver_and_takes_it_along(
         said = pings.communicate(timeout=60)[0]
     assert " 0 received" not in said
     otter.kill_agent()
-    otter.serve()
+    come_back(otter)
     assert drivers(otter) == {"tun"}
     otter("apply", otter.topology(MESH))
     assert drivers(otter) == {"netem"}
@@ -206,7 +216,7 @@ def test_an_agent_started_with_another_driver_takes_the_mesh_over(otter: Otter) 
     config.write_text(f'link_driver = "{then}"\n')
     otter.serve()
     wait_for(lambda: {x["driver"] for x in otter.json("status")["links"]} == {then}, "as before")
-    wait_for(lambda: all(x["applied"] for x in otter.json("status")["links"]), "not shaped")
+    wait_for(lambda: shaped(otter), "not shaped")
     assert drivers(otter) == {then}
     assert shortest_s(otter, "near", "far") >= 0.02
     assert {m["name"]: m["pid"] for m in otter.json("status")["modules"]} == before

@@ -119,7 +119,8 @@ def test_scarcity_is_felt_by_single_inferences(cgroups, inside):
     )
     process = inside("m/h/a", f"exec python3 -c '{script}'")
     took = sorted(float(process.stdout.readline()) for _ in range(3))
-    assert took[1] == pytest.approx(0.4, rel=0.35)
+    assert took[1] >= 0.26
+    assert took[0] <= 0.54  # the shortest: a timer that comes late gives one period's time, not two
 
 
 async def test_a_module_runs_is_limited_and_ends(runtime, cgroups):

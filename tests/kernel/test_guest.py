@@ -46,6 +46,7 @@ def udp_echo() -> Iterator[tuple[str, int]]:
     server.close()
 
 
+@pytest.mark.timed
 def test_netem_delays_packets(udp_echo: tuple[str, int], delayed_loopback: float) -> None:
     trips = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:

@@ -38,7 +38,7 @@ class TestGuest:
     def test_status_and_output_come_through(self, guest: Guest) -> None:
         script = "echo out; echo err >&2; printf 'a\\r\\n\\0b\\377'; exit 7"
         process = guest("--", "sh", "-c", script)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert (process.returncode, out, err) == (7, b"out\na\r\n\0b\xff", b"err\n")
 
     def test_only_the_shared_folder_keeps_what_is_written(
@@ -46,17 +46,22 @@ class TestGuest:
     ) -> None:
         elsewhere = f"/var/tmp/otter-{os.getpid()}"
         script = f"echo kept >{tmp_path}/kept && echo lost >{elsewhere} && cat {elsewhere}"
-        out, _ = guest("--", "sh", "-c", script).communicate(timeout=60)
+        out, _ = guest("--", "sh", "-c", script).communicate(timeout=120)
         assert out == b"lost\n"
         assert (tmp_path / "kept").read_text() == "kept\n"
         assert not Path(elsewhere).exists()
 
     def test_the_time_limit_ends_it_and_nothing_is_left(self, guest: Guest, tmp_path: Path) -> None:
-        process = guest("--limit", "4", "--", "sh", "-c", "echo started; sleep 600")
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, out) == (124, b"started\n")
-        assert err == b"guest: over the time limit of 4 s\n"
-        assert list(tmp_path.iterdir()) == []
+        out = b""
+        for limit in ("4", "15", "50"):  # the boot counts, which takes its time where it is slow
+            process = guest("--limit", limit, "--", "sh", "-c", "echo started; sleep 600")
+            out, err = process.communicate(timeout=120)
+            assert process.returncode == 124
+            assert err == f"guest: over the time limit of {limit} s\n".encode()
+            assert list(tmp_path.iterdir()) == []
+            if out:
+                break
+        assert out == b"started\n"
 
     def test_interrupted_it_leaves_nothing(self, guest: Guest, tmp_path: Path) -> None:
         process = guest("--", "sh", "-c", "echo started; sleep 600")
@@ -64,14 +69,14 @@ class TestGuest:
         assert process.stdout.readline() == b"started\n"
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)  # as when a terminal's Ctrl-C reaches its parent too
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
         assert (process.returncode, err) == (130, b"guest: interrupted\n")
         assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unusable_cache_is_named(guest: Guest) -> None:
     process = guest("--", "true", OTTER_CACHE="/proc/nowhere")
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == CANNOT_BOOT
     assert err.startswith(b"guest: cannot use the cache /proc/nowhere/kernel: ")
     assert err.count(b"\n") == 1
@@ -80,7 +85,7 @@ def test_an_unusable_cache_is_named(guest: Guest) -> None:
 def test_what_it_cannot_fetch_is_named(guest: Guest, tmp_path: Path) -> None:
     """One line and status 125, no traceback."""
     process = guest("--", "true", PATH="/nonexistent", OTTER_CACHE=str(tmp_path / "cache"))
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == CANNOT_BOOT
     assert err.startswith(b"guest: cannot fetch user-mode-linux: ")
     assert err.count(b"\n") == 1

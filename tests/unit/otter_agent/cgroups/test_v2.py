@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from otter_agent.api import Budget
+from otter_agent.cgroups import base
 from otter_agent.cgroups.quota import Quota
 from otter_agent.cgroups.v2 import CgroupsV2, parse_cpu_max, parse_flat
 from otter_agent.errors import CgroupError
@@ -79,6 +81,39 @@ def test_names_and_files(tree):
     assert cgroups.pids("m/absent") == set()
     with pytest.raises(CgroupError, match="No such file"):
         cgroups.read("m/absent")
+
+
+class Busy:
+    """The kernel, to which somebody belongs for some time yet, on a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, for_s: float) -> None:
+        self.now_s, self.for_s = 0.0, for_s
+        monkeypatch.setattr(Path, "rmdir", self.rmdir)
+        monkeypatch.setattr(base.time, "sleep", self.sleep)
+
+    def rmdir(self) -> None:
+        if self.now_s < self.for_s:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+
+    def sleep(self, duration_s: float) -> None:
+        self.now_s += duration_s
+
+
+def test_a_group_goes_when_its_last_process_has_given_back_what_it_had(tree, monkeypatch):
+    """Off the list it is when it begins to end; with much memory and no processor that takes."""
+    busy = Busy(monkeypatch, for_s=4.0)
+    CgroupsV2("a1", tree).remove("m/h")
+    assert busy.now_s >= 4.0
+
+
+@pytest.mark.parametrize(("inside", "waited_s"), [("", 5), ("1\n", 0)])
+def test_a_group_that_somebody_is_in_stays(tree, monkeypatch, inside, waited_s):
+    (tree / GROUP / "mod" / "cgroup.procs").write_text(inside)
+    busy = Busy(monkeypatch, for_s=100)
+    with pytest.raises(CgroupError, match="busy") as caught:
+        CgroupsV2("a1", tree).remove("m/h")
+    assert caught.value.recoverable
+    assert busy.now_s <= waited_s
 
 
 @pytest.mark.parametrize("group", ["..", "m/../x", "m//h", "/m", "m/h/", ".hidden", "m\n"])
