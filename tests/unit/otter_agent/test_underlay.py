@@ -33,4 +33,4 @@ def test_an_echo_that_came_meanwhile_is_heard(standing_still):
 def test_a_report_that_came_meanwhile_is_heard(standing_still):
     end = underlay._End(standing_still, KEY, 1500)
     end.tell(standing_still.getsockname(), _REPORTED, 1, _REPORT.pack(5e6, 0.0))
-    assert underlay._report(end, THERE, rtt_s=0.01) == 5e6
+    assert underlay._report(end, THERE, 1, rtt_s=0.01) == 5e6
