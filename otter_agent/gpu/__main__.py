@@ -1,6 +1,7 @@
 """The reader: `python -m otter_agent.gpu FOLDER`; for each line on stdin a `Line` with the state.
 
 A line that holds a `LimitOrder` is answered with a `Limit`. News come in between, as they happen.
+Its first line is empty: it has begun, and goes on to ask the driver.
 It ends when its stdin ends, or with status 3 where there is no driver to ask (the reason is its
 last line). FOLDER is for whoever lists processes.
 """
@@ -30,9 +31,12 @@ _writing = threading.Lock()
 
 def main() -> int:
     """Read until nobody asks any more."""
+    _say(Line())
     try:
         with nvml.opened():
-            threading.Thread(target=_listen, daemon=True).start()
+            # Looked up before the first answer: what is lost after that is told as a loss.
+            there = nvml.answering()
+            threading.Thread(target=_listen, args=(there,), daemon=True).start()
             for order in _orders():
                 if order:
                     _say(Line(limit=limits.do(api.decode(order, LimitOrder))))
@@ -62,9 +66,12 @@ def _say(line: Line) -> None:
 # --- news ----------------------------------------------------------------------------------------
 
 
-def _listen() -> None:
-    """Tell of errors, and of GPUs that go and come, for ever."""
-    there = nvml.answering()
+def _listen(there: dict[int, str]) -> None:
+    """Tell of errors, and of GPUs that go and come, for ever.
+
+    Args:
+        there: Those that could be asked when it began.
+    """
     while True:
         with _heard(there) as heard:
             while True:

@@ -22,14 +22,16 @@ from net.errors import DriverError
 from otter_agent import api
 from otter_agent.gpu import ladder
 from otter_agent.gpu.mps import Mps
+from otter_agent.gpu.watch import ANSWER_S, START_S
 from otter_agent.layout import Layout
 from otter_agent.runtimes.base import GpuAccess
 
 FILE = "gpu.json"
 AT_ODDS = "its own env says "
 """Begins a trouble that only another topology ends."""
-KNOWN_S = 6.0
-"""Until then it is known which GPUs there are: a driver that hangs has been given up."""
+KNOWN_S = START_S + ANSWER_S + 1.0
+"""Until then it is known which GPUs there are: a driver that hangs has been given up, and so has a
+reader that didn't begin."""
 OFF = "mps = false in the agent's configuration"
 INSTEAD = "`otterctl gpu ls` shows what there is; `allow_degraded = true` runs it without"
 SPLIT = "a GPU that is split (MIG) needs MPS for each of its instances: not done here"

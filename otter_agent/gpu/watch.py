@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import subprocess
 import sys
 import time
@@ -22,6 +23,9 @@ from otter_agent.gpu.words import Limit, LimitOrder, Line, News
 
 ANSWER_S = 5.0
 """A reader that takes longer hangs in the driver: a new one is started."""
+START_S = 20.0
+"""Until a reader says that it has begun: a slow machine takes its time to load it. It says so
+before it asks the driver, so one that hangs there is met after `ANSWER_S`."""
 LOOK_S = 10.0
 """Between two looks whether a driver has come."""
 LONGEST_LOOK_S = 60.0
@@ -56,6 +60,8 @@ class Gpus:
         """In the order of what was asked: also of who asked and didn't wait for it."""
         self._turn = asyncio.Lock()
         self._looked = asyncio.Event()
+        self._began = asyncio.Event()
+        """Set when the reader has said something, or has ended."""
         self._hung = asyncio.Event()
         self._why = ""
         self._driver: Literal["unknown", "there", "lost"] = "unknown"
@@ -92,11 +98,11 @@ class Gpus:
     async def _ask(self, order: bytes) -> Line | None:
         """What the reader answers; None: there is none. It hangs: a line with nothing."""
         with suppress(TimeoutError):  # `wait_for` of 3.11 may swallow a cancellation
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(START_S):
                 await self._looked.wait()
         async with self._turn:
             process = self._process
-            if process is None or process.stdin is None:
+            if process is None or process.stdin is None or not await self._has_begun(process):
                 return None
             answer: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
             self._answers.append(answer)
@@ -107,9 +113,23 @@ class Gpus:
             except TimeoutError:
                 self._why = f"NVIDIA's driver hasn't answered for {ANSWER_S:g} s"
                 self._lost(self._why)
-                self._process = None
-                self._hung.set()
+                self._give_up()
                 return Line()
+
+    async def _has_begun(self, process: asyncio.subprocess.Process) -> bool:
+        """Whether this reader can be asked now; one that doesn't begin in time is given up."""
+        try:
+            async with asyncio.timeout(START_S):
+                await self._began.wait()
+        except TimeoutError:
+            self._why = f"what reads GPUs hasn't begun within {START_S:g} s"
+            self._missed(self._why)
+            self._give_up()
+        return self._process is process
+
+    def _give_up(self) -> None:
+        self._process = None
+        self._hung.set()
 
     # --- the driver ------------------------------------------------------------------------------
 
@@ -150,6 +170,7 @@ class Gpus:
         except OSError as error:
             self._why = f"what reads GPUs can't be started: {error.strerror or error}"
             return 0.0
+        self._began.clear()
         self._process, self._why = process, ""
         self._answers.clear()  # those of one that hung never come
         self._hung.clear()
@@ -169,6 +190,7 @@ class Gpus:
     async def _take_all(self, process: asyncio.subprocess.Process) -> None:
         """What a reader says, to its end."""
         while (line := await self._said(process)) is not None:
+            self._began.set()
             if line.news is not None:
                 self._tell(line.news)
             if line.state is not None:
@@ -177,6 +199,7 @@ class Gpus:
             if line.state is not None or line.limit is not None:
                 self._answered(line)
         self._process = None
+        self._began.set()
         self._why = self._why or "what reads GPUs has ended; another is started soon"
         while self._answers:
             self._answered(Line(state=api.GpuState(why=self._why)))
@@ -208,15 +231,26 @@ def once(find: Callable[[], Path | None]) -> api.GpuState:
     if find() is None:
         return api.GpuState(why=NO_DRIVER)
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", str(__package__), "once"], input=b"\n", cwd="/",
-            stdout=subprocess.PIPE, env=_environment(), timeout=ANSWER_S, check=False,
-        )  # fmt: skip
-        lines = (api.decode(line, Line) for line in done.stdout.splitlines())
+        lines = (api.decode(line, Line) for line in _said_once().splitlines())
         found = [line.state for line in lines if line.state is not None]
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return api.GpuState(why=f"what reads GPUs failed: {error}")
     return found[-1] if found else api.GpuState(why="what reads GPUs said nothing")
+
+
+def _said_once() -> bytes:
+    """What a reader that is asked once says after it has begun; blocking."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", str(__package__), "once"], bufsize=0, cwd="/",
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(),
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        try:
+            select.select([process.stdout], [], [], START_S)
+            return process.communicate(b"\n", timeout=ANSWER_S)[0]
+        except BaseException:
+            process.kill()
+            raise
 
 
 def _environment() -> dict[str, str]:
