@@ -21,6 +21,7 @@ from typing import ClassVar, Literal
 from otter_agent.api import Budget
 from otter_agent.cgroups import members, systemd
 from otter_agent.cgroups.disks import disks
+from otter_agent.cgroups.ooms import Ooms, folder_above
 from otter_agent.cgroups.quota import Quota
 from otter_agent.errors import CgroupError
 
@@ -176,6 +177,22 @@ class Cgroups(ABC):
         """How often the kernel has killed in this group for memory, since the group was made."""
         return members.oom_kills(str(self.oom_file(group)))
 
+    def ooms(self, pid: int) -> Ooms | None:
+        """Counts from now on, in the group above a process's own; None: it has ended, or none is.
+
+        An engine makes one of its own for each container.
+
+        Raises:
+            OSError: The kernel doesn't.
+        """
+        tree, controller = self._memory_tree()
+        try:
+            text = Path(f"/proc/{pid}/cgroup").read_text()
+        except OSError:
+            return None
+        folder = tree and folder_above(text, tree, controller)
+        return Ooms(folder) if folder else None
+
     def kill(self, group: str, within_s: float = KILL_WITHIN_S) -> None:
         """SIGKILL everything in the group and below, and wait until it is gone; absent is fine.
 
@@ -246,6 +263,10 @@ class Cgroups(ABC):
     @abstractmethod
     def _trees(self) -> list[Path]:
         """Mount points of all hierarchies in which groups of ours may be."""
+
+    def _memory_tree(self) -> tuple[Path | None, str]:
+        """Where the tree that limits memory is mounted, and the controller that it is known by."""
+        return None, ""
 
     @abstractmethod
     def _make(self, group: str) -> None: ...

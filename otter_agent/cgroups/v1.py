@@ -103,6 +103,9 @@ class CgroupsV1(Cgroups):
     def _trees(self) -> list[Path]:
         return self._all
 
+    def _memory_tree(self) -> tuple[Path | None, str]:
+        return self._controllers["memory"], "memory"
+
     def _path(self, controller: str, group: str) -> Path:
         return self._controllers[controller] / self._relative(group)
 

@@ -87,6 +87,9 @@ class CgroupsV2(Cgroups):
     def _trees(self) -> list[Path]:
         return self._all
 
+    def _memory_tree(self) -> tuple[Path | None, str]:
+        return self._mount, ""
+
     def _path(self, group: str) -> Path:
         return self._mount / self._relative(group)
 

@@ -36,6 +36,7 @@ from otter_agent.runtimes.base import (
     Workload,
 )
 from otter_agent.runtimes.container_exec import run_exec
+from otter_agent.runtimes.container_memory import SIGKILLED, Memory
 from otter_agent.runtimes.containers import Containers
 from otter_agent.runtimes.ending import Ending
 from otter_agent.runtimes.gate.hold import arrives, is_held, let_through
@@ -49,7 +50,6 @@ _PARALLEL_STARTS = 32
 a row of short steps of several processes: the more of them, the less the processors wait."""
 _PARALLEL_READS = 16
 _RELEASE_S = 10.0
-_SIGKILLED = 137
 _CREATE_HINTS = {404: "apply again: the image is pulled or built first"}
 _EXEC_HINTS = {409: "is the module running?"}
 _RUNS = ("running", "paused")
@@ -74,6 +74,7 @@ class DockerRuntime:
         self._ending = Ending(self._containers)
         self._layout = layout
         self._cgroups = cgroups
+        self._memory = Memory(cgroups)
         self._known: dict[Key, Instance] = {}  # what was last seen; the engine is the truth
         self._grouped: set[Key] = set()  # created by this process, so their groups are there
         self._binds: dict[Key, tuple[Bind, ...]] = {}  # what each is shown of the machine
@@ -88,6 +89,7 @@ class DockerRuntime:
 
     async def aclose(self) -> None:
         """Close the connections to the engine; containers live on."""
+        self._memory.close()
         await self.engine.aclose()
 
     # --- life -------------------------------------------------------------------------------
@@ -117,17 +119,19 @@ class DockerRuntime:
             if binds := self._binds.get(key):
                 await asyncio.to_thread(mounted.check, "start", key, binds)
             async with self._starts:
+                self._memory.forget(key)
                 fresh = await self._containers.start(found.id)
                 found = await self._inspect(found)
         if fresh:
             if found.pid is not None:
-                await asyncio.to_thread(self._spread, found.pid)
+                await asyncio.to_thread(self._set_up, key, found.pid)
             found = await self._arrived(found)
             await self._see_mounts(found)
         return found
 
-    def _spread(self, pid: int) -> None:
+    def _set_up(self, key: Key, pid: int) -> None:
         """What its module's group may, the container's own may: v1 takes disks' limits for one."""
+        self._memory.watch(key, pid)
         group = self._cgroups.group_of(pid)
         if group:
             self._cgroups.spread(group.rpartition("/")[0])
@@ -173,7 +177,7 @@ class DockerRuntime:
             if shown is None:
                 self._known.pop(key, None)
                 return Instance(key, "", Phase.EXITED)
-            found = container.instance(shown, is_held)
+            found = self._seen(shown)
             if found.phase in _UP:
                 await self._end(found, shown["Config"].get("StopSignal") or "SIGTERM", grace_s)
                 found = await self._inspect(found)
@@ -191,6 +195,7 @@ class DockerRuntime:
             for entry in await self._containers.listed(key):
                 await self._ending.remove(entry["Id"], running=entry["State"] in _RUNS)
                 await self._drop_group(entry["Labels"].get(container.GROUP, ""))
+        self._memory.forget(key)
         self._known.pop(key, None)
         self._binds.pop(key, None)
         self._grouped.discard(key)
@@ -325,7 +330,7 @@ class DockerRuntime:
         if not self._containers.owns(there["Config"]["Labels"] or {}, work.key):
             why = f"the name {name} is taken by container {there['Id'][:12]}, which isn't ours"
             raise self._error("create", work.key, why, f"try docker rename {name} NAME")
-        found = container.instance(there, is_held)
+        found = self._seen(there)
         usable = there["State"]["Status"] not in ("removing", "dead")
         if usable and found.spec_digest == work.spec_digest:
             return found
@@ -392,7 +397,7 @@ class DockerRuntime:
         if shown is None:
             self._known.pop(found.key, None)
             raise EngineError(404, "the container was removed")
-        fresh = container.instance(shown, is_held)
+        fresh = self._seen(shown)
         self._known[found.key] = fresh
         self._binds[found.key] = container.binds_of(shown["Config"]["Labels"])
         return fresh
@@ -431,7 +436,10 @@ class DockerRuntime:
             return replace(known, phase=Phase.HELD if is_held(known.pid) else Phase.RUNNING)
         async with self._reads:
             shown = await self._containers.show(entry["Id"])
-        return container.instance(shown, is_held) if shown else None
+        return self._seen(shown) if shown else None
+
+    def _seen(self, shown: dict[str, Any]) -> Instance:
+        return self._memory.judged(container.instance(shown, is_held))
 
     async def _died(self, actor: dict[str, Any]) -> Instance | None:
         """From a `die` event; a container that was removed since is an exit all the same."""
@@ -441,9 +449,10 @@ class DockerRuntime:
             return None  # an older container, replaced meanwhile
         if known is not None and known.pid is not None and _belongs(known.pid, known.id):
             return None  # an older life of it: it has been started again meanwhile
-        if ended.exit_code == _SIGKILLED:
+        if ended.exit_code == SIGKILLED:
             shown = await self._containers.show(ended.id)
             ended = replace(ended, oom_killed=bool(shown and shown["State"]["OOMKilled"]))
+            ended = self._memory.judged(ended)
         self._known[ended.key] = ended
         return ended
 

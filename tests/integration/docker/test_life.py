@@ -13,6 +13,7 @@ from helpers.workloads import log_text, make_workload, mount_namespace_file, run
 from otter_agent.api import Budget
 from otter_agent.errors import ContainerError
 from otter_agent.runtimes.base import Artifact, Key, Phase
+from otter_agent.runtimes.containers import Containers
 
 pytestmark = pytest.mark.docker
 
@@ -219,13 +220,47 @@ async def test_a_module_may_ask_for_more_than_its_host_has(runtime, layout, busy
     assert (await runtime.start(work.key)).phase is Phase.HELD
 
 
+EATS = ("sh", "-c", "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done")
+
+
 async def test_out_of_memory_is_told(runtime, layout, busybox_image):
-    eat = ("sh", "-c", "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done")
-    work = make_workload(layout, busybox_image, eat, budget=Budget(memory_bytes=32 << 20))
+    work = make_workload(layout, busybox_image, EATS, budget=Budget(memory_bytes=32 << 20))
     await run(runtime, work)
     ended = await until_exit(runtime, work.key)
     assert ended.exit_code == 137
     assert ended.oom_killed
+
+
+async def test_out_of_memory_is_told_where_the_engine_met_the_end_before_its_cause(
+    runtime, layout, busybox_image, dockerd, monkeypatch
+):
+    """It hears of both by two ways, and never corrects what it said first."""
+    show = Containers.show
+
+    async def shown_too_early(self, name):
+        shown = await show(self, name)
+        if shown is not None:
+            shown["State"]["OOMKilled"] = False
+        return shown
+
+    monkeypatch.setattr(Containers, "show", shown_too_early)
+    eats = ("sh", "-c", f"read x < /work/pipe; {EATS[-1]}")
+    work = make_workload(layout, busybox_image, eats, budget=Budget(memory_bytes=32 << 20))
+    os.mkfifo(work.paths.work / "pipe")
+    await runtime.create(work)
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        watching = group.create_task(anext(runtime.watch()))
+        await run(runtime, work)
+        (work.paths.work / "pipe").write_text("x\n")
+        ended = await watching
+    assert (ended.exit_code, ended.oom_killed) == (137, True)
+    (listed,) = await runtime.list()
+    assert (listed.exit_code, listed.oom_killed) == (137, True)
+    # Of another life that was killed, what was of this one isn't told.
+    await runtime.start(work.key)
+    dockerd.request("POST", f"/containers/{listed.id}/kill")
+    ended = await until_exit(runtime, work.key)
+    assert (ended.exit_code, ended.oom_killed) == (137, False)
 
 
 async def test_groups_come_back_after_a_reboot(runtime, layout, busybox_image):
