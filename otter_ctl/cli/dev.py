@@ -188,11 +188,12 @@ class _Dev:
             return
         if event.state in UNDER_WAY:
             self._under_way = True
+        elif event.state == "failed":  # also when it had been ready: some take long to stumble
+            _tell(f"{self._module}: {event.text}; waiting for the next save", "red")
+            self._under_way = False
         elif event.state in ARRIVED and self._under_way:
             after = f" {time.time() - self._saved:.2f} s after the save" if self._saved else ""
-            if event.state == "failed":
-                _tell(f"{self._module}: {event.text}; waiting for the next save", "red")
-            elif event.state == "running":
+            if event.state == "running":
                 _tell(f"{self._module} restarted{after}")
                 return
             else:
