@@ -466,6 +466,7 @@ class Agent:
 
     async def _watch_idle(self) -> None:
         limit = self.machine.config.idle_exit_s
+        self._last_busy = time.monotonic()  # it may have taken long to begin
         while limit is not None:
             if self._keepers or self._users:
                 self._last_busy = time.monotonic()

@@ -260,6 +260,13 @@ async def test_idle_exit_only_without_meshes(tmp_path):
         await world.stopped.wait()
 
 
+async def test_one_that_took_long_to_begin_has_not_been_idle_for_as_long(tmp_path):
+    world = World(tmp_path)
+    world.runtime.faults.delay_s = 0.1
+    async with world.agent(idle=0.05):
+        assert not world.stopped.is_set()
+
+
 async def test_missing_uploads_are_told_not_started(tmp_path):
     world = World(tmp_path)
     async with world.agent() as agent:
