@@ -188,15 +188,15 @@ class _Dev:
             return
         if event.state in UNDER_WAY:
             self._under_way = True
+        elif event.state == "failed":  # also when it had been ready: some take long to stumble
+            _tell(f"{self._module}: {event.text}; waiting for the next save", "red")
+            self._under_way = False
         elif event.state in ARRIVED and self._under_way:
             after = f" {time.time() - self._saved:.2f} s after the save" if self._saved else ""
-            if event.state == "failed":
-                _tell(f"{self._module}: {event.text}; waiting for the next save", "red")
-            elif event.state == "running":
+            if event.state == "running":
                 _tell(f"{self._module} restarted{after}")
                 return
-            else:
-                _tell(f"{self._module} is {event.state}{after}", "green")
+            _tell(f"{self._module} is {event.state}{after}", "green")
             self._under_way = False
 
     async def _end_of_log(self) -> tuple[int | None, float | None]:

@@ -1,4 +1,4 @@
-"""`otterctl dev` shows what its module prints, also where the log is slow to come."""
+"""`otterctl dev` tells what its module does, also where that, or the log of it, is slow to come."""
 
 from __future__ import annotations
 
@@ -61,3 +61,16 @@ async def test_what_a_save_brings_is_shown_though_the_log_comes_later(capsys, be
     dev = _Dev(client, "mesh", "m", development, Path(__file__).parent)
     await dev._until(asyncio.Event(), stale=False)
     assert capsys.readouterr().out == "version 2\n"
+
+
+@pytest.mark.parametrize(
+    "states", [("starting", "failed"), ("starting", "running", "ready", "failed")]
+)
+def test_a_module_that_fails_is_told_of_though_it_had_been_ready(capsys, states):
+    """Without `ready` it is ready soon, and a slow interpreter only then finds what is wrong."""
+    dev = _Dev(None, "mesh", "m", None, Path())
+    for seq, state in enumerate(states):
+        dev._tell_state(api.Event(seq, 1.0, "mesh", "module", "m", f"is {state}", state))
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == "dev: m: is failed; waiting for the next save"
+    assert len(told) == len(states) - 1
