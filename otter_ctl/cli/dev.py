@@ -196,8 +196,7 @@ class _Dev:
             if event.state == "running":
                 _tell(f"{self._module} restarted{after}")
                 return
-            else:
-                _tell(f"{self._module} is {event.state}{after}", "green")
+            _tell(f"{self._module} is {event.state}{after}", "green")
             self._under_way = False
 
     async def _end_of_log(self) -> tuple[int | None, float | None]:
