@@ -98,7 +98,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for at, item in zip(places, ordered, strict=True):
         items[at] = item
         if place(item) in OF_GUESTS or (whole and several and place(item) == ASIDE):
-            item.add_marker(pytest.mark.timeout(2 * LIMIT_S), append=False)
+            item.add_marker(pytest.mark.timeout(3 * LIMIT_S), append=False)
 
 
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:

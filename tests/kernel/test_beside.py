@@ -19,9 +19,12 @@ OF_THE_GUEST = "tests/kernel/test_guest.py::test_cgroup_v2_has_the_controllers"
 TIMED_THERE = "tests/kernel/test_guest.py::test_netem_delays_packets"
 FOLDER = "tests/helpers/sessions"
 SESSIONS = [f"{FOLDER}/{name}.py" for name in ("timed", "aside", "untimed")]
-pytestmark = pytest.mark.skipif(
-    len(os.sched_getaffinity(0)) < 2, reason="on one processor nothing runs beside"
-)
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        len(os.sched_getaffinity(0)) < 2, reason="on one processor nothing runs beside"
+    ),
+]
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ async def test_a_held_container_is_stopped_at_once(runtime, layout, busybox_imag
     await runtime.create(work)
     await runtime.start(work.key)
     began = time.monotonic()
-    assert (await runtime.stop(work.key, 600)).phase is Phase.EXITED
+    assert (await runtime.stop(work.key, 200)).phase is Phase.EXITED
     assert time.monotonic() - began < 120  # not the grace, on a slow disk too
 
 
@@ -251,8 +251,9 @@ async def test_out_of_memory_is_told_where_the_engine_met_the_end_before_its_cau
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         watching = group.create_task(anext(runtime.watch()))
         await run(runtime, work)
-        (work.paths.work / "pipe").write_text("x\n")
-        ended = await watching
+        with (work.paths.work / "pipe").open("r+b", buffering=0) as pipe:  # waits for no reader
+            pipe.write(b"x\n")
+            ended = await watching
     assert (ended.exit_code, ended.oom_killed) == (137, True)
     (listed,) = await runtime.list()
     assert (listed.exit_code, listed.oom_killed) == (137, True)

@@ -20,6 +20,11 @@ def short_looks(monkeypatch):
     monkeypatch.setattr(commands, "DRAIN_S", 0.01)
 
 
+def ends():
+    """Who is waited for in vain is told of by the test's name, not by pytest's limit."""
+    return asyncio.timeout(60)
+
+
 class Taker:
     """Takes a piece, and then nothing for long."""
 
@@ -79,10 +84,11 @@ async def test_a_child_that_prints_on_and_on_holds_up_nobody(in_terminal):
                 os.close(fd)
             return 7
 
-        if in_terminal:
-            assert await commands.run_in_terminal(start, None, taker, Terminal()) == 7
-        else:
-            assert await commands.run_command(start, None, taker) == 7
+        async with ends():
+            if in_terminal:
+                assert await commands.run_in_terminal(start, None, taker, Terminal()) == 7
+            else:
+                assert await commands.run_command(start, None, taker) == 7
 
 
 async def test_a_child_that_prints_nothing_is_not_waited_for():
@@ -94,5 +100,6 @@ async def test_a_child_that_prints_nothing_is_not_waited_for():
             await asyncio.to_thread(printing, fds, 5)
             return 0
 
-        assert await commands.run_command(start, None, taker) == 0
+        async with ends():
+            assert await commands.run_command(start, None, taker) == 0
     assert taker.data == b"x" * 5

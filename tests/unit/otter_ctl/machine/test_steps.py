@@ -94,14 +94,16 @@ if mkdir waits 2>/dev/null; then echo >is-there; read -r _ <goes-on; fi
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("flock") is None, reason="no flock here")
+@pytest.mark.skipif(
+    not (shutil.which("flock") and shutil.which("pgrep")), reason="no flock or pgrep here"
+)
 def test_who_comes_while_one_that_was_cut_goes_on_finds_what_that_makes(tmp_path: Path) -> None:
     """Else it removes an environment under the hands of who fills it."""
     program = tmp_path / "python"
     program.write_text(PYTHON_OF_TWO)
     program.chmod(0o755)
-    for name in ("is-there", "goes-on"):
-        os.mkfifo(tmp_path / name)
+    os.mkfifo(tmp_path / "goes-on")
+    goes_on = os.open(tmp_path / "goes-on", os.O_RDWR)  # which waits for nobody
     python = replace(PYTHON, path=str(program))
     done = steps.install(facts(), python, "1.0-abc", "pi", "/tmp/staged", {"p": "ab"}, "p")
     [step] = [one for one in done if one.title.startswith("make the virtual")]
@@ -115,12 +117,14 @@ def test_who_comes_while_one_that_was_cut_goes_on_finds_what_that_makes(tmp_path
         return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
     with make() as first:
-        (tmp_path / "is-there").read_text()
-        with make() as other:
-            try:
-                wait_for(lambda: other.poll() is not None or waits(other), "it sees the first one")
-            finally:
-                (tmp_path / "goes-on").write_text("\n")
+        try:
+            wait_for((tmp_path / "is-there").exists, "the first one makes it")
+            other = make()
+            wait_for(lambda: other.poll() is not None or waits(other), "it sees the first one")
+        finally:
+            os.write(goes_on, b"\n")
+    other.wait()
+    os.close(goes_on)
     assert (first.returncode, other.returncode) == (0, 0)
     assert (tmp_path / "made").read_text() == "made\n"
     assert (tmp_path / "1.0-abc/complete").exists()
