@@ -91,9 +91,8 @@ def _tried(asked: api.Knocking) -> api.Knocked:
             if data == back:
                 left.discard(source)
             now = time.monotonic()
-            late += (
-                now >= end
-            )  # perhaps it was this thread that stood still: what is there is heard
+            # Perhaps it was this thread that stood still: what is there is heard.
+            late += now >= end
     return api.Knocked(answered=tuple(door not in left for door in doors))
 
 

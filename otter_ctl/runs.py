@@ -141,7 +141,6 @@ class RunFolder:
         said = {"topology": _text(topology.absolute()),
                 "included": [_text(path) for path in included], "set": list(overrides),
                 "sha256": digest, "generation": generation}  # fmt: skip
-        self.make()
         with self._alone():
             self._record(files, said)
 
@@ -161,17 +160,25 @@ class RunFolder:
             applies.append({"time": timestamp(), "folder": place, **said})
         for name, data in files.items():
             self.write(name, data)
-        self.note(facts)
+        self._note(facts)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """No other apply of this computer writes down what was asked meanwhile."""
+        """No other apply of this computer writes into it meanwhile; it is made if need be.
+
+        Raises:
+            OtterError: It can't be.
+        """
+        self.make()
         if sys.platform == "win32":
             yield
             return
         import fcntl
 
-        folder = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            folder = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise OtterError(f"run folder {self.path}: {error.strerror}") from error
         try:
             with contextlib.suppress(OSError):  # not every file system has locks
                 fcntl.flock(folder, fcntl.LOCK_EX)
@@ -189,6 +196,10 @@ class RunFolder:
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Put facts into `run.json`, in place of those of the same names."""
+        with self._alone():
+            self._note(facts)
+
+    def _note(self, facts: Mapping[str, Any]) -> None:
         both = {"format": 1, **self.facts(), **facts}
         self.write(FACTS, msgspec.json.format(msgspec.json.encode(both), indent=2) + b"\n")
 

@@ -73,7 +73,7 @@ async def _trips(session: Session, payload: Payload, wait_s: float, tries: int) 
     Args:
         session: With the echo.
         payload: What goes there and back.
-        wait_s: For an answer, all tries together.
+        wait_s: For an answer, all tries together; longer if answers were slow before.
         tries: So many messages in a row have to be lost until nobody answers.
 
     Raises:
@@ -84,8 +84,9 @@ async def _trips(session: Session, payload: Payload, wait_s: float, tries: int) 
     start = clock()
     while len(samples) < WARM + TRIPS and (clock() - start < TRIPS_S or len(samples) <= WARM):
         begin = clock()
+        usual_s = max(samples, default=0.0)
         try:
-            async with asyncio.timeout(wait_s / tries):
+            async with asyncio.timeout(max(wait_s / tries, min(wait_s, 4 * usual_s))):
                 await session.ask(payload)
         except TimeoutError:
             lost += 1

@@ -16,6 +16,7 @@ import socket
 import struct
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 
 _TCP_INFO_BYTES = 60
 _PROBES_AT = 3  # tcpi_probes, u8: that were sent since something was last received
@@ -63,6 +64,7 @@ class Pulse:
         """Whether the peer's kernel has yet to acknowledge what ours has sent."""
         # In this order: what is acknowledged in between makes it less, not more.
         kept, unsent = array.array("i", [0]), array.array("i", [0])
-        fcntl.ioctl(self._sock.fileno(), _SIOCOUTQNSD, unsent)
+        with suppress(OSError):  # a kernel that doesn't tell: then all that is kept was sent
+            fcntl.ioctl(self._sock.fileno(), _SIOCOUTQNSD, unsent)
         fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, kept)
         return kept[0] > unsent[0]

@@ -228,21 +228,23 @@ class Cgroups(ABC):
             CgroupError: There are processes inside.
         """
         relative = self._relative(group)
-        with self._lock:
-            for base in self._trees():
-                for path in reversed(below(base / relative)):
-                    self._rmdir(group, path)
+        for base in self._trees():
+            for path in reversed(below(base / relative)):
+                self._rmdir(group, path)
+            with self._lock:
                 self._prune(base, relative)
         systemd.drop(self._slice(group))
 
     def _rmdir(self, group: str, path: Path) -> None:
-        """The last process is off the list when it begins to end: be patient once.
+        """The last process is off the list when it begins to end: be patient.
 
-        It leaves when it has given back its memory and its devices, for which it has to run.
+        It leaves when it has given back its memory and its devices, for which it has to run. Other
+        groups aren't held up by that.
         """
         for patience_s in (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, None):
             try:
-                path.rmdir()
+                with self._lock:
+                    path.rmdir()
             except FileNotFoundError:
                 return
             except OSError as exc:

@@ -2,8 +2,9 @@
 
 v2 counts a group's kills with those of all below it, for good. In v1 each group counts its own
 alone, and takes them along when it goes, as a container's does at its end: there an eventfd at the
-group above, whose limit is met, is told before anybody is killed. Source: Linux,
-admin-guide/cgroup-v1/memory.rst, "10. OOM Control".
+group above is told before anybody is killed, also where a limit above that one is met; so its own
+has to have been met since. Source: Linux, admin-guide/cgroup-v1/memory.rst, "10. OOM Control";
+mm/memcontrol.c, mem_cgroup_oom_notify.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Ooms:
         self._events = folder / "memory.events"
         self._control = folder / "memory.oom_control"
         self._before = members.oom_kills(str(self._events))
+        self._fails = folder / "memory.failcnt"
+        self._failed = _number(self._fails)
         self._told: int | None = None
         self._happened = False
         if (folder / _V1).exists():
@@ -46,7 +49,7 @@ class Ooms:
             return members.oom_kills(str(self._events)) > self._before
         with suppress(BlockingIOError):
             os.eventfd_read(self._told)
-            return self._control.exists()  # a group's removal is told, too
+            return _number(self._fails) > self._failed  # 0: a group's removal is told, too
         return False
 
     def close(self) -> None:
@@ -54,6 +57,13 @@ class Ooms:
         if self._told is not None:
             os.close(self._told)
             self._told = None
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _asked_to_tell(control: Path) -> int:

@@ -7,6 +7,7 @@ a container that runs, there is its word alone. Must not know: the engine.
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from dataclasses import replace
 
@@ -17,8 +18,8 @@ from otter_agent.runtimes.base import Instance, Key
 SIGKILLED = 137
 
 
-class Memory:
-    """Of one agent's containers.
+class OutOfMemory:
+    """Judge of one agent's containers.
 
     Args:
         cgroups: Where they are.
@@ -27,13 +28,19 @@ class Memory:
     def __init__(self, cgroups: Cgroups) -> None:
         self._cgroups = cgroups
         self._ooms: dict[Key, Ooms] = {}
+        self._lock, self._closed = threading.Lock(), False
 
     def watch(self, key: Key, pid: int) -> None:
         """Begin with a life of one, before its own code runs. Blocking, in any thread."""
         self.forget(key)
         with suppress(OSError):  # the engine's word is what there is then
-            if (ooms := self._cgroups.ooms(pid)) is not None:
-                self._ooms[key] = ooms
+            if (ooms := self._cgroups.ooms(pid)) is None:
+                return
+            with self._lock:  # who waited for this thread may have been cancelled
+                if not self._closed:
+                    self._ooms[key] = ooms
+                    return
+            ooms.close()
 
     def judged(self, seen: Instance) -> Instance:
         """What the engine says of one, and whether it ran out of memory."""
@@ -48,6 +55,8 @@ class Memory:
             ooms.close()
 
     def close(self) -> None:
-        """Forget all."""
+        """Forget all, for good."""
+        with self._lock:
+            self._closed = True
         for key in [*self._ooms]:
             self.forget(key)

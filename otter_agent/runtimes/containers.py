@@ -84,7 +84,10 @@ class Containers:
             return (await self.engine.client.containers.create(body, name=name)).id
 
     async def start(self, container_id: str) -> bool:
-        """Start one; False if it runs already. Fails for one that is being removed once it is."""
+        """Start one; False if it runs already.
+
+        Of one that is being removed the refusal is passed on once it is gone.
+        """
         path = f"/containers/{container_id}/start"
         try:
             async with self.engine.stream("POST", path) as response:

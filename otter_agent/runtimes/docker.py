@@ -36,7 +36,7 @@ from otter_agent.runtimes.base import (
     Workload,
 )
 from otter_agent.runtimes.container_exec import run_exec
-from otter_agent.runtimes.container_memory import SIGKILLED, Memory
+from otter_agent.runtimes.container_memory import SIGKILLED, OutOfMemory
 from otter_agent.runtimes.containers import Containers
 from otter_agent.runtimes.ending import Ending
 from otter_agent.runtimes.gate.hold import arrives, is_held, let_through
@@ -74,7 +74,7 @@ class DockerRuntime:
         self._ending = Ending(self._containers)
         self._layout = layout
         self._cgroups = cgroups
-        self._memory = Memory(cgroups)
+        self._out_of_memory = OutOfMemory(cgroups)
         self._known: dict[Key, Instance] = {}  # what was last seen; the engine is the truth
         self._grouped: set[Key] = set()  # created by this process, so their groups are there
         self._binds: dict[Key, tuple[Bind, ...]] = {}  # what each is shown of the machine
@@ -89,7 +89,7 @@ class DockerRuntime:
 
     async def aclose(self) -> None:
         """Close the connections to the engine; containers live on."""
-        self._memory.close()
+        self._out_of_memory.close()
         await self.engine.aclose()
 
     # --- life -------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class DockerRuntime:
             if binds := self._binds.get(key):
                 await asyncio.to_thread(mounted.check, "start", key, binds)
             async with self._starts:
-                self._memory.forget(key)
+                self._out_of_memory.forget(key)
                 fresh = await self._containers.start(found.id)
                 found = await self._inspect(found)
         if fresh:
@@ -131,7 +131,7 @@ class DockerRuntime:
 
     def _set_up(self, key: Key, pid: int) -> None:
         """What its module's group may, the container's own may: v1 takes disks' limits for one."""
-        self._memory.watch(key, pid)
+        self._out_of_memory.watch(key, pid)
         group = self._cgroups.group_of(pid)
         if group:
             self._cgroups.spread(group.rpartition("/")[0])
@@ -195,7 +195,7 @@ class DockerRuntime:
             for entry in await self._containers.listed(key):
                 await self._ending.remove(entry["Id"], running=entry["State"] in _RUNS)
                 await self._drop_group(entry["Labels"].get(container.GROUP, ""))
-        self._memory.forget(key)
+        self._out_of_memory.forget(key)
         self._known.pop(key, None)
         self._binds.pop(key, None)
         self._grouped.discard(key)
@@ -204,13 +204,17 @@ class DockerRuntime:
 
     async def list(self) -> list[Instance]:
         """See `Runtime`."""
+        before = dict(self._known)
         with translated(ContainerError, "list", "containers"):
             await self.engine.info()
             listed = await self._containers.listed()
             async with asyncio.TaskGroup() as group:
                 looks = [group.create_task(self._look(entry)) for entry in listed]
         found = [instance for task in looks if (instance := task.result())]
-        self._known = {instance.key: instance for instance in found}
+        # What was made, seen or removed meanwhile is newer than what was listed.
+        moved = {key: seen for key, seen in self._known.items() if before.get(key) is not seen}
+        gone = before.keys() - self._known.keys()
+        self._known = {i.key: i for i in found if i.key not in gone} | moved
         return sorted(found, key=lambda instance: instance.key)
 
     async def watch(self) -> AsyncIterator[Instance]:
@@ -439,7 +443,7 @@ class DockerRuntime:
         return self._seen(shown) if shown else None
 
     def _seen(self, shown: dict[str, Any]) -> Instance:
-        return self._memory.judged(container.instance(shown, is_held))
+        return self._out_of_memory.judged(container.instance(shown, is_held))
 
     async def _died(self, actor: dict[str, Any]) -> Instance | None:
         """From a `die` event; a container that was removed since is an exit all the same."""
@@ -452,7 +456,7 @@ class DockerRuntime:
         if ended.exit_code == SIGKILLED:
             shown = await self._containers.show(ended.id)
             ended = replace(ended, oom_killed=bool(shown and shown["State"]["OOMKilled"]))
-            ended = self._memory.judged(ended)
+            ended = self._out_of_memory.judged(ended)
         self._known[ended.key] = ended
         return ended
 

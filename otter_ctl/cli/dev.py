@@ -119,11 +119,10 @@ class _Dev:
         with _signals(stop):
             try:
                 await self._until(stop, stale=stale)
+                return EXIT_FAILED if self._gone else await self._end()
             except* AgentUnreachable as gone:
                 _tell(str(_first(gone)), "red")
                 _tell(f"{self._module} stays as it was saved last: `otterctl apply` puts it back")
-            else:
-                return EXIT_FAILED if self._gone else await self._end()
         return EXIT_FAILED
 
     async def _until(self, stop: asyncio.Event, *, stale: bool) -> None:

@@ -24,7 +24,8 @@ from otter_ctl.machine.facts import Facts, Python
 TOP = "/opt/otter"
 _ALONE = (
     f"umask 077; exec 9>{TOP}/lock; umask 022\n"  # others could hold one that they may open
-    "! command -v flock >/dev/null || flock 9 || :\n"
+    "! command -v flock >/dev/null || flock -w 300 9 || "
+    "{ echo 'another otterctl machine add is still at work here' >&2; exit 1; }\n"
 )
 """One whose way was cut goes on over there: who comes next waits, and finds what that has made."""
 _NOT_AS_SENT = "if what was sent isn't what has come: the same again sends it anew"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 import socket
 import struct
@@ -218,6 +220,23 @@ async def test_a_receiver_without_room_that_answers_no_probe_is_gone(probes, gon
         pulse._look()
         pulse.stop()
     assert [str(error) for error in told] == ["nothing heard for 17 s"] * gone
+
+
+async def test_where_the_kernel_does_not_tell_what_it_has_sent_all_that_is_kept_counts(monkeypatch):
+    told = []
+
+    def older(fd, request, kept):
+        if request == 0x894B:  # SIOCOUTQNSD
+            raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
+        kept[0] = 5
+        return 0
+
+    monkeypatch.setattr(fcntl, "ioctl", older)
+    with socket.socket() as sock:
+        pulse = Pulse(Unanswered(sock, 0), 16.0, told.append)
+        pulse._look()
+        pulse.stop()
+    assert [str(error) for error in told] == ["nothing heard for 17 s"]
 
 
 class Unanswered:

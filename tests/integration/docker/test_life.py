@@ -264,6 +264,44 @@ async def test_out_of_memory_is_told_where_the_engine_met_the_end_before_its_cau
     assert (ended.exit_code, ended.oom_killed) == (137, False)
 
 
+async def test_what_is_made_anew_while_all_is_listed_is_known(
+    runtime, layout, busybox_image, dockerd, monkeypatch
+):
+    """Its end is told: for one that was listed it would be word of an earlier life."""
+    work = make_workload(layout, busybox_image, ("sleep", "1000"))
+    other = make_workload(layout, busybox_image, ("sleep", "1000"), module="other")
+    for one in (work, other):
+        await run(runtime, one)
+    del runtime._known[other.key]  # so it is looked at
+    looks, goes_on, show = asyncio.Event(), asyncio.Event(), Containers.show
+
+    async def slowly(self, name):
+        if not looks.is_set():
+            looks.set()
+            await goes_on.wait()
+        return await show(self, name)
+
+    anew = None
+
+    async def its_end():
+        async for ended in runtime.watch():
+            if anew is not None and ended.id == anew.id:
+                return ended.exit_code
+        raise AssertionError("the engine went away")
+
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        monkeypatch.setattr(Containers, "show", slowly)
+        watching = group.create_task(its_end())
+        listing = group.create_task(runtime.list())
+        await looks.wait()
+        await runtime.remove(work.key)
+        anew = await run(runtime, work)
+        goes_on.set()
+        await listing
+        dockerd.request("POST", f"/containers/{anew.id}/kill")
+        assert await watching == 137
+
+
 async def test_groups_come_back_after_a_reboot(runtime, layout, busybox_image):
     work = make_workload(layout, busybox_image, budget=Budget(cpu=0.5))
     await run(runtime, work)

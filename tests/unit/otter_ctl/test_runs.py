@@ -88,8 +88,13 @@ def test_what_was_replaced_before_it_was_written_down_is_not(folder, asked):
     assert [one["generation"] for one in folder.facts()["applies"]] == [2, 3, None, 1]
 
 
-def test_of_two_who_write_down_at_once_the_later_generation_stays(folder, asked, monkeypatch):
+@pytest.mark.parametrize("slow_call", ["record", "note"])
+def test_of_two_who_write_down_at_once_neither_is_lost(folder, asked, monkeypatch, slow_call):
     first, second = asked
+    calls = {
+        "record": lambda: folder.record(first, SPEC, generation=1),
+        "note": lambda: folder.note({"controller": "this"}),
+    }
     looked, go_on, facts = threading.Event(), threading.Event(), RunFolder.facts
 
     def slow(self):
@@ -101,7 +106,7 @@ def test_of_two_who_write_down_at_once_the_later_generation_stays(folder, asked,
 
     monkeypatch.setattr(RunFolder, "facts", slow)
     with ThreadPoolExecutor() as pool:
-        slower = pool.submit(folder.record, first, SPEC, generation=1)
+        slower = pool.submit(calls[slow_call])
         assert looked.wait(60)
         faster = pool.submit(folder.record, second, SPEC, generation=2)
         with suppress(TimeoutError):
@@ -109,7 +114,9 @@ def test_of_two_who_write_down_at_once_the_later_generation_stays(folder, asked,
         go_on.set()
         assert (slower.result(60), faster.result(60)) == (None, None)
     assert held(folder)["topology.toml"] == b"2.toml"
-    assert [one["generation"] for one in folder.facts()["applies"]] == [1, 2]
+    told = [one["generation"] for one in folder.facts()["applies"]]
+    assert told == {"record": [1, 2], "note": [2]}[slow_call]
+    assert folder.facts().get("controller") == {"record": None, "note": "this"}[slow_call]
 
 
 def test_names_may_be_as_long_as_names_can_be(folder, fetch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,10 @@ class Busy:
 
     def sleep(self, duration_s: float) -> None:
         self.now_s += duration_s
+        self.meanwhile()
+
+    def meanwhile(self) -> None:
+        """What somebody else does as this one waits."""
 
 
 def test_a_group_goes_when_its_last_process_has_given_back_what_it_had(tree, monkeypatch):
@@ -104,6 +109,23 @@ def test_a_group_goes_when_its_last_process_has_given_back_what_it_had(tree, mon
     busy = Busy(monkeypatch, for_s=4.0)
     CgroupsV2("a1", tree).remove("m/h")
     assert busy.now_s >= 4.0
+
+
+def test_meanwhile_others_have_their_budgets(tree, monkeypatch):
+    cgroups, busy = CgroupsV2("a1", tree), Busy(monkeypatch, for_s=0.001)
+
+    def has_its_turn() -> bool:
+        if turn := cgroups._lock.acquire(timeout=20):
+            cgroups._lock.release()
+        return turn
+
+    def another_one() -> None:
+        with ThreadPoolExecutor() as pool:
+            assert pool.submit(has_its_turn).result()
+
+    busy.meanwhile = another_one
+    cgroups.remove("m/h")
+    assert busy.now_s > 0
 
 
 @pytest.mark.parametrize(("inside", "waited_s"), [("", 5), ("1\n", 0)])
