@@ -32,8 +32,9 @@ class Ooms:
         self._events = folder / "memory.events"
         self._control = folder / "memory.oom_control"
         self._before = members.oom_kills(str(self._events))
-        self._fails = folder / "memory.failcnt"
-        self._failed = _number(self._fails)
+        # With swap counted, its limit is looked at first, and is the same.
+        self._fails = [folder / "memory.failcnt", folder / "memory.memsw.failcnt"]
+        self._failed = sum(map(_number, self._fails))
         self._told: int | None = None
         self._happened = False
         if (folder / _V1).exists():
@@ -49,7 +50,8 @@ class Ooms:
             return members.oom_kills(str(self._events)) > self._before
         with suppress(BlockingIOError):
             os.eventfd_read(self._told)
-            return _number(self._fails) > self._failed  # 0: a group's removal is told, too
+            # None: a group's removal is told, too.
+            return sum(map(_number, self._fails)) > self._failed
         return False
 
     def close(self) -> None:
