@@ -3,7 +3,7 @@
 v2 counts a group's kills with those of all below it, for good. In v1 each group counts its own
 alone, and takes them along when it goes, as a container's does at its end: there an eventfd at the
 group above is told before anybody is killed, also where a limit above that one is met; so its own
-has to have been met since. Source: Linux, admin-guide/cgroup-v1/memory.rst, "10. OOM Control";
+has to have been reached. Source: Linux, admin-guide/cgroup-v1/memory.rst, "10. OOM Control";
 mm/memcontrol.c, mem_cgroup_oom_notify.
 """
 
@@ -16,6 +16,8 @@ from pathlib import Path
 from otter_agent.cgroups import members
 
 _V1 = "cgroup.event_control"
+_HUGE_PAGE_BYTES = 2 << 20
+"""By so much less than its limit may what a group had at most be, as it asked for more."""
 
 
 class Ooms:
@@ -32,9 +34,8 @@ class Ooms:
         self._events = folder / "memory.events"
         self._control = folder / "memory.oom_control"
         self._before = members.oom_kills(str(self._events))
-        # With swap counted, its limit is looked at first, and is the same.
-        self._fails = [folder / "memory.failcnt", folder / "memory.memsw.failcnt"]
-        self._failed = sum(map(_number, self._fails))
+        self._limit = folder / "memory.limit_in_bytes"
+        self._most = folder / "memory.max_usage_in_bytes"
         self._told: int | None = None
         self._happened = False
         if (folder / _V1).exists():
@@ -50,8 +51,9 @@ class Ooms:
             return members.oom_kills(str(self._events)) > self._before
         with suppress(BlockingIOError):
             os.eventfd_read(self._told)
-            # None: a group's removal is told, too.
-            return sum(map(_number, self._fails)) > self._failed
+            # memory.failcnt doesn't say: since Linux 6.15 none counts where the limit with swap,
+            # which is the same, is met first. And a group's removal is told, too.
+            return 0 < _number(self._limit) <= _number(self._most) + _HUGE_PAGE_BYTES
         return False
 
     def close(self) -> None:
