@@ -51,7 +51,7 @@ class Ooms:
             return members.oom_kills(str(self._events)) > self._before
         with suppress(BlockingIOError):
             os.eventfd_read(self._told)
-            # memory.failcnt doesn't say: since Linux 6.15 none counts where the limit with swap,
+            # memory.failcnt doesn't say: Linux 6.18 counts nothing where the limit with swap,
             # which is the same, is met first. And a group's removal is told, too.
             return 0 < _number(self._limit) <= _number(self._most) + _HUGE_PAGE_BYTES
         return False

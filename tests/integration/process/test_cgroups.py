@@ -144,6 +144,23 @@ def test_out_of_memory_is_counted(cgroups, inside):
     assert cgroups.oom_kills("m/h/a") == 1
 
 
+@pytest.mark.parametrize(("limited", "whose"), [("m/h", [False, False]), ("m/h/a", [True, False])])
+def test_memory_runs_out_for_whom_it_is_limited(cgroups, inside, limited, whose):
+    """Not for a module that only is on the same host; nor for one that has no limit of its own."""
+    for group in ("m/h/a/1", "m/h/b/1"):  # as an engine makes them, below its modules'
+        cgroups.ensure(group, Budget())
+    cgroups.ensure(limited, Budget(memory_bytes=32 << 20))
+    sleeps = [inside(f"m/h/{name}/1", "exec sleep 100") for name in "ab"]
+    ooms = [cgroups.ooms(process.pid) for process in sleeps]
+    assert not any(one.happened() for one in ooms)
+    eats = inside("m/h/a/1", "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done")
+    assert eats.wait(60) == -9
+    v2 = (Path("/sys/fs/cgroup") / "cgroup.controllers").exists()  # it counts who was killed
+    assert [one.happened() for one in ooms] == ([True, False] if v2 else whose)
+    for one in ooms:
+        one.close()
+
+
 def test_kill_and_remove(cgroups, inside):
     cgroups.ensure("m/h/a", Budget(pids=20))
     process = inside("m/h/a", "sleep 3600 & sleep 3600")
