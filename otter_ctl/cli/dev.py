@@ -24,7 +24,7 @@ from otter_ctl.cli.common import (
     pick_mesh,
     run,
 )
-from otter_ctl.cli.interrupts import ENDS, heard, held_back
+from otter_ctl.cli.interrupts import ENDS, heard, soon
 from otter_ctl.cli.logs import printable
 from otter_ctl.cli.saying import say
 from otter_ctl.dev import ARRIVED, UNDER_WAY, Development, newest
@@ -138,10 +138,10 @@ class _Dev:
                 _tell(f"{self._folder} has changed since it was applied: it is built")
                 await self._take([], build=True)
             async for paths in self._development.saves(stop):
-                if not paths:
+                await self._take(paths)
+                if not paths:  # not sooner: this look takes what is saved before it, unnamed
                     what = f"{self._module} of mesh {self._mesh}"
                     _tell(f"watching {self._folder} for {what}; Ctrl-C ends")
-                await self._take(paths)
             for task in others:
                 task.cancel()
 
@@ -256,13 +256,13 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
             task.cancel()
         stop.set()
 
-    with contextlib.ExitStack() as afterwards, heard(dict.fromkeys(("SIGINT", *ENDS), asked)):
+    with heard(dict.fromkeys(ENDS, asked)):
+        # Not as these are: a loop that hears Ctrl-C no more first has it interrupt again.
+        signal.signal(signal.SIGINT, soon(asyncio.get_running_loop(), asked))
         try:
             yield
         finally:
-            # One that comes in between waits for the end of it, and is ignored then.
-            afterwards.enter_context(held_back())
-            afterwards.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGINT, lambda number, frame: None)
 
 
 def _first(group: BaseException) -> BaseException:

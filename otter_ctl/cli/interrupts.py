@@ -31,7 +31,7 @@ def heard(handlers: Mapping[str, Callable[[], object]]) -> Iterator[None]:
         try:
             loop.add_signal_handler(number, handler)
         except NotImplementedError:  # the loop of Windows
-            before[number] = signal.signal(number, _soon(loop, handler))
+            before[number] = signal.signal(number, soon(loop, handler))
     try:
         yield
     finally:
@@ -68,24 +68,12 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
     handler(number, frame)
 
 
-def _soon(
+def soon(
     loop: asyncio.AbstractEventLoop, handler: Callable[[], object]
 ) -> Callable[[int, FrameType | None], None]:
+    """A handler for `signal.signal` that has this called on the loop."""
+
     def heard_by_python(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(handler)
 
     return heard_by_python
-
-
-@contextmanager
-def held_back() -> Iterator[None]:
-    """Ctrl-C waits until the block has ended, where a system can have it wait."""
-    mask = getattr(signal, "pthread_sigmask", None)
-    if mask is None:
-        yield
-        return
-    mask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        mask(signal.SIG_UNBLOCK, {signal.SIGINT})

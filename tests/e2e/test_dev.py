@@ -84,10 +84,16 @@ class Dev:
         return self._err.read_text()
 
     def shows(self, text: str) -> None:
-        wait_for(lambda: text in self.shown, f"never shown: {text!r}; {self.shown}; {self.told}")
+        wait_for(
+            lambda: text in self.shown,
+            lambda: f"never shown: {text!r}; {self.shown}; {self.told}",
+        )
 
     def said(self, text: str) -> None:
-        wait_for(lambda: text in self.told or self._ended(), f"never said {text!r}: {self.told}")
+        wait_for(
+            lambda: text in self.told or self._ended(),
+            lambda: f"never said {text!r}: {self.told}",
+        )
         assert text in self.told, self.told
 
     def _ended(self) -> bool:
@@ -264,7 +270,8 @@ def test_what_a_killed_dev_leaves_an_apply_puts_back(shared_otter):
     dev.save(2)
     dev.shows("version 2")
     otter.kill_agent()
-    assert dev.end() == 1
+    code = dev.end()
+    assert code == 1, (code, dev.told)
     assert "stays as it was saved last: `otterctl apply` puts it back" in dev.told
     otter.serve()
     otter.wait_state("dev", "m", "ready")  # the agent goes on with what was saved

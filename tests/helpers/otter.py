@@ -24,11 +24,19 @@ DEADLINE_S = 60.0
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def wait_for(condition: Callable[[], Any], why: str, within_s: float = DEADLINE_S) -> Any:
-    """The first true value of `condition`; fails with `why` when the deadline passes."""
+def wait_for(
+    condition: Callable[[], Any], why: str | Callable[[], str], within_s: float = DEADLINE_S
+) -> Any:
+    """The first true value of `condition`; fails with `why` when the deadline passes.
+
+    What was said by then is best told by a function: a text is as old as the call.
+    """
     deadline = time.monotonic() + within_s
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {within_s} s: {why}"
+        if time.monotonic() >= deadline:
+            raise AssertionError(
+                f"not within {within_s} s: {why if isinstance(why, str) else why()}"
+            )
         time.sleep(0.02)
     return value
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,7 +19,7 @@ TURNS = 5
 
 @pytest.fixture(autouse=True)
 def _handler():
-    """The verb leaves SIGINT ignored, since its process ends; this one goes on."""
+    """The verb leaves SIGINT without effect, since its process ends; this one goes on."""
     before = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, before)
@@ -53,6 +56,34 @@ def test_one_that_comes_when_all_is_done_changes_nothing():
         os.kill(os.getpid(), signal.SIGINT)  # while the loop is closed, and after
     except KeyboardInterrupt:
         pytest.fail("it was interrupted")
+
+
+def test_there_is_no_moment_in_between_in_which_it_interrupts(monkeypatch):
+    """Nor where another thread hears it: a mask is one thread's."""
+    set_handler, done = signal.signal, threading.Event()
+
+    def pressed_then(number, handler):
+        before = set_handler(number, handler)
+        if (number, handler) == (signal.SIGINT, signal.default_int_handler):
+            os.kill(os.getpid(), number)
+            while number in signal.sigpending():  # until the other thread has taken it
+                time.sleep(0.001)
+        return before
+
+    async def work():
+        with dev._signals(asyncio.Event()):
+            monkeypatch.setattr(signal, "signal", pressed_then)
+        monkeypatch.undo()
+        return "ended in order"
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(done.wait)
+        try:
+            assert common.run(work()) == "ended in order"
+        except KeyboardInterrupt:
+            pytest.fail("it was interrupted")
+        finally:
+            done.set()
 
 
 def test_two_presses_interrupt():
