@@ -76,7 +76,9 @@ class Ended:
             "failed": self._failure(), "interrupted": "interrupted",
         }  # fmt: skip
         lasted_s = round(self.lasted_s, 1)
-        text = words[self.why] + (f" after {format_duration(lasted_s)}" if lasted_s else "")
+        text = words[self.why]
+        if lasted_s or self.why != "failed":  # what fails at once has not run for a time
+            text += f" after {format_duration(lasted_s)}"
         if self.kept:
             return f"{text}; it stays, until otterctl destroy -m {self.status.mesh}"
         return f"{text}; run folder {self.folder}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from net.conditions import Condition
 from otter_agent import api
 from otter_ctl.cli.interrupts import as_ctrl_c
+from otter_ctl.cli.run import Ended
 from otter_ctl.experiments import ENDED_WELL, acts_until_s
 from otter_ctl.orders import Goal
 
@@ -81,3 +83,23 @@ def test_what_is_ignored_stays_so():
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("why", "states", "lasted_s", "text"),
+    [
+        ("done", {"a": "done"}, 0.01, "all is done after 0s; run folder runs/r"),
+        ("time", {"a": "ready"}, 60.04, "its time was up after 1min; run folder runs/r"),
+        ("failed", {"a": "failed", "b": "ready"}, 0.0, "a failed; run folder runs/r"),
+        ("failed", {"a": "failed", "b": "failed"}, 2.0, "a, b failed after 2s; run folder runs/r"),
+        (
+            "failed",
+            {"a": "running"},
+            0.0,
+            "not all modules were ready in their time; run folder runs/r",
+        ),
+    ],
+)
+def test_how_one_has_ended_is_a_sentence(why, states, lasted_s, text):
+    status: Any = SimpleNamespace(modules=modules(**states), mesh="m")
+    assert Ended(why, lasted_s, Path("runs/r"), status, kept=False).text() == text
